@@ -1,0 +1,1 @@
+"""The typed graph every other part of the compiler reads: tensors, operators, layers, networks, shapes, cost."""

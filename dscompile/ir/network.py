@@ -1,0 +1,208 @@
+"""Networks: layers in topological order over named tensors, with their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscompile.errors import BadInputError, Diagnostic
+from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, Dense, Op
+from dscompile.ir.shapes import ShapeError, output_shape
+from dscompile.ir.tensor import Shape, Tensor
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator applied to named tensors. Its weights are `Network.weights["<layer>.<role>"]`."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph of layers. Construct through `NetworkBuilder` or with `validate()` called after.
+
+    `labels` name the elements of the first output. `weights` are read-only arrays, float32 for float networks.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+    layers: tuple[Layer, ...]
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor called `name`."""
+        return self.tensors[name]
+
+    def shape(self, name: str) -> Shape:
+        """The shape of the tensor called `name`."""
+        return self.tensors[name].shape
+
+    def weight(self, layer: Layer, role: str) -> Array:
+        """The weight of `layer` in the given role. KeyError if it has none."""
+        return self.weights[f"{layer.name}.{role}"]
+
+    def has_weight(self, layer: Layer, role: str) -> bool:
+        """Whether `layer` has a weight in the given role."""
+        return f"{layer.name}.{role}" in self.weights
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Layer, ...]]:
+        """Tensor name -> layers that read it, in order."""
+        readers: dict[str, list[Layer]] = {name: [] for name in self.tensors}
+        for layer in self.layers:
+            for name in dict.fromkeys(layer.inputs):
+                readers[name].append(layer)
+        return {name: tuple(layers) for name, layers in readers.items()}
+
+    @cached_property
+    def producers(self) -> Mapping[str, Layer]:
+        """Tensor name -> the layer that writes it; inputs of the network have none."""
+        return {layer.output: layer for layer in self.layers}
+
+    def with_layers(self, layers: Iterable[Layer], weights: Mapping[str, Array] | None = None) -> Network:
+        """The same network with other layers; tensors and weights nobody uses any more are dropped."""
+        kept = tuple(layers)
+        used = {*self.inputs, *self.outputs, *(name for la in kept for name in (*la.inputs, la.output))}
+        names = {layer.name for layer in kept}
+        table = self.weights if weights is None else weights
+        return replace(
+            self,
+            layers=kept,
+            tensors={name: t for name, t in self.tensors.items() if name in used},
+            weights={key: value for key, value in table.items() if key.rpartition(".")[0] in names},
+        )
+
+    def validate(self) -> Network:
+        """Returns self, or raises BadInputError with everything that is wrong: order, shapes, weights."""
+        problems = list(self._problems())
+        if problems:
+            raise BadInputError(problems)
+        return self
+
+    def _problems(self) -> Iterable[Diagnostic]:
+        known = set(self.inputs)
+        names: set[str] = set()
+        for layer in self.layers:
+            if layer.name in names:
+                yield Diagnostic("there are two layers of this name", layer=layer.name)
+            names.add(layer.name)
+            missing = [name for name in layer.inputs if name not in known]
+            for name in missing:
+                what = "its own output" if name == layer.output else f"'{name}', which no layer before it makes"
+                yield Diagnostic(f"reads {what}", layer=layer.name)
+            if not missing:
+                yield from self._layer_problems(layer)
+            known.add(layer.output)
+        for name in self.outputs:
+            if name not in known:
+                yield Diagnostic(f"output '{name}' is made by no layer")
+
+    def _layer_problems(self, layer: Layer) -> Iterable[Diagnostic]:
+        try:
+            shape = output_shape(layer.op, [self.shape(name) for name in layer.inputs])
+        except ShapeError as error:
+            yield Diagnostic(str(error), layer=layer.name)
+            return
+        if shape != self.shape(layer.output):
+            yield Diagnostic(f"makes {list(shape)}, not {list(self.shape(layer.output))}", layer=layer.name)
+            return
+        expected = weight_shapes(layer.op, [self.shape(name) for name in layer.inputs])
+        for role, want in expected.items():
+            array = self.weights.get(f"{layer.name}.{role}")
+            if array is None:
+                if role != "bias":
+                    yield Diagnostic(
+                        f"weight '{layer.name}.{role}' is missing; it must be {list(want)}", layer=layer.name
+                    )
+            elif array.shape != want:
+                yield Diagnostic(
+                    f"weight '{layer.name}.{role}' has shape {list(array.shape)}, it must be {list(want)}",
+                    layer=layer.name,
+                )
+
+
+def weight_shapes(op: Op, inputs: list[Shape]) -> dict[str, Shape]:
+    """Role -> shape of every weight that `op` takes on inputs of these shapes (`bias` is optional)."""
+    match op:
+        case Conv2D():
+            return {
+                "kernel": (*op.kernel, inputs[0][3] // op.groups, op.out_channels),
+                "bias": (op.out_channels,),
+            }
+        case Dense():
+            return {"kernel": (inputs[0][1], op.units), "bias": (op.units,)}
+        case BatchNorm():
+            return dict.fromkeys(("gamma", "beta", "mean", "variance"), (inputs[0][-1],))
+        case Constant():
+            return {"value": op.shape}
+        case Activate() if op.activation.kind == "prelu":
+            return {"slope": (inputs[0][-1],)}
+        case _:
+            return {}
+
+
+class NetworkBuilder:
+    """Grows a network layer by layer; shapes are inferred. Raises ShapeError from `add` when inputs do not fit."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tensors: dict[str, Tensor] = {}
+        self.layers: list[Layer] = []
+        self.weights: dict[str, Array] = {}
+        self.inputs: list[str] = []
+
+    def input(self, tensor: Tensor) -> str:
+        """Declares an input of the network."""
+        self.tensors[tensor.name] = tensor
+        self.inputs.append(tensor.name)
+        return tensor.name
+
+    def add(
+        self,
+        name: str,
+        op: Op,
+        inputs: Iterable[str] = (),
+        output: str | None = None,
+        **weights: Array | None,
+    ) -> str:
+        """Appends a layer and returns its output tensor's name (`output`, or the layer's own name)."""
+        sources = tuple(inputs)
+        result = output or name
+        shape = output_shape(op, [self.tensors[source].shape for source in sources])
+        self.tensors[result] = Tensor(result, shape)
+        self.layers.append(Layer(name, op, sources, result))
+        for role, value in weights.items():
+            if value is not None:
+                self.weights[f"{name}.{role}"] = value
+        return result
+
+    def build(self, outputs: Iterable[str], labels: Iterable[str] = ()) -> Network:
+        """The finished, validated network."""
+        network = Network(
+            self.name,
+            tuple(self.inputs),
+            tuple(outputs),
+            self.tensors,
+            tuple(self.layers),
+            self.weights,
+            tuple(labels),
+        )
+        return network.validate()
