@@ -68,7 +68,7 @@ class ConvKernel:
 
 @dataclass(frozen=True)
 class DepthwiseKernel:
-    """One filter per channel on a blocked, already padded image. Weights [blocks][kh][kw][lanes], bias [blocks][lanes]."""
+    """One filter per channel on a blocked, padded image. Weights [blocks][kh][kw][lanes], bias [blocks][lanes]."""
 
     kind: ClassVar[str] = "depthwise"
     height: int
