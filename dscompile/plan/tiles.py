@@ -148,7 +148,7 @@ DENSE_ACCUMULATORS = 8  # enough to hide the latency of two multiply-adds a cycl
 
 
 def dense_panels(target: Target, channels: int, units: int) -> tuple[DensePanels, ...]:
-    """Panels of a matrix-vector product: wide ones, then ever narrower vectors for the rest, so that nothing is padded."""
+    """Panels of a matrix-vector product: wide ones, then narrower vectors for the rest; nothing is padded."""
     return tuple(_dense_panels(target.lanes, channels, units))
 
 
