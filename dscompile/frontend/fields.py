@@ -16,6 +16,11 @@ from dscompile.ir.ops import Pair
 MAX_SIZE = 1 << 24  # no axis, kernel or channel count is larger
 
 
+def is_line(text: str) -> bool:
+    """Whether `text` can be a name or label: something, on one line, printable."""
+    return bool(text.strip()) and text.isprintable()
+
+
 class Problems:
     """Everything found wrong in one run."""
 
@@ -89,10 +94,12 @@ class Fields:
         self.problems.add(f"'{key}' must be {wanted}, not {describe(node)}", node.position, help=help)
 
     def mapping(self, key: str) -> MappingNode | None:
-        """An optional mapping."""
+        """An optional mapping; its position becomes that of its key."""
         node = self.take(key)
-        if node is None or isinstance(node, MappingNode):
-            return node
+        if node is None:
+            return None
+        if isinstance(node, MappingNode):
+            return MappingNode(node.entries, self._entries[key][0].position)
         self.wrong(key, node, "a mapping")
         return None
 
@@ -107,7 +114,7 @@ class Fields:
             quoted = f'quote it: "{node.text}"' if isinstance(node, ScalarNode) and node.text else None
             self.wrong(key, node, "a text", quoted)
             return ""
-        if not node.value.strip() or not node.value.isprintable():
+        if not is_line(node.value):
             self.problems.add(f"'{key}' must be one line of printable text", node.position)
             return ""
         return node.value

@@ -56,7 +56,6 @@ def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> N
         layers,
         outputs,
         labels,
-        node.position,
         labels_node.position if labels_node is not None else None,
     )
 

@@ -78,7 +78,7 @@ def netfile_from_text(
     fields = Fields("the file", root, problems)
     _check_schema(fields)
     network_node = fields.mapping("network")
-    source = _weight_source(fields, path.parent)
+    source = _weight_source(fields, path.parent, override)
     quantization = read_quantization(fields.mapping("quantization"), problems, path.parent)
     budgets = read_targets(fields.mapping("targets"), problems)
     fields.finish()
@@ -89,7 +89,9 @@ def netfile_from_text(
         raise BadInputError("'network' is empty", position=root.position)
     spec = read_network(network_node, problems, path.stem)
     graph = build_graph(spec, problems)
-    arrays = collect_weights(graph.wanted, override or source, problems, spec.position, load=load_weights)
+    arrays = {}
+    if source is not None or not fields.has("weights"):  # else `weights:` itself was wrong, and is reported
+        arrays = collect_weights(graph.wanted, source, problems, network_node.position, load=load_weights)
     _check_labels(graph, spec.labels, spec.labels_position, problems)
     problems.raise_if_any()
     builder = graph.builder
@@ -116,11 +118,11 @@ def _check_schema(fields: Fields) -> None:
         fields.problems.add(f"unknown schema {version}", node.position, help=help)
 
 
-def _weight_source(fields: Fields, directory: Path) -> WeightSource | None:
-    """`weights: {file: NAME}` or `weights: {seed: N}`."""
+def _weight_source(fields: Fields, directory: Path, override: WeightSource | None) -> WeightSource | None:
+    """`weights: {file: NAME}` or `weights: {seed: N}`; checked, but not looked for, if `override` replaces it."""
     node = fields.mapping("weights")
     if node is None:
-        return None
+        return override
     problems = fields.problems
     inner = Fields("weights", node, problems)
     file, seed = inner.take("file"), inner.take("seed")
@@ -130,9 +132,12 @@ def _weight_source(fields: Fields, directory: Path) -> WeightSource | None:
         problems.add(message, node.position, help="`{file: NAME.npz}`, or `{seed: 7}` for random ones")
         return None
     if seed is not None:
-        return SeededSource(inner.integer_of("seed", seed, 0, MAX_SEED))
+        return override or SeededSource(inner.integer_of("seed", seed, 0, MAX_SEED))
     assert file is not None
-    path = file_beside(directory, inner.text_of("file", file), file.position, problems)
+    name = inner.text_of("file", file)
+    if override is not None:
+        return override
+    path = file_beside(directory, name, file.position, problems)
     return FileSource(path, file.position) if path is not None else None
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dscompile.errors import Position, ToolError
+from dscompile.errors import Position, ToolError, UsageError
 from dscompile.frontend.fields import Problems
 
 
@@ -67,3 +67,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def refuse_existing(directory: Path, names: Iterable[str]) -> None:
+    """Raises UsageError naming those of `names` that `directory` holds already."""
+    existing = [str(directory / name) for name in names if os.path.lexists(directory / name)]
+    if existing:
+        raise UsageError(
+            f"{' and '.join(existing)} {'exist' if len(existing) > 1 else 'exists'} already; nothing was written",
+            help="remove it, or name another directory",
+        )

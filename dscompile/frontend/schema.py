@@ -226,5 +226,4 @@ class NetworkSpec:
     layers: tuple[LayerSpec, ...]
     outputs: tuple[OutputSpec, ...] | None
     labels: tuple[str, ...]
-    position: Position
     labels_position: Position | None = None

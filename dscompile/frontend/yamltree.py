@@ -28,7 +28,7 @@ from dscompile.errors import BadInputError, Diagnostic, Position
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 16
-_MAX_SHOWN_LINE = 200  # longer source lines are named by line and column only
+_MAX_SHOWN_LINE = 400  # longer source lines are named by line and column only
 
 Value = str | int | float | bool | None
 
