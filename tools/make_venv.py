@@ -1,4 +1,4 @@
-"""Makes a virtual environment with pip, also where Python came without ensurepip (Debian's python3 without python3-venv).
+"""Makes a virtual environment with pip, also where Python came without ensurepip (Debian without python3-venv).
 
     python3 tools/make_venv.py .venv
 

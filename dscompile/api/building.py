@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, overload
 
 from dscompile.api.models import Model
 from dscompile.api.networks import read_network
+from dscompile.api.reference import Golden
 from dscompile.errors import ToolError, UsageError
 from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, resolve_target
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dscompile.frontend.netfile import NetFile
     from dscompile.ir.network import Network
-    from dscompile.report.vectors import Vectors
-
-    Floats = NDArray[np.float32]
 
 
 @overload
@@ -79,7 +74,7 @@ def build(
     ]
     for job in jobs:
         _require_writable(job.destination)
-    golden = _Golden(net.network, seed)
+    golden = Golden(net.network, seed)
     models = tuple(_build_one(net, job, golden, progress) for job in jobs)
     return models[0] if isinstance(target, str) else models
 
@@ -93,53 +88,9 @@ class _Job:
     destination: Path
 
 
-class _Golden:
-    """Golden vectors of a network, computed by the oracle once for all targets.
-
-    The oracle runs the network as it was read, so that the passes are judged too.
-    """
-
-    def __init__(self, network: Network, seed: int) -> None:
-        self._network = network
-        self._seed = seed
-        self._vectors: Vectors | None = None
-
-    def vectors(self, progress: Progress) -> Vectors:
-        """Inputs' seeds and the oracle's outputs, in the layout of the network's border."""
-        if self._vectors is None:
-            self._vectors = self._compute(progress)
-        return self._vectors
-
-    def first_input(self) -> dict[str, Floats]:
-        """The input that the first vector belongs to, by name, in the layout of the border."""
-        from dscompile.report.vectors import seeded_inputs
-
-        return seeded_inputs({name: self._network.tensor(name).border_shape for name in self._network.inputs}, self._seed)
-
-    def _compute(self, progress: Progress) -> Vectors:
-        import numpy as np
-
-        from dscompile import oracle
-        from dscompile.report.vectors import Vectors, seeded_inputs, vector_seeds
-
-        network = self._network
-        shapes = {name: network.tensor(name).border_shape for name in network.inputs}
-        seeds = vector_seeds(self._seed, sum(network.tensor(name).size_bytes for name in network.outputs))
-        rows: list[list[Floats]] = []
-        for index, seed in enumerate(seeds):
-            progress(Event("running the oracle", index, len(seeds)))
-            inputs = seeded_inputs(shapes, seed)
-            results = oracle.run(
-                network, {name: oracle.from_border(network.tensor(name), array) for name, array in inputs.items()}
-            )
-            rows.append(
-                [oracle.to_border(network.tensor(name), results[name]).astype(np.float32) for name in network.outputs]
-            )
-        return Vectors(seeds, tuple(np.stack(column) for column in zip(*rows, strict=True)))
-
-
-def _build_one(net: NetFile, job: _Job, golden: _Golden, progress: Progress) -> Model:
+def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
     from dscompile.emit.native import write_artifact
+    from dscompile.emit.selftest import selftest_input
     from dscompile.passes import canonicalize
     from dscompile.plan.lowering import plan_program
     from dscompile.report import budgets, text
@@ -159,13 +110,15 @@ def _build_one(net: NetFile, job: _Job, golden: _Golden, progress: Progress) -> 
         job.target,
         lambda done, total, _symbol: progress(Event(f"compiling {text.plural(total, 'kernel')}", done, total)),
     )
+    inputs = selftest_input(net.network)
+    outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
     progress(Event(f"writing {job.destination}"))
     artifact = write_artifact(
         program,
         kernels_object,
-        golden.first_input(),
-        {name: values[0] for name, values in zip(net.network.outputs, vectors.outputs, strict=True)},
+        inputs,
+        outputs,
         job.destination,
         origin=net.path.name,
         extra_files={FILE_NAME: encode_vectors(vectors)},
@@ -184,7 +137,10 @@ def _destination(network: Network, name: str, target: Target, output: str | Path
 
 
 def _require_writable(destination: Path) -> None:
-    """Raises ToolError before any work is done if the artifact could not be written in the end."""
+    """Raises UsageError or ToolError before any work is done if the artifact could not be written in the end."""
+    from dscompile.emit.directory import check_replaceable
+
+    check_replaceable(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".dscompile-", dir=destination.parent):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dscompile.api.models import Model, load
 from dscompile.api.networks import read_network
+from dscompile.api.reference import oracle_outputs
 from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
@@ -122,9 +123,6 @@ def bench(
 
 def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[Check]:
     """The artifact beside the runtime of its source model, and beside the oracle, on fresh inputs."""
-    import numpy as np
-
-    from dscompile import oracle
     from dscompile.report.comparison import compare
     from dscompile.report.peers import open_peer, reference_for
     from dscompile.report.vectors import ZEROS, seeded_inputs
@@ -141,14 +139,8 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
         inputs = seeded_inputs(_input_shapes(artifact), fresh)
         got.append(_outputs(model, inputs))
         from_peer.append(peer.run(list(inputs.values())))
-        feeds = {
-            name: oracle.from_border(network.tensor(name), array)
-            for name, array in zip(network.inputs, inputs.values(), strict=True)
-        }
-        results = oracle.run(network, feeds)
-        from_oracle.append(
-            [oracle.to_border(network.tensor(name), results[name]).astype(np.float32) for name in network.outputs]
-        )
+        feeds = dict(zip(network.inputs, inputs.values(), strict=True))
+        from_oracle.append(list(oracle_outputs(network, feeds).values()))
     names = _output_names(artifact)
     return [
         compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer),
@@ -183,9 +175,7 @@ def _open_peers(names: Sequence[str], model: str | Path | None, threads: int) ->
 
     for name in names:
         if name not in PEERS:
-            raise UsageError(
-                f"'{name}' is neither a runtime nor an artifact", help=f"runtimes are {', '.join(PEERS)}"
-            )
+            raise UsageError(f"'{name}' is neither a runtime nor an artifact", help=f"runtimes are {', '.join(PEERS)}")
         if model is None:
             raise UsageError(f"{name} needs a model to run", help="name its file: --model net.onnx or net.tflite")
     return {name: open_peer(name, Path(model), threads) for name in names if model is not None}

@@ -27,10 +27,10 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """An imported model: the network, and the files that now describe it."""
+    """An imported model: the network, and the net.yaml that now describes it (its weights lie beside it)."""
 
     network: Network
-    files: tuple[Path, ...]
+    path: Path
 
 
 def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResult:
@@ -79,11 +79,14 @@ def import_model(model: str | Path, output: str | Path | None = None) -> ImportR
     if Path(model).suffix in (".yaml", ".yml"):
         raise UsageError(f"'{model}' is a net.yaml already")
     net = read_network(model, None)
-    return ImportResult(net.network, write_netfile(net.network, path.parent, path.stem))
+    return ImportResult(net.network, write_netfile(net.network, path.parent, path.name))
 
 
 def init(directory: str | Path = ".", *, seed: int = 0) -> tuple[Path, ...]:
-    """Writes a starter net.yaml with weights into `directory` and returns the files. Raises UsageError or ToolError."""
+    """Writes a starter net.yaml with random weights into `directory` -> the files written, net.yaml last.
+
+    Raises UsageError naming files that are there already, ToolError if the disk refuses.
+    """
     from dscompile.frontend.starter import write_starter
 
     return write_starter(Path(directory), seed=seed)
@@ -103,8 +106,8 @@ def zoo_show(name: str) -> str:
     return zoo_path(name).read_text(encoding="utf-8")
 
 
-def zoo_write(name: str, directory: str | Path = ".") -> tuple[Path, ...]:
-    """Copies a zoo network into `directory` and returns the files. Raises UsageError or ToolError."""
+def zoo_write(name: str, directory: str | Path = ".") -> Path:
+    """Copies a zoo network into `directory` and returns its net.yaml. Raises UsageError or ToolError."""
     from dscompile.frontend.zoo import write_zoo
 
     return write_zoo(name, Path(directory))

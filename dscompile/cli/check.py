@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.arguments import net_argument, weights_option

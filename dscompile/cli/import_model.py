@@ -8,7 +8,7 @@ from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.describe import tensor_fields
 from dscompile.cli.settings import command as subcommand
-from dscompile.report import text
+from dscompile.report import records, text
 
 
 @subcommand("import")
@@ -27,6 +27,5 @@ def command(model: str, destination: str | None) -> None:
     The network keeps the model's input and output names, order and layout.
     """
     imported = api.import_model(model, destination)
-    files = [str(path) for path in imported.files]
-    fields = [("wrote", ", ".join(files)), *tensor_fields(imported.network)]
-    output.result(text.fields(fields, indent=""), {"name": imported.network.name, "files": files})
+    fields = [("wrote", str(imported.path)), *tensor_fields(imported.network)]
+    output.result(text.fields(fields, indent=""), records.import_record(str(imported.path), imported.network))

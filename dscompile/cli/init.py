@@ -18,5 +18,5 @@ def command(directory: str) -> None:
     Files that are there already are not overwritten.
     """
     files = [str(path) for path in api.init(directory, seed=current_settings().seed)]
-    following = f"next: dscompile build --target x86 {files[0]}"
+    following = f"next: dscompile build --target x86 {files[-1]}"
     output.result("\n".join([*(f"wrote {name}" for name in files), following]), {"files": files})

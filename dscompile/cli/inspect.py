@@ -59,7 +59,11 @@ def _comparison(inspection: Inspection) -> str:
     """Sums beside those of the same network with standard convolutions."""
     rows = [
         ("this network", text.number(inspection.macs), text.number(inspection.parameters)),
-        ("with standard convolutions", text.number(inspection.standard_macs), text.number(inspection.standard_parameters)),
+        (
+            "with standard convolutions",
+            text.number(inspection.standard_macs),
+            text.number(inspection.standard_parameters),
+        ),
         (
             "ratio",
             _ratio(inspection.standard_macs, inspection.macs),
@@ -79,7 +83,12 @@ def _arena(arena: ArenaMap, target: str) -> str:
         f"no plan takes less than {text.size(arena.lower_bound_bytes)}; most is alive at {arena.peak_step}"
     )
     rows = [
-        (buffer.name, text.number(buffer.offset_bytes), text.number(buffer.size_bytes), f"{buffer.first}..{buffer.last}")
+        (
+            buffer.name,
+            text.number(buffer.offset_bytes),
+            text.number(buffer.size_bytes),
+            f"{buffer.first}..{buffer.last}",
+        )
         for buffer in arena.buffers
     ]
     return f"{head}\n{text.table(('buffer', 'offset', 'bytes', 'steps'), rows, right=('offset', 'bytes', 'steps'))}"

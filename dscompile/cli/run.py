@@ -64,7 +64,7 @@ def _read_inputs(artifact: Artifact, arguments: Sequence[str]) -> dict[str, Floa
     result: dict[str, Floats] = {}
     for argument in arguments:
         name, separator, path = argument.partition("=")
-        if not separator or name not in names and len(names) == 1:
+        if not separator or (name not in names and len(names) == 1):
             if len(names) != 1:
                 raise UsageError(f"the network has {len(names)} inputs", help=f"write --input {names[0]}={argument}")
             name, path = names[0], argument

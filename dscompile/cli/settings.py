@@ -30,9 +30,9 @@ def current_settings() -> Settings:
     return settings
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def store(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
-        if value is not None and value is not False:
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, bool | int | None], None]:
+    def store(context: click.Context, _parameter: click.Parameter, value: bool | int | None) -> None:
+        if value is not None and value is not False:  # 0 is a seed
             setattr(context.find_root().obj, name, value)
 
     return store
@@ -77,11 +77,11 @@ def common_options(function: CommandFunction) -> CommandFunction:
     return function
 
 
-def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
+def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     """A click command with the common options."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, context_settings=CONTEXT, **attributes)(common_options(function))
+        return click.command(name, context_settings=CONTEXT)(common_options(function))
 
     return decorate
 

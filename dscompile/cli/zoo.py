@@ -9,7 +9,7 @@ from dscompile.cli import output
 from dscompile.cli.completion import complete_zoo
 from dscompile.cli.settings import CONTEXT, common_options
 from dscompile.cli.settings import command as subcommand
-from dscompile.report import text
+from dscompile.report import records, text
 
 
 @click.group("zoo", context_settings=CONTEXT)
@@ -23,10 +23,13 @@ def command() -> None:
 def list_command() -> None:
     """List all networks of the zoo."""
     entries = api.zoo_list()
-    rows = [(entry.name, entry.title, entry.paper) for entry in entries]
+    rows = [
+        (entry.name, text.shape(entry.input.shape), text.number(entry.macs), text.number(entry.parameters), entry.title)
+        for entry in entries
+    ]
     output.result(
-        text.table(("name", "what", "paper"), rows),
-        {"networks": [{"name": entry.name, "title": entry.title, "paper": entry.paper} for entry in entries]},
+        text.table(("name", "input", "MAC", "parameters", "what"), rows, right=("input", "MAC", "parameters")),
+        records.zoo_record(entries),
     )
 
 
@@ -45,5 +48,5 @@ def show_command(name: str) -> None:
 @click.argument("directory", default=".", type=click.Path(), metavar="[DIR]")
 def write_command(name: str, directory: str) -> None:
     """Copy the zoo network NAME into DIR, or here."""
-    files = [str(path) for path in api.zoo_write(name, directory)]
-    output.result("\n".join(f"wrote {file}" for file in files), {"files": files})
+    path = str(api.zoo_write(name, directory))
+    output.result(f"wrote {path}", {"path": path})

@@ -68,9 +68,7 @@ def check_flash(program: Program, flash_bytes: int, target: str, settings: Targe
         raise BudgetError([_flash(flash_bytes, "the library takes", program.network, target, settings)])
 
 
-def _flash(
-    flash_bytes: int, what: str, network: Network, target: str, settings: TargetSettings
-) -> Diagnostic:
+def _flash(flash_bytes: int, what: str, network: Network, target: str, settings: TargetSettings) -> Diagnostic:
     assert settings.flash_bytes is not None
     return Diagnostic(
         f"{what} {number(flash_bytes)} B of flash, the budget of {target} is {number(settings.flash_bytes)} B",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from statistics import median
 
 from dscompile.data import data_directory
-from dscompile.errors import ToolError
 from dscompile.target import Target
+from dscompile.toolchain import find_toolchain
 
 _ROUNDS = 200_000  # about a millisecond
 
@@ -26,7 +26,7 @@ class PeakProbe:
     def sample(self) -> float:
         """One measurement of about a millisecond, in GFLOP/s; it is remembered."""
         sink = ctypes.c_float()
-        gflops = float(self._measure(_ROUNDS, ctypes.byref(sink)))
+        gflops = self._measure(_ROUNDS, ctypes.byref(sink))
         self._samples.append(gflops)
         return gflops
 
@@ -37,19 +37,14 @@ class PeakProbe:
 
 
 @cache
-def _compiled(target: Target) -> ctypes._NamedFuncPointer:
+def _compiled(target: Target) -> Callable[..., float]:
     """The probe built for `target`. Raises ToolError if the C compiler is missing or refuses."""
     source = data_directory("templates") / "report" / "peak.c"
     with tempfile.TemporaryDirectory(prefix="dscompile-peak-") as directory:
         library = Path(directory) / "peak.so"
         flags = ["-O2", "-ffp-contract=fast", "-fPIC", "-shared", f"-DVECTOR_BYTES={target.vector_bytes}"]
-        command = [target.compiler, *target.compiler_flags, *flags, "-o", str(library), str(source)]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except FileNotFoundError as error:
-            raise ToolError(f"the C compiler '{target.compiler}' is not installed", help="install gcc") from error
-        except subprocess.CalledProcessError as error:
-            raise ToolError(f"the C compiler refused the peak probe: {error.stderr.strip()}") from error
+        toolchain = find_toolchain(target)
+        toolchain.compile([*flags, "-o", str(library), str(source)], Path(directory), "compiling the peak probe")
         function = ctypes.CDLL(str(library)).dscompile_peak_gflops
     function.restype = ctypes.c_double
     function.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_float)]

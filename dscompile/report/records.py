@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dscompile.artifact import Artifact
+from dscompile.frontend.zoo import ZooEntry
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Tensor
 from dscompile.report.comparison import Verification
@@ -56,6 +57,11 @@ def check_record(path: str, inspection: Inspection, notes: Sequence[str]) -> Rec
         "parameters": inspection.parameters,
         "notes": list(notes),
     }
+
+
+def import_record(path: str, network: Network) -> Record:
+    """`import --json`."""
+    return {"path": path, **_network(network)}
 
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
@@ -116,11 +122,26 @@ def bench_record(results: Sequence[BenchResult]) -> Record:
                 "gmac_per_s": result.gmac_per_second,
                 "peak_gflops": result.peak_gflops,
                 "peak_gflops_fraction": result.peak_gflops_fraction,
-                "peers": {
-                    name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()
-                },
+                "peers": {name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()},
             }
             for result in results
+        ]
+    }
+
+
+def zoo_record(entries: Sequence[ZooEntry]) -> Record:
+    """`zoo list --json`."""
+    return {
+        "networks": [
+            {
+                "name": entry.name,
+                "title": entry.title,
+                "paper": entry.paper,
+                "input": list(entry.input.shape),
+                "macs": entry.macs,
+                "parameters": entry.parameters,
+            }
+            for entry in entries
         ]
     }
 

@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 FILE_NAME = "vectors.npz"
 ZEROS = -1
-_COUNT = 3
+_COUNT = 2
 _LIMIT_BYTES = 2**20
 
 
