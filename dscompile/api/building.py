@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -35,7 +34,7 @@ def build(
 @overload
 def build(
     source: str | Path,
-    target: Sequence[str],
+    target: list[str] | tuple[str, ...],
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,
@@ -46,7 +45,7 @@ def build(
 
 def build(
     source: str | Path,
-    target: str | Sequence[str] = "host",
+    target: str | list[str] | tuple[str, ...] = "host",
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,

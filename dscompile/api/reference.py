@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dscompile.ir.network import Network
+    from dscompile.ir.network import Array, Network
     from dscompile.report.vectors import Vectors
 
     Floats = NDArray[np.float32]
 
 
-def oracle_outputs(network: Network, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Floats]:
     """The oracle's outputs by name; inputs and outputs have border shapes."""
     import numpy as np
 
@@ -61,7 +61,7 @@ class Golden:
             self._vectors = Vectors(seeds, outputs)
         return self._vectors
 
-    def selftest_outputs(self, inputs: Mapping[str, Floats], progress: Progress) -> dict[str, Floats]:
+    def selftest_outputs(self, inputs: Mapping[str, Array], progress: Progress) -> dict[str, Floats]:
         """Outputs for the input of selftest.c."""
         if self._selftest is None:
             progress(Event("running the oracle"))
