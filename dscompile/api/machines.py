@@ -7,8 +7,8 @@ from dscompile.target import Target, find_target, list_targets, resolve_target
 
 
 def targets_list() -> tuple[Target, ...]:
-    """Every target that ships."""
-    return list_targets()
+    """Every target that ships, by name."""
+    return tuple(sorted(list_targets(), key=lambda target: target.name))
 
 
 def targets_show(name: str) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,9 @@ from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
-from dscompile.report.timing import BenchResult, Timing
+
+if TYPE_CHECKING:
+    from dscompile.report.timing import BenchResult, Timing
 
 _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak", "ratio")
 

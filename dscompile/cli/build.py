@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from dscompile import api
-from dscompile.artifact import Artifact
 from dscompile.cli import output
 from dscompile.cli.arguments import net_argument, targets_option, weights_option
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
+
+if TYPE_CHECKING:
+    from dscompile.artifact import Artifact
 
 
 @subcommand("build")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dscompile.ir.network import Network
-from dscompile.ir.tensor import Tensor
+from typing import TYPE_CHECKING
+
 from dscompile.report import text
-from dscompile.report.inspection import Inspection
+
+if TYPE_CHECKING:
+    from dscompile.ir.network import Network
+    from dscompile.ir.tensor import Tensor
+    from dscompile.report.inspection import Inspection
 
 
 def network_fields(inspection: Inspection) -> list[tuple[str, str]]:

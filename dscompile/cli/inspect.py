@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.arguments import net_argument, target_option, weights_option
 from dscompile.cli.describe import network_fields
 from dscompile.cli.settings import command as subcommand
 from dscompile.report import records, text
-from dscompile.report.inspection import ArenaMap, Inspection, LayerRow
+
+if TYPE_CHECKING:
+    from dscompile.report.inspection import ArenaMap, Inspection, LayerRow
 
 
 @subcommand("inspect")

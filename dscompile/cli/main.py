@@ -72,12 +72,14 @@ class UnknownNameError(click.UsageError):
 
 @click.group("dscompile", cls=LazyGroup, context_settings=CONTEXT, no_args_is_help=False)
 @click.version_option(__version__, message="dscompile %(version)s")
-@common_options
 def cli() -> None:
     """Ahead-of-time compiler for depthwise-separable CNNs.
 
     NET is a net.yaml, or an .onnx or .tflite file directly.
     """
+
+
+cli.params += common_options()
 
 
 def run() -> NoReturn:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from dscompile import api
-from dscompile.artifact import Artifact
 from dscompile.cli import arrays, output
 from dscompile.cli.arguments import artifact_argument
 from dscompile.cli.settings import command as subcommand
@@ -16,6 +15,7 @@ from dscompile.errors import UsageError, did_you_mean
 from dscompile.report import text
 
 if TYPE_CHECKING:
+    from dscompile.artifact import Artifact
     from dscompile.cli.arrays import Floats
 
 _SHOWN = 10

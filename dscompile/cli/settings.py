@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])
-
 DEFAULT_SEED = 0
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @dataclass
@@ -38,52 +37,59 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, bool | int
     return store
 
 
-def common_options(function: CommandFunction) -> CommandFunction:
-    """Adds the options that every command has. Their values are in `current_settings()`, not in arguments."""
-    for option in (
-        click.option(
-            "--seed",
-            type=click.IntRange(min=0, max=2**31 - 1),
-            expose_value=False,
-            callback=_remember("seed"),
-            help=f"Seed of whatever the command draws at random.  [default: {DEFAULT_SEED}]",
-        ),
-        click.option(
-            "-v",
-            "--verbose",
-            is_flag=True,
-            expose_value=False,
-            callback=_remember("verbose"),
-            help="Say more on stderr; with a bug in dscompile, where it happened.",
-        ),
-        click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            expose_value=False,
-            callback=_remember("quiet"),
-            help="No progress and no notes on stderr; errors still show.",
-        ),
-        click.option(
-            "--json",
+def common_options() -> list[click.Parameter]:
+    """The options that every command has. Their values are in `current_settings()`, not in arguments."""
+    return [
+        click.Option(
+            ["--json"],
             is_flag=True,
             is_eager=True,
             expose_value=False,
             callback=_remember("json"),
             help="One JSON object on stdout instead of text, also for errors.",
         ),
-    ):
-        function = option(function)
-    return function
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("quiet"),
+            help="No progress and no notes on stderr; errors still show.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("verbose"),
+            help="With a bug in dscompile, say where it happened.",
+        ),
+        click.Option(
+            ["--seed"],
+            type=click.IntRange(min=0, max=2**31 - 1),
+            metavar="N",
+            expose_value=False,
+            callback=_remember("seed"),
+            help=f"Seed of whatever the command draws at random.  [default: {DEFAULT_SEED}]",
+        ),
+    ]
 
 
 def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     """A click command with the common options."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, context_settings=CONTEXT)(common_options(function))
+        made = click.command(name, context_settings=CONTEXT)(function)
+        made.params += common_options()
+        return made
 
     return decorate
 
 
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+def group(name: str) -> Callable[[Callable[..., Any]], click.Group]:
+    """A group of commands with the common options."""
+
+    def decorate(function: Callable[..., Any]) -> click.Group:
+        made = click.group(name, context_settings=CONTEXT)(function)
+        made.params += common_options()
+        return made
+
+    return decorate

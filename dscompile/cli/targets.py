@@ -7,14 +7,13 @@ import click
 from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.completion import complete_target
-from dscompile.cli.settings import CONTEXT, common_options
 from dscompile.cli.settings import command as subcommand
+from dscompile.cli.settings import group as command_group
 from dscompile.report import records, text
 from dscompile.target import Target, runs_here
 
 
-@click.group("targets", context_settings=CONTEXT)
-@common_options
+@command_group("targets")
 def command() -> None:
     """The machines that artifacts can be built for.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from dscompile import api
@@ -12,7 +14,9 @@ from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.errors import ExitCode
 from dscompile.report import records, text
-from dscompile.report.comparison import Check, Verification
+
+if TYPE_CHECKING:
+    from dscompile.report.comparison import Check, Verification
 
 
 @subcommand("verify")

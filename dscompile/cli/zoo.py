@@ -7,13 +7,12 @@ import click
 from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.completion import complete_zoo
-from dscompile.cli.settings import CONTEXT, common_options
 from dscompile.cli.settings import command as subcommand
+from dscompile.cli.settings import group as command_group
 from dscompile.report import records, text
 
 
-@click.group("zoo", context_settings=CONTEXT)
-@common_options
+@command_group("zoo")
 def command() -> None:
     """The networks that come with dscompile."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from dscompile.errors import BudgetError, Diagnostic, UsageError
 from dscompile.frontend.settings import TargetSettings
 from dscompile.ir.network import Network
-from dscompile.plan.program import Program
 from dscompile.report.inspection import peak_step
 from dscompile.report.text import number
+
+if TYPE_CHECKING:
+    from dscompile.plan.program import Program
 
 
 def settings_for(settings: Mapping[str, TargetSettings], names: Sequence[str]) -> TargetSettings:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dscompile.ir.cost import layer_bytes, layer_cost, layer_flops, layer_kind
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.tensor import Shape
-from dscompile.plan.program import Program
 from dscompile.report.roofline import Bound, layer_bound
 from dscompile.target import Target
+
+if TYPE_CHECKING:
+    from dscompile.plan.program import Program  # not needed, and not paid for, without a target
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from dscompile.artifact import Artifact
-from dscompile.frontend.zoo import ZooEntry
-from dscompile.ir.network import Network
-from dscompile.ir.tensor import Tensor
-from dscompile.report.comparison import Verification
-from dscompile.report.inspection import ArenaMap, Inspection
-from dscompile.report.timing import BenchResult, Timing
-from dscompile.target import Target
+if TYPE_CHECKING:  # each command pays only for the records it makes
+    from dscompile.artifact import Artifact
+    from dscompile.frontend.zoo import ZooEntry
+    from dscompile.ir.network import Network
+    from dscompile.ir.tensor import Tensor
+    from dscompile.report.comparison import Verification
+    from dscompile.report.inspection import ArenaMap, Inspection
+    from dscompile.report.timing import BenchResult, Timing
+    from dscompile.target import Target
 
 Record = Mapping[str, object]
 
