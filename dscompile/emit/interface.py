@@ -71,6 +71,11 @@ class Interface:
         ]
 
     @property
+    def pointers(self) -> list[str]:
+        """The parameters of `run` as untyped pointers."""
+        return ["const void *arena", *(f"const void *{port.parameter}" for port in self.ports)]
+
+    @property
     def exported(self) -> tuple[str, ...]:
         """Every symbol that the library offers."""
         labels = ("labels",) if self.labels else ()

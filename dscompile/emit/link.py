@@ -1,4 +1,4 @@
-"""From the texts of an artifact and its compiled kernels to `lib<net>.a` and `lib<net>.so`, the same bytes each time."""
+"""From the texts of an artifact and its compiled kernels to its two libraries, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARED_FLAGS = (
     "-Wl,--as-needed",
     "-Wl,--no-undefined",
     "-Wl,--build-id=none",
-    "-Wl,-z,relro,-z,now,-z,noexecstack",
+    "-Wl,-z,relro,-z,now,-z,noexecstack,-z,text",
 )
 
 

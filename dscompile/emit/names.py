@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from dscompile.ir.tensor import DType
@@ -11,16 +12,21 @@ C_TYPES: dict[DType, str] = {"float32": "float", "int8": "int8_t", "uint8": "uin
 
 # A network of this name would put a header or a library beside the user's code that hides one of the system's.
 _TAKEN_STEMS = frozenset(
-    "assert complex ctype errno fenv float inttypes iso646 limits locale math memory pthread setjmp signal stdalign "
-    "stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd "
-    "wchar wctype malloc poll sched search sys c m dl rt gcc gcc_s stdc util anl crypt resolv asan ubsan tsan "
-    "selftest".split()  # noqa: SIM905  50 lines otherwise
+    re.findall(
+        r"\w+",
+        "assert complex ctype errno fenv float inttypes iso646 limits locale math memory pthread setjmp "
+        "signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings "
+        "tgmath threads time uchar unistd wchar wctype malloc poll sched search sys c m dl rt gcc gcc_s stdc "
+        "util anl crypt resolv asan ubsan tsan selftest manifest",
+    )
 )
 
 
 def c_identifier(name: str, fallback: str) -> str:
     """A lower-case C identifier that resembles `name`; begins with `fallback` if nothing, or a digit, would."""
-    cleaned = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    plain = unicodedata.normalize("NFKD", name)  # accents apart from their letters
+    without_accents = "".join(char for char in plain if not unicodedata.combining(char))
+    cleaned = re.sub(r"[^a-z0-9]+", "_", without_accents.lower()).strip("_")
     if not cleaned:
         return fallback
     return f"{fallback}_{cleaned}" if cleaned[0].isdigit() else cleaned
