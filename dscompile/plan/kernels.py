@@ -94,7 +94,7 @@ class ConvKernel:
 
     @property
     def kind(self) -> str:
-        """pointwise or conv."""
+        """The field's word: pointwise or conv."""
         return "pointwise" if self.kernel == (1, 1) and self.stride == (1, 1) else "conv"
 
     @property
@@ -269,7 +269,7 @@ class FillKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """y."""
+        """The written rows, y."""
         return (Parameter("y", written=True, strides=(self.outer_stride, self.row_stride, 1)),)
 
 
