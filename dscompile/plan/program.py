@@ -1,0 +1,116 @@
+"""Program: what will run. Steps over one arena; every step calls kernels on regions, with constants.
+
+Fusion, layout and memory are decided when a Program is made and are visible in it; whoever emits it only writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from dscompile.ir.network import Array, Network
+from dscompile.plan.kernels import Kernel, Parameter
+from dscompile.plan.knobs import Knobs
+from dscompile.target import Target
+
+Space = Literal["arena", "input", "output", "constant"]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Where a pointer argument points: `offset_bytes` into an arena buffer, a border tensor or a constant."""
+
+    space: Space
+    name: str
+    offset_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Function:
+    """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
+
+    symbol: str
+    kernel: Kernel
+    parameters: tuple[Parameter, ...]
+    knobs: Knobs | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a function (by its symbol); operands match the function's parameters."""
+
+    symbol: str
+    operands: tuple[Operand, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The calls that compute one layer, or several fused ones. `layers` are names of the canonical network.
+
+    `result` is where the step's result begins and `result_bytes` how much memory it spans, for the profiling hook.
+    """
+
+    name: str
+    kind: str
+    layers: tuple[str, ...]
+    calls: tuple[Call, ...]
+    macs: int
+    result: Operand
+    result_bytes: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A buffer of the arena, alive from step `first` to step `last` (both inclusive, counted from 0).
+
+    Network inputs that are read in place live from -1, outputs to len(steps).
+    """
+
+    name: str
+    size_bytes: int
+    first: int
+    last: int
+    offset_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network made ready for one target.
+
+    `inputs` and `outputs` map border tensors to the arena buffers that `<net>_input(arena)` and `<net>_output(arena)`
+    return. `constants` are packed weights, ready to be laid into the weights section at `arena_alignment`.
+    `fallback_layers` are those whose schedule was chosen by rule and not from a tuning record or a known-good table.
+    """
+
+    network: Network
+    target: Target
+    steps: tuple[Step, ...]
+    functions: tuple[Function, ...]
+    buffers: tuple[Buffer, ...]
+    arena_bytes: int
+    arena_lower_bound_bytes: int
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    fallback_layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "outputs", "constants"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def buffer(self, name: str) -> Buffer:
+        """The arena buffer called `name`."""
+        return next(buffer for buffer in self.buffers if buffer.name == name)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(step.macs for step in self.steps)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all packed constants, without alignment."""
+        return sum(array.nbytes for array in self.constants.values())
