@@ -291,10 +291,8 @@ int main(void)
 }
 """
     )
-    shell(
-        f"gcc -std=c99 -fsanitize=undefined -fno-sanitize=alignment -I{tiny.directory} app.c {tiny.static_library} -o app && ./app",
-        tmp_path,
-    )
+    flags = "-std=c99 -fsanitize=undefined -fno-sanitize=alignment"  # one arena is misaligned on purpose
+    shell(f"gcc {flags} -I{tiny.directory} app.c {tiny.static_library} -o app && ./app", tmp_path)
 
 
 def test_two_threads_with_two_arenas_run_at_once(tiny: Artifact, tmp_path: Path) -> None:
@@ -326,7 +324,5 @@ int main(void)
 }
 """
     )
-    shell(
-        f"gcc -O1 -fsanitize=thread -I{tiny.directory} app.c {tiny.directory}/tiny.c {tiny.static_library} -lpthread -o app && ./app",
-        tmp_path,
-    )
+    sources = f"app.c {tiny.driver} {tiny.static_library}"
+    shell(f"gcc -O1 -fsanitize=thread -I{tiny.directory} {sources} -lpthread -o app && ./app", tmp_path)
