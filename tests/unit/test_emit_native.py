@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dscompile.artifact import Artifact, load_artifact
+from dscompile.artifact import Artifact, Manifest, load_artifact
 from dscompile.emit.elf import read_sections
 from dscompile.emit.native import write_artifact
 from dscompile.emit.selftest import selftest_input
-from dscompile.errors import BadInputError, ToolError
+from dscompile.errors import BadInputError, BudgetError, ToolError
 from dscompile.plan.program import Call, Operand
 from tests import tiny_programs
 from tests.tiny_programs import Tiny, several, single
@@ -326,3 +329,69 @@ int main(void)
     )
     sources = f"app.c {tiny.driver} {tiny.static_library}"
     shell(f"gcc -O1 -fsanitize=thread -I{tiny.directory} {sources} -lpthread -o app && ./app", tmp_path)
+
+
+def test_extra_files_are_written_and_checksummed(tmp_path: Path) -> None:
+    tiny = single()
+    inputs = selftest_input(tiny.network)
+    artifact = write_artifact(
+        tiny.program,
+        tiny.kernels,
+        inputs,
+        tiny.expected(inputs),
+        tmp_path / "net",
+        origin="x",
+        extra_files={"vectors.bin": b"123"},
+    )
+    assert (artifact.directory / "vectors.bin").read_bytes() == b"123"
+    assert "vectors.bin" in [checksum.file for checksum in artifact.manifest.checksums]
+
+
+def test_a_build_that_is_not_accepted_leaves_the_previous_artifact(tmp_path: Path) -> None:
+    tiny = single()
+    before = tiny.write(tmp_path / "net")
+    inputs = selftest_input(tiny.network)
+
+    def refuse(manifest: Manifest) -> None:
+        raise BudgetError(f"{manifest.arena.size_bytes} B are too many")
+
+    with pytest.raises(BudgetError, match="176 B are too many"):
+        write_artifact(
+            tiny.program,
+            tiny.kernels,
+            inputs,
+            tiny.expected(inputs),
+            tmp_path / "net",
+            origin="other",
+            accept=refuse,
+        )
+    assert load_artifact(tmp_path / "net") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from tests.tiny_programs import single
+tiny = single()
+print("ready", flush=True)
+while True:
+    tiny.write(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupted_build_leaves_a_whole_artifact_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "net"
+    for attempt in range(8):
+        command = [sys.executable, "-c", WORKER, str(target)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(0.05 + 0.093 * attempt)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        assert "KeyboardInterrupt" in said
+        assert [path.name for path in tmp_path.iterdir()] in ([], ["net"])
+        if target.exists():
+            load_artifact(target).verify_checksums()
