@@ -175,6 +175,14 @@ def test_a_place_that_is_never_free_is_given_up(tmp_path: Path, monkeypatch: pyt
         build(tmp_path / "net", "two")
 
 
+def test_a_place_that_changes_under_our_eyes_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").write_text("not ours")
+    numbers = iter(range(1000))
+    monkeypatch.setattr(module, "_identity", lambda _path: (0, next(numbers)))
+    with pytest.raises(ToolError, match="it keeps being replaced"):
+        module.check_replaceable(tmp_path)
+
+
 @pytest.mark.parametrize("atomic", [True, False])
 def test_of_builds_at_once_one_wins_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool) -> None:
     if not atomic:
