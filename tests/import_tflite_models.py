@@ -47,7 +47,7 @@ class ModelMaker:
         return name
 
     def operator(self, op: str, inputs: str, outputs: str = "y", options: str = "", **fields: object) -> None:
-        """An operator; names are separated by blanks, `_` is an absent input. `options` is the class without OptionsT."""
+        """An operator; names are separated by blanks, `_` is an absent input; `options` is a class without OptionsT."""
         made = schema.OperatorT()
         code = schema.OperatorCodeT()
         code.builtinCode = getattr(schema.BuiltinOperator, op)

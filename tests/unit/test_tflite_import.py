@@ -345,8 +345,8 @@ def test_data_behind_the_flatbuffer_are_found(tmp_path):
         ("pretrainedResnet_float", 12_501_632, 77_706, {"input_1": (1, 32, 32, 3), "Identity": (1, 10)}),
         (
             "face_landmark",
-            35_970_732,
-            599_265,
+            34_979_040,
+            669_197,
             {"input_1": (1, 192, 192, 3), "conv2d_20": (1, 1, 1, 1404), "conv2d_30": (1, 1, 1, 1)},
         ),
     ],
