@@ -95,9 +95,6 @@ class Constants:
         self._directory = directory
         self._tensors = tensors
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._tensors
-
     def __getitem__(self, name: str) -> Array:
         """The initializer as an array. Raises BadInputError if its data do not fit its shape and type."""
         return decoded(self._tensors[name], self._directory)
@@ -180,8 +177,9 @@ def _inputs(infos: Iterable[Any], path: Path) -> tuple[tuple[str, Shape], ...]:
         for axis, dim in enumerate(kind.shape.dim):
             size = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
             if size is None and axis > 0:
+                symbol = f" ({_text(dim.dim_param)!r})" if dim.dim_param else ""
                 note(
-                    f"axis {axis} of input '{name}' is dynamic{f' ({_text(dim.dim_param)!r})' if dim.dim_param else ''}",
+                    f"axis {axis} of input '{name}' is dynamic{symbol}",
                     "fix the shape at export, or in the file: python -m onnxruntime.tools.make_dynamic_shape_fixed",
                 )
             elif axis == 0 and size not in (None, 1):

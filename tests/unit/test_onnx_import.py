@@ -436,6 +436,18 @@ def test_weights_that_are_computed_from_constants_are_folded(nodes, constants, t
     assert op_names(checked(made, tmp_path)) == ["Conv2D"]
 
 
+def test_constants_of_single_numbers_and_shapes_of_constants(tmp_path):
+    nodes = [
+        node("Constant", "", "two", value_float=2.0),
+        node("Constant", "", "minus", value_int=-1),
+        node("Shape", "k", "shape"),
+        node("Mul", "shape minus", "target"),
+        node("Reshape", "x target", "r"),
+        node("Mul", "r two"),
+    ]
+    assert checked(model(nodes, IMAGE, {"k": randoms(1)}), tmp_path).shape("y") == (378,)
+
+
 def test_integer_division_of_shapes_truncates(tmp_path):
     nodes = [node("Div", "a b", "q"), node("Concat", "one q", "s", axis=0), node("Reshape", "x s")]
     constants = {"a": np.array([757, -3]), "b": np.array([2, 2]), "one": np.array([1])}

@@ -58,6 +58,12 @@ def test_attributes_behind_an_unsupported_operator_are_checked_by_declared_shape
     ]
 
 
+def test_operators_with_graphs_inside_are_named(tmp_path):
+    inner = model([node("Relu", "x")], {}).graph
+    made = model([node("If", "c", then_branch=inner, else_branch=inner)], IMAGE, {"c": np.array(True)})
+    assert "If: this operator is not supported" in str(error_of(made, tmp_path))
+
+
 def test_an_operator_of_another_domain_is_named_with_it(tmp_path):
     made = model([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")], IMAGE)
     assert error_of(made, tmp_path).diagnostics[0].message == "com.microsoft.Gelu: this operator is not supported"
@@ -74,6 +80,16 @@ REFUSED = [
     ([node("MaxPool", "x", "y i", kernel_shape=[2, 2]), node("Cast", "i", "z", to=1)], {}, "'i' is used too"),
     ([node("AveragePool", "x", kernel_shape=[2, 2], dilations=[1, 2])], {}, "dilations [1, 2] of a pool"),
     ([node("Squeeze", "x a", "s"), node("GlobalMaxPool", "s")], {"a": [0]}, "only images (rank 4) are supported"),
+    (
+        [node("Reshape", "x s", "r"), node("Conv", "r w")],
+        {"s": [2, 3, 9, 7], "w": randoms(4, 3, 1, 1)},
+        "Conv: batch 2; only",
+    ),
+    (
+        [node("Reshape", "x s", "r"), node("GlobalMaxPool", "r")],
+        {"s": [2, 3, 9, 7]},
+        "GlobalMaxPool: batch 2; only batch 1",
+    ),
     ([node("Gemm", "f w", transA=1)], {"w": randoms(6, 3)}, "Gemm: transA is not supported"),
     (
         [node("Gemm", "f w c")],

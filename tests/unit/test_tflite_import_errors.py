@@ -52,6 +52,14 @@ def test_unsupported_operators_are_all_listed_at_once(tmp_path):
     assert error.code == 3
 
 
+def test_operators_behind_an_unsupported_one_of_unknown_shape_are_left_alone(tmp_path):
+    maker = image_model()
+    maker.tensor("open", (1, -1))
+    maker.operator("ELU", "x", "open")
+    maker.operator("RELU", "open")
+    assert [found.message for found in error_of(maker, tmp_path).diagnostics] == ["ELU: this operator is not supported"]
+
+
 def test_operators_that_no_output_needs_are_not_missed(tmp_path):
     maker = image_model()
     maker.operator("ELU", "x", "z")
@@ -177,6 +185,13 @@ WRONG = [
         {"w": randoms(4, 7)},
         {"options": "FullyConnected", "keepNumDims": True},
         "they do not fit an input",
+    ),
+    (
+        "FULLY_CONNECTED",
+        "x w b",
+        {"w": randoms(4, 6), "b": randoms(3)},
+        {"options": "FullyConnected"},
+        "bias has shape [3], it",
     ),
     ("ADD", "x c", {"c": randoms(5)}, {"options": "Add"}, "[1, 9, 7, 6] and [5] do not broadcast"),
     ("CONCATENATION", "x c", {"c": randoms(6)}, {"options": "Concatenation"}, "joins tensors of different ranks"),
