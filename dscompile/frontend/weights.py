@@ -161,7 +161,7 @@ class _Matcher:
         self._file = source.path.name
         self._reader = reader
         self._problems = problems
-        self._keys = dict.fromkeys(reader.keys())
+        self._keys = sorted(reader.keys())  # safetensors lists them in another order every time
         known = {weight.key for weight in wanted}
         self._unused = [key for key in self._keys if key not in known]
         self._report_unused = problems.count == 0
