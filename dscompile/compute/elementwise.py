@@ -11,7 +11,7 @@ from dscompile.plan.kernels import ElementwiseKernel, FillKernel, FlatKernel, Fu
 
 
 def elementwise(kernel: ElementwiseKernel) -> Any:
-    """Y = activation(a), activation(a + b) or activation(a * b) on [blocks][H][W][lanes]. Block: `y`."""
+    """y = activation(a), activation(a + b) or activation(a * b) on [blocks][H][W][lanes]. Block: `y`."""
     shape = (kernel.blocks, kernel.height, kernel.width, kernel.lanes)
     slope = te.placeholder((kernel.blocks * kernel.lanes,), name="slope")
 
@@ -22,7 +22,7 @@ def elementwise(kernel: ElementwiseKernel) -> Any:
 
 
 def flat(kernel: FlatKernel) -> Any:
-    """Y = activation(a), activation(a + b) or activation(a * b) over `shape`. Block: `y`."""
+    """y = activation(a), activation(a + b) or activation(a * b) over `shape`. Block: `y`."""
     slope = te.placeholder((kernel.shape[-1],), name="slope")
     return _combine(
         kernel.shape, kernel.function, kernel.b is not None, kernel.activation, slope, lambda index: slope[index[-1]]

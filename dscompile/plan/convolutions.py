@@ -1,4 +1,4 @@
-"""Convolutions as kernel calls: pointwise, dense, grouped, depthwise, and the 1x1 image that is a matrix-vector product."""
+"""Convolutions as kernel calls: pointwise, dense, grouped, depthwise; on a 1x1 image, a matrix-vector product."""
 
 from __future__ import annotations
 

@@ -76,9 +76,9 @@ def concatenated_parts(network: Network, lanes: int) -> Mapping[str, Part]:
             continue
         channel = 0
         for name in layer.inputs:
-            if channel % lanes == 0 and name not in parts and layer.inputs.count(name) == 1:
-                if _writes_blocked(network, name):
-                    parts[name] = Part(layer.output, channel)
+            alone = name not in parts and layer.inputs.count(name) == 1
+            if channel % lanes == 0 and alone and _writes_blocked(network, name):
+                parts[name] = Part(layer.output, channel)
             channel += network.shape(name)[3]
     return parts
 

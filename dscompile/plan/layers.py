@@ -61,7 +61,7 @@ def lower_layer(lowering: Lowering, layer: Layer, residual: Residual | None) -> 
         case Pad() as op:
             _pad(lowering, layer, op)
         case Reshape() as op:
-            lowering.alias(layer.output, lowering.dense(layer.inputs[0]).reshaped(op.shape))
+            lowering.place(layer.output, lowering.dense(layer.inputs[0]).reshaped(op.shape))
         case Transpose() as op:
             _transpose(lowering, layer, op)
         case Constant():
@@ -303,4 +303,4 @@ def _transpose(lowering: Lowering, layer: Layer, op: Transpose) -> None:
     x = lowering.flat(layer.inputs[0])
     strides = tuple(x.strides[axis] for axis in op.permutation)
     shape = lowering.network.shape(layer.output)
-    lowering.alias(layer.output, FlatView(shape, strides, x.space, x.name, x.offset, x.store))
+    lowering.place(layer.output, FlatView(shape, strides, x.space, x.name, x.offset, x.store))

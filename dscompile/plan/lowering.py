@@ -196,16 +196,12 @@ class Lowering:
         return FlatView(shape, dense_strides(shape), "arena", store.name, 0, store)
 
     def place(self, name: str, view: View) -> None:
-        """Declares where a tensor lives from now on, and that this step made it."""
+        """Declares where a tensor lives from now on; it may be another name for memory already written."""
         self._views[name] = view
         if isinstance(view, BlockedView):
             self._result = (Operand("arena", view.store.name, view.base * ELEMENT_BYTES), view.layout.elements * 4)
         else:
             self._result = (view.at(), math.prod(view.shape) * ELEMENT_BYTES)
-
-    def alias(self, name: str, view: View) -> None:
-        """Declares that a tensor is another name for memory that is already written."""
-        self._views[name] = view
 
     def home(self, name: str) -> View:
         """Where a tensor lives."""

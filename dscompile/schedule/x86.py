@@ -241,7 +241,7 @@ def _channel_step(kernel: ConvKernel, knobs: TileKnobs) -> int:
 
 def _vector_init(sch: Schedule, block: Any, loop: Loop, *, unrolled: int) -> None:
     """Zeroes the accumulators of `block` before `loop`: the last loop is a vector, `unrolled` loops above unroll."""
-    (*_,) = loops = sch.get_loops(sch.decompose_reduction(block, loop))
+    loops = sch.get_loops(sch.decompose_reduction(block, loop))
     sch.vectorize(loops[-1])
     _unroll(sch, loops[len(loops) - 1 - unrolled : -1])
 

@@ -33,14 +33,12 @@ def naive_convolution(op, x, kernel, bias):
     inputs_per_group, outputs_per_group = x.shape[3] // op.groups, op.out_channels // op.groups
     result = np.empty((1, rows, columns, op.out_channels))
     for out in range(op.out_channels):
-        group = out // outputs_per_group
+        first_input = out // outputs_per_group * inputs_per_group
         for row in range(rows):
             for column in range(columns):
+                top, left = row * sh - pads.top, column * sw - pads.left
                 products = [
-                    pixel(
-                        x, row * sh - pads.top + i * dh, column * sw - pads.left + j * dw, group * inputs_per_group + k
-                    )
-                    * float(kernel[i, j, k, out])
+                    pixel(x, top + i * dh, left + j * dw, first_input + k) * float(kernel[i, j, k, out])
                     for i in range(kh)
                     for j in range(kw)
                     for k in range(inputs_per_group)
@@ -117,10 +115,8 @@ def test_pools_take_only_what_lies_in_the_window(kind, kernel, stride, pads, rng
             for j in range(kw)
         ]
         inside = [value for value in window if not math.isnan(value)]
-        if kind == "max":
-            want = max(inside)
-        else:
-            want = math.fsum(inside) / (len(window) if op.count_pads else len(inside))
+        divisor = len(window) if op.count_pads else len(inside)
+        want = max(inside) if kind == "max" else math.fsum(inside) / divisor
         assert result[0, row, column, channel] == pytest.approx(want, rel=1e-7)
 
 
