@@ -316,12 +316,12 @@ def test_bfloat16_is_refused_by_name(tmp_path: Path) -> None:
     assert problems(path)[0].message == "weight 'stem.bias' in 'w.safetensors' is of type BF16"
 
 
-def test_a_network_of_more_than_4_gib_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_network_of_more_than_1_gib_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text(frame("- conv: {out: 16777216, kernel: 100}"))
     found = only(problems(path))
     # 16 777 216 filters of 100 x 100 x 4 and their biases, 4 B each
-    assert found.message == "the weights of this network take 2,684,421,668,864 B; at most 4 GiB are supported"
+    assert found.message == "the weights of this network take 2,684,421,668,864 B; at most 1 GiB is supported"
 
 
 def test_files_that_vanish_are_errors(tmp_path: Path) -> None:
