@@ -21,12 +21,13 @@ PIECES = (
     *("same", "relu", "from", "name", "\n", "  ", "- ", ": ", "{", "}", "[", "]", ",", "#", "&a", "*a", "!t", "|", "%"),
     *("?", "\t", "é", "\u2028", "\x85", "\ufeff", "prelu", "16777216", "repeat: 3, "),
 )
-EXAMPLES = [30, pytest.param(3000, marks=pytest.mark.slow)]
+EXAMPLES = [30, pytest.param(1000, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_a_damaged_net_yaml_is_read_or_refused(examples: int) -> None:
     good = zoo_path("mobilenet_v2").read_text()
+    refused = 0
     for seed in range(examples):
         rng = random.Random(seed)
         text = good
@@ -35,8 +36,9 @@ def test_a_damaged_net_yaml_is_read_or_refused(examples: int) -> None:
             text = text[: word.start()] + rng.choice(PIECES) + text[rng.choice((word.start(), word.end())) :]
         try:
             netfile_from_text(text, Path("net.yaml"), load_weights=False)
-        except DscompileError as error:
-            assert error.diagnostics[0].message
+        except DscompileError:
+            refused += 1
+    assert refused > examples // 2
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -50,6 +52,7 @@ def test_a_damaged_weights_file_is_read_or_refused(
         path = write_netfile(net, Path(directory), weights_format=weights_format)
         file = Path(directory) / f"test.{weights_format}"
         good = file.read_bytes()
+        refused = 0
         for seed in range(examples):
             rng = random.Random(seed)
             data = bytearray(good)
@@ -60,8 +63,9 @@ def test_a_damaged_weights_file_is_read_or_refused(
             file.write_bytes(data[: rng.choice((len(data), len(data), rng.randrange(1, len(data))))])
             try:
                 read_netfile(path)
-            except DscompileError as error:
-                assert error.diagnostics[0].message
+            except DscompileError:
+                refused += 1
+    assert refused > examples // 2
 
 
 def test_an_archive_of_a_later_zip_version_is_refused(tmp_path: Path) -> None:
