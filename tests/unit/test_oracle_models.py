@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.models, pytest.mark.slow]
 ONNX_MODELS = ["mobilenetv1_100", "mobilenetv2_100", "mobilenetv2_100.bn", "mobilenetv3_large_100", "efficientnet_b0"]
 
 # Standard deviations of the inputs. With its random weights, efficientnet_b0 answers inputs of 3.0 with activations of
-# 29 000, and rounding errors grow so much that one in the last bit of the input moves the outputs by 7e-4 of their
-# maximum: there, no two float32 implementations agree to 1e-4, and a comparison says nothing.
+# 29 000, and amplifies rounding: an error in the last bit of the input moves its outputs by 7e-4 of their maximum
+# (measured with the oracle itself). There a comparison to 1e-4 says nothing about who is right.
 INPUT_SCALES = dict.fromkeys(ONNX_MODELS, (1.0, 0.1, 3.0)) | {"efficientnet_b0": (1.0, 0.1, 0.5)}
 
 
