@@ -29,19 +29,19 @@ class Problems:
         self._diagnostics.append(Diagnostic(message, self._position, node))
 
     @contextmanager
-    def noting(self, operator: str, node: str) -> Iterator[None]:
-        """Notes what the importing of one node raises, instead of letting it through."""
+    def noting(self, what: str, node: str | None = None) -> Iterator[None]:
+        """Notes what is raised inside, instead of letting it through; `what` (an operator) stands in front of it."""
         try:
             yield
         except BadInputError as error:
             self._invalid |= not isinstance(error, UnsupportedError)
             for found in error.diagnostics:
                 self._diagnostics.append(
-                    replace(found, message=f"{operator}: {found.message}", position=self._position, layer=node)
+                    replace(found, message=f"{what}: {found.message}", position=self._position, layer=node)
                 )
         except ShapeError as error:
             self._invalid = True
-            self._diagnostics.append(Diagnostic(f"{operator}: {error}", self._position, node))
+            self._diagnostics.append(Diagnostic(f"{what}: {error}", self._position, node))
 
     def raise_if_any(self) -> None:
         """Raises UnsupportedError, or BadInputError if anything is plainly wrong, with one diagnostic per problem."""

@@ -32,6 +32,10 @@ from dscompile.ir.shapes import broadcast
 from dscompile.ir.tensor import Shape
 
 
+# Elements of constant channels that a Pad may add; far above real models, which double a few dozen channels.
+MAX_PADDING = 1 << 24
+
+
 def as_value(operand: Operand, what: str = "its input") -> Value:
     """An operand that must be computed."""
     if isinstance(operand, Value):
@@ -234,7 +238,7 @@ def _with_last(shape: Shape, last: Sequence[int]) -> Order:
 
 
 def pad(graph: ImportGraph, value: Value, before: Sequence[int], after: Sequence[int], fill: float) -> Value:
-    """Constant padding, given per axis of the source; only height and width of images may grow."""
+    """Constant padding, given per axis of the source; height, width and channels of images may grow."""
     if len(before) != len(value.shape) or len(after) != len(value.shape):
         raise BadInputError(f"{len(before)} + {len(after)} paddings for a tensor of rank {len(value.shape)}")
     grown = [axis for axis in range(len(before)) if before[axis] or after[axis]]
@@ -245,8 +249,24 @@ def pad(graph: ImportGraph, value: Value, before: Sequence[int], after: Sequence
     if len(value.shape) != 4:
         raise UnsupportedError(f"only images (rank 4) can be padded, the input is {list(value.shape)}")
     image = value if {value.order.index(axis) for axis in grown} <= {1, 2} else graph.as_image(value)
-    if not {image.order.index(axis) for axis in grown} <= {1, 2}:
-        raise UnsupportedError(f"padding of axis {grown[-1]}; only height and width can be padded")
-    row, column = image.order[1], image.order[2]
+    batch, row, column, channel = image.order
+    if batch in grown:
+        raise UnsupportedError("padding of the batch is not supported")
     pads = Pads(before[row], after[row], before[column], after[column])
-    return graph.emit_value(Pad(pads, fill), [image.tensor], image.order)
+    if pads:
+        image = graph.emit_value(Pad(pads, fill), [image.tensor], image.order)
+    if channel not in grown:
+        return image
+    # Channels grow by joining constant ones.
+    sides = [_filled(image, channel, count, fill) for count in (before[channel], after[channel])]
+    return concat(graph, [part for part in (sides[0], image, sides[1]) if part is not None], channel)
+
+
+def _filled(image: Value, channel: int, count: int, fill: float) -> Array | None:
+    """`count` constant channels of the size of an image, or None for none."""
+    if not count:
+        return None
+    shape = tuple(count if axis == channel else size for axis, size in enumerate(image.shape))
+    if math.prod(shape) > MAX_PADDING:
+        raise UnsupportedError(f"padding by {math.prod(shape)} elements of constant channels")
+    return np.full(shape, fill, np.float32)

@@ -60,7 +60,7 @@ class _Importer:
                     self.operands[name] = self._placeholder(name)
         outputs: list[tuple[str, Value]] = []
         for source, name in zip(self.model.outputs, output_names, strict=True):
-            with self.problems.noting("Output", source):
+            with self.problems.noting(f"output '{source}'"):
                 operand = self._operand(source)
                 if isinstance(operand, np.ndarray):
                     raise UnsupportedError("depends on no input")

@@ -16,8 +16,6 @@ import numpy as np
 
 from dscompile.errors import BadInputError, Position, did_you_mean
 from dscompile.frontend.fields import Problems
-from dscompile.frontend.npz import NpzReader
-from dscompile.frontend.seeded import seeded_weight
 from dscompile.ir.network import Array
 from dscompile.ir.ops import Op
 from dscompile.ir.tensor import Shape
@@ -101,9 +99,16 @@ def collect_weights(
             return {}
         case SeededSource(seed):
             present = [weight for weight in wanted if weight.presence != "forbidden"]
-            return {w.key: _sealed(seeded_weight(seed, w)) if load else _unloaded(w.shape) for w in present}
+            return _seeded(seed, present) if load else {weight.key: _unloaded(weight.shape) for weight in present}
         case FileSource():
             return _from_file(wanted, source, problems, load=load)
+
+
+def _seeded(seed: int, wanted: Sequence[WantedWeight]) -> dict[str, Array]:
+    # Here and in `open_weights`: `check` needs neither hashes nor archives, and answers sooner without their imports.
+    from dscompile.frontend.seeded import seeded_weight
+
+    return {weight.key: _sealed(seeded_weight(seed, weight)) for weight in wanted}
 
 
 def _sealed(array: Array) -> Array:
@@ -119,6 +124,8 @@ def open_weights(path: Path) -> ArrayReader:
     """Opens a weights file by its suffix. BadInputError if it is of no known kind, missing or damaged."""
     match path.suffix.lower():
         case ".npz":
+            from dscompile.frontend.npz import NpzReader
+
             return NpzReader(path)
         case ".safetensors":
             from dscompile.frontend.safetensors_file import SafetensorsReader

@@ -18,11 +18,10 @@ def fold_pads(network: Network) -> Network:
 
 
 def _fold(network: Network, layer: Layer) -> Network | None:
-    readers = network.consumers[layer.output]
-    if not isinstance(layer.op, Pad) or layer.op.value != 0 or layer.output in network.outputs or not readers:
+    if not isinstance(layer.op, Pad) or layer.op.value != 0 or layer.output in network.outputs:
         return None
     changes: dict[str, list[Layer]] = {layer.name: []}
-    for reader in readers:
+    for reader in network.consumers[layer.output]:
         if not isinstance(reader.op, Conv2D):
             return None
         op = replace(reader.op, pads=_sum(reader.op.pads, layer.op.pads))

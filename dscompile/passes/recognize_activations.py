@@ -27,7 +27,7 @@ def _recognize(network: Network, layer: Layer) -> Network | None:
         return None
     for a, b in (layer.inputs, layer.inputs[::-1]):
         found = _sixth_of(network, a) if is_filled_with(network, b, 1 / 6) else _gated(network, a, b)
-        # A constant of higher rank would have given the product more axes than the activation has.
+        # A constant with more axes or elements than x gives the product more than an activation of x has.
         if found is not None and network.shape(found[1]) == network.shape(layer.output):
             activation, x = found
             return substitute(network, {layer.name: [Layer(layer.name, Activate(activation), (x,), layer.output)]})
@@ -71,6 +71,6 @@ def _relu6_of_plus_three(network: Network, tensor: str) -> str | None:
     if {clip, total.op.activation} != {NONE, RELU6}:
         return None
     for x, three in (total.inputs, total.inputs[::-1]):
-        if is_filled_with(network, three, 3.0) and network.shape(x) == network.shape(tensor):
+        if is_filled_with(network, three, 3.0):
             return x
     return None

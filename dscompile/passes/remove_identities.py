@@ -27,8 +27,6 @@ def _simplify(network: Network, layer: Layer) -> Network | None:
     match layer.op:
         case Reshape(shape=target) if target == shape:
             return bypass(network, layer)
-        case Transpose(permutation=permutation) if permutation == tuple(range(len(shape))):
-            return bypass(network, layer)
         case Transpose(permutation=permutation) if _moves_only_ones(permutation, shape):
             return _with(network, replace(layer, op=Reshape(network.shape(layer.output))))
         case Reshape() if before is not None and isinstance(before.op, Reshape):
@@ -47,7 +45,7 @@ def _simplify(network: Network, layer: Layer) -> Network | None:
 
 
 def _moves_only_ones(permutation: tuple[int, ...], shape: Shape) -> bool:
-    """Whether the axes longer than 1 keep their order, so that no element moves."""
+    """Whether the axes longer than 1 keep their order, so that no element moves; also true of the identity."""
     long = [axis for axis in permutation if shape[axis] > 1]
     return long == sorted(long)
 

@@ -13,9 +13,14 @@ from functools import lru_cache
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
 from dscompile.target import Target
 
-LOADS_PER_CYCLE = 2
+LOADS_PER_CYCLE = 1.5  # of two ports; broadcasts that cross with vector loads lose a quarter, measured
 ISSUE_PER_CYCLE = 4
-L2_BYTES_PER_CYCLE = 24  # sustained, measured on Skylake-SP with the reads of a neighbouring core going on
+L2_BYTES_PER_CYCLE = 24  # sustained, measured on Skylake-SP with a neighbouring core at work
+MEMORY_BYTES_PER_CYCLE = 6  # weights from the last-level cache, measured there too
+# Shares of these transfers that out-of-order execution does not hide behind multiply-adds (fitted to MobileNetV1/V2
+# layers of 7x7 and 14x14 on Skylake-SP, tiles of 7 to 25 pixels and 1 to 3 vectors).
+EXPOSED_L2 = 0.2
+EXPOSED_MEMORY = 0.3
 TILE_OVERHEAD_CYCLES = 24  # addresses, accumulators zeroed and stored
 MAX_PANEL_BLOCKS = 4
 MAX_TILE_PIXELS = 28
@@ -65,7 +70,8 @@ def conv_tiling(target: Target, height: int, width: int, blocks: int, depth: int
             if not _fits(target, pixels, panel):
                 break
             columns, panels = cut(width, pixels), cut(blocks, panel)
-            cycles = height * sum(
+            weights = depth * blocks * target.vector_bytes
+            cycles = len(columns) * EXPOSED_MEMORY * weights / MEMORY_BYTES_PER_CYCLE + height * sum(
                 c.count * p.count * _tile_cycles(target, c.tile, p.tile, depth) for c in columns for p in panels
             )
             if best is None or cycles < best[0]:
@@ -83,13 +89,17 @@ def _fits(target: Target, pixels: int, panel: int) -> bool:
 def _tile_cycles(target: Target, pixels: int, panel: int, depth: int) -> float:
     """Cycles of one register tile over `depth` input channels."""
     products = pixels * panel
-    multiply = max(products / target.fma_per_cycle, float(target.fma_latency))
+    chains = target.fma_latency * target.fma_per_cycle / products  # above 1, the adds wait for each other
+    multiply = products / target.fma_per_cycle + chains
     loads = (pixels + panel) / LOADS_PER_CYCLE
     broadcasts = pixels if panel > 1 else 0
     issue = (products + panel + broadcasts) / ISSUE_PER_CYCLE
-    panel_bytes = depth * panel * target.vector_bytes
-    stream = panel * target.vector_bytes / L2_BYTES_PER_CYCLE if panel_bytes > target.caches.l1d_bytes // 2 else 0.0
-    return depth * max(multiply, loads, issue, stream) + TILE_OVERHEAD_CYCLES + products
+    footprint = depth * (
+        panel * target.vector_bytes + pixels * 4
+    )  # bytes of weights and inputs that a tile passes over
+    stream = footprint / depth / L2_BYTES_PER_CYCLE if footprint > target.caches.l1d_bytes else 0.0
+    bound = max(multiply, loads, issue, stream)
+    return depth * (bound + EXPOSED_L2 * stream) + TILE_OVERHEAD_CYCLES + products
 
 
 @lru_cache(maxsize=4096)

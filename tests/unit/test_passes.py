@@ -301,10 +301,15 @@ def test_other_constants_are_not_hard_swish(wrong):
     assert recognize_activations(network) is network
 
 
-def test_a_constant_that_widens_the_product_is_not_hard_swish():
+@pytest.mark.parametrize(("three", "sixth"), [((1, 2, 2, 1), (1,)), ((1,), (1, 2, 2, 1)), ((1,), (1, 1, 1, 1, 1))])
+def test_a_constant_that_widens_the_product_is_not_hard_swish(three, sixth):
     net = Net((1, 1, 1, 3))
-    net.add("clip", Binary("add", RELU6), ["x", net.constant("three", np.full((1, 2, 2, 1), 3))])
-    net.add("y", Binary("mul"), [net.add("product", Binary("mul"), ["x", "clip"]), net.constant("sixth", [1 / 6])])
+    net.add("clip", Binary("add", RELU6), ["x", net.constant("three", np.full(three, 3))])
+    net.add(
+        "y",
+        Binary("mul"),
+        [net.add("product", Binary("mul"), ["x", "clip"]), net.constant("sixth", np.full(sixth, 1 / 6))],
+    )
     network = net.build(["y"])
     assert recognize_activations(network) is network
 
@@ -455,7 +460,9 @@ def test_neutral_constant_under_an_activation_leaves_the_activation():
 
 def test_neutral_constant_that_widens_its_partner_stays():
     net = Net((1, 1, 1, 3))
-    net.add("y", Binary("add"), ["x", net.constant("c", np.zeros((1, 2, 2, 1)))])
+    net.add("relu", Activate(RELU), ["x"])
+    net.add("sum", Binary("add"), ["relu", net.constant("c", np.zeros((1, 2, 2, 1)))])
+    net.add("y", Softmax(), ["sum"])
     network = net.build(["y"])
     assert fold_constants(network) is network
 
