@@ -11,7 +11,6 @@ from dscompile.frontend.weights import SeededSource
 
 NET_NAME = "net.yaml"
 WEIGHTS_NAME = "tiny_ds_cnn.npz"
-_SEED = 1
 
 STARTER_TEXT = f"""\
 # A small depthwise-separable network. Build it for this machine:
@@ -40,11 +39,11 @@ targets:
 """
 
 
-def write_starter(directory: Path) -> tuple[Path, ...]:
-    """Writes net.yaml and its weights into `directory` -> the paths written, the weights first.
+def write_starter(directory: Path, *, seed: int = 0) -> tuple[Path, ...]:
+    """Writes net.yaml and its weights, random ones of `seed`, into `directory` -> the paths, the weights first.
 
     UsageError naming the files that exist already; ToolError if the disk refuses.
     """
     refuse_existing(directory, (NET_NAME, WEIGHTS_NAME))
-    network = netfile_from_text(STARTER_TEXT, directory / NET_NAME, SeededSource(_SEED)).network
+    network = netfile_from_text(STARTER_TEXT, directory / NET_NAME, SeededSource(seed)).network
     return write_files(directory, {WEIGHTS_NAME: npz_bytes(network.weights), NET_NAME: STARTER_TEXT.encode()})

@@ -29,7 +29,8 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
         "host                   as x86-avx2  what this machine is\n"
         "x86                    as x86-avx2  the best x86-64 variant that this machine runs\n"
         "x86-avx2    8 floats   yes          x86-64 with AVX2 and FMA (Haswell, Zen and later)\n"
-        "x86-avx512  16 floats  no           x86-64 with AVX-512 F/BW/DQ/VL/CD (Skylake-SP, Ice Lake, Zen 4 and later)\n"
+        "x86-avx512  16 floats  no           "
+        "x86-64 with AVX-512 F/BW/DQ/VL/CD (Skylake-SP, Ice Lake, Zen 4 and later)\n"
     )
 
 

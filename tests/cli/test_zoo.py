@@ -52,9 +52,7 @@ def test_init_writes_a_network_that_checks(dscompile: CommandLine, folder: Path)
     outcome = dscompile("init", "first")
     assert outcome.code == 0
     assert outcome.out == (
-        "wrote first/tiny_ds_cnn.npz\n"
-        "wrote first/net.yaml\n"
-        "next: dscompile build --target x86 first/net.yaml\n"
+        "wrote first/tiny_ds_cnn.npz\nwrote first/net.yaml\nnext: dscompile build --target x86 first/net.yaml\n"
     )
     assert dscompile("check", "first/net.yaml").code == 0
 
@@ -80,9 +78,7 @@ def test_import_writes_a_net_with_the_same_cost(dscompile: CommandLine, folder: 
     outcome = dscompile("import", model, "-o", "vww.yaml")
     assert outcome.code == 0
     assert outcome.out == (
-        "wrote   vww.yaml\n"
-        'input   "input_1" float32 NHWC [1, 96, 96, 3]\n'
-        'output  "Identity" float32 [1, 2]\n'
+        'wrote   vww.yaml\ninput   "input_1" float32 NHWC [1, 96, 96, 3]\noutput  "Identity" float32 [1, 2]\n'
     )
     direct = json.loads(dscompile("inspect", model, "--json").out)
     imported = json.loads(dscompile("inspect", "vww.yaml", "--json").out)
