@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dscompile.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from dscompile.api import (
         Model as Model,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     )
     from dscompile.errors import DscompileError as DscompileError
 
-__version__ = "0.1.0"
 
 _API = ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "verify")
 

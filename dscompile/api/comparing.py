@@ -154,7 +154,7 @@ def _selftest(artifact: Artifact) -> Check:
     from dscompile.run.selftest import run_selftest
 
     outcome = run_selftest(artifact)
-    return Check("selftest.c", 1, 0, 0 if outcome.ok else 1, 0.0, 0.0, outcome.ok, outcome.text)
+    return Check("selftest.c", 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
 
 
 def _outputs(model: Model, inputs: Mapping[str, Floats]) -> list[Floats]:
@@ -183,8 +183,8 @@ def _open_peers(names: Sequence[str], model: str | Path | None, threads: int) ->
 
 def _artifact_sampler(model: Model, inputs: Mapping[str, Floats]) -> Sampler:
     native = model.native
-    return lambda repeats: native.latencies_us(inputs, repeats)
+    return lambda repeats: native.latencies_us(inputs, repeats).tolist()
 
 
 def _peer_sampler(peer: Peer, inputs: Sequence[Floats]) -> Sampler:
-    return lambda repeats: peer.latencies_us(inputs, repeats)
+    return lambda repeats: list(peer.latencies_us(inputs, repeats))

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 import click
 
-from dscompile import __version__
 from dscompile.cli import output
 from dscompile.cli.settings import CONTEXT, Settings, common_options
 from dscompile.errors import Diagnostic, DscompileError, ExitCode, ToolError, did_you_mean
+from dscompile.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write a starter net.yaml with weights that builds at once."),

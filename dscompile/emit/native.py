@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
-from dscompile import __version__
 from dscompile.artifact import (
     ArenaInfo,
     Artifact,
@@ -33,6 +32,7 @@ from dscompile.ir.cost import layer_parameters
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.toolchain import Toolchain, find_toolchain
+from dscompile.version import __version__
 
 
 def write_artifact(
@@ -43,12 +43,16 @@ def write_artifact(
     destination: Path,
     *,
     origin: str,
+    extra_files: Mapping[str, bytes] | None = None,
+    accept: Callable[[Manifest], None] | None = None,
 ) -> Artifact:
     """Writes the artifact directory of a program, completely or not at all, and returns it.
 
     `kernels_object` is a relocatable ELF object with a function for every one of `program.functions`.
     `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right answer;
     both have border shapes. `origin` is what the user built (net.yaml); only its last component is written down.
+    `extra_files` (name -> content) are written and checksummed with the others. `accept` sees the manifest before the
+    old artifact is replaced, and may raise to keep it.
 
     Raises UsageError if `destination` holds something else, ToolError if a tool is missing or fails or the disk
     refuses, BadInputError for labels or outputs that cannot be, and ValueError for a program that is not consistent.
@@ -76,8 +80,13 @@ def write_artifact(
         }
         for name, text in texts.items():
             (directory / name).write_text(text, encoding="utf-8")
-        files = [*texts, libraries.shared.name, libraries.static.name]
+        extra = extra_files or {}
+        for name, content in extra.items():
+            (directory / name).write_bytes(content)
+        files = [*texts, *extra, libraries.shared.name, libraries.static.name]
         manifest = emitter.manifest(fingerprint, sizes, toolchain, directory, files)
+        if accept is not None:
+            accept(manifest)
         write_manifest(manifest, directory)
     return Artifact(destination, manifest)
 

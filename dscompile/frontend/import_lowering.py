@@ -31,7 +31,6 @@ from dscompile.ir.ops import (
 from dscompile.ir.shapes import broadcast
 from dscompile.ir.tensor import Shape
 
-
 # Elements of constant channels that a Pad may add; far above real models, which double a few dozen channels.
 MAX_PADDING = 1 << 24
 

@@ -40,7 +40,7 @@ targets:
 
 
 def write_starter(directory: Path, *, seed: int = 0) -> tuple[Path, ...]:
-    """Writes net.yaml and its weights, random ones of `seed`, into `directory` -> the paths, the weights first.
+    """Writes net.yaml and random weights of `seed` into `directory` -> the paths written, the weights first.
 
     UsageError naming the files that exist already; ToolError if the disk refuses.
     """

@@ -68,7 +68,7 @@ class NativeModel:
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
         self._lock = threading.Lock()
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
         """One inference: name -> float32 array of the border shape, for inputs and outputs alike.
 
         Raises UsageError naming everything that is wrong with `inputs`.
@@ -126,7 +126,7 @@ class NativeModel:
             for layer, median in zip(self.manifest.layers, medians_us, strict=True)
         )
 
-    def _outputs(self) -> dict[str, Array]:
+    def _outputs(self) -> dict[str, NDArray[np.float32]]:
         return {tensor.name: np.empty(tensor.border_shape, np.float32) for tensor in self.manifest.outputs}
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
