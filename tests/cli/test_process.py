@@ -61,7 +61,7 @@ def test_importing_the_package_imports_nothing(tmp_path: Path):
         "import sys; import dscompile; print(sorted(m for m in sys.modules if m.startswith(('dscompile', 'numpy'))))"
     )
     done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.stdout == "['dscompile']\n"
+    assert done.stdout == "['dscompile', 'dscompile.version']\n"
 
 
 def test_check_costs_little_more_than_the_libraries_it_needs(tmp_path: Path):

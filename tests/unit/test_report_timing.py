@@ -23,10 +23,10 @@ def test_contenders_take_turns_of_equal_time():
 
         return sample
 
-    timings = interleave({"fast": sampler("fast", 1000.0), "slow": sampler("slow", 4000.0)}, repeats=30)
-    assert timings["fast"] == Timing(1000.0, 1000.0, 1000.0, 30)
-    assert timings["slow"] == Timing(4000.0, 4000.0, 4000.0, 30)
-    assert turns[:2] == [("fast", 3), ("slow", 3)]  # warm-up
+    timings = interleave({"fast": sampler("fast", 2500.0), "slow": sampler("slow", 10_000.0)}, repeats=30)
+    assert timings["fast"] == Timing(2500.0, 2500.0, 2500.0, 30)
+    assert timings["slow"] == Timing(10_000.0, 10_000.0, 10_000.0, 30)
+    assert turns[:2] == [("fast", 3), ("slow", 3)]  # how long do they take?
     assert turns[2:6] == [("fast", 20), ("slow", 5), ("fast", 10), ("slow", 5)]
     assert turns[6:] == [("slow", 5)] * 4
 
@@ -38,7 +38,7 @@ def test_without_repeats_each_runs_for_about_a_second_and_at_least_30_times():
 
 def test_between_rounds_reports_runs_done_and_in_all():
     seen = []
-    interleave({"a": lambda repeats: [10_000.0] * repeats}, 5, lambda done, total: seen.append((done, total)))
+    interleave({"a": lambda repeats: [25_000.0] * repeats}, 5, lambda done, total: seen.append((done, total)))
     assert seen == [(0, 5), (2, 5), (4, 5)]
 
 

@@ -30,8 +30,8 @@ def test_inputs_of_a_seed_are_the_same_for_good():
     inputs = seeded_inputs({"a": (1, 2), "b": (2,)}, 7)
     assert list(inputs) == ["a", "b"]
     assert inputs["a"].dtype == np.float32
-    assert inputs["a"].tolist() == [[0.0, 0.0]]
-    assert inputs["b"].tolist() == [0.0, 0.0]
+    assert inputs["a"].tolist() == [[0.9132767915725708, -0.35957759618759155]]
+    assert inputs["b"].tolist() == [-0.5489822030067444, -0.28279805183410645]
 
 
 def test_inputs_of_the_zero_seed_are_zeros():
