@@ -27,9 +27,9 @@ def make_venv() -> ModuleType:
     return module
 
 
-def entry(name: str, digest: str | None = None, **more: object) -> dict[str, object]:
-    digest = hashlib.sha256(CONTENT).hexdigest() if digest is None else digest
-    return {"filename": name, "url": f"../../files/{name}", "hashes": {"sha256": digest}, **more}
+def entry(name: str, content: bytes = CONTENT, digest: str | None = None, **more: object) -> dict[str, object]:
+    digest = hashlib.sha256(content).hexdigest() if digest is None else digest
+    return {"filename": name, "url": f"../../files/{name}", "hashes": {"sha256": digest}, "content": content, **more}
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, object]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            body = json.dumps({"files": files}).encode() if self.path == "/simple/pip/" else CONTENT
+            wanted = [file for file in files if file["url"].endswith(self.path)]
+            body = wanted[0]["content"] if wanted else json.dumps({"files": files}, default=repr).encode()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
@@ -105,5 +106,19 @@ def test_a_failure_leaves_nothing_behind(
 
 @pytest.mark.slow
 def test_the_environment_has_pip(make_venv: ModuleType, tmp_path: Path):
+    assert make_venv.main([str(tmp_path / "venv")]) == 0
+    assert (tmp_path / "venv" / "bin" / "pip").exists()
+
+
+@pytest.mark.slow
+def test_without_ensurepip_and_pip_the_index_gives_pip(
+    make_venv: ModuleType, index: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    ensurepip = pytest.importorskip("ensurepip")
+    bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+    if not bundled:
+        pytest.skip("this Python keeps its pip wheel elsewhere")
+    index.append(entry(bundled[0].name, bundled[0].read_bytes()))
+    monkeypatch.setattr(make_venv.importlib.util, "find_spec", lambda name: None)
     assert make_venv.main([str(tmp_path / "venv")]) == 0
     assert (tmp_path / "venv" / "bin" / "pip").exists()
