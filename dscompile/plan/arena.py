@@ -35,9 +35,9 @@ class Overlap:
     """Permission for two buffers that meet in one step: `earlier` is read for the last time where `later` is written.
 
     With `below_bytes`, `later` may begin anywhere at or below offset(earlier) - below_bytes: right for an operator that
-    goes through memory upwards and has done with everything of `earlier` below byte i + below_bytes when it writes
-    byte i of `later` (counted from the beginning of each). With `above_bytes`, it may begin anywhere at or above
-    offset(earlier) + above_bytes: right for an operator that goes downwards. An operator that can do either has both,
+    goes through memory upwards and has done with `earlier` up to byte i - below_bytes when it writes byte i of `later`
+    (each counted from its own beginning). With `above_bytes`, it may begin anywhere at or above offset(earlier) +
+    above_bytes: right for an operator that goes downwards. An operator that can do either has both,
     and looks at the placement for the direction. With neither, `later` may only take exactly the place of `earlier`
     (the same offset): in-place operators.
 
