@@ -1,1 +1,68 @@
-"""compute"""
+"""Compute definitions: what each kernel computes, as TE, without a word about how.
+
+`define(kernel)` gives the TensorIR PrimFunc of any kernel; the functions named after kernels do it for one kind each.
+Parameters carry the names of `kernel.parameters` and dense shapes; strides are bound when a function is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dscompile.compute.convolution import conv, depthwise
+from dscompile.compute.dense import dense
+from dscompile.compute.elementwise import elementwise, fill, flat
+from dscompile.compute.image import pack, unpack
+from dscompile.compute.pool import pool
+from dscompile.compute.softmax import softmax
+from dscompile.plan.kernels import (
+    ConvKernel,
+    DenseKernel,
+    DepthwiseKernel,
+    ElementwiseKernel,
+    FillKernel,
+    FlatKernel,
+    Kernel,
+    PackKernel,
+    PoolKernel,
+    SoftmaxKernel,
+    UnpackKernel,
+)
+
+__all__ = [
+    "conv",
+    "define",
+    "dense",
+    "depthwise",
+    "elementwise",
+    "fill",
+    "flat",
+    "pack",
+    "pool",
+    "softmax",
+    "unpack",
+]
+
+
+def define(kernel: Kernel) -> Any:
+    """The PrimFunc of `kernel`, unscheduled."""
+    match kernel:
+        case ConvKernel():
+            return conv(kernel)
+        case DepthwiseKernel():
+            return depthwise(kernel)
+        case DenseKernel():
+            return dense(kernel)
+        case PoolKernel():
+            return pool(kernel)
+        case ElementwiseKernel():
+            return elementwise(kernel)
+        case PackKernel():
+            return pack(kernel)
+        case UnpackKernel():
+            return unpack(kernel)
+        case FillKernel():
+            return fill(kernel)
+        case FlatKernel():
+            return flat(kernel)
+        case SoftmaxKernel():
+            return softmax(kernel)

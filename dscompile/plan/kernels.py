@@ -2,6 +2,9 @@
 
 A kernel says what is computed on which views, never how. Sizes are in elements; `lanes` is the block of channels that
 lies contiguous in a blocked image (plan/layout.py). All of these are float32.
+
+`parameters` lists the pointers a kernel takes. A parameter with strides is a view: the compute definition indexes it
+as a dense array, and its strides are bound when the kernel is compiled.
 """
 
 from __future__ import annotations
@@ -10,28 +13,24 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, Pair
+from dscompile.ir.tensor import DType
 from dscompile.plan.layout import Strides
+
+ELEMENT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class PointwiseKernel:
-    """y[n] = activation(sum_k x[k] * w[k, n] + bias[n]) + residual[n], at every pixel of a blocked image.
+class Parameter:
+    """A pointer parameter: its name in the compute definition, and the view behind it.
 
-    Weights [N / panel][K][panel], bias [N]; N is a whole number of panels, K the true number of channels. With
-    `residual`, a view like the output's is added after the activation.
+    `alignment` is what the pointer is known to be a multiple of, in bytes.
     """
 
-    kind: ClassVar[str] = "pointwise"
-    height: int
-    width: int
-    in_channels: int
-    out_channels: int
-    panel: int
-    lanes: int
-    activation: Activation
-    x: Strides
-    y: Strides
-    residual: Strides | None = None
+    name: str
+    dtype: DType = "float32"
+    written: bool = False
+    strides: tuple[int, ...] = ()
+    alignment: int = ELEMENT_BYTES
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,43 @@ class ImageStrides:
     pixel: int
 
 
+def _blocked(name: str, view: Strides, lanes: int, written: bool = False) -> Parameter:
+    strides = (view.block, view.row, view.pixel, 1)
+    return Parameter(name, written=written, strides=strides, alignment=lanes * ELEMENT_BYTES)
+
+
+def _image(name: str, view: ImageStrides, written: bool = False) -> Parameter:
+    return Parameter(name, written=written, strides=(view.channel, view.row, view.pixel))
+
+
+def _packed(name: str, lanes: int) -> Parameter:
+    return Parameter(name, alignment=lanes * ELEMENT_BYTES)
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What happens to an accumulator before it is stored: y = outer(inner(acc + bias) + residual).
+
+    Without a residual only `activation` (inner) applies.
+    """
+
+    activation: Activation = NONE
+    residual: Strides | None = None
+    residual_activation: Activation = NONE
+
+    def parameters(self, lanes: int) -> tuple[Parameter, ...]:
+        """The pointer to the residual, if there is one."""
+        return () if self.residual is None else (_blocked("residual", self.residual, lanes),)
+
+
 @dataclass(frozen=True)
 class ConvKernel:
     """Dense convolution into a blocked image; the input is already padded, blocked or flat.
 
-    Weights [N / panel][kh][kw][C_in][panel], bias [N].
+    Weights [N / panel][kh][kw][C_in][panel], bias [N]; N is a whole number of panels, C_in the true number of channels.
+    A 1x1 convolution of stride 1 is the pointwise kernel.
     """
 
-    kind: ClassVar[str] = "conv"
     height: int
     width: int
     in_channels: int
@@ -60,10 +88,25 @@ class ConvKernel:
     kernel: Pair
     stride: Pair
     dilation: Pair
-    activation: Activation
     x: Strides | ImageStrides
     y: Strides
-    residual: Strides | None = None
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def kind(self) -> str:
+        """The field's word: pointwise or conv."""
+        return "pointwise" if self.kernel == (1, 1) and self.stride == (1, 1) else "conv"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, bias, [residual], y."""
+        return (
+            _blocked("x", self.x, self.lanes) if isinstance(self.x, Strides) else _image("x", self.x),
+            _packed("weights", self.lanes),
+            _packed("bias", self.lanes),
+            *self.epilogue.parameters(self.lanes),
+            _blocked("y", self.y, self.lanes, written=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -78,10 +121,20 @@ class DepthwiseKernel:
     kernel: Pair
     stride: Pair
     dilation: Pair
-    activation: Activation
     x: Strides
     y: Strides
-    residual: Strides | None = None
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, bias, [residual], y."""
+        return (
+            _blocked("x", self.x, self.lanes),
+            _packed("weights", self.lanes),
+            _packed("bias", self.lanes),
+            *self.epilogue.parameters(self.lanes),
+            _blocked("y", self.y, self.lanes, written=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -93,12 +146,22 @@ class DenseKernel:
     out_channels: int
     panel: int
     lanes: int
-    activation: Activation
+    activation: Activation = NONE
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, bias, y."""
+        return (
+            Parameter("x"),
+            _packed("weights", self.lanes),
+            _packed("bias", self.lanes),
+            Parameter("y", written=True),
+        )
 
 
 @dataclass(frozen=True)
 class PoolKernel:
-    """Average or maximum over windows of a blocked image without halo use: taps outside [0, in_*) do not take part.
+    """Average or maximum over windows of a blocked image; taps outside [0, in_*) do not take part.
 
     `divisor` 0 divides an average by the number of taps inside the image, else by `divisor`.
     """
@@ -116,30 +179,44 @@ class PoolKernel:
     pad_top: int
     pad_left: int
     divisor: int
-    activation: Activation
     x: Strides
     y: Strides
+    activation: Activation = NONE
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_blocked("x", self.x, self.lanes), _blocked("y", self.y, self.lanes, written=True))
+
+
+Function = Literal["copy", "add", "mul"]
 
 
 @dataclass(frozen=True)
 class ElementwiseKernel:
-    """Blocked images, element by element: y = activation(a), a + b or a * b.
+    """Blocked images, element by element: y = activation(a), a + b or a * b; unary if `b` is None.
 
-    `b` None with `function` "copy" is unary. `b_pixels` False means that b is one vector of channels for all pixels.
-    prelu takes its slopes [blocks][lanes] as a further parameter.
+    A `b` with row and pixel strides 0 is one vector of channels for all pixels. prelu takes its slopes
+    [blocks][lanes] as the parameter `slope`.
     """
 
     kind: ClassVar[str] = "elementwise"
-    function: Literal["copy", "add", "mul"]
+    function: Function
     height: int
     width: int
     blocks: int
     lanes: int
-    activation: Activation
     a: Strides
     y: Strides
     b: Strides | None = None
-    b_pixels: bool = True
+    activation: Activation = NONE
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """a, [b], [slope], y."""
+        second = () if self.b is None else (_blocked("b", self.b, self.lanes),)
+        slope = (_packed("slope", self.lanes),) if self.activation.kind == "prelu" else ()
+        return (_blocked("a", self.a, self.lanes), *second, *slope, _blocked("y", self.y, self.lanes, written=True))
 
 
 @dataclass(frozen=True)
@@ -154,6 +231,11 @@ class PackKernel:
     x: ImageStrides
     y: Strides
 
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_image("x", self.x), _blocked("y", self.y, self.lanes, written=True))
+
 
 @dataclass(frozen=True)
 class UnpackKernel:
@@ -167,10 +249,15 @@ class UnpackKernel:
     x: Strides
     y: ImageStrides
 
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_blocked("x", self.x, self.lanes), _image("y", self.y, written=True))
+
 
 @dataclass(frozen=True)
 class FillKernel:
-    """Writes `value` to rows of contiguous elements: [outer][rows][length]."""
+    """Writes `value` to [outer][rows][length] elements, of which the last axis is contiguous."""
 
     kind: ClassVar[str] = "fill"
     outer: int
@@ -178,32 +265,36 @@ class FillKernel:
     length: int
     outer_stride: int
     row_stride: int
-    value: float
+    value: float = 0.0
 
-
-@dataclass(frozen=True)
-class StridedCopyKernel:
-    """y[i...] = x[i...] over up to five axes with any strides: transpose, concat and slices of flat tensors."""
-
-    kind: ClassVar[str] = "copy"
-    shape: tuple[int, ...]
-    x: tuple[int, ...]
-    y: tuple[int, ...]
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The written rows, y."""
+        return (Parameter("y", written=True, strides=(self.outer_stride, self.row_stride, 1)),)
 
 
 @dataclass(frozen=True)
 class FlatKernel:
-    """Flat tensors, element by element with broadcasting strides (0 repeats): y = activation(a), a + b or a * b.
+    """Flat tensors, element by element over `shape` with any strides (0 repeats): y = activation(a), a + b or a * b.
 
-    prelu takes one slope per element of the last axis as a further parameter.
+    Transposes, concatenations, slices, paddings and broadcasts are copies with the right strides. prelu takes one
+    slope per element of the last axis as the parameter `slope`.
     """
 
     kind: ClassVar[str] = "flat"
-    function: Literal["copy", "add", "mul"]
+    function: Function
     shape: tuple[int, ...]
-    activation: Activation = NONE
-    a: tuple[int, ...] = ()
+    a: tuple[int, ...]
+    y: tuple[int, ...]
     b: tuple[int, ...] | None = None
+    activation: Activation = NONE
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """a, [b], [slope], y."""
+        second = () if self.b is None else (Parameter("b", strides=self.b),)
+        slope = (Parameter("slope"),) if self.activation.kind == "prelu" else ()
+        return (Parameter("a", strides=self.a), *second, *slope, Parameter("y", written=True, strides=self.y))
 
 
 @dataclass(frozen=True)
@@ -214,12 +305,15 @@ class SoftmaxKernel:
     rows: int
     length: int
     beta: float
-    lanes: int
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (Parameter("x"), Parameter("y", written=True))
 
 
 Kernel = (
-    PointwiseKernel
-    | ConvKernel
+    ConvKernel
     | DepthwiseKernel
     | DenseKernel
     | PoolKernel
@@ -227,7 +321,6 @@ Kernel = (
     | PackKernel
     | UnpackKernel
     | FillKernel
-    | StridedCopyKernel
     | FlatKernel
     | SoftmaxKernel
 )

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from dscompile.ir.network import Array, Network
-from dscompile.ir.tensor import DTYPE_BYTES, DType
-from dscompile.plan.kernels import Kernel
+from dscompile.plan.kernels import Kernel, Parameter
+from dscompile.plan.knobs import Knobs
 from dscompile.target import Target
 
 Space = Literal["arena", "input", "output", "constant"]
@@ -28,21 +28,13 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A pointer parameter of a function."""
-
-    name: str
-    dtype: DType
-    written: bool = False
-
-
-@dataclass(frozen=True)
 class Function:
-    """A compiled kernel: its C symbol, the kernel it implements and its pointer parameters in order."""
+    """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
 
     symbol: str
     kernel: Kernel
     parameters: tuple[Parameter, ...]
+    knobs: Knobs | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +114,3 @@ class Program:
     def constant_bytes(self) -> int:
         """Bytes of all packed constants, without alignment."""
         return sum(array.nbytes for array in self.constants.values())
-
-
-def element_bytes(dtype: DType) -> int:
-    """Bytes of one element."""
-    return DTYPE_BYTES[dtype]

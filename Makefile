@@ -1,0 +1,64 @@
+# `make demo` and `make test` do all their own set-up, in .venv, on a machine with Python 3.11 or newer, gcc and make.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that is new enough; `make PYTHON=... demo` names another.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+JOBS ?= 2
+DEMO_MODEL := tests/data/vww_96_float.tflite
+DEMO_OUTPUT := build/vww_96_float-host
+
+.PHONY: help demo test lint bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    build, verify and time a trained network on this machine"
+	@echo "make test    ruff, mypy, import-linter, then all tests"
+	@echo "make lint    ruff, mypy and import-linter only"
+	@echo "make bench   speed of the networks in benchmarks/ beside other runtimes"
+	@echo "make clean   remove .venv, build and caches"
+
+# A stamp is a file that says: these extras of this pyproject.toml are installed.
+$(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[tflite]'
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/bench.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[onnx,tflite,bench]'
+	@touch $@
+
+$(BIN)/python:
+	@command -v gcc >/dev/null || { echo "error: gcc is missing (Debian: apt install gcc libc6-dev)"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is missing (Debian 12: apt install python3)"; exit 1; }
+	$(PYTHON) tools/make_venv.py $(VENV)
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/dscompile build $(DEMO_MODEL) --target host --output $(DEMO_OUTPUT)
+	@echo
+	$(BIN)/dscompile verify $(DEMO_OUTPUT)
+	@echo
+	$(BIN)/dscompile bench $(DEMO_OUTPUT)
+	@echo
+	@echo "The library and its header are in $(DEMO_OUTPUT)/; README.md shows how to call them from C."
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -q -n $(JOBS) -m slow
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

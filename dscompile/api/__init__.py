@@ -1,0 +1,42 @@
+"""The Python API: one function per command, returning result records. Nothing here prints.
+
+Every function raises a `DscompileError` for whatever its caller can do something about (dscompile/errors.py). What a
+function needs is imported when it is called: `check` and `inspect` never import tvm.
+"""
+
+from dscompile.api.building import build
+from dscompile.api.comparing import bench, verify
+from dscompile.api.machines import targets_best, targets_list, targets_show
+from dscompile.api.models import Model, load, run
+from dscompile.api.networks import (
+    CheckResult,
+    ImportResult,
+    check,
+    import_model,
+    init,
+    inspect,
+    zoo_list,
+    zoo_show,
+    zoo_write,
+)
+
+__all__ = [
+    "CheckResult",
+    "ImportResult",
+    "Model",
+    "bench",
+    "build",
+    "check",
+    "import_model",
+    "init",
+    "inspect",
+    "load",
+    "run",
+    "targets_best",
+    "targets_list",
+    "targets_show",
+    "verify",
+    "zoo_list",
+    "zoo_show",
+    "zoo_write",
+]

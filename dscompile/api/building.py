@@ -1,0 +1,150 @@
+"""The main job: from a network to artifacts."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from dscompile.api.models import Model
+from dscompile.api.networks import read_network
+from dscompile.api.reference import Golden
+from dscompile.errors import ToolError, UsageError
+from dscompile.report.progress import Event, Progress, silent
+from dscompile.target import Target, resolve_target
+
+if TYPE_CHECKING:
+    from dscompile.frontend.netfile import NetFile
+    from dscompile.ir.network import Network
+
+
+@overload
+def build(
+    source: str | Path,
+    target: str = "host",
+    output: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Model: ...
+
+
+@overload
+def build(
+    source: str | Path,
+    target: list[str] | tuple[str, ...],
+    output: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[Model, ...]: ...
+
+
+def build(
+    source: str | Path,
+    target: str | list[str] | tuple[str, ...] = "host",
+    output: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Model | tuple[Model, ...]:
+    """Compiles a network for a target, or for each of several, and returns its artifact, or theirs.
+
+    `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
+    that theirs are written into. `weights` replaces the weights that a net.yaml names. `seed` chooses the inputs of
+    the self-test and of the golden vectors. An artifact is written completely or not at all.
+
+    Raises UsageError, BadInputError, UnsupportedError, BudgetError or ToolError.
+    """
+    names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
+    if not names:
+        raise UsageError("no target is given", help="'host' is this machine")
+    targets = [(name, resolve_target(name)) for name in names]
+    progress(Event(f"reading {source}"))
+    net = read_network(source, weights)
+    net.require_float()
+    several = not isinstance(target, str) and len(names) > 1
+    jobs = [
+        _Job(name, concrete, _destination(net.network, name, concrete, output, several)) for name, concrete in targets
+    ]
+    for job in jobs:
+        _require_writable(job.destination)
+    golden = Golden(net.network, seed)
+    models = tuple(_build_one(net, job, golden, progress) for job in jobs)
+    return models[0] if isinstance(target, str) else models
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One artifact to make: the target as the user named it, what that stands for, and where it goes."""
+
+    name: str
+    target: Target
+    destination: Path
+
+
+def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
+    from dscompile.emit.native import write_artifact
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.passes import canonicalize
+    from dscompile.plan.lowering import plan_program
+    from dscompile.report import budgets, text
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
+
+    settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
+    canonical = canonicalize(net.network)
+    progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
+    program = plan_program(canonical, job.target)
+    budgets.check_program(program, job.name, settings)
+    kernels = len(program.functions)
+    progress(Event(f"compiling {text.plural(kernels, 'kernel')}", 0, kernels))
+    from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
+
+    kernels_object = compile_functions(
+        program.functions,
+        job.target,
+        lambda done, total, _symbol: progress(Event(f"compiling {text.plural(total, 'kernel')}", done, total)),
+    )
+    inputs = selftest_input(net.network)
+    outputs = golden.selftest_outputs(inputs, progress)
+    vectors = golden.vectors(progress)
+    progress(Event(f"writing {job.destination}"))
+    artifact = write_artifact(
+        program,
+        kernels_object,
+        inputs,
+        outputs,
+        job.destination,
+        origin=net.path.name,
+        extra_files={FILE_NAME: encode_vectors(vectors)},
+        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+    )
+    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+def _destination(network: Network, name: str, target: Target, output: str | Path | None, several: bool) -> Path:
+    """Where the artifact goes: as the user named the target, but a target file by the name inside it."""
+    label = target.name if "/" in name or name.endswith((".yaml", ".yml")) else name
+    own = f"{network.name}-{label}"
+    if output is None:
+        return Path("build") / own
+    return Path(output) / own if several else Path(output)
+
+
+def _require_writable(destination: Path) -> None:
+    """Raises UsageError or ToolError before any work is done if the artifact could not be written in the end."""
+    from dscompile.emit.directory import check_replaceable
+
+    check_replaceable(destination)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".dscompile-", dir=destination.parent):
+            pass
+    except OSError as error:
+        raise ToolError(
+            f"cannot write into '{destination.parent}': {error.strerror or error}", help="choose another with --output"
+        ) from error

@@ -1,0 +1,190 @@
+"""Artifacts beside the oracle and beside other runtimes: are they right, and are they fast?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dscompile.api.models import Model, load
+from dscompile.api.networks import read_network
+from dscompile.api.reference import oracle_outputs
+from dscompile.errors import UsageError
+from dscompile.report.progress import Event, Progress, silent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dscompile.artifact import Artifact
+    from dscompile.ir.tensor import Shape
+    from dscompile.report.comparison import Check, Verification
+    from dscompile.report.peers import Peer
+    from dscompile.report.timing import BenchResult, Sampler
+
+    Floats = NDArray[np.float32]
+
+_FRESH_INPUTS = 3
+
+
+def verify(
+    directory: str | Path, against: str | Path | None = None, *, seed: int = 0, progress: Progress = silent
+) -> Verification:
+    """Runs an artifact and compares its outputs with the NumPy oracle's.
+
+    First the checksums of its files, then the golden vectors that the oracle computed at build time, then its
+    selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
+    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes.
+
+    Wrong outputs make `Verification.ok` False. Raises UsageError, BadInputError (files were changed) or ToolError.
+    """
+    from dscompile.report.comparison import Verification, compare
+    from dscompile.report.vectors import FILE_NAME, read_vectors, seeded_inputs
+
+    model = load(directory)
+    artifact = model.artifact
+    artifact.verify_checksums()
+    vectors = read_vectors(
+        artifact.directory / FILE_NAME, [tensor.border_shape for tensor in artifact.manifest.outputs]
+    )
+    got = []
+    for index, vector_seed in enumerate(vectors.seeds):
+        progress(Event("comparing with the oracle", index, len(vectors.seeds)))
+        got.append(_outputs(model, seeded_inputs(_input_shapes(artifact), vector_seed)))
+    want = [[output[index] for output in vectors.outputs] for index in range(len(vectors.seeds))]
+    checks = [compare("oracle", _output_names(artifact), got, want)]
+    progress(Event("compiling and running selftest.c"))
+    checks.append(_selftest(artifact))
+    if against is not None:
+        checks += _against(model, Path(against), seed, progress)
+    return Verification(str(artifact.directory), "host", tuple(checks))
+
+
+def bench(
+    directories: str | Path | Sequence[str | Path],
+    *,
+    against: Sequence[str] = (),
+    model: str | Path | None = None,
+    threads: int = 1,
+    repeats: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[BenchResult, ...]:
+    """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
+
+    `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
+    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Raises UsageError,
+    BadInputError or ToolError.
+    """
+    from dscompile.report.budgets import check_threads
+    from dscompile.report.peak import PeakProbe
+    from dscompile.report.timing import BenchResult, PeerTiming, interleave
+    from dscompile.report.vectors import seeded_inputs
+
+    check_threads(threads)
+    if repeats is not None and repeats < 1:
+        raise UsageError(f"{repeats} repeats measure nothing")
+    paths = [directories] if isinstance(directories, str | Path) else list(directories)
+    models = {str(path): load(path) for path in paths}
+    if not models:
+        raise UsageError("no artifact is given")
+    rivals = {name: load(name) for name in against if Path(name).is_dir() and name not in models}
+    peers = _open_peers([name for name in against if not Path(name).is_dir()], model, threads)
+    contenders: dict[str, Sampler] = {}
+    for name, contender in {**models, **rivals}.items():
+        contenders[name] = _artifact_sampler(contender, seeded_inputs(_input_shapes(contender.artifact), seed))
+    first = next(iter(models.values())).artifact
+    inputs = list(seeded_inputs(_input_shapes(first), seed).values())
+    for name, peer in peers.items():
+        contenders[name] = _peer_sampler(peer, inputs)
+    probe = PeakProbe(first.manifest.target)
+
+    def between_rounds(done: int, total: int) -> None:
+        probe.sample()
+        progress(Event(f"measuring {', '.join(contenders)}", done, total))
+
+    timings = interleave(contenders, repeats, between_rounds)
+    return tuple(
+        BenchResult(
+            path=path,
+            target=one.artifact.manifest.target.name,
+            threads=threads,
+            macs=one.artifact.manifest.macs,
+            timing=timings[path],
+            peak_gflops=probe.gflops,
+            peers={
+                name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
+                for name in (*peers, *rivals)
+            },
+        )
+        for path, one in models.items()
+    )
+
+
+def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[Check]:
+    """The artifact beside the runtime of its source model, and beside the oracle, on fresh inputs."""
+    from dscompile.report.comparison import compare
+    from dscompile.report.peers import open_peer, reference_for
+    from dscompile.report.vectors import ZEROS, seeded_inputs
+
+    artifact = model.artifact
+    peer = open_peer(reference_for(source), source)
+    network = read_network(source, None).network
+    if [network.tensor(name).border_shape for name in network.inputs] != list(_input_shapes(artifact).values()):
+        raise UsageError(f"'{source}' takes other inputs than the artifact", help="name the model it was built from")
+    seeds = (*range(seed + 1000, seed + 1000 + _FRESH_INPUTS), ZEROS)
+    got, from_peer, from_oracle = [], [], []
+    for index, fresh in enumerate(seeds):
+        progress(Event(f"comparing with {peer.name}", index, len(seeds)))
+        inputs = seeded_inputs(_input_shapes(artifact), fresh)
+        got.append(_outputs(model, inputs))
+        from_peer.append(peer.run(list(inputs.values())))
+        feeds = dict(zip(network.inputs, inputs.values(), strict=True))
+        from_oracle.append(list(oracle_outputs(network, feeds).values()))
+    names = _output_names(artifact)
+    return [
+        compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer),
+        compare("oracle, other inputs", names, got, from_oracle),
+    ]
+
+
+def _selftest(artifact: Artifact) -> Check:
+    """selftest.c as its user would run it: compiled, linked with the library, and asked for its verdict."""
+    from dscompile.report.comparison import Check
+    from dscompile.run.selftest import run_selftest
+
+    outcome = run_selftest(artifact)
+    return Check("selftest.c", 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
+
+
+def _outputs(model: Model, inputs: Mapping[str, Floats]) -> list[Floats]:
+    results = model.run(inputs)
+    return [results[name] for name in _output_names(model.artifact)]
+
+
+def _input_shapes(artifact: Artifact) -> dict[str, Shape]:
+    return {tensor.name: tensor.border_shape for tensor in artifact.manifest.inputs}
+
+
+def _output_names(artifact: Artifact) -> list[str]:
+    return [tensor.name for tensor in artifact.manifest.outputs]
+
+
+def _open_peers(names: Sequence[str], model: str | Path | None, threads: int) -> dict[str, Peer]:
+    from dscompile.report.peers import PEERS, open_peer
+
+    for name in names:
+        if name not in PEERS:
+            raise UsageError(f"'{name}' is neither a runtime nor an artifact", help=f"runtimes are {', '.join(PEERS)}")
+        if model is None:
+            raise UsageError(f"{name} needs a model to run", help="name its file: --model net.onnx or net.tflite")
+    return {name: open_peer(name, Path(model), threads) for name in names if model is not None}
+
+
+def _artifact_sampler(model: Model, inputs: Mapping[str, Floats]) -> Sampler:
+    native = model.native
+    return lambda repeats: native.latencies_us(inputs, repeats).tolist()
+
+
+def _peer_sampler(peer: Peer, inputs: Sequence[Floats]) -> Sampler:
+    return lambda repeats: list(peer.latencies_us(inputs, repeats))

@@ -1,0 +1,120 @@
+"""Networks: checked, looked at, imported, written from nothing. Nothing here imports tvm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dscompile.errors import UsageError
+from dscompile.target import resolve_target
+
+if TYPE_CHECKING:
+    from dscompile.frontend.netfile import NetFile
+    from dscompile.frontend.zoo import ZooEntry
+    from dscompile.ir.network import Network
+    from dscompile.report.inspection import Inspection
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A network that passed all checks. `notes` tell what the file asks for and a build would not do."""
+
+    path: Path
+    inspection: Inspection
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """An imported model: the network, and the net.yaml that now describes it (its weights lie beside it)."""
+
+    network: Network
+    path: Path
+
+
+def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResult:
+    """Checks a network: schema, shapes, names and shapes of the weights, and budgets as far as no plan is needed.
+
+    Raises BadInputError with everything that is wrong, or BudgetError.
+    """
+    from dscompile.report import budgets
+    from dscompile.report.inspection import inspect_network
+
+    net = read_network(source, weights, load_weights=False)
+    notes: list[str] = []
+    if net.quantization is not None:
+        notes.append("int8 quantization is not supported yet; a build refuses this network")
+    for name, settings in net.budgets.items():
+        notes.extend(budgets.setting_notes(name, settings))
+        budgets.check_weights(net.network, name, settings)
+    return CheckResult(net.path, inspect_network(net.network), tuple(notes))
+
+
+def inspect(source: str | Path, target: str | None = None, *, weights: str | Path | None = None) -> Inspection:
+    """What every layer is and costs; with a target also its share of the roofline, and the planned arena."""
+    from dscompile.report.inspection import inspect_network
+
+    net = read_network(source, weights, load_weights=False)
+    if target is None:
+        return inspect_network(net.network)
+    from dscompile.passes import canonicalize
+    from dscompile.plan.lowering import plan_program
+
+    concrete = resolve_target(target)
+    return inspect_network(net.network, concrete, plan_program(canonicalize(net.network), concrete))
+
+
+def import_model(model: str | Path, output: str | Path | None = None) -> ImportResult:
+    """Turns an .onnx or .tflite model into a net.yaml and its weights.
+
+    `output` is the net.yaml to write (default: <model>.yaml in the current directory); the weights lie beside it.
+    Raises UsageError, BadInputError, or UnsupportedError listing everything that is not supported.
+    """
+    from dscompile.frontend.writer import write_netfile
+
+    path = Path(output) if output is not None else Path(Path(model).stem).with_suffix(".yaml")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
+    if Path(model).suffix in (".yaml", ".yml"):
+        raise UsageError(f"'{model}' is a net.yaml already")
+    net = read_network(model, None)
+    return ImportResult(net.network, write_netfile(net.network, path.parent, path.name))
+
+
+def init(directory: str | Path = ".", *, seed: int = 0) -> tuple[Path, ...]:
+    """Writes a starter net.yaml with random weights into `directory` -> the files written, net.yaml last.
+
+    Raises UsageError naming files that are there already, ToolError if the disk refuses.
+    """
+    from dscompile.frontend.starter import write_starter
+
+    return write_starter(Path(directory), seed=seed)
+
+
+def zoo_list() -> tuple[ZooEntry, ...]:
+    """The networks that come with dscompile."""
+    from dscompile.frontend.zoo import list_zoo
+
+    return list_zoo()
+
+
+def zoo_show(name: str) -> str:
+    """The net.yaml of a zoo network. Raises UsageError for an unknown name."""
+    from dscompile.frontend.zoo import zoo_path
+
+    return zoo_path(name).read_text(encoding="utf-8")
+
+
+def zoo_write(name: str, directory: str | Path = ".") -> Path:
+    """Copies a zoo network into `directory` and returns its net.yaml. Raises UsageError or ToolError."""
+    from dscompile.frontend.zoo import write_zoo
+
+    return write_zoo(name, Path(directory))
+
+
+def read_network(source: str | Path, weights: str | Path | None, *, load_weights: bool = True) -> NetFile:
+    """The network in a net.yaml, .onnx or .tflite file (dscompile.frontend.load)."""
+    from dscompile.frontend.load import load_network
+
+    return load_network(Path(source), weights=None if weights is None else Path(weights), load_weights=load_weights)

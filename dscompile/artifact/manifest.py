@@ -1,0 +1,100 @@
+"""What an artifact says about itself, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dscompile.ir.tensor import Tensor
+from dscompile.target import Target
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One step of the program: a row of the layer table and of the profiling hook."""
+
+    name: str
+    kind: str
+    layers: tuple[str, ...]
+    macs: int
+    result_bytes: int
+
+
+@dataclass(frozen=True)
+class BufferInfo:
+    """A buffer of the arena; `first` and `last` are the layers that use it (-1: before the first)."""
+
+    name: str
+    offset_bytes: int
+    size_bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class ArenaInfo:
+    """The arena: its size, the size below which no plan can go, and its buffers."""
+
+    size_bytes: int
+    lower_bound_bytes: int
+    alignment: int
+    buffers: tuple[BufferInfo, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes: the weights blob, code with its read-only data, and the files of the libraries (0: none)."""
+
+    weights: int
+    text: int
+    shared_library: int
+    static_library: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """What a device must hold: weights and code."""
+        return self.weights + self.text
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Who made the artifact."""
+
+    dscompile: str
+    c_compiler: str
+    tvm: str
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """SHA-256 of a file of the artifact."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything an artifact says about itself.
+
+    `c_name` is the network's name as C knows it: the prefix of its symbols and the stem of its files. `fingerprint`
+    equals the one in the header and in the library. `inputs` and `outputs` have their shapes channels last; `border`
+    says in which order the user's buffers hold them.
+    """
+
+    name: str
+    c_name: str
+    origin: str
+    target: Target
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    labels: tuple[str, ...]
+    layers: tuple[LayerInfo, ...]
+    macs: int
+    parameters: int
+    arena: ArenaInfo
+    sizes: Sizes
+    fingerprint: int
+    versions: Versions
+    fallback_layers: tuple[str, ...] = ()
+    tuning_ids: tuple[str, ...] = ()
+    checksums: tuple[Checksum, ...] = ()

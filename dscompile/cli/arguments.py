@@ -1,0 +1,36 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+from dscompile.cli.completion import complete_target
+
+net_argument = click.argument("net", type=click.Path())
+
+artifact_argument = click.argument("directory", type=click.Path(), metavar="DIR")
+
+weights_option = click.option(
+    "--weights",
+    type=click.Path(),
+    metavar="FILE",
+    help="An .npz or .safetensors file instead of the weights that the net.yaml names; it may lie anywhere.",
+)
+
+targets_option = click.option(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="What to build for: a name of 'dscompile targets list' or a target file. Repeats.  [default: host]",
+)
+
+target_option = click.option(
+    "-t",
+    "--target",
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="Also show the roofline and the arena for this target.",
+)

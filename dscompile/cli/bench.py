@@ -1,0 +1,72 @@
+"""dscompile bench DIR..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dscompile import api
+from dscompile.cli import output
+from dscompile.cli.progress import shown_progress
+from dscompile.cli.settings import command as subcommand
+from dscompile.cli.settings import current_settings
+from dscompile.report import records, text
+
+if TYPE_CHECKING:
+    from dscompile.report.timing import BenchResult, Timing
+
+_HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak", "ratio")
+
+
+@subcommand("bench")
+@click.argument("directories", nargs=-1, required=True, type=click.Path(), metavar="DIR...")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="DIR|onnxruntime|openvino|litert",
+    help="Another artifact, or a runtime (with --model), measured in turns with DIR. Repeats.",
+)
+@click.option("--model", type=click.Path(), metavar="FILE", help="The .onnx or .tflite that the runtimes run.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of everything.")
+@click.option("--repeats", type=click.IntRange(min=1), help="Measured runs of each.  [default: a second's worth]")
+def command(
+    directories: tuple[str, ...], against: tuple[str, ...], model: str | None, threads: int, repeats: int | None
+) -> None:
+    """Measure the speed of artifacts, alone or beside other runtimes.
+
+    All take turns in one process, with the FMA peak of the core measured in between. Ratio is a contender's median over
+    the artifact's: above 1, the artifact is faster.
+    """
+    with shown_progress() as progress:
+        results = api.bench(
+            directories,
+            against=against,
+            model=model,
+            threads=threads,
+            repeats=repeats,
+            seed=current_settings().seed,
+            progress=progress,
+        )
+    output.result(_report(results), records.bench_record(results))
+
+
+def _report(results: tuple[BenchResult, ...]) -> str:
+    rows = [row for result in results for row in _rows(result)]
+    lines = [text.table(_HEADER, rows, right=_HEADER[1:])]
+    if results and results[0].peak_gflops is not None:
+        lines.append(f"FMA peak of a core, measured in between: {results[0].peak_gflops:.1f} GFLOP/s")
+    return "\n".join(lines)
+
+
+def _rows(result: BenchResult) -> Iterator[tuple[str, ...]]:
+    share = result.peak_gflops_fraction
+    of_peak = "" if share is None else text.percent(share)
+    yield (result.path, *_numbers(result.timing), f"{result.gmac_per_second:.2f}", of_peak, "")
+    for name, peer in result.peers.items():
+        yield (f"  {name}", *_numbers(peer.timing), "", "", f"{peer.ratio:.2f}")
+
+
+def _numbers(timing: Timing) -> tuple[str, str, str, str]:
+    return (f"{timing.median_us:.1f}", f"{timing.p95_us:.1f}", f"{timing.min_us:.1f}", str(timing.repeats))

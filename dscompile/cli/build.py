@@ -1,0 +1,69 @@
+"""dscompile build NET."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from dscompile import api
+from dscompile.cli import output
+from dscompile.cli.arguments import net_argument, targets_option, weights_option
+from dscompile.cli.progress import shown_progress
+from dscompile.cli.settings import command as subcommand
+from dscompile.cli.settings import current_settings
+from dscompile.report import records, text
+
+if TYPE_CHECKING:
+    from dscompile.artifact import Artifact
+
+
+@subcommand("build")
+@net_argument
+@targets_option
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(),
+    metavar="DIR",
+    help="The artifact's directory; with several targets, where theirs go.  [default: build/<net>-<target>]",
+)
+@weights_option
+def command(net: str, targets: tuple[str, ...], destination: str | None, weights: str | None) -> None:
+    """Compile a network to a C header and a library that needs nothing.
+
+    An output directory is written completely or not at all; a failed build leaves the old one.
+    """
+    start = time.monotonic()
+    with shown_progress() as progress:
+        models = api.build(
+            net,
+            list(targets) or ["host"],
+            destination,
+            weights=weights,
+            seed=current_settings().seed,
+            progress=progress,
+        )
+    for remark in dict.fromkeys(remark for model in models for remark in model.notes):
+        output.note(remark)
+    if not current_settings().quiet:
+        click.echo(f"built in {time.monotonic() - start:.1f} s", err=True)
+    artifacts = [model.artifact for model in models]
+    output.result("\n\n".join(map(_summary, artifacts)), records.build_record(artifacts))
+
+
+def _summary(artifact: Artifact) -> str:
+    manifest = artifact.manifest
+    pairs = [
+        ("target", manifest.target.name),
+        ("arena", text.size(manifest.arena.size_bytes)),
+        ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
+        ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
+        ("header", str(artifact.header.name)),
+        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}"),
+    ]
+    if manifest.fallback_layers:
+        pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))
+    return f"{artifact.directory}\n{text.fields(pairs)}"

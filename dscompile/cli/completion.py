@@ -1,0 +1,17 @@
+"""What the shell offers after Tab: networks, targets, zoo names."""
+
+from __future__ import annotations
+
+import click
+
+from dscompile import api
+
+
+def complete_target(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of targets."""
+    return [target.name for target in api.targets_list() if target.name.startswith(incomplete)]
+
+
+def complete_zoo(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the zoo."""
+    return [entry.name for entry in api.zoo_list() if entry.name.startswith(incomplete)]

@@ -1,0 +1,34 @@
+"""Networks and tensors in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dscompile.report import text
+
+if TYPE_CHECKING:
+    from dscompile.ir.network import Network
+    from dscompile.ir.tensor import Tensor
+    from dscompile.report.inspection import Inspection
+
+
+def network_fields(inspection: Inspection) -> list[tuple[str, str]]:
+    """The first things to know about a network: cost, inputs, outputs."""
+    network = inspection.network
+    cost = (
+        f"{text.plural(len(inspection.layers), 'layer')}, {text.number(inspection.macs)} MAC, "
+        f"{text.plural(inspection.parameters, 'parameter')}"
+    )
+    return [("network", f"{network.name}: {cost}"), *tensor_fields(network)]
+
+
+def tensor_fields(network: Network) -> list[tuple[str, str]]:
+    """Inputs and outputs as their user sees them."""
+    inputs = [("input", tensor_text(network.tensor(name))) for name in network.inputs]
+    return inputs + [("output", tensor_text(network.tensor(name))) for name in network.outputs]
+
+
+def tensor_text(tensor: Tensor) -> str:
+    """'"image" float32 NHWC [1, 96, 96, 3]'; only images have a layout worth naming."""
+    layout = f" {tensor.border.upper()}" if len(tensor.shape) == 4 else ""
+    return f'"{tensor.name}" {tensor.dtype}{layout} {list(tensor.border_shape)}'

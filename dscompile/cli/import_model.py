@@ -1,0 +1,31 @@
+"""dscompile import MODEL."""
+
+from __future__ import annotations
+
+import click
+
+from dscompile import api
+from dscompile.cli import output
+from dscompile.cli.describe import tensor_fields
+from dscompile.cli.settings import command as subcommand
+from dscompile.report import records, text
+
+
+@subcommand("import")
+@click.argument("model", type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(),
+    metavar="NET.YAML",
+    help="The net.yaml to write; its weights go beside it.  [default: <model>.yaml]",
+)
+def command(model: str, destination: str | None) -> None:
+    """Turn an .onnx or .tflite MODEL into a net.yaml and its weights.
+
+    The network keeps the model's input and output names, order and layout.
+    """
+    imported = api.import_model(model, destination)
+    fields = [("wrote", str(imported.path)), *tensor_fields(imported.network)]
+    output.result(text.fields(fields, indent=""), records.import_record(str(imported.path), imported.network))

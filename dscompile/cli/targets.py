@@ -1,0 +1,70 @@
+"""dscompile targets list | show."""
+
+from __future__ import annotations
+
+import click
+
+from dscompile import api
+from dscompile.cli import output
+from dscompile.cli.completion import complete_target
+from dscompile.cli.settings import command as subcommand
+from dscompile.cli.settings import group as command_group
+from dscompile.report import records, text
+from dscompile.target import Target, runs_here
+
+
+@command_group("targets")
+def command() -> None:
+    """The machines that artifacts can be built for.
+
+    A target is a name from this list or a path to a target file of your own (docs/targets.md).
+    """
+
+
+@command.add_command
+@subcommand("list")
+def list_command() -> None:
+    """List all targets."""
+    targets = api.targets_list()
+    rows = [(target.name, _vector(target), _here(target), target.description) for target in targets]
+    output.result(text.table(("target", "vector", "runs here", "what"), rows), records.targets_record(targets))
+
+
+@command.add_command
+@subcommand("show")
+@click.argument("name", shell_complete=complete_target)
+def show_command(name: str) -> None:
+    """Show what is known about the target NAME."""
+    target = api.targets_show(name)
+    output.result(_details(target), records.target_record(target))
+
+
+def _vector(target: Target) -> str:
+    return "" if target.variants else f"{target.lanes} floats"
+
+
+def _here(target: Target) -> str:
+    if target.variants:
+        best = api.targets_best(target.name)
+        return f"as {best.name}" if best else "no"
+    return "yes" if runs_here(target) else "no"
+
+
+def _details(target: Target) -> str:
+    pairs = [("description", target.description), ("runs here", _here(target))]
+    if target.variants:
+        pairs.append(("variants", ", ".join(target.variants)))
+        return f"{target.name}\n{text.fields(pairs)}"
+    caches = target.caches
+    levels = (("L1d", caches.l1d_bytes), ("L2", caches.l2_bytes), ("L3", caches.l3_bytes))
+    pairs += [
+        ("family", target.family),
+        ("LLVM core", target.mcpu),
+        ("features", " ".join(sorted(target.features))),
+        ("vector", f"{target.vector_bytes} B, {target.lanes} floats, {target.registers} registers"),
+        ("FMA", f"{target.fma_per_cycle} per cycle, latency {target.fma_latency} cycles"),
+        ("caches", ", ".join(f"{name} {text.short_size(size)}" for name, size in levels if size)),
+        ("compiler", " ".join((target.compiler, *target.compiler_flags))),
+        ("alignment", f"arena {target.arena_alignment} B"),
+    ]
+    return f"{target.name}\n{text.fields(pairs)}"

@@ -1,0 +1,65 @@
+"""dscompile verify DIR."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dscompile import api
+from dscompile.cli import output
+from dscompile.cli.arguments import artifact_argument
+from dscompile.cli.progress import shown_progress
+from dscompile.cli.settings import command as subcommand
+from dscompile.cli.settings import current_settings
+from dscompile.errors import ExitCode
+from dscompile.report import records, text
+
+if TYPE_CHECKING:
+    from dscompile.report.comparison import Check, Verification
+
+
+@subcommand("verify")
+@artifact_argument
+@click.option(
+    "--against",
+    type=click.Path(),
+    metavar="MODEL",
+    help="The .onnx or .tflite it came from: compare with onnxruntime or LiteRT too, on other inputs.",
+)
+def command(directory: str, against: str | None) -> ExitCode:
+    """Run an artifact and compare it with the NumPy oracle; exit code 1 if they differ.
+
+    The oracle's outputs for a few inputs were stored by the build. selftest.c is compiled, linked with the library and
+    run as its user would.
+    """
+    with shown_progress() as progress:
+        verification = api.verify(directory, against, seed=current_settings().seed, progress=progress)
+    output.result(_report(verification), records.verify_record(verification))
+    return ExitCode.OK if verification.ok else ExitCode.CHECK_FAILED
+
+
+def _report(verification: Verification) -> str:
+    header = ("compared with", "inputs", "elements", "mismatches", "max error", "relative", "")
+    rows = [_row(check) for check in verification.checks]
+    lines = [
+        f"{verification.path}: {'ok' if verification.ok else 'WRONG'}",
+        text.table(header, rows, right=header[1:6]),
+    ]
+    lines += [f"{check.against}: {check.detail}" for check in verification.checks if not check.ok]
+    return "\n".join(lines)
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    verdict = "ok" if check.ok else "WRONG"
+    if not check.elements:
+        return (check.against, str(check.inputs), "", "", "", "", verdict)
+    return (
+        check.against,
+        str(check.inputs),
+        text.number(check.elements),
+        text.number(check.mismatches),
+        f"{check.max_abs_error:.1e}",
+        f"{check.max_rel_error:.1e}",
+        verdict,
+    )

@@ -1,0 +1,88 @@
+"""Activations as TensorIR expressions on float32, of a form that vectorizes: no calls into libm."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tvm import tirx
+
+from dscompile.ir.ops import Activation
+
+Expr = Any
+
+LOG2_E = 1.4426950408889634
+# ln 2 in two parts (Cody and Waite): n * LN2_HIGH is exact for |n| < 2**9, so the reduced argument keeps its low bits.
+LN2_HIGH = 0.693359375
+LN2_LOW = -2.12194440e-4
+# Minimax polynomial of exp on [-ln2 / 2, ln2 / 2], degree 6 by Lawson iteration for the relative error (1.9e-9),
+# rounded to float32.
+EXP_COEFFICIENTS = (1.0, 1.0, 0.4999999106, 0.166664198, 0.0416682288, 0.00837485678, 0.00138367899)
+EXP_LOWEST, EXP_HIGHEST = -87.33, 88.37  # results stay normal numbers
+
+
+def const(value: float) -> Expr:
+    """A float32 constant."""
+    return tirx.const(value, "float32")
+
+
+def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr:
+    """`activation` of `x`; `slope` is the channel's slope of a prelu."""
+    match activation.kind:
+        case "none":
+            return x
+        case "clip":
+            return clip(x, activation.low, activation.high)
+        case "hard_swish":
+            return x * clip(x * const(1.0 / 6.0) + const(0.5), 0.0, 1.0)
+        case "hard_sigmoid":
+            return clip(x * const(activation.alpha) + const(0.5), 0.0, 1.0)
+        case "swish":
+            return x * sigmoid(x)
+        case "sigmoid":
+            return sigmoid(x)
+        case "tanh":
+            return tanh(x)
+        case "leaky_relu":
+            return tirx.Select(x > const(0.0), x, x * const(activation.alpha))
+        case "prelu":
+            return tirx.Select(x > const(0.0), x, x * slope)
+
+
+def clip(x: Expr, low: float, high: float) -> Expr:
+    """min(max(x, low), high); an infinite bound costs nothing."""
+    if low > -math.inf:
+        x = tirx.max(x, const(low))
+    if high < math.inf:
+        x = tirx.min(x, const(high))
+    return x
+
+
+def exp(x: Expr) -> Expr:
+    """e**x within 2 ulp for results in float32's normal range, clamped outside.
+
+    x = n ln2 + r with integer n and |r| <= ln2 / 2; e**r by a polynomial, 2**n added to the exponent bits.
+    """
+    bounded = tirx.min(tirx.max(x, const(EXP_LOWEST)), const(EXP_HIGHEST))
+    n = tirx.nearbyint(bounded * const(LOG2_E))
+    r = bounded - n * const(LN2_HIGH) - n * const(LN2_LOW)
+    power = const(EXP_COEFFICIENTS[-1])
+    for coefficient in EXP_COEFFICIENTS[-2::-1]:
+        power = power * r + const(coefficient)
+    exponent = tirx.shift_left(tirx.Cast("int32", n), tirx.const(23, "int32"))
+    return tirx.reinterpret("float32", tirx.reinterpret("int32", power) + exponent)
+
+
+def sigmoid(x: Expr) -> Expr:
+    """1 / (1 + e**-x)."""
+    return const(1.0) / (const(1.0) + exp(const(0.0) - x))
+
+
+def tanh(x: Expr) -> Expr:
+    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; x itself where x**3 / 3 is below its last bit or two."""
+    magnitude = tirx.max(x, const(0.0) - x)
+    decay = exp(const(-2.0) * magnitude)
+    value = (const(1.0) - decay) / (const(1.0) + decay)
+    small = magnitude * (const(1.0) - magnitude * magnitude * const(1.0 / 3.0))
+    unsigned = tirx.Select(magnitude < const(0.04), small, value)
+    return tirx.Select(x < const(0.0), const(0.0) - unsigned, unsigned)

@@ -1,0 +1,35 @@
+"""Between flat images (NHWC, NCHW) and blocked ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te, tirx
+
+from dscompile.compute.activation import const
+from dscompile.plan.kernels import PackKernel, UnpackKernel
+
+
+def pack(kernel: PackKernel) -> Any:
+    """y[b, h, w, l] = x[b lanes + l, h, w], or 0 beyond the last channel; x is [C][H][W] with any strides."""
+    channels, lanes = kernel.channels, kernel.lanes
+    x = te.placeholder((channels, kernel.height, kernel.width), name="x")
+
+    def value(b: Any, h: Any, w: Any, lane: Any) -> Any:
+        channel = b * lanes + lane
+        if channels % lanes == 0:
+            return x[channel, h, w]
+        return tirx.if_then_else(channel < channels, x[tirx.min(channel, channels - 1), h, w], const(0.0))
+
+    y = te.compute((-(-channels // lanes), kernel.height, kernel.width, lanes), value, name="y")
+    return te.create_prim_func([x, y])
+
+
+def unpack(kernel: UnpackKernel) -> Any:
+    """y[c, h, w] = x[c / lanes, h, w, c % lanes]; y is [C][H][W] with any strides."""
+    lanes = kernel.lanes
+    x = te.placeholder((-(-kernel.channels // lanes), kernel.height, kernel.width, lanes), name="x")
+    y = te.compute(
+        (kernel.channels, kernel.height, kernel.width), lambda c, h, w: x[c // lanes, h, w, c % lanes], name="y"
+    )
+    return te.create_prim_func([x, y])

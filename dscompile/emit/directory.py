@@ -1,0 +1,147 @@
+"""Directories that appear whole or not at all: written aside, then swapped in."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from dscompile.artifact import MANIFEST, is_artifact
+from dscompile.errors import ToolError, UsageError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_SWAP_ATTEMPTS = 100
+
+
+@contextmanager
+def replaced_directory(destination: Path) -> Iterator[Path]:
+    """Yields a new directory beside `destination`, which takes its place when the block ends without an exception.
+
+    Whatever goes wrong inside the block (Ctrl-C and SIGTERM too), the new directory is removed and `destination` is as
+    it was; of two processes that write the same destination, the last one wins whole. Missing parents are made.
+
+    Raises UsageError if `destination` holds something that is no artifact of ours, and ToolError, naming the path,
+    if the disk refuses.
+    """
+    final = Path(os.path.realpath(destination))
+    check_replaceable(final)
+    aside = final.parent / f".{final.name}.{secrets.token_hex(8)}.tmp"
+    with _terminable():
+        try:
+            with disk_errors(destination):
+                final.parent.mkdir(parents=True, exist_ok=True)
+                aside.mkdir()
+                aside.chmod(0o755)
+                yield aside
+                check_replaceable(final)
+                _swap(aside, final)
+        finally:
+            try:
+                shutil.rmtree(aside, ignore_errors=True)
+            except BaseException:  # a second Ctrl-C must not leave half of it lying around
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+
+
+def check_replaceable(destination: Path) -> None:
+    """Raises UsageError unless `destination` is absent, an empty directory or an artifact."""
+    if not os.path.lexists(destination):
+        return
+    if not destination.is_dir():
+        raise UsageError(f"'{destination}' is a file; name a directory for the artifact")
+    with disk_errors(destination):
+        if is_artifact(destination) or not any(destination.iterdir()):
+            return
+    raise UsageError(
+        f"'{destination}' holds files that are no artifact of dscompile (it has no {MANIFEST} of ours)",
+        help="name another directory, or remove this one yourself",
+    )
+
+
+@contextmanager
+def disk_errors(destination: Path) -> Iterator[None]:
+    """Turns an OSError into a ToolError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or destination
+        raise ToolError(
+            f"cannot write the artifact '{destination}': {error.strerror or error} ('{place}')",
+            help=_ADVICE.get(error.errno or 0, "name another directory for the artifact"),
+        ) from error
+
+
+_ADVICE = {
+    errno.ENOSPC: "make room on the disk, or name a directory on another one",
+    errno.EDQUOT: "make room in your quota, or name a directory on another disk",
+    errno.EACCES: "name a directory that you may write",
+    errno.EROFS: "name a directory on a disk that may be written",
+}
+
+
+def _swap(new: Path, final: Path) -> None:
+    """Puts `new` in the place of `final`; the old directory is removed or ends up under the name of `new`."""
+    for _ in range(_SWAP_ATTEMPTS):
+        try:
+            os.rename(new, final)  # succeeds if there is nothing, or an empty directory
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        try:
+            _exchange(new, final)
+            return
+        except OSError as error:  # somebody has just taken the old one away, or put another there
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    raise OSError(errno.EBUSY, "it keeps being replaced", str(final))
+
+
+def _exchange(new: Path, final: Path) -> None:
+    """Swaps two directories: in one step where the file system can, else in two that are undone on failure."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None, use_errno=True), "renameat2"):
+        result = libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(final), _RENAME_EXCHANGE)
+        if result == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise OSError(code, os.strerror(code), str(final))
+    _exchange_in_steps(new, final)
+
+
+def _exchange_in_steps(new: Path, final: Path) -> None:
+    old = new.with_name(f"{new.name}.old")
+    try:
+        os.rename(final, old)
+        os.rename(new, final)
+    finally:
+        if old.exists() and not os.path.lexists(final):
+            os.rename(old, final)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM unwind the stack like Ctrl-C does, unless the program handles it itself."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)

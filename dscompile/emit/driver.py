@@ -1,0 +1,229 @@
+"""The driver: the C file that calls the kernels of a program in order, over the user's arena."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dscompile.emit.interface import Interface, Port
+from dscompile.emit.names import C_TYPES, c_comment, c_identifier, spaced, unique_identifiers
+from dscompile.emit.weights import Weights
+from dscompile.ir.tensor import DTYPE_BYTES
+from dscompile.plan.kernels import Parameter
+from dscompile.plan.program import Buffer, Function, Operand, Program, Step
+
+_UINT32_MAX = 2**32 - 1
+_KEYWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "auto break case char const continue default do double else enum extern float for goto if inline int "
+        "long register restrict return short signed sizeof static struct switch typedef union unsigned void "
+        "volatile while",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named offset: a buffer of the arena, or a constant among the weights."""
+
+    macro: str
+    offset_bytes: int
+    comment: str
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """Declaration of a kernel."""
+
+    symbol: str
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One call: the kernel's C symbol and its argument expressions."""
+
+    symbol: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepCode:
+    """A step as a static function: what it takes (`arena` or ports), calls, and where its result lies."""
+
+    name: str
+    comment: str
+    parameters: tuple[str, ...]
+    arguments: tuple[str, ...]
+    calls: tuple[KernelCall, ...]
+    result: str
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A row of the public layer table."""
+
+    name: str
+    macs: int
+    result_bytes: int
+
+
+@dataclass(frozen=True)
+class Home:
+    """The place of an input or output in the arena: the port, and the expression of its pointer."""
+
+    port: Port
+    pointer: str
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the driver template lays out."""
+
+    buffers: tuple[Region, ...]
+    constants: tuple[Region, ...]
+    prototypes: tuple[Prototype, ...]
+    steps: tuple[StepCode, ...]
+    homes: tuple[Home, ...]
+    layers: tuple[LayerRow, ...]
+
+
+def kernel_symbols(program: Program, interface: Interface) -> dict[str, str]:
+    """Symbol in the kernels object -> symbol in the library, always `<prefix>_...`, so that networks do not clash."""
+    start = f"{interface.prefix}_"
+    wanted = {}
+    for function in program.functions:
+        cleaned = c_identifier(function.symbol, "kernel")
+        wanted[function.symbol] = cleaned if cleaned.startswith(start) else start + cleaned
+    return unique_identifiers(wanted, "kernel", interface.declared)
+
+
+def plan_driver(program: Program, interface: Interface, weights: Weights) -> Driver:
+    """The driver of a checked program."""
+    return _Writer(program, interface, weights).driver()
+
+
+class _Writer:
+    """Turns a program's names into C names, and its operands into expressions."""
+
+    def __init__(self, program: Program, interface: Interface, weights: Weights) -> None:
+        self.program = program
+        self.weights = weights
+        self.ports = {port.tensor.name: port for port in interface.inputs}
+        self.results = {port.tensor.name: port for port in interface.outputs}
+        self.interface = interface
+        self.symbols = kernel_symbols(program, interface)
+        self.functions = {function.symbol: function for function in program.functions}
+        self.buffer_macros = _macros("buffer", [b.name for b in program.buffers], interface.macros)
+        self.constant_macros = _macros("weights", program.constants, (*interface.macros, *self.buffer_macros.values()))
+
+    def driver(self) -> Driver:
+        """Everything, in the order of the program."""
+        program = self.program
+        used = {call.symbol for step in program.steps for call in step.calls}
+        return Driver(
+            buffers=tuple(self._buffer(buffer) for buffer in program.buffers),
+            constants=tuple(
+                Region(self.constant_macros[name], self.weights.offsets[name], c_comment(name))
+                for name in program.constants
+            ),
+            prototypes=tuple(self._prototype(f) for f in program.functions if f.symbol in used),
+            steps=tuple(self._step(index, step) for index, step in enumerate(program.steps)),
+            homes=tuple(self._home(port) for port in self.interface.ports),
+            layers=tuple(
+                LayerRow(step.name, min(step.macs, _UINT32_MAX), min(step.result_bytes, _UINT32_MAX))
+                for step in program.steps
+            ),
+        )
+
+    def _buffer(self, buffer: Buffer) -> Region:
+        first, last = max(buffer.first, 0), min(buffer.last, len(self.program.steps) - 1)
+        steps = f"step {first}" if first == last else f"steps {first} to {last}"
+        return Region(self.buffer_macros[buffer.name], buffer.offset_bytes, f"{spaced(buffer.size_bytes)} B, {steps}")
+
+    def _home(self, port: Port) -> Home:
+        homes = self.program.inputs if port in self.interface.inputs else self.program.outputs
+        return Home(port, f"region(arena, {self.buffer_macros[homes[port.tensor.name]]})")
+
+    def _prototype(self, function: Function) -> Prototype:
+        names = unique_identifiers({p.name: p.name for p in function.parameters}, "pointer", _KEYWORDS)
+        declared = tuple(f"{_pointer(p)}{names[p.name]}" for p in function.parameters)
+        return Prototype(self.symbols[function.symbol], declared)
+
+    def _step(self, index: int, step: Step) -> StepCode:
+        operands = [operand for call in step.calls for operand in call.operands]
+        ports = [self._port(operand) for operand in operands]
+        taken: list[tuple[str, str]] = []
+        if any(operand.space == "arena" for operand in operands):
+            taken.append((f"{self.interface.prefix}_arena *arena", "arena"))
+        for port in self.interface.ports:
+            if port in ports:
+                const = "const " if port in self.interface.inputs else ""
+                taken.append((f"{const}{port.c_type} *{port.parameter}", port.parameter))
+        return StepCode(
+            name=f"step_{index}_{c_identifier(step.name, 'step')}",
+            comment=self._comment(index, step),
+            parameters=tuple(declaration for declaration, _ in taken) or ("void",),
+            arguments=tuple(name for _, name in taken),
+            calls=tuple(
+                KernelCall(
+                    self.symbols[call.symbol],
+                    tuple(
+                        self._expression(operand, parameter)
+                        for operand, parameter in zip(
+                            call.operands, self.functions[call.symbol].parameters, strict=True
+                        )
+                    ),
+                )
+                for call in step.calls
+            ),
+            result=self._expression(step.result, None),
+        )
+
+    def _port(self, operand: Operand) -> Port | None:
+        if operand.space == "input":
+            return self.ports[operand.name]
+        return self.results[operand.name] if operand.space == "output" else None
+
+    def _expression(self, operand: Operand, parameter: Parameter | None) -> str:
+        """The pointer as C; `parameter` None: for the hook, which takes any pointer."""
+        port = self._port(operand)
+        if port is not None:
+            elements = operand.offset_bytes // DTYPE_BYTES[port.tensor.dtype]
+            return f"{port.parameter} + {elements}" if elements else port.parameter
+        shift = f" + {operand.offset_bytes}u" if operand.offset_bytes else ""
+        if operand.space == "constant":
+            return f"constant({self.constant_macros[operand.name]}{shift})"
+        return f"region(arena, {self.buffer_macros[operand.name]}{shift})"
+
+    def _comment(self, index: int, step: Step) -> str:
+        """`Step 3: block1.depthwise, depthwise [1, 48, 48, 8] -> [1, 24, 24, 8], 41 472 MAC, result 18 432 B.`"""
+        network = self.program.network
+        layers = {layer.name: layer for layer in network.layers}
+        known = [layers[name] for name in step.layers if name in layers]
+        parts = [step.kind]
+        if known:
+            inputs = ", ".join(str(list(network.shape(name))) for name in known[0].inputs)
+            parts[0] += f" {inputs} -> {list(network.shape(known[-1].output))}".replace("  ", " ")
+        if step.macs:
+            parts.append(f"{spaced(step.macs)} MAC")
+        parts.append(f"result {spaced(step.result_bytes)} B")
+        if step.note:
+            parts.append(step.note)
+        fused = [name for name in step.layers if name != step.name]
+        with_others = f" with {', '.join(fused)}" if fused else ""
+        return c_comment(f"Step {index}: {step.name}{with_others}: {', '.join(parts)}.")
+
+
+def _pointer(parameter: Parameter) -> str:
+    const = "" if parameter.written else "const "
+    return f"{const}{C_TYPES[parameter.dtype]} *"
+
+
+def _macros(role: str, names: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+    """Name -> macro `<ROLE>_<NAME>`, different from the macros in `taken`."""
+    wanted = {name: f"{role} {name}" for name in names}
+    unique = unique_identifiers(wanted, role, (macro.lower() for macro in taken))
+    return {name: identifier.upper() for name, identifier in unique.items()}

@@ -1,0 +1,137 @@
+"""The C interface of a network: what its header declares, the same on every target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dscompile.emit.names import C_TYPES, c_comment, network_prefix, unique_identifiers
+from dscompile.errors import BadInputError
+from dscompile.ir.network import Network
+from dscompile.ir.tensor import Tensor
+
+_LETTERS = {"nhwc": {3: "NWC ", 4: "NHWC "}, "nchw": {3: "NCW ", 4: "NCHW "}}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output in C: its parameter of `run`, its accessor into the arena, and the stem of its macros."""
+
+    tensor: Tensor
+    parameter: str
+    accessor: str
+    macro: str
+
+    @property
+    def c_type(self) -> str:
+        """Type of an element."""
+        return C_TYPES[self.tensor.dtype]
+
+    @property
+    def elements(self) -> int:
+        """Elements of the user's buffer."""
+        return self.tensor.elements
+
+    @property
+    def size_macro(self) -> str:
+        """The macro with the number of elements."""
+        return f"{self.macro}_SIZE"
+
+    @property
+    def description(self) -> str:
+        """For comments: `"mfcc": float32 NHWC [1, 49, 10, 1]`."""
+        shape = self.tensor.border_shape
+        letters = _LETTERS[self.tensor.border].get(len(shape), "")
+        return f'"{c_comment(self.tensor.name)}": {self.tensor.dtype} {letters}{list(shape)}'
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Names that a network's header declares. `macro` is the prefix of its macros."""
+
+    name: str
+    prefix: str
+    macro: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """Inputs, then outputs: the order of the parameters of `run`."""
+        return (*self.inputs, *self.outputs)
+
+    @property
+    def run_parameters(self) -> list[str]:
+        """Declarations of the parameters of `run`."""
+        return [
+            f"{self.prefix}_arena *arena",
+            *(f"const {port.c_type} {port.parameter}[{port.size_macro}]" for port in self.inputs),
+            *(f"{port.c_type} {port.parameter}[{port.size_macro}]" for port in self.outputs),
+        ]
+
+    @property
+    def pointers(self) -> list[str]:
+        """The parameters of `run` as untyped pointers."""
+        return ["const void *arena", *(f"const void *{port.parameter}" for port in self.ports)]
+
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """Every symbol that the library offers."""
+        labels = ("labels",) if self.labels else ()
+        names = ("fingerprint", *labels, "layers", "run", "run_profiled")
+        return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """Every identifier with our prefix that C code cannot use for something else."""
+        names = ("labels", "arena", "status", "layer", "hook", "weights")
+        return (*self.exported, *(f"{self.prefix}_{name}" for name in names))
+
+    @property
+    def macros(self) -> tuple[str, ...]:
+        """Every macro that the header defines."""
+        names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "LAYER_COUNT")
+        status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT")
+        return (*(f"{self.macro}_{name}" for name in (*names, *status)), *(port.size_macro for port in self.ports))
+
+    @property
+    def header(self) -> str:
+        """File name of the header."""
+        return f"{self.prefix}.h"
+
+
+def network_interface(network: Network) -> Interface:
+    """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
+    prefix = network_prefix(network.name)
+    outputs = _ports(prefix, "output", [network.tensor(name) for name in network.outputs])
+    if network.labels and len(network.labels) != outputs[0].elements:
+        raise BadInputError(
+            f"the network has {len(network.labels)} labels, but its output '{outputs[0].tensor.name}' has "
+            f"{outputs[0].elements} elements",
+            help="give one label for each element, or none",
+        )
+    return Interface(
+        name=network.name,
+        prefix=prefix,
+        macro=prefix.upper(),
+        inputs=_ports(prefix, "input", [network.tensor(name) for name in network.inputs]),
+        outputs=outputs,
+        labels=network.labels,
+    )
+
+
+def _ports(prefix: str, role: str, tensors: Sequence[Tensor]) -> tuple[Port, ...]:
+    """A single tensor is just `input` or `output`; several carry their names."""
+    if len(tensors) == 1:
+        return (Port(tensors[0], role, f"{prefix}_{role}", f"{prefix}_{role}".upper()),)
+    names = unique_identifiers({tensor.name: tensor.name for tensor in tensors}, "tensor")
+    return tuple(
+        Port(
+            tensor,
+            f"{role}_{names[tensor.name]}",
+            f"{prefix}_{role}_{names[tensor.name]}",
+            f"{prefix}_{role}_{names[tensor.name]}".upper(),
+        )
+        for tensor in tensors
+    )

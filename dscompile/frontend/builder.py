@@ -1,0 +1,364 @@
+"""Turns what a net.yaml says into operators: resolves names, expands blocks, infers shapes.
+
+Layers inside a block are called `<block>.<part>`: block.depthwise, block.pointwise; block.expand, block.depthwise,
+block.squeeze.pool, block.squeeze.reduce, block.squeeze.expand, block.squeeze.scale, block.project, block.add.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from dscompile.errors import Position, did_you_mean
+from dscompile.frontend.fields import Problems
+from dscompile.frontend.schema import (
+    Body,
+    ConcatBody,
+    ConvBody,
+    DenseBody,
+    DepthwiseBody,
+    FlattenBody,
+    InputSpec,
+    InvertedResidualBody,
+    LayerSpec,
+    NetworkSpec,
+    OperatorBody,
+    PoolBody,
+    Reference,
+    ReshapeBody,
+    SeparableBody,
+    SqueezeExciteBody,
+    Window,
+)
+from dscompile.frontend.weights import Presence, WantedWeight
+from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
+from dscompile.ir.ops import Binary, Concat, Conv2D, Dense, Op, Pool, Reshape
+from dscompile.ir.shapes import ShapeError
+from dscompile.ir.tensor import BorderLayout, Shape
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network without its weights: `builder` holds tensors and layers, `positions` layer -> place in the file."""
+
+    builder: NetworkBuilder
+    outputs: tuple[str, ...]
+    positions: dict[str, Position]
+    wanted: tuple[WantedWeight, ...]
+
+
+def build_graph(spec: NetworkSpec, problems: Problems) -> Graph:
+    """The layers of `spec` as operators. What does not fit is recorded, at the layer's place in the file."""
+    assembly = _Assembly(spec, problems)
+    for layer in spec.layers:
+        assembly.add_layer(layer)
+    outputs = assembly.outputs()
+    return Graph(assembly.builder, outputs, assembly.positions, tuple(assembly.wanted()))
+
+
+class _Assembly:
+    """The graph while it grows. A tensor whose layer was wrong is `broken`: layers reading it are passed over."""
+
+    def __init__(self, spec: NetworkSpec, problems: Problems) -> None:
+        self.spec = spec
+        self.problems = problems
+        self.builder = NetworkBuilder(spec.name)
+        self.positions: dict[str, Position] = {}
+        self._biases: dict[str, bool | None] = {}
+        self._aliases: dict[str, str] = {}  # layer and block names -> their result, where it is called otherwise
+        self._broken: set[str] = set()
+        self._tensor_positions: dict[str, Position] = {}
+        self._previous: str | None = None
+        for given in spec.inputs:
+            self._add_input(given)
+        if len(spec.inputs) == 1:
+            self._previous = spec.inputs[0].name
+
+    def add_layer(self, spec: LayerSpec) -> None:
+        """Appends a layer, or all repeats of a block."""
+        sources = self._sources(spec)
+        if sources is None or spec.body is None or self._broken.intersection(sources):
+            self._break(spec)
+            return
+        for index, name in enumerate(spec.block_names):
+            body = spec.body if index == 0 else _without_stride(spec.body)
+            place = Place(self, name, spec.position, spec.output)
+            try:
+                result = _expand(place, body, sources)
+            except ShapeError as error:
+                self.problems.add(str(error), spec.position, layer=name)
+                self._break(spec)
+                return
+            self._aliases[name] = result
+            self._previous = result
+            sources = (result,)
+        self._aliases[spec.name] = sources[0]
+
+    def declare(self, place: Place, op: Op, inputs: tuple[str, ...], bias: bool | None) -> str:
+        """Adds one operator under its place's name and output. ShapeError if its inputs do not fit."""
+        output = place.output or place.name
+        if place.name in self.positions:
+            line = self.positions[place.name].line
+            self.problems.add(f"there are two layers named '{place.name}'; the first is in line {line}", place.position)
+        elif output in self._tensor_positions:
+            line = self._tensor_positions[output].line
+            message = f"the tensor '{output}' exists already; it is made in line {line}"
+            self.problems.add(message, place.position, layer=place.name, help="give the layer another name or output")
+        self.positions.setdefault(place.name, place.position)
+        self._tensor_positions.setdefault(output, place.position)
+        self._biases[place.name] = bias
+        return self.builder.add(place.name, op, inputs, output)
+
+    def shape(self, tensor: str) -> Shape:
+        """The shape of a tensor already made."""
+        return self.builder.tensors[tensor].shape
+
+    def outputs(self) -> tuple[str, ...]:
+        """Output tensors, with their layouts set."""
+        if self.spec.outputs is None:
+            return (self._previous,) if self._previous is not None else ()
+        names: list[str] = []
+        for output in self.spec.outputs:
+            name = self._resolve(output.reference)
+            if name is None or name in self._broken:
+                continue
+            names.append(name)
+            if output.layout is not None:
+                self._set_layout(name, output.layout, output.reference.position)
+        return tuple(names)
+
+    def wanted(self) -> list[WantedWeight]:
+        """Weights of all layers, in their order."""
+        return [
+            WantedWeight(layer.name, role, shape, self._presence(layer, role), layer.op, self.positions[layer.name])
+            for layer in self.builder.layers
+            for role, shape in weight_shapes(layer.op, [self.shape(name) for name in layer.inputs]).items()
+        ]
+
+    def _presence(self, layer: Layer, role: str) -> Presence:
+        if role != "bias":
+            return "required"
+        bias = self._biases[layer.name]
+        return "optional" if bias is None else "required" if bias else "forbidden"
+
+    def _add_input(self, spec: InputSpec) -> None:
+        if spec.tensor is None:
+            self._broken.add(spec.name)
+            return
+        if spec.name in self._tensor_positions:
+            self.problems.add(f"there are two inputs named '{spec.name}'", spec.position)
+        self._tensor_positions.setdefault(spec.name, spec.position)
+        self.builder.input(spec.tensor)
+
+    def _set_layout(self, name: str, layout: BorderLayout, position: Position) -> None:
+        tensor = self.builder.tensors[name]
+        if name in self.builder.inputs and tensor.border != layout:
+            self.problems.add(f"'{name}' is an input in {tensor.border}; as an output it cannot be {layout}", position)
+            return
+        self.builder.tensors[name] = replace(tensor, border=layout)
+
+    def _sources(self, spec: LayerSpec) -> tuple[str, ...] | None:
+        """The tensors a layer reads; None if one is unknown."""
+        if spec.inputs is not None:
+            names = [self._resolve(reference, spec) for reference in spec.inputs]
+            return tuple(name for name in names if name is not None) if None not in names else None
+        if self._previous is None and len(self.spec.inputs) > 1:
+            inputs = ", ".join(given.name for given in self.spec.inputs)
+            self.problems.add(
+                "needs 'from': the network has several inputs",
+                spec.position,
+                layer=spec.name,
+                help=f"they are {inputs}",
+            )
+        return None if self._previous is None else (self._previous,)
+
+    def _resolve(self, reference: Reference, spec: LayerSpec | None = None) -> str | None:
+        """The tensor a name stands for; None after recording that there is none."""
+        name = reference.name
+        if not name:  # not even a text: recorded already
+            return None
+        if name in self._tensor_positions or name in self._broken:
+            return name
+        if name in self._aliases:
+            return self._aliases[name]
+        help = None
+        later = next((layer for layer in self.spec.layers if name in layer.names), None)
+        if spec is not None and name in spec.names:
+            message = "reads its own output"
+        elif spec is not None and later is not None:
+            message = f"reads '{name}', which is made only in line {later.position.line}"
+            help = "layers stand in the order in which they run"
+        else:
+            message = f"reads '{name}', which is no input or layer" if spec else f"output '{name}' is made by no layer"
+            help = did_you_mean(name, [*self._tensor_positions, *self._aliases, *self._broken])
+        self.problems.add(message, reference.position, layer=spec.name if spec else None, help=help)
+        return None
+
+    def _break(self, spec: LayerSpec) -> None:
+        self._broken.update(spec.names)
+        self._previous = spec.name
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an operator goes: its name, its position in the file, and the name of its result if it is another."""
+
+    assembly: _Assembly
+    name: str
+    position: Position
+    output: str | None = None
+
+    def add(self, op: Op, *inputs: str, bias: bool | None = None) -> str:
+        """Adds the operator here -> its output."""
+        return self.assembly.declare(self, op, inputs, bias)
+
+    def part(self, suffix: str) -> Place:
+        """The place of an inner layer of a block."""
+        return Place(self.assembly, f"{self.name}.{suffix}", self.position)
+
+    def last_part(self, suffix: str) -> Place:
+        """The place of the layer that makes a block's result."""
+        return replace(self.part(suffix), output=self.output)
+
+    def shape(self, tensor: str) -> Shape:
+        """The shape of a tensor."""
+        return self.assembly.shape(tensor)
+
+    def image(self, tensor: str) -> tuple[int, int, int]:
+        """Height, width, channels. ShapeError if the tensor is no image."""
+        shape = self.shape(tensor)
+        if len(shape) != 4:
+            raise ShapeError(f"needs an image [1, H, W, C], not {list(shape)}")
+        return shape[1], shape[2], shape[3]
+
+
+def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
+    """Adds the operators of a layer -> its result."""
+    match body:
+        case OperatorBody(op):
+            return place.add(op, *sources)
+        case ConcatBody(axis):
+            if len(sources) < 2:
+                raise ShapeError(f"needs at least 2 inputs, got {len(sources)}")
+            rank = len(place.shape(sources[0]))
+            if not -rank <= axis < rank:
+                raise ShapeError(f"axis {axis} is outside the {rank} axes of its inputs")
+            return place.add(Concat(axis % rank), *sources)
+    if len(sources) != 1:
+        raise ShapeError(f"needs 1 input, got {len(sources)}")
+    source = sources[0]
+    match body:
+        case ConvBody():
+            return _conv(place, body, source)
+        case DepthwiseBody():
+            return _depthwise(place, body, source)
+        case SeparableBody(out, depthwise):
+            middle = _depthwise(place.part("depthwise"), depthwise, source)
+            pointwise = _pointwise(out, depthwise)
+            return _conv(place.last_part("pointwise"), pointwise, middle)
+        case InvertedResidualBody():
+            return _inverted_residual(place, body, source)
+        case SqueezeExciteBody():
+            return _squeeze_excite(place, body, source)
+        case DenseBody():
+            return _dense(place, body, source)
+        case PoolBody():
+            height, width, _ = place.image(source)
+            window = body.window
+            pads = window.pads(height, width)
+            op = Pool(body.kind, window.kernel, window.stride, pads, body.count_pads, body.activation)
+            return place.add(op, source)
+        case ReshapeBody(shape):
+            return place.add(Reshape(_known_shape(shape, place.shape(source))), source)
+        case FlattenBody():
+            return place.add(Reshape(_flat(place.shape(source))), source)
+
+
+def _conv(place: Place, body: ConvBody, source: str) -> str:
+    height, width, _ = place.image(source)
+    window = body.window
+    op = Conv2D(
+        body.out,
+        window.kernel,
+        window.stride,
+        window.pads(height, width),
+        window.dilation,
+        body.groups,
+        body.activation,
+    )
+    return place.add(op, source, bias=body.bias)
+
+
+def _depthwise(place: Place, body: DepthwiseBody, source: str) -> str:
+    channels = place.image(source)[2]
+    conv = ConvBody(channels * body.multiplier, body.window, channels, body.activation, body.bias)
+    return _conv(place, conv, source)
+
+
+def _pointwise(out: int, like: DepthwiseBody) -> ConvBody:
+    """A pointwise convolution with the activation and bias of its block."""
+    return ConvBody(out, Window((1, 1), padding="valid"), activation=like.activation, bias=like.bias)
+
+
+def _inverted_residual(place: Place, body: InvertedResidualBody, source: str) -> str:
+    channels = place.image(source)[2]
+    hidden = _rounded(channels * body.expand)
+    tensor = source
+    if body.expand != 1.0:
+        tensor = _conv(place.part("expand"), _pointwise(hidden, body.depthwise), tensor)
+    tensor = _depthwise(place.part("depthwise"), body.depthwise, tensor)
+    if body.squeeze is not None:
+        tensor = _squeeze_excite(place.part("squeeze"), body.squeeze, tensor)
+    project = ConvBody(body.out, Window((1, 1), padding="valid"), bias=body.depthwise.bias)
+    residual = body.depthwise.window.stride == (1, 1) and channels == body.out
+    tensor = _conv(place.part("project") if residual else place.last_part("project"), project, tensor)
+    return place.last_part("add").add(Binary("add"), source, tensor) if residual else tensor
+
+
+def _squeeze_excite(place: Place, body: SqueezeExciteBody, source: str) -> str:
+    channels = place.image(source)[2]
+    squeezed = body.channels or _rounded(channels * body.ratio)
+    mean = place.part("pool").add(Pool("average"), source)
+    window = Window((1, 1), padding="valid")
+    reduced = _conv(place.part("reduce"), ConvBody(squeezed, window, activation=body.activation), mean)
+    gate = _conv(place.part("expand"), ConvBody(channels, window, activation=body.gate), reduced)
+    return place.last_part("scale").add(Binary("mul"), source, gate)
+
+
+def _dense(place: Place, body: DenseBody, source: str) -> str:
+    shape = place.shape(source)
+    if len(shape) != 2:
+        source = place.part("flatten").add(Reshape(_flat(shape)), source)
+    return place.add(Dense(body.out, body.activation), source, bias=body.bias)
+
+
+def _flat(shape: Shape) -> Shape:
+    return (shape[0], math.prod(shape[1:]))
+
+
+def _known_shape(shape: Shape, source: Shape) -> Shape:
+    """`shape` with its -1 replaced by the size that is left."""
+    if -1 not in shape:
+        return shape
+    rest = -math.prod(shape)
+    left, over = divmod(math.prod(source), rest)
+    if over:
+        raise ShapeError(f"{list(source)} has {math.prod(source)} elements, which do not fill {list(shape)}")
+    return tuple(left if size == -1 else size for size in shape)
+
+
+def _rounded(channels: float) -> int:
+    """The nearest whole number of channels, halves upwards, at least 1."""
+    return max(1, math.floor(channels + 0.5))
+
+
+def _without_stride(body: Body) -> Body:
+    """`body` as its second repeat has it: the stride belongs to the first."""
+    match body:
+        case ConvBody() | DepthwiseBody():
+            return replace(body, window=replace(body.window, stride=(1, 1)))
+        case SeparableBody() | InvertedResidualBody():
+            window = replace(body.depthwise.window, stride=(1, 1))
+            return replace(body, depthwise=replace(body.depthwise, window=window))
+        case _:
+            return body

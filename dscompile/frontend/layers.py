@@ -1,0 +1,253 @@
+"""Reads the section `network:`, up to the point where shapes are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dscompile.errors import did_you_mean
+from dscompile.frontend.fields import Fields, Problems
+from dscompile.frontend.kinds import (
+    KINDS,
+    KINDS_WITH_SEVERAL_INPUTS,
+    LATER_KINDS,
+    REPEATING_KINDS,
+    read_activation,
+    read_padding,
+)
+from dscompile.frontend.schema import (
+    Body,
+    Defaults,
+    InputSpec,
+    LayerSpec,
+    NetworkSpec,
+    OutputSpec,
+    Reference,
+    repeated_names,
+)
+from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode, describe, shorten
+from dscompile.ir.ops import NONE
+from dscompile.ir.tensor import BorderLayout, Tensor
+
+MAX_REPEAT = 256
+
+
+def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> NetworkSpec:
+    """The section `network:`. Without `name:` the network is called `fallback_name`."""
+    fields = Fields("network", node, problems)
+    name = _network_name(fields, fallback_name)
+    title, paper = fields.text("title"), fields.text("paper")
+    inputs = _inputs(fields)
+    defaults = _defaults(fields)
+    layers = _layers(fields, defaults)
+    outputs = _outputs(fields)
+    labels_node = fields.take("labels")
+    labels: tuple[str, ...] = ()
+    if labels_node is not None and not isinstance(labels_node, SequenceNode):
+        fields.wrong("labels", labels_node, "a list of texts")
+    elif labels_node is not None:
+        labels = tuple(text for text, _ in fields.texts("labels", labels_node))
+    fields.finish()
+    return NetworkSpec(
+        name,
+        title,
+        paper,
+        inputs,
+        layers,
+        outputs,
+        labels,
+        labels_node.position if labels_node is not None else None,
+    )
+
+
+def _network_name(fields: Fields, fallback: str) -> str:
+    node = fields.take("name")
+    if node is None:
+        return fallback
+    name = fields.text_of("name", node)
+    if set(name) & set("/\\"):
+        fields.problems.add("the network's name is part of file names: no / or \\", node.position)
+    return name
+
+
+def _inputs(fields: Fields) -> tuple[InputSpec, ...]:
+    one, several = fields.take("input"), fields.take("inputs")
+    if (one is None) == (several is None):
+        fields.problems.add(
+            "network needs 'input'" if one is None else "give 'input' or 'inputs', not both",
+            fields.position,
+            help="for example `input: {name: image, shape: [1, 224, 224, 3]}`" if one is None else None,
+        )
+        return ()
+    if several is None:
+        assert one is not None
+        return _input("input", one, fields)
+    if not isinstance(several, SequenceNode) or not several.items:
+        fields.wrong("inputs", several, "a list of inputs")
+        return ()
+    return tuple(spec for item in several.items for spec in _input("inputs", item, fields))
+
+
+def _input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
+    """One input, or none if it has not even a name. `shape` stands in the order of `layout`."""
+    if not isinstance(node, MappingNode):
+        outer.wrong(key, node, "a mapping", "for example `{name: image, shape: [1, 224, 224, 3]}`")
+        return ()
+    before = outer.problems.count
+    fields = Fields("input", node, outer.problems)
+    name_node, shape_node = fields.require("name", "image"), fields.require("shape", "[1, 224, 224, 3]")
+    name = fields.text_of("name", name_node) if name_node is not None else ""
+    layout: BorderLayout = "nchw" if fields.choice("layout", ("nhwc", "nchw"), "nhwc") == "nchw" else "nhwc"
+    shape = fields.integers("shape", shape_node, wanted="a list of sizes") if shape_node is not None else (1,)
+    fields.finish()
+    if shape_node is not None and len(shape) > 1 and shape[0] != 1:
+        outer.problems.add(f"the first size is the batch, which must be 1, not {shape[0]}", shape_node.position)
+    if shape_node is not None and len(shape) > 8:
+        outer.problems.add(f"a shape has at most 8 sizes, not {len(shape)}", shape_node.position)
+    if outer.problems.count > before:
+        return (InputSpec(name, None, node.position),) if name else ()
+    if layout == "nchw" and len(shape) >= 3:
+        shape = (shape[0], *shape[2:], shape[1])
+    return (InputSpec(name, Tensor(name, shape, border=layout), node.position),)
+
+
+def _defaults(fields: Fields) -> Defaults:
+    node = fields.mapping("defaults")
+    if node is None:
+        return Defaults()
+    inner = Fields("defaults", node, fields.problems)
+    padding = read_padding(inner, "same")
+    activation = read_activation(inner, NONE) if inner.has("activation") else None
+    bias = inner.flag("bias", None)
+    inner.finish()
+    return Defaults(padding, activation, bias)
+
+
+def _outputs(fields: Fields) -> tuple[OutputSpec, ...] | None:
+    node = fields.take("outputs")
+    if node is None:
+        return None
+    items = node.items if isinstance(node, SequenceNode) else (node,)
+    if not items:
+        fields.problems.add("'outputs' is empty", node.position, help="leave it out: the last layer is the output")
+    specs: list[OutputSpec] = []
+    for item in items:
+        if not isinstance(item, MappingNode):
+            specs.append(OutputSpec(Reference(fields.text_of("outputs", item), item.position)))
+            continue
+        inner = Fields("output", item, fields.problems)
+        name_node = inner.require("name", "scores")
+        name = inner.text_of("name", name_node) if name_node is not None else ""
+        layout: BorderLayout = "nchw" if inner.choice("layout", ("nhwc", "nchw"), "nhwc") == "nchw" else "nhwc"
+        inner.finish()
+        specs.append(OutputSpec(Reference(name, (name_node or item).position), layout))
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.reference.name and spec.reference.name in seen:
+            fields.problems.add(f"output '{spec.reference.name}' appears twice", spec.reference.position)
+        seen.add(spec.reference.name)
+    return tuple(specs)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A layer of the file before its name is settled."""
+
+    kind: ScalarNode
+    fields: Fields
+    name: str
+
+
+def _layers(fields: Fields, defaults: Defaults) -> tuple[LayerSpec, ...]:
+    node = fields.require("layers", "[{conv: {out: 8, kernel: 3}}]")
+    if node is None:
+        return ()
+    if not isinstance(node, SequenceNode) or not node.items:
+        fields.wrong("layers", node, "a list with at least one layer")
+        return ()
+    entries = [entry for item in node.items for entry in _entry(item, fields.problems)]
+    names = _Names(entry.name for entry in entries)
+    return tuple(_layer(entry, defaults, names, fields.problems) for entry in entries)
+
+
+def _entry(node: Node, problems: Problems) -> Iterable[_Entry]:
+    """`- kind` or `- kind: {key: value}`; nothing if it is neither."""
+    match node:
+        case ScalarNode(value=str()) as kind:
+            body: Node = MappingNode((), node.position)
+        case MappingNode(entries=((kind, body),)):
+            pass
+        case MappingNode(entries=(_, *_)) as mapping:
+            keys = ", ".join(shorten(key.text) for key, _ in mapping.entries)
+            help = "one layer, one dash; indent its keys below the kind, or write {key: value}"
+            problems.add(f"a layer has one kind, not {keys}", mapping.entries[0][0].position, help=help)
+            return
+        case _:
+            help = "for example `- conv: {out: 8, kernel: 3}`"
+            problems.add(f"a layer is a kind with its keys, not {describe(node)}", node.position, help=help)
+            return
+    if isinstance(body, ScalarNode) and body.value is None:
+        body = MappingNode((), kind.position)
+    if not isinstance(body, MappingNode):
+        problems.add(f"the keys of {shorten(kind.text)} must be a mapping, not {describe(body)}", body.position)
+        body = MappingNode((), kind.position)
+    fields = Fields(kind.text, MappingNode(body.entries, kind.position), problems)
+    yield _Entry(kind, fields, fields.text("name"))
+
+
+def _layer(entry: _Entry, defaults: Defaults, names: _Names, problems: Problems) -> LayerSpec:
+    kind, fields = entry.kind.text, entry.fields
+    before = problems.count
+    body: Body | None = None
+    inputs, repeat, output = None, 1, None
+    reader = KINDS.get(kind)
+    if reader is None:
+        if kind in LATER_KINDS:
+            problems.add_unsupported(f"layers of kind '{kind}' are not supported yet", entry.kind.position)
+        else:
+            help = did_you_mean(kind, KINDS) or f"kinds are {', '.join(KINDS)}"
+            problems.add(f"unknown layer '{shorten(kind)}'", entry.kind.position, help=help)
+        output = fields.text("output") or None
+    else:
+        inputs = _from(kind, fields)
+        output_node = fields.take("output")
+        output = fields.text_of("output", output_node) or None if output_node is not None else None
+        if kind in REPEATING_KINDS:
+            repeat = fields.integer("repeat", 1, maximum=MAX_REPEAT)
+        if output_node is not None and repeat > 1:
+            problems.add("'output' names one tensor, and 'repeat' makes several", output_node.position)
+        body = reader(fields, defaults)
+        fields.finish()
+    if problems.count > before:
+        body = None
+    name = entry.name or names.automatic(kind, repeat)
+    return LayerSpec(kind, name, inputs, output, repeat, body, entry.kind.position)
+
+
+def _from(kind: str, fields: Fields) -> tuple[Reference, ...] | None:
+    node = fields.take("from") if kind != "constant" else None
+    if node is None:
+        if kind in KINDS_WITH_SEVERAL_INPUTS:
+            fields.problems.add(f"{kind} needs 'from'", fields.position, help="for example `from: [left, right]`")
+        return () if kind == "constant" else None
+    return tuple(Reference(name, position) for name, position in fields.texts("from", node))
+
+
+class _Names:
+    """Gives names to layers that have none: the kind, then kind2, kind3, ..., stepping over names in the file."""
+
+    def __init__(self, given: Iterable[str]) -> None:
+        self._taken = {name for name in given if name}
+        self._next: dict[str, int] = {}
+
+    def automatic(self, kind: str, repeat: int) -> str:
+        """A free name, whose repeats are free too."""
+        number = self._next.get(kind, 1)
+        while True:
+            name = kind if number == 1 else f"{kind}{number}"
+            number += 1
+            block = (name, *repeated_names(name, repeat)) if repeat > 1 else (name,)
+            if self._taken.isdisjoint(block):
+                self._taken.update(block)
+                self._next[kind] = number
+                return name

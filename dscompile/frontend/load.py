@@ -1,0 +1,74 @@
+"""Loads a network from any supported file: net.yaml, ONNX, TFLite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dscompile.errors import BadInputError, UsageError
+from dscompile.frontend.netfile import NetFile, read_netfile
+
+YAML_SUFFIXES = (".yaml", ".yml")
+ONNX_SUFFIX = ".onnx"
+TFLITE_SUFFIX = ".tflite"
+_SUPPORTED = "supported are net.yaml (.yaml, .yml), ONNX (.onnx) and TensorFlow Lite (.tflite)"
+
+
+def load_network(path: Path, weights: Path | None = None, *, load_weights: bool = True) -> NetFile:
+    """The network in `path`, by its suffix.
+
+    `weights` and `load_weights` are those of `read_netfile`; models of other formats carry their weights, so `weights`
+    is a UsageError with them, and they are always loaded.
+
+    Raises BadInputError if the file is missing, unreadable, of no supported kind, or wrong inside.
+    """
+    suffix = path.suffix.lower()
+    if suffix in YAML_SUFFIXES:
+        _check_file(path)
+        if _looks_like_tflite(path):
+            raise BadInputError(f"'{path}' is a TensorFlow Lite model", help="rename it to end in .tflite")
+        return read_netfile(path, weights=weights, load_weights=load_weights)
+    if suffix not in (ONNX_SUFFIX, TFLITE_SUFFIX):
+        raise _unknown(path)
+    if weights is not None:
+        raise UsageError(
+            f"'{path.name}' carries its own weights; '{weights}' cannot replace them",
+            help="import it first: dscompile import MODEL -o net.yaml",
+        )
+    _check_file(path)
+    if suffix == ONNX_SUFFIX:
+        from dscompile.frontend.onnx_import import import_onnx
+
+        return NetFile(import_onnx(path), path)
+    from dscompile.frontend.tflite_import import import_tflite
+
+    return NetFile(import_tflite(path), path)
+
+
+def _check_file(path: Path) -> None:
+    """Raises BadInputError unless `path` is a regular file that can be read and is not empty."""
+    try:
+        if not path.exists():
+            raise BadInputError(f"'{path}' does not exist", help=_SUPPORTED)
+        if path.is_dir():
+            raise BadInputError(f"'{path}' is a directory", help="give the path of a net.yaml, .onnx or .tflite file")
+        if not path.is_file():
+            raise BadInputError(f"'{path}' is not a file", help=_SUPPORTED)
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise BadInputError(f"'{path}' is empty", help=_SUPPORTED)
+    except OSError as error:
+        raise BadInputError(f"'{path}' cannot be read: {error.strerror}") from None
+
+
+def _looks_like_tflite(path: Path) -> bool:
+    """Whether the file has TensorFlow Lite's identifier, TFL3 at byte 4."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3"
+
+
+def _unknown(path: Path) -> BadInputError:
+    _check_file(path)
+    if _looks_like_tflite(path):
+        return BadInputError(f"'{path}' is a TensorFlow Lite model", help="rename it to end in .tflite")
+    ending = f"files ending in '{path.suffix}'" if path.suffix else "files without an ending"
+    return BadInputError(f"'{path}': {ending} are not supported", help=_SUPPORTED)

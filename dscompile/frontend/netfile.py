@@ -1,0 +1,153 @@
+"""Reads a net.yaml: the network, and what its author wants of weights, targets and quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from dscompile.errors import BadInputError, Position, UnsupportedError
+from dscompile.frontend.builder import Graph, build_graph
+from dscompile.frontend.fields import Fields, Problems
+from dscompile.frontend.layers import read_network
+from dscompile.frontend.paths import file_beside
+from dscompile.frontend.settings import QuantizationSettings, TargetSettings, read_quantization, read_targets
+from dscompile.frontend.weights import FileSource, SeededSource, WeightSource, collect_weights
+from dscompile.frontend.yamltree import MappingNode, describe, parse_yaml, read_text
+from dscompile.ir.network import Network
+
+SCHEMA = 1
+MAX_SEED = (1 << 53) - 1
+
+
+@dataclass(frozen=True)
+class NetFile:
+    """A network as it was found on disk, whatever its format.
+
+    `budgets` are the settings of `targets:` by target name. `positions` tells where each layer stands, for errors
+    found later. Without `weights_loaded` the weights have their shapes, but are NaN.
+    """
+
+    network: Network
+    path: Path
+    budgets: Mapping[str, TargetSettings] = field(default_factory=lambda: MappingProxyType({}))
+    quantization: QuantizationSettings | None = None
+    title: str = ""
+    paper: str = ""
+    positions: Mapping[str, Position] = field(default_factory=lambda: MappingProxyType({}))
+    weights_loaded: bool = True
+
+    def require_float(self) -> None:
+        """Raises UnsupportedError if the file asks for int8: building float32 instead would be another network."""
+        if self.quantization is not None:
+            raise UnsupportedError(
+                "int8 quantization is not supported yet",
+                position=self.quantization.position,
+                help="remove the section 'quantization' to build the network in float32",
+            )
+
+
+def read_netfile(path: Path, *, weights: Path | None = None, load_weights: bool = True) -> NetFile:
+    """The network described by the net.yaml at `path`.
+
+    `weights` replaces the file's own `weights:` and may lie anywhere. With `load_weights` False the names, shapes
+    and types of the weights are checked, but their values are neither read nor made.
+
+    Raises BadInputError with everything that is wrong, each with its place; UnsupportedError if all of it is
+    merely not supported yet.
+    """
+    text = read_text(path)
+    override = FileSource(weights) if weights is not None else None
+    if override is not None and not override.path.is_file():
+        raise BadInputError(f"weights file '{weights}' does not exist")
+    return netfile_from_text(text, path, override, load_weights=load_weights)
+
+
+def netfile_from_text(
+    text: str, path: Path, override: WeightSource | None = None, *, load_weights: bool = True
+) -> NetFile:
+    """As `read_netfile`, of a net.yaml that is, or will be, at `path`; `override` replaces its `weights:`."""
+    root = parse_yaml(text, str(path))
+    problems = Problems()
+    if not isinstance(root, MappingNode):
+        found = "is empty" if not text.strip() else f"holds {describe(root)}"
+        raise BadInputError(
+            f"'{path}' {found}", help="a net.yaml starts with `dscompile: 1`, then `network:` with `layers:`"
+        )
+    fields = Fields("the file", root, problems)
+    _check_schema(fields)
+    network_node = fields.mapping("network")
+    source = _weight_source(fields, path.parent, override)
+    quantization = read_quantization(fields.mapping("quantization"), problems, path.parent)
+    budgets = read_targets(fields.mapping("targets"), problems)
+    fields.finish()
+    if network_node is None:
+        if not fields.has("network"):
+            problems.add("the file needs 'network'", root.position, help="it holds `input:` and `layers:`")
+        problems.raise_if_any()
+        raise BadInputError("'network' is empty", position=root.position)
+    spec = read_network(network_node, problems, path.stem)
+    graph = build_graph(spec, problems)
+    arrays = {}
+    if source is not None or not fields.has("weights"):  # else `weights:` itself was wrong, and is reported
+        arrays = collect_weights(graph.wanted, source, problems, network_node.position, load=load_weights)
+    _check_labels(graph, spec.labels, spec.labels_position, problems)
+    problems.raise_if_any()
+    builder = graph.builder
+    builder.weights.update(arrays)
+    return NetFile(
+        builder.build(graph.outputs, spec.labels),
+        path,
+        budgets,
+        quantization,
+        spec.title,
+        spec.paper,
+        MappingProxyType(graph.positions),
+        load_weights,
+    )
+
+
+def _check_schema(fields: Fields) -> None:
+    node = fields.require("dscompile", str(SCHEMA))
+    if node is None:
+        return
+    version = fields.integer_of("dscompile", node, 1)
+    if version != SCHEMA:
+        help = f"this dscompile reads schema {SCHEMA}; a newer one may read this file"
+        fields.problems.add(f"unknown schema {version}", node.position, help=help)
+
+
+def _weight_source(fields: Fields, directory: Path, override: WeightSource | None) -> WeightSource | None:
+    """`weights: {file: NAME}` or `weights: {seed: N}`; checked, but not looked for, if `override` replaces it."""
+    node = fields.mapping("weights")
+    if node is None:
+        return override
+    problems = fields.problems
+    inner = Fields("weights", node, problems)
+    file, seed = inner.take("file"), inner.take("seed")
+    inner.finish()
+    if (file is None) == (seed is None):
+        message = "weights need 'file' or 'seed'" if file is None else "give 'file' or 'seed', not both"
+        problems.add(message, node.position, help="`{file: NAME.npz}`, or `{seed: 7}` for random ones")
+        return None
+    if seed is not None:
+        return override or SeededSource(inner.integer_of("seed", seed, 0, MAX_SEED))
+    assert file is not None
+    name = inner.text_of("file", file)
+    if override is not None:
+        return override
+    path = file_beside(directory, name, file.position, problems)
+    return FileSource(path, file.position) if path is not None else None
+
+
+def _check_labels(graph: Graph, labels: tuple[str, ...], position: Position | None, problems: Problems) -> None:
+    """Labels name the elements of the first output."""
+    if labels and graph.outputs and graph.outputs[0] in graph.builder.tensors:
+        elements = graph.builder.tensors[graph.outputs[0]].elements
+        if len(labels) != elements:
+            problems.add(
+                f"{len(labels)} labels for the {elements} elements of output '{graph.outputs[0]}'",
+                position,
+                help="YAML reads unquoted commas as separators: quote labels that hold one",
+            )

@@ -1,0 +1,124 @@
+"""Reads and writes .npz: a ZIP archive of .npy arrays, without pickles.
+
+Reading is lazy, one array at a time, and bounded by the shape in the array's own header: an archive that unpacks to
+more than it says costs nothing. Writing gives the same bytes for the same arrays: no clock, no system.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from dscompile.errors import BadInputError
+from dscompile.ir.network import Array
+from dscompile.ir.tensor import Shape
+
+# What zipfile, zlib and NumPy's parser of headers raise on damaged files.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    SyntaxError,
+    MemoryError,
+    tokenize.TokenError,
+)
+
+
+class NpzReader:
+    """An open .npz file. Raises BadInputError where it is missing or damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except zipfile.BadZipFile:
+            raise BadInputError(
+                f"'{path.name}' is not a .npz file", help="write it with numpy.savez(path, **arrays)"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"'{path.name}' cannot be read: {getattr(error, 'strerror', error)}") from None
+        names = self._archive.namelist()
+        if len(set(names)) < len(names):
+            self._archive.close()
+            raise BadInputError(f"'{path.name}' holds two arrays of one name")
+        self._entries = {name.removesuffix(".npy"): name for name in names}
+
+    def keys(self) -> Sequence[str]:
+        """Names of all arrays."""
+        return tuple(self._entries)
+
+    def describe(self, key: str) -> tuple[str, Shape]:
+        """NumPy's name of the type, and the shape, from the array's header."""
+        try:
+            with self._open(key) as file:
+                shape, _, dtype = _header(file)
+        except _DAMAGE as error:
+            raise BadInputError(_reason(error)) from None
+        return dtype.name, shape
+
+    def read(self, key: str) -> Array:
+        """The array, of a type without Python objects."""
+        try:
+            with self._open(key) as file:
+                shape, fortran, dtype = _header(file)
+                if dtype.hasobject:
+                    raise BadInputError("it holds Python objects")
+                size = math.prod(shape) * dtype.itemsize
+                data = file.read(size)
+                # One byte more makes zipfile compare the checksum, and shows what is too long.
+                if len(data) != size or file.read(1):
+                    raise BadInputError(f"its data are not the {size} B of its header")
+        except _DAMAGE as error:
+            raise BadInputError(_reason(error)) from None
+        flat: Array = np.frombuffer(data, dtype)
+        return flat.reshape(shape, order="F" if fortran else "C")
+
+    def _open(self, key: str) -> IO[bytes]:
+        info = self._archive.getinfo(self._entries[key])
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BadInputError("it is compressed by something else than deflate")
+        if info.flag_bits & 1:
+            raise BadInputError("it is encrypted")
+        return self._archive.open(info)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._archive.close()
+
+
+def _header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    raise ValueError(f"version {version} of the .npy format is not known")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or ["the file is damaged"])[0]
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """A .npz file with `arrays` in their order, stored uncompressed so that values can be mapped and compared."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in arrays.items():
+            info = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3  # else the bytes would depend on the system that wrote them
+            info.external_attr = 0o644 << 16
+            with archive.open(info, "w", force_zip64=array.nbytes >= 1 << 31) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return out.getvalue()

@@ -1,0 +1,112 @@
+"""`import_onnx`: an .onnx file becomes a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dscompile.errors import UnsupportedError
+from dscompile.frontend.import_cleanup import tidy
+from dscompile.frontend.import_errors import Problems
+from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
+from dscompile.frontend.import_names import SourceName, UniqueNames, network_name, sanitized, short_names, source_name
+from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
+from dscompile.frontend.onnx_ops import HANDLERS, Call
+from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, read_onnx
+from dscompile.ir.network import Network
+
+
+def import_onnx(path: Path) -> Network:
+    """Reads an .onnx file (float32, static shapes, opset 7 and up) as a validated network.
+
+    Images are [1, H, W, C] inside. Inputs and outputs keep the names and the order of elements they have in the file
+    (`Tensor.border`). A symbolic batch becomes 1. Raises BadInputError for files that are not valid ONNX,
+    UnsupportedError listing every operator and attribute that cannot be imported, ToolError without the onnx package.
+    """
+    return _Importer(path, read_onnx(path)).run()
+
+
+class _Importer:
+    """The state of one import."""
+
+    def __init__(self, path: Path, model: OnnxModel) -> None:
+        self.model = model
+        self.problems = Problems(path)
+        self.graph = ImportGraph(network_name(path.stem), CHANNELS_FIRST)
+        # What every name of the file stands for; None where a node could not be imported and nothing is known.
+        self.operands: dict[str, Operand | None] = {}
+        self.read = {name for node in model.nodes for name in node.inputs} | set(model.outputs)
+
+    def run(self) -> Network:
+        """Imports inputs, nodes and outputs."""
+        borders = UniqueNames()
+        input_names = [borders.fresh(sanitized(name, "input")) for name, _ in self.model.inputs]
+        output_names = [borders.fresh(sanitized(name, "output")) for name in self.model.outputs]
+        self.graph.reserve(input_names)
+        for (source, shape), name in zip(self.model.inputs, input_names, strict=True):
+            order = self.graph.input_order(shape, self._transpositions_of(source))
+            self.operands[source] = self.graph.input(name, shape, order)
+        named = [node for node in self.model.nodes if node.op not in ("Constant", "Identity", "Shape", "Dropout")]
+        names = short_names([_source_name(node) for node in named], input_names)
+        self.graph.reserve(names)
+        layer_names = {id(node): name for node, name in zip(named, names, strict=True)}
+        for node in self.model.nodes:
+            self.graph.start(layer_names.get(id(node), "constant"))
+            with self.problems.noting(node.op, node.label):
+                self._import(node)
+            for name in filter(None, node.outputs):
+                if self.operands.get(name) is None:
+                    self.operands[name] = self._placeholder(name)
+        outputs: list[tuple[str, Value]] = []
+        for source, name in zip(self.model.outputs, output_names, strict=True):
+            with self.problems.noting(f"output '{source}'"):
+                operand = self._operand(source)
+                if isinstance(operand, np.ndarray):
+                    raise UnsupportedError("depends on no input")
+                if operand is not None:
+                    outputs.append((name, operand))
+        self.problems.raise_if_any()
+        return tidy(self.graph.finish(outputs))
+
+    def _transpositions_of(self, source: str) -> list[Order | None]:
+        """How the readers of an input transpose it; None for those that do something else."""
+        readers = [node for node in self.model.nodes if source in node.inputs]
+        return [node.integers("perm") if node.op == "Transpose" else None for node in readers]
+
+    def _operand(self, name: str) -> Operand | None:
+        if name not in self.operands:
+            self.operands[name] = self.model.constants[name]
+        return self.operands[name]
+
+    def _import(self, node: OnnxNode) -> None:
+        if node.op not in HANDLERS and node.op not in FOLDERS and node.op != "Constant":
+            raise UnsupportedError("this operator is not supported")
+        extra = [name for name in node.outputs[1:] if name in self.read and name]
+        if extra:
+            raise UnsupportedError(f"only its first result is supported, '{extra[0]}' is used too")
+        operands = [self._operand(name) if name else None for name in node.inputs]
+        if any(name and operand is None for name, operand in zip(node.inputs, operands, strict=True)):
+            return  # follows a node that could not be imported, and nothing is known of that one's result
+        constants = [operand for operand in operands if not isinstance(operand, Value)]
+        result: Operand
+        if node.op == "Constant":
+            result = constant(node)
+        elif len(constants) == len(operands) and node.op in FOLDERS:
+            result = fold(node, constants, self.model.opset)
+        elif node.op in HANDLERS:
+            result = HANDLERS[node.op](Call(self.graph, node, operands, self.model.opset))
+        else:
+            raise UnsupportedError("this operator is supported on constants only")
+        if node.outputs:
+            self.operands[node.outputs[0]] = result
+
+    def _placeholder(self, name: str) -> Value | None:
+        """What stands for a result until it is known: with it, nodes behind an unsupported one are checked too."""
+        shape = self.model.hints.get(name)
+        return None if shape is None else self.graph.placeholder(shape)
+
+
+def _source_name(node: OnnxNode) -> SourceName:
+    kind = node.op.rpartition(".")[2].lower()
+    return source_name(node.label, kind, leaf_names_operator=False)

@@ -1,0 +1,331 @@
+"""ONNX files as plain records: checked, without what no output needs, in an order in which they can be computed.
+
+Nothing in a file is believed: sizes are compared with the data that is there, external data may not leave the model's
+directory, and every error of the protobuf reader becomes a `BadInputError`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UnsupportedError
+from dscompile.frontend.import_errors import invalid_file, read_bytes
+from dscompile.frontend.import_graph import Array
+from dscompile.ir.tensor import Shape
+
+OLDEST_OPSET = 7
+Proto = Any  # a protobuf message; that package has no types
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+
+Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | Array | None
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One node. `op` carries its domain where that is not ONNX's own; an absent optional input is ''."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+
+    @property
+    def label(self) -> str:
+        """What errors call the node: its name, or that of its first result."""
+        return self.name or next((name for name in self.outputs if name), "(without a name)")
+
+    def integer(self, name: str, default: int) -> int:
+        """An attribute of type INT."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, int):
+            raise BadInputError(f"attribute '{name}' must be an integer")
+        return value
+
+    def real(self, name: str, default: float) -> float:
+        """An attribute of type FLOAT."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, float):
+            raise BadInputError(f"attribute '{name}' must be a number")
+        return value
+
+    def text(self, name: str, default: str) -> str:
+        """An attribute of type STRING."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, str):
+            raise BadInputError(f"attribute '{name}' must be a string")
+        return value
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """An attribute of type INTS, or None if it is not given."""
+        value = self.attributes.get(name)
+        if value is None and name not in self.attributes:
+            return None
+        if not isinstance(value, tuple) or not all(isinstance(item, int) for item in value):
+            raise BadInputError(f"attribute '{name}' must be a list of integers")
+        return tuple(int(item) for item in value)
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """What of a file is needed: inputs with their (fixed) shapes, outputs, nodes in order of computation.
+
+    `hints` are the shapes that the file declares for intermediate tensors; nothing relies on them.
+    """
+
+    opset: int
+    inputs: tuple[tuple[str, Shape], ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[OnnxNode, ...]
+    hints: Mapping[str, Shape]
+    constants: Constants
+
+
+class Constants:
+    """The initializers of a model, decoded when asked for."""
+
+    def __init__(self, directory: Path, tensors: Mapping[str, Any]) -> None:
+        self._directory = directory
+        self._tensors = tensors
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def __getitem__(self, name: str) -> Array:
+        """The initializer as an array. Raises BadInputError if its data do not fit its shape and type."""
+        return decoded(self._tensors[name], self._directory)
+
+
+def read_onnx(path: Path) -> OnnxModel:
+    """Reads and checks an .onnx file.
+
+    Raises ToolError if the onnx package is missing, BadInputError if the file is not a valid model, UnsupportedError
+    for dynamic shapes other than the batch, batches other than 1, and opsets before 7.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ToolError(
+            "reading .onnx files needs the onnx package", help="install it with: pip install 'dscompile[onnx]'"
+        ) from error
+    data = read_bytes(path, "ONNX")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise invalid_file(path, "ONNX", "its protobuf encoding is broken") from error
+    if not model.HasField("graph") or not model.graph.output:
+        raise invalid_file(path, "ONNX", "it holds no graph")
+    opset = _opset(model, path)
+    proto = model.graph
+    tensors = {tensor.name: tensor for tensor in proto.initializer}
+    if proto.sparse_initializer:
+        raise UnsupportedError("sparse initializers are not supported", position=Position(str(path)))
+    inputs = _inputs((info for info in proto.input if info.name not in tensors), path)
+    nodes = [_node(node, path) for node in proto.node]
+    outputs = tuple(info.name for info in proto.output)
+    known = {*tensors, *(name for name, _ in inputs)}
+    return OnnxModel(
+        opset,
+        inputs,
+        outputs,
+        tuple(_in_order(nodes, known, outputs, path)),
+        dict(_hints([*proto.value_info, *proto.output])),
+        Constants(path.parent, tensors),
+    )
+
+
+def _opset(model: Proto, path: Path) -> int:
+    for entry in model.opset_import:
+        if entry.domain in _DEFAULT_DOMAINS:
+            if entry.version < OLDEST_OPSET:
+                raise UnsupportedError(
+                    f"opset {entry.version} is older than {OLDEST_OPSET}, the oldest that is supported",
+                    position=Position(str(path)),
+                    help="convert the model with onnx.version_converter, or export it again",
+                )
+            return int(entry.version)
+    raise invalid_file(path, "ONNX", "it names no opset")
+
+
+def _inputs(infos: Iterable[Any], path: Path) -> tuple[tuple[str, Shape], ...]:
+    """Names and shapes of the inputs, a symbolic batch set to 1. Everything that does not fit is reported at once."""
+    found: list[tuple[str, Shape]] = []
+    problems: list[Diagnostic] = []
+
+    def note(message: str, help: str | None = None) -> None:
+        problems.append(Diagnostic(message, Position(str(path)), help=help))
+
+    for info in infos:
+        kind = info.type.tensor_type
+        if not info.type.HasField("tensor_type") or not kind.HasField("shape"):
+            note(f"input '{info.name}' has no shape")
+            continue
+        if kind.elem_type != 1:
+            note(f"input '{info.name}' is {_type_name(kind.elem_type)}; only float32 is supported")
+        shape = []
+        for axis, dim in enumerate(kind.shape.dim):
+            size = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
+            if size is None and axis > 0:
+                note(
+                    f"axis {axis} of input '{info.name}' is dynamic{f' ({dim.dim_param!r})' if dim.dim_param else ''}",
+                    "fix the shape at export, or in the file: python -m onnxruntime.tools.make_dynamic_shape_fixed",
+                )
+            elif axis == 0 and size not in (None, 1):
+                note(f"input '{info.name}' has batch {size}; only batch 1 is supported")
+            shape.append(size or 1)
+        if not shape:
+            note(f"input '{info.name}' is a scalar")
+        elif math.prod(shape) >= 2**31:
+            note(f"input '{info.name}' has {math.prod(shape)} elements, more than any buffer holds")
+        found.append((info.name, tuple(shape)))
+    if problems:
+        raise UnsupportedError(problems)
+    if len({name for name, _ in found}) != len(found):
+        raise invalid_file(path, "ONNX", "two inputs have the same name")
+    return tuple(found)
+
+
+def _type_name(elem_type: int) -> str:
+    import onnx
+
+    try:
+        return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
+    except ValueError:
+        return f"of unknown type {elem_type}"
+
+
+def _hints(infos: Iterable[Any]) -> Iterable[tuple[str, Shape]]:
+    for info in infos:
+        dims = info.type.tensor_type.shape.dim
+        sizes = [dim.dim_value if dim.dim_value > 0 else (1 if axis == 0 else 0) for axis, dim in enumerate(dims)]
+        if sizes and all(sizes):
+            yield info.name, tuple(sizes)
+
+
+def _node(proto: Proto, path: Path) -> OnnxNode:
+    op = proto.op_type if proto.domain in _DEFAULT_DOMAINS else f"{proto.domain}.{proto.op_type}"
+    label = proto.name or next(iter(proto.output), "")
+    try:
+        attributes = {entry.name: _attribute(entry, path.parent) for entry in proto.attribute}
+    except BadInputError as error:
+        raise invalid_file(path, "ONNX", f"{op} {label}: {error.diagnostics[0].message}") from error
+    return OnnxNode(op, proto.name, tuple(proto.input), tuple(proto.output), attributes)
+
+
+def _attribute(entry: Proto, directory: Path) -> Attribute:
+    """The value of an attribute; None for kinds that no supported operator has (graphs, sparse tensors, ...)."""
+    match entry.type:
+        case 1:
+            return float(entry.f)
+        case 2:
+            return int(entry.i)
+        case 3:
+            return str(entry.s.decode("utf-8", "replace"))
+        case 4:
+            return decoded(entry.t, directory)
+        case 6:
+            return tuple(float(item) for item in entry.floats)
+        case 7:
+            return tuple(int(item) for item in entry.ints)
+        case _:
+            return None
+
+
+def _in_order(nodes: list[OnnxNode], known: set[str], outputs: tuple[str, ...], path: Path) -> Iterable[OnnxNode]:
+    """The nodes that outputs need, each after those it reads, otherwise as in the file."""
+    makers: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.outputs):
+            if name in makers or name in known:
+                raise invalid_file(path, "ONNX", f"'{name}' is made twice (node {node.label})")
+            makers[name] = index
+    missing = [f"output '{name}'" for name in outputs if name not in makers and name not in known]
+    needed: set[int] = set()
+    waiting = [makers[name] for name in outputs if name in makers]
+    while waiting:
+        index = waiting.pop()
+        if index in needed:
+            continue
+        needed.add(index)
+        for name in filter(None, nodes[index].inputs):
+            if name in makers:
+                waiting.append(makers[name])
+            elif name not in known:
+                missing.append(f"'{name}', which {nodes[index].label} reads,")
+    if missing:
+        raise invalid_file(path, "ONNX", f"{missing[0]} is made by no node and held by no initializer")
+
+    sources = {index: {makers[name] for name in nodes[index].inputs if name in makers} for index in needed}
+    readers: dict[int, list[int]] = {index: [] for index in needed}
+    for index, made_by in sources.items():
+        for source in made_by:
+            readers[source].append(index)
+    ready = [index for index, made_by in sources.items() if not made_by]
+    heapq.heapify(ready)
+    order: list[OnnxNode] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(nodes[index])
+        for reader in readers[index]:
+            sources[reader].discard(index)
+            if not sources[reader]:
+                heapq.heappush(ready, reader)
+    if len(order) != len(needed):
+        stuck = min(index for index, made_by in sources.items() if made_by)
+        raise invalid_file(path, "ONNX", f"its graph has a cycle through {nodes[stuck].label}")
+    return order
+
+
+def decoded(tensor: Proto, directory: Path) -> Array:
+    """A TensorProto as an array; external data lie in `directory` or below.
+
+    Raises BadInputError if data, shape and type do not fit each other, or the data lie elsewhere.
+    """
+    from onnx import helper, numpy_helper
+
+    name = tensor.name or "(without a name)"
+    shape = tuple(tensor.dims)
+    if any(size < 0 for size in shape):
+        raise BadInputError(f"tensor '{name}' has shape {list(shape)}")
+    try:
+        if tensor.data_location == 1:
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+            data = _external(tensor, directory, math.prod(shape) * dtype.itemsize)
+            return np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape).astype(dtype, copy=False)
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise BadInputError(f"the data of tensor '{name}' do not fit its shape {list(shape)}") from error
+
+
+def _external(tensor: Proto, directory: Path, size: int) -> bytes:
+    """The bytes of a tensor that is stored beside the model."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    root = directory.resolve()
+    if not location or PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive:
+        raise BadInputError(f"tensor '{tensor.name}' lies in '{location}', which is not beside the model")
+    file = (root / location).resolve()
+    if not file.is_relative_to(root):
+        raise BadInputError(f"tensor '{tensor.name}' lies in '{location}', outside the model's directory")
+    try:
+        offset, length = int(entries.get("offset", "0")), int(entries.get("length", str(size)))
+        with file.open("rb") as stream:
+            available = stream.seek(0, 2)
+            if length != size or offset < 0 or offset + size > available:
+                raise BadInputError(f"tensor '{tensor.name}' needs {size} B at {offset} of '{location}'")
+            stream.seek(offset)
+            return bytes(stream.read(size))
+    except OSError as error:
+        raise BadInputError(
+            f"cannot read '{location}', which holds tensor '{tensor.name}': {error.strerror or error}",
+            help="the external data must lie beside the model",
+        ) from error

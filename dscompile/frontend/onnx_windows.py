@@ -1,0 +1,77 @@
+"""Windows of ONNX convolutions and pools: kernel, stride, dilation and the padding that `auto_pad` stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.frontend.onnx_reader import OnnxNode
+from dscompile.ir.ops import Pads, Pair
+from dscompile.ir.shapes import same_pads
+
+
+@dataclass(frozen=True)
+class Window:
+    """The geometry of a convolution or a pool on one image."""
+
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pads: Pads
+
+
+def window_of(node: OnnxNode, image: Pair, kernel: Pair | None = None) -> Window:
+    """Reads the attributes of a node on an image [H, W]. `kernel` is that of the weights, if there are any."""
+    given = _pair(node, "kernel_shape", kernel)
+    if given is None:
+        raise BadInputError("attribute 'kernel_shape' is missing")
+    if kernel is not None and given != kernel:
+        raise BadInputError(f"kernel_shape {list(given)} contradicts weights of {list(kernel)}")
+    stride = _pair(node, "strides", (1, 1)) or (1, 1)
+    dilation = _pair(node, "dilations", (1, 1)) or (1, 1)
+    return Window(given, stride, dilation, _pads(node, image, given, stride, dilation))
+
+
+def refuse_ceil_mode(node: OnnxNode, image: Pair, window: Window) -> None:
+    """Raises UnsupportedError if `ceil_mode` adds windows to those that lie wholly inside the padded image."""
+    if not node.integer("ceil_mode", 0):
+        return
+    pads = window.pads
+    totals = (pads.top + pads.bottom, pads.left + pads.right)
+    for size, kernel, stride, padding in zip(image, window.kernel, window.stride, totals, strict=True):
+        if (size + padding - kernel) % stride:
+            raise UnsupportedError(
+                f"ceil_mode with windows that reach over the border ({kernel} by {stride} on {size} + {padding})"
+            )
+
+
+def _pair(node: OnnxNode, name: str, default: Pair | None) -> Pair | None:
+    values = node.integers(name)
+    if values is None:
+        return default
+    if len(values) != 2:
+        raise UnsupportedError(f"{name} {list(values)}; only 2-D windows are supported")
+    if min(values) < 1:
+        raise BadInputError(f"{name} {list(values)} must be positive")
+    return values[0], values[1]
+
+
+def _pads(node: OnnxNode, image: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Pads:
+    mode = node.text("auto_pad", "NOTSET")
+    match mode:
+        case "SAME_UPPER":
+            return same_pads(*image, kernel, stride, dilation)
+        case "SAME_LOWER":  # the odd row comes first
+            upper = same_pads(*image, kernel, stride, dilation)
+            return Pads(upper.bottom, upper.top, upper.right, upper.left)
+        case "VALID":
+            return Pads()
+        case "NOTSET" | "":
+            pads = node.integers("pads") or (0, 0, 0, 0)
+            if len(pads) != 4:
+                raise UnsupportedError(f"pads {list(pads)}; only 2-D windows are supported")
+            if min(pads) < 0:
+                raise UnsupportedError(f"pads {list(pads)}; negative padding (cropping) is not supported")
+            top, left, bottom, right = pads
+            return Pads(top, bottom, left, right)
+    raise BadInputError(f"auto_pad '{mode}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")

@@ -1,0 +1,229 @@
+"""What a net.yaml says about layers, after reading and before shapes are known.
+
+One small frozen dataclass for each body of a layer; `layers` makes them from YAML, `builder` turns them into operators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dscompile.errors import Position
+from dscompile.ir.ops import NONE, RELU, SIGMOID, Activation, Op, Pads, Pair
+from dscompile.ir.shapes import same_pads
+from dscompile.ir.tensor import BorderLayout, Tensor
+
+Padding = Literal["same", "valid"] | Pads
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel moves over an image. `kernel` (0, 0) is the whole image."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = "same"
+    dilation: Pair = (1, 1)
+
+    def pads(self, height: int, width: int) -> Pads:
+        """The padding of an image of this size."""
+        match self.padding:
+            case "same":
+                kernel = (height, width) if self.kernel == (0, 0) else self.kernel
+                return same_pads(height, width, kernel, self.stride, self.dilation)
+            case "valid":
+                return Pads()
+            case pads:
+                return pads
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """`network.defaults`: used where a layer does not say otherwise. A bias of None is as the weights file has it."""
+
+    padding: Padding = "same"
+    activation: Activation | None = None
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
+class ConvBody:
+    """Convolution with `out` channels; pointwise is the one with a 1x1 window."""
+
+    out: int
+    window: Window
+    groups: int = 1
+    activation: Activation = NONE
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
+class DepthwiseBody:
+    """Every channel has `multiplier` filters of its own."""
+
+    window: Window
+    multiplier: int = 1
+    activation: Activation = NONE
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
+class SeparableBody:
+    """Depthwise, then pointwise, both with the activation (Howard et al. 2017, figure 3, right)."""
+
+    out: int
+    depthwise: DepthwiseBody
+
+
+@dataclass(frozen=True)
+class SqueezeExciteBody:
+    """Channels scaled by a gate computed from their means (Hu et al. 2018). `channels` 0: `ratio` of the input's."""
+
+    ratio: float = 0.25
+    channels: int = 0
+    activation: Activation = RELU
+    gate: Activation = SIGMOID
+
+
+@dataclass(frozen=True)
+class InvertedResidualBody:
+    """Pointwise to `expand` times the channels, depthwise, linear pointwise (Sandler et al. 2018, table 1)."""
+
+    out: int
+    expand: float
+    depthwise: DepthwiseBody
+    squeeze: SqueezeExciteBody | None = None
+
+
+@dataclass(frozen=True)
+class DenseBody:
+    """Fully connected; an input of another rank than 2 is flattened first."""
+
+    out: int
+    activation: Activation = NONE
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
+class PoolBody:
+    """Average or maximum over windows."""
+
+    kind: Literal["average", "max"]
+    window: Window
+    count_pads: bool = False
+    activation: Activation = NONE
+
+
+@dataclass(frozen=True)
+class ConcatBody:
+    """Joins its inputs; a negative axis counts from the last."""
+
+    axis: int = -1
+
+
+@dataclass(frozen=True)
+class ReshapeBody:
+    """Another shape for the same elements; one size may be -1."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FlattenBody:
+    """All but the first axis become one."""
+
+
+@dataclass(frozen=True)
+class OperatorBody:
+    """A layer whose operator does not depend on its input's shape."""
+
+    op: Op
+
+
+Body = (
+    ConvBody
+    | DepthwiseBody
+    | SeparableBody
+    | SqueezeExciteBody
+    | InvertedResidualBody
+    | DenseBody
+    | PoolBody
+    | ConcatBody
+    | ReshapeBody
+    | FlattenBody
+    | OperatorBody
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A tensor or layer named in `from:` or `outputs:`."""
+
+    name: str
+    position: Position
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One entry of `layers:`.
+
+    `inputs` is None where the file has no `from:`. `body` is None if its keys were wrong: the entry still names a
+    tensor, so that layers reading it are not reported as well.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[Reference, ...] | None
+    output: str | None
+    repeat: int
+    body: Body | None
+    position: Position
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the repeats: block1, block2, ... (stage1_1, stage1_2, ... after a digit); the name itself if 1."""
+        if self.repeat == 1:
+            return (self.name,)
+        return repeated_names(self.name, self.repeat)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything `from:` may call the entry by, its inner layers aside."""
+        return (self.name, *self.block_names, *([self.output] if self.output else []))
+
+
+def repeated_names(name: str, repeat: int) -> tuple[str, ...]:
+    """`name` numbered from 1, with an underscore between two digits."""
+    joint = "_" if name[-1:].isdigit() else ""
+    return tuple(f"{name}{joint}{number}" for number in range(1, repeat + 1))
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of the network; `tensor` is None if its description was wrong."""
+
+    name: str
+    tensor: Tensor | None
+    position: Position
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One entry of `outputs:`. A layout of None is the tensor's own."""
+
+    reference: Reference
+    layout: BorderLayout | None = None
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """The section `network:`. `outputs` is None where the file leaves it to the last layer."""
+
+    name: str
+    title: str
+    paper: str
+    inputs: tuple[InputSpec, ...]
+    layers: tuple[LayerSpec, ...]
+    outputs: tuple[OutputSpec, ...] | None
+    labels: tuple[str, ...]
+    labels_position: Position | None = None

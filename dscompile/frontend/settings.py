@@ -1,0 +1,137 @@
+"""The sections `targets:` and `quantization:` of a net.yaml: budgets and settings for one target, and int8."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from dscompile.errors import Position
+from dscompile.frontend.fields import Fields, Problems
+from dscompile.frontend.paths import file_beside
+from dscompile.frontend.yamltree import MappingNode, ScalarNode
+
+Rounding = Literal["tflite", "float32", "half-up", "single"]
+CalibrationMethod = Literal["percentile", "minmax"]
+_ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
+_METHODS: tuple[CalibrationMethod, ...] = ("percentile", "minmax")
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_MICROSECONDS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """What `targets: {NAME: ...}` asks of one target; None where it says nothing.
+
+    A network that needs more than `arena_bytes`, `flash_bytes` or `latency_us` fails its build with exit code 4.
+    """
+
+    arena_bytes: int | None = None
+    flash_bytes: int | None = None
+    latency_us: float | None = None
+    threads: int | None = None
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Inputs from which activation ranges are taken. `keep` is the share of values a range covers (percentile)."""
+
+    file: Path
+    method: CalibrationMethod = "percentile"
+    keep: float = 0.9999
+
+
+@dataclass(frozen=True)
+class QuantizationSettings:
+    """`quantization:` of a net.yaml: an int8 build is asked for."""
+
+    rounding: Rounding = "tflite"
+    calibration: Calibration | None = None
+    position: Position | None = field(default=None, compare=False)
+
+
+def read_targets(node: MappingNode | None, problems: Problems) -> Mapping[str, TargetSettings]:
+    """Target name -> its settings, in the order of the file. Names are not looked up here: users have own targets."""
+    settings: dict[str, TargetSettings] = {}
+    for key, value in node.entries if node is not None else ():
+        if not isinstance(value, MappingNode):
+            problems.add(
+                f"the settings of target '{key.text}' must be a mapping",
+                value.position,
+                help="for example `{arena: 20 KiB, flash: 64 KiB}`",
+            )
+            continue
+        fields = Fields(f"target '{key.text}'", MappingNode(value.entries, key.position), problems)
+        settings[key.text] = TargetSettings(
+            _bytes(fields, "arena"),
+            _bytes(fields, "flash"),
+            _latency_us(fields),
+            fields.integer("threads", 0, maximum=1024) or None,
+            key.position,
+        )
+        fields.finish()
+    return MappingProxyType(settings)
+
+
+def _bytes(fields: Fields, key: str) -> int | None:
+    """`20 KiB`, `1.5 MB`, or a whole number of bytes."""
+    node = fields.take(key)
+    if node is None:
+        return None
+    if isinstance(node, ScalarNode):
+        if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value > 0:
+            return node.value
+        amount = _amount(node.text, _BYTES)
+        if amount is not None and amount >= 1:
+            return int(amount)
+    fields.wrong(key, node, "a size above 0", "write a number of bytes, or `20 KiB`, `64 kB`, `1.5 MiB`")
+    return None
+
+
+def _latency_us(fields: Fields) -> float | None:
+    node = fields.take("latency")
+    if node is None:
+        return None
+    amount = _amount(node.text, _MICROSECONDS) if isinstance(node, ScalarNode) else None
+    if amount is None or amount <= 0:
+        fields.wrong("latency", node, "a time with its unit", "write `5 ms`, `800 us` or `1.5 s`")
+        return None
+    return amount
+
+
+def _amount(text: str, units: Mapping[str, float]) -> float | None:
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-zµ]+)", text)
+    return float(match[1]) * units[match[2]] if match and match[2] in units else None
+
+
+def read_quantization(node: MappingNode | None, problems: Problems, directory: Path) -> QuantizationSettings | None:
+    """The section `quantization:`; None if the file has none. Paths must stay inside `directory`."""
+    if node is None:
+        return None
+    fields = Fields("quantization", node, problems)
+    scheme = fields.require("scheme", "int8")
+    if scheme is not None:
+        fields.choice_of("scheme", scheme, ("int8",))
+    rounding = fields.choice("rounding", _ROUNDINGS, "tflite")
+    calibration = _calibration(fields, directory)
+    fields.finish()
+    return QuantizationSettings(next(r for r in _ROUNDINGS if r == rounding), calibration, node.position)
+
+
+def _calibration(fields: Fields, directory: Path) -> Calibration | None:
+    node = fields.mapping("calibration")
+    if node is None:
+        return None
+    inner = Fields("calibration", node, fields.problems)
+    file = inner.require("file", "calib.npz")
+    path = file_beside(directory, inner.text_of("file", file), file.position, inner.problems) if file else None
+    method = inner.choice("method", _METHODS, "percentile")
+    if method != "percentile" and inner.has("keep"):
+        inner.problems.add("'keep' belongs to `method: percentile`", inner.position)
+    keep = inner.positive("keep", 0.9999, maximum=1.0)
+    inner.finish()
+    return Calibration(path, next(m for m in _METHODS if m == method), keep) if path is not None else None

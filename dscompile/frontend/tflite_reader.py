@@ -1,0 +1,300 @@
+"""TFLite files as plain records. What a file claims is checked here; readers of the records need not doubt it."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dscompile.errors import ToolError
+from dscompile.frontend.import_errors import invalid_file, read_bytes
+from dscompile.frontend.import_graph import Array
+from dscompile.ir.tensor import Shape
+
+Table = Any  # an object of the generated reader; it has no types
+
+# Only models of more than 2 GB store data behind the flatbuffer; offsets 0 and 1 mean "inside".
+_FIRST_OUTSIDE_OFFSET = 2
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "float64": np.dtype("<f8"),
+    "int8": np.dtype("i1"),
+    "uint8": np.dtype("u1"),
+    "int16": np.dtype("<i2"),
+    "int32": np.dtype("<i4"),
+    "int64": np.dtype("<i8"),
+    "bool": np.dtype("?"),
+}
+
+
+@dataclass(frozen=True)
+class TfliteTensor:
+    """A tensor. `dynamic` are the axes whose size the file leaves open; `data` is None for computed tensors.
+
+    `stateful` tensors keep their contents from one inference to the next; `sparse` ones store only some elements.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str
+    data: Array | None
+    dynamic: tuple[int, ...]
+    stateful: bool
+    sparse: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of all supported operators; each operator has some of them. Pairs are (height, width)."""
+
+    activation: str = "NONE"
+    padding: str = "VALID"
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    window: tuple[int, int] = (1, 1)
+    axis: int = 0
+    keep_axes: bool = False
+    scale: float = 0.0  # beta of SOFTMAX, alpha of LEAKY_RELU
+    sizes: tuple[int, ...] = ()  # new shape of RESHAPE, axes of SQUEEZE
+    shuffled_weights: bool = False
+
+
+@dataclass(frozen=True)
+class TfliteOperator:
+    """One operator over tensors given by index; an absent optional input is None."""
+
+    op: str
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+    options: Options
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """The main subgraph of a file; operators are in the order in which they run."""
+
+    tensors: tuple[TfliteTensor, ...]
+    operators: tuple[TfliteOperator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def read_tflite(path: Path) -> TfliteModel:
+    """Reads a .tflite file.
+
+    Raises ToolError if the tflite package is missing, BadInputError if the file is not a valid model.
+    """
+    try:
+        import tflite
+    except ImportError as error:
+        raise ToolError(
+            "reading .tflite files needs the tflite package", help="install it with: pip install 'dscompile[tflite]'"
+        ) from error
+    data = read_bytes(path, "TFLite")
+    if data[4:8] != b"TFL3":
+        raise invalid_file(path, "TFLite", "it does not have the identifier TFL3 at byte 4")
+    try:
+        return _Reader(data, tflite).model()
+    except _BrokenError as error:
+        raise invalid_file(path, "TFLite", str(error)) from error
+    except (struct.error, ValueError, TypeError, IndexError, OverflowError) as error:
+        # What the generated reader raises when an offset leaves the file.
+        raise invalid_file(path, "TFLite", "an offset in it leads outside; it may be cut off") from error
+
+
+class _BrokenError(Exception):
+    """Something in the file contradicts itself; the message says what."""
+
+
+class _Reader:
+    """Reads one file."""
+
+    def __init__(self, data: bytes, tflite: Any) -> None:  # noqa: ANN401 - a module, imported late
+        self.data = data
+        self.tflite = tflite
+        self.file = tflite.Model.GetRootAs(data, 0)
+        self.operator_names = _names(tflite.BuiltinOperator)
+        self.type_names = {code: name.lower() for code, name in _names(tflite.TensorType).items()}
+
+    def model(self) -> TfliteModel:
+        """Everything of the main subgraph."""
+        if not self._length(self.file.SubgraphsLength()):
+            raise _BrokenError("it holds no graph")
+        graph = self.file.Subgraphs(0)
+        codes = [
+            self._operator_name(self.file.OperatorCodes(i))
+            for i in range(self._length(self.file.OperatorCodesLength()))
+        ]
+        tensors = tuple(self._tensor(graph.Tensors(i)) for i in range(self._length(graph.TensorsLength())))
+        operators = tuple(
+            self._operator(graph.Operators(i), codes, len(tensors))
+            for i in range(self._length(graph.OperatorsLength()))
+        )
+        inputs = self._indices(graph.InputsAsNumpy(), len(tensors))
+        outputs = self._indices(graph.OutputsAsNumpy(), len(tensors))
+        if not outputs:
+            raise _BrokenError("its graph has no output")
+        if len(set(inputs)) != len(inputs):
+            raise _BrokenError("its graph names an input twice")
+        return TfliteModel(tensors, operators, inputs, outputs)
+
+    def _length(self, length: int) -> int:
+        """The length of a vector of offsets, 4 bytes each, which must fit into the file."""
+        if length * 4 > len(self.data):
+            raise _BrokenError(f"it claims a list of {length} entries")
+        return length
+
+    def _operator_name(self, code: Table) -> str:
+        # Files from before 2020 have only the 8-bit code, later ones the larger of both.
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = self.operator_names.get(number, f"operator number {number}")
+        if name == "CUSTOM":
+            return f"CUSTOM {_text(code.CustomCode())}"
+        return name
+
+    def _indices(self, found: Any, count: int) -> tuple[int, ...]:  # noqa: ANN401 - 0 stands for "no vector"
+        indices = tuple(int(index) for index in found) if isinstance(found, np.ndarray) else ()
+        if any(not 0 <= index < count for index in indices):
+            raise _BrokenError(f"it refers to a tensor outside its {count} tensors")
+        return indices
+
+    def _tensor(self, table: Table) -> TfliteTensor:
+        shape, signature = _sizes(table.ShapeAsNumpy()), _sizes(table.ShapeSignatureAsNumpy())
+        name = _text(table.Name())
+        open_axes = signature if len(signature) == len(shape) else shape
+        dtype = self.type_names.get(table.Type(), f"type {table.Type()}")
+        sparse = table.Sparsity() is not None
+        return TfliteTensor(
+            name,
+            shape,
+            dtype,
+            None if sparse else self._contents(name, dtype, shape, table.Buffer()),
+            tuple(axis for axis, size in enumerate(open_axes) if size < 0),
+            bool(table.IsVariable()),
+            sparse,
+        )
+
+    def _contents(self, name: str, dtype: str, shape: Shape, index: int) -> Array | None:
+        """The data of a constant; None for computed tensors, and for constants of types that nothing here reads."""
+        if index >= self.file.BuffersLength():
+            raise _BrokenError(f"tensor '{name}' lies in buffer {index}, which does not exist")
+        buffer = self.file.Buffers(index)
+        start, size = buffer.Offset(), buffer.Size()
+        if start >= _FIRST_OUTSIDE_OFFSET:
+            if start + size > len(self.data):
+                raise _BrokenError(f"the data of tensor '{name}' end behind the end of the file")
+            raw = np.frombuffer(self.data, np.uint8, size, start)
+        else:
+            found = buffer.DataAsNumpy()
+            raw = found if isinstance(found, np.ndarray) else np.zeros(0, np.uint8)
+        if dtype not in _DTYPES or (not raw.size and (index == 0 or 0 not in shape)):
+            return None
+        wanted = math.prod(shape) * _DTYPES[dtype].itemsize
+        if min(shape, default=1) < 0 or raw.size != wanted:
+            raise _BrokenError(f"tensor '{name}', {dtype} {list(shape)}, has {raw.size} B of data instead of {wanted}")
+        return np.asarray(raw.view(_DTYPES[dtype]).reshape(shape))
+
+    def _operator(self, table: Table, codes: list[str], tensors: int) -> TfliteOperator:
+        code = table.OpcodeIndex()
+        if code >= len(codes):
+            raise _BrokenError(f"it refers to operator code {code} of {len(codes)}")
+        op = codes[code]
+        found = table.InputsAsNumpy()
+        inputs = tuple(int(index) for index in found) if isinstance(found, np.ndarray) else ()
+        if any(not -1 <= index < tensors for index in inputs):
+            raise _BrokenError(f"{op} refers to a tensor outside its {tensors} tensors")
+        outputs = self._indices(table.OutputsAsNumpy(), tensors)
+        return TfliteOperator(
+            op, tuple(None if index < 0 else index for index in inputs), outputs, self._options(op, table)
+        )
+
+    def _options(self, op: str, table: Table) -> Options:
+        if op not in _OPTIONS:
+            return Options()
+        kind, read = _OPTIONS[op]
+        union = table.BuiltinOptions()
+        if union is None:
+            return Options()
+        if table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind):
+            raise _BrokenError(f"{op} has options of another operator")
+        options = getattr(self.tflite, kind)()
+        options.Init(union.Bytes, union.Pos)
+        return read(self, options)
+
+    def activation(self, code: int) -> str:
+        """The name of a fused activation."""
+        return _names(self.tflite.ActivationFunctionType).get(code, f"activation {code}")
+
+    def padding(self, code: int) -> str:
+        """SAME or VALID."""
+        return _names(self.tflite.Padding).get(code, f"padding {code}")
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {code: name for name, code in vars(enumeration).items() if isinstance(code, int) and name[0] != "_"}
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode("utf-8", "replace")
+
+
+def _sizes(found: Any) -> tuple[int, ...]:  # noqa: ANN401 - 0 stands for "no vector"
+    return tuple(int(size) for size in found) if isinstance(found, np.ndarray) else ()
+
+
+def _convolution(reader: _Reader, table: Table) -> Options:
+    return Options(
+        activation=reader.activation(table.FusedActivationFunction()),
+        padding=reader.padding(table.Padding()),
+        stride=(table.StrideH(), table.StrideW()),
+        dilation=(table.DilationHFactor(), table.DilationWFactor()),
+    )
+
+
+def _pool(reader: _Reader, table: Table) -> Options:
+    return Options(
+        activation=reader.activation(table.FusedActivationFunction()),
+        padding=reader.padding(table.Padding()),
+        stride=(table.StrideH(), table.StrideW()),
+        window=(table.FilterHeight(), table.FilterWidth()),
+    )
+
+
+def _fully_connected(reader: _Reader, table: Table) -> Options:
+    return Options(
+        activation=reader.activation(table.FusedActivationFunction()),
+        keep_axes=bool(table.KeepNumDims()),
+        shuffled_weights=table.WeightsFormat() != 0,
+    )
+
+
+def _fused(reader: _Reader, table: Table) -> Options:
+    return Options(activation=reader.activation(table.FusedActivationFunction()))
+
+
+def _concatenation(reader: _Reader, table: Table) -> Options:
+    return Options(activation=reader.activation(table.FusedActivationFunction()), axis=table.Axis())
+
+
+_OPTIONS: dict[str, tuple[str, Callable[[_Reader, Table], Options]]] = {
+    "ADD": ("AddOptions", _fused),
+    "AVERAGE_POOL_2D": ("Pool2DOptions", _pool),
+    "CONCATENATION": ("ConcatenationOptions", _concatenation),
+    "CONV_2D": ("Conv2DOptions", _convolution),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _convolution),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", _fully_connected),
+    "LEAKY_RELU": ("LeakyReluOptions", lambda _, table: Options(scale=table.Alpha())),
+    "MAX_POOL_2D": ("Pool2DOptions", _pool),
+    "MEAN": ("ReducerOptions", lambda _, table: Options(keep_axes=bool(table.KeepDims()))),
+    "MUL": ("MulOptions", _fused),
+    "RESHAPE": ("ReshapeOptions", lambda _, table: Options(sizes=_sizes(table.NewShapeAsNumpy()))),
+    "SOFTMAX": ("SoftmaxOptions", lambda _, table: Options(scale=table.Beta())),
+    "SQUEEZE": ("SqueezeOptions", lambda _, table: Options(sizes=_sizes(table.SqueezeDimsAsNumpy()))),
+}

@@ -1,0 +1,46 @@
+"""Convolution and fully connected layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dscompile.ir.ops import Conv2D, Dense
+from dscompile.oracle.activation import apply
+from dscompile.oracle.operands import Operands, Reals
+from dscompile.oracle.windows import pad_image, taps
+
+
+def conv2d(op: Conv2D, operands: Operands) -> Reals:
+    """X [1, H, W, C_in], kernel [kh, kw, C_in / groups, C_out], bias [C_out] -> y [1, H', W', C_out].
+
+    y[0, r, c, o] = activation(bias[o] + sum over i, j, k of
+        x[0, r * stride + i * dilation - top, c * stride + j * dilation - left, g * C_in / groups + k]
+        * kernel[i, j, k, o])
+    with g = the group of o, o // (C_out / groups), and zeros outside of x.
+    """
+    kernel = operands.weights["kernel"]
+    padded = pad_image(operands.x, op.pads, 0.0)
+    total: Reals = np.zeros(1)
+    for i, j, pixels in taps(padded, op.kernel, op.stride, op.dilation):
+        total = total + _across_channels(pixels, kernel[i, j], op.groups)
+    return _finish(op, operands, total)
+
+
+def dense(op: Dense, operands: Operands) -> Reals:
+    """X [1, C_in], kernel [C_in, units], bias [units] -> activation(x kernel + bias) [1, units]."""
+    return _finish(op, operands, operands.x @ operands.weights["kernel"])
+
+
+def _across_channels(pixels: Reals, weights: Reals, groups: int) -> Reals:
+    """Pixels [1, H, W, C_in], weights [C_in / groups, C_out] -> [1, H, W, C_out]; each group meets its own weights."""
+    if groups == 1:
+        return pixels @ weights
+    grouped_pixels = pixels.reshape(*pixels.shape[:3], groups, -1)
+    grouped_weights = weights.reshape(weights.shape[0], groups, -1)
+    result: Reals = np.einsum("nhwgi,igo->nhwgo", grouped_pixels, grouped_weights)
+    return result.reshape(*pixels.shape[:3], -1)
+
+
+def _finish(op: Conv2D | Dense, operands: Operands, total: Reals) -> Reals:
+    bias = operands.weights.get("bias")
+    return apply(op.activation, total if bias is None else total + bias)

@@ -1,0 +1,81 @@
+"""Runs a network layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from dscompile.errors import BadInputError, Diagnostic, UnsupportedError, did_you_mean
+from dscompile.ir.network import Array, Layer, Network
+from dscompile.oracle.float_ops import FLOAT_OPS
+from dscompile.oracle.operands import Operands
+
+
+def run(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of `network`, by name.
+
+    Inputs and outputs are float32 in the IR's channels-last order, [1, H, W, C] for images (see `to_border` and
+    `from_border` for the user's order). Raises BadInputError with all that is wrong with `inputs`, and
+    UnsupportedError for a network that is not float32.
+    """
+    values = run_all(network, inputs)
+    return {name: values[name] for name in network.outputs}
+
+
+def run_all(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Every tensor of `network`, by name, in the order of computation; inputs and errors as for `run`."""
+    _check_inputs(network, inputs)
+    _check_types(network)
+    values: dict[str, Array] = {name: inputs[name] for name in network.inputs}
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities and NaNs go their way, as in float32 code
+        for layer in network.layers:
+            values[layer.output] = _run_layer(network, layer, [values[name] for name in layer.inputs])
+    return values
+
+
+def _run_layer(network: Network, layer: Layer, inputs: Iterable[Array]) -> Array:
+    """The layer's result: all of it, with bias and activation, in float64, then rounded once to float32."""
+    prefix = f"{layer.name}."
+    operands = Operands(
+        inputs=tuple(np.asarray(array, np.float64) for array in inputs),
+        weights={
+            key.removeprefix(prefix): np.asarray(array, np.float64)
+            for key, array in network.weights.items()
+            if key.rpartition(".")[0] == layer.name
+        },
+    )
+    compute = FLOAT_OPS[type(layer.op)]
+    return compute(layer.op, operands).astype(np.float32)
+
+
+def _check_inputs(network: Network, inputs: Mapping[str, Array]) -> None:
+    problems = []
+    for name in network.inputs:
+        tensor = network.tensor(name)
+        array = inputs.get(name)
+        if array is None:
+            problems.append(Diagnostic(f"input '{name}' is missing; it must be {tensor.dtype} {list(tensor.shape)}"))
+            continue
+        if array.shape != tensor.shape:
+            problems.append(
+                Diagnostic(f"input '{name}' has shape {list(array.shape)}, it must be {list(tensor.shape)}")
+            )
+        if array.dtype != tensor.dtype:
+            problems.append(Diagnostic(f"input '{name}' is {array.dtype}, it must be {tensor.dtype}"))
+    for name in inputs:
+        if name not in network.inputs:
+            problems.append(Diagnostic(f"the network has no input '{name}'", help=did_you_mean(name, network.inputs)))
+    if problems:
+        raise BadInputError(problems)
+
+
+def _check_types(network: Network) -> None:
+    others = [tensor for tensor in network.tensors.values() if tensor.dtype != "float32"]
+    if others:
+        raise UnsupportedError(
+            [
+                Diagnostic(f"the oracle computes float32 networks; '{tensor.name}' is {tensor.dtype}")
+                for tensor in others
+            ]
+        )

@@ -1,0 +1,91 @@
+"""The table of float operators: op type -> function that computes it in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dscompile.ir.ops import (
+    Activate,
+    BatchNorm,
+    Binary,
+    Concat,
+    Constant,
+    Conv2D,
+    Dense,
+    Op,
+    Pad,
+    Pool,
+    Reshape,
+    Softmax,
+    Transpose,
+)
+from dscompile.oracle.activation import activate, apply
+from dscompile.oracle.convolution import conv2d, dense
+from dscompile.oracle.operands import Operands, Reals
+from dscompile.oracle.pooling import pool
+from dscompile.oracle.windows import pad_image
+
+
+def binary(op: Binary, operands: Operands) -> Reals:
+    """a, b -> activation(a + b) or activation(a * b), with NumPy broadcasting."""
+    first, second = operands.inputs
+    return apply(op.activation, first + second if op.kind == "add" else first * second)
+
+
+def concat(op: Concat, operands: Operands) -> Reals:
+    """The inputs one after the other along `axis`."""
+    return np.concatenate(operands.inputs, axis=op.axis)
+
+
+def softmax(op: Softmax, operands: Operands) -> Reals:
+    """exp(beta * x) / sum(exp(beta * x)) over the last axis; the maximum is taken off first, which changes nothing."""
+    scaled = op.beta * operands.x
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    result: Reals = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
+def pad(op: Pad, operands: Operands) -> Reals:
+    """X [1, H, W, C] with `value` around height and width."""
+    return pad_image(operands.x, op.pads, op.value)
+
+
+def reshape(op: Reshape, operands: Operands) -> Reals:
+    """The same elements in channels-last order."""
+    return operands.x.reshape(op.shape)
+
+
+def transpose(op: Transpose, operands: Operands) -> Reals:
+    """y.shape[i] = x.shape[permutation[i]]."""
+    return operands.x.transpose(op.permutation)
+
+
+def batch_norm(op: BatchNorm, operands: Operands) -> Reals:
+    """Gamma * (x - mean) / sqrt(variance + epsilon) + beta, per channel of the last axis."""
+    w = operands.weights
+    result: Reals = w["gamma"] * (operands.x - w["mean"]) / np.sqrt(w["variance"] + op.epsilon) + w["beta"]
+    return result
+
+
+def constant(op: Constant, operands: Operands) -> Reals:
+    """The weight `value`."""
+    return operands.weights["value"].reshape(op.shape)
+
+
+FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
+    Activate: activate,
+    BatchNorm: batch_norm,
+    Binary: binary,
+    Concat: concat,
+    Constant: constant,
+    Conv2D: conv2d,
+    Dense: dense,
+    Pad: pad,
+    Pool: pool,
+    Reshape: reshape,
+    Softmax: softmax,
+    Transpose: transpose,
+}

@@ -1,0 +1,27 @@
+"""Activations become part of the layer that makes their input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dscompile.ir.network import Layer, Network
+from dscompile.ir.ops import Activate, Binary, Conv2D, Dense, Pool
+from dscompile.passes.rewrite import apply_everywhere, sole_producer, substitute
+
+
+def fuse_activations(network: Network) -> Network:
+    """An Activate that alone reads a Conv2D, Dense, Binary or Pool without activation goes into that layer.
+
+    The layer keeps its name and writes the Activate's tensor. Not prelu, which has a weight of its own.
+    """
+    return apply_everywhere(_fuse, network)
+
+
+def _fuse(network: Network, layer: Layer) -> Network | None:
+    if not isinstance(layer.op, Activate) or layer.op.activation.kind == "prelu":
+        return None
+    producer = sole_producer(network, layer, layer.inputs[0])
+    if producer is None or not isinstance(producer.op, Conv2D | Dense | Binary | Pool) or producer.op.activation:
+        return None
+    op = replace(producer.op, activation=layer.op.activation)
+    return substitute(network, {producer.name: [replace(producer, op=op, output=layer.output)], layer.name: []})

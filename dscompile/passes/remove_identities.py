@@ -1,0 +1,64 @@
+"""Layers that do nothing go; chains of reshapes or transposes become one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dscompile.ir.network import Layer, Network
+from dscompile.ir.ops import Activate, Activation, Pad, Pool, Reshape, Transpose
+from dscompile.ir.tensor import Shape
+from dscompile.passes.rewrite import apply_everywhere, bypass, substitute
+
+
+def remove_identities(network: Network) -> Network:
+    """Removes reshapes to the same shape, transposes that move nothing, empty pads, pools over 1x1, Activate none.
+
+    A transpose that only moves axes of size 1 becomes a reshape. A reshape of a reshape reads the first one's input,
+    and so does a transpose of a transpose. A pool over 1x1 that has an activation becomes that Activate.
+    """
+    return apply_everywhere(_simplify, network)
+
+
+def _simplify(network: Network, layer: Layer) -> Network | None:
+    if not layer.inputs:
+        return None
+    shape = network.shape(layer.inputs[0])
+    before = network.producers.get(layer.inputs[0])
+    match layer.op:
+        case Reshape(shape=target) if target == shape:
+            return bypass(network, layer)
+        case Transpose(permutation=permutation) if _moves_only_ones(permutation, shape):
+            return _with(network, replace(layer, op=Reshape(network.shape(layer.output))))
+        case Reshape() if before is not None and isinstance(before.op, Reshape):
+            return _with(network, replace(layer, inputs=before.inputs))
+        case Transpose(permutation=permutation) if before is not None and isinstance(before.op, Transpose):
+            combined = tuple(before.op.permutation[axis] for axis in permutation)
+            return _with(network, replace(layer, op=Transpose(combined), inputs=before.inputs))
+        case Pad(pads=pads) if not pads:
+            return bypass(network, layer)
+        case Pool() as op if _is_over_one_pixel(op, shape):
+            return _only_activation(network, layer, op.activation)
+        case Activate(activation=activation) if not activation:
+            return bypass(network, layer)
+        case _:
+            return None
+
+
+def _moves_only_ones(permutation: tuple[int, ...], shape: Shape) -> bool:
+    """Whether the axes longer than 1 keep their order, so that no element moves; also true of the identity."""
+    long = [axis for axis in permutation if shape[axis] > 1]
+    return long == sorted(long)
+
+
+def _is_over_one_pixel(op: Pool, shape: Shape) -> bool:
+    return op.window(shape[1], shape[2]) == (1, 1) and (op.stride == (1, 1) or shape[1:3] == (1, 1))
+
+
+def _only_activation(network: Network, layer: Layer, activation: Activation) -> Network | None:
+    if not activation:
+        return bypass(network, layer)
+    return _with(network, replace(layer, op=Activate(activation)))
+
+
+def _with(network: Network, layer: Layer) -> Network:
+    return substitute(network, {layer.name: [layer]})

@@ -1,0 +1,48 @@
+"""Knobs: the free choices of a schedule, each with its valid range. A schedule takes exactly these and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TileKnobs:
+    """Register tile of a matrix-like kernel (pointwise, conv): `pixels` x panel accumulators stay in registers.
+
+    `unroll_channels` input channels are unrolled in the inner loop. `panel_outer`: every weight panel is streamed once
+    over all pixels; otherwise every tile of pixels sees all panels before the next one.
+    """
+
+    pixels: int
+    unroll_channels: int = 1
+    panel_outer: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pixels < 1 or self.unroll_channels < 1:
+            raise ValueError(f"tile sizes must be positive: {self}")
+
+
+@dataclass(frozen=True)
+class DepthwiseKnobs:
+    """`rows` x `columns` output pixels of one block of channels stay in registers for all taps."""
+
+    columns: int
+    rows: int = 1
+
+    def __post_init__(self) -> None:
+        if self.columns < 1 or self.rows < 1:
+            raise ValueError(f"tile sizes must be positive: {self}")
+
+
+@dataclass(frozen=True)
+class DenseKnobs:
+    """`partial_sums` accumulators per output vector hide the latency of the multiply-add."""
+
+    partial_sums: int = 1
+
+    def __post_init__(self) -> None:
+        if self.partial_sums < 1:
+            raise ValueError(f"partial_sums must be positive: {self}")
+
+
+Knobs = TileKnobs | DepthwiseKnobs | DenseKnobs

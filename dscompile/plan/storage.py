@@ -1,0 +1,146 @@
+"""Storage: where tensors live while a program is made. Grows step by step; lifetimes fall out at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dscompile.ir.network import Network
+from dscompile.ir.ops import Concat, Conv2D, Pads
+from dscompile.ir.tensor import Shape, Tensor
+from dscompile.plan.kernels import ELEMENT_BYTES, ImageStrides
+from dscompile.plan.layout import Blocked
+from dscompile.plan.program import Operand, Space
+
+
+@dataclass
+class Store:
+    """A run of memory in the arena: its size, and the steps in which it is alive."""
+
+    name: str
+    elements: int
+    first: int
+    last: int
+
+    def touch(self, step: int) -> None:
+        """The store is read or written in `step`."""
+        self.first = min(self.first, step)
+        self.last = max(self.last, step)
+
+
+@dataclass(frozen=True)
+class BlockedView:
+    """A blocked image in a store, `base` elements from its start."""
+
+    store: Store
+    layout: Blocked
+    base: int = 0
+
+    def at(self, row: int = 0, column: int = 0, block: int = 0) -> Operand:
+        """Pointer to a pixel; negative coordinates reach into the halo."""
+        elements = self.base + self.layout.offset(row, column, block)
+        return Operand("arena", self.store.name, elements * ELEMENT_BYTES)
+
+
+@dataclass(frozen=True)
+class FlatView:
+    """A tensor of any rank with a stride per axis, at a pointer. `store` is None for what the user passes."""
+
+    shape: Shape
+    strides: tuple[int, ...]
+    space: Space
+    name: str
+    offset: int = 0
+    store: Store | None = None
+
+    def at(self, *index: int) -> Operand:
+        """Pointer to an element."""
+        elements = self.offset + sum(i * s for i, s in zip(index, self.strides, strict=False))
+        return Operand(self.space, self.name, elements * ELEMENT_BYTES)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the elements lie in channels-last order without gaps."""
+        return self.strides == dense_strides(self.shape)
+
+    @property
+    def image(self) -> ImageStrides:
+        """Strides of a [1, H, W, C] tensor as an image."""
+        _, row, pixel, channel = self.strides
+        return ImageStrides(channel, row, pixel)
+
+    def reshaped(self, shape: Shape) -> FlatView:
+        """The same dense elements under another shape."""
+        return FlatView(shape, dense_strides(shape), self.space, self.name, self.offset, self.store)
+
+
+View = BlockedView | FlatView
+
+
+def dense_strides(shape: Shape) -> tuple[int, ...]:
+    """Row-major strides."""
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def border_strides(tensor: Tensor) -> tuple[int, ...]:
+    """Strides of a border tensor's axes in channels-last order, in the user's buffer."""
+    strides = dense_strides(tensor.border_shape)
+    if tensor.border == "nchw" and len(tensor.shape) >= 3:
+        batch, channel, *spatial = strides
+        return (batch, *spatial, channel)
+    return strides
+
+
+def broadcast_strides(view: FlatView, shape: Shape) -> tuple[int, ...]:
+    """Strides of `view` when it is stretched to `shape` (0 where it repeats)."""
+    missing = len(shape) - len(view.shape)
+    stretched = (0,) * missing + view.strides
+    sizes = (1,) * missing + view.shape
+    return tuple(0 if size == 1 else stride for size, stride in zip(sizes, stretched, strict=True))
+
+
+@dataclass
+class Halos:
+    """The widest zero padding that readers of each image want around it."""
+
+    pads: dict[str, Pads] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: Network) -> Halos:
+        """Collects what convolutions read; parts of a concatenation share the halo of the whole."""
+        halos = cls()
+        for layer in network.layers:
+            if isinstance(layer.op, Conv2D):
+                halos.widen(layer.inputs[0], layer.op.pads)
+        joins = [layer for layer in network.layers if isinstance(layer.op, Concat)]
+        for layer in joins:
+            for name in layer.inputs:
+                halos.widen(layer.output, halos.get(name))
+        for layer in reversed(joins):
+            for name in layer.inputs:
+                halos.widen(name, halos.get(layer.output))
+        return halos
+
+    def get(self, name: str) -> Pads:
+        """Halo of a tensor."""
+        return self.pads.get(name, Pads())
+
+    def widen(self, name: str, pads: Pads) -> None:
+        """Makes room for `pads` around a tensor."""
+        have = self.get(name)
+        self.pads[name] = Pads(
+            max(have.top, pads.top),
+            max(have.bottom, pads.bottom),
+            max(have.left, pads.left),
+            max(have.right, pads.right),
+        )
+
+
+def lifetimes(stores: Iterable[Store]) -> tuple[Store, ...]:
+    """Stores that are really used, in a stable order."""
+    return tuple(sorted((s for s in stores if s.last >= s.first), key=lambda s: (s.first, s.name)))

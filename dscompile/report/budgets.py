@@ -1,0 +1,91 @@
+"""Whether a network keeps the budgets that its net.yaml sets for a target (`targets: {x86: {arena: 2 MiB}}`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dscompile.errors import BudgetError, Diagnostic, UsageError
+from dscompile.frontend.settings import TargetSettings
+from dscompile.ir.network import Network
+from dscompile.report.inspection import peak_step
+from dscompile.report.text import number
+
+if TYPE_CHECKING:
+    from dscompile.plan.program import Program
+
+
+def settings_for(settings: Mapping[str, TargetSettings], names: Sequence[str]) -> TargetSettings:
+    """The settings of the first of `names` that the net.yaml mentions; of a target it says nothing about, none."""
+    return next((settings[name] for name in names if name in settings), TargetSettings())
+
+
+def check_threads(threads: int) -> None:
+    """Raises UsageError for more than one thread, which this version does not build."""
+    if threads != 1:
+        raise UsageError(f"{threads} threads are not supported; artifacts of this version run on 1 thread")
+
+
+def setting_notes(target: str, settings: TargetSettings) -> Iterator[str]:
+    """What a net.yaml asks for and a build does not do."""
+    if settings.threads is not None and settings.threads != 1:
+        yield f"{target}: 'threads: {settings.threads}' has no effect; artifacts of this version run on 1 thread"
+    if settings.latency_us is not None:
+        yield f"{target}: the latency budget is not checked by a build; 'dscompile bench' measures"
+
+
+def check_weights(network: Network, target: str, settings: TargetSettings) -> None:
+    """Raises BudgetError if the weights alone are larger than the flash budget."""
+    weights = sum(array.nbytes for array in network.weights.values())
+    if settings.flash_bytes is not None and weights > settings.flash_bytes:
+        raise BudgetError(
+            f"the weights alone take {number(weights)} B of flash, "
+            f"the budget of {target} is {number(settings.flash_bytes)} B",
+            position=settings.position,
+            help=_largest_weights(network),
+        )
+
+
+def check_program(program: Program, target: str, settings: TargetSettings) -> None:
+    """Raises BudgetError if the planned arena or the packed weights exceed the budgets."""
+    problems = []
+    if settings.arena_bytes is not None and program.arena_bytes > settings.arena_bytes:
+        problems.append(
+            Diagnostic(
+                f"arena needs {number(program.arena_bytes)} B, "
+                f"the budget of {target} is {number(settings.arena_bytes)} B",
+                position=settings.position,
+                layer=peak_step(program),
+                help="the arena peaks at this layer; fewer channels or a smaller image there shrink it",
+            )
+        )
+    if settings.flash_bytes is not None and program.constant_bytes > settings.flash_bytes:
+        problems.append(_flash(program.constant_bytes, "the packed weights take", program.network, target, settings))
+    if problems:
+        raise BudgetError(problems)
+
+
+def check_flash(program: Program, flash_bytes: int, target: str, settings: TargetSettings) -> None:
+    """Raises BudgetError if the finished library (code and weights) exceeds the flash budget."""
+    if settings.flash_bytes is not None and flash_bytes > settings.flash_bytes:
+        raise BudgetError([_flash(flash_bytes, "the library takes", program.network, target, settings)])
+
+
+def _flash(flash_bytes: int, what: str, network: Network, target: str, settings: TargetSettings) -> Diagnostic:
+    assert settings.flash_bytes is not None
+    return Diagnostic(
+        f"{what} {number(flash_bytes)} B of flash, the budget of {target} is {number(settings.flash_bytes)} B",
+        position=settings.position,
+        help=_largest_weights(network),
+    )
+
+
+def _largest_weights(network: Network) -> str:
+    sizes: dict[str, int] = {}
+    for key, array in network.weights.items():
+        layer = key.rpartition(".")[0]
+        sizes[layer] = sizes.get(layer, 0) + array.nbytes
+    if not sizes:
+        return "raise the budget"
+    name = max(sizes, key=lambda layer: sizes[layer])
+    return f"the largest layer is {name} with {number(sizes[name])} B of weights; fewer channels there shrink it"

@@ -1,0 +1,219 @@
+"""Results as the JSON that scripts rely on (docs/commands.md). Keys may be added; those that are there stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # each command pays only for the records it makes
+    from dscompile.artifact import Artifact
+    from dscompile.frontend.zoo import ZooEntry
+    from dscompile.ir.network import Network
+    from dscompile.ir.tensor import Tensor
+    from dscompile.report.comparison import Verification
+    from dscompile.report.inspection import ArenaMap, Inspection
+    from dscompile.report.timing import BenchResult, Timing
+    from dscompile.target import Target
+
+Record = Mapping[str, object]
+
+
+def inspection_record(inspection: Inspection) -> Record:
+    """`inspect --json`."""
+    return {
+        **_network(inspection.network),
+        "target": inspection.target.name if inspection.target else None,
+        "macs": inspection.macs,
+        "parameters": inspection.parameters,
+        "standard_macs": inspection.standard_macs,
+        "standard_parameters": inspection.standard_parameters,
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "input": list(layer.input),
+                "output": list(layer.output),
+                "macs": layer.macs,
+                "parameters": layer.parameters,
+                "standard_macs": layer.standard_macs,
+                "standard_parameters": layer.standard_parameters,
+                "bytes": layer.size_bytes,
+                "flops_per_byte": layer.flops_per_byte,
+                "roofline_share": layer.share,
+                "roofline_limit": layer.limit,
+            }
+            for layer in inspection.layers
+        ],
+        "arena": _arena(inspection.arena) if inspection.arena else None,
+    }
+
+
+def check_record(path: str, inspection: Inspection, notes: Sequence[str]) -> Record:
+    """`check --json`."""
+    return {
+        "ok": True,
+        "path": path,
+        **_network(inspection.network),
+        "layers": len(inspection.layers),
+        "macs": inspection.macs,
+        "parameters": inspection.parameters,
+        "notes": list(notes),
+    }
+
+
+def import_record(path: str, network: Network) -> Record:
+    """`import --json`."""
+    return {"path": path, **_network(network)}
+
+
+def build_record(artifacts: Sequence[Artifact]) -> Record:
+    """`build --json`."""
+    return {
+        "artifacts": [
+            {
+                "path": str(artifact.directory),
+                "target": artifact.manifest.target.name,
+                "arena_bytes": artifact.manifest.arena.size_bytes,
+                "flash_bytes": artifact.manifest.sizes.flash_bytes,
+                "macs": artifact.manifest.macs,
+                "parameters": artifact.manifest.parameters,
+                "fallback_layers": list(artifact.manifest.fallback_layers),
+            }
+            for artifact in artifacts
+        ]
+    }
+
+
+def verify_record(verification: Verification) -> Record:
+    """`verify --json`: `outputs` counts compared elements, `mismatches` those outside the tolerance."""
+    return {
+        "ok": verification.ok,
+        "path": verification.path,
+        "runner": verification.runner,
+        "outputs": sum(check.elements for check in verification.checks),
+        "mismatches": sum(check.mismatches for check in verification.checks),
+        "max_abs_error": verification.max_abs_error,
+        "max_rel_error": verification.max_rel_error,
+        "instructions": None,
+        "checks": [
+            {
+                "against": check.against,
+                "ok": check.ok,
+                "inputs": check.inputs,
+                "outputs": check.elements,
+                "mismatches": check.mismatches,
+                "max_abs_error": check.max_abs_error,
+                "max_rel_error": check.max_rel_error,
+                "detail": check.detail,
+            }
+            for check in verification.checks
+        ],
+    }
+
+
+def bench_record(results: Sequence[BenchResult]) -> Record:
+    """`bench --json`: a peer's `ratio` is its median over the artifact's."""
+    return {
+        "results": [
+            {
+                "path": result.path,
+                "target": result.target,
+                "threads": result.threads,
+                **_timing(result.timing),
+                "macs": result.macs,
+                "gmac_per_s": result.gmac_per_second,
+                "peak_gflops": result.peak_gflops,
+                "peak_gflops_fraction": result.peak_gflops_fraction,
+                "peers": {name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()},
+            }
+            for result in results
+        ]
+    }
+
+
+def zoo_record(entries: Sequence[ZooEntry]) -> Record:
+    """`zoo list --json`."""
+    return {
+        "networks": [
+            {
+                "name": entry.name,
+                "title": entry.title,
+                "paper": entry.paper,
+                "input": list(entry.input.shape),
+                "macs": entry.macs,
+                "parameters": entry.parameters,
+            }
+            for entry in entries
+        ]
+    }
+
+
+def targets_record(targets: Sequence[Target]) -> Record:
+    """`targets list --json`."""
+    return {"targets": [target_record(target) for target in targets]}
+
+
+def target_record(target: Target) -> Record:
+    """`targets show --json`."""
+    return {
+        "name": target.name,
+        "family": target.family,
+        "description": target.description,
+        "variants": list(target.variants),
+        "mcpu": target.mcpu,
+        "features": sorted(target.features),
+        "vector_bytes": target.vector_bytes,
+        "registers": target.registers,
+        "fma_per_cycle": target.fma_per_cycle,
+        "fma_latency": target.fma_latency,
+        "l1d_bytes": target.caches.l1d_bytes,
+        "l2_bytes": target.caches.l2_bytes,
+        "l3_bytes": target.caches.l3_bytes,
+        "compiler": target.compiler,
+        "compiler_flags": list(target.compiler_flags),
+        "arena_alignment": target.arena_alignment,
+    }
+
+
+def _network(network: Network) -> Record:
+    return {
+        "name": network.name,
+        "inputs": [_tensor(network.tensor(name)) for name in network.inputs],
+        "outputs": [_tensor(network.tensor(name)) for name in network.outputs],
+    }
+
+
+def _tensor(tensor: Tensor) -> Record:
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.border_shape),
+        "layout": tensor.border if len(tensor.shape) == 4 else None,
+    }
+
+
+def _arena(arena: ArenaMap) -> Record:
+    return {
+        "size_bytes": arena.size_bytes,
+        "lower_bound_bytes": arena.lower_bound_bytes,
+        "peak_step": arena.peak_step,
+        "buffers": [
+            {
+                "name": buffer.name,
+                "offset_bytes": buffer.offset_bytes,
+                "size_bytes": buffer.size_bytes,
+                "first": buffer.first,
+                "last": buffer.last,
+            }
+            for buffer in arena.buffers
+        ],
+    }
+
+
+def _timing(timing: Timing) -> Record:
+    return {
+        "median_us": timing.median_us,
+        "p95_us": timing.p95_us,
+        "min_us": timing.min_us,
+        "repeats": timing.repeats,
+    }

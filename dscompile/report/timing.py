@@ -1,0 +1,95 @@
+"""Times several contenders in one interleaved run, so that noise of the machine meets all of them alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Sampler = Callable[[int], Sequence[float]]
+"""Runs something so many times and returns the latency of each run in microseconds."""
+
+_WARM_UP_RUNS = 3
+_SLICE_US = 20_000.0  # how long one contender runs before the next has its turn
+_BUDGET_US = 1_000_000.0  # time per contender when the number of repeats is not given
+_FEWEST_REPEATS = 30
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latencies of one contender, in microseconds."""
+
+    median_us: float
+    p95_us: float
+    min_us: float
+    repeats: int
+
+
+@dataclass(frozen=True)
+class PeerTiming:
+    """A peer beside an artifact: `ratio` is the peer's median over the artifact's (above 1: the artifact is faster)."""
+
+    timing: Timing
+    ratio: float
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Speed of one artifact. `peak_gflops` was measured between the runs; None where the machine cannot say."""
+
+    path: str
+    target: str
+    threads: int
+    macs: int
+    timing: Timing
+    peak_gflops: float | None = None
+    peers: Mapping[str, PeerTiming] = field(default_factory=dict)
+
+    @property
+    def gmac_per_second(self) -> float:
+        """Multiply-accumulates per second at the median, in 10^9."""
+        return self.macs / self.timing.median_us / 1e3
+
+    @property
+    def peak_gflops_fraction(self) -> float | None:
+        """Share of the core's measured FMA peak at the median; one MAC is two operations."""
+        return None if self.peak_gflops is None else 2 * self.gmac_per_second / self.peak_gflops
+
+
+def interleave(
+    contenders: Mapping[str, Sampler],
+    repeats: int | None = None,
+    between_rounds: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Timing]:
+    """Lets the contenders take turns until each has run `repeats` times (by default for about a second each).
+
+    Every contender first runs three times unmeasured. `between_rounds(done, total)` is called before each round, with
+    the runs done so far and in all.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    wanted: dict[str, int] = {}
+    turn: dict[str, int] = {}
+    for name, sampler in contenders.items():
+        typical = max(min(sampler(_WARM_UP_RUNS)), 0.1)
+        wanted[name] = repeats or max(_FEWEST_REPEATS, math.ceil(_BUDGET_US / typical))
+        turn[name] = max(1, int(_SLICE_US / typical))
+    total = sum(wanted.values())
+    while (done := sum(map(len, samples.values()))) < total:
+        between_rounds(done, total)
+        for name, sampler in contenders.items():
+            missing = wanted[name] - len(samples[name])
+            if missing > 0:
+                samples[name].extend(sampler(min(turn[name], missing)))
+    return {name: summarize(values) for name, values in samples.items()}
+
+
+def summarize(samples_us: Sequence[float]) -> Timing:
+    """Median (of an even number the lower one), 95th percentile (nearest rank) and minimum."""
+    ordered = sorted(samples_us)
+    count = len(ordered)
+    return Timing(
+        median_us=ordered[(count - 1) // 2],
+        p95_us=ordered[math.ceil(0.95 * count) - 1],
+        min_us=ordered[0],
+        repeats=count,
+    )

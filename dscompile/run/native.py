@@ -1,0 +1,255 @@
+"""Running an artifact for hosted CPUs in this process, through `lib<net>.so` and ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscompile.artifact import Artifact
+from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UsageError, did_you_mean
+from dscompile.ir.network import Array
+from dscompile.ir.tensor import Tensor
+from dscompile.target import runs_here
+
+_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+_POISON = 0xFF  # float32 NaNs: what a kernel reads without having written shows in the result
+_CALIBRATION_CALLS = 200
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Median time of one layer of the artifact's layer table."""
+
+    name: str
+    kind: str
+    macs: int
+    median_us: float
+
+
+class NativeModel:
+    """A loaded artifact with an arena of its own. Calls from several threads wait for each other.
+
+    Raises ToolError if the artifact's target does not run on this machine, BadInputError if its files do not belong
+    together.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.manifest = artifact.manifest
+        require_host(artifact)
+        check_header(artifact)
+        library = _load(artifact.shared_library)
+        try:
+            self._run = self._function(library, "run")
+            self._run_profiled = self._function(library, "run_profiled")
+            fingerprint = ctypes.c_uint32.in_dll(library, f"{self.manifest.c_name}_fingerprint").value
+        except (AttributeError, ValueError) as error:
+            raise BadInputError(
+                f"the library lacks a symbol of its own interface: {error}",
+                position=Position(str(artifact.shared_library)),
+                help="build the artifact again",
+            ) from error
+        if fingerprint != self.manifest.fingerprint:
+            raise BadInputError(
+                f"library and manifest come from different builds (fingerprints 0x{fingerprint:08x} and "
+                f"0x{self.manifest.fingerprint:08x})",
+                position=Position(str(artifact.shared_library)),
+                help="build the artifact again",
+            )
+        self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
+        """One inference: name -> float32 array of the border shape, for inputs and outputs alike.
+
+        Raises UsageError naming everything that is wrong with `inputs`.
+        """
+        outputs = self._outputs()
+        arguments = self._arguments(inputs, outputs)
+        with self._lock:
+            self._check(self._run(*arguments))
+        return outputs
+
+    def latencies_us(self, inputs: Mapping[str, Array], repeats: int, warmup: int = 3) -> NDArray[np.float64]:
+        """Time of each of `repeats` inferences in microseconds, after `warmup` that are not counted.
+
+        What Python needs to call a C function (about a microsecond) is taken off: the median time of the same call
+        with NULL pointers, which the library answers at once.
+        """
+        if repeats < 1:
+            raise UsageError(f"the number of repeats must be at least 1, not {repeats}")
+        arguments = self._arguments(inputs, self._outputs())
+        nothing = tuple(ctypes.c_void_p() for _ in arguments)
+        run = self._run
+        with self._lock:
+            overhead = np.median(_durations_ns(run, nothing, _CALIBRATION_CALLS))
+            for _ in range(warmup):
+                run(*arguments)
+            times = _durations_ns(run, arguments, repeats)
+        return np.maximum(times - overhead, 0.0) / 1000.0
+
+    def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[LayerTime, ...]:
+        """Median time of every layer over `repeats` profiled inferences, after one that is not counted.
+
+        The hook is a Python function. What calling it costs is estimated by comparison with unprofiled inferences and
+        taken off in equal parts, so that the layers add up to the latency.
+        """
+        latency_us = float(np.median(self.latencies_us(inputs, repeats)))
+        arguments = self._arguments(inputs, self._outputs())
+        count = len(self.manifest.layers)
+        ended, resumed = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
+
+        def hook(_user: object, layer: int, _result: object) -> None:
+            ended[layer] = perf_counter_ns()
+            resumed[layer + 1] = perf_counter_ns()
+
+        callback = _HOOK(hook)
+        times = np.zeros((repeats + 1, count))
+        with self._lock:
+            for round_times in times:
+                resumed[0] = perf_counter_ns()
+                self._check(self._run_profiled(*arguments, callback, None))
+                round_times[:] = ended - resumed[:count]
+        medians_us = np.median(times[1:], axis=0) / 1000.0
+        overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(count, 1))
+        return tuple(
+            LayerTime(layer.name, layer.kind, layer.macs, max(0.0, float(median) - overhead_us))
+            for layer, median in zip(self.manifest.layers, medians_us, strict=True)
+        )
+
+    def _outputs(self) -> dict[str, NDArray[np.float32]]:
+        return {tensor.name: np.empty(tensor.border_shape, np.float32) for tensor in self.manifest.outputs}
+
+    def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
+        check_inputs(self.manifest.inputs, inputs)
+        arrays = [self._arena, *(inputs[t.name] for t in self.manifest.inputs)]
+        arrays += [outputs[t.name] for t in self.manifest.outputs]
+        return tuple(ctypes.c_void_p(array.ctypes.data) for array in arrays)
+
+    def _function(self, library: ctypes.CDLL, name: str) -> ctypes._NamedFuncPointer:
+        function: ctypes._NamedFuncPointer = getattr(library, f"{self.manifest.c_name}_{name}")
+        function.restype = ctypes.c_int
+        return function
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise RuntimeError(f"{self.manifest.c_name}_run returned {status}")
+
+
+def require_host(artifact: Artifact) -> None:
+    """Raises ToolError unless artifacts for this target run on this machine."""
+    target = artifact.manifest.target
+    if not runs_here(target):
+        raise ToolError(
+            f"'{artifact.directory}' is built for {target.name}, which does not run on this machine",
+            help=f"it needs {target.family} with {', '.join(sorted(target.features)) or 'no extensions'}; "
+            "build with --target host to run it here",
+        )
+
+
+def check_header(artifact: Artifact) -> None:
+    """Compares the sizes in the header with the manifest, before memory is laid out by them.
+
+    Raises BadInputError naming every macro that differs.
+    """
+    manifest = artifact.manifest
+    try:
+        text = artifact.header.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"cannot read the header: {error}", position=Position(str(artifact.header))) from error
+    prefix = manifest.c_name.upper()
+    macros = {
+        name: int(value, 0)
+        for name, value in re.findall(rf"^#define {prefix}_(\w+) (0x[0-9a-f]+|[0-9]+)u\b", text, re.MULTILINE)
+    }
+    wanted = {
+        "FINGERPRINT": [manifest.fingerprint],
+        "ARENA_SIZE": [manifest.arena.size_bytes],
+        "ARENA_ALIGN": [manifest.arena.alignment],
+        "LAYER_COUNT": [len(manifest.layers)],
+        "INPUT*_SIZE": [tensor.elements for tensor in manifest.inputs],
+        "OUTPUT*_SIZE": [tensor.elements for tensor in manifest.outputs],
+    }
+    problems = []
+    for name, values in wanted.items():
+        pattern = re.compile(name.replace("*", r"(_\w+)?"))
+        found = [value for macro, value in macros.items() if pattern.fullmatch(macro)]
+        if found != values:
+            problems.append(f"{prefix}_{name}: the header says {_shown(found)}, the manifest {_shown(values)}")
+    if problems:
+        where = Position(str(artifact.header))
+        raise BadInputError([Diagnostic(problem, where, help="build the artifact again") for problem in problems])
+
+
+def check_inputs(tensors: tuple[Tensor, ...], inputs: Mapping[str, Array]) -> None:
+    """Raises UsageError naming every input that is missing, unknown, or of the wrong type, shape or memory order."""
+    names = [tensor.name for tensor in tensors]
+    problems = [
+        Diagnostic(f"there is no input '{name}'", help=did_you_mean(name, names) or f"inputs: {', '.join(names)}")
+        for name in inputs
+        if name not in names
+    ]
+    for tensor in tensors:
+        array = inputs.get(tensor.name)
+        want = f"float32 {list(tensor.border_shape)}"
+        if array is None:
+            problems.append(Diagnostic(f"input '{tensor.name}' is missing; it must be {want}"))
+        elif array.dtype != np.float32 or array.shape != tensor.border_shape:
+            have = f"{array.dtype} {list(array.shape)}"
+            problems.append(Diagnostic(f"input '{tensor.name}' is {have}, it must be {want}"))
+        elif not array.flags.c_contiguous or not array.flags.aligned:
+            problems.append(
+                Diagnostic(
+                    f"input '{tensor.name}' does not lie in one piece in memory",
+                    help="pass numpy.ascontiguousarray(x)",
+                )
+            )
+    if problems:
+        raise UsageError(problems)
+
+
+def aligned_bytes(size: int, alignment: int) -> NDArray[np.uint8]:
+    """`size` bytes at a multiple of `alignment`, each 0xff."""
+    room = np.full(size + alignment, _POISON, np.uint8)
+    start = -room.ctypes.data % alignment
+    return room[start : start + size]
+
+
+def _durations_ns(
+    function: ctypes._NamedFuncPointer, arguments: tuple[ctypes.c_void_p, ...], repeats: int
+) -> NDArray[np.float64]:
+    """Wall-clock time of each of `repeats` calls."""
+    times = np.zeros(repeats, np.float64)
+    for index in range(repeats):
+        start = perf_counter_ns()
+        function(*arguments)
+        times[index] = perf_counter_ns() - start
+    return times
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    """The library, under a name never used before: dlopen gives back what it once loaded under an old name, even if
+    the artifact was built again since.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+            link = Path(scratch) / path.name
+            link.symlink_to(path.resolve())
+            return ctypes.CDLL(str(link))
+    except OSError as error:
+        raise BadInputError(
+            f"cannot load the library: {error}", position=Position(str(path)), help="build the artifact again"
+        ) from error
+
+
+def _shown(values: list[int]) -> str:
+    return ", ".join(map(str, values)) or "nothing"

@@ -1,0 +1,135 @@
+"""From scheduled kernels to an object file with a plain C interface: no libtvm, no packed calls, no undefined symbols.
+
+Every function becomes `int32_t symbol(T *, ...)`, its parameters in the order of `Function.parameters`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import s_tir, tirx
+
+from dscompile.plan.kernels import Parameter
+from dscompile.plan.program import Function
+from dscompile.schedule import scheduled
+from dscompile.target import Target
+
+PrimFunc = Any
+Progress = Callable[[int, int, str], None]
+
+
+def compile_functions(functions: Sequence[Function], target: Target, progress: Progress | None = None) -> bytes:
+    """A relocatable ELF object with all `functions` for `target`.
+
+    `progress(done, total, symbol)` is called before each function is lowered.
+    """
+    llvm = llvm_target(target)
+    lowered: dict[str, PrimFunc] = {}
+    for index, function in enumerate(functions):
+        if progress is not None:
+            progress(index, len(functions), function.symbol)
+        lowered[function.symbol] = lower(function, target)
+    module = tirx.transform.LowerIntrin()(tvm.IRModule(lowered))
+    library = tvm.get_global_func("target.build.llvm")(module, llvm)
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        path = Path(scratch) / "kernels.o"
+        library.write_to_file(str(path))
+        return path.read_bytes()
+
+
+def llvm_target(target: Target) -> Any:
+    """TVM's description of `target`."""
+    return tvm.target.Target({"kind": "llvm", "mcpu": target.mcpu})
+
+
+def lower(function: Function, target: Target) -> PrimFunc:
+    """The scheduled kernel of `function`, lowered to loops over raw pointers, ready for LLVM."""
+    prim = bind_views(scheduled(function.kernel, function.knobs, target), function.parameters)
+    module = tvm.IRModule({function.symbol: prim.with_attr("global_symbol", function.symbol)})
+    module = tirx.transform.BindTarget(llvm_target(target))(module)
+    module = _lowering()(module)
+    return _with_pointers(module[function.symbol], function.symbol)
+
+
+def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:
+    """Gives the parameters of `prim` their strides and alignments.
+
+    TE can only define dense buffers and `PrimFunc.specialize` refuses to add strides, so they are set in the
+    function's JSON form.
+    """
+    graph = json.loads(tvm.ir.save_json(prim))
+    nodes: list[dict[str, Any]] = graph["nodes"]
+
+    def add(kind: str, data: object) -> int:
+        nodes.append({"type": kind, "data": data})
+        return len(nodes) - 1
+
+    nothing = next(index for index, node in enumerate(nodes) if node["type"] == "None")
+    int32 = add("ir.PrimType", {"span": nothing, "dtype": "int32"})
+    views = {parameter.name: parameter for parameter in parameters}
+    for node in list(nodes):
+        if node["type"] != "ir.Var" or nodes[node["data"]["ty"]]["type"] != "tirx.BufferType":
+            continue
+        view = views.get(nodes[node["data"]["name"]]["data"])
+        if view is None:
+            continue
+        buffer = nodes[node["data"]["ty"]]["data"]
+        buffer["data_alignment"] = view.alignment
+        if view.strides:
+            values = [
+                add("ir.IntImm", {"span": nothing, "ty": int32, "value": add("int", stride)}) for stride in view.strides
+            ]
+            buffer["strides"] = add("ffi.Array", values)
+    return tvm.ir.load_json(json.dumps(graph))
+
+
+def _lowering() -> Any:
+    """The passes between a scheduled PrimFunc and flat loops, for CPUs.
+
+    TVM's default pipeline without what makes packed calls, threads of GPUs, and float8/bfloat16 storage.
+    """
+    return tvm.ir.transform.Sequential(
+        [
+            s_tir.transform.CanonicalizeLoop(),
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.CompactBufferAllocation(),
+            s_tir.transform.LowerMatchBuffer(),
+            s_tir.transform.StmtSimplify(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.FlattenBuffer(),
+            tirx.transform.NarrowDataType(32),
+            s_tir.transform.LoopPartition(),
+            tirx.transform.VectorizeLoop(True),
+            tirx.transform.StorageRewrite(),
+            s_tir.transform.HoistIfThenElse(),
+            tirx.transform.UnrollLoop(),
+            s_tir.transform.RenormalizeSplitPattern(),
+            tirx.transform.StmtSimplify(),
+            tirx.transform.RemoveNoOp(),
+            s_tir.transform.RewriteUnsafeSelect(),
+            tirx.transform.CommonSubexprElim(),
+        ]
+    )
+
+
+def _with_pointers(prim: PrimFunc, symbol: str) -> PrimFunc:
+    """Buffer parameters become raw pointers; the function returns 0 and has C linkage."""
+    from tvm.ir import PointerType, PrimType
+
+    pointers = {p.name: tirx.Var(p.name, PointerType(PrimType(str(p.dtype)))) for p in prim.params}
+    statements = list(prim.body.seq) if isinstance(prim.body, tirx.SeqStmt) else [prim.body]
+    for index, statement in enumerate(statements):
+        if isinstance(statement, tirx.DeclBuffer):
+            name = str(statement.data).removesuffix(".data")
+            if name in pointers:
+                statements[index] = tirx.DeclBuffer(statement.buffer, data=pointers[name])
+    body = tirx.SeqStmt([*statements, tirx.stmt.Return(tirx.const(0, "int32"))])
+    plain = tirx.PrimFunc([pointers[p.name] for p in prim.params], body, ret_type=PrimType("int32"), attrs=prim.attrs)
+    return plain.with_attr({"global_symbol": symbol, "calling_conv": 0})
