@@ -31,12 +31,31 @@ from dscompile.ir.network import Network  # noqa: E402
 TOLERANCE = 1e-4  # of the largest output
 SEEDS = (0, 1, 2)
 TURN_US = 50_000.0  # how long a contender runs before the next has its turn
+_COLUMNS = (
+    "",
+    "median ms",
+    "min ms",
+    "CPU ms",
+    "ratio",
+    "CPU ratio",
+    "of peak",
+    "max error",
+    "load ms",
+    "peak RSS MB",
+    "model MB",
+    "runtime MB",
+)
 PEAK_TARGETS = ("x86-avx2", "x86-avx512")
 
 
 @dataclass
 class Row:
-    """One contender on one network. `ratio` is its latency over dscompile's, the median over all rounds."""
+    """One contender on one network.
+
+    `ratio` is its latency over dscompile's, the median over all rounds of the medians in a round; `cpu_ratio` is the
+    same of CPU time, which other load on the machine disturbs less. `max_error` is relative to the largest output of
+    the reference, the worst of several inputs. `runtime_bytes` is the installed package that must come along.
+    """
 
     contender: str
     unavailable: str | None = None
@@ -45,7 +64,9 @@ class Row:
     p95_us: float | None = None
     min_us: float | None = None
     repeats: int = 0
+    cpu_us: float | None = None
     ratio: float | None = None
+    cpu_ratio: float | None = None
     peak_fraction: float | None = None
     max_error: float | None = None
     import_s: float | None = None
@@ -55,11 +76,12 @@ class Row:
     model_bytes: int | None = None
     runtime_bytes: int | None = None
     rounds_us: list[float] = field(default_factory=list)
+    rounds_cpu_us: list[float] = field(default_factory=list)
 
 
 @dataclass
 class Table:
-    """All contenders on one network. `max_error` of a row is relative to the largest output of `reference`."""
+    """All contenders on one network; `reference` is whose outputs the others' were compared with."""
 
     network: str
     macs: int
@@ -217,21 +239,23 @@ def _time(
     cores: Sequence[int],
 ) -> dict[str, float]:
     """Rounds in which every contender has its turn, and the FMA peak of a core is probed."""
-    turn = {row.contender: max(3, round(TURN_US / min(workers[row.contender].time_us(5)))) for row in rows}
+    turn = {row.contender: max(3, round(TURN_US / min(workers[row.contender].time_us(5).latencies_us))) for row in rows}
     samples: dict[str, list[float]] = {row.contender: [] for row in rows}
     probes = _probes(stack, cores)
     for _ in range(options.rounds):
         for probe in probes.values():
             probe.sample()
         for row in rows:
-            latencies = workers[row.contender].time_us(turn[row.contender])
-            samples[row.contender] += latencies
-            row.rounds_us.append(statistics.median(latencies))
+            measured = workers[row.contender].time_us(turn[row.contender])
+            samples[row.contender] += measured.latencies_us
+            row.rounds_us.append(statistics.median(measured.latencies_us))
+            row.rounds_cpu_us.append(measured.cpu_us)
     for row in rows:
         ordered = sorted(samples[row.contender])
         row.median_us = statistics.median(ordered)
         row.p95_us = ordered[int(0.95 * (len(ordered) - 1))]
         row.min_us, row.repeats = ordered[0], len(ordered)
+        row.cpu_us = statistics.median(row.rounds_cpu_us)
     return {name: probe.gflops for name, probe in probes.items()}
 
 
@@ -261,9 +285,14 @@ def _relate(rows: Sequence[Row], macs: int, threads: int, peak_gflops: float) ->
         if row.median_us is None:
             continue
         if own is not None:
-            row.ratio = statistics.median(a / b for a, b in zip(row.rounds_us, own.rounds_us, strict=True))
+            row.ratio = _median_ratio(row.rounds_us, own.rounds_us)
+            row.cpu_ratio = _median_ratio(row.rounds_cpu_us, own.rounds_cpu_us)
         if peak_gflops:
             row.peak_fraction = 2 * macs / (row.median_us * 1e3 * peak_gflops * threads)
+
+
+def _median_ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
 def _machine(cores: Sequence[int]) -> dict[str, object]:
@@ -278,19 +307,21 @@ def _markdown(table: Table) -> str:
     lines = [
         f"## {table.network}: {table.macs / 1e6:.0f} MMAC, {threads}; FMA peak of a core, GFLOP/s: {peaks}",
         "",
-        "| | median ms | min ms | of peak | ratio | max error | load ms | peak RSS MB | model MB | runtime MB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| " + " | ".join(_COLUMNS) + " |",
+        "|---" + "|---:" * (len(_COLUMNS) - 1) + "|",
     ]
     for row in table.rows:
         if row.unavailable is not None:
-            lines.append(f"| {row.contender} | not measured: {row.unavailable} |" + " |" * 8)
+            lines.append(f"| {row.contender} | not measured: {row.unavailable} |" + " |" * (len(_COLUMNS) - 2))
             continue
         cells = (
             f"{row.contender} {row.version}",
             _shown(row.median_us, 1e-3, ".2f"),
             _shown(row.min_us, 1e-3, ".2f"),
-            _shown(row.peak_fraction, 100, ".1f") + " %",
+            _shown(row.cpu_us, 1e-3, ".2f"),
             _shown(row.ratio, 1, ".3f"),
+            _shown(row.cpu_ratio, 1, ".3f"),
+            _shown(row.peak_fraction, 100, ".1f") + " %",
             _shown(row.max_error, 1, ".1e"),
             _shown(row.load_s, 1e3, ".0f"),
             _shown(row.peak_rss_bytes, 1e-6, ".0f"),

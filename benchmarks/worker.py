@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, Contender
 
 WARM_UP_RUNS = 2  # after another process has had the caches
 
@@ -35,6 +35,17 @@ class Loaded:
     before_bytes: int
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a contender, in microseconds: each run by the clock, and a run's share of the CPU time of them all.
+
+    CPU time is that of the whole process, so with several threads it is their sum.
+    """
+
+    latencies_us: list[float]
+    cpu_us: float
+
+
 class Worker:
     """A contender in a process of its own. Raises ContenderError if it does not come up."""
 
@@ -51,8 +62,8 @@ class Worker:
         """Outputs for these inputs, which later timings use."""
         return self._ask("run", list(inputs))
 
-    def time_us(self, repeats: int) -> list[float]:
-        """Latencies of `repeats` runs, after a few unmeasured ones."""
+    def time_us(self, repeats: int) -> Turn:
+        """Measures `repeats` runs, after a few unmeasured ones."""
         return self._ask("time", repeats)
 
     def peak_bytes(self) -> int:
@@ -99,8 +110,7 @@ def _serve(pipe: Connection, name: str, model: Path, threads: int, cores: tuple[
             if request == "run":
                 pipe.send(("ok", [np.array(output) for output in contender.run(argument)]))
             elif request == "time":
-                contender.time_us(WARM_UP_RUNS)
-                pipe.send(("ok", contender.time_us(argument)))
+                pipe.send(("ok", _turn(contender, argument)))
             else:
                 pipe.send(("ok", _peak_bytes()))
     except (EOFError, KeyboardInterrupt):
@@ -108,6 +118,13 @@ def _serve(pipe: Connection, name: str, model: Path, threads: int, cores: tuple[
     except Exception as error:
         text = traceback.format_exception_only(error)[-1].strip()
         pipe.send(("error", text.splitlines()[0]))
+
+
+def _turn(contender: Contender, repeats: int) -> Turn:
+    contender.time_us(WARM_UP_RUNS)
+    start = time.process_time()
+    latencies = contender.time_us(repeats)
+    return Turn(latencies, (time.process_time() - start) / repeats * 1e6)
 
 
 def _peak_bytes() -> int:
