@@ -87,7 +87,8 @@ class NativeModel:
         """
         if repeats < 1:
             raise UsageError(f"the number of repeats must be at least 1, not {repeats}")
-        arguments = self._arguments(inputs, self._outputs())
+        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        arguments = self._arguments(inputs, outputs)
         nothing = tuple(ctypes.c_void_p() for _ in arguments)
         run = self._run
         with self._lock:
@@ -104,7 +105,8 @@ class NativeModel:
         taken off in equal parts, so that the layers add up to the latency.
         """
         latency_us = float(np.median(self.latencies_us(inputs, repeats)))
-        arguments = self._arguments(inputs, self._outputs())
+        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        arguments = self._arguments(inputs, outputs)
         count = len(self.manifest.layers)
         ended, resumed = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
 
