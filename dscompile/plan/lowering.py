@@ -350,7 +350,15 @@ class Lowering:
         kernel = UnpackKernel(layout.height, layout.width, layout.channels, self.lanes, layout.strides, shaped.image)
         self.call(kernel, [view.at(), result.at()])
 
-    def _store(self, name: str, elements: int) -> Store:
+    def _store(self, wanted: str, elements: int) -> Store:
+        """Room of its own in the arena, called `wanted`, or `wanted.2` and so on where that is taken.
+
+        One tensor may be padded, repeated or copied several times, for several readers.
+        """
+        name, number = wanted, 1
+        while name in self.stores:
+            number += 1
+            name = f"{wanted}.{number}"
         store = Store(name, elements, self.index, self.index)
         self.stores[name] = store
         return store
