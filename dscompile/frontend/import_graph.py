@@ -160,7 +160,7 @@ class ImportGraph:
         else:
             name = self._names.fresh(f"{self._base}_{role}" if role else self._base)
         arrays = {key: frozen(array) for key, array in weights.items() if array is not None}
-        return self._builder.add(name, op, inputs, None, **arrays)
+        return self._builder.add(name, op, inputs, output=None, dtype=None, quantization=None, **arrays)
 
     def emit_value(self, op: Op, inputs: Sequence[str], order: Order, **weights: Array | None) -> Value:
         """As `emit`, for a result whose axes have the given order: the shape in the source's order is inferred."""

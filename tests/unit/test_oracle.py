@@ -23,7 +23,7 @@ from dscompile.ir.ops import (
     Reshape,
     Transpose,
 )
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.oracle import from_border, run, run_all, to_border
 
 
@@ -99,8 +99,8 @@ def test_a_misspelled_input_gets_a_suggestion():
 
 
 def test_int8_networks_are_refused():
-    builder = NetworkBuilder("one")
-    builder.add("relu", Activate(RELU), [builder.input(Tensor("x", (1, 2), "int8"))])
+    builder = NetworkBuilder("one", "tflite")
+    builder.add("relu", Activate(RELU), [builder.input(Tensor("x", (1, 2), "int8", Quantization((0.5,))))])
     with pytest.raises(UnsupportedError, match="the oracle computes float32 networks; 'x' is int8"):
         run(builder.build(["relu"]), {"x": np.zeros((1, 2), np.int8)})
 
