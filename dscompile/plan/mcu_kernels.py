@@ -19,6 +19,7 @@ from dscompile.plan.kernels import Parameter
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "tflite", "half-up", "single", "float32"]
+FixedPointRounding = Literal["tflite", "half-up", "single"]
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ class ConvKernel:
 
     weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
-    is not `gathered` does without: its columns are the pixels of x themselves. `kernel` names the variant:
-    portable, or dsp with columns of int16 pairs (emit/mcu_code.py).
+    is not `gathered` does without: its columns are the pixels of x themselves. With `dsp`, columns are int16 in pairs,
+    for two multiplications at once (templates/mcu/matrix_dsp.j2).
     """
 
     window: Window
@@ -188,8 +189,11 @@ class ConvKernel:
 
     @property
     def column_bytes(self) -> int:
-        """Bytes of the scratch parameter `columns`."""
-        return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp) if self.gathered else 0
+        """Bytes of the scratch parameter `columns`; for dsp also of one window as int8, before it becomes a column."""
+        if not self.gathered:
+            return 0
+        window = -(-self.depth // 4) * 4 if self.dsp else 0
+        return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp) + window
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -331,20 +335,17 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Mean of every channel over `pixels` pixels, int8: the integer sum, + bias, requantized (see IntegerEpilogue)."""
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue."""
 
     kind: ClassVar[str] = "mean"
     pixels: int
     channels: int
     epilogue: IntegerEpilogue
-    bias: int
-    multiplier: int
-    shift: int
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, y."""
-        return (_elements("x", "int8"), _elements("y", "int8", written=True))
+        """x, constants, y."""
+        return (_elements("x", "int8"), *self.epilogue.constants(), _elements("y", "int8", written=True))
 
 
 @dataclass(frozen=True)
@@ -358,12 +359,13 @@ class Rescale:
 
 @dataclass(frozen=True)
 class IntegerBinary:
-    """Constants of an int8 addition or product: operands, the result's factor and zero point, the clamp.
+    """Constants of an int8 addition or product: rounding, operands, the result's factor and zero point, the clamp.
 
     add: out = clamp(requantize(requantize(a) + requantize(b)) + zero point), with operands as Rescale says; mul:
-    out = clamp(requantize((a - zero_point) * (b - zero_point)) + zero point). All rounded twice (tflite).
+    out = clamp(requantize((a - zero_point) * (b - zero_point)) + zero point).
     """
 
+    method: FixedPointRounding
     a: Rescale
     b: Rescale
     result: Rescale
@@ -477,12 +479,13 @@ class FillKernel:
 
 @dataclass(frozen=True)
 class QuantizeKernel:
-    """Float32 -> int8 or uint8: clamp(round(x / scale) + zero_point), halves away from zero."""
+    """Float32 -> int8 or uint8: clamp(round(x / scale) + zero_point), halves away from zero or `to_even`."""
 
     kind: ClassVar[str] = "quantize"
     elements: int
     scale: float
     zero_point: int
+    to_even: bool
     y: DType
 
     @property

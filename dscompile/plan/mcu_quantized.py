@@ -22,8 +22,8 @@ from dscompile.ir.fixed_point import (
 )
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Binary, Conv2D, Softmax
-from dscompile.ir.tensor import INTEGER_RANGES
-from dscompile.plan.mcu_kernels import IntegerBinary, IntegerEpilogue, Rescale, SoftmaxKernel
+from dscompile.ir.tensor import Quantization
+from dscompile.plan.mcu_kernels import FixedPointRounding, IntegerBinary, IntegerEpilogue, MeanKernel, Rescale, SoftmaxKernel
 from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
 
 _INT32_MAX = (1 << 31) - 1
@@ -141,11 +141,47 @@ def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary:
     else:
         widest = 2 * max(a.scale, b.scale)
         factors = (a.scale / widest, b.scale / widest, widest / ((1 << 20) * result.scale))
-    rescales = [
-        Rescale(quantization.zero_point, factor.multiplier, factor.shift)
-        for quantization, factor in zip((a, b, result), map(quantize_multiplier, factors), strict=True)
-    ]
-    return IntegerBinary(*rescales, clamp.low, clamp.high)
+    return IntegerBinary(
+        method=_fixed_point_rounding(network),
+        a=_rescale(a, factors[0]),
+        b=_rescale(b, factors[1]),
+        result=_rescale(result, factors[2]),
+        low=clamp.low,
+        high=clamp.high,
+    )
+
+
+def _rescale(quantization: Quantization, factor: float) -> Rescale:
+    fixed = quantize_multiplier(factor)
+    return Rescale(quantization.zero_point, fixed.multiplier, fixed.shift)
+
+
+def _fixed_point_rounding(network: Network) -> FixedPointRounding:
+    """The rounding of everything but convolutions and dense layers: `float32` leaves them as `tflite` has them."""
+    assert network.rounding is not None
+    return "tflite" if network.rounding == "float32" else network.rounding
+
+
+def integer_mean(network: Network, layer: Layer) -> tuple[MeanKernel, tuple[Array, ...]]:
+    """The int8 mean over height and width, and its constants per channel.
+
+    The factor is input scale / output scale as m * 2^(s - 31) with the division by n pixels in it, as TFLite's
+    reference kernel has it: m becomes (m << k) / n and s becomes s - k, with k = floor(log2(n)).
+    """
+    given, made = (tensor_quantization(network, name) for name in (layer.inputs[0], layer.output))
+    _, height, width, channels = network.shape(layer.inputs[0])
+    count = height * width
+    clamp = layer_clamp(network, layer)
+    bias = np.full(channels, -given.zero_point * count, np.int32)
+    if network.rounding == "float32":
+        factor = np.float32(given.scale) / (np.float32(made.scale) * np.float32(count))
+        epilogue = IntegerEpilogue("float32", clamp.low, clamp.high, made.zero_point)
+        return MeanKernel(count, channels, epilogue), (bias, np.full(channels, factor, np.float32))
+    fixed = quantize_multiplier(given.scale / made.scale)
+    extra = min(count.bit_length() - 1, 31 + fixed.shift)
+    epilogue = IntegerEpilogue(_fixed_point_rounding(network), clamp.low, clamp.high, made.zero_point)
+    multiplier = np.full(channels, (fixed.multiplier << extra) // count, np.int32)
+    return MeanKernel(count, channels, epilogue), (bias, multiplier, np.full(channels, fixed.shift - extra, np.int8))
 
 
 def integer_softmax(network: Network, layer: Layer, op: Softmax) -> SoftmaxKernel:
@@ -169,7 +205,8 @@ def integer_softmax(network: Network, layer: Layer, op: Softmax) -> SoftmaxKerne
     )
 
 
-def int8_values() -> Integers:
-    """All int8 values in order."""
-    low, high = INTEGER_RANGES["int8"]
-    return np.arange(low, high + 1, dtype=np.int64)
+def quantized_value(real: float, quantization: Quantization) -> int:
+    """The int8 that stands for a real number: zero_point + round(real / scale) in float32, halves away from zero."""
+    ratio = float(np.float32(real) / np.float32(quantization.scale))
+    rounded = int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
+    return max(-128, min(127, quantization.zero_point + rounded))
