@@ -89,10 +89,7 @@ def _board(target: Target, board: Board) -> list[tuple[str, str]]:
         ("features", " ".join(sorted(target.features)) or "none"),
         ("float unit", board.float_unit),
         ("kernels", ", then ".join(target.kernels)),
-        (
-            "memories",
-            ", ".join(f"{m.name} {text.short_size(m.size_bytes)} at 0x{m.origin:08x}" for m in board.memories),
-        ),
+        ("memories", ", ".join(memories)),
         ("compilers", " or ".join(filter(None, compilers))),
         ("emulators", " or ".join(filter(None, emulators)) or "none"),
         ("alignment", f"arena {target.arena_alignment} B"),
