@@ -92,7 +92,7 @@ def build_firmware(
         compile_one(templates / "memory.c", "firmware_memory.o", ("-fno-builtin",)),
     ]
     (directory / "firmware.ld").write_text(_linker_script(target, templates), encoding="utf-8")
-    arguments = ["-nostartfiles", "-static", "-Wl,--gc-sections", "-Wl,--strip-debug", "-Wl,-T,firmware.ld"]
+    arguments = ["-nostartfiles", "-static", "-Wl,--gc-sections", "-Wl,-T,firmware.ld"]
     arguments += [f"-Wl,-u,{symbol}" for symbol in ("firmware_reset", *symbols)]
     # Divisions and floats may need the compiler's own library; zig compiles its one for half a minute at first use.
     needs_runtime = bool(undefined_symbols([*objects, *own]) - _LINKER_SYMBOLS)
