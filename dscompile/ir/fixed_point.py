@@ -125,8 +125,8 @@ def layer_rounding(network: Network, layer: Layer) -> Rounding:
 def requantize(sums: Integers, multiplier: Integers, shift: Integers, rounding: Rounding) -> Integers:
     """sums * multiplier * 2^(shift - 31) in fixed point: rounded once (`single`), or twice (`tflite`, `half-up`).
 
-    The second rounding takes halves away from zero with `tflite`, and up with `half-up`. All in 64 bits; what is shifted to
-    the left before the doubling product saturates where it leaves 32 bits.
+    The second rounding takes halves away from zero with `tflite`, and up with `half-up`. All in 64 bits; sums that are
+    shifted to the left first saturate where they leave 32 bits.
     """
     if rounding == "single":
         total = 31 - shift
