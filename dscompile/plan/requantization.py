@@ -13,7 +13,7 @@ layer keeps its own rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ Staircase = Callable[[Integers], Integers]
 
 _WORD = 1 << 31
 _LARGEST_RIGHT = 20  # zero_point << right and what is added to it must stay in 32 bits
-_CANDIDATES = 400  # multipliers tried per channel and shift
+_FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per channel and shift
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
 
 
@@ -126,6 +126,9 @@ def _channel(
     """
     unit = 1 << (32 + right)
     low, high = int(sums.low[channel]), int(sums.high[channel])
+    if low == high == 0:  # one level: the middle of it
+        level = int(thresholds.first[channel]) - zero_point
+        return (2 * level + 1) << (right + 1), _WORD >> 1
     first, last = int(thresholds.first[channel]), int(thresholds.last[channel])
     crossed = (thresholds.levels > first) & (thresholds.levels <= last)
     levels = thresholds.levels[crossed] - zero_point
@@ -136,16 +139,23 @@ def _channel(
     if last < thresholds.clamp.high or not len(levels):
         less_than = np.append(levels, last + 1 - zero_point), np.append(reached - 1, high)
     start = max(1, round(slope * 2.0 ** (32 + right - left)))
+    for multipliers in _candidates(start):
+        lowest = (at_least[0] * unit - (at_least[1] << left) * multipliers[:, None]).max(axis=1)
+        highest = (less_than[0] * unit - (less_than[1] << left) * multipliers[:, None]).min(axis=1)
+        begin, end = -(-lowest // multipliers), -(-highest // multipliers)
+        fits = (begin < end) & (np.maximum(np.abs(begin), np.abs(end)) + (max(abs(low), abs(high)) << left) < _WORD)
+        if fits.any():
+            best = int(np.argmax(np.where(fits, end - begin, -1)))
+            return int((begin[best] + end[best]) >> 1), int(multipliers[best])
+    return None
+
+
+def _candidates(start: int) -> Iterator[Integers]:
+    """Multipliers to try: a few around the slope, then many, then steeper ones, for channels of few levels."""
     step = max(1, start >> 28)
-    multipliers = start + step * np.arange(-_CANDIDATES, _CANDIDATES + 1, dtype=np.int64)
-    multipliers = multipliers[(multipliers > 0) & (multipliers < _WORD)]
-    if not len(multipliers):
-        return None
-    lowest = (at_least[0] * unit - (at_least[1] << left) * multipliers[:, None]).max(axis=1)
-    highest = (less_than[0] * unit - (less_than[1] << left) * multipliers[:, None]).min(axis=1)
-    begin, end = -(-lowest // multipliers), -(-highest // multipliers)
-    fits = (begin < end) & (np.maximum(np.abs(begin), np.abs(end)) + (max(abs(low), abs(high)) << left) < _WORD)
-    if not fits.any():
-        return None
-    best = int(np.argmax(np.where(fits, end - begin, -1)))
-    return int((begin[best] + end[best]) >> 1), int(multipliers[best])
+    for reach in (_FEW, _CANDIDATES):
+        multipliers = start + step * np.arange(-reach, reach + 1, dtype=np.int64)
+        yield multipliers[(multipliers > 0) & (multipliers < _WORD)]
+    steeper = np.array([start * factor // 4 for factor in range(5, 65) if start * factor // 4 < _WORD], np.int64)
+    if len(steeper):
+        yield steeper
