@@ -17,11 +17,18 @@ from dscompile.target import Target
 STACK_BYTES = 64 * 1024  # at most; less where .data and .bss leave less of the stack's memory
 PAINT = 0xC5A35A3C  # fills the stack before a run: a value that no address or small number has
 
-_LINKER_SYMBOLS = frozenset(
+_LINKER_SYMBOLS = frozenset(  # defined by firmware.ld.j2
     f"firmware_{name}"
     for name in (
-        "data_start data_end data_load bss_start bss_end stack_top stack_bottom paint"  # see firmware.ld.j2
-    ).split()
+        "data_start",
+        "data_end",
+        "data_load",
+        "bss_start",
+        "bss_end",
+        "stack_top",
+        "stack_bottom",
+        "paint",
+    )
 )
 _FLAGS = (
     "-std=c99",
@@ -67,7 +74,7 @@ def build_firmware(
     library: memcpy, memmove, memset and memcmp, <stdint.h> and <string.h> are supplied. Raises UsageError for no
     source, two of the same name or a target that is no microcontroller, ToolError if the compiler is missing or fails.
     """
-    board = require_board(target)
+    require_board(target)
     if not sources:
         raise UsageError("a program needs at least one source file")
     names = [source.stem for source in sources]

@@ -150,9 +150,7 @@ class Machine(ABC):
         for name, size, verb in wanted:
             symbol = self.image.symbol(name)
             if size > symbol.size_bytes:
-                problems.append(
-                    Diagnostic(f"{size} bytes are to be {verb} at '{name}', which has {symbol.size_bytes}")
-                )
+                problems.append(Diagnostic(f"{size} bytes are to be {verb} at '{name}', which has {symbol.size_bytes}"))
         if problems:
             raise UsageError(problems)
 
@@ -217,9 +215,9 @@ _TRAPS = {
     2: "undefined instruction",
     3: "breakpoint",
     4: "unaligned load",
-    5: "bad load from memory",
+    5: "bad access to memory",
     6: "unaligned store",
-    7: "bad store to memory",
+    7: "bad access to memory",
     11: "environment call",
 }
 _TRAPS_WITH_ADDRESS = (1, 4, 5, 6, 7)

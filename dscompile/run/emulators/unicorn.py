@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dscompile.board import UnicornCpu
 from dscompile.errors import ToolError
@@ -68,7 +68,7 @@ class UnicornMachine(Machine):
         self._exception: int | None = None
         self._bad_address: int | None = None
         self._pc_register = self._set_up_processor(code.origin)
-        end = max((s.address + len(s.content) for s in image.segments if code.origin <= s.address < code.end))
+        end = max(s.address + len(s.content) for s in image.segments if code.origin <= s.address < code.end)
         self._hook(code.origin, bytes(self._engine.mem_read(code.origin, end - code.origin)))
         self._stop = image.symbol("firmware_stop").address
         self._resume = image.symbol("firmware_resume").address
@@ -162,8 +162,8 @@ class UnicornMachine(Machine):
 
 # Source: enum uc_err of unicorn.h.
 _UNICORN_ERRORS = {
-    6: "bad load from memory",
-    7: "bad store to memory",
+    6: "bad access to memory",
+    7: "bad access to memory",
     8: "instruction fetch from where there is no memory",
     10: "undefined instruction",
     12: "store to read-only memory",
@@ -173,7 +173,7 @@ _UNICORN_ERRORS = {
 }
 
 
-def _open(cpu: UnicornCpu) -> Any:
+def _open(cpu: UnicornCpu) -> Uc:
     """An engine with the core. Raises ToolError if unicorn is not installed or does not know it."""
     try:
         import unicorn
