@@ -11,9 +11,14 @@ typedef struct unicorn_counting {
     counters *count;
     int (*stop)(void *engine);
     int (*read)(void *engine, uint64_t address, void *bytes, size_t size);
+    int (*read_register)(void *engine, int number, void *value);
     const uint8_t *code; /* a copy of the memory with the code */
     uint64_t code_address, code_size;
     uint64_t is_arm;
+    uint64_t pc_register;
+    uint64_t misaligned;         /* 1: an access was not at a multiple of its size */
+    uint64_t misaligned_address; /* of the first one */
+    uint64_t misaligned_pc;
 } unicorn_counting;
 
 static unsigned length(const uint8_t *code, int is_arm)
@@ -23,7 +28,9 @@ static unsigned length(const uint8_t *code, int is_arm)
     return (code[0] & 3) == 3 ? 4 : 2; /* RISC-V, volume 1, 1.5 */
 }
 
-__attribute__((visibility("default"))) void on_block(void *engine, uint64_t address, uint32_t size, void *argument)
+#define EXPORTED __attribute__((visibility("default")))
+
+EXPORTED void on_block(void *engine, uint64_t address, uint32_t size, void *argument)
 {
     const unicorn_counting *const counting = argument;
     uint8_t copy[LARGEST];
@@ -37,4 +44,20 @@ __attribute__((visibility("default"))) void on_block(void *engine, uint64_t addr
         ++instructions;
     if (count_block(counting->count, address, instructions))
         counting->stop(engine);
+}
+
+/* For cores on which an access that is not aligned is a fault; unicorn lets it pass. */
+EXPORTED void on_access(void *engine, int kind, uint64_t address, int size, int64_t value, void *argument)
+{
+    unicorn_counting *const counting = argument;
+    uint32_t pc = 0;
+    (void)kind;
+    (void)value;
+    if (address % (uint64_t)size == 0 || counting->misaligned)
+        return;
+    counting->read_register(engine, (int)counting->pc_register, &pc);
+    counting->misaligned = 1;
+    counting->misaligned_address = address;
+    counting->misaligned_pc = pc;
+    counting->stop(engine);
 }

@@ -16,10 +16,10 @@ from dscompile.target import find_target
 
 HERE = Path(__file__).parent
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
-BUFFERS = ("values", "left", "right", "bytes", "copy", "unaligned_word", "ticks")
+BUFFERS = ("values", "left", "right", "bytes", "copy", "loaded", "ticks")
 FUNCTIONS = (
     *("sum", "initial_values", "four_arguments", "dot", "straight", "fill_stack", "overflow", "tick", "three_ticks"),
-    *("move_up", "move_down", "copy_from", "set_bytes", "compare", "unaligned"),
+    *("move_up", "move_down", "copy_from", "set_bytes", "compare", "load"),
     *("bad_load", "bad_store", "undefined", "jump_nowhere", "hang"),
 )
 FLOATING_POINT = ("samples", "scaled", "scale")

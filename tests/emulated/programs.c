@@ -5,8 +5,8 @@
 int32_t values[64];
 int8_t left[64], right[64];
 float samples[16], scaled[16];
-uint8_t bytes[300], copy[300];
-uint32_t unaligned_word;
+uint8_t bytes[300] __attribute__((aligned(4))), copy[300] __attribute__((aligned(4)));
+uint32_t loaded;
 int32_t initialized[3] = {5, -7, 11};
 const int32_t constant[2] = {1000000, 7};
 volatile uint32_t ticks;
@@ -61,7 +61,7 @@ void scale(void)
 #endif
 
 #define FOUR(x) x x x x
-#define EVERY_STEP FOUR(FOUR(FOUR(FOUR(FOUR(state ^= state << 13; state ^= state >> 17; state ^= state << 5; ticks = state;)))))
+#define EVERY_STEP FOUR(FOUR(FOUR(FOUR(state ^= state << 13; state ^= state >> 17; state ^= state << 5; ticks = state;))))
 
 /* Thousands of instructions without a branch: more than an emulator puts into one block. */
 uint32_t straight(uint32_t state)
@@ -125,9 +125,9 @@ int32_t compare(uint32_t count)
     return memcmp(bytes, copy, count);
 }
 
-void unaligned(void)
+void load(const volatile uint32_t *word)
 {
-    unaligned_word = *(volatile uint32_t *)(uintptr_t)((uintptr_t)bytes + 1);
+    loaded = *word;
 }
 
 uint32_t bad_load(void)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import struct
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def test_an_int8_dot_product(machine: Machine):
 def test_thousands_of_instructions_without_a_branch_are_all_counted(machine: Machine):
     run = machine.run("straight", arguments=[2463534242], reads={"ticks": 4})
     state = 2463534242
-    for _ in range(1024):
+    for _ in range(256):
         state ^= state << 13 & 0xFFFFFFFF
         state ^= state >> 17
         state ^= state << 5 & 0xFFFFFFFF
@@ -69,7 +70,7 @@ def test_thousands_of_instructions_without_a_branch_are_all_counted(machine: Mac
     assert struct.unpack("<I", run.outputs["ticks"]) == (state,)
     code = machine.image.symbol("straight").size_bytes
     assert code / 4 <= run.instructions <= code / 2
-    assert run.instructions >= 4 * 1024
+    assert run.instructions >= 4 * 256
 
 
 def test_the_stack_is_measured_by_what_is_written(machine: Machine):
@@ -202,26 +203,21 @@ def test_a_jump_to_nowhere_is_a_fault(core: str, emulator: Emulator, programs: B
 
 
 @pytest.mark.parametrize("emulator", EMULATORS)
-def test_an_unaligned_access_faults_on_m0(emulator: Emulator, programs: Build):
-    require_emulator("cortex-m0plus", emulator)
-    with pytest.raises(FirmwareFault, match="unaligned access") as caught:
-        run_firmware(programs("cortex-m0plus", "gcc").elf, find_target("cortex-m0plus"), "unaligned", emulator=emulator)
-    assert caught.value.fault.symbol.startswith("unaligned")
-
-
-@pytest.mark.parametrize("emulator", EMULATORS)
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc"])
-def test_an_unaligned_access_works_elsewhere(core: str, emulator: Emulator, programs: Build):
+@pytest.mark.parametrize("core", CORES)
+def test_an_unaligned_access_faults_where_cores_may_not_have_it(core: str, emulator: Emulator, programs: Build):
     require_emulator(core, emulator)
-    run = run_firmware(
-        programs(core, "gcc").elf,
-        find_target(core),
-        "unaligned",
-        writes={"bytes": b"\x00\x01\x02\x03\x04"},
-        reads={"unaligned_word": 4},
-        emulator=emulator,
-    )
-    assert run.outputs["unaligned_word"] == b"\x01\x02\x03\x04"
+    if (core, emulator) == ("rv32imc", "qemu"):
+        pytest.skip("QEMU's RISC-V cores take unaligned accesses")
+    with open_machine(programs(core, "gcc").elf, find_target(core), emulator) as machine:
+        address = machine.image.symbol("bytes").address + 1
+        call = functools.partial(machine.run, "load", arguments=[address], writes={"bytes": b"\0\1\2\3\4"})
+        if find_target(core).has("unaligned"):
+            assert call(reads={"loaded": 4}).outputs["loaded"] == b"\1\2\3\4"
+        else:
+            with pytest.raises(FirmwareFault, match="unaligned access") as caught:
+                call()
+            assert caught.value.fault.symbol.split("+")[0] == "load"
+            assert caught.value.fault.pc < machine.image.symbol("load").address + 8
 
 
 @pytest.mark.parametrize("emulator", EMULATORS)

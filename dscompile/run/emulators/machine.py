@@ -11,6 +11,7 @@ from typing import Self
 
 from dscompile.errors import CheckFailedError, Diagnostic, UsageError
 from dscompile.firmware.image import Image, Symbol
+from dscompile.run.emulators.causes import explain_arm, explain_riscv
 from dscompile.run.emulators.counting import MARKS, NO_ADDRESS, Counters
 
 DEFAULT_LIMIT = 2_000_000_000  # instructions: 20 seconds of a 100 MHz core, half a minute in an emulator
@@ -179,45 +180,5 @@ class Machine(ABC):
     def _raise_fault(self) -> None:
         cause, status, address, pc, _ = self._get("firmware_fault", 5)
         if cause:
-            kind, has_address = self._explain(cause, status)
+            kind, has_address = explain_arm(cause, status) if self.image.is_arm else explain_riscv(cause - 1)
             raise FirmwareFault(self.fault(kind, pc, address if has_address else None))
-
-    def _explain(self, cause: int, status: int) -> tuple[str, bool]:
-        """What the processor says of a fault, and whether it names an address."""
-        if not self.image.is_arm:
-            return _TRAPS.get(cause - 1, f"trap {cause - 1}"), cause - 1 in _TRAPS_WITH_ADDRESS
-        for bit, kind in _FAULT_STATUS.items():
-            if status >> bit & 1:
-                return kind, bool(status >> 7 & 1 or status >> 15 & 1)
-        return _EXCEPTIONS.get(cause, f"exception {cause}"), False
-
-
-# Configurable Fault Status Register: Armv7-M reference manual, B3.2.15. ARMv6-M has none.
-_FAULT_STATUS = {
-    25: "division by zero",
-    24: "unaligned access",
-    19: "use of a coprocessor or floating-point unit that is not there",
-    18: "invalid return address or state",
-    17: "an attempt to leave Thumb state",
-    16: "undefined instruction",
-    12: "stack overflow on exception entry",
-    10: "bad access to memory",
-    9: "bad access to memory",
-    8: "instruction fetch from where there is no memory",
-    1: "access that memory protection forbids",
-    0: "instruction fetch that memory protection forbids",
-}
-_EXCEPTIONS = {2: "non-maskable interrupt", 3: "hard fault (ARMv6-M says no more: unaligned or bad access, undefined)"}
-# mcause: RISC-V privileged architecture 1.12, table 3.6.
-_TRAPS = {
-    0: "unaligned instruction",
-    1: "instruction fetch from where there is no memory",
-    2: "undefined instruction",
-    3: "breakpoint",
-    4: "unaligned load",
-    5: "bad access to memory",
-    6: "unaligned store",
-    7: "bad access to memory",
-    11: "environment call",
-}
-_TRAPS_WITH_ADDRESS = (1, 4, 5, 6, 7)

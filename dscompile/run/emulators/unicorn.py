@@ -10,6 +10,7 @@ from dscompile.board import UnicornCpu
 from dscompile.errors import ToolError
 from dscompile.firmware.image import Image
 from dscompile.firmware.toolchains import require_board
+from dscompile.run.emulators.causes import explain_riscv
 from dscompile.run.emulators.counting import Counters, helper_library
 from dscompile.run.emulators.machine import FirmwareFault, Machine
 from dscompile.target import Target
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _PERIPHERALS = (0xE0000000, 0x100000)  # Armv7-M, B3.1: the private peripheral bus; here plain memory
-# Exceptions that reach unicorn's hook. Source: target/arm/cpu.h of QEMU; RISC-V uses the numbers of mcause.
+# Exceptions that reach unicorn's hook. Source: target/arm/cpu.h of QEMU.
 _ARM_EXCEPTIONS = {
     1: "undefined instruction",
     2: "supervisor call",
@@ -41,11 +42,19 @@ class _Counting(ctypes.Structure):
         ("count", ctypes.POINTER(Counters)),
         ("stop", ctypes.c_void_p),
         ("read", ctypes.c_void_p),
+        ("read_register", ctypes.c_void_p),
         ("code", ctypes.c_char_p),
         ("code_address", ctypes.c_uint64),
         ("code_size", ctypes.c_uint64),
         ("is_arm", ctypes.c_uint64),
+        ("pc_register", ctypes.c_uint64),
+        ("misaligned", ctypes.c_uint64),
+        ("misaligned_address", ctypes.c_uint64),
+        ("misaligned_pc", ctypes.c_uint64),
     )
+    misaligned: int
+    misaligned_address: int
+    misaligned_pc: int
 
 
 class UnicornMachine(Machine):
@@ -69,7 +78,7 @@ class UnicornMachine(Machine):
         self._bad_address: int | None = None
         self._pc_register = self._set_up_processor(code.origin)
         end = max(s.address + len(s.content) for s in image.segments if code.origin <= s.address < code.end)
-        self._hook(code.origin, bytes(self._engine.mem_read(code.origin, end - code.origin)))
+        self._hook(code.origin, bytes(self._engine.mem_read(code.origin, end - code.origin)), target.has("unaligned"))
         self._stop = image.symbol("firmware_stop").address
         self._resume = image.symbol("firmware_resume").address
         self._emulate(image.symbol("firmware_reset").address)
@@ -103,8 +112,8 @@ class UnicornMachine(Machine):
         self._engine.reg_write(arm_const.UC_ARM_REG_SP, stack)
         return int(arm_const.UC_ARM_REG_PC)
 
-    def _hook(self, address: int, code: bytes) -> None:
-        """Puts the block counter, a C function, and the handlers of faults in place."""
+    def _hook(self, address: int, code: bytes, may_be_unaligned: bool) -> None:
+        """Puts the block counter and the check of alignments, C functions, and the handlers of faults in place."""
         import unicorn
         from unicorn.unicorn_py3.unicorn import uclib
 
@@ -117,19 +126,24 @@ class UnicornMachine(Machine):
             code_address=address,
             code_size=len(code),
             is_arm=self.image.is_arm,
+            read_register=ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p),
+            pc_register=self._pc_register,
         )
-        handle = ctypes.c_size_t()
-        status = uclib.uc_hook_add(
-            self._engine._uch,
-            ctypes.byref(handle),
-            unicorn.UC_HOOK_BLOCK,
-            ctypes.cast(library.on_block, ctypes.c_void_p),
-            ctypes.cast(ctypes.pointer(self._counting), ctypes.c_void_p),
-            ctypes.c_uint64(1),  # a range that is empty: all addresses
-            ctypes.c_uint64(0),
-        )
-        if status != unicorn.UC_ERR_OK:
-            raise ToolError(f"unicorn refused the block counter (error {status})", help="pip install -U unicorn")
+        hooks = [(unicorn.UC_HOOK_BLOCK, library.on_block)]
+        if not may_be_unaligned:
+            hooks.append((unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, library.on_access))
+        for kind, function in hooks:
+            status = uclib.uc_hook_add(
+                self._engine._uch,
+                ctypes.byref(ctypes.c_size_t()),
+                kind,
+                ctypes.cast(function, ctypes.c_void_p),
+                ctypes.cast(ctypes.pointer(self._counting), ctypes.c_void_p),
+                ctypes.c_uint64(1),  # a range that is empty: all addresses
+                ctypes.c_uint64(0),
+            )
+            if status != unicorn.UC_ERR_OK:
+                raise ToolError(f"unicorn refused a hook (error {status})", help="pip install -U unicorn")
         self._engine.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
         self._engine.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
 
@@ -151,9 +165,12 @@ class UnicornMachine(Machine):
         except unicorn.UcError as error:
             kind = _UNICORN_ERRORS.get(error.errno, str(error))
             raise FirmwareFault(self.fault(kind, self._pc(), self._bad_address)) from error
+        if self._counting.misaligned:
+            address = self._counting.misaligned_address
+            raise FirmwareFault(self.fault("unaligned access", self._counting.misaligned_pc & ~1, address))
         if self._exception is not None:
-            names: dict[int, str] = _ARM_EXCEPTIONS if self.image.is_arm else {}
-            kind = names.get(self._exception, f"exception {self._exception}")
+            number = self._exception
+            kind = _ARM_EXCEPTIONS.get(number, f"exception {number}") if self.image.is_arm else explain_riscv(number)[0]
             raise FirmwareFault(self.fault(kind, self._pc()))
 
     def _pc(self) -> int:
