@@ -85,9 +85,7 @@ def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> Non
     assert isinstance(op, Conv2D)
     assert isinstance(after, Conv2D)
     x = lowering.dense(layer.inputs[0])
-    window = image_window(
-        x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation
-    )
+    window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
     depthwise, taps = _depthwise(lowering, layer, op, window, "taps_")
     lowering.enter(follower)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
