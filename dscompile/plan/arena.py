@@ -34,15 +34,32 @@ class Request:
 class Overlap:
     """Permission for two buffers that meet in one step: `earlier` is read for the last time where `later` is written.
 
-    With `distance_bytes` None, `later` may take exactly the place of `earlier` (same offset): in-place operators. With
-    a number, `later` may also begin anywhere at or below offset(earlier) - distance_bytes: an operator that goes
-    through memory upwards and, whenever it writes byte i of `later`, has done with `earlier` up to byte
-    i - distance_bytes. Both are permissions: the planner uses them only where they save memory.
+    With `below_bytes`, `later` may begin anywhere at or below offset(earlier) - below_bytes: right for an operator that
+    goes through memory upwards and has done with `earlier` up to byte i - below_bytes when it writes byte i of `later`
+    (each counted from its own beginning). With `above_bytes`, it may begin anywhere at or above offset(earlier) +
+    above_bytes: right for an operator that goes downwards. An operator that can do either has both,
+    and looks at the placement for the direction. With neither, `later` may only take exactly the place of `earlier`
+    (the same offset): in-place operators.
+
+    These are permissions: the planner uses them only where they save memory, and may always keep the two apart.
     """
 
     earlier: str
     later: str
-    distance_bytes: int | None = None
+    below_bytes: int | None = None
+    above_bytes: int | None = None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the same offset is all that is permitted."""
+        return self.below_bytes is None and self.above_bytes is None
+
+    def permits(self, shift_bytes: int) -> bool:
+        """Whether `later` may begin `shift_bytes` above `earlier` (below it, if negative)."""
+        if self.is_in_place:
+            return shift_bytes == 0
+        below = self.below_bytes is not None and shift_bytes <= -self.below_bytes
+        return below or (self.above_bytes is not None and shift_bytes >= self.above_bytes)
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,9 @@ def check_placement(
             if start >= place + other.size_bytes or place >= start + one.size_bytes:
                 continue
             overlap = permitted.get(frozenset((one.name, other.name)))
-            if overlap is None or not _is_permitted(overlap, placement.offsets):
+            if overlap is None or not overlap.permits(
+                placement.offsets[overlap.later] - placement.offsets[overlap.earlier]
+            ):
                 raise AssertionError(
                     f"'{other.name}' [{place}, {place + other.size_bytes}) and '{one.name}' "
                     f"[{start}, {start + one.size_bytes}) overlap in step {max(one.first, other.first)}"
@@ -130,11 +149,6 @@ def check_placement(
         raise AssertionError(f"the arena is smaller than its lower bound {placement.lower_bound_bytes}")
     if placement.proven != (placement.size_bytes == placement.lower_bound_bytes):
         raise AssertionError("'proven' does not say whether size and lower bound are equal")
-
-
-def _is_permitted(overlap: Overlap, offsets: Mapping[str, int]) -> bool:
-    shift = offsets[overlap.later] - offsets[overlap.earlier]
-    return shift == 0 if overlap.distance_bytes is None else shift <= -overlap.distance_bytes
 
 
 def _problems(
@@ -163,8 +177,9 @@ def _problems(
         if pair in pairs:
             problems.append(f"{what} is given twice")
         pairs.add(pair)
-        if overlap.distance_bytes is not None and overlap.distance_bytes < 0:
-            problems.append(f"{what}: the distance must not be negative: {overlap.distance_bytes} bytes")
+        for distance in (overlap.below_bytes, overlap.above_bytes):
+            if distance is not None and distance < 0:
+                problems.append(f"{what}: the distance must not be negative: {distance} bytes")
         if not unknown:
             problems.extend(
                 f"{what}: {text}" for text in _meeting_problems(named[overlap.earlier], named[overlap.later])
@@ -201,8 +216,10 @@ def _instance(requests: Sequence[Request], alignment: int, overlaps: Sequence[Ov
         if overlap.earlier not in index or overlap.later not in index:
             continue  # an empty buffer overlaps nothing
         earlier, later = index[overlap.earlier], index[overlap.later]
-        if overlap.distance_bytes is None:
+        if overlap.is_in_place:
             aliases.add((earlier, later))
-        else:
-            gaps[later, earlier] = min(gaps[later, earlier], units(overlap.distance_bytes))
+        if overlap.below_bytes is not None:
+            gaps[later, earlier] = min(gaps[later, earlier], units(overlap.below_bytes))
+        if overlap.above_bytes is not None:
+            gaps[earlier, later] = min(gaps[earlier, later], units(overlap.above_bytes))
     return Instance(sizes, first, last, gaps, frozenset(aliases))

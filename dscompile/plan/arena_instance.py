@@ -52,14 +52,18 @@ class Instance:
     def savings(self) -> tuple[tuple[int, int, int], ...]:
         """(i, j, units) for every pair that may overlap: the most that the pair can have in common."""
         found = []
-        for earlier in range(self.count):
-            for later in self.neighbors[earlier]:
-                if (earlier, later) in self.aliases:
-                    found.append((earlier, later, int(min(self.sizes[earlier], self.sizes[later]))))
-                elif self.gaps[later, earlier] < self.sizes[later]:
-                    common = min(self.sizes[earlier], self.sizes[later] - self.gaps[later, earlier])
-                    found.append((earlier, later, int(common)))
+        for i in range(self.count):
+            for j in self.neighbors[i]:
+                if i < j and (common := self._common(i, j)):
+                    found.append((i, j, common))
         return tuple(found)
+
+    def _common(self, i: int, j: int) -> int:
+        one, other = int(self.sizes[i]), int(self.sizes[j])
+        if j in self.partners[i]:
+            return min(one, other)
+        j_upon_i, i_upon_j = one - int(self.gaps[i, j]), other - int(self.gaps[j, i])
+        return max(0, min(other, j_upon_i), min(one, i_upon_j))
 
     @cached_property
     def cliques(self) -> tuple[tuple[int, ...], ...]:

@@ -11,12 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from dscompile.plan.arena_exact import ExactSearch
 from dscompile.plan.arena_instance import Instance
+from dscompile.plan.arena_sweep import Sweep
 
 Fit = Literal["first", "best"]
 
-CLIMB_SHARE = 4  # a quarter of the node limit goes to hill climbing, before the exact search
+CLIMB_SHARE = 8  # this part of the node limit goes to hill climbing, before the exact searches
+SWEEP_CROWD = 6  # up to so many buffers at once, the sweep through time comes first
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def set_aside(instance: Instance, height: int) -> list[int]:
     """
     kept = set(range(instance.count))
     aside: list[int] = []
-    blocked = instance.gaps + instance.gaps.T - 1
+    blocked = np.maximum(instance.gaps + instance.gaps.T - 1, 0)
     changed = True
     while changed:
         changed = False
@@ -239,15 +243,28 @@ def _search(
     best, height = offsets, instance.height(offsets)
     low = limit = max(bound, enough)
     while low < height and limit < height and not budget.is_spent:
-        search = ExactSearch(instance, limit, max(budget.nodes // 2, 1))
-        found = search.run()
-        budget.spend(search.nodes)
+        found, is_exhausted = _decide(instance, limit, budget)
         if found is not None:
             best, height, method = found, instance.height(found), "exact search"
             limit = (low + height) // 2
-        elif search.is_exhausted:
+        elif is_exhausted:
             low = bound = limit + 1
             limit = (low + height) // 2
         else:
             limit = max((limit + height) // 2, limit + 1)
     return Solution(best, height, bound, method)
+
+
+def _decide(instance: Instance, limit: int, budget: Budget) -> tuple[tuple[int, ...] | None, bool]:
+    """A placement of at most `limit`, or None and whether there is none; spends at most half of what is left."""
+    searches: list[type[ExactSearch] | type[Sweep]] = [ExactSearch]
+    if max(map(len, instance.cliques)) <= SWEEP_CROWD:
+        searches.insert(0, Sweep)
+    share = max(budget.nodes // 2 // len(searches), 1)
+    for kind in searches:
+        search = kind(instance, limit, share)
+        found = search.run()
+        budget.spend(search.nodes)
+        if found is not None or search.is_exhausted:
+            return found, search.is_exhausted
+    return None, False

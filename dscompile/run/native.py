@@ -87,7 +87,8 @@ class NativeModel:
         """
         if repeats < 1:
             raise UsageError(f"the number of repeats must be at least 1, not {repeats}")
-        arguments = self._arguments(inputs, self._outputs())
+        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        arguments = self._arguments(inputs, outputs)
         nothing = tuple(ctypes.c_void_p() for _ in arguments)
         run = self._run
         with self._lock:
@@ -104,7 +105,8 @@ class NativeModel:
         taken off in equal parts, so that the layers add up to the latency.
         """
         latency_us = float(np.median(self.latencies_us(inputs, repeats)))
-        arguments = self._arguments(inputs, self._outputs())
+        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        arguments = self._arguments(inputs, outputs)
         count = len(self.manifest.layers)
         ended, resumed = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
 
@@ -133,7 +135,7 @@ class NativeModel:
         check_inputs(self.manifest.inputs, inputs)
         arrays = [self._arena, *(inputs[t.name] for t in self.manifest.inputs)]
         arrays += [outputs[t.name] for t in self.manifest.outputs]
-        return tuple(ctypes.c_void_p(array.ctypes.data) for array in arrays)
+        return tuple(array.ctypes.data_as(ctypes.c_void_p) for array in arrays)  # these keep the arrays alive
 
     def _function(self, library: ctypes.CDLL, name: str) -> ctypes._NamedFuncPointer:
         function: ctypes._NamedFuncPointer = getattr(library, f"{self.manifest.c_name}_{name}")

@@ -1,0 +1,1 @@
+"""Speed of compiled networks beside other runtimes. See README.md."""
