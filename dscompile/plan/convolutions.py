@@ -60,7 +60,7 @@ def prepare_conv(lowering: Lowering, work: Work, window: BlockedView | None = No
     source = _depthwise_input(lowering, layer, op, channels) if depthwise else _conv_input(lowering, layer, op)
     epilogue = _epilogue(lowering, work, op)
     y = window or lowering.uncleared_blocked(work.result, shape)
-    owns_halo = y.store.name == work.result
+    owns_halo = window is None and not lowering.is_part_of_any(work.result)
     if depthwise and isinstance(source, BlockedView):
         emit_pixels = _depthwise(lowering, layer, op, source, y, epilogue)
     else:

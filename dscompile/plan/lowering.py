@@ -157,9 +157,16 @@ class Lowering:
             self._touch(operand)
 
     def constant(self, name: str, array: Array) -> Operand:
-        """A constant of the program, called `<layer>.<name>`."""
-        key = f"{self._layer}.{name}"
-        self.constants[key] = np.ascontiguousarray(array)
+        """A constant of the program, called `<layer>.<name>`, or `<layer>.<name>~2` and so on if another one is.
+
+        Bands of different heights may pack the same weights into panels of different widths.
+        """
+        wanted = key = f"{self._layer}.{name}"
+        number = 1
+        while key in self.constants and not np.array_equal(self.constants[key], array):
+            number += 1
+            key = f"{wanted}~{number}"
+        self.constants.setdefault(key, np.ascontiguousarray(array))
         return Operand("constant", key)
 
     # Tensors
@@ -167,7 +174,7 @@ class Lowering:
     def new_blocked(self, name: str, shape: Shape, halo: Pads | None = None, *, tag: str = "") -> BlockedView:
         """Room for an image tensor, its halo cleared at once."""
         view = self.uncleared_blocked(name, shape, halo, tag=tag)
-        if view.store.name == name + tag:
+        if tag or not self.is_part_of_any(name):
             self.clear_halo(view)
         return view
 
