@@ -75,7 +75,8 @@ def plan_bands(network: Network, segment: Segment) -> list[Mapping[str, Rows]]:
     bands: list[Mapping[str, Rows]] = []
     for end in range(segment.rows, height + segment.rows, segment.rows):
         wanted = _wanted_rows(network, segment, min(end, height), finished=end >= height)
-        lowest = {name: _lowest_row(segment, name, made) for name in made}
+        # Strides wider than their kernel skip rows; these are made all the same, so the window begins with them.
+        lowest = {name: min(_lowest_row(segment, name, made), made[name]) for name in made}
         highest = {name: _highest_row(segment, name, wanted) for name in made}
         bands.append(
             {name: Rows(lowest[name], made[name], max(made[name], wanted[name]), highest[name]) for name in made}
