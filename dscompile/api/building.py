@@ -140,11 +140,10 @@ def _require_writable(destination: Path) -> None:
     from dscompile.emit.directory import check_replaceable
 
     check_replaceable(destination)
+    parent = next(path for path in destination.absolute().parents if path.exists())
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".dscompile-", dir=destination.parent):
+        with tempfile.TemporaryDirectory(prefix=".dscompile-", dir=parent):
             pass
     except OSError as error:
-        raise ToolError(
-            f"cannot write into '{destination.parent}': {error.strerror or error}", help="choose another with --output"
-        ) from error
+        reason = "it is not a directory" if isinstance(error, NotADirectoryError) else error.strerror
+        raise ToolError(f"cannot write into '{parent}': {reason}", help="choose another with --output") from error

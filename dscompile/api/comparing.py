@@ -182,9 +182,13 @@ def _open_peers(names: Sequence[str], model: str | Path | None, threads: int) ->
 
 
 def _artifact_sampler(model: Model, inputs: Mapping[str, Floats]) -> Sampler:
+    from dscompile.report.timing import WARM_UP_RUNS
+
     native = model.native
-    return lambda repeats: native.latencies_us(inputs, repeats).tolist()
+    return lambda repeats: native.latencies_us(inputs, repeats, WARM_UP_RUNS).tolist()
 
 
 def _peer_sampler(peer: Peer, inputs: Sequence[Floats]) -> Sampler:
-    return lambda repeats: list(peer.latencies_us(inputs, repeats))
+    from dscompile.report.timing import WARM_UP_RUNS
+
+    return lambda repeats: peer.latencies_us(inputs, repeats, WARM_UP_RUNS)

@@ -46,7 +46,7 @@ class Model:
         """One inference: float32 in the shape and layout of the network's border.
 
         Takes an array for a network with one input, else a mapping by name; gives an array for a network with one
-        output, else a dict by name. Raises BadInputError for wrong names, shapes or types.
+        output, else a dict by name. Raises UsageError for wrong names, shapes or types.
         """
         outputs = self.run(inputs)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs

@@ -55,17 +55,43 @@ def replaced_directory(destination: Path) -> Iterator[Path]:
 
 def check_replaceable(destination: Path) -> None:
     """Raises UsageError unless `destination` is absent, an empty directory or an artifact."""
-    if not os.path.lexists(destination):
-        return
-    if not destination.is_dir():
-        raise UsageError(f"'{destination}' is a file; name a directory for the artifact")
     with disk_errors(destination):
-        if is_artifact(destination) or not any(destination.iterdir()):
-            return
-    raise UsageError(
-        f"'{destination}' holds files that are no artifact of dscompile (it has no {MANIFEST} of ours)",
-        help="name another directory, or remove this one yourself",
-    )
+        for _ in range(_SWAP_ATTEMPTS):
+            before = _identity(destination)
+            if before is None:
+                return
+            if not destination.is_dir():
+                verdict = UsageError(f"'{destination}' is a file; name a directory for the artifact")
+            elif is_artifact(destination) or _is_empty(destination):
+                return
+            else:
+                verdict = UsageError(
+                    f"'{destination}' holds files that are no artifact of dscompile (it has no {MANIFEST} of ours)",
+                    help="name another directory, or remove this one yourself",
+                )
+            if _identity(destination) == before:  # else another build has just replaced what was looked at
+                raise verdict
+        raise _never_free(destination)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What file stands at a path now; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_empty(directory: Path) -> bool:
+    try:
+        return not any(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _never_free(path: Path) -> OSError:
+    return OSError(errno.EBUSY, "it keeps being replaced", str(path))
 
 
 @contextmanager
@@ -104,7 +130,7 @@ def _swap(new: Path, final: Path) -> None:
         except OSError as error:  # somebody has just taken the old one away, or put another there
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
                 raise
-    raise OSError(errno.EBUSY, "it keeps being replaced", str(final))
+    raise _never_free(final)
 
 
 def _exchange(new: Path, final: Path) -> None:

@@ -6,7 +6,7 @@ The input is not stored but generated, bit for bit the same here and in C: eleme
     x ^= x >> 16;  x *= 0x85ebca6b;  x ^= x >> 13;  x *= 0xc2b2ae35;  x ^= x >> 16
     value = (x >> 8) / 2^23 - 1                                                   in [-1, 1), exact in float32
 
-(a counter through the 32-bit finalizer of Appleby's MurmurHash3). Outputs of up to 65 536 elements are stored whole;
+(a counter through the 32-bit finalizer of Appleby's MurmurHash3). Outputs of up to 16 384 elements are stored whole;
 of larger ones every n-th element (n odd), and the mean of every n elements, so that no element goes unseen.
 """
 
@@ -25,7 +25,7 @@ from dscompile.errors import BadInputError
 from dscompile.ir.network import Array, Network
 
 TOLERANCE = 1e-4
-_LARGEST_WHOLE = 65_536
+_LARGEST_WHOLE = 16_384
 _VALUES_PER_LINE = 8
 
 

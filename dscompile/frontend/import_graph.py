@@ -122,7 +122,7 @@ class ImportGraph:
         renamed: dict[str, str] = {}
         borders: dict[str, Tensor] = {}
         for name, value in outputs:
-            self.start(self._names.fresh(name))
+            self.start(name)
             arranged = self._at_border(value)
             tensor = arranged.tensor
             if tensor in self._builder.inputs or tensor in renamed:

@@ -66,11 +66,16 @@ def image_of(operand: Operand) -> Value:
     return value
 
 
-def convolution(graph: ImportGraph, value: Value, op: Conv2D, kernel: Array, bias: Array | None) -> Value:
-    """A convolution. kernel [kh, kw, C_in / groups, C_out], bias [C_out]; the image may be in any order."""
+def _single_image(graph: ImportGraph, value: Value) -> Value:
     image = graph.as_image(value)
     if image.ir_shape[0] != 1:
         raise UnsupportedError(f"batch {image.ir_shape[0]}; only batch 1 is supported")
+    return image
+
+
+def convolution(graph: ImportGraph, value: Value, op: Conv2D, kernel: Array, bias: Array | None) -> Value:
+    """A convolution. kernel [kh, kw, C_in / groups, C_out], bias [C_out]; the image may be in any order."""
+    image = _single_image(graph, value)
     wanted = (*op.kernel, image.ir_shape[3] // max(1, op.groups), op.out_channels)
     if kernel.shape != wanted:
         raise BadInputError(
@@ -110,7 +115,7 @@ def dense(graph: ImportGraph, value: Value, kernel: Array, bias: Array | None, a
 
 def pool(graph: ImportGraph, value: Value, op: Pool) -> Value:
     """Pooling over height and width of an image."""
-    image = graph.as_image(value)
+    image = _single_image(graph, value)
     return graph.emit_value(op, [image.tensor], image.order)
 
 
@@ -238,8 +243,6 @@ def _with_last(shape: Shape, last: Sequence[int]) -> Order:
 
 def pad(graph: ImportGraph, value: Value, before: Sequence[int], after: Sequence[int], fill: float) -> Value:
     """Constant padding, given per axis of the source; height, width and channels of images may grow."""
-    if len(before) != len(value.shape) or len(after) != len(value.shape):
-        raise BadInputError(f"{len(before)} + {len(after)} paddings for a tensor of rank {len(value.shape)}")
     grown = [axis for axis in range(len(before)) if before[axis] or after[axis]]
     if not grown:
         return value

@@ -43,7 +43,7 @@ def source_name(name: str, kind: str, *, leaf_names_operator: bool) -> SourceNam
     parts = [part for part in name.split("/") if part]
     while len(parts) > 1 and _WRAPPER.match(parts[0]):
         parts.pop(0)
-    if len(parts) == 1 and (_MEANINGLESS.match(parts[0]) or not sanitized(parts[0], "")):
+    if not parts or (len(parts) == 1 and (_MEANINGLESS.match(parts[0]) or not sanitized(parts[0], ""))):
         return SourceName((), "", kind)
     leaf = ""
     if len(parts) > 1 and (leaf_names_operator or parts[-1].lower().startswith(kind)):

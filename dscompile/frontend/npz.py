@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -32,6 +33,7 @@ _DAMAGE = (
     RuntimeError,
     SyntaxError,
     MemoryError,
+    struct.error,
     tokenize.TokenError,
 )
 
@@ -40,18 +42,19 @@ class NpzReader:
     """An open .npz file. Raises BadInputError where it is missing or damaged."""
 
     def __init__(self, path: Path) -> None:
-        self._name = path.name
         try:
-            self._archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile:
-            raise BadInputError(
-                f"'{path.name}' is not a .npz file", help="write it with numpy.savez(path, **arrays)"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise BadInputError(f"'{path.name}' cannot be read: {getattr(error, 'strerror', error)}") from None
+            self._file = path.open("rb")
+        except OSError as error:
+            raise BadInputError(f"'{path.name}' cannot be read: {error.strerror or error}") from None
+        try:
+            self._archive = zipfile.ZipFile(self._file)
+        except _DAMAGE:
+            self._file.close()
+            help = "write it with numpy.savez(path, **arrays)"
+            raise BadInputError(f"'{path.name}' is not a .npz file", help=help) from None
         names = self._archive.namelist()
         if len(set(names)) < len(names):
-            self._archive.close()
+            self.close()
             raise BadInputError(f"'{path.name}' holds two arrays of one name")
         self._entries = {name.removesuffix(".npy"): name for name in names}
 
@@ -96,6 +99,7 @@ class NpzReader:
     def close(self) -> None:
         """Closes the file."""
         self._archive.close()
+        self._file.close()
 
 
 def _header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:

@@ -95,9 +95,6 @@ class Constants:
         self._directory = directory
         self._tensors = tensors
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._tensors
-
     def __getitem__(self, name: str) -> Array:
         """The initializer as an array. Raises BadInputError if its data do not fit its shape and type."""
         return decoded(self._tensors[name], self._directory)
@@ -126,12 +123,12 @@ def read_onnx(path: Path) -> OnnxModel:
         raise invalid_file(path, "ONNX", "it holds no graph")
     opset = _opset(model, path)
     proto = model.graph
-    tensors = {tensor.name: tensor for tensor in proto.initializer}
+    tensors = {_text(tensor.name): tensor for tensor in proto.initializer}
     if proto.sparse_initializer:
         raise UnsupportedError("sparse initializers are not supported", position=Position(str(path)))
-    inputs = _inputs((info for info in proto.input if info.name not in tensors), path)
+    inputs = _inputs((info for info in proto.input if _text(info.name) not in tensors), path)
     nodes = [_node(node, path) for node in proto.node]
-    outputs = tuple(info.name for info in proto.output)
+    outputs = tuple(_text(info.name) for info in proto.output)
     known = {*tensors, *(name for name, _ in inputs)}
     return OnnxModel(
         opset,
@@ -141,6 +138,11 @@ def read_onnx(path: Path) -> OnnxModel:
         dict(_hints([*proto.value_info, *proto.output])),
         Constants(path.parent, tensors),
     )
+
+
+def _text(raw: str | bytes) -> str:
+    """A string of the file; protobuf hands out bytes where they are not UTF-8."""
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
 
 
 def _opset(model: Proto, path: Path) -> int:
@@ -165,28 +167,29 @@ def _inputs(infos: Iterable[Any], path: Path) -> tuple[tuple[str, Shape], ...]:
         problems.append(Diagnostic(message, Position(str(path)), help=help))
 
     for info in infos:
-        kind = info.type.tensor_type
+        name, kind = _text(info.name), info.type.tensor_type
         if not info.type.HasField("tensor_type") or not kind.HasField("shape"):
-            note(f"input '{info.name}' has no shape")
+            note(f"input '{name}' has no shape")
             continue
         if kind.elem_type != 1:
-            note(f"input '{info.name}' is {_type_name(kind.elem_type)}; only float32 is supported")
+            note(f"input '{name}' is {_type_name(kind.elem_type)}; only float32 is supported")
         shape = []
         for axis, dim in enumerate(kind.shape.dim):
             size = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
             if size is None and axis > 0:
+                symbol = f" ({_text(dim.dim_param)!r})" if dim.dim_param else ""
                 note(
-                    f"axis {axis} of input '{info.name}' is dynamic{f' ({dim.dim_param!r})' if dim.dim_param else ''}",
+                    f"axis {axis} of input '{name}' is dynamic{symbol}",
                     "fix the shape at export, or in the file: python -m onnxruntime.tools.make_dynamic_shape_fixed",
                 )
             elif axis == 0 and size not in (None, 1):
-                note(f"input '{info.name}' has batch {size}; only batch 1 is supported")
+                note(f"input '{name}' has batch {size}; only batch 1 is supported")
             shape.append(size or 1)
         if not shape:
-            note(f"input '{info.name}' is a scalar")
+            note(f"input '{name}' is a scalar")
         elif math.prod(shape) >= 2**31:
-            note(f"input '{info.name}' has {math.prod(shape)} elements, more than any buffer holds")
-        found.append((info.name, tuple(shape)))
+            note(f"input '{name}' has {math.prod(shape)} elements, more than any buffer holds")
+        found.append((name, tuple(shape)))
     if problems:
         raise UnsupportedError(problems)
     if len({name for name, _ in found}) != len(found):
@@ -208,17 +211,18 @@ def _hints(infos: Iterable[Any]) -> Iterable[tuple[str, Shape]]:
         dims = info.type.tensor_type.shape.dim
         sizes = [dim.dim_value if dim.dim_value > 0 else (1 if axis == 0 else 0) for axis, dim in enumerate(dims)]
         if sizes and all(sizes):
-            yield info.name, tuple(sizes)
+            yield _text(info.name), tuple(sizes)
 
 
 def _node(proto: Proto, path: Path) -> OnnxNode:
-    op = proto.op_type if proto.domain in _DEFAULT_DOMAINS else f"{proto.domain}.{proto.op_type}"
-    label = proto.name or next(iter(proto.output), "")
+    op, domain, name = _text(proto.op_type), _text(proto.domain), _text(proto.name)
+    op = op if domain in _DEFAULT_DOMAINS else f"{domain}.{op}"
+    inputs, outputs = tuple(map(_text, proto.input)), tuple(map(_text, proto.output))
     try:
-        attributes = {entry.name: _attribute(entry, path.parent) for entry in proto.attribute}
+        attributes = {_text(entry.name): _attribute(entry, path.parent) for entry in proto.attribute}
     except BadInputError as error:
-        raise invalid_file(path, "ONNX", f"{op} {label}: {error.diagnostics[0].message}") from error
-    return OnnxNode(op, proto.name, tuple(proto.input), tuple(proto.output), attributes)
+        raise invalid_file(path, "ONNX", f"{op} {name}: {error.diagnostics[0].message}") from error
+    return OnnxNode(op, name, inputs, outputs, attributes)
 
 
 def _attribute(entry: Proto, directory: Path) -> Attribute:
@@ -229,7 +233,7 @@ def _attribute(entry: Proto, directory: Path) -> Attribute:
         case 2:
             return int(entry.i)
         case 3:
-            return str(entry.s.decode("utf-8", "replace"))
+            return _text(entry.s)
         case 4:
             return decoded(entry.t, directory)
         case 6:
@@ -292,7 +296,7 @@ def decoded(tensor: Proto, directory: Path) -> Array:
     """
     from onnx import helper, numpy_helper
 
-    name = tensor.name or "(without a name)"
+    name = _text(tensor.name) or "(without a name)"
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape):
         raise BadInputError(f"tensor '{name}' has shape {list(shape)}")
@@ -308,24 +312,25 @@ def decoded(tensor: Proto, directory: Path) -> Array:
 
 def _external(tensor: Proto, directory: Path, size: int) -> bytes:
     """The bytes of a tensor that is stored beside the model."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
+    name = _text(tensor.name)
     location = entries.get("location", "")
     root = directory.resolve()
     if not location or PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive:
-        raise BadInputError(f"tensor '{tensor.name}' lies in '{location}', which is not beside the model")
+        raise BadInputError(f"tensor '{name}' lies in '{location}', which is not beside the model")
     file = (root / location).resolve()
     if not file.is_relative_to(root):
-        raise BadInputError(f"tensor '{tensor.name}' lies in '{location}', outside the model's directory")
+        raise BadInputError(f"tensor '{name}' lies in '{location}', outside the model's directory")
     try:
         offset, length = int(entries.get("offset", "0")), int(entries.get("length", str(size)))
         with file.open("rb") as stream:
             available = stream.seek(0, 2)
             if length != size or offset < 0 or offset + size > available:
-                raise BadInputError(f"tensor '{tensor.name}' needs {size} B at {offset} of '{location}'")
+                raise BadInputError(f"tensor '{name}' needs {size} B at {offset} of '{location}'")
             stream.seek(offset)
             return bytes(stream.read(size))
     except OSError as error:
         raise BadInputError(
-            f"cannot read '{location}', which holds tensor '{tensor.name}': {error.strerror or error}",
+            f"cannot read '{location}', which holds tensor '{name}': {error.strerror or error}",
             help="the external data must lie beside the model",
         ) from error

@@ -20,7 +20,7 @@ from dscompile.ir.network import Array
 from dscompile.ir.ops import Op
 from dscompile.ir.tensor import Shape
 
-MAX_WEIGHT_BYTES = 1 << 32
+MAX_WEIGHT_BYTES = 1 << 30
 FLOAT_TYPES = ("float32", "float64", "float16")
 
 Presence = Literal["required", "optional", "forbidden"]
@@ -89,7 +89,7 @@ def collect_weights(
     """
     total = 4 * sum(math.prod(weight.shape) for weight in wanted)
     if total > MAX_WEIGHT_BYTES:
-        problems.add(f"the weights of this network take {total:,} B; at most 4 GiB are supported", position)
+        problems.add(f"the weights of this network take {total:,} B; at most 1 GiB is supported", position)
         return {}
     match source:
         case None:
@@ -161,7 +161,8 @@ class _Matcher:
         self._file = source.path.name
         self._reader = reader
         self._problems = problems
-        self._keys = dict.fromkeys(reader.keys())
+        # Sorted, because safetensors lists them in another order every time.
+        self._keys = dict.fromkeys(sorted(reader.keys()))
         known = {weight.key for weight in wanted}
         self._unused = [key for key in self._keys if key not in known]
         self._report_unused = problems.count == 0

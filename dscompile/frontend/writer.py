@@ -316,4 +316,7 @@ def _pair(pair: Pair) -> Flow:
 
 
 def _sides(pads: Pads) -> Flow:
+    """One number for all sides where it serves, else [top, bottom, left, right]."""
+    if len({pads.top, pads.bottom, pads.left, pads.right}) == 1:
+        return pads.top
     return [pads.top, pads.bottom, pads.left, pads.right]

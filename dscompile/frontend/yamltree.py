@@ -170,10 +170,11 @@ class _Composer:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._refuse(event, "a second document in one file", "remove the '---' and what follows it")
+                    help = "remove the '---' and what follows it"
+                    self._refuse(event, "a second document in one file is not allowed", help)
                     break
                 if event.version not in (None, (1, 2)):
-                    self._refuse(event, "net.yaml is YAML 1.2", "remove the %YAML directive")
+                    self._refuse(event, "a net.yaml is YAML 1.2, no other version", "remove the %YAML directive")
                 root = self._node(next(self.events), 1)
         return root
 
@@ -186,12 +187,13 @@ class _Composer:
 
     def _node(self, event: _Event, depth: int) -> Node:
         if isinstance(event, AliasEvent):
-            self._refuse(event, f"alias '*{event.anchor}'", "write the value again: a net.yaml has no aliases")
+            help = "write the value again: a net.yaml has no aliases"
+            self._refuse(event, f"alias '*{event.anchor}' is not allowed", help)
             return ScalarNode(None, "", self.place(event.start_mark, event.end_mark))
         if event.anchor is not None:
-            self._refuse(event, f"anchor '&{event.anchor}'", "remove it: a net.yaml has no aliases")
+            self._refuse(event, f"anchor '&{event.anchor}' is not allowed", "remove it: a net.yaml has no aliases")
         if event.tag is not None:
-            self._refuse(event, f"tag '{event.tag}'", "remove it: a net.yaml is plain data")
+            self._refuse(event, f"tag '{event.tag}' is not allowed", "remove it: a net.yaml is plain data")
         if isinstance(event, ScalarEvent):
             plain = event.style in (None, "")
             return ScalarNode(
@@ -200,7 +202,7 @@ class _Composer:
                 self.place(event.start_mark, event.end_mark),
             )
         if depth > MAX_DEPTH:
-            self._refuse(event, f"lists and mappings nested deeper than {MAX_DEPTH}")
+            self._refuse(event, f"lists and mappings are nested deeper than {MAX_DEPTH}")
             raise BadInputError(self.problems)
         if isinstance(event, SequenceStartEvent):
             items = []
@@ -226,9 +228,7 @@ class _Composer:
         return MappingNode(tuple(entries.values()), self.place(event.start_mark, child.end_mark))
 
     def _refuse(self, event: _Event, message: str, help: str | None = None) -> None:
-        self.problems.append(
-            Diagnostic(f"{message} is not allowed", self.place(event.start_mark, event.end_mark), help=help)
-        )
+        self.problems.append(Diagnostic(message, self.place(event.start_mark, event.end_mark), help=help))
 
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")

@@ -1,59 +1,97 @@
-"""Convolutions as kernel calls: pointwise, dense, grouped, depthwise; on a 1x1 image, a matrix-vector product."""
+"""Convolutions as kernel calls: pointwise, dense, grouped, depthwise; on a 1x1 image, a matrix-vector product.
+
+A convolution is prepared once (buffers, packed weights) and then emits calls for any run of its rows, so that segments
+can go band by band (plan/rows.py).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from dscompile.ir.network import Array, Layer
-from dscompile.ir.ops import Activation, Conv2D, Pads
-from dscompile.plan.fusion import Residual
+from dscompile.ir.ops import NONE, Activation, Binary, Conv2D
+from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import (
+    ELEMENT_BYTES,
     ConvKernel,
     DenseKernel,
     DepthwiseKernel,
     Epilogue,
-    FillKernel,
     FlatKernel,
     ImageStrides,
 )
+from dscompile.plan.knobs import TileKnobs
 from dscompile.plan.layout import Strides
 from dscompile.plan.lowering import Lowering
 from dscompile.plan.packing import grouped_as_dense, pack_conv, pack_dense, pack_depthwise, pack_vector
+from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
+from dscompile.plan.rows import RowWork
 from dscompile.plan.storage import BlockedView, FlatView
-from dscompile.plan.tiles import conv_tiling, dense_panels, depthwise_tiling
+from dscompile.plan.tiles import Span, conv_tiling, dense_panels, depthwise_tiling
+
+EmitRows = Callable[[int, int], None]
 
 
-def lower_conv(lowering: Lowering, layer: Layer, op: Conv2D, residual: Residual | None) -> None:
-    """Appends the calls of a convolution (with a fused addition, if any) and places its result."""
-    network = lowering.network
-    shape, channels = network.shape(layer.output), network.shape(layer.inputs[0])[3]
-    name = lowering.result_name(layer, residual)
-    if op.is_depthwise(channels):
-        x = _depthwise_input(lowering, layer, op, channels)
-        y = lowering.new_blocked(name, shape)
-        _depthwise(lowering, layer, op, x, y, residual)
-    elif network.shape(layer.inputs[0])[1:3] == (1, 1) and op.is_pointwise and residual is None:
-        y = lowering.new_blocked(name, shape)
-        _pixel(lowering, layer, op, y)
+def lower_conv(lowering: Lowering, work: Work, op: Conv2D) -> None:
+    """Appends all calls of a convolution (with a fused addition, if any) and places its result."""
+    layer = work.layer
+    one_pixel = lowering.network.shape(layer.inputs[0])[1:3] == (1, 1)
+    if one_pixel and op.is_pointwise and work.residual is None:
+        _pixel(lowering, layer, op)
+        return
+    prepared = prepare_conv(lowering, work)
+    prepared.emit(0, prepared.height)
+
+
+def prepare_conv(lowering: Lowering, work: Work, window: BlockedView | None = None) -> RowWork:
+    """Makes room for the result of a convolution, packs its weights, and returns what emits its rows.
+
+    `window` is where the result goes if it has no buffer of its own; its halo is the caller's business.
+    """
+    network, layer, op = lowering.network, work.layer, work.layer.op
+    if not isinstance(op, Conv2D):
+        raise TypeError(f"layer {layer.name} is no convolution")
+    channels, shape = network.shape(layer.inputs[0])[3], network.shape(work.result)
+    depthwise = op.is_depthwise(channels)
+    source = _depthwise_input(lowering, layer, op, channels) if depthwise else _conv_input(lowering, layer, op)
+    epilogue = _epilogue(lowering, work, op)
+    y = window or lowering.uncleared_blocked(work.result, shape)
+    owns_halo = y.store.name == work.result
+    if depthwise and isinstance(source, BlockedView):
+        emit_pixels = _depthwise(lowering, layer, op, source, y, epilogue)
     else:
-        y = _dense_conv(lowering, layer, op, residual, name)
-    lowering.place(name, y)
+        emit_pixels = _dense_conv(lowering, layer, op, source, y, epilogue)
+
+    def emit(first: int, count: int) -> None:
+        if owns_halo:
+            lowering.clear_halo(y, first, count)
+        emit_pixels(first, count)
+
+    lowering.place(work.result, y)
+    return RowWork(work, shape[1], emit)
 
 
 def lower_matrix_vector(
     lowering: Lowering, layer: Layer, kernel: Array, x: Operand, y: FlatView, activation: Activation
 ) -> None:
-    """Y = activation(kernel^T x + bias), cut into panels; kernel [K, N]."""
+    """y = activation(kernel^T x + bias), cut into panels; kernel [K, N]."""
     channels = kernel.shape[0]
+    bias = _bias(lowering, layer)
     for panels in dense_panels(lowering.target, channels, y.shape[-1]):
-        work = DenseKernel(channels, panels.units, panels.panel, panels.lanes, activation)
-        weights = pack_dense(kernel, panels.panel, panels.start, panels.units)
-        bias = pack_vector(_bias(lowering, layer), panels.start, panels.units)
+        kind = DenseKernel(channels, panels.units, panels.panel, panels.lanes, activation)
         tag = f".{panels.start}" if panels.start else ""
-        operands = [x, lowering.constant(f"kernel{tag}", weights), lowering.constant(f"bias{tag}", bias)]
-        last = (0,) * (len(y.shape) - 1)
-        lowering.call(work, [*operands, y.at(*last, panels.start)], panels.knobs)
+        packed = pack_dense(kernel, panels.panel, panels.start, panels.units)
+        operands = [
+            x,
+            lowering.constant(f"kernel{tag}", packed),
+            lowering.constant(f"bias{tag}", pack_vector(bias, panels.start, panels.units)),
+            y.at(*(0,) * (len(y.shape) - 1), panels.start),
+        ]
+        lowering.call(kind, operands, panels.knobs)
 
 
 def _bias(lowering: Lowering, layer: Layer) -> Array | None:
@@ -61,151 +99,213 @@ def _bias(lowering: Lowering, layer: Layer) -> Array | None:
     return network.weight(layer, "bias") if network.has_weight(layer, "bias") else None
 
 
-def _pixel(lowering: Lowering, layer: Layer, op: Conv2D, y: BlockedView) -> None:
+def _pixel(lowering: Lowering, layer: Layer, op: Conv2D) -> None:
     """A pointwise convolution on one pixel: a matrix-vector product, padded to whole blocks of channels."""
+    y = lowering.new_blocked(layer.output, lowering.network.shape(layer.output))
     x = lowering.dense(layer.inputs[0])
     kernel = lowering.network.weight(layer, "kernel")[0, 0]
     units = y.layout.blocks * lowering.lanes
-    flat = FlatView((units,), (1,), "arena", y.store.name, y.base + y.layout.offset(), y.store)
     padded = np.pad(kernel, [(0, 0), (0, units - kernel.shape[1])])
-    if y.layout.blocks > 1 and y.layout.strides.block != lowering.lanes:
+    apart = y.layout.blocks > 1 and y.layout.strides.block != lowering.lanes
+    flat = FlatView((units,), (1,), "arena", y.store.name, y.base + y.layout.offset(), y.store)
+    if apart:
         flat = lowering.new_flat(layer.output, (units,), tag=".flat")
     lower_matrix_vector(lowering, layer, padded, x.at(), flat, op.activation)
-    if flat.name != y.store.name:
-        copy = FlatKernel("copy", (y.layout.blocks, lowering.lanes), (lowering.lanes, 1), (y.layout.strides.block, 1))
-        lowering.call(copy, [flat.at(), y.at()])
+    if apart:
+        shape, strides = (y.layout.blocks, lowering.lanes), (y.layout.strides.block, 1)
+        lowering.call(FlatKernel("copy", shape, (lowering.lanes, 1), strides), [flat.at(), y.at()])
+    lowering.place(layer.output, y)
 
 
-def _epilogue(lowering: Lowering, op: Conv2D, residual: Residual | None) -> tuple[Epilogue, BlockedView | None]:
-    if residual is None:
-        return Epilogue(op.activation), None
-    other = lowering.blocked(residual.other)
-    sum_op = residual.layer.op
-    outer = getattr(sum_op, "activation", Activation())
-    return Epilogue(op.activation, other.layout.strides, outer), other
+@dataclass(frozen=True)
+class _Finish:
+    """The epilogue of a convolution's kernels, and the image that its residual comes from."""
+
+    epilogue: Epilogue
+    residual: BlockedView | None
+
+    def operands(self, row: int, column: int, block: int = 0) -> list[Operand]:
+        """The residual's pointer for outputs from a pixel on."""
+        return [] if self.residual is None else [self.residual.at(row, column, block)]
 
 
-def _dense_conv(lowering: Lowering, layer: Layer, op: Conv2D, residual: Residual | None, name: str) -> BlockedView:
-    network, lanes = lowering.network, lowering.lanes
-    shape, channels = network.shape(layer.output), network.shape(layer.inputs[0])[3]
-    kernel = network.weight(layer, "kernel")
-    source, strides = _conv_input(lowering, layer, op, channels)
-    epilogue, other = _epilogue(lowering, op, residual)
-    y = lowering.new_blocked(name, shape)
+def _epilogue(lowering: Lowering, work: Work, op: Conv2D) -> _Finish:
+    if work.residual is None:
+        return _Finish(Epilogue(op.activation), None)
+    other = lowering.blocked(work.residual.other)
+    addition = work.residual.layer.op
+    outer = addition.activation if isinstance(addition, Binary) else NONE
+    return _Finish(Epilogue(op.activation, other.layout.strides, outer), other)
+
+
+# Dense convolutions
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A rectangle of outputs that see the same taps, and where the first of these taps lies in the input."""
+
+    rows: TapRun
+    columns: TapRun
+
+
+def _conv_input(lowering: Lowering, layer: Layer, op: Conv2D) -> BlockedView | FlatView:
+    """The input as the user passes it if it has few channels, else blocked."""
+    view = lowering.home(layer.inputs[0])
+    if isinstance(view, FlatView) and len(view.shape) == 4 and view.shape[3] < lowering.lanes and op.groups == 1:
+        return view
+    return lowering.blocked(layer.inputs[0])
+
+
+def _dense_conv(
+    lowering: Lowering, layer: Layer, op: Conv2D, source: BlockedView | FlatView, y: BlockedView, finish: _Finish
+) -> EmitRows:
+    """A convolution over all channels of its group; a flat source has no halo, so its border is peeled."""
+    kernel = lowering.network.weight(layer, "kernel")
+    channels, lanes = lowering.network.shape(layer.inputs[0])[3], lowering.lanes
     per_group, filters = channels // op.groups, op.out_channels // op.groups
     if op.groups > 1 and (per_group % lanes or filters % lanes):
-        kernel = grouped_as_dense(kernel, op.groups)
         lowering.fallbacks.append(layer.name)
+        kernel = grouped_as_dense(kernel, op.groups)
         per_group, filters = channels, op.out_channels
-    for group in range(op.out_channels // filters):
-        begin = _moved(source, strides, group * per_group, lanes)
-        _conv_group(lowering, layer, op, kernel, (group * filters, filters), (begin, strides), y, epilogue, other)
-    return y
+    groups = [
+        _Group(lowering, layer, op, kernel, source, y, finish, index * per_group, index * filters, filters)
+        for index in range(op.out_channels // filters)
+    ]
+
+    def emit(first: int, count: int) -> None:
+        lowering.enter(layer)
+        for group in groups:
+            group.emit(first, count)
+
+    return emit
 
 
-def _moved(source: Operand, strides: Strides | ImageStrides, channel: int, lanes: int) -> Operand:
-    """The pointer moved to a channel (a whole block in a blocked image)."""
-    elements = channel // lanes * strides.block if isinstance(strides, Strides) else channel * strides.channel
-    return Operand(source.space, source.name, source.offset_bytes + 4 * elements)
+@dataclass(frozen=True)
+class _Group:
+    """One group of filters of a convolution: from input channel `channel`, output channels `start` .. + `count`."""
+
+    lowering: Lowering
+    layer: Layer
+    op: Conv2D
+    kernel: Array
+    source: BlockedView | FlatView
+    y: BlockedView
+    finish: _Finish
+    channel: int
+    start: int
+    count: int
+
+    @property
+    def strides(self) -> Strides | ImageStrides:
+        """Strides of the source."""
+        return self.source.layout.strides if isinstance(self.source, BlockedView) else self.source.image
+
+    def emit(self, first: int, count: int) -> None:
+        """Appends the calls for `count` rows of outputs from `first` on."""
+        for window in self._windows():
+            rows = rows_of(window.rows, first, count, self.op.stride[0])
+            if rows is not None:
+                self._emit_window(_Window(rows, window.columns))
+
+    def _windows(self) -> Iterator[_Window]:
+        op = self.op
+        _, result_height, result_width, _ = self.lowering.network.shape(self.layer.output)
+        if isinstance(self.source, BlockedView):
+            rows = TapRun(0, result_height, 0, op.kernel[0], -op.pads.top)
+            yield _Window(rows, TapRun(0, result_width, 0, op.kernel[1], -op.pads.left))
+            return
+        _, height, width, _ = self.source.shape
+        for rows in tap_runs(height, result_height, op.kernel[0], op.stride[0], op.pads.top, op.dilation[0]):
+            for columns in tap_runs(width, result_width, op.kernel[1], op.stride[1], op.pads.left, op.dilation[1]):
+                yield _Window(rows, columns)
+
+    def _emit_window(self, window: _Window) -> None:
+        rows, columns = window.rows, window.columns
+        height, width = rows.count, columns.count
+        taps = self.kernel[
+            rows.first_tap : rows.first_tap + rows.taps, columns.first_tap : columns.first_tap + columns.taps
+        ]
+        if not taps.size:  # a window that lies wholly in the padding: only the bias is left, one zero tap stands for it
+            taps = np.zeros((1, 1, *self.kernel.shape[2:]), np.float32)
+            rows, columns = _inside(rows), _inside(columns)
+        if self._is_flattenable():
+            height, width = 1, height * width
+        lanes = self.lowering.lanes
+        tiling = conv_tiling(self.lowering.target, height, width, -(-self.count // lanes), taps.shape[2])
+        for panels in tiling.blocks:
+            for span in tiling.columns:
+                self._call(_Window(rows, columns), (height, span), panels, taps, tiling.knobs(span))
+
+    def _call(self, window: _Window, pixels: tuple[int, Span], panels: Span, taps: Array, knobs: TileKnobs) -> None:
+        height, span = pixels
+        op, lanes, layout = self.op, self.lowering.lanes, self.y.layout
+        start, size, panel = self.start + panels.start * lanes, panels.size * lanes, panels.tile * lanes
+        kernel = ConvKernel(
+            height=height,
+            width=span.size,
+            in_channels=taps.shape[2],
+            out_channels=size,
+            panel=panel,
+            lanes=lanes,
+            kernel=(taps.shape[0], taps.shape[1]),
+            stride=op.stride,
+            dilation=op.dilation,
+            x=self.strides,
+            y=layout.strides,
+            epilogue=self.finish.epilogue,
+        )
+        row, column = window.rows.start, window.columns.start
+        x = _further(self._input(window), span.start * op.stride[1] * self.strides.pixel)
+        along = span.start * layout.strides.pixel
+        operands = [x, *self._weights(window, taps, start, size, panel)]
+        block = start // lanes
+        residual = self.finish.residual
+        if residual is not None:
+            operands.append(_further(residual.at(row, column, block), span.start * residual.layout.strides.pixel))
+        self.lowering.call(kernel, [*operands, _further(self.y.at(row, column, block), along)], knobs)
+
+    def _input(self, window: _Window) -> Operand:
+        """Pointer to the first tap of the first output."""
+        row, column = window.rows.first_input, window.columns.first_input
+        if isinstance(self.source, BlockedView):
+            return self.source.at(row, column, self.channel // self.lowering.lanes)
+        return self.source.at(0, row, column, self.channel)
+
+    def _weights(self, window: _Window, taps: Array, start: int, size: int, panel: int) -> list[Operand]:
+        """Packed taps and bias; windows at the border have constants of their own."""
+        whole = taps.shape[:2] == self.kernel.shape[:2]
+        rows, columns = window.rows, window.columns
+        place = "" if whole else f".{rows.first_tap}_{columns.first_tap}_{taps.shape[0]}x{taps.shape[1]}"
+        tag = (f".{start}" if start else "") + place + ("" if panel == size else f".{panel}")
+        part = taps[..., : self.start + self.count]
+        bias = _bias(self.lowering, self.layer)
+        clipped = None if bias is None else bias[: self.start + self.count]
+        return [
+            self.lowering.constant(f"kernel{tag}", pack_conv(part, panel, start, size)),
+            self.lowering.constant(f"bias{tag}", pack_vector(clipped, start, size)),
+        ]
+
+    def _is_flattenable(self) -> bool:
+        """Whether all pixels of all images lie in one row without gaps, so that tiles need not respect rows."""
+        op, width = self.op, self.y.layout.width
+        if op.kernel != (1, 1) or op.stride != (1, 1) or op.pads:
+            return False
+        residual = self.finish.residual
+        views = [self.strides, self.y.layout.strides, *([] if residual is None else [residual.layout.strides])]
+        return all(strides.row == width * strides.pixel for strides in views)
 
 
-def _conv_group(
-    lowering: Lowering,
-    layer: Layer,
-    op: Conv2D,
-    kernel: Array,
-    filters: tuple[int, int],
-    x: tuple[Operand, Strides | ImageStrides],
-    y: BlockedView,
-    epilogue: Epilogue,
-    other: BlockedView | None,
-) -> None:
-    """The calls for output channels filters[0] .. + filters[1]: panels of channels, tiles of pixels."""
-    lanes, (first, count) = lowering.lanes, filters
-    source, x_strides = x
-    channels = kernel.shape[2]
-    height, width = y.layout.height, y.layout.width
-    if _is_flattenable(op, x_strides, y, other):
-        height, width = 1, height * width
-    tiling = conv_tiling(lowering.target, height, width, -(-count // lanes), channels)
-    for panels in tiling.blocks:
-        start, size, panel = first + panels.start * lanes, panels.size * lanes, panels.tile * lanes
-        tag = f".{start}" if start else ""
-        part = kernel[..., : first + count]
-        weights = lowering.constant(f"kernel{tag}", pack_conv(part, panel, start, size))
-        bias_values = _bias(lowering, layer)
-        bias = lowering.constant(f"bias{tag}", pack_vector(bias_values, start, size))
-        for columns in tiling.columns:
-            work = ConvKernel(
-                height=height,
-                width=columns.size,
-                in_channels=channels,
-                out_channels=size,
-                panel=panel,
-                lanes=lanes,
-                kernel=op.kernel,
-                stride=op.stride,
-                dilation=op.dilation,
-                x=x_strides,
-                y=y.layout.strides,
-                epilogue=epilogue,
-            )
-            pixel = 4 * columns.start
-            begin = Operand(source.space, source.name, source.offset_bytes + pixel * op.stride[1] * x_strides.pixel)
-            block = start // lanes
-            residual = [] if other is None else [_along(other, block, columns.start)]
-            lowering.call(
-                work, [begin, weights, bias, *residual, _along(y, block, columns.start)], tiling.knobs(columns)
-            )
+def _inside(run: TapRun) -> TapRun:
+    """A run whose first input is moved into the image."""
+    return TapRun(run.start, run.count, run.first_tap, run.taps, max(0, run.first_input) if run.taps else 0)
 
 
-def _along(view: BlockedView, block: int, pixels: int) -> Operand:
-    """Pointer to the first row of a block, `pixels` further (which may run on into the next rows of a dense image)."""
-    start = view.at(0, 0, block)
-    return Operand(start.space, start.name, start.offset_bytes + 4 * pixels * view.layout.strides.pixel)
+def _further(operand: Operand, elements: int) -> Operand:
+    return Operand(operand.space, operand.name, operand.offset_bytes + ELEMENT_BYTES * elements)
 
 
-def _is_flattenable(op: Conv2D, x: Strides | ImageStrides, y: BlockedView, other: BlockedView | None) -> bool:
-    """Whether all pixels of all images lie in one row without gaps, so that tiles need not respect rows."""
-    if op.kernel != (1, 1) or op.stride != (1, 1) or op.pads:
-        return False
-    width = y.layout.width
-    views = [x, y.layout.strides] + ([] if other is None else [other.layout.strides])
-    return all(strides.row == width * strides.pixel for strides in views)
-
-
-def _conv_input(lowering: Lowering, layer: Layer, op: Conv2D, channels: int) -> tuple[Operand, Strides | ImageStrides]:
-    """Pointer to the first padded pixel, and strides: blocked, or as the user passes it if it has few channels."""
-    name = layer.inputs[0]
-    view = lowering.home(name)
-    if isinstance(view, FlatView) and len(view.shape) == 4 and channels < lowering.lanes and op.groups == 1:
-        padded = _padded(lowering, name, view, op.pads) if op.pads else view
-        return padded.at(), padded.image
-    image = lowering.blocked(name)
-    return image.at(-op.pads.top, -op.pads.left), image.layout.strides
-
-
-def _padded(lowering: Lowering, name: str, view: FlatView, pads: Pads) -> FlatView:
-    """A zero-padded copy of a flat image, in the source's own order of axes."""
-    _, height, width, channels = view.shape
-    shape = (1, height + pads.top + pads.bottom, width + pads.left + pads.right, channels)
-    order = sorted(range(1, 4), key=lambda axis: -view.strides[axis])
-    strides, step = [0] * 4, 1
-    for axis in reversed(order):
-        strides[axis] = step
-        step *= shape[axis]
-    result = lowering.new_flat(name, (step,), tag=".padded")
-    lowering.call(FillKernel(1, 1, step, step, step), [result.at()])
-    padded = FlatView(shape, tuple(strides), "arena", result.name, 0, result.store)
-    axes = order
-    copy = FlatKernel(
-        "copy",
-        tuple(view.shape[axis] for axis in axes),
-        tuple(view.strides[axis] for axis in axes),
-        tuple(strides[axis] for axis in axes),
-    )
-    lowering.call(copy, [view.at(), padded.at(0, pads.top, pads.left, 0)])
-    return padded
+# Depthwise convolutions
 
 
 def _depthwise_input(lowering: Lowering, layer: Layer, op: Conv2D, channels: int) -> BlockedView:
@@ -229,26 +329,30 @@ def _depthwise_input(lowering: Lowering, layer: Layer, op: Conv2D, channels: int
 
 
 def _depthwise(
-    lowering: Lowering, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView, residual: Residual | None
-) -> None:
-    network, lanes, layout = lowering.network, lowering.lanes, y.layout
-    weights = lowering.constant("kernel", pack_depthwise(network.weight(layer, "kernel"), lanes))
+    lowering: Lowering, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView, finish: _Finish
+) -> EmitRows:
+    lanes, layout = lowering.lanes, y.layout
+    kernel = lowering.network.weight(layer, "kernel")
+    weights = lowering.constant("kernel", pack_depthwise(kernel, lanes))
     bias = lowering.constant("bias", pack_vector(_bias(lowering, layer), 0, layout.blocks * lanes))
-    epilogue, other = _epilogue(lowering, op, residual)
-    for tile in depthwise_tiling(lowering.target, layout.height, layout.width, op.kernel):
-        row, column = tile.rows.start, tile.columns.start
-        work = DepthwiseKernel(
-            height=tile.rows.size,
-            width=tile.columns.size,
-            blocks=layout.blocks,
-            lanes=lanes,
-            kernel=op.kernel,
-            stride=op.stride,
-            dilation=op.dilation,
-            x=x.layout.strides,
-            y=layout.strides,
-            epilogue=epilogue,
-        )
-        begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
-        extra = [] if other is None else [other.at(row, column)]
-        lowering.call(work, [begin, weights, bias, *extra, y.at(row, column)], tile.knobs)
+
+    def emit(first: int, count: int) -> None:
+        for tile in depthwise_tiling(lowering.target, count, layout.width, op.kernel):
+            row, column = first + tile.rows.start, tile.columns.start
+            work = DepthwiseKernel(
+                height=tile.rows.size,
+                width=tile.columns.size,
+                blocks=layout.blocks,
+                lanes=lanes,
+                kernel=op.kernel,
+                stride=op.stride,
+                dilation=op.dilation,
+                x=x.layout.strides,
+                y=layout.strides,
+                epilogue=finish.epilogue,
+            )
+            begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
+            operands = [begin, weights, bias, *finish.operands(row, column), y.at(row, column)]
+            lowering.call(work, operands, tile.knobs)
+
+    return emit

@@ -18,19 +18,39 @@ class Residual:
 
 
 @dataclass(frozen=True)
-class Residuals:
-    """Convolution's layer name -> the addition fused into it, and the names of the additions that vanish."""
+class Work:
+    """A layer, and the addition that it does on the way."""
 
-    by_convolution: Mapping[str, Residual]
-    absorbed: frozenset[str]
+    layer: Layer
+    residual: Residual | None = None
 
-    def of(self, layer: Layer) -> Residual | None:
-        """The addition fused into `layer`, if any."""
-        return self.by_convolution.get(layer.name)
+    @property
+    def result(self) -> str:
+        """The tensor it makes: the layer's own output, or that of the addition."""
+        return self.layer.output if self.residual is None else self.residual.layer.output
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers it does."""
+        return (self.layer.name,) if self.residual is None else (self.layer.name, self.residual.layer.name)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Tensors it reads."""
+        return self.layer.inputs if self.residual is None else (*self.layer.inputs, self.residual.other)
 
 
-def fuse_residuals(network: Network) -> Residuals:
-    """Fuses every addition of equal shapes into the later of its two producers, if that is a convolution.
+def network_work(network: Network) -> tuple[Work, ...]:
+    """All layers in order, additions fused where a convolution can do them."""
+    fused = fuse_residuals(network)
+    absorbed = {residual.layer.name for residual in fused.values()}
+    return tuple(Work(layer, fused.get(layer.name)) for layer in network.layers if layer.name not in absorbed)
+
+
+def fuse_residuals(network: Network) -> Mapping[str, Residual]:
+    """Convolution's layer name -> the addition fused into it.
+
+    Every addition of equal shapes goes into the later of its two producers, if that is a convolution.
 
     The sum must be the only reader of the convolution, which must not be an output itself.
     """
@@ -54,7 +74,7 @@ def fuse_residuals(network: Network) -> Residuals:
             and max(network.shape(later)[1:3]) > 1
         ):
             fused[producer.name] = Residual(layer, other)
-    return Residuals(fused, frozenset(residual.layer.name for residual in fused.values()))
+    return fused
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.plan.convolutions import lower_conv, lower_matrix_vector
-from dscompile.plan.fusion import Residual
+from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import (
     ElementwiseKernel,
     FillKernel,
@@ -41,11 +41,12 @@ from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, FlatView, broadcast_strides
 
 
-def lower_layer(lowering: Lowering, layer: Layer, residual: Residual | None) -> None:
-    """Appends the calls of `layer` to the current step and places its result."""
+def lower_layer(lowering: Lowering, work: Work) -> None:
+    """Appends the calls of a layer to the current step and places its result."""
+    layer = work.layer
     match layer.op:
         case Conv2D() as op:
-            lower_conv(lowering, layer, op, residual)
+            lower_conv(lowering, work, op)
         case Dense() as op:
             _dense(lowering, layer, op)
         case Pool() as op:

@@ -16,9 +16,10 @@ from dscompile.errors import UnsupportedError
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Constant, Pads
-from dscompile.ir.tensor import Shape
+from dscompile.ir.tensor import Shape, Tensor
 from dscompile.plan.arena import Request, plan_arena
-from dscompile.plan.fusion import Part, Residual, concatenated_parts, fuse_residuals
+from dscompile.plan.bands import Segment, find_segments
+from dscompile.plan.fusion import Part, concatenated_parts
 from dscompile.plan.kernels import (
     ELEMENT_BYTES,
     FillKernel,
@@ -51,15 +52,17 @@ def plan_program(network: Network, target: Target) -> Program:
     Raises UnsupportedError for what has no kernel: batches, integer tensors.
     """
     from dscompile.plan.layers import lower_layer
+    from dscompile.plan.rows import lower_in_bands
 
     lowering = Lowering(network, target)
-    residuals = fuse_residuals(network)
-    for layer in network.layers:
-        if layer.name in residuals.absorbed:
-            continue
-        lowering.begin(layer, residuals.of(layer))
-        lower_layer(lowering, layer, residuals.of(layer))
-        lowering.end(layer, residuals.of(layer))
+    for segment in find_segments(network, target):
+        lowering.begin(segment)
+        if len(segment.work) == 1:
+            lowering.enter(segment.work[0].layer)
+            lower_layer(lowering, segment.work[0])
+        else:
+            lower_in_bands(lowering, segment)
+        lowering.end(segment)
     return lowering.finish()
 
 
@@ -96,46 +99,51 @@ class Lowering:
         """The step being made."""
         return len(self.steps)
 
-    def begin(self, layer: Layer, residual: Residual | None) -> None:
-        """Starts the step of `layer`."""
-        for name in (*layer.inputs, self.result_name(layer, residual)):
-            if self.network.tensor(name).dtype != "float32":
-                raise UnsupportedError(
-                    f"{self.network.tensor(name).dtype} tensors have no kernels on {self.target.name} yet",
-                    layer=layer.name,
-                )
-            if len(self.network.shape(name)) > 1 and self.network.shape(name)[0] != 1:
-                raise UnsupportedError(
-                    f"tensor '{name}' has a batch of {self.network.shape(name)[0]}; only 1 is supported",
-                    layer=layer.name,
-                    help="run the artifact once per image",
-                )
-        self._calls, self._result, self._layer = [], None, layer.name
+    def begin(self, segment: Segment) -> None:
+        """Starts the step of a segment."""
+        for work in segment.work:
+            for name in (*work.reads, work.result):
+                self._check(self.network.tensor(name), work.layer)
+        self._calls, self._result = [], None
 
-    def end(self, layer: Layer, residual: Residual | None) -> None:
-        """Finishes the step: a result that the user wants is brought into the user's buffer."""
-        name = self.result_name(layer, residual)
-        if name in self.network.outputs:
-            self._deliver(name)
+    def _check(self, tensor: Tensor, layer: Layer) -> None:
+        if tensor.dtype != "float32":
+            raise UnsupportedError(
+                f"{tensor.dtype} tensors have no kernels on {self.target.name} yet", layer=layer.name
+            )
+        if len(tensor.shape) > 1 and tensor.shape[0] != 1:
+            raise UnsupportedError(
+                f"tensor '{tensor.name}' has a batch of {tensor.shape[0]}; only 1 is supported",
+                layer=layer.name,
+                help="run the artifact once per image",
+            )
+
+    def enter(self, layer: Layer) -> None:
+        """The constants that follow belong to `layer`."""
+        self._layer = layer.name
+
+    def end(self, segment: Segment) -> None:
+        """Finishes the step: results that the user wants are brought into the user's buffers."""
+        for work in segment.work:
+            if work.result in self.network.outputs:
+                self._deliver(work.result)
         if not self._calls:
             return
-        assert self._result is not None
+        if self._result is None:
+            raise AssertionError(f"step {segment.name} has calls but no result")
         operand, size_bytes = self._result
         self.steps.append(
             Step(
-                name=layer.name,
-                kind=layer_kind(self.network, layer),
-                layers=(layer.name,) if residual is None else (layer.name, residual.layer.name),
+                name=segment.name,
+                kind=" + ".join(dict.fromkeys(layer_kind(self.network, work.layer) for work in segment.work)),
+                layers=tuple(name for work in segment.work for name in work.layers),
                 calls=tuple(self._calls),
-                macs=layer_macs(self.network, layer),
+                macs=sum(layer_macs(self.network, work.layer) for work in segment.work),
                 result=operand,
                 result_bytes=size_bytes,
+                note="" if segment.rows == 0 else f"in bands of {segment.rows} rows",
             )
         )
-
-    def result_name(self, layer: Layer, residual: Residual | None) -> str:
-        """The tensor that the step of `layer` makes: its own output, or that of the addition fused into it."""
-        return layer.output if residual is None else residual.layer.output
 
     def call(self, kernel: Kernel, operands: Sequence[Operand], knobs: Knobs | None = None) -> None:
         """Appends a call; equal kernels with equal knobs share one function. Operands follow kernel.parameters."""
@@ -157,7 +165,14 @@ class Lowering:
     # Tensors
 
     def new_blocked(self, name: str, shape: Shape, halo: Pads | None = None, *, tag: str = "") -> BlockedView:
-        """Room for an image tensor, its halo cleared in this step."""
+        """Room for an image tensor, its halo cleared at once."""
+        view = self.uncleared_blocked(name, shape, halo, tag=tag)
+        if view.store.name == name + tag:
+            self.clear_halo(view)
+        return view
+
+    def uncleared_blocked(self, name: str, shape: Shape, halo: Pads | None = None, *, tag: str = "") -> BlockedView:
+        """Room for an image tensor, whose halo the caller clears; a part of a concatenation lies in the whole."""
         _, height, width, channels = shape
         part = None if tag else self._parts.get(name)
         if part is not None:
@@ -166,9 +181,7 @@ class Lowering:
             base = whole.base + part.channel // self.lanes * whole.layout.strides.block
             return BlockedView(whole.store, layout, base)
         layout = Blocked(height, width, channels, self.lanes, self.halos.get(name) if halo is None else halo)
-        view = BlockedView(self._store(name + tag, layout.elements), layout)
-        self.clear_halo(view)
-        return view
+        return BlockedView(self._store(name + tag, layout.elements), layout)
 
     def whole(self, name: str) -> BlockedView | None:
         """The image of a concatenation that its parts were written into, if any part was."""
@@ -178,6 +191,10 @@ class Lowering:
         """Whether tensor `name` was written straight into the concatenation `whole`."""
         part = self._parts.get(name)
         return part is not None and part.whole == whole
+
+    def is_part_of_any(self, name: str) -> bool:
+        """Whether tensor `name` is written straight into some concatenation."""
+        return name in self._parts
 
     def _whole_view(self, part: Part) -> BlockedView:
         view = self._wholes.get(part.whole)
@@ -256,23 +273,27 @@ class Lowering:
         """Copies element by element between views of equal shape."""
         self.call(FlatKernel("copy", source.shape, source.strides, target.strides), [source.at(), target.at()])
 
-    def clear_halo(self, view: BlockedView) -> None:
-        """Zeroes the halo around an image: rows above and below, and the strips between the rows' ends."""
+    def clear_halo(self, view: BlockedView, first: int = 0, count: int | None = None) -> None:
+        """Zeroes the halo beside `count` rows from `first` on (default: all), and above and below if they touch it.
+
+        What lies right of a row and left of the next is one run in memory.
+        """
         layout, halo = view.layout, view.layout.halo
         strides, lanes = layout.strides, layout.lanes
-        runs = []  # (first row, first column, rows, elements)
-        side = halo.left + halo.right
-        if side and layout.height > 1:
-            runs.append((0, layout.width, layout.height - 1, side * lanes))
-        first = (halo.top * strides.row) + halo.left * lanes
-        if first:
-            runs.append((-halo.top, -halo.left, 1, first))
-        last = halo.right * lanes + halo.bottom * strides.row
-        if last:
-            runs.append((layout.height - 1, layout.width, 1, last))
-        for row, column, rows, length in runs:
-            kernel = FillKernel(layout.blocks, rows, length, strides.block, strides.row)
-            self.call(kernel, [view.at(row, column)])
+        end = layout.height if count is None else first + count
+        side = (halo.left + halo.right) * lanes
+        above = halo.top * strides.row + halo.left * lanes
+        below = halo.right * lanes + halo.bottom * strides.row
+        if first == 0 and above:
+            fill = FillKernel(layout.blocks, 1, above, strides.block, strides.row)
+            self.call(fill, [view.at(-halo.top, -halo.left)])
+        between = min(end, layout.height - 1) - first
+        if side and between > 0:
+            fill = FillKernel(layout.blocks, between, side, strides.block, strides.row)
+            self.call(fill, [view.at(first, layout.width)])
+        if end == layout.height and below:
+            fill = FillKernel(layout.blocks, 1, below, strides.block, strides.row)
+            self.call(fill, [view.at(layout.height - 1, layout.width)])
 
     # The end
 
@@ -329,7 +350,15 @@ class Lowering:
         kernel = UnpackKernel(layout.height, layout.width, layout.channels, self.lanes, layout.strides, shaped.image)
         self.call(kernel, [view.at(), result.at()])
 
-    def _store(self, name: str, elements: int) -> Store:
+    def _store(self, wanted: str, elements: int) -> Store:
+        """Room of its own in the arena, called `wanted`, or `wanted.2` and so on where that is taken.
+
+        One tensor may be padded, repeated or copied several times, for several readers.
+        """
+        name, number = wanted, 1
+        while name in self.stores:
+            number += 1
+            name = f"{wanted}.{number}"
         store = Store(name, elements, self.index, self.index)
         self.stores[name] = store
         return store

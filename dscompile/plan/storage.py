@@ -28,17 +28,28 @@ class Store:
         self.last = max(self.last, step)
 
 
+@dataclass
+class RowOrigin:
+    """The row of the image that lies in the first row of a buffer; moves as a window slides down."""
+
+    row: int = 0
+
+
 @dataclass(frozen=True)
 class BlockedView:
-    """A blocked image in a store, `base` elements from its start."""
+    """A blocked image in a store, `base` elements from its start.
+
+    A window holds only some rows of the image, from `origin.row` on; its layout is that of the rows it holds.
+    """
 
     store: Store
     layout: Blocked
     base: int = 0
+    origin: RowOrigin = field(default_factory=RowOrigin)
 
     def at(self, row: int = 0, column: int = 0, block: int = 0) -> Operand:
-        """Pointer to a pixel; negative coordinates reach into the halo."""
-        elements = self.base + self.layout.offset(row, column, block)
+        """Pointer to a pixel of the image; negative coordinates reach into the halo."""
+        elements = self.base + self.layout.offset(row - self.origin.row, column, block)
         return Operand("arena", self.store.name, elements * ELEMENT_BYTES)
 
 

@@ -29,8 +29,10 @@ class Peer:
     version: str
     run: Runner
 
-    def latencies_us(self, inputs: Sequence[Floats], repeats: int) -> list[float]:
-        """Microseconds of each of so many runs."""
+    def latencies_us(self, inputs: Sequence[Floats], repeats: int, warmup: int) -> list[float]:
+        """Microseconds of each of `repeats` runs, after `warmup` that are not counted."""
+        for _ in range(warmup):
+            self.run(inputs)
         result = []
         for _ in range(repeats):
             start = time.perf_counter_ns()
@@ -61,11 +63,27 @@ def open_peer(name: str, model: Path, threads: int = 1) -> Peer:
     if not model.is_file():
         raise UsageError(f"there is no file '{model}'")
     try:
-        return opener(model, threads)
+        peer = opener(model, threads)
     except ImportError as error:
         raise ToolError(f"{package} is not installed", help="pip install 'dscompile[bench]'") from error
     except Exception as error:  # each runtime has exceptions of its own, some of them plain Exception
         raise ToolError(f"{name} cannot load '{model}': {str(error).strip()}") from error
+    return Peer(peer.name, peer.version, _with_our_errors(peer, model))
+
+
+def _with_our_errors(peer: Peer, model: Path) -> Runner:
+    """Runs the peer; what it objects to, shapes above all, becomes a UsageError."""
+
+    def run(inputs: Sequence[Floats]) -> Sequence[Floats]:
+        try:
+            return peer.run(inputs)
+        except Exception as error:  # each runtime has exceptions of its own
+            raise UsageError(
+                f"{peer.name} cannot run '{model}' on the artifact's inputs: {str(error).strip()}",
+                help="name the model that the artifact was built from",
+            ) from error
+
+    return run
 
 
 def _onnxruntime(model: Path, threads: int) -> Peer:

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 Sampler = Callable[[int], Sequence[float]]
 """Runs something so many times and returns the latency of each run in microseconds."""
 
-_WARM_UP_RUNS = 3
-_SLICE_US = 20_000.0  # how long one contender runs before the next has its turn
+WARM_UP_RUNS = 1
+"""Unmeasured runs at the start of each turn: every contender finds the caches full of somebody else's data."""
+
+_TYPICAL_RUNS = 3
+_TURN_US = 50_000.0  # how long one contender runs before the next has its turn
 _BUDGET_US = 1_000_000.0  # time per contender when the number of repeats is not given
 _FEWEST_REPEATS = 30
 
@@ -63,16 +66,16 @@ def interleave(
 ) -> dict[str, Timing]:
     """Lets the contenders take turns until each has run `repeats` times (by default for about a second each).
 
-    Every contender first runs three times unmeasured. `between_rounds(done, total)` is called before each round, with
-    the runs done so far and in all.
+    Each first runs three times to see how long it takes. `between_rounds(done, total)` is called before each round,
+    with the runs done so far and in all.
     """
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     wanted: dict[str, int] = {}
     turn: dict[str, int] = {}
     for name, sampler in contenders.items():
-        typical = max(min(sampler(_WARM_UP_RUNS)), 0.1)
+        typical = max(min(sampler(_TYPICAL_RUNS)), 0.1)
         wanted[name] = repeats or max(_FEWEST_REPEATS, math.ceil(_BUDGET_US / typical))
-        turn[name] = max(1, int(_SLICE_US / typical))
+        turn[name] = max(1, int(_TURN_US / typical))
     total = sum(wanted.values())
     while (done := sum(map(len, samples.values()))) < total:
         between_rounds(done, total)

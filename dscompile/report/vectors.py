@@ -70,7 +70,7 @@ def read_vectors(path: Path, output_shapes: Sequence[Shape]) -> Vectors:
             outputs = tuple(content[f"output{index}"] for index in range(len(output_shapes)))
     except FileNotFoundError as error:
         raise BadInputError("the artifact has no golden vectors", position=where, help="build it again") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInputError("the golden vectors are damaged", position=where, help="build it again") from error
     for values, shape in zip(outputs, output_shapes, strict=True):
         if values.dtype != np.float32 or values.shape != (len(seeds), *shape):

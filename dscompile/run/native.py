@@ -135,7 +135,7 @@ class NativeModel:
         check_inputs(self.manifest.inputs, inputs)
         arrays = [self._arena, *(inputs[t.name] for t in self.manifest.inputs)]
         arrays += [outputs[t.name] for t in self.manifest.outputs]
-        return tuple(ctypes.c_void_p(array.ctypes.data) for array in arrays)
+        return tuple(array.ctypes.data_as(ctypes.c_void_p) for array in arrays)  # these keep the arrays alive
 
     def _function(self, library: ctypes.CDLL, name: str) -> ctypes._NamedFuncPointer:
         function: ctypes._NamedFuncPointer = getattr(library, f"{self.manifest.c_name}_{name}")

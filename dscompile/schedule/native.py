@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,25 @@ def compile_functions(functions: Sequence[Function], target: Target, progress: P
 
     `progress(done, total, symbol)` is called before each function is lowered.
     """
-    llvm = llvm_target(target)
     lowered: dict[str, PrimFunc] = {}
     for index, function in enumerate(functions):
         if progress is not None:
             progress(index, len(functions), function.symbol)
         lowered[function.symbol] = lower(function, target)
-    module = tirx.transform.LowerIntrin()(tvm.IRModule(lowered))
-    library = tvm.get_global_func("target.build.llvm")(module, llvm)
+    return _object(lowered, target)
+
+
+def compile_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, target: Target) -> bytes:
+    """A relocatable ELF object with one PrimFunc, scheduled by whoever calls, as the function `symbol`.
+
+    `parameters` are those of the kernel that `prim` computes: views and alignments behind its buffers.
+    """
+    return _object({symbol: lower_scheduled(prim, parameters, symbol, target)}, target)
+
+
+def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
+    module = tirx.transform.LowerIntrin()(tvm.IRModule(dict(lowered)))
+    library = tvm.get_global_func("target.build.llvm")(module, llvm_target(target))
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         path = Path(scratch) / "kernels.o"
         library.write_to_file(str(path))
@@ -49,11 +60,17 @@ def llvm_target(target: Target) -> Any:
 
 def lower(function: Function, target: Target) -> PrimFunc:
     """The scheduled kernel of `function`, lowered to loops over raw pointers, ready for LLVM."""
-    prim = bind_views(scheduled(function.kernel, function.knobs, target), function.parameters)
-    module = tvm.IRModule({function.symbol: prim.with_attr("global_symbol", function.symbol)})
+    prim = scheduled(function.kernel, function.knobs, target)
+    return lower_scheduled(prim, function.parameters, function.symbol, target)
+
+
+def lower_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, target: Target) -> PrimFunc:
+    """A scheduled PrimFunc, lowered to loops over raw pointers, ready for LLVM."""
+    prim = bind_views(prim, parameters)
+    module = tvm.IRModule({symbol: prim.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(llvm_target(target))(module)
     module = _lowering()(module)
-    return _with_pointers(module[function.symbol], function.symbol)
+    return _with_pointers(module[symbol], symbol)
 
 
 def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:

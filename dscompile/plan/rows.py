@@ -1,0 +1,183 @@
+"""Computing a segment band by band.
+
+Tensors that nobody outside the segment reads live in windows: a few rows that slide down the image. Every band writes
+and reads the same addresses, so they stay in the nearest cache; rows that the next band needs again are moved up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dscompile.ir.network import Network
+from dscompile.ir.ops import Conv2D, Pads
+from dscompile.ir.shapes import dilated_extent
+from dscompile.plan.bands import Segment, rows_needed
+from dscompile.plan.fusion import Work
+from dscompile.plan.kernels import ElementwiseKernel, FillKernel
+from dscompile.plan.lowering import Lowering
+from dscompile.plan.storage import BlockedView, RowOrigin
+
+
+@dataclass(frozen=True)
+class RowWork:
+    """A convolution whose buffers and constants stand ready: `emit(first, count)` appends the calls for some rows."""
+
+    work: Work
+    height: int
+    emit: Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one band does to one tensor: rows `begin` .. `end` are made; `lowest` is the first row still read.
+
+    `highest` is where reading ends; beyond the image lie rows of padding. Rows may be negative: padding above.
+    """
+
+    lowest: int
+    begin: int
+    end: int
+    highest: int
+
+
+def lower_in_bands(lowering: Lowering, segment: Segment) -> None:
+    """Appends the calls of all layers of a segment, in bands of `segment.rows` rows of its last result."""
+    from dscompile.plan.convolutions import prepare_conv
+
+    bands = plan_bands(lowering.network, segment)
+    windows: dict[str, BlockedView] = {}
+    prepared: list[RowWork] = []
+    for work in segment.work:
+        lowering.enter(work.layer)
+        height = _window_height([band[work.result] for band in bands]) if _is_private(lowering, segment, work) else 0
+        window = _new_window(lowering, work, height) if height else None
+        if window is not None:
+            windows[work.result] = window
+        prepared.append(prepare_conv(lowering, work, window))
+    for before, band in zip([None, *bands], bands, strict=False):
+        for row_work in prepared:
+            name = row_work.work.result
+            rows = band[name]
+            if name in windows:
+                _slide(lowering, windows[name], None if before is None else before[name], rows)
+            if rows.end > rows.begin:
+                row_work.emit(rows.begin, rows.end - rows.begin)
+            if name in windows and rows.highest > row_work.height:
+                _clear_rows(lowering, windows[name], row_work.height, rows.highest)
+
+
+def plan_bands(network: Network, segment: Segment) -> list[Mapping[str, Rows]]:
+    """For every band: result -> its rows."""
+    height = network.shape(segment.work[-1].result)[1]
+    made = {work.result: 0 for work in segment.work}
+    bands: list[Mapping[str, Rows]] = []
+    for end in range(segment.rows, height + segment.rows, segment.rows):
+        wanted = _wanted_rows(network, segment, min(end, height), finished=end >= height)
+        lowest = {name: _lowest_row(segment, name, made) for name in made}
+        highest = {name: _highest_row(segment, name, wanted) for name in made}
+        bands.append(
+            {name: Rows(lowest[name], made[name], max(made[name], wanted[name]), highest[name]) for name in made}
+        )
+        made = {name: max(made[name], wanted[name]) for name in made}
+    return bands
+
+
+def _wanted_rows(network: Network, segment: Segment, rows: int, *, finished: bool) -> dict[str, int]:
+    """Result -> how many of its rows must be there so that `rows` rows of the last result can be made."""
+    wanted = {work.result: network.shape(work.result)[1] if finished else 0 for work in segment.work}
+    wanted[segment.work[-1].result] = rows
+    for work in reversed(segment.work):
+        for name in work.reads:
+            if name in wanted:
+                need = wanted[work.result]
+                if name in work.layer.inputs:
+                    need = rows_needed(_conv(work), need, network.shape(name)[1])
+                wanted[name] = max(wanted[name], need)
+    return wanted
+
+
+def _lowest_row(segment: Segment, name: str, made: Mapping[str, int]) -> int:
+    """The first row of tensor `name` that is still to be read when its readers have made as many rows as `made`."""
+    lowest = []
+    for work in segment.work:
+        if name in work.layer.inputs:
+            op = _conv(work)
+            lowest.append(made[work.result] * op.stride[0] - op.pads.top)
+        elif name in work.reads:
+            lowest.append(made[work.result])
+    return min(lowest, default=0)
+
+
+def _highest_row(segment: Segment, name: str, wanted: Mapping[str, int]) -> int:
+    """Where reading of tensor `name` ends when its readers make as many rows as `wanted`; padding included."""
+    highest = [0]
+    for work in segment.work:
+        if name in work.layer.inputs and wanted[work.result]:
+            op = _conv(work)
+            extent = dilated_extent(op.kernel[0], op.dilation[0])
+            highest.append((wanted[work.result] - 1) * op.stride[0] - op.pads.top + extent)
+        elif name in work.reads:
+            highest.append(wanted[work.result])
+    return max(highest)
+
+
+def _conv(work: Work) -> Conv2D:
+    if not isinstance(work.layer.op, Conv2D):
+        raise TypeError(f"layer {work.layer.name} does not go by rows")
+    return work.layer.op
+
+
+def _is_private(lowering: Lowering, segment: Segment, work: Work) -> bool:
+    """Whether only the segment itself reads the result of `work`."""
+    inside = {layer for other in segment.work for layer in other.layers}
+    readers = lowering.network.consumers[work.result]
+    return (
+        bool(readers)
+        and all(layer.name in inside for layer in readers)
+        and work.result not in lowering.network.outputs
+        and not lowering.is_part_of_any(work.result)
+    )
+
+
+def _window_height(bands: list[Rows]) -> int:
+    """Rows that a window must hold; 0 if rows would be moved onto themselves, so that no window can be used."""
+    for before, rows in pairwise(bands):
+        kept = rows.begin - rows.lowest
+        if kept > rows.lowest - before.lowest > 0:
+            return 0
+    return max(max(rows.end, rows.highest) - rows.lowest for rows in bands)
+
+
+def _new_window(lowering: Lowering, work: Work, height: int) -> BlockedView:
+    """A window for the result of `work`; its sides are cleared, which lasts."""
+    _, _, width, channels = lowering.network.shape(work.result)
+    halo = lowering.halos.get(work.result)
+    sides = Pads(0, 0, halo.left, halo.right)
+    window = lowering.new_blocked(work.result, (1, height, width, channels), sides, tag=".window")
+    return BlockedView(window.store, window.layout, window.base, RowOrigin())
+
+
+def _slide(lowering: Lowering, window: BlockedView, before: Rows | None, rows: Rows) -> None:
+    """Moves the window to `rows.lowest`: rows that are read again go to its top; padding above is cleared once."""
+    origin, layout = window.origin, window.layout
+    if before is None:
+        origin.row = rows.lowest
+        if rows.lowest < 0:
+            _clear_rows(lowering, window, rows.lowest, 0)
+        return
+    step, kept = rows.lowest - before.lowest, rows.begin - rows.lowest
+    if step > 0 and kept > 0:
+        source = window.at(rows.lowest)
+        move = ElementwiseKernel(
+            "copy", kept, layout.width, layout.blocks, layout.lanes, layout.strides, layout.strides
+        )
+        lowering.call(move, [source, window.at(before.lowest)])
+    origin.row = rows.lowest
+
+
+def _clear_rows(lowering: Lowering, window: BlockedView, first: int, end: int) -> None:
+    layout = window.layout
+    fill = FillKernel(layout.blocks, end - first, layout.width * layout.lanes, layout.strides.block, layout.strides.row)
+    lowering.call(fill, [window.at(first)])

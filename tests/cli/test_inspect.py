@@ -1,0 +1,88 @@
+"""dscompile inspect."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tests.cli.conftest import CommandLine
+
+
+def test_inspect_shows_every_layer_beside_standard_convolutions(dscompile: CommandLine, tiny: Path):
+    outcome = dscompile("inspect", tiny)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert outcome.out == (
+        "network  tiny: 7 layers, 10 668 MAC, 529 parameters\n"
+        'input    "image" float32 NHWC [1, 9, 9, 3]\n'
+        'output   "softmax" float32 [1, 4]\n'
+        "\n"
+        "layer            kind             input    output    MAC  parameters  bytes  FLOP/B  standard MAC\n"
+        "stem             conv           1x9x9x3   1x5x5x8  5 400         224  2 668     4.0         5 400\n"
+        "block.depthwise  depthwise      1x5x5x8   1x5x5x8  1 800          80  1 920     1.9        30 600\n"
+        "block.pointwise  pointwise      1x5x5x8  1x5x5x17  3 400         153  3 112     2.2             0\n"
+        "pool             average pool  1x5x5x17  1x1x1x17      0           0  1 768     0.2             0\n"
+        "head.flatten     reshape       1x1x1x17      1x17      0           0    136     0.0             0\n"
+        "head             dense             1x17       1x4     68          72    372     0.4            68\n"
+        "softmax          softmax            1x4       1x4      0           0     32     0.1             0\n"
+        "\n"
+        "                               MAC  parameters\n"
+        "this network                10 668         529\n"
+        "with standard convolutions  36 068       1 537\n"
+        "ratio                         3.4x        2.9x\n"
+    )
+
+
+def test_inspect_with_a_target_shows_roofline_and_arena(dscompile: CommandLine, tiny: Path):
+    outcome = dscompile("inspect", tiny, "-t", "x86-avx2")
+    assert outcome.code == 0
+    # Cycles: stem 10 800 / 32, depthwise 3 600 / 32, pointwise 6 800 / 32; the rest moves its bytes at 64 a cycle.
+    shares = [line.split()[-3:] for line in outcome.out.splitlines()[5:12]]
+    assert shares == [
+        ["48.3", "%", "fma"],
+        ["16.1", "%", "fma"],
+        ["30.4", "%", "fma"],
+        ["4.0", "%", "L1"],
+        ["0.3", "%", "L1"],
+        ["0.8", "%", "L1"],
+        ["0.1", "%", "L1"],
+    ]
+    assert re.search(
+        r"^arena on x86-avx2: [\d ]+ B \([\d.]+ KiB\), no plan takes less than [\d ]+ B \([\d.]+ KiB\); "
+        r"most is alive at \S+$",
+        outcome.out,
+        re.MULTILINE,
+    )
+    assert re.search(r"^buffer +offset +bytes +steps$", outcome.out, re.MULTILINE)
+
+
+def test_inspect_as_json_has_the_promised_keys(dscompile: CommandLine, tiny: Path):
+    record = json.loads(dscompile("inspect", tiny, "--json").out)
+    assert record["schema"] == 1
+    assert (record["macs"], record["parameters"]) == (10_668, 529)
+    assert (record["standard_macs"], record["standard_parameters"]) == (36_068, 1_537)
+    assert record["arena"] is None
+    assert record["layers"][1] == {
+        "name": "block.depthwise",
+        "kind": "depthwise",
+        "input": [1, 5, 5, 8],
+        "output": [1, 5, 5, 8],
+        "macs": 1_800,
+        "parameters": 80,
+        "standard_macs": 30_600,
+        "standard_parameters": 1_241,
+        "bytes": 1_920,
+        "flops_per_byte": 1.875,
+        "roofline_share": None,
+        "roofline_limit": None,
+    }
+
+
+def test_inspect_as_json_with_a_target_has_the_arena(dscompile: CommandLine, tiny: Path):
+    record = json.loads(dscompile("inspect", tiny, "--json", "--target", "x86-avx512").out)
+    arena = record["arena"]
+    assert arena["size_bytes"] >= arena["lower_bound_bytes"] > 0
+    assert {buffer["name"] for buffer in arena["buffers"]} >= {"input:image", "output:softmax", "stem"}
+    assert all(buffer["offset_bytes"] + buffer["size_bytes"] <= arena["size_bytes"] for buffer in arena["buffers"])
+    assert abs(sum(layer["roofline_share"] for layer in record["layers"]) - 1.0) < 1e-9

@@ -1,0 +1,46 @@
+"""Generated C of tiny networks as whole files, and its style."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dscompile.artifact import Artifact
+from tests.tiny_programs import Tiny, several, single
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = {"single": single, "several": several}
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+
+
+def from_compiler(text: str) -> str:
+    """The text without what another compiler changes: the size of the code and the fingerprint."""
+    text = re.sub(r"flash [0-9 ]+ B", "flash N B", text)
+    return re.sub(r"FINGERPRINT 0x[0-9a-f]{8}u", "FINGERPRINT 0xNNNNNNNNu", text)
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Artifact]:
+    build: Callable[[], Tiny] = PROGRAMS[request.param]
+    return request.param, build().write(tmp_path_factory.mktemp("golden") / request.param)
+
+
+def test_header_driver_and_selftest(named: tuple[str, Artifact], golden: Callable[[str, str], None]) -> None:
+    name, artifact = named
+    golden(f"native/{name}.h", from_compiler(artifact.header.read_text()))
+    golden(f"native/{name}.c", artifact.driver.read_text())
+    golden(f"native/{name}_selftest.c", artifact.selftest.read_text())
+
+
+@pytest.mark.skipif(shutil.which("clang-format") is None, reason="clang-format is not installed")
+def test_generated_c_is_clang_format_clean(named: tuple[str, Artifact]) -> None:
+    files = [str(path) for path in sorted(named[1].directory.glob("*.[ch]"))]
+    command = ["clang-format", f"--style=file:{ROOT / '.clang-format'}", "--dry-run", "--Werror", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

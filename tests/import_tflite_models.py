@@ -1,0 +1,123 @@
+"""TFLite models made for the importer's tests, and what LiteRT makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import interpreter
+from ai_edge_litert import schema_py_generated as schema
+
+from dscompile import oracle
+from dscompile.frontend.tflite_import import import_tflite
+from dscompile.ir.network import Array, Network
+
+_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}
+
+
+class ModelMaker:
+    """Grows a TFLite model; tensors are known by their names."""
+
+    def __init__(self) -> None:
+        self.model = schema.ModelT()
+        self.model.version, self.model.operatorCodes, self.model.buffers = 3, [], [schema.BufferT()]
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators, self.graph.inputs, self.graph.outputs = [], [], [], []
+        self.model.subgraphs = [self.graph]
+
+    def tensor(
+        self, name: str, shape: Sequence[int], dtype: str = "float32", signature: Sequence[int] | None = None
+    ) -> str:
+        """A computed tensor."""
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = name, list(shape), _TYPES[dtype], 0
+        made.shapeSignature = None if signature is None else list(signature)
+        self.graph.tensors.append(made)
+        return name
+
+    def constant(self, name: str, values: Array) -> str:
+        """A constant."""
+        self.tensor(name, values.shape, str(values.dtype))
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self.graph.tensors[-1].buffer = len(self.model.buffers)
+        self.model.buffers.append(buffer)
+        return name
+
+    def operator(self, op: str, inputs: str, outputs: str = "y", options: str = "", **fields: object) -> None:
+        """An operator; names are separated by blanks, `_` is an absent input; `options` is a class without OptionsT."""
+        made = schema.OperatorT()
+        code = schema.OperatorCodeT()
+        code.builtinCode = getattr(schema.BuiltinOperator, op)
+        code.deprecatedBuiltinCode, code.version = min(127, code.builtinCode), 1
+        made.opcodeIndex = len(self.model.operatorCodes)
+        self.model.operatorCodes.append(code)
+        made.inputs, made.outputs = self.indices(inputs), self.indices(outputs)
+        if options:
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, f"{options}Options")
+            made.builtinOptions = getattr(schema, f"{options}OptionsT")()
+            for name, value in fields.items():
+                assert hasattr(made.builtinOptions, name)
+                setattr(made.builtinOptions, name, value)
+        self.graph.operators.append(made)
+
+    def indices(self, names: str) -> list[int]:
+        """Indices of tensors by name."""
+        known = [tensor.name for tensor in self.graph.tensors]
+        return [-1 if name == "_" else known.index(name) for name in names.split()]
+
+    def content(self, inputs: str = "x", outputs: str = "y") -> bytes:
+        """The finished file."""
+        self.graph.inputs, self.graph.outputs = self.indices(inputs), self.indices(outputs)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+def saved(content: bytes, folder: Path) -> Path:
+    """The model as a file."""
+    path = folder / "net.tflite"
+    path.write_bytes(content)
+    return path
+
+
+def assert_equals_litert(network: Network, path: Path, relative: float, seeds: Sequence[int] = (0,)) -> None:
+    """Shapes and values of all outputs, on random inputs in the order of the source."""
+    runner = interpreter.Interpreter(str(path), num_threads=1)
+    runner.allocate_tensors()
+    sources = runner.get_input_details()
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        inside = {}
+        for name, source in zip(network.inputs, sources, strict=True):
+            array = rng.standard_normal(network.tensor(name).border_shape).astype(np.float32)
+            runner.set_tensor(source["index"], array)
+            inside[name] = oracle.from_border(network.tensor(name), array)
+        runner.invoke()
+        results = oracle.run(network, inside)
+        for name, detail in zip(network.outputs, runner.get_output_details(), strict=True):
+            want = runner.get_tensor(detail["index"])
+            got = oracle.to_border(network.tensor(name), results[name])
+            assert got.shape == want.shape
+            np.testing.assert_allclose(got, want, rtol=0, atol=relative * max(1e-6, float(np.abs(want).max())))
+
+
+def checked(maker: ModelMaker, folder: Path, inputs: str = "x", outputs: str = "y") -> Network:
+    """The imported network, after the oracle gave for it what LiteRT gives for the file."""
+    path = saved(maker.content(inputs, outputs), folder)
+    network = import_tflite(path)
+    assert_equals_litert(network, path, 1e-5)
+    return network
+
+
+def randoms(*shape: int, seed: int = 1) -> Array:
+    """Random float32 constants."""
+    values: Array = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return values
+
+
+def int32(*values: object) -> Array:
+    """Constant integers."""
+    return np.array(values, np.int32)

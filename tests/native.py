@@ -1,0 +1,73 @@
+"""From a network to its loaded artifact in one call, and a comparison with the oracle on poisoned memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.api.reference import oracle_outputs
+from dscompile.emit.native import write_artifact
+from dscompile.emit.selftest import selftest_input
+from dscompile.ir.network import Array, Network
+from dscompile.passes import canonicalize
+from dscompile.plan.lowering import plan_program
+from dscompile.plan.program import Program
+from dscompile.run.native import NativeModel
+from dscompile.target import Target, find_target, runs_here
+
+TARGETS = ("x86-avx512", "x86-avx2")
+TOLERANCE = 1e-4  # of an output's largest magnitude
+
+
+def target_here(name: str) -> Target:
+    """The target, or the test is skipped by the name of what the CPU lacks."""
+    target = find_target(name)
+    if not runs_here(target):
+        pytest.skip(f"this CPU does not run {name}")
+    return target
+
+
+def planned(network: Network, target: Target) -> Program:
+    """The program of a network that need not be canonical."""
+    return plan_program(canonicalize(network), target)
+
+
+def load(network: Network, target: Target) -> NativeModel:
+    """The network built for `target` and loaded; its arena holds NaN until the first run."""
+    from dscompile.schedule.native import compile_functions
+
+    program = planned(network, target)
+    inputs = selftest_input(network)
+    kernels = compile_functions(program.functions, target)
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        expected = oracle_outputs(network, inputs)
+        artifact = write_artifact(program, kernels, inputs, expected, Path(scratch) / "artifact", origin="test")
+        return NativeModel(artifact)
+
+
+def input_sets(network: Network, seed: int) -> list[dict[str, Array]]:
+    """Two inputs in border shapes: uniform in [-1, 1), and normal of deviation 2."""
+    rng = np.random.default_rng(seed)
+    wide = {name: rng.normal(0, 2, network.tensor(name).border_shape).astype(np.float32) for name in network.inputs}
+    return [selftest_input(network), wide]
+
+
+def differences(model: NativeModel, network: Network, inputs: Sequence[dict[str, Array]]) -> list[str]:
+    """Every output that is further from the oracle's than TOLERANCE, over runs one after another in one arena."""
+    found = []
+    for number, feeds in enumerate(inputs):
+        expected, results = oracle_outputs(network, feeds), model.run(feeds)
+        for name in network.outputs:
+            error = np.abs(results[name] - expected[name]).max() / max(float(np.abs(expected[name]).max()), 1e-6)
+            if not error <= TOLERANCE:  # NaN is a difference too
+                found.append(f"run {number}, output {name}: {error:.3g} of its maximum")
+    return found
+
+
+def assert_equals_oracle(network: Network, target: Target, seed: int = 0) -> None:
+    """Builds the network and compares two runs with the oracle."""
+    assert differences(load(network, target), network, input_sets(network, seed)) == []

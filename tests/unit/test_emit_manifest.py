@@ -1,0 +1,201 @@
+"""Manifests: what is written is read again, and what was changed is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dscompile.artifact import (
+    ArenaInfo,
+    Artifact,
+    BufferInfo,
+    Checksum,
+    LayerInfo,
+    Manifest,
+    Sizes,
+    Versions,
+    load_artifact,
+    read_manifest,
+    write_manifest,
+)
+from dscompile.errors import BadInputError, UsageError
+from dscompile.ir.tensor import Quantization, Tensor
+from dscompile.target import Caches
+from tests.tiny_programs import TARGET, single
+
+MANIFEST = Manifest(
+    name="Möbel",
+    c_name="mobel",
+    origin="net.yaml",
+    target=replace(TARGET, compiler_flags=("-march=x",), caches=Caches(1, 2, 3)),
+    inputs=(Tensor("x", (1, 2, 3, 4), "int8", Quantization((0.5,), -7), "nchw"),),
+    outputs=(Tensor("y", (1, 2)),),
+    labels=("ja", "nein"),
+    layers=(LayerInfo("a", "conv", ("a", "b"), 5, 6),),
+    macs=5,
+    parameters=7,
+    arena=ArenaInfo(64, 60, 64, (BufferInfo("a", 0, 60, -1, 1),)),
+    sizes=Sizes(10, 20, 30, 40),
+    fingerprint=0x00ABCDEF,
+    versions=Versions("0.1.0", "gcc 12", "0.27"),
+    fallback_layers=("a",),
+    tuning_ids=("t1",),
+    checksums=(Checksum("mobel.h", "00"),),
+)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    write_manifest(MANIFEST, tmp_path)
+    assert read_manifest(tmp_path / "manifest.json") == MANIFEST
+
+
+def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
+    write_manifest(MANIFEST, tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["dscompile_artifact"] == 1
+    assert content["version"] == "0.1.0"
+    assert content["fingerprint"] == "0x00abcdef"
+    assert content["flash_bytes"] == 30
+    assert content["sizes"] == {"weights": 10, "text": 20, "so": 30, "a": 40}
+    assert content["arena"] == {
+        "bytes": 64,
+        "lower_bound": 60,
+        "alignment": 64,
+        "buffers": [{"name": "a", "offset": 0, "size": 60, "first": -1, "last": 1}],
+    }
+    assert content["inputs"] == [
+        {
+            "name": "x",
+            "shape": [1, 2, 3, 4],
+            "border": "nchw",
+            "dtype": "int8",
+            "elements": 24,
+            "quantization": {"scales": [0.5], "zero_point": -7},
+        }
+    ]
+    assert content["checksums"] == {"mobel.h": "00"}
+
+
+def put(*path: Any) -> Callable[[Any], None]:
+    """A change: the last of `path` becomes the value at the keys before it."""
+    *keys, last, value = path
+
+    def change(content: Any) -> None:
+        for key in keys:
+            content = content[key]
+        content[last] = value
+
+    return change
+
+
+WRONG: dict[str, Callable[[Any], object]] = {
+    "'name' is missing": lambda m: m.pop("name"),
+    "'name' must be a string, not 5": put("name", 5),
+    "'c_name' must be a C identifier, not '../x'": put("c_name", "../x"),
+    "'macs' must be a whole number, not 'many'": put("macs", "many"),
+    "'macs' must be a whole number, not True": put("macs", True),
+    "'macs' must be a whole number of at least 0, not -1": put("macs", -1),
+    "'arena.bytes' must be a whole number of at least 1, not 0": put("arena", "bytes", 0),
+    "'arena' must be an object, not []": put("arena", []),
+    "'arena.buffers[0].size' must be a whole number, not None": put("arena", "buffers", 0, "size", None),
+    "'layers' must be a list, not {}": put("layers", {}),
+    "'layers[0].layers[1]' must be a string, not 1": put("layers", 0, "layers", 1, 1),
+    "'layers[0]' must be an object, not 'a'": put("layers", 0, "a"),
+    "'inputs[0].border' must be one of nhwc, nchw, not 'hwcn'": put("inputs", 0, "border", "hwcn"),
+    "'inputs[0].dtype' must be one of float32, int8, uint8, int32": put("inputs", 0, "dtype", "float64"),
+    "'inputs[0].elements' does not fit the shape [1, 2, 3, 4]": put("inputs", 0, "elements", 25),
+    "'outputs[0].elements' does not fit the shape [1, -2]": put("outputs", 0, "shape", [1, -2]),
+    "'inputs[0].quantization': quantization scales must be positive": put(
+        "inputs", 0, "quantization", "scales", [-1.0]
+    ),
+    "'inputs[0].quantization.scales[0]' must be a number": put("inputs", 0, "quantization", "scales", ["x"]),
+    "'target': vector_bytes must be a power of two, not 3": put("target", "vector_bytes", 3),
+    "'fingerprint' must be eight hexadecimal digits after 0x, not '7'": put("fingerprint", "7"),
+    "'checksums' names '../../etc/passwd', which is no file of an artifact": put("checksums", {"../../etc/passwd": ""}),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_changes_are_named_with_their_place(tmp_path: Path, message: str) -> None:
+    write_manifest(MANIFEST, tmp_path)
+    file = tmp_path / "manifest.json"
+    content = json.loads(file.read_text())
+    WRONG[message](content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(BadInputError) as caught:
+        read_manifest(file)
+    assert message in str(caught.value)
+    assert f"--> {file}" in str(caught.value)
+
+
+def test_all_changes_are_named_at_once(tmp_path: Path) -> None:
+    write_manifest(MANIFEST, tmp_path)
+    file = tmp_path / "manifest.json"
+    content = json.loads(file.read_text())
+    for key in ("name", "macs", "arena"):
+        del content[key]
+    file.write_text(json.dumps(content))
+    with pytest.raises(BadInputError) as caught:
+        read_manifest(file)
+    found = [diagnostic.message for diagnostic in caught.value.diagnostics]
+    assert {"manifest: 'name' is missing", "manifest: 'macs' is missing", "manifest: 'arena' is missing"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the manifest is not JSON"),
+        ('{"dscompile_artifact": 1,', "the manifest is not JSON"),
+        ("\xff\xfe", "the manifest is not JSON"),
+        ("[" * 100_000, "the manifest is not JSON"),
+        ("[]", "this is no manifest of dscompile"),
+        ('{"name": "x"}', "the key 'dscompile_artifact' is missing"),
+        ('{"dscompile_artifact": 99}', "has version 99; this dscompile reads 1"),
+    ],
+)
+def test_files_that_are_no_manifest(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadInputError, match=message):
+        read_manifest(file)
+
+
+def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="cannot read the manifest: No such file"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_directories_that_are_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no artifact '.*nowhere'"):
+        load_artifact(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"is not an artifact: it has no manifest\.json"):
+        load_artifact(tmp_path)
+
+
+def test_missing_files_are_all_named(tmp_path: Path) -> None:
+    artifact = single().write(tmp_path / "tiny")
+    (artifact.directory / "libtiny.so").unlink()
+    (artifact.directory / "tiny.h").unlink()
+    with pytest.raises(BadInputError, match=r"the artifact is incomplete: libtiny\.so, tiny\.h missing"):
+        load_artifact(artifact.directory)
+
+
+def test_checksums_name_every_changed_file(tmp_path: Path) -> None:
+    artifact = single().write(tmp_path / "tiny")
+    artifact.verify_checksums()
+    moved = Artifact(Path(shutil.copytree(artifact.directory, tmp_path / "copy")), artifact.manifest)
+    moved.verify_checksums()
+    for name in ("tiny.h", "libtiny.a"):
+        with (moved.directory / name).open("ab") as file:
+            file.write(b" ")
+    with pytest.raises(BadInputError, match=r"(?s)'libtiny\.a' was changed after the build.*'tiny\.h' was changed"):
+        moved.verify_checksums()
+    (moved.directory / "tiny.h").unlink()
+    with pytest.raises(BadInputError, match="cannot read the file: No such file"):
+        moved.verify_checksums()

@@ -1,0 +1,30 @@
+"""docs/net-yaml.md: its examples are read, and it leaves no kind out."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from dscompile.frontend.kinds import KINDS, LATER_KINDS
+from tests.unit.netfiles import frame, read
+
+PAGE = Path(__file__).parents[2] / "docs" / "net-yaml.md"
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0][:40])
+def test_every_example_is_read(block: str) -> None:
+    text = block if block.startswith("dscompile:") else frame(textwrap.dedent(block), "[1, 32, 32, 16]")
+    assert read(text).network.layers
+
+
+def test_every_kind_has_an_example() -> None:
+    shown = set(re.findall(r"^ *- ([a-z_0-9]+)", "\n".join(BLOCKS), flags=re.MULTILINE))
+    assert set(KINDS) <= shown
+
+
+def test_kinds_of_later_versions_are_named() -> None:
+    assert all(f"`{kind}`" in PAGE.read_text(encoding="utf-8") for kind in LATER_KINDS)
