@@ -152,9 +152,19 @@ def test_an_output_below_a_file_fails_before_any_work(dscompile: CommandLine, ti
     assert outcome.code == 5
     assert outcome.err == (
         "reading tiny.yaml\n"
-        "error: cannot write into 'tiny.yaml': it is not a directory\n"
+        "error: cannot write the artifact 'tiny.yaml/out': Not a directory ('tiny.yaml/out')\n"
+        "  = help: name another directory for the artifact\n"
+    )
+
+
+def test_an_output_where_nobody_can_write_fails_before_any_work(dscompile: CommandLine, tiny: Path):
+    outcome = dscompile("build", tiny, "-o", "/proc/none/out")
+    assert outcome.code == 5
+    assert outcome.err == (
+        "reading tiny.yaml\n"
+        "error: cannot write into '/proc': No such file or directory\n"
         "  = help: choose another with --output\n"
-    ).replace("'tiny.yaml': it", f"'{Path.cwd() / 'tiny.yaml'}': it")
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
