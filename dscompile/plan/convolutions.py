@@ -7,7 +7,7 @@ can go band by band (plan/rows.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -195,6 +195,7 @@ class _Group:
     channel: int
     start: int
     count: int
+    packed: dict[tuple[str, int, int, int], list[Operand]] = field(default_factory=dict, compare=False)
 
     @property
     def strides(self) -> Strides | ImageStrides:
@@ -277,14 +278,19 @@ class _Group:
         whole = taps.shape[:2] == self.kernel.shape[:2]
         rows, columns = window.rows, window.columns
         place = "" if whole else f".{rows.first_tap}_{columns.first_tap}_{taps.shape[0]}x{taps.shape[1]}"
+        known = self.packed.get((place, start, size, panel))
+        if known is not None:
+            return known
         tag = (f".{start}" if start else "") + place + ("" if panel == size else f".{panel}")
         part = taps[..., : self.start + self.count]
         bias = _bias(self.lowering, self.layer)
         clipped = None if bias is None else bias[: self.start + self.count]
-        return [
+        operands = [
             self.lowering.constant(f"kernel{tag}", pack_conv(part, panel, start, size)),
             self.lowering.constant(f"bias{tag}", pack_vector(clipped, start, size)),
         ]
+        self.packed[place, start, size, panel] = operands
+        return operands
 
     def _is_flattenable(self) -> bool:
         """Whether all pixels of all images lie in one row without gaps, so that tiles need not respect rows."""
