@@ -35,6 +35,7 @@ class Case:
     panel_blocks: int = 1
     unroll: int = 1
     panel_outer: bool = True
+    prefetch: bool = False
     flat: str = ""
 
     @property
@@ -57,7 +58,10 @@ class Case:
         size = f"{self.height}x{self.width}x{self.channels}-{self.filters}"
         extras = [f"{self.flat}{self.activation.name}"]
         extras += [f"res-{self.residual.name}"] if self.residual is not None else []
-        extras += [f"t{self.rows}x{self.tile}x{self.panel_blocks}u{self.unroll}{'' if self.panel_outer else 'i'}"]
+        extras += [
+        flags = ("" if self.panel_outer else "i") + ("p" if self.prefetch else "")
+        extras += [f"t{self.rows}x{self.tile}x{self.panel_blocks}u{self.unroll}{flags}"]
+        ]
         return f"{size}-k{self.kernel}-s{self.stride}-d{self.dilation}-{'-'.join(extras)}".replace(" ", "")
 
 
@@ -67,6 +71,8 @@ CONVOLUTIONS = [
     Case(2, 5, 17, 100, tile=5, panel_blocks=2, activation=RELU6),
     Case(4, 6, 100, 48, tile=3, panel_blocks=3, activation=HARD_SWISH, residual=NONE),
     Case(3, 4, 32, 64, tile=4, panel_blocks=2, panel_outer=False, residual=RELU),
+    Case(3, 8, 33, 96, tile=4, panel_blocks=2, prefetch=True),
+    Case(2, 6, 32, 64, tile=3, prefetch=True, panel_outer=False),
     Case(1, 21, 16, 16, tile=7, unroll=4, activation=RELU, residual=RELU6),
     Case(3, 5, 3, 16, kernel=(3, 3), stride=(2, 2), tile=5, activation=RELU),
     Case(3, 5, 3, 17, kernel=(3, 3), stride=(2, 2), tile=5, flat="nhwc", activation=SWISH),
@@ -116,7 +122,7 @@ def test_a_convolution_equals_numpy_and_writes_only_its_view(case, name, rng):
     residual = _add_residual(case, inputs, rng, (case.height, case.width, filters), lanes)
     acc = sum(pixels @ weights[r, q].astype(np.float64) for r, q, pixels in case.taps(x))
 
-    knobs = TileKnobs(case.tile, case.unroll, case.panel_outer)
+    knobs = TileKnobs(case.tile, case.unroll, case.panel_outer, case.prefetch)
     got = run_kernel(kernel, knobs, target, inputs, (filters // lanes, case.height, case.width, lanes))
     assert_close(from_blocks(got, filters), finished(acc, bias, kernel.epilogue, residual))
 
