@@ -12,7 +12,7 @@ from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, Epilogue, ImageS
 from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
 from dscompile.plan.layout import Blocked
 from tests.kernels import assert_close, finished, from_blocks, run_kernel, to_blocks
-from tests.native import TARGETS, target_here
+from tests.native import TARGETS_BY_TURNS, target_here
 
 HALO = Pads(1, 2, 3, 1)  # around every image, so that rows and blocks have gaps between them
 
@@ -58,10 +58,8 @@ class Case:
         size = f"{self.height}x{self.width}x{self.channels}-{self.filters}"
         extras = [f"{self.flat}{self.activation.name}"]
         extras += [f"res-{self.residual.name}"] if self.residual is not None else []
-        extras += [
         flags = ("" if self.panel_outer else "i") + ("p" if self.prefetch else "")
         extras += [f"t{self.rows}x{self.tile}x{self.panel_blocks}u{self.unroll}{flags}"]
-        ]
         return f"{size}-k{self.kernel}-s{self.stride}-d{self.dilation}-{'-'.join(extras)}".replace(" ", "")
 
 
@@ -96,7 +94,7 @@ DEPTHWISE = [
 ]
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", TARGETS_BY_TURNS)
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 def test_a_convolution_equals_numpy_and_writes_only_its_view(case, name, rng):
     target = target_here(name)
@@ -127,7 +125,7 @@ def test_a_convolution_equals_numpy_and_writes_only_its_view(case, name, rng):
     assert_close(from_blocks(got, filters), finished(acc, bias, kernel.epilogue, residual))
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", TARGETS_BY_TURNS)
 @pytest.mark.parametrize("case", DEPTHWISE, ids=str)
 def test_a_depthwise_kernel_equals_numpy_and_writes_only_its_view(case, name, rng):
     target = target_here(name)
