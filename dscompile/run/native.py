@@ -129,7 +129,8 @@ class NativeModel:
         )
 
     def _outputs(self) -> dict[str, NDArray[np.float32]]:
-        return {tensor.name: np.empty(tensor.border_shape, np.float32) for tensor in self.manifest.outputs}
+        """Arrays of NaN: fresh memory may still hold an earlier result, and would hide an element never written."""
+        return {tensor.name: np.full(tensor.border_shape, np.nan, np.float32) for tensor in self.manifest.outputs}
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
         check_inputs(self.manifest.inputs, inputs)

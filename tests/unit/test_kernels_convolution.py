@@ -12,7 +12,7 @@ from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, Epilogue, ImageS
 from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
 from dscompile.plan.layout import Blocked
 from tests.kernels import assert_close, finished, from_blocks, run_kernel, to_blocks
-from tests.native import TARGETS_BY_TURNS, target_here
+from tests.native import TARGETS_FIRST_FAST, target_here
 
 HALO = Pads(1, 2, 3, 1)  # around every image, so that rows and blocks have gaps between them
 
@@ -94,7 +94,7 @@ DEPTHWISE = [
 ]
 
 
-@pytest.mark.parametrize("name", TARGETS_BY_TURNS)
+@pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 def test_a_convolution_equals_numpy_and_writes_only_its_view(case, name, rng):
     target = target_here(name)
@@ -125,7 +125,7 @@ def test_a_convolution_equals_numpy_and_writes_only_its_view(case, name, rng):
     assert_close(from_blocks(got, filters), finished(acc, bias, kernel.epilogue, residual))
 
 
-@pytest.mark.parametrize("name", TARGETS_BY_TURNS)
+@pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
 @pytest.mark.parametrize("case", DEPTHWISE, ids=str)
 def test_a_depthwise_kernel_equals_numpy_and_writes_only_its_view(case, name, rng):
     target = target_here(name)
