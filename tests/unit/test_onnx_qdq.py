@@ -62,7 +62,7 @@ def test_matmul_and_add(activations, tmp_path):
         {"w": randoms(33, 10), "b": randoms(10, seed=2)},
     )
     network = exact(quantized(made, tmp_path, activations), range(10))
-    assert op_names(network) == ["Quantize", "Dense", "Constant", "Binary", "Dequantize"]
+    assert op_names(network) == ["Quantize", "Dense", "Constant", "Reshape", "Binary", "Dequantize"]
 
 
 @BOTH
@@ -115,26 +115,7 @@ def test_joined_tensors_are_brought_to_one_scale(activations, tmp_path):
         {"w": randoms(3, 6, 1, 1), "v": 9 * randoms(5, 6, 1, 1, seed=4)},
     )
     network = exact(quantized(made, tmp_path, activations))
-    assert op_names(network).count("Quantize") == 3
-
-
-@pytest.mark.parametrize(
-    ("nodes", "kind"),
-    [
-        ([node("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2])], "Pool"),
-        ([node("Sigmoid", "x")], "Activate"),
-        ([node("LeakyRelu", "x", alpha=0.1)], "Activate"),
-        ([node("Softmax", "x", axis=1)], "Softmax"),
-        ([node("Mul", "x x")], "Binary"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else value[0].op_type,
-)
-def test_operators_without_a_counterpart_on_integers_are_what_the_file_says(nodes, kind, tmp_path):
-    path = quantized(model(nodes, {"x": (1, 6, 8, 8)}), tmp_path)
-    network = import_onnx(path)
-    assert op_names(network) == ["Quantize", "Dequantize", kind, "Quantize", "Dequantize"]
-    step = network.tensors[network.layers[-1].inputs[0]].quantization.scale
-    assert max(differences(network, path, range(4))) <= 1.001 * step  # onnxruntime rounds elsewhere
+    assert op_names(network).count("Quantize") == 2  # of the input, and of the term with the smaller scale
 
 
 def qdq(nodes, constants, x=(1, 6, 5, 4)):
@@ -156,6 +137,25 @@ def qdq(nodes, constants, x=(1, 6, 5, 4)):
     return model(every, {"x": x}, values)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "kind"),
+    [
+        ([node("AveragePool", "xd", "h", kernel_shape=[2, 2])], "Pool"),
+        ([node("Sigmoid", "xd", "h")], "Activate"),
+        ([node("LeakyRelu", "xd", "h", alpha=0.1)], "Activate"),
+        ([node("Softmax", "xd", "h", axis=1)], "Softmax"),
+        ([node("Mul", "xd xd", "h")], "Binary"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0].op_type,
+)
+def test_operators_without_a_counterpart_on_integers_are_what_the_file_says(nodes, kind, tmp_path):
+    path = saved(qdq(nodes, {}), tmp_path)
+    network = import_onnx(path)
+    assert op_names(network) == ["Quantize", "Dequantize", kind, "Quantize", "Dequantize"]
+    step = network.tensors[network.layers[-1].inputs[0]].quantization.scale
+    assert max(differences(network, path, range(4))) <= 1.001 * step  # onnxruntime rounds elsewhere
+
+
 KERNEL = {
     "w": np.random.default_rng(3).integers(-127, 128, (4, 6, 1, 1)).astype(np.int8),
     "ws": np.array([0.01, 0.02, 0.003, 0.01], np.float32),
@@ -175,17 +175,19 @@ CONV = node("Conv", "xd wd", "h", kernel_shape=[1, 1])
 )
 def test_activations_become_clamps(activation, constants, wanted, tmp_path):
     nodes = [WEIGHTS, node("Conv", "xd wd", "g", kernel_shape=[1, 1]), activation]
-    path = saved(qdq(nodes, {**KERNEL, **constants, "u": np.uint8(0)}), tmp_path)
-    network = exact(path)
+    path = saved(qdq(nodes, {**KERNEL, **constants}), tmp_path)
+    network = import_onnx(path)
     (convolution,) = [layer for layer in network.layers if isinstance(layer.op, Conv2D)]
     assert convolution.op.activation == wanted
+    assert max(differences(network, path, range(4))) <= 0.1001  # onnxruntime convolves in float32 here: one step
 
 
 def test_uint8_weights_around_128_are_int8_weights(tmp_path):
     shifted = {"w": (KERNEL["w"].astype(np.int16) + 128).astype(np.uint8), "wz": np.full(4, 128, np.uint8)}
     path = saved(qdq([WEIGHTS, CONV], {**KERNEL, **shifted}), tmp_path)
     network = import_onnx(path)
-    np.testing.assert_array_equal(network.weights["Conv.kernel"].reshape(6, 4).T, KERNEL["w"].reshape(4, 6))
+    (kernel,) = [array for key, array in network.weights.items() if key.endswith(".kernel")]
+    np.testing.assert_array_equal(kernel.reshape(6, 4).T, KERNEL["w"].reshape(4, 6))
 
 
 def test_a_convolution_without_quantized_result_is_one_in_float32(tmp_path):
