@@ -15,7 +15,9 @@ from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, resolve_target
 
 if TYPE_CHECKING:
+    from dscompile.artifact import Artifact
     from dscompile.frontend.netfile import NetFile
+    from dscompile.frontend.settings import TargetSettings
     from dscompile.ir.network import Network
 
 
@@ -88,6 +90,47 @@ class _Job:
 
 
 def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
+    """One artifact: standalone C for targets that have kernels as C templates, else libraries."""
+    from dscompile.report import budgets
+
+    settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
+    write = _write_standalone if job.target.kernels else _write_native
+    artifact = write(net, job, golden, settings, progress)
+    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+def _write_standalone(
+    net: NetFile, job: _Job, golden: Golden, settings: TargetSettings, progress: Progress
+) -> Artifact:
+    """Standalone C: every kernel is in the sources."""
+    from dscompile.emit.mcu import write_artifact
+    from dscompile.emit.mcu_text import mcu_selftest_input
+    from dscompile.passes import canonicalize
+    from dscompile.plan.mcu_lowering import plan_mcu_program
+    from dscompile.report import budgets, text
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
+
+    canonical = canonicalize(net.network)
+    progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
+    program = plan_mcu_program(canonical, job.target)
+    budgets.check_program(program, job.name, settings)
+    inputs = mcu_selftest_input(net.network)
+    outputs = golden.selftest_outputs(inputs, progress)
+    vectors = golden.vectors(progress)
+    progress(Event(f"writing {job.destination}"))
+    return write_artifact(
+        program,
+        inputs,
+        outputs,
+        job.destination,
+        origin=net.path.name,
+        extra_files={FILE_NAME: encode_vectors(vectors)},
+        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+    )
+
+
+def _write_native(net: NetFile, job: _Job, golden: Golden, settings: TargetSettings, progress: Progress) -> Artifact:
+    """Libraries of kernels that TVM compiled."""
     from dscompile.emit.native import write_artifact
     from dscompile.emit.selftest import selftest_input
     from dscompile.passes import canonicalize
@@ -95,7 +138,6 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     from dscompile.report import budgets, text
     from dscompile.report.vectors import FILE_NAME, encode_vectors
 
-    settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
     program = plan_program(canonical, job.target)
@@ -113,7 +155,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
     progress(Event(f"writing {job.destination}"))
-    artifact = write_artifact(
+    return write_artifact(
         program,
         kernels_object,
         inputs,
@@ -123,7 +165,6 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
         extra_files={FILE_NAME: encode_vectors(vectors)},
         accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
     )
-    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
 
 
 def _destination(network: Network, name: str, target: Target, output: str | Path | None, several: bool) -> Path:

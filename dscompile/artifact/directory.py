@@ -51,6 +51,13 @@ class Artifact:
         return self.directory / f"lib{self.manifest.c_name}.so"
 
     @property
+    def code(self) -> tuple[Path, ...]:
+        """What a program is linked with: the static library, or the C files of an artifact that has none."""
+        if self.manifest.sizes.static_library:
+            return (self.static_library,)
+        return (self.driver, self.directory / f"{self.manifest.c_name}_weights.c")
+
+    @property
     def selftest(self) -> Path:
         """`selftest.c`."""
         return self.directory / "selftest.c"

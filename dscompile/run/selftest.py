@@ -40,7 +40,7 @@ def run_selftest(artifact: Artifact, flags: Sequence[str] = (), timeout_s: float
         sources = [
             f"-I{directory}",
             str(directory / artifact.selftest.name),
-            str(directory / artifact.static_library.name),
+            *(str(directory / path.name) for path in artifact.code),
         ]
         toolchain.compile([*_FLAGS, *flags, *sources, "-lm", "-o", str(program)], Path(scratch), "compiling selftest.c")
         return _run(program, timeout_s)
