@@ -54,6 +54,13 @@ def command(net: str, targets: tuple[str, ...], destination: str | None, weights
     output.result("\n\n".join(map(_summary, artifacts)), records.build_record(artifacts))
 
 
+def _code(artifact: Artifact) -> tuple[str, str]:
+    """What a program is linked with."""
+    if artifact.manifest.sizes.static_library:
+        return "libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}"
+    return "sources", ", ".join(path.name for path in artifact.code)
+
+
 def _summary(artifact: Artifact) -> str:
     manifest = artifact.manifest
     pairs = [
@@ -62,7 +69,7 @@ def _summary(artifact: Artifact) -> str:
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
-        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}"),
+        _code(artifact),
     ]
     if manifest.fallback_layers:
         pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))
