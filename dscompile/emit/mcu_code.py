@@ -37,6 +37,7 @@ HELPERS = (
     "saturate_int8",
     "load_word",
     "store_word",
+    "store_half",
     "low_half",
     "even_bytes",
     "odd_bytes",

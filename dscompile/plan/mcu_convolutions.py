@@ -122,9 +122,7 @@ def _depthwise(
         multiplier=op.out_channels // window.channels,
         epilogue=epilogue,
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
-        dsp=op.out_channels == window.channels
-        and window.channels % 4 == 0
-        and _uses_dsp(lowering, epilogue, op.out_channels),
+        dsp=op.out_channels == window.channels and _uses_dsp(lowering, epilogue, op.out_channels),
     )
     operands = [lowering.constant("weights", weights[:, :, 0, :])]
     names = [parameter.name.removeprefix(prefix) for parameter in epilogue.constants(prefix)]
@@ -149,10 +147,10 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
 def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, out_channels: int) -> bool:
     """Whether the kernels on pairs of int16 take this layer.
 
-    They know only the searched requantization, go through channels by twos, and reach four pixels from one pointer.
+    They know only the searched requantization, and reach four pixels from one pointer.
     """
     searched = isinstance(epilogue, IntegerEpilogue) and epilogue.method == "affine"
-    return lowering.dsp and searched and out_channels % 2 == 0 and 3 * out_channels < _LARGEST_OFFSET
+    return lowering.dsp and searched and 3 * out_channels < _LARGEST_OFFSET
 
 
 def _matrix(lowering: McuLowering, weights: Array, constants: tuple[Array, ...], dsp: bool) -> list[Operand]:
