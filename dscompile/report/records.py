@@ -172,6 +172,12 @@ def target_record(target: Target) -> Record:
         "compiler": target.compiler,
         "compiler_flags": list(target.compiler_flags),
         "arena_alignment": target.arena_alignment,
+        "kernels": list(target.kernels),
+        "float_unit": target.board.float_unit if target.board else None,
+        "memories": [
+            {"name": memory.name, "origin": memory.origin, "bytes": memory.size_bytes}
+            for memory in (target.board.memories if target.board else ())
+        ],
     }
 
 
