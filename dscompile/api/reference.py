@@ -17,18 +17,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 
-def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Floats]:
-    """The oracle's outputs by name; inputs and outputs have border shapes."""
-    import numpy as np
-
+def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The oracle's outputs by name; inputs and outputs have border shapes, and the types of their tensors."""
     from dscompile import oracle
 
     feeds = {name: oracle.from_border(network.tensor(name), array) for name, array in inputs.items()}
     results = oracle.run(network, feeds)
-    return {
-        name: oracle.to_border(network.tensor(name), values).astype(np.float32, copy=False)
-        for name, values in results.items()
-    }
+    return {name: oracle.to_border(network.tensor(name), values) for name, values in results.items()}
 
 
 class Golden:
@@ -41,7 +36,7 @@ class Golden:
         self._network = network
         self._seed = seed
         self._vectors: Vectors | None = None
-        self._selftest: dict[str, Floats] | None = None
+        self._selftest: dict[str, Array] | None = None
 
     def vectors(self, progress: Progress) -> Vectors:
         """Outputs for the inputs of `seed` and a few more."""
@@ -61,7 +56,7 @@ class Golden:
             self._vectors = Vectors(seeds, outputs)
         return self._vectors
 
-    def selftest_outputs(self, inputs: Mapping[str, Array], progress: Progress) -> dict[str, Floats]:
+    def selftest_outputs(self, inputs: Mapping[str, Array], progress: Progress) -> dict[str, Array]:
         """Outputs for the input of selftest.c."""
         if self._selftest is None:
             progress(Event("running the oracle"))
