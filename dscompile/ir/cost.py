@@ -58,7 +58,7 @@ def layer_macs(network: Network, layer: Layer) -> int:
 
 
 def layer_parameters(network: Network, layer: Layer) -> int:
-    """Stored numbers of a layer: kernel, bias, batch norm (4 per channel), constants."""
+    """Stored numbers of a layer: kernel, bias, batch norm (4 per channel), constants; scales do not count."""
     shapes = weight_shapes(layer.op, [network.shape(name) for name in layer.inputs])
     return sum(math.prod(shape) for role, shape in shapes.items() if role != "bias" or network.has_weight(layer, role))
 

@@ -30,7 +30,7 @@ from dscompile.ir.ops import (
     Softmax,
     Transpose,
 )
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.passes import canonicalize
 from dscompile.passes.drop_unused import drop_unused
 from dscompile.passes.fold_batch_norm import fold_batch_norm
@@ -586,8 +586,8 @@ def test_a_canonical_network_is_returned_as_it_is():
 
 
 def test_int8_networks_are_refused():
-    net = NetworkBuilder("tiny")
-    net.input(Tensor("x", (1, 2), "int8"))
+    net = NetworkBuilder("tiny", "tflite")
+    net.input(Tensor("x", (1, 2), "int8", Quantization((0.5,))))
     net.add("y", Activate(RELU), ["x"])
     with pytest.raises(UnsupportedError, match="only float32 networks are simplified; 'x' is int8"):
         canonicalize(net.build(["y"]))
