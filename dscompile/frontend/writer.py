@@ -55,9 +55,16 @@ Keys = list[tuple[str, Flow]]
 
 
 def write_netfile(
-    network: Network, directory: Path, name: str = "net.yaml", *, weights_format: WeightsFormat = "npz"
+    network: Network,
+    directory: Path,
+    name: str = "net.yaml",
+    *,
+    weights_format: WeightsFormat = "npz",
+    weights_stem: str | None = None,
 ) -> Path:
     """Writes `<directory>/<name>` and, beside it, `<network>.npz` or `.safetensors` -> the path of the net.yaml.
+
+    `weights_stem` is another name for the weights file.
 
     The same network gives the same bytes. Existing files are replaced, all at once or not at all. Raises
     BadInputError if weights hold NaN or infinity, or names hold line breaks or control characters; UnsupportedError
@@ -67,7 +74,7 @@ def write_netfile(
     arrays = _weights(network)
     files: dict[str, bytes] = {}
     if arrays:
-        weights_name = f"{_file_stem(network.name)}.{weights_format}"
+        weights_name = f"{_file_stem(weights_stem or network.name)}.{weights_format}"
         files[weights_name] = npz_bytes(arrays) if weights_format == "npz" else _safetensors_bytes(arrays)
         section = f"weights: {flow_mapping([('file', weights_name)])}\n"
     else:
