@@ -82,9 +82,7 @@ def differing_outputs(network: Network, runner: interpreter.Interpreter, seeds: 
     return counts
 
 
-def differing_layers(
-    network: Network, runner: interpreter.Interpreter, seeds: Iterable[int]
-) -> tuple[list[str], int]:
+def differing_layers(network: Network, runner: interpreter.Interpreter, seeds: Iterable[int]) -> tuple[list[str], int]:
     """Layers with an element that differs from the reference (as "name: count"), and how many elements were compared.
 
     Layers that compute are compared in order; those that only move elements on either side are left out.

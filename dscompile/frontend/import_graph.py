@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.errors import UnsupportedError
-from dscompile.frontend.import_names import UniqueNames
+from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Concat, Constant, Op, Pad, Pool, Reshape, Transpose
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
@@ -99,6 +99,14 @@ class ImportGraph:
     def tensor_of(self, value: Value) -> Tensor:
         """The IR's tensor of a value, for its type and quantization."""
         return self._builder.tensors[value.tensor]
+
+    def fresh(self, name: str) -> str:
+        """A name for a layer that no layer and no node of the source has."""
+        return self._names.fresh(sanitized(name, "layer"))
+
+    def emit_real(self, op: Op, source: str) -> str:
+        """Appends a layer beside the current node's, whose result is float32."""
+        return self._append(op, [source], type(op).__name__.lower(), {})
 
     @property
     def is_quantized(self) -> bool:

@@ -78,12 +78,23 @@ def _int8_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Iterable
         yield "cannot be int8; only float32 has batch norm and prelu"
     if isinstance(op, Conv2D | Dense | Binary | Pool) and op.activation.kind not in CLAMPS:
         yield f"ends with {op.activation.name}; after int8 only clamps (relu, relu6, clip) can be part of a layer"
+    if isinstance(op, Activate) and op.activation.kind == "hard_swish" and not _hard_swish_fits(inputs[0], output):
+        yield f"a hard_swish cannot make scale {_scale(output):g} of {_scale(inputs[0]):g}; at most 1/128 of it"
     if isinstance(op, Pool) and op.count_pads and op.pads:
         yield "counts padding in its average, which int8 cannot"
     if isinstance(op, Pool | Concat | Pad | Reshape | Transpose):
         for tensor in inputs:
             if tensor.quantization != output.quantization:
                 yield f"moves '{tensor.name}' to '{output.name}', which must have the same scale and zero point"
+
+
+def _hard_swish_fits(given: Tensor, made: Tensor) -> bool:
+    """Whether the factor input scale / 128 / output scale is below 1, as the 16-bit arithmetic needs it."""
+    return _scale(given) / 128 < _scale(made)
+
+
+def _scale(tensor: Tensor) -> float:
+    return tensor.quantization.scales[0] if tensor.quantization is not None else 1.0
 
 
 def weight_types(op: Op) -> dict[str, str]:

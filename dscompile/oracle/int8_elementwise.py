@@ -87,8 +87,7 @@ def _hard_swish(operands: Int8Operands) -> Integers:
     gate = (gate + (1 << 15)) >> 1
     gated = gate * product
     towards_zero = np.sign(gated) * (np.abs(gated) >> 15)
-    scaled = divide_by_power(towards_zero, -out_shift) if out_shift < 0 else saturate(towards_zero << out_shift, 16)
-    return operands.finished(scaled)
+    return operands.finished(divide_by_power(towards_zero, -out_shift))
 
 
 def _multiplier_16(factor: np.float32) -> tuple[int, int]:

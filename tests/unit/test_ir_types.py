@@ -119,6 +119,11 @@ def problem_of(op, x=INT8, dtype=None, quantization=None, **weights):
             {},
         ),
         (
+            "a hard_swish cannot make scale 0.001 of 0.5; at most 1/128 of it",
+            Activate(HARD_SWISH),
+            {"quantization": Quantization((0.001,))},
+        ),
+        (
             "moves 'x' to 'y', which must have the same scale and zero point",
             Reshape((1, 32)),
             {"quantization": OTHER},
