@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 from dscompile.report.progress import Event, Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dscompile.ir.network import Array, Network
     from dscompile.report.vectors import Vectors
-
-    Floats = NDArray[np.float32]
 
 
 def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -46,12 +41,12 @@ class Golden:
 
         if self._vectors is None:
             network = self._network
-            shapes = {name: network.tensor(name).border_shape for name in network.inputs}
+            inputs = [network.tensor(name) for name in network.inputs]
             seeds = vector_seeds(self._seed, sum(network.tensor(name).size_bytes for name in network.outputs))
             rows = []
             for index, seed in enumerate(seeds):
                 progress(Event("running the oracle", index, len(seeds)))
-                rows.append(oracle_outputs(network, seeded_inputs(shapes, seed)))
+                rows.append(oracle_outputs(network, seeded_inputs(inputs, seed)))
             outputs = tuple(np.stack([row[name] for row in rows]) for name in network.outputs)
             self._vectors = Vectors(seeds, outputs)
         return self._vectors
