@@ -47,14 +47,14 @@ class Firmware:
     """A program that an emulator runs.
 
     `objects` are the compiled sources in their order, without start-up code and libraries; `compiler` is its version
-    line. `stack_usage` are the .su files beside the objects, where the compiler writes them.
+    line. `call_graphs` are files with frames and calls for `stack_bound`; only gcc writes them.
     """
 
     elf: Path
     target: Target
     compiler: str
     objects: tuple[Path, ...]
-    stack_usage: tuple[Path, ...]
+    call_graphs: tuple[Path, ...]
 
 
 def build_firmware(
@@ -91,12 +91,12 @@ def build_firmware(
         toolchain.run(arguments, directory, f"compiling {source.name} for {target.name}")
         return directory / output
 
-    stack = ["-fstack-usage"] if toolchain.kind == "gcc" else []
-    objects = tuple(compile_one(source, f"{source.stem}.o", [*stack, *flags]) for source in sources)
+    graph = ["-fcallgraph-info=su"] if toolchain.kind == "gcc" else []
+    objects = tuple(compile_one(source, f"{source.stem}.o", [*graph, *flags]) for source in sources)
     # -fno-builtin: a loop that copies words must not be recognized as memcpy inside memcpy.
     own = [
         compile_one(templates / f"{target.family}.S", "firmware_start.o", ()),
-        compile_one(templates / "memory.c", "firmware_memory.o", ("-fno-builtin",)),
+        compile_one(templates / "memory.c", "firmware_memory.o", [*graph, "-fno-builtin"]),
     ]
     (directory / "firmware.ld").write_text(_linker_script(target, templates), encoding="utf-8")
     arguments = ["-nostartfiles", "-static", "-Wl,--gc-sections", "-Wl,-T,firmware.ld"]
@@ -112,7 +112,7 @@ def build_firmware(
         target=target,
         compiler=toolchain.version,
         objects=objects,
-        stack_usage=tuple(path for path in (o.with_suffix(".su") for o in objects) if path.is_file()),
+        call_graphs=tuple(path for path in (o.with_suffix(".ci") for o in (*objects, *own)) if path.is_file()),
     )
 
 

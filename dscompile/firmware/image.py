@@ -40,19 +40,24 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A section that is loaded."""
+
+    name: str
+    place: Place
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Image:
-    """What an ELF file holds. `place_bytes` counts whole sections, with what has no symbol: paddings and literals."""
+    """What an ELF file holds. `sections` are those that are loaded."""
 
     path: Path
     is_arm: bool
     entry: int
     segments: tuple[Segment, ...]
     symbols: tuple[Symbol, ...]
-    place_bytes: tuple[tuple[Place, int], ...]
-
-    def size_of(self, *places: Place) -> int:
-        """Bytes of the sections in `places`."""
-        return sum(size for place, size in self.place_bytes if place in places)
+    sections: tuple[Section, ...]
 
     def symbol(self, name: str) -> Symbol:
         """The symbol called `name`. Raises UsageError if the program has none, or several static ones."""
@@ -129,10 +134,11 @@ def _image(path: Path, elf: ELFFile) -> Image:
     is_arm = elf["e_machine"] == "EM_ARM"
     sections = list(elf.iter_sections())
     places = [_place(section["sh_flags"], section["sh_type"]) for section in sections]
-    totals: dict[Place, int] = {}
-    for section, place in zip(sections, places, strict=True):
-        if place is not None:
-            totals[place] = totals.get(place, 0) + section["sh_size"]
+    loaded = tuple(
+        Section(section.name, place, section["sh_size"])
+        for section, place in zip(sections, places, strict=True)
+        if place is not None
+    )
     table = elf.get_section_by_name(".symtab")
     symbols = []
     for entry in table.iter_symbols() if table is not None else ():
@@ -155,7 +161,7 @@ def _image(path: Path, elf: ELFFile) -> Image:
         for segment in elf.iter_segments()
         if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]
     )
-    return Image(path, is_arm, elf["e_entry"], segments, tuple(symbols), tuple(totals.items()))
+    return Image(path, is_arm, elf["e_entry"], segments, tuple(symbols), loaded)
 
 
 def _place(flags: int, kind: str) -> Place | None:

@@ -83,18 +83,22 @@ def zig_command() -> tuple[str, ...] | None:
     return None if found is None else (found,)
 
 
+def host_compilers() -> tuple[tuple[str, ...], ...]:
+    """How to call every C compiler for this machine: gcc, clang and zig, as far as they are there."""
+    named = tuple((name,) for name in ("gcc", "clang") if shutil.which(name) is not None)
+    other = (("cc",),) if not named and shutil.which("cc") is not None else ()
+    zig = zig_command()
+    return (*named, *other, *(((*zig, "cc"),) if zig is not None else ()))
+
+
 def host_compiler() -> tuple[str, ...]:
     """A C compiler for this machine, for the helpers of the emulators. Raises ToolError if there is none."""
-    for name in ("gcc", "cc", "clang"):
-        if shutil.which(name) is not None:
-            return (name,)
-    zig = zig_command()
-    if zig is None:
-        raise ToolError(
-            "counting instructions needs a C compiler for this machine, and none is installed",
-            help=f"{_ZIG_ADVICE}, or on Debian and Ubuntu: apt install gcc libc6-dev",
-        )
-    return (*zig, "cc")
+    for command in host_compilers():
+        return command
+    raise ToolError(
+        "counting instructions needs a C compiler for this machine, and none is installed",
+        help=f"{_ZIG_ADVICE}, or apt install gcc libc6-dev (Debian and Ubuntu)",
+    )
 
 
 def _gcc(board: Board) -> CrossToolchain | None:

@@ -82,8 +82,18 @@ firmware_trap:
     .section .firmware.bss, "aw", @nobits
     .global firmware_entry, firmware_arguments, firmware_result, firmware_stack_used, firmware_fault
     .p2align 2
-firmware_entry:      .space 4
-firmware_arguments:  .space 16
-firmware_result:     .space 4
+    .type firmware_entry, @object
+    .size firmware_entry, 4
+firmware_entry: .space 4
+    .type firmware_arguments, @object
+    .size firmware_arguments, 16
+firmware_arguments: .space 16
+    .type firmware_result, @object
+    .size firmware_result, 4
+firmware_result: .space 4
+    .type firmware_stack_used, @object
+    .size firmware_stack_used, 4
 firmware_stack_used: .space 4
-firmware_fault:      .space 20
+    .type firmware_fault, @object
+    .size firmware_fault, 20
+firmware_fault: .space 20
