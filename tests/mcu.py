@@ -28,8 +28,7 @@ FLOAT_TOLERANCE = 1e-5  # of an output's largest magnitude
 
 def planned(network: Network, target: Target | None = None, *, affine: bool = True) -> Program:
     """The program of a network that need not be canonical."""
-    ready = network if network.is_quantized else canonicalize(network)
-    return plan_mcu_program(ready, target or find_target("c99"), affine=affine)
+    return plan_mcu_program(canonicalize(network), target or find_target("c99"), affine=affine)
 
 
 def write(network: Network, directory: Path, target: Target | None = None, *, affine: bool = True) -> Artifact:
@@ -63,7 +62,11 @@ class HostModel:
         outputs: dict[str, Array] = {
             t.name: np.full(t.border_shape, 77, np.dtype(t.dtype)) for t in self._manifest.outputs
         }
-        arrays = [self._arena, *(np.ascontiguousarray(inputs[t.name]) for t in self._manifest.inputs), *outputs.values()]
+        arrays = [
+            self._arena,
+            *(np.ascontiguousarray(inputs[t.name]) for t in self._manifest.inputs),
+            *outputs.values(),
+        ]
         status = self._run(*(array.ctypes.data_as(ctypes.c_void_p) for array in arrays))
         assert status == 0
         return outputs
@@ -76,7 +79,9 @@ class HostModel:
         for kind, tensors in (("input", self._manifest.inputs), ("output", self._manifest.outputs)):
             for t in tensors:
                 buffer = buffers[f"{kind}:{t.name}"]
-                view = self._arena[buffer.offset_bytes : buffer.offset_bytes + buffer.size_bytes].view(np.dtype(t.dtype))
+                view = self._arena[buffer.offset_bytes : buffer.offset_bytes + buffer.size_bytes].view(
+                    np.dtype(t.dtype)
+                )
                 places.append(ctypes.c_void_p(base + buffer.offset_bytes))
                 views[t.name] = view.reshape(t.border_shape)
         for t in self._manifest.inputs:

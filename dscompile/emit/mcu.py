@@ -24,14 +24,13 @@ from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, network_interface
 from dscompile.emit.mcu_code import helper_code, kernel_code
-from dscompile.emit.mcu_measure import Measured, measure
+from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
 from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_input, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
 from dscompile.emit.render import render
 from dscompile.ir.cost import layer_parameters
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
-from dscompile.toolchain import Toolchain, find_toolchain
 from dscompile.version import __version__
 
 
@@ -62,7 +61,7 @@ def write_artifact(
     check_program(program, ("float32", "int8", "uint8"))
     _check_selftest(program, selftest_input, selftest_output)
     interface = network_interface(program.network)
-    toolchain = find_toolchain(program.target)
+    compiler = target_compiler(program.target)
     emitter = _Emitter(program, interface, PurePath(origin).name)
     sources = emitter.sources()
     fingerprint = fingerprint_of(sources.code.encode(), sources.weights.encode(), emitter.header(0, None).encode())
@@ -74,13 +73,13 @@ def write_artifact(
             "selftest.c": mcu_selftest_source(interface, selftest_input, selftest_output),
         }
         _write(directory, texts)
-        measured = measure(toolchain, directory, interface.prefix)
+        measured = measure(compiler, directory, interface.prefix)
         texts[interface.header] = emitter.header(fingerprint, measured)
         _write(directory, texts)
         extra = extra_files or {}
         for name, content in extra.items():
             (directory / name).write_bytes(content)
-        manifest = emitter.manifest(fingerprint, measured, toolchain, directory, [*texts, *extra])
+        manifest = emitter.manifest(fingerprint, measured, compiler, directory, [*texts, *extra])
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)
@@ -156,7 +155,7 @@ class _Emitter:
         return Sizes(weights=measured.weights_bytes, text=measured.code_bytes, shared_library=0, static_library=0)
 
     def manifest(
-        self, fingerprint: int, measured: Measured, toolchain: Toolchain, directory: Path, files: list[str]
+        self, fingerprint: int, measured: Measured, compiler: Compiler, directory: Path, files: list[str]
     ) -> Manifest:
         """The manifest of the finished `files` in `directory`."""
         program, network = self.program, self.program.network
@@ -179,7 +178,7 @@ class _Emitter:
             ),
             sizes=self.sizes(measured),
             fingerprint=fingerprint,
-            versions=Versions(__version__, toolchain.version, "none"),
+            versions=Versions(__version__, compiler.version, "none"),
             fallback_layers=program.fallback_layers,
             checksums=checksums(directory, files),
         )

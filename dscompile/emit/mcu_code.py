@@ -34,6 +34,18 @@ HELPERS = (
     "exponential",
     "sigmoid",
     "clamp_int8",
+    "saturate_int8",
+    "load_word",
+    "store_word",
+    "low_half",
+    "even_bytes",
+    "odd_bytes",
+    "widen_even",
+    "widen_odd",
+    "add_low_product",
+    "add_high_product",
+    "add_products",
+    "pack_halves",
     "high_product",
     "doubling_high_product",
     "divide_by_power",
@@ -98,6 +110,8 @@ def kernel_code(function: Function, name: str) -> str:
     if isinstance(kernel, SeparableKernel):
         values["d"] = _code(kernel.depthwise, f"{name}_depthwise", "taps_")
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
+    if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) and kernel.dsp:
+        template += "_dsp"
     text = _environment().get_template(f"mcu/{template}.c.j2").render(**values)
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 
@@ -209,6 +223,19 @@ def _dense_index(shape: tuple[int, ...]) -> str:
     return _index(tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))))
 
 
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _largest_divisor(value: int, limit: int) -> int:
+    return max(divisor for divisor in range(1, limit + 1) if value % divisor == 0)
+
+
+def _halves(value: int) -> str:
+    """A number as both 16-bit halves of a word."""
+    return f"0x{(value & 0xFFFF) * 0x10001:08x}u"
+
+
 @cache
 def _environment() -> jinja2.Environment:
     overlay = environment().overlay()
@@ -219,8 +246,11 @@ def _environment() -> jinja2.Environment:
         "column_taps": _column_taps,
         "dense_index": _dense_index,
         "describe": _describe,
+        "halves": _halves,
         "index": _index,
+        "largest_divisor": _largest_divisor,
         "minus": _minus,
+        "round_up": _round_up,
         "signed": _signed,
         "spans": _spans,
         "times": _times,

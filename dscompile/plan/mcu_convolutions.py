@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dscompile.ir.fixed_point import tensor_quantization
@@ -25,6 +27,7 @@ from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
 PORTABLE_GROUP = 2  # pixels multiplied at once: 2 x 2 sums, 2 x 2 operands and the pointers fit into 13 registers
+_LARGEST_OFFSET = 4094  # of a byte store, with one more for the second channel
 DSP_GROUP = 4  # 4 pixels x 2 channels: 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 
 
@@ -60,7 +63,7 @@ def lower_conv(lowering: McuLowering, layer: Layer, op: Conv2D) -> None:
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
-    dsp = _uses_dsp(lowering, epilogue)
+    dsp = _uses_dsp(lowering, epilogue, op.out_channels)
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -82,15 +85,13 @@ def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> Non
     assert isinstance(op, Conv2D)
     assert isinstance(after, Conv2D)
     x = lowering.dense(layer.inputs[0])
-    window = image_window(
-        x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation
-    )
+    window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
     depthwise, taps = _depthwise(lowering, layer, op, window, "taps_")
     lowering.enter(follower)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
-    dsp = _uses_dsp(lowering, epilogue)
+    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, after.out_channels)
     separable = SeparableKernel(
-        depthwise=depthwise,
+        depthwise=replace(depthwise, dsp=dsp),
         out_channels=after.out_channels,
         epilogue=epilogue,
         group=DSP_GROUP if dsp else PORTABLE_GROUP,
@@ -121,7 +122,9 @@ def _depthwise(
         multiplier=op.out_channels // window.channels,
         epilogue=epilogue,
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
-        dsp=_uses_dsp(lowering, epilogue),
+        dsp=op.out_channels == window.channels
+        and window.channels % 4 == 0
+        and _uses_dsp(lowering, epilogue, op.out_channels),
     )
     operands = [lowering.constant("weights", weights[:, :, 0, :])]
     names = [parameter.name.removeprefix(prefix) for parameter in epilogue.constants(prefix)]
@@ -143,9 +146,13 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     return kernel, FloatEpilogue(layer.op.activation), (bias,)
 
 
-def _uses_dsp(lowering: McuLowering, epilogue: Epilogue) -> bool:
-    """Whether the kernels on pairs of int16 take this layer: they know only the searched requantization."""
-    return lowering.dsp and isinstance(epilogue, IntegerEpilogue) and epilogue.method == "affine"
+def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, out_channels: int) -> bool:
+    """Whether the kernels on pairs of int16 take this layer.
+
+    They know only the searched requantization, go through channels by twos, and reach four pixels from one pointer.
+    """
+    searched = isinstance(epilogue, IntegerEpilogue) and epilogue.method == "affine"
+    return lowering.dsp and searched and out_channels % 2 == 0 and 3 * out_channels < _LARGEST_OFFSET
 
 
 def _matrix(lowering: McuLowering, weights: Array, constants: tuple[Array, ...], dsp: bool) -> list[Operand]:

@@ -61,7 +61,11 @@ class IntegerEpilogue:
             case "float32":
                 return (bias, Parameter(f"{prefix}scale"))
             case _:
-                return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}shift", "int8", alignment=1))
+                return (
+                    bias,
+                    Parameter(f"{prefix}multiplier", "int32"),
+                    Parameter(f"{prefix}shift", "int8", alignment=1),
+                )
 
 
 Epilogue = FloatEpilogue | IntegerEpilogue
@@ -73,7 +77,7 @@ def _elements(name: str, element: DType, written: bool = False) -> Parameter:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a sliding window: `size` inputs, `outputs` outputs, taps at output * stride - before + tap * dilation."""
+    """One axis of a sliding window over `size` inputs; output o has taps at o * stride - before + tap * dilation."""
 
     size: int
     outputs: int

@@ -225,5 +225,3 @@ def _dequantize(lowering: McuLowering, layer: Layer) -> None:
     quantization = tensor_quantization(lowering.network, layer.inputs[0])
     kernel = DequantizeKernel(y.elements, quantization.scale, quantization.zero_point, x.dtype)
     lowering.call(kernel, [x.operand, y.operand])
-
-

@@ -144,7 +144,9 @@ class McuLowering:
             strides = border_strides(tensor)
             if strides != dense_strides(tensor.shape):
                 result = self._new_store(f"{name}.nhwc", tensor.shape, tensor.dtype)
-                self.copy(place.operand, strides, result.operand, dense_strides(tensor.shape), tensor.shape, tensor.dtype)
+                self.copy(
+                    place.operand, strides, result.operand, dense_strides(tensor.shape), tensor.shape, tensor.dtype
+                )
                 self._places[name] = result
                 return result
         return place
@@ -274,9 +276,7 @@ class McuLowering:
             name=layers[-1].name if len(layers) == 1 else layers[0].name,
             kind=" + ".join(dict.fromkeys(layer_kind(self.network, layer) for layer in layers)),
             layers=tuple(layer.name for layer in layers),
-            calls=tuple(
-                Call(functions.symbol(self._directed(call, placement)), call.operands) for call in step.calls
-            ),
+            calls=tuple(Call(functions.symbol(self._directed(call, placement)), call.operands) for call in step.calls),
             macs=sum(layer_macs(self.network, layer) for layer in layers),
             result=step.result,
             result_bytes=step.result_bytes,
@@ -322,5 +322,3 @@ class _Functions:
     def all(self) -> tuple[Function, ...]:
         """In the order of their first use."""
         return tuple(self._by_kernel.values())
-
-

@@ -23,7 +23,14 @@ from dscompile.ir.fixed_point import (
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Binary, Conv2D, Softmax
 from dscompile.ir.tensor import Quantization
-from dscompile.plan.mcu_kernels import FixedPointRounding, IntegerBinary, IntegerEpilogue, MeanKernel, Rescale, SoftmaxKernel
+from dscompile.plan.mcu_kernels import (
+    FixedPointRounding,
+    IntegerBinary,
+    IntegerEpilogue,
+    MeanKernel,
+    Rescale,
+    SoftmaxKernel,
+)
 from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
 
 _INT32_MAX = (1 << 31) - 1
@@ -79,7 +86,7 @@ def _affine(
     zero_point: int,
     clamp: Clamp,
 ) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
-    """The searched form: epilogue, (bias, multiplier), and which channels are constant, so that weights of 0 will do."""
+    """The searched form: epilogue, (bias, multiplier), and which channels are constant: their weights may be 0."""
     constant = constant_channels(staircase, sums)
     level = staircase(sums.low[None])
 

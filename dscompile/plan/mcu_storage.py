@@ -60,9 +60,7 @@ def dense_strides(shape: Shape) -> tuple[int, ...]:
 def broadcast_strides(shape: Shape, result: Shape) -> tuple[int, ...]:
     """Strides of a dense tensor when it is stretched to `result` (0 where it repeats)."""
     padded = (1,) * (len(result) - len(shape)) + shape
-    return tuple(
-        0 if size == 1 else stride for size, stride in zip(padded, dense_strides(padded), strict=True)
-    )
+    return tuple(0 if size == 1 else stride for size, stride in zip(padded, dense_strides(padded), strict=True))
 
 
 def border_strides(tensor: Tensor) -> tuple[int, ...]:

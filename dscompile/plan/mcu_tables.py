@@ -64,7 +64,8 @@ def _nearest(values: NDArray[np.float32], made: Quantization) -> Array:
     """Halves are rounded away from zero."""
     wide = values.astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(wide) + 0.5), wide)
-    return np.clip(rounded + made.zero_point, -128, 127).astype(np.int8)
+    table: Array = np.clip(rounded + made.zero_point, -128, 127).astype(np.int8)
+    return table
 
 
 def _real_activation(activation: Activation, x: float) -> float:

@@ -48,7 +48,9 @@ class Affine:
     right: int
 
 
-def search_affine(staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp) -> Affine | None:
+def search_affine(
+    staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
+) -> Affine | None:
     """The affine form of `staircase` on `sums`, or None.
 
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
@@ -59,7 +61,7 @@ def search_affine(staircase: Staircase, sums: Range, slopes: NDArray[np.float64]
     most = 30 - reach.bit_length()
     for left in range(most, max(most - _SHIFTS, -1), -1):
         right = _right_shift(left, slopes)
-        if 0 <= right:
+        if right >= 0:
             found = _search(thresholds, sums, slopes, zero_point, left, min(right, _LARGEST_RIGHT))
             if found is not None:
                 return found
@@ -73,7 +75,7 @@ def constant_channels(staircase: Staircase, sums: Range) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Thresholds:
-    """For levels [n]: the smallest sum that reaches each, [n, C]; `first` and `last` are the levels at the ends, [C]."""
+    """The smallest sum that reaches each of `levels`, [n, C]; `first` and `last` are the levels at the ends, [C]."""
 
     levels: Integers
     sums: Integers
