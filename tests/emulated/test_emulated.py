@@ -89,6 +89,13 @@ def test_a_mark_records_the_count_at_each_call(machine: Machine):
     assert machine.run("three_ticks").marks == ()
 
 
+def test_what_a_program_prints_comes_with_its_result(machine: Machine):
+    run = machine.run("greet")
+    assert (run.printed, run.result) == ("first line\nsecond line\n", 7)
+    assert machine.run("greet").printed == run.printed
+    assert machine.run("sum").printed == ""
+
+
 @pytest.mark.parametrize(("function", "distance"), [("move_up", 1), ("move_up", 4), ("move_down", 3), ("move_down", 8)])
 def test_memmove_of_what_overlaps(machine: Machine, function: str, distance: int):
     before = bytes(np.random.default_rng(distance).integers(0, 256, 300).astype(np.uint8))
@@ -140,6 +147,7 @@ CALLS = (
     ("three_ticks", ()),
     ("copy_from", (3, 5, 200)),
     ("move_up", (8,)),
+    ("greet", ()),
 )
 
 
