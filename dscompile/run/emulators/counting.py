@@ -24,6 +24,7 @@ class Counters(ctypes.Structure):
     _fields_ = (
         ("start", ctypes.c_uint64),
         ("stop", ctypes.c_uint64),
+        ("fault", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("mark", ctypes.c_uint64),
         ("instructions", ctypes.c_uint64),
@@ -35,6 +36,7 @@ class Counters(ctypes.Structure):
     )
     start: int
     stop: int
+    fault: int
     limit: int
     mark: int
     instructions: int
@@ -44,9 +46,9 @@ class Counters(ctypes.Structure):
     marks: int
     mark_counts: ctypes.Array[ctypes.c_uint64]
 
-    def prepare(self, start: int, stop: int, limit: int, mark: int) -> None:
-        """Everything to zero, ready to count between two addresses."""
-        self.start, self.stop, self.limit, self.mark = start, stop, limit, mark
+    def prepare(self, start: int, stop: int, fault: int, limit: int, mark: int) -> None:
+        """Everything to zero, ready to count from `start` to `stop` or to the handler of faults."""
+        self.start, self.stop, self.fault, self.limit, self.mark = start, stop, fault, limit, mark
         self.instructions = self.running = self.expired = self.last = self.marks = 0
 
 
