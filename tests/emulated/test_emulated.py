@@ -7,18 +7,20 @@ import functools
 import itertools
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dscompile import board
 from dscompile.errors import ToolError, UsageError
+from dscompile.firmware.build import build_firmware
 from dscompile.firmware.image import read_image
 from dscompile.firmware.toolchains import Kind
 from dscompile.run.emulators import Emulator, FirmwareFault, Machine, open_machine, run_firmware
 from dscompile.run.emulators.qemu import QemuMachine
 from dscompile.target import find_target
-from tests.emulated.conftest import CORES, Build, require_emulator
+from tests.emulated.conftest import BUFFERS, CORES, FUNCTIONS, HERE, Build, require_compiler, require_emulator
 
 EMULATORS: tuple[Emulator, ...] = ("qemu", "unicorn")
 KINDS: tuple[Kind, ...] = ("gcc", "zig")
@@ -227,6 +229,28 @@ def test_a_qemu_that_dies_is_reported(programs: Build):
         machine._process.kill()
         with pytest.raises(ToolError, match=r"QEMU ended while the program was in .*\n.*run it in unicorn"):
             machine.run("sum")
+
+
+def test_the_small_cortex_m0_of_a_microbit(tmp_path: Path):
+    require_emulator("cortex-m0plus", "qemu")
+    target = find_target("cortex-m0plus")
+    assert target.board is not None
+    small = dataclasses.replace(
+        target.board,
+        memories=(board.Memory("flash", 0, 256 * 1024), board.Memory("ram", 0x20000000, 16 * 1024)),
+        qemu=board.QemuMachine("qemu-system-arm", "microbit"),
+        gcc=board.GccTools("arm-none-eabi-", ("-mcpu=cortex-m0", "-mthumb")),
+        zig=board.ZigTools("thumb-freestanding-eabi", "cortex_m0"),
+    )
+    target = dataclasses.replace(target, name="microbit", board=small)
+    require_compiler("cortex-m0plus")
+    firmware = build_firmware(target, [HERE / "programs.c"], tmp_path, symbols=[*BUFFERS, *FUNCTIONS])
+    with open_machine(firmware.elf, target, "qemu") as machine:
+        assert machine.run("sum", writes={"values": words(*range(64))}).result == 2016
+        assert 1000 <= machine.run("fill_stack", arguments=[7]).stack_bytes <= 1064
+        misaligned = machine.image.symbol("bytes").address + 1
+        with pytest.raises(FirmwareFault, match=r"hard fault \(ARMv6-M says no more.*, in load"):
+            machine.run("load", arguments=[misaligned])
 
 
 def test_a_target_without_an_emulator(programs: Build):

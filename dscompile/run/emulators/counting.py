@@ -6,6 +6,8 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +63,13 @@ def helper_library(name: str, definitions: Sequence[str] = ()) -> Path:
     """
     folder = data_directory("templates") / "run"
     source = folder / f"{name}.c"
-    content = b"".join((source.read_bytes(), (folder / "counting.h").read_bytes(), repr(definitions).encode()))
+    content = b"".join(
+        (
+            source.read_bytes(),
+            (folder / "counting.h").read_bytes(),
+            repr((definitions, sys.platform, platform.machine())).encode(),
+        )
+    )
     file = f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.so"
     cache = _cache_directory()
     if not (cache / file).is_file():
