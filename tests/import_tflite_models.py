@@ -37,6 +37,29 @@ class ModelMaker:
         self.graph.tensors.append(made)
         return name
 
+    def quantized(
+        self,
+        name: str,
+        shape: Sequence[int],
+        scale: float | Sequence[float] = 1.0,
+        zero_point: int | Sequence[int] = 0,
+        dtype: str = "int8",
+        values: Array | None = None,
+        axis: int = 0,
+    ) -> str:
+        """A tensor of integers, with `values` a constant; several scales lie along `axis`."""
+        if values is None:
+            self.tensor(name, shape, dtype)
+        else:
+            self.constant(name, values)
+        scales = np.atleast_1d(np.asarray(scale, np.float32))
+        made = schema.QuantizationParametersT()
+        made.scale = scales
+        made.zeroPoint = np.broadcast_to(np.asarray(zero_point, np.int64), scales.shape)
+        made.quantizedDimension = axis
+        self.graph.tensors[-1].quantization = made
+        return name
+
     def constant(self, name: str, values: Array) -> str:
         """A constant."""
         self.tensor(name, values.shape, str(values.dtype))

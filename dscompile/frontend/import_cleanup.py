@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dscompile.frontend.import_graph import Floats, frozen
+from dscompile.frontend.import_graph import Array, frozen
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary, Constant, Conv2D, Dense, Reshape, Transpose
 
@@ -34,9 +34,9 @@ def fold_bias(network: Network) -> Network:
     return network.with_layers(layers.values(), weights)
 
 
-def _bias_before(network: Network, layer: Layer) -> tuple[Layer, Floats] | None:
+def _bias_before(network: Network, layer: Layer) -> tuple[Layer, Array] | None:
     """The linear layer whose only reader is this Add of constants, and those constants as [C_out]; or None."""
-    if not isinstance(layer.op, Binary) or layer.op.kind != "add":
+    if not isinstance(layer.op, Binary) or layer.op.kind != "add" or network.is_quantized_layer(layer):
         return None
     for tensor, other in (layer.inputs, layer.inputs[::-1]):
         maker, addend = network.producers.get(tensor), network.producers.get(other)

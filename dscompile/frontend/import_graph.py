@@ -8,17 +8,17 @@ where an operator needs an order that the elements do not have in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.errors import UnsupportedError
-from dscompile.frontend.import_names import UniqueNames
+from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import Constant, Op, Reshape, Transpose
-from dscompile.ir.tensor import BorderLayout, Shape, Tensor
+from dscompile.ir.ops import Concat, Constant, Op, Pad, Pool, Reshape, Transpose
+from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
@@ -59,11 +59,16 @@ def _border(order: Order) -> BorderLayout:
     return "nchw" if order == CHANNELS_FIRST else "nhwc"
 
 
-def frozen(array: Array) -> Floats:
-    """A contiguous, read-only float32 copy for the network's weights."""
-    copy = np.array(array, dtype=np.float32, order="C")
+def frozen(array: Array) -> Array:
+    """A contiguous, read-only copy for the network's weights: int8 and int32 as they are, all others as float32."""
+    dtype = array.dtype if array.dtype in (np.int8, np.int32) else np.float32
+    copy = np.array(array, dtype=dtype, order="C")
     copy.flags.writeable = False
     return copy
+
+
+# Operators that do not compute: their results have the scale of their input, whatever the source's node makes.
+_MOVERS = (Concat, Pad, Pool, Reshape, Transpose)
 
 
 class ImportGraph:
@@ -77,6 +82,8 @@ class ImportGraph:
         self._builder = NetworkBuilder(name)
         self._names = UniqueNames()
         self._base, self._base_is_free = "", False
+        self._quantization: Quantization | None = None
+        self._dtype: DType | None = None
         self._reshaped_from: dict[str, str] = {}
 
     def reserve(self, names: Iterable[str]) -> None:
@@ -84,16 +91,41 @@ class ImportGraph:
         for name in names:
             self._names.fresh(name)
 
-    def start(self, node: str) -> None:
-        """Layers emitted from here on belong to the node of this (reserved) name."""
+    def start(self, node: str, quantization: Quantization | None = None, dtype: DType | None = None) -> None:
+        """Layers emitted from here on belong to the node of this (reserved) name, whose result is quantized so."""
         self._base, self._base_is_free = node, True
+        self._quantization, self._dtype = quantization, dtype if quantization is not None else None
+
+    def tensor_of(self, value: Value) -> Tensor:
+        """The IR's tensor of a value, for its type and quantization."""
+        return self._builder.tensors[value.tensor]
+
+    def fresh(self, name: str) -> str:
+        """A name for a layer that no layer and no node of the source has."""
+        return self._names.fresh(sanitized(name, "layer"))
+
+    def emit_real(self, op: Op, source: str) -> str:
+        """Appends a layer beside the current node's, whose result is float32."""
+        return self._append(op, [source], type(op).__name__.lower(), {})
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether any tensor so far is int8 or uint8."""
+        return any(tensor.dtype != "float32" for tensor in self._builder.tensors.values())
 
     # Borders
 
-    def input(self, name: str, shape: Shape, order: Order) -> Value:
+    def input(
+        self,
+        name: str,
+        shape: Shape,
+        order: Order,
+        dtype: DType = "float32",
+        quantization: Quantization | None = None,
+    ) -> Value:
         """Declares an input of the network. `order` is the identity or, for images, CHANNELS_FIRST."""
         value = Value(name, shape, order)
-        self._builder.input(Tensor(name, value.ir_shape, border=_border(order)))
+        self._builder.input(Tensor(name, value.ir_shape, dtype, quantization, _border(order)))
         return value
 
     def input_order(self, shape: Shape, permutations: Sequence[Order | None]) -> Order:
@@ -111,14 +143,15 @@ class ImportGraph:
                 return held
         return self.image_order
 
-    def placeholder(self, shape: Shape) -> Value:
+    def placeholder(self, shape: Shape, dtype: DType = "float32", quantization: Quantization | None = None) -> Value:
         """Stands for the result of a node that could not be imported, so that what follows can be looked at too."""
         value = Value(self._names.fresh("unsupported"), shape, self._default_order(len(shape)))
-        self._builder.tensors[value.tensor] = Tensor(value.tensor, value.ir_shape)
+        self._builder.tensors[value.tensor] = Tensor(value.tensor, value.ir_shape, dtype, quantization)
         return value
 
-    def finish(self, outputs: Sequence[tuple[str, Value]]) -> Network:
+    def finish(self, outputs: Sequence[tuple[str, Value]], rounding: Rounding | None = None) -> Network:
         """The validated network; its output tensors get these names and the source's order of axes."""
+        builder = self._builder
         renamed: dict[str, str] = {}
         borders: dict[str, Tensor] = {}
         for name, value in outputs:
@@ -128,11 +161,10 @@ class ImportGraph:
             if tensor in self._builder.inputs or tensor in renamed:
                 tensor = self.emit(Reshape(arranged.ir_shape), [tensor], "copy")
             renamed[tensor] = name
-            borders[name] = Tensor(name, arranged.ir_shape, border=_border(arranged.order))
+            borders[name] = replace(builder.tensors[tensor], name=name, border=_border(arranged.order))
         for tensor in self._builder.tensors:
             if tensor in borders and tensor not in renamed:
                 renamed[tensor] = self._names.fresh(tensor)
-        builder = self._builder
         layers = tuple(
             replace(
                 layer,
@@ -143,7 +175,8 @@ class ImportGraph:
         )
         tensors = {renamed.get(key, key): replace(t, name=renamed.get(key, key)) for key, t in builder.tensors.items()}
         inputs, names = tuple(builder.inputs), tuple(name for name, _ in outputs)
-        return Network(builder.name, inputs, names, {**tensors, **borders}, layers, builder.weights).validate()
+        every = {**tensors, **borders}
+        return Network(builder.name, inputs, names, every, layers, builder.weights, rounding=rounding).validate()
 
     def _at_border(self, value: Value) -> Value:
         """The value in an order that `Tensor.border` can tell."""
@@ -155,12 +188,25 @@ class ImportGraph:
 
     def emit(self, op: Op, inputs: Sequence[str] = (), role: str = "", **weights: Array | None) -> str:
         """Appends a layer and returns its tensor. The node's main layer has no `role` and gets the node's own name."""
+        if isinstance(op, _MOVERS):
+            return self._append(op, inputs, role, weights)
+        return self._append(op, inputs, role, weights, self._quantization, self._dtype)
+
+    def _append(
+        self,
+        op: Op,
+        inputs: Sequence[str],
+        role: str,
+        weights: Mapping[str, Array | None],
+        quantization: Quantization | None = None,
+        dtype: DType | None = None,
+    ) -> str:
         if not role and self._base_is_free:
             name, self._base_is_free = self._base, False
         else:
             name = self._names.fresh(f"{self._base}_{role}" if role else self._base)
         arrays = {key: frozen(array) for key, array in weights.items() if array is not None}
-        return self._builder.add(name, op, inputs, None, **arrays)
+        return self._builder.add(name, op, inputs, output=None, dtype=dtype, quantization=quantization, **arrays)
 
     def emit_value(self, op: Op, inputs: Sequence[str], order: Order, **weights: Array | None) -> Value:
         """As `emit`, for a result whose axes have the given order: the shape in the source's order is inferred."""
@@ -174,9 +220,15 @@ class ImportGraph:
             raise UnsupportedError(
                 f"a constant of type {array.dtype} beside computed tensors; only float32 is supported"
             )
-        tensor = self.emit(
-            Constant(tuple(array.shape[axis] for axis in order)), (), "constant", value=array.transpose(order)
-        )
+        return self._constant(array, order)
+
+    def quantized_constant(self, array: Array, order: Order, quantization: Quantization) -> Value:
+        """A constant of integers as a layer, laid out in the given order."""
+        return self._constant(array, order, quantization)
+
+    def _constant(self, array: Array, order: Order, quantization: Quantization | None = None) -> Value:
+        op = Constant(tuple(array.shape[axis] for axis in order))
+        tensor = self._append(op, (), "constant", {"value": array.transpose(order)}, quantization)
         return Value(tensor, array.shape, order)
 
     # Order and shape

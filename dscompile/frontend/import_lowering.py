@@ -23,6 +23,7 @@ from dscompile.ir.ops import (
     Concat,
     Conv2D,
     Dense,
+    Mean,
     Pad,
     Pads,
     Pool,
@@ -73,8 +74,13 @@ def _single_image(graph: ImportGraph, value: Value) -> Value:
     return image
 
 
-def convolution(graph: ImportGraph, value: Value, op: Conv2D, kernel: Array, bias: Array | None) -> Value:
-    """A convolution. kernel [kh, kw, C_in / groups, C_out], bias [C_out]; the image may be in any order."""
+def convolution(
+    graph: ImportGraph, value: Value, op: Conv2D, kernel: Array, bias: Array | None, kernel_scale: Array | None = None
+) -> Value:
+    """A convolution. kernel [kh, kw, C_in / groups, C_out], bias [C_out]; the image may be in any order.
+
+    An int8 kernel has its `kernel_scale`, [C_out] or [1].
+    """
     image = _single_image(graph, value)
     wanted = (*op.kernel, image.ir_shape[3] // max(1, op.groups), op.out_channels)
     if kernel.shape != wanted:
@@ -84,11 +90,31 @@ def convolution(graph: ImportGraph, value: Value, op: Conv2D, kernel: Array, bia
         )
     if bias is not None and bias.shape != (op.out_channels,):
         raise BadInputError(f"bias has shape {list(bias.shape)}, it must be [{op.out_channels}]")
-    return graph.emit_value(op, [image.tensor], image.order, kernel=kernel, bias=bias)
+    scales = per_channel(kernel_scale, op.out_channels)
+    return graph.emit_value(op, [image.tensor], image.order, kernel=kernel, bias=bias, kernel_scale=scales)
 
 
-def dense(graph: ImportGraph, value: Value, kernel: Array, bias: Array | None, activation: Activation = NONE) -> Value:
-    """A dense layer: x [..., C_in] times kernel [C_in, C_out], plus bias [C_out]; several rows make it pointwise."""
+def per_channel(kernel_scale: Array | None, channels: int) -> Array | None:
+    """Scales of an int8 kernel, [C_out], of which a source may have only one."""
+    if kernel_scale is None:
+        return None
+    if kernel_scale.size not in (1, channels):
+        raise BadInputError(f"the kernel has {kernel_scale.size} scales for {channels} channels")
+    return np.broadcast_to(kernel_scale.reshape(-1), (channels,))
+
+
+def dense(
+    graph: ImportGraph,
+    value: Value,
+    kernel: Array,
+    bias: Array | None,
+    activation: Activation = NONE,
+    kernel_scale: Array | None = None,
+) -> Value:
+    """A dense layer: x [..., C_in] times kernel [C_in, C_out], plus bias [C_out]; several rows make it pointwise.
+
+    An int8 kernel has its `kernel_scale`, [C_out] or [1].
+    """
     if kernel.ndim != 2:
         raise UnsupportedError(f"weights of rank {kernel.ndim}; only matrices are supported")
     depth, units = kernel.shape
@@ -97,18 +123,20 @@ def dense(graph: ImportGraph, value: Value, kernel: Array, bias: Array | None, a
     if bias is not None and bias.shape != (units,):
         raise BadInputError(f"bias has shape {list(bias.shape)}, it must be [{units}]")
     result = (*value.shape[:-1], units)
+    scales = per_channel(kernel_scale, units)
     last = len(value.shape) - 1
     arranged = graph.arranged(value, (*(axis for axis in value.order if axis != last), last))
     rows = math.prod(value.shape[:-1])
     if rows == 1:
         tensor = graph.flattened(arranged, (1, depth))
-        out = Value(graph.emit(Dense(units, activation), [tensor], kernel=kernel, bias=bias), (1, units), (0, 1))
-        return graph.reshaped(out, result)
+        made = graph.emit(Dense(units, activation), [tensor], kernel=kernel, bias=bias, kernel_scale=scales)
+        return graph.reshaped(Value(made, (1, units), (0, 1)), result)
     shape = arranged.ir_shape
     image = shape if len(shape) == 4 and shape[0] == 1 else (1, 1, rows, depth)
     pointwise = Conv2D(units, (1, 1), activation=activation)
     tensor = graph.flattened(arranged, image)
-    made = graph.emit(pointwise, [tensor], kernel=kernel.reshape(1, 1, depth, units), bias=bias)
+    weights = kernel.reshape(1, 1, depth, units)
+    made = graph.emit(pointwise, [tensor], kernel=weights, bias=bias, kernel_scale=scales)
     ordered = Value(made, result, arranged.order)
     return Value(graph.flattened(ordered, ordered.ir_shape), result, arranged.order)
 
@@ -213,21 +241,27 @@ def softmax(graph: ImportGraph, value: Value, axis: int, beta: float = 1.0) -> V
 
 
 def mean(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool) -> Value:
-    """Mean over axes of the source: a pooling layer over height and width, or over rows made of those axes."""
+    """Mean over axes of the source: a pooling layer over height and width, or over rows made of those axes.
+
+    Of int8 a Mean layer, which changes the scale.
+    """
     rank = len(value.shape)
     over = sorted({axis_of(axis, rank) for axis in axes})
     kept = [axis for axis in range(rank) if axis not in over]
     result = tuple(1 if axis in over else size for axis, size in enumerate(value.shape))
     inside = {value.order.index(axis) for axis in over}
-    if rank == 4 and value.ir_shape[0] == 1 and inside and inside <= {1, 2}:
+    whole: Pool | Mean = Pool("average") if graph.tensor_of(value).dtype == "float32" else Mean()
+    if rank == 4 and value.ir_shape[0] == 1 and inside == {1, 2}:
+        pooled = graph.emit_value(whole, [value.tensor], value.order)
+    elif rank == 4 and value.ir_shape[0] == 1 and inside and inside < {1, 2} and isinstance(whole, Pool):
         _, height, width, _ = value.ir_shape
-        window = (0, 0) if inside == {1, 2} else (height if 1 in inside else 1, width if 2 in inside else 1)
+        window = (height if 1 in inside else 1, width if 2 in inside else 1)
         pooled = graph.emit_value(Pool("average", window), [value.tensor], value.order)
     else:
         rows = math.prod(value.shape[axis] for axis in over)
         columns = math.prod(value.shape[axis] for axis in kept)
         arranged = graph.arranged(value, (*over, *kept))
-        tensor = graph.emit(Pool("average"), [graph.flattened(arranged, (1, rows, 1, columns))])
+        tensor = graph.emit(whole, [graph.flattened(arranged, (1, rows, 1, columns))])
         order = _with_last(result, kept)
         ordered = Value(tensor, result, order)
         pooled = Value(graph.flattened(ordered, ordered.ir_shape), result, order)
@@ -260,15 +294,19 @@ def pad(graph: ImportGraph, value: Value, before: Sequence[int], after: Sequence
     if channel not in grown:
         return image
     # Channels grow by joining constant ones.
-    sides = [_filled(image, channel, count, fill) for count in (before[channel], after[channel])]
+    sides = [_filled(graph, image, channel, count, fill) for count in (before[channel], after[channel])]
     return concat(graph, [part for part in (sides[0], image, sides[1]) if part is not None], channel)
 
 
-def _filled(image: Value, channel: int, count: int, fill: float) -> Array | None:
+def _filled(graph: ImportGraph, image: Value, channel: int, count: int, fill: float) -> Operand | None:
     """`count` constant channels of the size of an image, or None for none."""
     if not count:
         return None
     shape = tuple(count if axis == channel else size for axis, size in enumerate(image.shape))
     if math.prod(shape) > MAX_PADDING:
         raise UnsupportedError(f"padding by {math.prod(shape)} elements of constant channels")
-    return np.full(shape, fill, np.float32)
+    quantization = graph.tensor_of(image).quantization
+    if quantization is None:
+        return np.full(shape, fill, np.float32)
+    q = quantization.zero_point + round(fill / quantization.scale)
+    return graph.quantized_constant(np.full(shape, min(max(q, -128), 127), np.int8), image.order, quantization)

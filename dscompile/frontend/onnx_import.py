@@ -6,29 +6,42 @@ from pathlib import Path
 
 import numpy as np
 
-from dscompile.errors import UnsupportedError
+from dscompile.errors import Position, UnsupportedError
 from dscompile.frontend.import_cleanup import tidy
 from dscompile.frontend.import_errors import Problems
 from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
 from dscompile.frontend.import_names import SourceName, UniqueNames, network_name, sanitized, short_names, source_name
 from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
-from dscompile.frontend.onnx_ops import HANDLERS, Call
+from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, Call
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, read_onnx
 from dscompile.ir.network import Network
+from dscompile.ir.tensor import Rounding
 
 
-def import_onnx(path: Path) -> Network:
-    """Reads an .onnx file (float32, static shapes, opset 7 and up) as a validated network.
+def import_onnx(path: Path, rounding: Rounding | None = None) -> Network:
+    """Reads an .onnx file (float32 or QDQ int8, static shapes, opset 7 and up) as a validated network.
+
+    Quantized networks round in float32, as onnxruntime does, unless `rounding` says otherwise.
 
     Images are [1, H, W, C] inside. Inputs and outputs keep the names and the order of elements they have in the file
     (`Tensor.border`). A symbolic batch becomes 1. Raises BadInputError for files that are not valid ONNX,
-    UnsupportedError listing every operator and attribute that cannot be imported, ToolError without the onnx package.
+    UnsupportedError listing every operator and attribute that cannot be imported (or for a rounding of a float32
+    network), ToolError without the onnx package.
     """
-    return _Importer(path, read_onnx(path)).run()
+    model = read_onnx(path)
+    if any(node.op in QDQ_OPERATORS for node in model.nodes):
+        from dscompile.frontend.onnx_qdq import QdqImporter
+
+        return QdqImporter(path, model).run(rounding or "float32")
+    if rounding is not None:
+        raise UnsupportedError(
+            f"this model is float32; the rounding '{rounding}' is for int8", position=Position(str(path))
+        )
+    return Importer(path, model).run()
 
 
-class _Importer:
-    """The state of one import."""
+class Importer:
+    """The state of one import of a float32 model."""
 
     def __init__(self, path: Path, model: OnnxModel) -> None:
         self.model = model
@@ -36,9 +49,10 @@ class _Importer:
         self.graph = ImportGraph(network_name(path.stem), CHANNELS_FIRST)
         # What every name of the file stands for; None where a node could not be imported and nothing is known.
         self.operands: dict[str, Operand | None] = {}
+        self.node_name = ""
         self.read = {name for node in model.nodes for name in node.inputs} | set(model.outputs)
 
-    def run(self) -> Network:
+    def run(self, rounding: Rounding | None = None) -> Network:
         """Imports inputs, nodes and outputs."""
         borders = UniqueNames()
         input_names = [borders.fresh(sanitized(name, "input")) for name, _ in self.model.inputs]
@@ -52,40 +66,51 @@ class _Importer:
         self.graph.reserve(names)
         layer_names = {id(node): name for node, name in zip(named, names, strict=True)}
         for node in self.model.nodes:
-            self.graph.start(layer_names.get(id(node), "constant"))
+            self.node_name = layer_names.get(id(node), "constant")
+            self.graph.start(self.node_name)
             with self.problems.noting(node.op, node.label):
-                self._import(node)
+                self.import_node(node)
             for name in filter(None, node.outputs):
                 if self.operands.get(name) is None:
                     self.operands[name] = self._placeholder(name)
         outputs: list[tuple[str, Value]] = []
         for source, name in zip(self.model.outputs, output_names, strict=True):
             with self.problems.noting(f"output '{source}'"):
-                operand = self._operand(source)
+                operand = self.output_operand(source)
                 if isinstance(operand, np.ndarray):
                     raise UnsupportedError("depends on no input")
                 if operand is not None:
                     outputs.append((name, operand))
         self.problems.raise_if_any()
-        return tidy(self.graph.finish(outputs))
+        return tidy(self.graph.finish(outputs, rounding))
 
     def _transpositions_of(self, source: str) -> list[Order | None]:
         """How the readers of an input transpose it; None for those that do something else."""
         readers = [node for node in self.model.nodes if source in node.inputs]
         return [node.integers("perm") if node.op == "Transpose" else None for node in readers]
 
-    def _operand(self, name: str) -> Operand | None:
+    def output_operand(self, name: str) -> Operand | None:
+        """What an output of the model is."""
+        return self.operand(name)
+
+    def operands_of(self, node: OnnxNode) -> list[Operand | None]:
+        """What the inputs of a node stand for; None for absent ones, and for those that could not be imported."""
+        return [self.operand(name) if name else None for name in node.inputs]
+
+    def operand(self, name: str) -> Operand | None:
+        """What a name of the file stands for; None if that could not be imported."""
         if name not in self.operands:
             self.operands[name] = self.model.constants[name]
         return self.operands[name]
 
-    def _import(self, node: OnnxNode) -> None:
+    def import_node(self, node: OnnxNode) -> None:
+        """Emits the layers of a node, or evaluates it."""
         if node.op not in HANDLERS and node.op not in FOLDERS and node.op != "Constant":
             raise UnsupportedError("this operator is not supported")
         extra = [name for name in node.outputs[1:] if name in self.read and name]
         if extra:
             raise UnsupportedError(f"only its first result is supported, '{extra[0]}' is used too")
-        operands = [self._operand(name) if name else None for name in node.inputs]
+        operands = self.operands_of(node)
         if any(name and operand is None for name, operand in zip(node.inputs, operands, strict=True)):
             return  # follows a node that could not be imported, and nothing is known of that one's result
         constants = [operand for operand in operands if not isinstance(operand, Value)]

@@ -329,6 +329,9 @@ def _shape(call: Call) -> Array:
     return shape_constant(call.node, call.value().shape)
 
 
+# Operators of models in QDQ format (see onnx_qdq).
+QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
+
 HANDLERS: dict[str, Handler] = {
     "Add": _add,
     "AveragePool": _average_pool,

@@ -1,14 +1,17 @@
-"""`import_tflite`: a float .tflite file becomes a network."""
+"""`import_tflite`: a .tflite file becomes a network."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_cleanup import tidy
 from dscompile.frontend.import_errors import Problems, invalid_file
-from dscompile.frontend.import_graph import CHANNELS_LAST, ImportGraph, Operand, Order, Value
+from dscompile.frontend.import_graph import CHANNELS_LAST, Array, ImportGraph, Operand, Order, Value
 from dscompile.frontend.import_names import (
     SourceName,
     UniqueNames,
@@ -18,30 +21,36 @@ from dscompile.frontend.import_names import (
     source_name,
 )
 from dscompile.frontend.tflite_ops import HANDLERS, Call
-from dscompile.frontend.tflite_reader import TfliteModel, TfliteOperator, read_tflite
+from dscompile.frontend.tflite_reader import TfliteModel, TfliteOperator, TfliteTensor, read_tflite
 from dscompile.ir.network import Network
+from dscompile.ir.tensor import DType, Quantization, Rounding
 
-_QUANTIZED = ("int4", "int8", "uint8", "int16")
-_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+# Types of activations that are refused as a whole, before single operators are looked at.
+_REFUSED_TYPES = ("int4", "int16", "float16", "float64")
+_BORDER_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+# Operators whose int8 constants are terms like any other input.
+_WITH_CONSTANT_TERMS = ("ADD", "CONCATENATION", "MUL")
 
 # How TensorFlow names the kernel of a layer; the converter joins such names with those of everything it fused.
 _KERNEL_NAMES = {"CONV_2D": "Conv2D", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "MatMul"}
 
 
-def import_tflite(path: Path) -> Network:
-    """Reads a .tflite file with float32 tensors as a validated network; inputs and outputs keep their names.
+def import_tflite(path: Path, rounding: Rounding | None = None) -> Network:
+    """Reads a .tflite file with float32 or int8 tensors as a validated network; inputs and outputs keep their names.
 
-    A symbolic batch becomes 1. Raises BadInputError for files that are not valid TFLite, UnsupportedError listing every
-    operator and option that cannot be imported, ToolError without the tflite package.
+    int8 networks round as TFLite's reference kernels do unless `rounding` says otherwise. A symbolic batch becomes 1.
+    Raises BadInputError for files that are not valid TFLite, UnsupportedError listing every operator and option that
+    cannot be imported (or for a rounding of a float32 network), ToolError without the tflite package.
     """
-    return _Importer(path, read_tflite(path)).run()
+    return _Importer(path, read_tflite(path), rounding).run()
 
 
 class _Importer:
     """The state of one import."""
 
-    def __init__(self, path: Path, model: TfliteModel) -> None:
+    def __init__(self, path: Path, model: TfliteModel, rounding: Rounding | None) -> None:
         self.path = path
+        self.rounding = rounding
         self.model = model
         self.problems = Problems(path)
         self.graph = ImportGraph(network_name(path.stem), CHANNELS_LAST)
@@ -64,12 +73,11 @@ class _Importer:
         layer_names = short_names([self._source_name(operator) for operator in self.operators], input_names)
         self.graph.reserve(layer_names)
         for operator, name in zip(self.operators, layer_names, strict=True):
-            self.graph.start(name)
             with self.problems.noting(operator.op, self._label(operator)):
-                self._import(operator)
+                self._import(operator, name)
             for index in operator.outputs:
                 if index not in self.values and min(tensors[index].shape, default=0) > 0:
-                    self.values[index] = self.graph.placeholder(tensors[index].shape)
+                    self.values[index] = self._placeholder(tensors[index])
         outputs: list[tuple[str, Value]] = []
         for index, name in zip(self.model.outputs, output_names, strict=True):
             with self.problems.noting(f"output '{name}'"):
@@ -77,8 +85,17 @@ class _Importer:
                     raise UnsupportedError("depends on no input")
                 if index in self.values:
                     outputs.append((name, self.values[index]))
+        if self.rounding is not None and not self.graph.is_quantized:
+            self.problems.unsupported(f"this model is float32; the rounding '{self.rounding}' is for int8")
         self.problems.raise_if_any()
-        return tidy(self.graph.finish(outputs))
+        rounding = (self.rounding or "tflite") if self.graph.is_quantized else None
+        return tidy(self.graph.finish(outputs, rounding))
+
+    def _placeholder(self, tensor: TfliteTensor) -> Value:
+        if tensor.dtype == "int8" and tensor.quantization is not None:
+            quantization = Quantization((float(tensor.quantization.scales[0]),), tensor.quantization.zero_points[0])
+            return self.graph.placeholder(tensor.shape, "int8", quantization)
+        return self.graph.placeholder(tensor.shape)
 
     def _needed_operators(self) -> tuple[TfliteOperator, ...]:
         """The operators that outputs need. Raises BadInputError if one reads what none before it makes."""
@@ -108,28 +125,56 @@ class _Importer:
         return tuple(reversed(kept))
 
     def _check_types(self) -> None:
-        """Raises UnsupportedError for quantized models, together with the operators that are missing anyway."""
+        """Raises UnsupportedError for models of other types, together with the operators that are missing anyway."""
         tensors = self.model.tensors
-        used = {index for operator in self.operators for index in (*operator.inputs, *operator.outputs)}
-        types = {tensors[index].dtype for index in (*used, *self.model.inputs) if index is not None}
-        quantized = [name for name in _QUANTIZED if name in types]
-        if quantized:
-            kinds = ", ".join(quantized)
-            self.problems.unsupported(f"this is a quantized model ({kinds}); quantized tensors are not supported yet")
-        elif "float16" in types:
-            self.problems.unsupported("this model stores float16 weights (DEQUANTIZE); they are not supported yet")
+        for dtype in (*_REFUSED_TYPES, "uint8"):
+            names = [tensors[index].name for index in self._used() if tensors[index].dtype == dtype]
+            if dtype == "uint8":
+                names = [name for name in names if name not in self._converted_borders()]
+            if not names:
+                continue
+            if dtype == "float16":
+                self.problems.unsupported("this model stores float16 weights (DEQUANTIZE); they are not supported yet")
+            else:
+                self.problems.unsupported(
+                    f"{len(names)} tensors are {dtype} ('{names[0]}', ...); only float32 and int8 are supported"
+                )
         if not self.problems:
             return
         for operator in self.operators:
-            if operator.op not in HANDLERS and operator.op not in _CONVERSIONS:
+            if operator.op not in HANDLERS:
                 self.problems.unsupported(f"{operator.op}: this operator is not supported", self._label(operator))
         self.problems.raise_if_any()
+
+    def _used(self) -> tuple[int, ...]:
+        """Tensors of the operators, and the inputs of the model."""
+        used = [index for operator in self.operators for index in (*operator.inputs, *operator.outputs)]
+        return tuple(dict.fromkeys(index for index in (*used, *self.model.inputs) if index is not None))
+
+    def _converted_borders(self) -> set[str]:
+        """Inputs and outputs that only conversions read or make: these may be uint8."""
+        borders = {*self.model.inputs, *self.model.outputs}
+        for operator in self.operators:
+            if operator.op not in _BORDER_CONVERSIONS:
+                borders.difference_update((*(i for i in operator.inputs if i is not None), *operator.outputs))
+        return {self.model.tensors[index].name for index in borders}
+
+    def _quantization_of(self, tensor: TfliteTensor) -> Quantization | None:
+        """Scale and zero point of a computed tensor, of which integers must have one each; None for float32."""
+        if tensor.dtype not in ("int8", "uint8"):
+            return None
+        given = tensor.quantization
+        if given is None or given.scales.size != 1:
+            raise UnsupportedError(
+                f"tensor '{tensor.name}' is {tensor.dtype} without one scale and zero point; it must have both"
+            )
+        return Quantization((float(given.scales[0]),), given.zero_points[0])
 
     def _input(self, index: int, name: str) -> Value:
         tensor = self.model.tensors[index]
         shape = tensor.shape
-        if tensor.dtype != "float32":
-            raise UnsupportedError(f"it is {tensor.dtype}; only float32 is supported")
+        if tensor.dtype not in ("float32", "int8", "uint8"):
+            raise UnsupportedError(f"it is {tensor.dtype}; only float32, int8 and uint8 are supported")
         if not shape:
             raise UnsupportedError("it is a scalar, or has no shape")
         if any(axis > 0 for axis in tensor.dynamic):
@@ -143,7 +188,9 @@ class _Importer:
         if min(shape) < 1 or math.prod(shape) >= 2**31:
             raise UnsupportedError(f"its shape {list(shape)} fits no buffer")
         readers = [operator for operator in self.operators if index in operator.inputs]
-        return self.graph.input(name, shape, self.graph.input_order(shape, [self._permutation(r) for r in readers]))
+        order = self.graph.input_order(shape, [self._permutation(reader) for reader in readers])
+        dtype = cast(DType, tensor.dtype)
+        return self.graph.input(name, shape, order, dtype, self._quantization_of(tensor))
 
     def _permutation(self, operator: TfliteOperator) -> Order | None:
         """How an operator transposes its input; None if it does something else."""
@@ -153,12 +200,15 @@ class _Importer:
         order = () if data is None or data.dtype.kind != "i" else tuple(int(axis) for axis in data.reshape(-1))
         return order if sorted(order) == list(range(4)) else None
 
-    def _import(self, operator: TfliteOperator) -> None:
+    def _import(self, operator: TfliteOperator, name: str) -> None:
         if operator.op not in HANDLERS:
             raise UnsupportedError("this operator is not supported")
         if len(operator.outputs) != 1:
             raise UnsupportedError(f"{len(operator.outputs)} results; only one is supported")
         tensors = self.model.tensors
+        result = tensors[operator.outputs[0]]
+        quantization = self._quantization_of(result)
+        self.graph.start(name, quantization, "uint8" if result.dtype == "uint8" else "int8")
         operands: list[Operand | None] = []
         for index in operator.inputs:
             if index is None:
@@ -173,9 +223,26 @@ class _Importer:
                 if operator.op != "RESHAPE" or index == operator.inputs[0]:
                     return  # follows an operator that could not be imported, and nothing is known of that one's result
                 operand = Value(tensor.name, tensor.shape, ())  # computed, though not by this network
+            if operator.op in _WITH_CONSTANT_TERMS and isinstance(operand, np.ndarray) and tensor.dtype == "int8":
+                operand = self._constant_term(tensor, operand)
             operands.append(operand)
-        output = operator.outputs[0]
-        self.values[output] = HANDLERS[operator.op](Call(self.graph, operator.options, operands, tensors[output].shape))
+        described = [None if index is None else tensors[index] for index in operator.inputs]
+        rounding = self.rounding or "tflite"
+        call = Call(self.graph, operator.options, operands, described, result, rounding)
+        value = HANDLERS[operator.op](call)
+        made = self.graph.tensor_of(value)
+        if made.quantization != quantization:
+            raise UnsupportedError(
+                f"its result is {_described(quantization)}, and its input {_described(made.quantization)}; "
+                "this operator keeps the scale of its input"
+            )
+        self.values[operator.outputs[0]] = value
+
+    def _constant_term(self, tensor: TfliteTensor, array: Array) -> Value:
+        """An int8 constant as a layer."""
+        quantization = self._quantization_of(tensor)
+        assert quantization is not None
+        return self.graph.quantized_constant(array, tuple(range(array.ndim)), quantization)
 
     def _label(self, operator: TfliteOperator) -> str:
         """What errors call an operator: the name of its result, without what was fused into it."""
@@ -186,6 +253,12 @@ class _Importer:
         kind = operator.op.lower().replace("_2d", "").removesuffix("_conv")
         label = _segment(self.model.tensors[operator.outputs[0]].name, operator.op) if operator.outputs else ""
         return source_name(label, kind, leaf_names_operator=True)
+
+
+def _described(quantization: Quantization | None) -> str:
+    if quantization is None:
+        return "float32"
+    return f"int8 with scale {quantization.scale:g} and zero point {quantization.zero_point}"
 
 
 def _segment(name: str, op: str) -> str:

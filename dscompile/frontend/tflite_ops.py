@@ -1,4 +1,4 @@
-"""TFLite operators on float32 tensors: one function each, which reads the options and emits the IR's layers."""
+"""TFLite operators on float32 and int8 tensors: one function each, which reads options and emits the IR's layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend import import_lowering as lower
 from dscompile.frontend.import_graph import Array, Floats, ImportGraph, Operand, Value
 from dscompile.frontend.import_lowering import as_value, as_weight, axis_of
-from dscompile.frontend.tflite_reader import Options
+from dscompile.frontend.tflite_reader import Options, TfliteTensor
 from dscompile.ir.ops import (
     HARD_SWISH,
     NONE,
@@ -23,12 +23,14 @@ from dscompile.ir.ops import (
     Activation,
     Binary,
     Conv2D,
+    Dequantize,
     Pads,
     Pair,
     Pool,
+    Quantize,
 )
 from dscompile.ir.shapes import same_pads
-from dscompile.ir.tensor import Shape
+from dscompile.ir.tensor import Rounding, Shape
 
 RELU_N1_TO_1 = Activation("clip", -1.0, 1.0)
 RELU_0_TO_1 = Activation("clip", 0.0, 1.0)
@@ -36,16 +38,32 @@ _FUSED = {"NONE": NONE, "RELU": RELU, "RELU_N1_TO_1": RELU_N1_TO_1, "RELU6": REL
 
 
 @dataclass(frozen=True)
-class Call:
-    """One operator with its operands (None: an optional input that is absent).
+class Linear:
+    """Constants of a convolution or dense layer as the file has them; `scale` [C_out] or [1] belongs to int8 ones."""
 
-    `declared` is the shape that the file gives to the result.
+    kernel: Array
+    scale: Array | None
+    bias: Array | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator with its operands (None: an optional input that is absent) and what the file says of them.
+
+    `tensors` has an entry for each operand, `result` is that of the result. `rounding` is that of int8 operators.
     """
 
     graph: ImportGraph
     options: Options
     operands: Sequence[Operand | None]
-    declared: Shape
+    tensors: Sequence[TfliteTensor | None]
+    result: TfliteTensor
+    rounding: Rounding
+
+    @property
+    def declared(self) -> Shape:
+        """The shape that the file gives to the result."""
+        return self.result.shape
 
     def operand(self, index: int) -> Operand:
         """An input that must be there."""
@@ -66,9 +84,50 @@ class Call:
         """An input that must be a float32 constant."""
         return as_weight(self.operand(index), what)
 
-    def bias(self) -> Floats | None:
-        """Input 2, which may be absent."""
-        return None if self.optional(2) is None else self.weight(2, "the bias").reshape(-1)
+    @property
+    def is_int8(self) -> bool:
+        """Whether the first input is a computed tensor of integers."""
+        operand = self.optional(0)
+        return isinstance(operand, Value) and self.graph.tensor_of(operand).dtype == "int8"
+
+    def linear(self, what: str, axis: int) -> Linear:
+        """Inputs 1, the kernel, and 2, the bias, which may be absent. `axis` of the kernel are the output channels."""
+        if not self.is_int8:
+            self._refuse_integer_weights(what)
+            bias = None if self.optional(2) is None else self.weight(2, "the bias").reshape(-1)
+            return Linear(self.weight(1, what), None, bias)
+        kernel = self.integer_weight(1, what, "int8")
+        integer_bias: Array | None = None
+        if self.optional(2) is not None:
+            integer_bias = self.integer_weight(2, "the bias", "int32").reshape(-1)
+        tensor = self.tensors[1]
+        quantization = tensor.quantization if tensor is not None else None
+        if quantization is None:
+            raise BadInputError(f"{what} has no scale")
+        if any(quantization.zero_points):
+            raise UnsupportedError(f"{what} has zero points other than 0; only symmetric weights are supported")
+        if quantization.scales.size > 1 and quantization.axis != axis:
+            raise UnsupportedError(
+                f"{what} has scales along axis {quantization.axis}; only one per output channel is supported"
+            )
+        return Linear(kernel, quantization.scales, integer_bias)
+
+    def _refuse_integer_weights(self, what: str) -> None:
+        operand = self.optional(1)
+        if isinstance(operand, np.ndarray) and operand.dtype == np.int8:
+            raise UnsupportedError(
+                f"{what} is int8 and the input float32 (dynamic-range quantization); quantize the activations too, "
+                "or import the float32 model"
+            )
+
+    def integer_weight(self, index: int, what: str, dtype: str) -> Array:
+        """An input that must be a constant of this type."""
+        operand = self.operand(index)
+        if isinstance(operand, Value):
+            raise UnsupportedError(f"{what} is computed at run time; only constants are supported")
+        if operand.dtype != dtype:
+            raise UnsupportedError(f"{what} is {operand.dtype}; beside an int8 input only {dtype} is supported")
+        return operand
 
     def integers(self, index: int, what: str) -> Array:
         """An input that must be a constant of integers."""
@@ -89,6 +148,8 @@ class Call:
         name = self.options.activation
         if name not in _FUSED:
             raise UnsupportedError(f"fused activation {name} is not supported")
+        if self.is_int8 and name == "TANH":
+            raise UnsupportedError("fused activation TANH on int8 is not supported")
         return _FUSED[name]
 
     def pads(self, image: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Pads:
@@ -107,14 +168,15 @@ class Call:
 Handler = Callable[[Call], Value]
 
 
-def _kernel(weights: Floats) -> Floats:
+def _kernel(weights: Array) -> Array:
     if weights.ndim != 4:
         raise BadInputError(f"kernel has shape {list(weights.shape)}, it must have 4 axes")
     return weights
 
 
 def _conv(call: Call) -> Value:
-    image, weights = lower.image_of(call.operand(0)), _kernel(call.weight(1, "the kernel"))
+    image, linear = lower.image_of(call.operand(0)), call.linear("the kernel", 0)
+    weights = _kernel(linear.kernel)
     out_channels, height, width, depth = weights.shape
     _, rows, columns, channels = image.shape
     if depth < 1 or channels % depth:
@@ -122,11 +184,12 @@ def _conv(call: Call) -> Value:
     stride, dilation = call.options.stride, call.options.dilation
     pads = call.pads((rows, columns), (height, width), stride, dilation)
     op = Conv2D(out_channels, (height, width), stride, pads, dilation, channels // depth, call.activation)
-    return lower.convolution(call.graph, image, op, weights.transpose(1, 2, 3, 0), call.bias())
+    return lower.convolution(call.graph, image, op, weights.transpose(1, 2, 3, 0), linear.bias, linear.scale)
 
 
 def _depthwise(call: Call) -> Value:
-    image, weights = lower.image_of(call.operand(0)), _kernel(call.weight(1, "the kernel"))
+    image, linear = lower.image_of(call.operand(0)), call.linear("the kernel", 3)
+    weights = _kernel(linear.kernel)
     one, height, width, out_channels = weights.shape
     _, rows, columns, channels = image.shape
     if one != 1 or out_channels % channels:
@@ -134,13 +197,14 @@ def _depthwise(call: Call) -> Value:
     stride, dilation = call.options.stride, call.options.dilation
     pads = call.pads((rows, columns), (height, width), stride, dilation)
     op = Conv2D(out_channels, (height, width), stride, pads, dilation, channels, call.activation)
-    return lower.convolution(call.graph, image, op, weights.transpose(1, 2, 0, 3), call.bias())
+    return lower.convolution(call.graph, image, op, weights.transpose(1, 2, 0, 3), linear.bias, linear.scale)
 
 
 def _fully_connected(call: Call) -> Value:
     if call.options.shuffled_weights:
         raise UnsupportedError("shuffled weights are not supported")
-    value, weights = call.value(), call.weight(1, "the weights")
+    value, linear = call.value(), call.linear("the weights", 0)
+    weights = linear.kernel
     if weights.ndim != 2:
         raise BadInputError(f"weights have shape {list(weights.shape)}, they must be [out, in]")
     depth, elements = weights.shape[1], math.prod(value.shape)
@@ -148,7 +212,11 @@ def _fully_connected(call: Call) -> Value:
         if depth < 1 or elements % depth:
             raise BadInputError(f"weights over {depth} inputs do not fit {list(value.shape)}")
         value = call.graph.reshaped(value, (elements // depth, depth))
-    return lower.dense(call.graph, value, weights.T, call.bias(), call.activation)
+    if call.is_int8 and call.rounding == "tflite" and math.prod(value.shape[:-1]) != 1:
+        raise UnsupportedError(
+            f"an int8 input of several rows {list(value.shape)}, which TFLite rounds unlike a convolution"
+        )
+    return lower.dense(call.graph, value, weights.T, linear.bias, call.activation, linear.scale)
 
 
 def _pool(kind: str) -> Handler:
@@ -192,10 +260,18 @@ def _leaky_relu(call: Call) -> Value:
 
 
 def _prelu(call: Call) -> Value:
+    if call.is_int8:
+        raise UnsupportedError("PRELU of int8 is not supported")
     return lower.prelu(call.graph, call.value(), call.weight(1, "the slope"))
 
 
 def _softmax(call: Call) -> Value:
+    given = call.result.quantization
+    if call.is_int8 and given is not None and (given.scales[0] != 1 / 256 or given.zero_points[0] != -128):
+        raise UnsupportedError(
+            f"its result has scale {given.scales[0]:g} and zero point {given.zero_points[0]}; "
+            "an int8 softmax has 1/256 and -128"
+        )
     return lower.softmax(call.graph, call.value(), -1, call.options.scale)
 
 
@@ -212,12 +288,34 @@ def _pad(call: Call) -> Value:
         raise BadInputError(f"paddings {list(paddings.shape)} for a tensor of rank {len(value.shape)}")
     fill = 0.0
     if call.optional(2) is not None:
-        given = call.weight(2, "the padding value")
-        if given.size != 1:
-            raise BadInputError(f"the padding value has {given.size} elements")
-        fill = float(given.reshape(-1)[0])
+        fill = _padding_value(call)
     before, after = ([int(size) for size in column] for column in np.asarray(paddings, np.int64).T)
     return lower.pad(call.graph, value, before, after, fill)
+
+
+def _padding_value(call: Call) -> float:
+    """The constant that PADV2 pads with, as a real number."""
+    given = call.integer_weight(2, "the padding value", "int8") if call.is_int8 else call.weight(2, "the padding value")
+    if given.size != 1:
+        raise BadInputError(f"the padding value has {given.size} elements")
+    value = float(given.astype(np.float64).reshape(-1)[0])
+    if not call.is_int8:
+        return value
+    quantization = call.graph.tensor_of(call.value()).quantization
+    assert quantization is not None
+    return (value - quantization.zero_point) * quantization.scale
+
+
+def _quantize(call: Call) -> Value:
+    value = call.value()
+    return call.graph.emit_value(Quantize(), [value.tensor], value.order)
+
+
+def _dequantize(call: Call) -> Value:
+    operand = call.operand(0)
+    if isinstance(operand, np.ndarray):
+        raise UnsupportedError(f"of {operand.dtype} constants is not supported yet")
+    return call.graph.emit_value(Dequantize(), [operand.tensor], operand.order)
 
 
 def _reshape(call: Call) -> Value:
@@ -270,6 +368,7 @@ HANDLERS: dict[str, Handler] = {
     "CONCATENATION": _concatenation,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
+    "DEQUANTIZE": _dequantize,
     "EXPAND_DIMS": _expand_dims,
     "FULLY_CONNECTED": _fully_connected,
     "HARD_SWISH": _activation(HARD_SWISH),
@@ -281,6 +380,7 @@ HANDLERS: dict[str, Handler] = {
     "PAD": _pad,
     "PADV2": _pad,
     "PRELU": _prelu,
+    "QUANTIZE": _quantize,
     "RELU": _activation(RELU),
     "RELU6": _activation(RELU6),
     "RELU_0_TO_1": _activation(RELU_0_TO_1),

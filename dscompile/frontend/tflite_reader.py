@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dscompile.errors import ToolError
 from dscompile.frontend.import_errors import invalid_file, read_bytes
@@ -35,6 +36,15 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True)
+class TfliteQuantization:
+    """value = scale * (q - zero point), with one scale and zero point, or one of each per index of `axis`."""
+
+    scales: NDArray[np.float32]
+    zero_points: tuple[int, ...]
+    axis: int
+
+
+@dataclass(frozen=True)
 class TfliteTensor:
     """A tensor. `dynamic` are the axes whose size the file leaves open; `data` is None for computed tensors.
 
@@ -48,6 +58,7 @@ class TfliteTensor:
     dynamic: tuple[int, ...]
     stateful: bool
     sparse: bool
+    quantization: TfliteQuantization | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,21 @@ class _Reader:
             tuple(axis for axis, size in enumerate(open_axes) if size < 0),
             bool(table.IsVariable()),
             sparse,
+            self._quantization(name, table.Quantization()),
         )
+
+    def _quantization(self, name: str, table: Table | None) -> TfliteQuantization | None:
+        """Scales and zero points; None where the file has no scales."""
+        scales = None if table is None else table.ScaleAsNumpy()
+        if table is None or not isinstance(scales, np.ndarray) or not scales.size:
+            return None
+        scales = scales.astype(np.float32)
+        if not (np.isfinite(scales).all() and (scales > 0).all()):
+            raise _BrokenError(f"tensor '{name}' has scales that are not positive")
+        found = _sizes(table.ZeroPointAsNumpy()) or (0,) * scales.size
+        if len(found) != scales.size:
+            raise _BrokenError(f"tensor '{name}' has {scales.size} scales and {len(found)} zero points")
+        return TfliteQuantization(scales, found, int(table.QuantizedDimension()))
 
     def _contents(self, name: str, dtype: str, shape: Shape, index: int) -> Array | None:
         """The data of a constant; None for computed tensors, and for constants of types that nothing here reads."""

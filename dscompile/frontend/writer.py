@@ -33,10 +33,13 @@ from dscompile.ir.ops import (
     Constant,
     Conv2D,
     Dense,
+    Dequantize,
+    Mean,
     Pad,
     Pads,
     Pair,
     Pool,
+    Quantize,
     Reshape,
     Softmax,
     Transpose,
@@ -242,6 +245,8 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
             return "batch_norm", [("epsilon", op.epsilon)] if op.epsilon != BatchNorm().epsilon else []
         case Constant() as op:
             return "constant", [("shape", list(op.shape))]
+        case Mean() | Quantize() | Dequantize():
+            raise UnsupportedError("layers of int8 networks cannot be written yet", layer=layer.name)
 
 
 def _conv(network: Network, layer: Layer, op: Conv2D, defaults: _Defaults) -> tuple[str, Keys]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dscompile.ir.network import Layer, Network, weight_shapes
-from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Constant, Conv2D, Dense, Pool, Softmax
+from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Constant, Conv2D, Dense, Mean, Pool, Softmax
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def layer_macs(network: Network, layer: Layer) -> int:
 
 
 def layer_parameters(network: Network, layer: Layer) -> int:
-    """Stored numbers of a layer: kernel, bias, batch norm (4 per channel), constants."""
+    """Stored numbers of a layer: kernel, bias, batch norm (4 per channel), constants; scales do not count."""
     shapes = weight_shapes(layer.op, [network.shape(name) for name in layer.inputs])
     return sum(math.prod(shape) for role, shape in shapes.items() if role != "bias" or network.has_weight(layer, role))
 
@@ -77,7 +77,7 @@ def layer_flops(network: Network, layer: Layer) -> int:
     macs = layer_macs(network, layer)
     if macs:
         return 2 * macs
-    if isinstance(layer.op, Pool):
+    if isinstance(layer.op, Pool | Mean):
         return network.tensor(layer.inputs[0]).elements
     if isinstance(layer.op, Binary | Activate | Softmax):
         return network.tensor(layer.output).elements

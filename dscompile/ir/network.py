@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dscompile.errors import BadInputError, Diagnostic
 from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, Dense, Op
 from dscompile.ir.shapes import ShapeError, output_shape
-from dscompile.ir.tensor import Shape, Tensor
+from dscompile.ir.tensor import DType, Quantization, Rounding, Shape, Tensor
+from dscompile.ir.types import border_type_problems, layer_type_problems, result_type, weight_types
 
 Array = NDArray[np.generic]
 
@@ -33,6 +34,7 @@ class Network:
     """A graph of layers. Construct through `NetworkBuilder` or with `validate()` called after.
 
     `labels` name the elements of the first output. `weights` are read-only arrays, float32 for float networks.
+    `rounding` says how networks with int8 tensors requantize, and is None for all others.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Network:
     layers: tuple[Layer, ...]
     weights: Mapping[str, Array] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
@@ -77,6 +80,15 @@ class Network:
         """Tensor name -> the layer that writes it; inputs of the network have none."""
         return {layer.output: layer for layer in self.layers}
 
+    def is_quantized_layer(self, layer: Layer) -> bool:
+        """Whether `layer` computes on integers: its first input, or the result of a Constant, is int8 or uint8."""
+        return self.tensors[layer.inputs[0] if layer.inputs else layer.output].dtype in ("int8", "uint8")
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether any tensor holds integers that stand for reals."""
+        return any(tensor.dtype in ("int8", "uint8") for tensor in self.tensors.values())
+
     def with_layers(self, layers: Iterable[Layer], weights: Mapping[str, Array] | None = None) -> Network:
         """The same network with other layers; tensors and weights nobody uses any more are dropped."""
         kept = tuple(layers)
@@ -98,6 +110,12 @@ class Network:
         return self
 
     def _problems(self) -> Iterable[Diagnostic]:
+        if self.is_quantized != (self.rounding is not None):
+            what = "has int8 tensors and needs a rounding" if self.rounding is None else "has no int8 tensors to round"
+            yield Diagnostic(f"the network {what}")
+        for tensor in self.tensors.values():
+            for problem in border_type_problems(tensor, tensor.name in self.inputs or tensor.name in self.outputs):
+                yield Diagnostic(problem)
         known = set(self.inputs)
         names: set[str] = set()
         for layer in self.layers:
@@ -124,9 +142,21 @@ class Network:
         if shape != self.shape(layer.output):
             yield Diagnostic(f"makes {list(shape)}, not {list(self.shape(layer.output))}", layer=layer.name)
             return
-        expected = weight_shapes(layer.op, [self.shape(name) for name in layer.inputs])
+        inputs = [self.tensor(name) for name in layer.inputs]
+        for problem in layer_type_problems(layer.op, inputs, self.tensor(layer.output)):
+            yield Diagnostic(problem, layer=layer.name)
+        yield from self._weight_problems(layer)
+
+    def _weight_problems(self, layer: Layer) -> Iterable[Diagnostic]:
+        quantized = self.is_quantized_layer(layer)
+        expected = weight_shapes(layer.op, [self.shape(name) for name in layer.inputs], quantized=quantized)
+        types = weight_types(layer.op) if quantized else {}
         for role, want in expected.items():
             array = self.weights.get(f"{layer.name}.{role}")
+            if array is not None and role in types and array.dtype != types[role]:
+                yield Diagnostic(
+                    f"weight '{layer.name}.{role}' is {array.dtype}, it must be {types[role]}", layer=layer.name
+                )
             if array is None:
                 if role != "bias":
                     yield Diagnostic(
@@ -137,11 +167,19 @@ class Network:
                     f"weight '{layer.name}.{role}' has shape {list(array.shape)}, it must be {list(want)}",
                     layer=layer.name,
                 )
+            elif role == "kernel_scale" and not (np.isfinite(array).all() and (array.astype(np.float32) > 0).all()):
+                yield Diagnostic(f"weight '{layer.name}.{role}' must be positive and finite", layer=layer.name)
 
 
-def weight_shapes(op: Op, inputs: list[Shape]) -> dict[str, Shape]:
-    """Role -> shape of every weight that `op` takes on inputs of these shapes (`bias` is optional)."""
+def weight_shapes(op: Op, inputs: list[Shape], *, quantized: bool = False) -> dict[str, Shape]:
+    """Role -> shape of every weight that `op` takes on inputs of these shapes (`bias` is optional).
+
+    `quantized`: the inputs are int8 (or, of a Constant, the output), see `Network.is_quantized_layer`.
+    """
     match op:
+        case Conv2D() | Dense() if quantized:
+            channels = op.out_channels if isinstance(op, Conv2D) else op.units
+            return {**weight_shapes(op, inputs), "kernel_scale": (channels,)}
         case Conv2D():
             return {
                 "kernel": (*op.kernel, inputs[0][3] // op.groups, op.out_channels),
@@ -162,8 +200,9 @@ def weight_shapes(op: Op, inputs: list[Shape]) -> dict[str, Shape]:
 class NetworkBuilder:
     """Grows a network layer by layer; shapes are inferred. Raises ShapeError from `add` when inputs do not fit."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, rounding: Rounding | None = None) -> None:
         self.name = name
+        self.rounding = rounding
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
         self.weights: dict[str, Array] = {}
@@ -181,13 +220,24 @@ class NetworkBuilder:
         op: Op,
         inputs: Iterable[str] = (),
         output: str | None = None,
+        *,
+        dtype: DType | None = None,
+        quantization: Quantization | None = None,
         **weights: Array | None,
     ) -> str:
-        """Appends a layer and returns its output tensor's name (`output`, or the layer's own name)."""
+        """Appends a layer and returns its output tensor's name (`output`, or the layer's own name).
+
+        The result is int8 where a `quantization` is given (and no other `dtype`). Without one, a layer over int8 hands
+        on the type and the quantization of its first input.
+        """
         sources = tuple(inputs)
         result = output or name
-        shape = output_shape(op, [self.tensors[source].shape for source in sources])
-        self.tensors[result] = Tensor(result, shape)
+        operands = [self.tensors[source] for source in sources]
+        shape = output_shape(op, [operand.shape for operand in operands])
+        inherited = result_type(op, operands)
+        if quantization is not None:
+            inherited = ("int8", quantization)
+        self.tensors[result] = Tensor(result, shape, dtype or inherited[0], inherited[1])
         self.layers.append(Layer(name, op, sources, result))
         for role, value in weights.items():
             if value is not None:
@@ -204,5 +254,6 @@ class NetworkBuilder:
             tuple(self.layers),
             self.weights,
             tuple(labels),
+            self.rounding,
         )
         return network.validate()

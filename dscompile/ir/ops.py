@@ -10,6 +10,10 @@ Weights of a layer are found by role (`Network.weight(layer, "kernel")`):
 | Constant | value |
 | Activate(prelu) | slope [C] |
 
+Weights are float32. Where the input is int8, Conv2D and Dense have instead: kernel int8, kernel_scale float32 [C_out],
+bias int32 whose scale is input scale * kernel_scale; and Constant has int8 with its tensor's quantization.
+Activations, the value of a Pad and the beta of a Softmax are real numbers also there.
+
 A depthwise convolution *is* a Conv2D with groups = C_in; its multiplier is C_out / C_in, and output channel
 c * multiplier + m reads input channel c (the order of TFLite and of ONNX).
 """
@@ -205,4 +209,38 @@ class Constant:
     shape: tuple[int, ...]
 
 
-Op = Conv2D | Dense | Pool | Binary | Concat | Activate | Softmax | Pad | Reshape | Transpose | BatchNorm | Constant
+@dataclass(frozen=True)
+class Mean:
+    """Mean over height and width of an int8 image [1, H, W, C] -> [1, 1, 1, C], requantized to the output's scale.
+
+    A Pool("average") keeps scale and zero point and rounds otherwise; float32 networks have only that.
+    """
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Float32, int8 or uint8 -> int8 (or uint8, at the border) with the quantization of the output tensor."""
+
+
+@dataclass(frozen=True)
+class Dequantize:
+    """Int8 or uint8 -> float32: scale * (q - zero_point) of the input tensor."""
+
+
+Op = (
+    Conv2D
+    | Dense
+    | Pool
+    | Binary
+    | Concat
+    | Activate
+    | Softmax
+    | Pad
+    | Reshape
+    | Transpose
+    | BatchNorm
+    | Constant
+    | Mean
+    | Quantize
+    | Dequantize
+)

@@ -13,11 +13,14 @@ from dscompile.ir.ops import (
     Constant,
     Conv2D,
     Dense,
+    Dequantize,
+    Mean,
     Op,
     Pad,
     Pads,
     Pair,
     Pool,
+    Quantize,
     Reshape,
     Softmax,
     Transpose,
@@ -68,6 +71,9 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
             return (shape[0], op.units)
         case Pool():
             return _pool(op, _image(inputs))
+        case Mean():
+            batch, _, _, channels = _image(inputs)
+            return (batch, 1, 1, channels)
         case Binary():
             first, second = _arity(inputs, 2)
             return broadcast(first, second)
@@ -92,7 +98,7 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
         case Constant():
             _arity(inputs, 0)
             return op.shape
-        case Activate() | Softmax() | BatchNorm():
+        case Activate() | Softmax() | BatchNorm() | Quantize() | Dequantize():
             (shape,) = _arity(inputs, 1)
             return shape
 

@@ -8,14 +8,16 @@ from typing import Literal
 
 DType = Literal["float32", "int8", "uint8", "int32"]
 BorderLayout = Literal["nhwc", "nchw"]
+Rounding = Literal["tflite", "float32", "half-up", "single"]
 Shape = tuple[int, ...]
 
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "int8": 1, "uint8": 1, "int32": 4}
+INTEGER_RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """value = scale * (q - zero_point); one scale, or one per channel of the last axis."""
+    """value = scale * (q - zero_point); one scale for a tensor, as all activations have, or one per channel."""
 
     scales: tuple[float, ...]
     zero_point: int = 0
@@ -23,6 +25,12 @@ class Quantization:
     def __post_init__(self) -> None:
         if not self.scales or any(not (s > 0 and math.isfinite(s)) for s in self.scales):
             raise ValueError(f"quantization scales must be positive and finite, not {self.scales}")
+
+    @property
+    def scale(self) -> float:
+        """The only scale."""
+        (scale,) = self.scales
+        return scale
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,15 @@ def conv2d(op: Conv2D, operands: Operands) -> Reals:
         * kernel[i, j, k, o])
     with g = the group of o, o // (C_out / groups), and zeros outside of x.
     """
-    kernel = operands.weights["kernel"]
-    padded = pad_image(operands.x, op.pads, 0.0)
+    return _finish(op, operands, conv2d_sums(op, operands.x, operands.weights["kernel"]))
+
+
+def conv2d_sums(op: Conv2D, x: Reals, kernel: Reals) -> Reals:
+    """The sums of `conv2d`, without bias and activation: [1, H', W', C_out]."""
     total: Reals = np.zeros(1)
-    for i, j, pixels in taps(padded, op.kernel, op.stride, op.dilation):
+    for i, j, pixels in taps(pad_image(x, op.pads, 0.0), op.kernel, op.stride, op.dilation):
         total = total + _across_channels(pixels, kernel[i, j], op.groups)
-    return _finish(op, operands, total)
+    return total
 
 
 def dense(op: Dense, operands: Operands) -> Reals:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Activate, Binary, Constant
+from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.ops import Activate, Binary, Concat, Constant, Reshape, Transpose
 from dscompile.passes.affine import absorb_affine, takes_affine
 from dscompile.passes.evaluate import evaluate
 from dscompile.passes.rewrite import (
@@ -34,8 +34,8 @@ def fold_constants(network: Network) -> Network:
 
 
 def _evaluate(network: Network, layer: Layer) -> Network | None:
-    if not layer.inputs:
-        return None
+    if not layer.inputs or network.tensor(layer.output).dtype != "float32":
+        return _move_integers(network, layer)
     known = [constant_value(network, name) for name in layer.inputs]
     inputs = [value.astype(np.float64) for value in known if value is not None]
     if len(inputs) != len(known):
@@ -47,8 +47,23 @@ def _evaluate(network: Network, layer: Layer) -> Network | None:
     return substitute(network, {layer.name: [constant]}, {f"{layer.name}.value": as_weight(result)})
 
 
+def _move_integers(network: Network, layer: Layer) -> Network | None:
+    """A reshaped, transposed or joined int8 constant is one; nothing else of int8 is evaluated."""
+    if not isinstance(layer.op, Reshape | Transpose | Concat):
+        return None
+    known = [constant_value(network, name) for name in layer.inputs]
+    inputs = [value.astype(np.float64) for value in known if value is not None]
+    result = evaluate(layer, inputs) if len(inputs) == len(known) else None
+    if result is None:
+        return None
+    value: Array = result.astype(np.int8)
+    value.setflags(write=False)
+    constant = Layer(layer.name, Constant(result.shape), (), layer.output)
+    return substitute(network, {layer.name: [constant]}, {f"{layer.name}.value": value})
+
+
 def _remove_neutral(network: Network, layer: Layer) -> Network | None:
-    if not isinstance(layer.op, Binary):
+    if not isinstance(layer.op, Binary) or network.is_quantized_layer(layer):
         return None
     neutral = 0.0 if layer.op.kind == "add" else 1.0
     for x, constant in (layer.inputs, layer.inputs[::-1]):
@@ -61,7 +76,7 @@ def _remove_neutral(network: Network, layer: Layer) -> Network | None:
 
 
 def _fold_into_producer(network: Network, layer: Layer) -> Network | None:
-    if not isinstance(layer.op, Binary):
+    if not isinstance(layer.op, Binary) or network.is_quantized_layer(layer):
         return None
     for x, other in (layer.inputs, layer.inputs[::-1]):
         producer, value = sole_producer(network, layer, x), constant_value(network, other)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dscompile.errors import Diagnostic, UnsupportedError
+from dscompile.ir.intervals import check_accumulators
 from dscompile.ir.network import Network
+from dscompile.passes.constant_channels import remove_constant_channels
 from dscompile.passes.drop_unused import drop_unused
 from dscompile.passes.fold_batch_norm import fold_batch_norm
 from dscompile.passes.fold_constants import fold_constants
@@ -25,22 +26,19 @@ PASSES: tuple[Callable[[Network], Network], ...] = (
     fold_pads,
     fuse_activations,
     drop_unused,
+    # Last: pads and activations that became part of a layer decide what its channels can be.
+    remove_constant_channels,
 )
 
 
 def canonicalize(network: Network) -> Network:
     """The same function of the same inputs and outputs, in few layers; runs all passes until none finds anything.
 
-    `network` is valid and float32, else UnsupportedError. Kernels are folded in float64 and rounded to float32, so
-    results agree to float32 rounding.
+    `network` is valid. Float32 kernels are folded in float64 and rounded to float32, so results agree to float32
+    rounding; int8 layers give the same integers. Raises BadInputError for an int8 network with an accumulator that can
+    overflow.
     """
-    problems = [
-        Diagnostic(f"only float32 networks are simplified; '{tensor.name}' is {tensor.dtype}")
-        for tensor in network.tensors.values()
-        if tensor.dtype != "float32"
-    ]
-    if problems:
-        raise UnsupportedError(problems)
+    check_accumulators(network)
     while True:
         before = network
         for run in PASSES:

@@ -23,7 +23,7 @@ def recognize_activations(network: Network) -> Network:
 
 
 def _recognize(network: Network, layer: Layer) -> Network | None:
-    if layer.op != Binary("mul"):
+    if layer.op != Binary("mul") or network.is_quantized_layer(layer):
         return None
     for a, b in (layer.inputs, layer.inputs[::-1]):
         found = _sixth_of(network, a) if is_filled_with(network, b, 1 / 6) else _gated(network, a, b)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Activate, Activation, Pad, Pool, Reshape, Transpose
+from dscompile.ir.ops import Activate, Activation, Pad, Pool, Quantize, Reshape, Transpose
 from dscompile.ir.tensor import Shape
 from dscompile.passes.rewrite import apply_everywhere, bypass, substitute
 
 
 def remove_identities(network: Network) -> Network:
     """Removes reshapes to the same shape, transposes that move nothing, empty pads, pools over 1x1, Activate none.
+
+    And Quantize layers that keep type, scale and zero point.
 
     A transpose that only moves axes of size 1 becomes a reshape. A reshape of a reshape reads the first one's input,
     and so does a transpose of a transpose. A pool over 1x1 that has an activation becomes that Activate.
@@ -38,10 +40,17 @@ def _simplify(network: Network, layer: Layer) -> Network | None:
             return bypass(network, layer)
         case Pool() as op if _is_over_one_pixel(op, shape):
             return _only_activation(network, layer, op.activation)
-        case Activate(activation=activation) if not activation:
+        case Activate(activation=activation) if not activation and _keeps_type(network, layer):
+            return bypass(network, layer)
+        case Quantize() if _keeps_type(network, layer):
             return bypass(network, layer)
         case _:
             return None
+
+
+def _keeps_type(network: Network, layer: Layer) -> bool:
+    given, made = network.tensor(layer.inputs[0]), network.tensor(layer.output)
+    return given.dtype == made.dtype and given.quantization == made.quantization
 
 
 def _moves_only_ones(permutation: tuple[int, ...], shape: Shape) -> bool:

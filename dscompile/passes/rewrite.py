@@ -107,7 +107,8 @@ def as_weight(values: npt.ArrayLike) -> Array:
 
 
 def _roles(network: Network, layer: Layer) -> Iterable[str]:
-    return weight_shapes(layer.op, [network.shape(name) for name in layer.inputs])
+    shapes = [network.shape(name) for name in layer.inputs]
+    return weight_shapes(layer.op, shapes, quantized=network.is_quantized_layer(layer))
 
 
 def _renamed_inputs(layer: Layer, old: str, new: str) -> Layer:

@@ -94,7 +94,7 @@ def verify_record(verification: Verification) -> Record:
         "mismatches": sum(check.mismatches for check in verification.checks),
         "max_abs_error": verification.max_abs_error,
         "max_rel_error": verification.max_rel_error,
-        "instructions": None,
+        "instructions": verification.instructions,
         "checks": [
             {
                 "against": check.against,

@@ -19,8 +19,8 @@ from dscompile.frontend.netfile import read_netfile
 from dscompile.frontend.writer import network_text, write_netfile
 from dscompile.frontend.zoo import zoo_path
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import RELU, Activate, Activation, Conv2D
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.ops import RELU, Activate, Activation, Conv2D, Quantize
+from dscompile.ir.tensor import Quantization, Tensor
 from tests.networks import random_network
 from tests.unit.netfiles import assert_same_network, network
 
@@ -201,6 +201,14 @@ def test_integer_networks_are_refused(tmp_path: Path) -> None:
     weights = {**conv.weights, "stem.bias": np.int32([1, 2, 3])}
     with pytest.raises(UnsupportedError, match=r"weight 'stem.bias' is int32; only float32"):
         write_netfile(replace(conv, weights=weights), tmp_path)
+
+
+def test_layers_of_int8_networks_are_refused() -> None:
+    builder = NetworkBuilder("net", "tflite")
+    builder.input(Tensor("x", (1, 2)))
+    builder.add("y", Quantize(), ["x"], quantization=Quantization((0.5,)))
+    with pytest.raises(UnsupportedError, match="layer y: layers of int8 networks cannot be written yet"):
+        network_text(builder.build(["y"]))
 
 
 def test_prelu_inside_a_convolution_is_refused(tmp_path: Path) -> None:

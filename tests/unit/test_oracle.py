@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.errors import BadInputError
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import (
     RELU,
@@ -96,13 +96,6 @@ def test_a_misspelled_input_gets_a_suggestion():
     builder.add("relu", Activate(RELU), [builder.input(Tensor("image", (1, 2)))])
     with pytest.raises(BadInputError, match=re.escape("help: did you mean 'image'?")):
         run(builder.build(["relu"]), {"imgae": np.zeros((1, 2), np.float32)})
-
-
-def test_int8_networks_are_refused():
-    builder = NetworkBuilder("one")
-    builder.add("relu", Activate(RELU), [builder.input(Tensor("x", (1, 2), "int8"))])
-    with pytest.raises(UnsupportedError, match="the oracle computes float32 networks; 'x' is int8"):
-        run(builder.build(["relu"]), {"x": np.zeros((1, 2), np.int8)})
 
 
 def test_prelu_inside_another_layer_is_refused():

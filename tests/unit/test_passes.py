@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Layer, NetworkBuilder
 from dscompile.ir.ops import (
     HARD_SIGMOID,
@@ -583,11 +582,3 @@ def test_a_canonical_network_is_returned_as_it_is():
     net = Net()
     network = net.build([net.conv()])
     assert canonicalize(network) is network
-
-
-def test_int8_networks_are_refused():
-    net = NetworkBuilder("tiny")
-    net.input(Tensor("x", (1, 2), "int8"))
-    net.add("y", Activate(RELU), ["x"])
-    with pytest.raises(UnsupportedError, match="only float32 networks are simplified; 'x' is int8"):
-        canonicalize(net.build(["y"]))

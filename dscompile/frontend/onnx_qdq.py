@@ -1,0 +1,186 @@
+"""ONNX models in QDQ format, as onnxruntime.quantization.quantize_static writes them, become int8 networks.
+
+In such a model every operator is written in float32, between DequantizeLinear and QuantizeLinear. Operators for which
+the IR has the same function on integers are imported as int8 layers; all others as what the file says: a Dequantize, a
+float32 layer and a Quantize. uint8 activations are shifted to int8, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dscompile.errors import UnsupportedError
+from dscompile.frontend.import_graph import Operand, Value
+from dscompile.frontend.onnx_import import Importer
+from dscompile.frontend.onnx_ops import HANDLERS, Call
+from dscompile.frontend.onnx_qdq_ops import (
+    INT8_HANDLERS,
+    MOVERS,
+    Int8Call,
+    QuantizedConstant,
+    fused_activation,
+    quantization_of,
+    quantized_constant,
+)
+from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode
+from dscompile.ir.ops import NONE, Activation, Dequantize, Quantize
+from dscompile.ir.tensor import Quantization
+
+_ACTIVATIONS = ("Relu", "Clip")
+
+
+class QdqImporter(Importer):
+    """The state of one import of a model in QDQ format.
+
+    The operand of a DequantizeLinear is the tensor of integers itself (see `_real` for its float32 form), and of a
+    constant its float32 values, with the integers in `integers`.
+    """
+
+    def __init__(self, path: Path, model: OnnxModel) -> None:
+        super().__init__(path, model)
+        self.integers: dict[str, QuantizedConstant] = {}
+        # The float32 form of tensors of integers, and results whose nodes became part of a layer.
+        self.reals: dict[str, Value] = {}
+        self.done: set[str] = set()
+        self.quantized = {name for node in model.nodes if node.op == "QuantizeLinear" for name in node.outputs}
+        self.readers: dict[str, list[OnnxNode]] = {}
+        for node in model.nodes:
+            for name in dict.fromkeys(node.inputs):
+                self.readers.setdefault(name, []).append(node)
+
+    def import_node(self, node: OnnxNode) -> None:
+        """Emits the layers of a node; QuantizeLinear that became part of a layer are passed over."""
+        if node.outputs and node.outputs[0] in self.done:
+            return
+        if node.op == "DequantizeLinear":
+            self._dequantize(node)
+        elif node.op == "QuantizeLinear":
+            self._quantize(node)
+        elif not self._import_int8(node):
+            super().import_node(node)
+
+    def output_operand(self, name: str) -> Operand | None:
+        """An output, as the float32 tensor that the file says it is."""
+        operand = self.operand(name)
+        if operand is not None and name in self.quantized:
+            raise UnsupportedError("it is made by QuantizeLinear; only outputs behind a DequantizeLinear are supported")
+        if isinstance(operand, Value):
+            self.graph.start(self.graph.fresh(f"{name}_dequantize"))
+            return self._real(operand)
+        return operand
+
+    def _dequantize(self, node: OnnxNode) -> None:
+        operand = self.operand(node.inputs[0])
+        if operand is None:
+            return
+        if isinstance(operand, np.ndarray):
+            constant = self.integers.get(node.inputs[0]) or quantized_constant(self._call(node, [operand]))
+            self.integers[node.outputs[0]] = constant
+            self.operands[node.outputs[0]] = constant.real
+            return
+        given = quantization_of(self._call(node, [operand]))
+        if self.graph.tensor_of(operand).quantization != given:
+            raise UnsupportedError("its scale or zero point is not that of the QuantizeLinear before it")
+        self.operands[node.outputs[0]] = operand
+
+    def _quantize(self, node: OnnxNode) -> None:
+        operand = self.operand(node.inputs[0])
+        if operand is None:
+            return
+        if isinstance(operand, np.ndarray):
+            raise UnsupportedError("of a constant is not supported; quantize the model with constants folded")
+        quantization = quantization_of(self._call(node, [operand]))
+        self.operands[node.outputs[0]] = self._requantized(operand, quantization, self.node_name)
+
+    def _requantized(self, value: Value, quantization: Quantization, name: str) -> Value:
+        """The value with another scale and zero point: dequantized and quantized again where it has one already."""
+        if self.graph.tensor_of(value).quantization == quantization:
+            return value
+        real = self._real(value)
+        self.graph.start(name, quantization)
+        return self.graph.emit_value(Quantize(), [real.tensor], real.order)
+
+    def _real(self, value: Value) -> Value:
+        """The value as a float32 tensor."""
+        if self.graph.tensor_of(value).dtype == "float32":
+            return value
+        known = self.reals.get(value.tensor)
+        if known is None:
+            known = Value(self.graph.emit_real(Dequantize(), value.tensor), value.shape, value.order)
+            self.reals[value.tensor] = known
+        return replace(known, shape=value.shape, order=value.order)
+
+    def operands_of(self, node: OnnxNode) -> list[Operand | None]:
+        """The inputs of a node that is imported as it stands: float32 tensors."""
+        integers = [name for name in node.inputs if name in self.quantized]
+        if integers:
+            raise UnsupportedError(f"reads the integers of '{integers[0]}'; only a DequantizeLinear may (QDQ format)")
+        operands = super().operands_of(node)
+        return [self._real(operand) if isinstance(operand, Value) else operand for operand in operands]
+
+    def _import_int8(self, node: OnnxNode) -> bool:
+        """Emits an int8 layer if the node has int8 inputs, a QuantizeLinear behind it and a counterpart in the IR."""
+        if node.op not in INT8_HANDLERS and node.op not in MOVERS:
+            return False
+        operands = super().operands_of(node)
+        values = [operand for operand in operands if isinstance(operand, Value)]
+        if not values or any(self.graph.tensor_of(value).dtype != "int8" for value in values):
+            return False
+        activation_node = self._sole_reader(node, _ACTIVATIONS) if node.op in INT8_HANDLERS else None
+        last = activation_node or node
+        quantizer = self._sole_reader(last, ("QuantizeLinear",))
+        if quantizer is None:
+            return False
+        quantization = quantization_of(self._call(quantizer, [values[0]]))
+        activation = NONE
+        if activation_node is not None:
+            call = self._call(activation_node, [values[0]])
+            activation = fused_activation(call, quantization)
+        result = self._int8_result(node, operands, activation, quantization)
+        self.operands[quantizer.outputs[0]] = result
+        self.operands[last.outputs[0]] = self.operands[node.outputs[0]] = result
+        self.done.update((last.outputs[0], quantizer.outputs[0]))
+        return True
+
+    def _int8_result(
+        self, node: OnnxNode, operands: list[Operand | None], activation: Activation, quantization: Quantization
+    ) -> Value:
+        name = self.node_name
+        if node.op in MOVERS:
+            if node.op == "Concat":
+                named = zip(node.inputs, operands, strict=True)
+                operands = [self._term(name, source, operand, quantization) for source, operand in named]
+            self.graph.start(name)
+            moved = HANDLERS[node.op](Call(self.graph, node, operands, self.model.opset))
+            assert isinstance(moved, Value)
+            return self._requantized(moved, quantization, self.graph.fresh(f"{name}_requantize"))
+        self.graph.start(name, quantization)
+        constants = [self.integers.get(source) for source in node.inputs]
+        return INT8_HANDLERS[node.op](Int8Call(self.graph, node, operands, self.model.opset, constants, activation))
+
+    def _term(self, name: str, source: str, operand: Operand | None, quantization: Quantization) -> Operand | None:
+        """An input of a Concat with the quantization of the result."""
+        if isinstance(operand, Value):
+            return self._requantized(operand, quantization, self.graph.fresh(f"{name}_{source}"))
+        if source in self.integers and operand is not None:
+            constant = self.integers[source]
+            if constant.per_tensor == quantization:
+                return self.graph.quantized_constant(constant.stored, tuple(range(operand.ndim)), quantization)
+            raise UnsupportedError(f"joins the constant '{source}' of another scale, which is not supported")
+        return operand
+
+    def _sole_reader(self, node: OnnxNode, ops: tuple[str, ...]) -> OnnxNode | None:
+        """The only node that reads the result, if it is one of these operators and the result is no output."""
+        name = node.outputs[0]
+        readers = self.readers.get(name, [])
+        if name in self.model.outputs or len(readers) != 1 or readers[0].op not in ops:
+            return None
+        return readers[0] if readers[0].inputs[0] == name else None
+
+    def _call(self, node: OnnxNode, first: list[Operand]) -> Call:
+        """A node with its constant inputs behind the first one."""
+        rest: list[Operand | None] = [self.operand(name) if name else None for name in node.inputs[1:]]
+        return Call(self.graph, node, [*first, *rest], self.model.opset)

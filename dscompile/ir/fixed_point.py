@@ -1,0 +1,145 @@
+"""The integers that int8 layers compute with: fixed-point factors, clamps, and the four roundings.
+
+For plans, passes and emitters. The oracle has formulas of its own, so that it can judge these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscompile.ir.network import Layer, Network
+from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense, Pool
+from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Rounding
+
+Integers = NDArray[np.int64]
+
+_INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """The factor multiplier * 2^(shift - 31), with 2^30 <= multiplier < 2^31, or 0 for a factor that is too small."""
+
+    multiplier: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """The smallest and the largest integer that a layer writes."""
+
+    low: int
+    high: int
+
+
+def quantize_multiplier(real: float) -> FixedPoint:
+    """The fixed-point factor nearest to a real factor >= 0; halves are rounded up.
+
+    Raises ValueError for factors that are negative, not finite, or 2^30 and more, which cannot be shifted in 32 bits.
+    """
+    if not (real >= 0 and math.isfinite(real)):
+        raise ValueError(f"a factor must be finite and not negative, not {real}")
+    fraction, shift = math.frexp(real)
+    multiplier = math.floor(fraction * 2**31 + 0.5)
+    if multiplier == 1 << 31:
+        multiplier, shift = 1 << 30, shift + 1
+    if shift < -31 or multiplier == 0:
+        return FixedPoint(0, 0)
+    if shift > 30:
+        raise ValueError(f"a factor must be smaller than 2^30, not {real}")
+    return FixedPoint(multiplier, shift)
+
+
+def activation_clamp(activation: Activation, quantization: Quantization, dtype: str = "int8") -> Clamp:
+    """The integers between which a layer with this activation (none or clip) clamps its result.
+
+    A bound b becomes zero_point + round(b / scale), in float32, halves away from zero.
+    """
+    low, high = INTEGER_RANGES[dtype]
+    if activation.kind == "clip":
+        if math.isfinite(activation.low):
+            low = max(low, _quantized(activation.low, quantization))
+        if math.isfinite(activation.high):
+            high = min(high, _quantized(activation.high, quantization))
+    elif activation:
+        raise ValueError(f"{activation.name} is no clamp")
+    return Clamp(min(low, INTEGER_RANGES[dtype][1]), max(high, INTEGER_RANGES[dtype][0]))
+
+
+def layer_clamp(network: Network, layer: Layer) -> Clamp:
+    """The clamp of an int8 layer; that of the type for operators without an activation."""
+    activation = layer.op.activation if isinstance(layer.op, Conv2D | Dense | Binary | Pool) else NONE
+    tensor = network.tensor(layer.output)
+    return activation_clamp(activation, tensor_quantization(network, layer.output), tensor.dtype)
+
+
+def tensor_quantization(network: Network, name: str) -> Quantization:
+    """Scale and zero point of an int8 or uint8 tensor."""
+    quantization = network.tensor(name).quantization
+    if quantization is None:
+        raise ValueError(f"tensor '{name}' is not quantized")
+    return quantization
+
+
+def layer_factors(network: Network, layer: Layer) -> tuple[FixedPoint, ...]:
+    """Of a Conv2D or Dense the factor input scale * kernel_scale / output scale per output channel, in float64."""
+    given = tensor_quantization(network, layer.inputs[0]).scale
+    made = tensor_quantization(network, layer.output).scale
+    scales = network.weight(layer, "kernel_scale").astype(np.float64)
+    return tuple(quantize_multiplier(given * float(scale) / made) for scale in scales)
+
+
+def layer_float_factors(network: Network, layer: Layer) -> NDArray[np.float32]:
+    """The same factors [C_out] as the rounding `float32` has them: every operation in float32."""
+    given = np.float32(tensor_quantization(network, layer.inputs[0]).scale)
+    made = np.float32(tensor_quantization(network, layer.output).scale)
+    return np.asarray(given * network.weight(layer, "kernel_scale").astype(np.float32) / made, np.float32)
+
+
+def requantize_layer(network: Network, layer: Layer, sums: Integers) -> Integers:
+    """Accumulators [..., C_out] of a Conv2D or Dense, bias included -> its output, as the network's rounding says."""
+    zero_point = tensor_quantization(network, layer.output).zero_point
+    clamp = layer_clamp(network, layer)
+    if network.rounding == "float32":
+        scaled = np.rint(sums.astype(np.float32) * layer_float_factors(network, layer)).astype(np.int64)
+    else:
+        factors = layer_factors(network, layer)
+        multipliers = np.array([factor.multiplier for factor in factors], np.int64)
+        shifts = np.array([factor.shift for factor in factors], np.int64)
+        scaled = requantize(sums, multipliers, shifts, layer_rounding(network, layer))
+    return np.asarray(np.clip(scaled + zero_point, clamp.low, clamp.high))
+
+
+def layer_rounding(network: Network, layer: Layer) -> Rounding:
+    """The fixed-point rounding of a Conv2D or Dense: `tflite` means the double one, except for Dense the single one."""
+    assert network.rounding is not None
+    if network.rounding == "tflite" and isinstance(layer.op, Dense):
+        return "single"
+    return network.rounding
+
+
+def requantize(sums: Integers, multiplier: Integers, shift: Integers, rounding: Rounding) -> Integers:
+    """sums * multiplier * 2^(shift - 31) in fixed point: rounded once (`single`), or twice (`tflite`, `half-up`).
+
+    The second rounding takes halves away from zero with `tflite`, and up with `half-up`. All in 64 bits; sums that are
+    shifted to the left first saturate where they leave 32 bits.
+    """
+    if rounding == "single":
+        total = 31 - shift
+        return np.asarray((sums * multiplier + (np.int64(1) << (total - 1))) >> total)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    shifted = np.clip(sums << left, _INT32_MIN, _INT32_MAX)
+    product = (shifted * multiplier + (1 << 30)) >> 31
+    if rounding == "half-up":
+        return np.asarray((product + ((np.int64(1) << right) >> 1)) >> right)
+    half_away = (np.abs(product) + ((np.int64(1) << right) >> 1)) >> right
+    return np.asarray(np.where(product < 0, -half_away, half_away))
+
+
+def _quantized(bound: float, quantization: Quantization) -> int:
+    ratio = float(np.float32(bound) / np.float32(quantization.scale))
+    return quantization.zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))

@@ -1,0 +1,79 @@
+"""The table of int8 operators: op type -> function that computes it in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dscompile.ir.network import Array
+from dscompile.ir.ops import (
+    Activate,
+    Binary,
+    Concat,
+    Constant,
+    Conv2D,
+    Dense,
+    Dequantize,
+    Mean,
+    Op,
+    Pad,
+    Pool,
+    Quantize,
+    Reshape,
+    Softmax,
+    Transpose,
+)
+from dscompile.oracle.int8_arithmetic import Integers, quantized_bound
+from dscompile.oracle.int8_elementwise import activate, binary, dequantize, quantize
+from dscompile.oracle.int8_linear import conv2d, dense
+from dscompile.oracle.int8_operands import Int8Operands
+from dscompile.oracle.int8_pooling import mean, pool
+from dscompile.oracle.int8_softmax import softmax
+
+
+def concat(op: Concat, operands: Int8Operands) -> Integers:
+    """The inputs one after the other along `axis`; they have one scale and zero point."""
+    return np.concatenate([operands.integers(index) for index in range(len(operands.inputs))], axis=op.axis)
+
+
+def pad(op: Pad, operands: Int8Operands) -> Integers:
+    """X [1, H, W, C] with zero point + round(value / scale) around height and width."""
+    pads = op.pads
+    margins = ((0, 0), (pads.top, pads.bottom), (pads.left, pads.right), (0, 0))
+    value = min(max(quantized_bound(op.value, operands.made), -128), 127)
+    return np.pad(operands.integers(), margins, constant_values=value)
+
+
+def reshape(op: Reshape, operands: Int8Operands) -> Integers:
+    """The same elements in channels-last order."""
+    return operands.integers().reshape(op.shape)
+
+
+def transpose(op: Transpose, operands: Int8Operands) -> Integers:
+    """y.shape[i] = x.shape[permutation[i]]."""
+    return operands.integers().transpose(op.permutation)
+
+
+def constant(op: Constant, operands: Int8Operands) -> Integers:
+    """The weight `value`."""
+    return operands.weights["value"].astype(np.int64).reshape(op.shape)
+
+
+INT8_OPS: Mapping[type[Op], Callable[[Any, Int8Operands], Array]] = {
+    Activate: activate,
+    Binary: binary,
+    Concat: concat,
+    Constant: constant,
+    Conv2D: conv2d,
+    Dense: dense,
+    Dequantize: dequantize,
+    Mean: mean,
+    Pad: pad,
+    Pool: pool,
+    Quantize: quantize,
+    Reshape: reshape,
+    Softmax: softmax,
+    Transpose: transpose,
+}
