@@ -20,7 +20,7 @@ BUFFERS = ("values", "left", "right", "bytes", "copy", "loaded", "ticks")
 FUNCTIONS = (
     *("sum", "initial_values", "four_arguments", "dot", "straight", "fill_stack", "overflow", "tick", "three_ticks"),
     *("move_up", "move_down", "copy_from", "set_bytes", "compare", "load"),
-    *("bad_load", "bad_store", "undefined", "jump_nowhere", "hang", "greet"),
+    *("bad_load", "bad_store", "undefined", "jump_nowhere", "lose_stack", "hang", "greet"),
 )
 FLOATING_POINT = ("samples", "scaled", "scale")
 

@@ -156,6 +156,16 @@ void jump_nowhere(void)
     ((void (*)(void))(uintptr_t)0x90000001u)();
 }
 
+/* Faults with a stack that the fault cannot be stored on. */
+void lose_stack(uint32_t stack)
+{
+#if defined(__arm__)
+    __asm__ volatile("mov sp, %0\n\tpush {%0}" : : "r"(stack) : "memory");
+#else
+    (void)stack;
+#endif
+}
+
 void hang(void)
 {
     for (;;)

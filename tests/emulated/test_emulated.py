@@ -7,16 +7,20 @@ import functools
 import itertools
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dscompile.board import QemuMachine
+from dscompile import board
 from dscompile.errors import ToolError, UsageError
+from dscompile.firmware.build import build_firmware
+from dscompile.firmware.image import read_image
 from dscompile.firmware.toolchains import Kind
 from dscompile.run.emulators import Emulator, FirmwareFault, Machine, open_machine, run_firmware
+from dscompile.run.emulators.qemu import QemuMachine
 from dscompile.target import find_target
-from tests.emulated.conftest import CORES, Build, require_emulator
+from tests.emulated.conftest import BUFFERS, CORES, FUNCTIONS, HERE, Build, require_compiler, require_emulator
 
 EMULATORS: tuple[Emulator, ...] = ("qemu", "unicorn")
 KINDS: tuple[Kind, ...] = ("gcc", "zig")
@@ -207,7 +211,66 @@ def test_a_fault_names_its_function_and_address(core: str, emulator: Emulator, p
 def test_a_jump_to_nowhere_is_a_fault(core: str, emulator: Emulator, programs: Build):
     require_emulator(core, emulator)
     with pytest.raises(FirmwareFault, match="instruction fetch from where there is no memory"):
-        run_firmware(programs(core).elf, find_target(core), "jump_nowhere", emulator=emulator)
+        run_firmware(programs(core).elf, find_target(core), "jump_nowhere", arguments=[4], emulator=emulator)
+
+
+@pytest.mark.parametrize("emulator", EMULATORS)
+@pytest.mark.parametrize("core", [core for core in CORES if core.startswith("cortex")])
+def test_a_lost_stack_pointer_is_a_fault(core: str, emulator: Emulator, programs: Build):
+    require_emulator(core, emulator)
+    with pytest.raises(FirmwareFault, match=r"bad access to memory|hard fault|stack") as caught:
+        run_firmware(programs(core).elf, find_target(core), "lose_stack", arguments=[0x90000000], emulator=emulator)
+    assert caught.value.fault.symbol.split("+")[0] == "lose_stack"
+
+
+def test_a_qemu_that_dies_is_reported(programs: Build):
+    require_emulator("cortex-m4", "qemu")
+    with QemuMachine(read_image(programs("cortex-m4").elf), find_target("cortex-m4")) as machine:
+        machine._process.kill()
+        with pytest.raises(ToolError, match=r"QEMU ended while the program was in .*\n.*run it in unicorn"):
+            machine.run("sum")
+
+
+def test_the_small_cortex_m0_of_a_microbit(tmp_path: Path):
+    require_emulator("cortex-m0plus", "qemu")
+    target = find_target("cortex-m0plus")
+    assert target.board is not None
+    small = dataclasses.replace(
+        target.board,
+        memories=(board.Memory("flash", 0, 256 * 1024), board.Memory("ram", 0x20000000, 16 * 1024)),
+        qemu=board.QemuMachine("qemu-system-arm", "microbit"),
+        gcc=board.GccTools("arm-none-eabi-", ("-mcpu=cortex-m0", "-mthumb")),
+        zig=board.ZigTools("thumb-freestanding-eabi", "cortex_m0"),
+    )
+    target = dataclasses.replace(target, name="microbit", board=small)
+    require_compiler("cortex-m0plus")
+    firmware = build_firmware(target, [HERE / "programs.c"], tmp_path, symbols=[*BUFFERS, *FUNCTIONS])
+    with open_machine(firmware.elf, target, "qemu") as machine:
+        assert machine.run("sum", writes={"values": words(*range(64))}).result == 2016
+        assert 1000 <= machine.run("fill_stack", arguments=[7]).stack_bytes <= 1064
+        misaligned = machine.image.symbol("bytes").address + 1
+        with pytest.raises(FirmwareFault, match=r"hard fault \(ARMv6-M says no more.*, in load"):
+            machine.run("load", arguments=[misaligned])
+
+
+def test_a_target_without_an_emulator(programs: Build):
+    target = find_target("cortex-m4")
+    assert target.board is not None
+    elf = programs("cortex-m4").elf
+    without = dataclasses.replace(target, board=dataclasses.replace(target.board, qemu=None, unicorn=None))
+    with pytest.raises(ToolError, match="QEMU has no board for target cortex-m4"):
+        open_machine(elf, without, "qemu")
+    with pytest.raises(ToolError, match="unicorn has no core for target cortex-m4"):
+        open_machine(elf, without, "unicorn")
+
+
+def test_a_unicorn_that_takes_no_hooks(programs: Build, monkeypatch: pytest.MonkeyPatch):
+    require_emulator("cortex-m4", "unicorn")
+    from unicorn.unicorn_py3.unicorn import uclib
+
+    monkeypatch.setattr(uclib, "uc_hook_add", lambda *arguments: 2)
+    with pytest.raises(ToolError, match=r"unicorn refused a hook \(error 2\)"):
+        open_machine(programs("cortex-m4").elf, find_target("cortex-m4"), "unicorn")
 
 
 @pytest.mark.parametrize("emulator", EMULATORS)
@@ -257,6 +320,6 @@ def test_a_board_that_qemu_does_not_have(programs: Build):
     target = find_target("cortex-m4")
     assert target.board is not None
 
-    board = dataclasses.replace(target.board, qemu=QemuMachine("qemu-system-arm", "toaster"))
+    toaster = dataclasses.replace(target.board, qemu=board.QemuMachine("qemu-system-arm", "toaster"))
     with pytest.raises(ToolError, match=r"QEMU's board toaster did not start: .*\n.*unsupported machine type"):
-        run_firmware(programs("cortex-m4").elf, dataclasses.replace(target, board=board), "sum", emulator="qemu")
+        run_firmware(programs("cortex-m4").elf, dataclasses.replace(target, board=toaster), "sum", emulator="qemu")

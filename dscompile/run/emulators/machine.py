@@ -124,7 +124,8 @@ class Machine(ABC):
             self.write(self.image.symbol(name).address, content)
         self._set("firmware_entry", self.image.function_address(entry))
         self._set("firmware_arguments", *words, *[0] * (4 - len(words)))
-        self.counters.prepare(start, self.image.symbol("firmware_returned").address, limit, mark_address)
+        stop, fault = (self.image.symbol(f"firmware_{name}").address for name in ("returned", "fault_handler"))
+        self.counters.prepare(start, stop, fault, limit, mark_address)
         self.proceed()
         self._raise_fault()
         return EmulatedRun(
@@ -188,4 +189,4 @@ class Machine(ABC):
         cause, status, address, pc, _ = self._get("firmware_fault", 5)
         if cause:
             kind, has_address = explain_arm(cause, status) if self.image.is_arm else explain_riscv(cause - 1)
-            raise FirmwareFault(self.fault(kind, pc, address if has_address else None))
+            raise FirmwareFault(self.fault(kind, pc or self.counters.last, address if has_address else None))

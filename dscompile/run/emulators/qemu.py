@@ -9,6 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dscompile.errors import ToolError
@@ -71,27 +73,35 @@ class QemuMachine(Machine):
 
     def write(self, address: int, content: bytes) -> None:
         """Puts bytes into memory."""
-        self._gdb.write(address, content)
+        with self._conversation():
+            self._gdb.write(address, content)
 
     def read(self, address: int, size: int) -> bytes:
         """Takes bytes out of memory."""
-        return self._gdb.read(address, size)
+        with self._conversation():
+            return self._gdb.read(address, size)
 
     def proceed(self) -> None:
         """Runs on to the next stop. Raises FirmwareFault, or ToolError if QEMU dies."""
-        try:
+        with self._conversation():
             # A machine that goes on from a breakpoint would stop there again at once.
             self._gdb.clear_breakpoint(self._stop)
             self._gdb.step()
             self._gdb.set_breakpoint(self._stop)
             self._gdb.proceed()
+
+    @contextmanager
+    def _conversation(self) -> Iterator[None]:
+        """Says why QEMU no longer answers: the limit was exceeded, or it died."""
+        try:
+            yield
         except ConnectionLost as error:
             if self.counters.expired:
                 raise self.expire() from error
             where = self.image.nearest(self.counters.last)
             raise ToolError(
                 self._ended(f"QEMU ended while the program was in {where}"),
-                help="two faults at once, often a stack pointer gone astray; unicorn may say more",
+                help="run it in unicorn, which may say more",
             ) from error
 
     def take_printed(self) -> str:

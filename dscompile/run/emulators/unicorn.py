@@ -166,25 +166,29 @@ class UnicornMachine(Machine):
 
     def _print(self) -> bool:
         """Does what semihosting's SYS_WRITE0 asks for; False if the program stands at anything else."""
+        from unicorn import UcError
+
+        pc, expected = self._pc(), _ARM_BREAKPOINT if self.image.is_arm else _RISCV_BREAKPOINT
+        operation, argument = (self._engine.reg_read(register) for register in self._semihosting_registers())
+        text = b""
+        try:
+            if operation != _SYS_WRITE0 or self.read(pc, len(expected)) != expected:
+                return False
+            while (byte := self.read(argument + len(text), 1)) != b"\0":
+                text += byte
+        except UcError:  # no memory there: the fault is reported as it is
+            return False
+        self._printed += text
+        self._engine.reg_write(self._pc_register, pc + len(expected) | (1 if self.image.is_arm else 0))
+        return True
+
+    def _semihosting_registers(self) -> tuple[int, int]:
+        """The registers of the operation and of its argument."""
         from unicorn import arm_const, riscv_const
 
-        arm = self.image.is_arm
-        pc, breakpoint_ = self._pc(), _ARM_BREAKPOINT if arm else _RISCV_BREAKPOINT
-        operation, argument = (
-            (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1)
-            if arm
-            else (riscv_const.UC_RISCV_REG_A0, riscv_const.UC_RISCV_REG_A1)
-        )
-        if self._engine.reg_read(operation) != _SYS_WRITE0 or self._bad_address is not None:
-            return False
-        if self.read(pc, len(breakpoint_)) != breakpoint_:
-            return False
-        address = self._engine.reg_read(argument)
-        while (byte := self.read(address, 1)) != b"\0":
-            self._printed += byte
-            address += 1
-        self._engine.reg_write(self._pc_register, pc + len(breakpoint_) | (1 if arm else 0))
-        return True
+        if self.image.is_arm:
+            return int(arm_const.UC_ARM_REG_R0), int(arm_const.UC_ARM_REG_R1)
+        return int(riscv_const.UC_RISCV_REG_A0), int(riscv_const.UC_RISCV_REG_A1)
 
     def _on_bad_access(self, _engine: Uc, _access: int, address: int, *_rest: object) -> bool:
         self._bad_address = address
