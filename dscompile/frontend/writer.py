@@ -98,7 +98,10 @@ def _float_weights(network: Network) -> dict[str, Array]:
     """The weights that layers use, in their order, after checking that a reader will take them."""
     integers = sorted(tensor.name for tensor in network.tensors.values() if tensor.dtype != "float32")
     if integers:
-        raise UnsupportedError(f"tensor '{integers[0]}' is not float32; integer networks cannot be written yet")
+        raise UnsupportedError(
+            f"tensor '{integers[0]}' is not float32; integer networks cannot be written yet",
+            help="commands take the .tflite or .onnx file itself",
+        )
     arrays: dict[str, Array] = {}
     problems: list[Diagnostic] = []
     for layer in network.layers:
