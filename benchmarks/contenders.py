@@ -20,7 +20,7 @@ Arrays = Sequence[np.ndarray]
 
 
 class Contender(ABC):
-    """A model loaded into a runtime. Arrays come and go in the layout of the network's border."""
+    """A model loaded into a runtime. Arrays come and go in the layout of the model it loaded."""
 
     package: str
     module: str
@@ -122,11 +122,7 @@ class LiteRt(Contender):
 
     def run(self, inputs: Arrays) -> Arrays:
         for detail, array in zip(self._interpreter.get_input_details(), inputs, strict=True):
-            # A twin takes channels-last images, whatever the layout of the original.
-            fits = tuple(detail["shape"]) == array.shape
-            self._interpreter.set_tensor(
-                detail["index"], array if fits else np.ascontiguousarray(np.moveaxis(array, 1, -1))
-            )
+            self._interpreter.set_tensor(detail["index"], array)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()]
 

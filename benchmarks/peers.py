@@ -25,6 +25,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks.contenders import CONTENDERS, model_bytes  # noqa: E402
 from benchmarks.worker import ContenderError, Worker  # noqa: E402
+from dscompile import oracle  # noqa: E402
 from dscompile.errors import DscompileError  # noqa: E402
 from dscompile.ir.network import Network  # noqa: E402
 
@@ -161,8 +162,8 @@ def _measure(model: Path, options: argparse.Namespace, cores: Sequence[int]) -> 
 
     network = canonicalize(load_network(model).network)
     macs = sum(layer_macs(network, layer) for layer in network.layers)
-    shapes = {name: network.tensor(name).border_shape for name in network.inputs}
-    inputs = [list(seeded_inputs(shapes, seed).values()) for seed in SEEDS]
+    tensors = [network.tensor(name) for name in network.inputs]
+    inputs = [list(seeded_inputs(tensors, seed).values()) for seed in SEEDS]
     rows = [Row(name) for name in options.contenders]
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
@@ -174,7 +175,7 @@ def _measure(model: Path, options: argparse.Namespace, cores: Sequence[int]) -> 
             except (ContenderError, DscompileError, ImportError) as error:
                 row.unavailable = str(error).splitlines()[0]
         running = [row for row in rows if row.contender in workers]
-        reference = _compare(running, workers, inputs)
+        reference = _compare(running, workers, inputs, network)
         peaks = _time(running, workers, options, stack, cores)
         for row in running:
             _describe(row, workers[row.contender])
@@ -216,19 +217,30 @@ def _build(model: Path, target: str, directory: Path, messages: multiprocessing.
         sys.exit(1)
 
 
-def _compare(rows: Sequence[Row], workers: dict[str, Worker], inputs: Sequence[Sequence[np.ndarray]]) -> str:
+def _compare(
+    rows: Sequence[Row], workers: dict[str, Worker], samples: Sequence[Sequence[np.ndarray]], network: Network
+) -> str:
     """Fills in `max_error` against onnxruntime, or else against the first other one; returns its name."""
     others = [row.contender for row in rows if row.contender != "dscompile"]
     reference = "onnxruntime" if "onnxruntime" in others else next(iter(others), "")
-    for sample in inputs:
-        outputs = {row.contender: workers[row.contender].run(sample) for row in rows}
+    for inputs in samples:
+        outputs = {row.contender: _outputs(workers[row.contender], inputs, network) for row in rows}
         if not reference:
             continue
         for row in rows:
             for got, want in zip(outputs[row.contender], outputs[reference], strict=True):
-                error = float(np.abs(got.reshape(want.shape) - want).max() / np.abs(want).max())
+                error = float(np.abs(got - want).max() / np.abs(want).max())
                 row.max_error = max(row.max_error or 0.0, error if np.isfinite(error) else float("inf"))
     return reference
+
+
+def _outputs(worker: Worker, inputs: Sequence[np.ndarray], network: Network) -> list[np.ndarray]:
+    """Outputs in border layout; the twin that LiteRT runs is channels last inside and out."""
+    if worker.name != "litert":
+        return worker.run(inputs)
+    ins, outs = ([network.tensor(name) for name in names] for names in (network.inputs, network.outputs))
+    results = worker.run([oracle.from_border(tensor, array) for tensor, array in zip(ins, inputs, strict=True)])
+    return [oracle.to_border(tensor, array) for tensor, array in zip(outs, results, strict=True)]
 
 
 def _time(

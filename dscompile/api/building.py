@@ -145,5 +145,6 @@ def _require_writable(destination: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".dscompile-", dir=parent):
             pass
     except OSError as error:
-        reason = "it is not a directory" if isinstance(error, NotADirectoryError) else error.strerror
-        raise ToolError(f"cannot write into '{parent}': {reason}", help="choose another with --output") from error
+        raise ToolError(
+            f"cannot write into '{parent}': {error.strerror}", help="choose another with --output"
+        ) from error

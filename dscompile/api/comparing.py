@@ -13,16 +13,12 @@ from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dscompile.artifact import Artifact
-    from dscompile.ir.tensor import Shape
+    from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
     from dscompile.report.timing import BenchResult, Sampler
 
-    Floats = NDArray[np.float32]
 
 _FRESH_INPUTS = 3
 
@@ -44,20 +40,19 @@ def verify(
     model = load(directory)
     artifact = model.artifact
     artifact.verify_checksums()
-    vectors = read_vectors(
-        artifact.directory / FILE_NAME, [tensor.border_shape for tensor in artifact.manifest.outputs]
-    )
+    vectors = read_vectors(artifact.directory / FILE_NAME, artifact.manifest.outputs)
     got = []
     for index, vector_seed in enumerate(vectors.seeds):
         progress(Event("comparing with the oracle", index, len(vectors.seeds)))
-        got.append(_outputs(model, seeded_inputs(_input_shapes(artifact), vector_seed)))
+        got.append(_outputs(model, seeded_inputs(artifact.manifest.inputs, vector_seed)))
     want = [[output[index] for output in vectors.outputs] for index in range(len(vectors.seeds))]
     checks = [compare("oracle", _output_names(artifact), got, want)]
-    progress(Event("compiling and running selftest.c"))
-    checks.append(_selftest(artifact))
+    if model.has_selftest:
+        progress(Event("compiling and running selftest.c"))
+        checks.append(_selftest(artifact))
     if against is not None:
         checks += _against(model, Path(against), seed, progress)
-    return Verification(str(artifact.directory), "host", tuple(checks))
+    return Verification(str(artifact.directory), model.runner.runner, tuple(checks), model.runner.instructions)
 
 
 def bench(
@@ -92,9 +87,9 @@ def bench(
     peers = _open_peers([name for name in against if not Path(name).is_dir()], model, threads)
     contenders: dict[str, Sampler] = {}
     for name, contender in {**models, **rivals}.items():
-        contenders[name] = _artifact_sampler(contender, seeded_inputs(_input_shapes(contender.artifact), seed))
+        contenders[name] = _artifact_sampler(contender, seeded_inputs(contender.artifact.manifest.inputs, seed))
     first = next(iter(models.values())).artifact
-    inputs = list(seeded_inputs(_input_shapes(first), seed).values())
+    inputs = list(seeded_inputs(first.manifest.inputs, seed).values())
     for name, peer in peers.items():
         contenders[name] = _peer_sampler(peer, inputs)
     probe = PeakProbe(first.manifest.target)
@@ -130,13 +125,14 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
     artifact = model.artifact
     peer = open_peer(reference_for(source), source)
     network = read_network(source, None).network
-    if [network.tensor(name).border_shape for name in network.inputs] != list(_input_shapes(artifact).values()):
+    wanted = [(tensor.border_shape, tensor.dtype) for tensor in artifact.manifest.inputs]
+    if [(t.border_shape, t.dtype) for t in map(network.tensor, network.inputs)] != wanted:
         raise UsageError(f"'{source}' takes other inputs than the artifact", help="name the model it was built from")
     seeds = (*range(seed + 1000, seed + 1000 + _FRESH_INPUTS), ZEROS)
     got, from_peer, from_oracle = [], [], []
     for index, fresh in enumerate(seeds):
         progress(Event(f"comparing with {peer.name}", index, len(seeds)))
-        inputs = seeded_inputs(_input_shapes(artifact), fresh)
+        inputs = seeded_inputs(artifact.manifest.inputs, fresh)
         got.append(_outputs(model, inputs))
         from_peer.append(peer.run(list(inputs.values())))
         feeds = dict(zip(network.inputs, inputs.values(), strict=True))
@@ -157,13 +153,9 @@ def _selftest(artifact: Artifact) -> Check:
     return Check("selftest.c", 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
 
 
-def _outputs(model: Model, inputs: Mapping[str, Floats]) -> list[Floats]:
+def _outputs(model: Model, inputs: Mapping[str, Array]) -> list[Array]:
     results = model.run(inputs)
     return [results[name] for name in _output_names(model.artifact)]
-
-
-def _input_shapes(artifact: Artifact) -> dict[str, Shape]:
-    return {tensor.name: tensor.border_shape for tensor in artifact.manifest.inputs}
 
 
 def _output_names(artifact: Artifact) -> list[str]:
@@ -181,14 +173,14 @@ def _open_peers(names: Sequence[str], model: str | Path | None, threads: int) ->
     return {name: open_peer(name, Path(model), threads) for name in names if model is not None}
 
 
-def _artifact_sampler(model: Model, inputs: Mapping[str, Floats]) -> Sampler:
+def _artifact_sampler(model: Model, inputs: Mapping[str, Array]) -> Sampler:
     from dscompile.report.timing import WARM_UP_RUNS
 
     native = model.native
     return lambda repeats: native.latencies_us(inputs, repeats, WARM_UP_RUNS).tolist()
 
 
-def _peer_sampler(peer: Peer, inputs: Sequence[Floats]) -> Sampler:
+def _peer_sampler(peer: Peer, inputs: Sequence[Array]) -> Sampler:
     from dscompile.report.timing import WARM_UP_RUNS
 
     return lambda repeats: peer.latencies_us(inputs, repeats, WARM_UP_RUNS)

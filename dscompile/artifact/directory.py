@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dscompile.artifact.json_form import Fields, manifest_from_json, manifest_to_json
+from dscompile.artifact.fields import Fields
+from dscompile.artifact.json_form import manifest_from_json, manifest_to_json
 from dscompile.artifact.manifest import Checksum, Manifest
 from dscompile.errors import BadInputError, Diagnostic, Position, UsageError
 

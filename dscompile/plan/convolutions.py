@@ -7,12 +7,13 @@ can go band by band (plan/rows.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import NONE, Activation, Binary, Conv2D
+from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import (
     ELEMENT_BYTES,
@@ -25,96 +26,103 @@ from dscompile.plan.kernels import (
 )
 from dscompile.plan.knobs import TileKnobs
 from dscompile.plan.layout import Strides
-from dscompile.plan.lowering import Lowering
 from dscompile.plan.packing import grouped_as_dense, pack_conv, pack_dense, pack_depthwise, pack_vector
 from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
-from dscompile.plan.rows import RowWork
 from dscompile.plan.storage import BlockedView, FlatView
 from dscompile.plan.tiles import Span, conv_tiling, dense_panels, depthwise_tiling
 
 EmitRows = Callable[[int, int], None]
 
 
-def lower_conv(lowering: Lowering, work: Work, op: Conv2D) -> None:
+@dataclass(frozen=True)
+class RowWork:
+    """A convolution whose buffers and constants stand ready: `emit(first, count)` appends the calls for some rows."""
+
+    work: Work
+    height: int
+    emit: Callable[[int, int], None]
+
+
+def lower_conv(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     """Appends all calls of a convolution (with a fused addition, if any) and places its result."""
     layer = work.layer
-    one_pixel = lowering.network.shape(layer.inputs[0])[1:3] == (1, 1)
+    one_pixel = builder.network.shape(layer.inputs[0])[1:3] == (1, 1)
     if one_pixel and op.is_pointwise and work.residual is None:
-        _pixel(lowering, layer, op)
+        _pixel(builder, layer, op)
         return
-    prepared = prepare_conv(lowering, work)
+    prepared = prepare_conv(builder, work)
     prepared.emit(0, prepared.height)
 
 
-def prepare_conv(lowering: Lowering, work: Work, window: BlockedView | None = None) -> RowWork:
+def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None = None) -> RowWork:
     """Makes room for the result of a convolution, packs its weights, and returns what emits its rows.
 
     `window` is where the result goes if it has no buffer of its own; its halo is the caller's business.
     """
-    network, layer, op = lowering.network, work.layer, work.layer.op
+    network, layer, op = builder.network, work.layer, work.layer.op
     if not isinstance(op, Conv2D):
         raise TypeError(f"layer {layer.name} is no convolution")
     channels, shape = network.shape(layer.inputs[0])[3], network.shape(work.result)
     depthwise = op.is_depthwise(channels)
-    source = _depthwise_input(lowering, layer, op, channels) if depthwise else _conv_input(lowering, layer, op)
-    epilogue = _epilogue(lowering, work, op)
-    y = window or lowering.uncleared_blocked(work.result, shape)
-    owns_halo = y.store.name == work.result
+    source = _depthwise_input(builder, layer, op, channels) if depthwise else _conv_input(builder, layer, op)
+    epilogue = _epilogue(builder, work, op)
+    y = window or builder.uncleared_blocked(work.result, shape)
+    owns_halo = window is None and not builder.is_part_of_any(work.result)
     if depthwise and isinstance(source, BlockedView):
-        emit_pixels = _depthwise(lowering, layer, op, source, y, epilogue)
+        emit_pixels = _depthwise(builder, layer, op, source, y, epilogue)
     else:
-        emit_pixels = _dense_conv(lowering, layer, op, source, y, epilogue)
+        emit_pixels = _dense_conv(builder, layer, op, source, y, epilogue)
 
     def emit(first: int, count: int) -> None:
         if owns_halo:
-            lowering.clear_halo(y, first, count)
+            builder.clear_halo(y, first, count)
         emit_pixels(first, count)
 
-    lowering.place(work.result, y)
+    builder.place(work.result, y)
     return RowWork(work, shape[1], emit)
 
 
 def lower_matrix_vector(
-    lowering: Lowering, layer: Layer, kernel: Array, x: Operand, y: FlatView, activation: Activation
+    builder: ProgramBuilder, layer: Layer, kernel: Array, x: Operand, y: FlatView, activation: Activation
 ) -> None:
     """y = activation(kernel^T x + bias), cut into panels; kernel [K, N]."""
     channels = kernel.shape[0]
-    bias = _bias(lowering, layer)
-    for panels in dense_panels(lowering.target, channels, y.shape[-1]):
+    bias = _bias(builder, layer)
+    for panels in dense_panels(builder.target, channels, y.shape[-1]):
         kind = DenseKernel(channels, panels.units, panels.panel, panels.lanes, activation)
         tag = f".{panels.start}" if panels.start else ""
         packed = pack_dense(kernel, panels.panel, panels.start, panels.units)
         operands = [
             x,
-            lowering.constant(f"kernel{tag}", packed),
-            lowering.constant(f"bias{tag}", pack_vector(bias, panels.start, panels.units)),
+            builder.constant(f"kernel{tag}", packed),
+            builder.constant(f"bias{tag}", pack_vector(bias, panels.start, panels.units)),
             y.at(*(0,) * (len(y.shape) - 1), panels.start),
         ]
-        lowering.call(kind, operands, panels.knobs)
+        builder.call(kind, operands, panels.knobs)
 
 
-def _bias(lowering: Lowering, layer: Layer) -> Array | None:
-    network = lowering.network
+def _bias(builder: ProgramBuilder, layer: Layer) -> Array | None:
+    network = builder.network
     return network.weight(layer, "bias") if network.has_weight(layer, "bias") else None
 
 
-def _pixel(lowering: Lowering, layer: Layer, op: Conv2D) -> None:
+def _pixel(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> None:
     """A pointwise convolution on one pixel: a matrix-vector product, padded to whole blocks of channels."""
-    y = lowering.new_blocked(layer.output, lowering.network.shape(layer.output))
-    x = lowering.dense(layer.inputs[0])
-    kernel = lowering.network.weight(layer, "kernel")[0, 0]
-    units = y.layout.blocks * lowering.lanes
+    y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
+    x = builder.dense(layer.inputs[0])
+    kernel = builder.network.weight(layer, "kernel")[0, 0]
+    units = y.layout.blocks * builder.lanes
     padded = np.pad(kernel, [(0, 0), (0, units - kernel.shape[1])])
-    apart = y.layout.blocks > 1 and y.layout.strides.block != lowering.lanes
+    apart = y.layout.blocks > 1 and y.layout.strides.block != builder.lanes
     flat = FlatView((units,), (1,), "arena", y.store.name, y.base + y.layout.offset(), y.store)
     if apart:
-        flat = lowering.new_flat(layer.output, (units,), tag=".flat")
-    lower_matrix_vector(lowering, layer, padded, x.at(), flat, op.activation)
+        flat = builder.new_flat(layer.output, (units,), tag=".flat")
+    lower_matrix_vector(builder, layer, padded, x.at(), flat, op.activation)
     if apart:
-        shape, strides = (y.layout.blocks, lowering.lanes), (y.layout.strides.block, 1)
-        lowering.call(FlatKernel("copy", shape, (lowering.lanes, 1), strides), [flat.at(), y.at()])
-    lowering.place(layer.output, y)
+        shape, strides = (y.layout.blocks, builder.lanes), (y.layout.strides.block, 1)
+        builder.call(FlatKernel("copy", shape, (builder.lanes, 1), strides), [flat.at(), y.at()])
+    builder.place(layer.output, y)
 
 
 @dataclass(frozen=True)
@@ -129,10 +137,10 @@ class _Finish:
         return [] if self.residual is None else [self.residual.at(row, column, block)]
 
 
-def _epilogue(lowering: Lowering, work: Work, op: Conv2D) -> _Finish:
+def _epilogue(builder: ProgramBuilder, work: Work, op: Conv2D) -> _Finish:
     if work.residual is None:
         return _Finish(Epilogue(op.activation), None)
-    other = lowering.blocked(work.residual.other)
+    other = builder.blocked(work.residual.other)
     addition = work.residual.layer.op
     outer = addition.activation if isinstance(addition, Binary) else NONE
     return _Finish(Epilogue(op.activation, other.layout.strides, outer), other)
@@ -149,32 +157,32 @@ class _Window:
     columns: TapRun
 
 
-def _conv_input(lowering: Lowering, layer: Layer, op: Conv2D) -> BlockedView | FlatView:
+def _conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView | FlatView:
     """The input as the user passes it if it has few channels, else blocked."""
-    view = lowering.home(layer.inputs[0])
-    if isinstance(view, FlatView) and len(view.shape) == 4 and view.shape[3] < lowering.lanes and op.groups == 1:
+    view = builder.home(layer.inputs[0])
+    if isinstance(view, FlatView) and len(view.shape) == 4 and view.shape[3] < builder.lanes and op.groups == 1:
         return view
-    return lowering.blocked(layer.inputs[0])
+    return builder.blocked(layer.inputs[0])
 
 
 def _dense_conv(
-    lowering: Lowering, layer: Layer, op: Conv2D, source: BlockedView | FlatView, y: BlockedView, finish: _Finish
+    builder: ProgramBuilder, layer: Layer, op: Conv2D, source: BlockedView | FlatView, y: BlockedView, finish: _Finish
 ) -> EmitRows:
     """A convolution over all channels of its group; a flat source has no halo, so its border is peeled."""
-    kernel = lowering.network.weight(layer, "kernel")
-    channels, lanes = lowering.network.shape(layer.inputs[0])[3], lowering.lanes
+    kernel = builder.network.weight(layer, "kernel")
+    channels, lanes = builder.network.shape(layer.inputs[0])[3], builder.lanes
     per_group, filters = channels // op.groups, op.out_channels // op.groups
     if op.groups > 1 and (per_group % lanes or filters % lanes):
-        lowering.fallbacks.append(layer.name)
+        builder.fallbacks.append(layer.name)
         kernel = grouped_as_dense(kernel, op.groups)
         per_group, filters = channels, op.out_channels
     groups = [
-        _Group(lowering, layer, op, kernel, source, y, finish, index * per_group, index * filters, filters)
+        _Group(builder, layer, op, kernel, source, y, finish, index * per_group, index * filters, filters)
         for index in range(op.out_channels // filters)
     ]
 
     def emit(first: int, count: int) -> None:
-        lowering.enter(layer)
+        builder.enter(layer)
         for group in groups:
             group.emit(first, count)
 
@@ -185,7 +193,7 @@ def _dense_conv(
 class _Group:
     """One group of filters of a convolution: from input channel `channel`, output channels `start` .. + `count`."""
 
-    lowering: Lowering
+    builder: ProgramBuilder
     layer: Layer
     op: Conv2D
     kernel: Array
@@ -195,6 +203,7 @@ class _Group:
     channel: int
     start: int
     count: int
+    packed: dict[tuple[str, int, int, int], list[Operand]] = field(default_factory=dict, compare=False)
 
     @property
     def strides(self) -> Strides | ImageStrides:
@@ -210,7 +219,7 @@ class _Group:
 
     def _windows(self) -> Iterator[_Window]:
         op = self.op
-        _, result_height, result_width, _ = self.lowering.network.shape(self.layer.output)
+        _, result_height, result_width, _ = self.builder.network.shape(self.layer.output)
         if isinstance(self.source, BlockedView):
             rows = TapRun(0, result_height, 0, op.kernel[0], -op.pads.top)
             yield _Window(rows, TapRun(0, result_width, 0, op.kernel[1], -op.pads.left))
@@ -231,15 +240,15 @@ class _Group:
             rows, columns = _inside(rows), _inside(columns)
         if self._is_flattenable():
             height, width = 1, height * width
-        lanes = self.lowering.lanes
-        tiling = conv_tiling(self.lowering.target, height, width, -(-self.count // lanes), taps.shape[2])
+        lanes = self.builder.lanes
+        tiling = conv_tiling(self.builder.target, height, width, -(-self.count // lanes), taps.shape[2])
         for panels in tiling.blocks:
             for span in tiling.columns:
                 self._call(_Window(rows, columns), (height, span), panels, taps, tiling.knobs(span))
 
     def _call(self, window: _Window, pixels: tuple[int, Span], panels: Span, taps: Array, knobs: TileKnobs) -> None:
         height, span = pixels
-        op, lanes, layout = self.op, self.lowering.lanes, self.y.layout
+        op, lanes, layout = self.op, self.builder.lanes, self.y.layout
         start, size, panel = self.start + panels.start * lanes, panels.size * lanes, panels.tile * lanes
         kernel = ConvKernel(
             height=height,
@@ -263,13 +272,13 @@ class _Group:
         residual = self.finish.residual
         if residual is not None:
             operands.append(_further(residual.at(row, column, block), span.start * residual.layout.strides.pixel))
-        self.lowering.call(kernel, [*operands, _further(self.y.at(row, column, block), along)], knobs)
+        self.builder.call(kernel, [*operands, _further(self.y.at(row, column, block), along)], knobs)
 
     def _input(self, window: _Window) -> Operand:
         """Pointer to the first tap of the first output."""
         row, column = window.rows.first_input, window.columns.first_input
         if isinstance(self.source, BlockedView):
-            return self.source.at(row, column, self.channel // self.lowering.lanes)
+            return self.source.at(row, column, self.channel // self.builder.lanes)
         return self.source.at(0, row, column, self.channel)
 
     def _weights(self, window: _Window, taps: Array, start: int, size: int, panel: int) -> list[Operand]:
@@ -277,14 +286,19 @@ class _Group:
         whole = taps.shape[:2] == self.kernel.shape[:2]
         rows, columns = window.rows, window.columns
         place = "" if whole else f".{rows.first_tap}_{columns.first_tap}_{taps.shape[0]}x{taps.shape[1]}"
+        known = self.packed.get((place, start, size, panel))
+        if known is not None:
+            return known
         tag = (f".{start}" if start else "") + place + ("" if panel == size else f".{panel}")
         part = taps[..., : self.start + self.count]
-        bias = _bias(self.lowering, self.layer)
+        bias = _bias(self.builder, self.layer)
         clipped = None if bias is None else bias[: self.start + self.count]
-        return [
-            self.lowering.constant(f"kernel{tag}", pack_conv(part, panel, start, size)),
-            self.lowering.constant(f"bias{tag}", pack_vector(clipped, start, size)),
+        operands = [
+            self.builder.constant(f"kernel{tag}", pack_conv(part, panel, start, size)),
+            self.builder.constant(f"bias{tag}", pack_vector(clipped, start, size)),
         ]
+        self.packed[place, start, size, panel] = operands
+        return operands
 
     def _is_flattenable(self) -> bool:
         """Whether all pixels of all images lie in one row without gaps, so that tiles need not respect rows."""
@@ -308,36 +322,36 @@ def _further(operand: Operand, elements: int) -> Operand:
 # Depthwise convolutions
 
 
-def _depthwise_input(lowering: Lowering, layer: Layer, op: Conv2D, channels: int) -> BlockedView:
+def _depthwise_input(builder: ProgramBuilder, layer: Layer, op: Conv2D, channels: int) -> BlockedView:
     """The blocked input; with a multiplier, every channel is repeated first."""
     multiplier = op.out_channels // channels
     name = layer.inputs[0]
     if multiplier == 1:
-        return lowering.blocked(name)
-    lowering.fallbacks.append(layer.name)
-    source = lowering.flat(name)
+        return builder.blocked(name)
+    builder.fallbacks.append(layer.name)
+    source = builder.flat(name)
     _, height, width, _ = source.shape
-    repeated = lowering.new_flat(name, (1, height, width, channels * multiplier), tag=".repeated")
+    repeated = builder.new_flat(name, (1, height, width, channels * multiplier), tag=".repeated")
     copy = FlatKernel(
         "copy",
         (height, width, channels, multiplier),
         (*source.strides[1:], 0),
         (*repeated.strides[1:3], multiplier, 1),
     )
-    lowering.call(copy, [source.at(), repeated.at()])
-    return lowering.pack(repeated, lowering.new_blocked(name, repeated.shape, op.pads, tag=".repeated.blocked"))
+    builder.call(copy, [source.at(), repeated.at()])
+    return builder.pack(repeated, builder.new_blocked(name, repeated.shape, op.pads, tag=".repeated.blocked"))
 
 
 def _depthwise(
-    lowering: Lowering, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView, finish: _Finish
+    builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView, finish: _Finish
 ) -> EmitRows:
-    lanes, layout = lowering.lanes, y.layout
-    kernel = lowering.network.weight(layer, "kernel")
-    weights = lowering.constant("kernel", pack_depthwise(kernel, lanes))
-    bias = lowering.constant("bias", pack_vector(_bias(lowering, layer), 0, layout.blocks * lanes))
+    lanes, layout = builder.lanes, y.layout
+    kernel = builder.network.weight(layer, "kernel")
+    weights = builder.constant("kernel", pack_depthwise(kernel, lanes))
+    bias = builder.constant("bias", pack_vector(_bias(builder, layer), 0, layout.blocks * lanes))
 
     def emit(first: int, count: int) -> None:
-        for tile in depthwise_tiling(lowering.target, count, layout.width, op.kernel):
+        for tile in depthwise_tiling(builder.target, count, layout.width, op.kernel):
             row, column = first + tile.rows.start, tile.columns.start
             work = DepthwiseKernel(
                 height=tile.rows.size,
@@ -353,6 +367,6 @@ def _depthwise(
             )
             begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
             operands = [begin, weights, bias, *finish.operands(row, column), y.at(row, column)]
-            lowering.call(work, operands, tile.knobs)
+            builder.call(work, operands, tile.knobs)
 
     return emit

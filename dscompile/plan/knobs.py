@@ -10,12 +10,14 @@ class TileKnobs:
     """Register tile of a matrix-like kernel (pointwise, conv): `pixels` x panel accumulators stay in registers.
 
     `unroll_channels` input channels are unrolled in the inner loop. `panel_outer`: every weight panel is streamed once
-    over all pixels; otherwise every tile of pixels sees all panels before the next one.
+    over all pixels; otherwise every tile of pixels sees all panels before the next one. `prefetch` (pointwise kernels
+    with `panel_outer`): the next panel is fetched into the second-level cache while one is at work.
     """
 
     pixels: int
     unroll_channels: int = 1
     panel_outer: bool = True
+    prefetch: bool = False
 
     def __post_init__(self) -> None:
         if self.pixels < 1 or self.unroll_channels < 1:

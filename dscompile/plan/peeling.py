@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TapRun:
     first_input: int
 
 
+@lru_cache(maxsize=1024)
 def tap_runs(size: int, outputs: int, kernel: int, stride: int, before: int, dilation: int) -> tuple[TapRun, ...]:
     """Cuts an axis of `size` inputs and `outputs` windows, padded with `before` zeros, into runs of equal taps.
 

@@ -6,7 +6,7 @@ and reads the same addresses, so they stay in the nearest cache; rows that the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,19 +14,11 @@ from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D, Pads
 from dscompile.ir.shapes import dilated_extent
 from dscompile.plan.bands import Segment, rows_needed
+from dscompile.plan.builder import ProgramBuilder
+from dscompile.plan.convolutions import RowWork, prepare_conv
 from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import ElementwiseKernel, FillKernel
-from dscompile.plan.lowering import Lowering
 from dscompile.plan.storage import BlockedView, RowOrigin
-
-
-@dataclass(frozen=True)
-class RowWork:
-    """A convolution whose buffers and constants stand ready: `emit(first, count)` appends the calls for some rows."""
-
-    work: Work
-    height: int
-    emit: Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -42,30 +34,28 @@ class Rows:
     highest: int
 
 
-def lower_in_bands(lowering: Lowering, segment: Segment) -> None:
+def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
     """Appends the calls of all layers of a segment, in bands of `segment.rows` rows of its last result."""
-    from dscompile.plan.convolutions import prepare_conv
-
-    bands = plan_bands(lowering.network, segment)
+    bands = plan_bands(builder.network, segment)
     windows: dict[str, BlockedView] = {}
     prepared: list[RowWork] = []
     for work in segment.work:
-        lowering.enter(work.layer)
-        height = _window_height([band[work.result] for band in bands]) if _is_private(lowering, segment, work) else 0
-        window = _new_window(lowering, work, height) if height else None
+        builder.enter(work.layer)
+        height = _window_height([band[work.result] for band in bands]) if _is_private(builder, segment, work) else 0
+        window = _new_window(builder, work, height) if height else None
         if window is not None:
             windows[work.result] = window
-        prepared.append(prepare_conv(lowering, work, window))
+        prepared.append(prepare_conv(builder, work, window))
     for before, band in zip([None, *bands], bands, strict=False):
         for row_work in prepared:
             name = row_work.work.result
             rows = band[name]
             if name in windows:
-                _slide(lowering, windows[name], None if before is None else before[name], rows)
+                _slide(builder, windows[name], None if before is None else before[name], rows)
             if rows.end > rows.begin:
                 row_work.emit(rows.begin, rows.end - rows.begin)
             if name in windows and rows.highest > row_work.height:
-                _clear_rows(lowering, windows[name], row_work.height, rows.highest)
+                _clear_rows(builder, windows[name], row_work.height, rows.highest)
 
 
 def plan_bands(network: Network, segment: Segment) -> list[Mapping[str, Rows]]:
@@ -75,7 +65,8 @@ def plan_bands(network: Network, segment: Segment) -> list[Mapping[str, Rows]]:
     bands: list[Mapping[str, Rows]] = []
     for end in range(segment.rows, height + segment.rows, segment.rows):
         wanted = _wanted_rows(network, segment, min(end, height), finished=end >= height)
-        lowest = {name: _lowest_row(segment, name, made) for name in made}
+        # Strides wider than their kernel skip rows; these are made all the same, so the window begins with them.
+        lowest = {name: min(_lowest_row(segment, name, made), made[name]) for name in made}
         highest = {name: _highest_row(segment, name, wanted) for name in made}
         bands.append(
             {name: Rows(lowest[name], made[name], max(made[name], wanted[name]), highest[name]) for name in made}
@@ -129,15 +120,15 @@ def _conv(work: Work) -> Conv2D:
     return work.layer.op
 
 
-def _is_private(lowering: Lowering, segment: Segment, work: Work) -> bool:
+def _is_private(builder: ProgramBuilder, segment: Segment, work: Work) -> bool:
     """Whether only the segment itself reads the result of `work`."""
     inside = {layer for other in segment.work for layer in other.layers}
-    readers = lowering.network.consumers[work.result]
+    readers = builder.network.consumers[work.result]
     return (
         bool(readers)
         and all(layer.name in inside for layer in readers)
-        and work.result not in lowering.network.outputs
-        and not lowering.is_part_of_any(work.result)
+        and work.result not in builder.network.outputs
+        and not builder.is_part_of_any(work.result)
     )
 
 
@@ -150,22 +141,22 @@ def _window_height(bands: list[Rows]) -> int:
     return max(max(rows.end, rows.highest) - rows.lowest for rows in bands)
 
 
-def _new_window(lowering: Lowering, work: Work, height: int) -> BlockedView:
+def _new_window(builder: ProgramBuilder, work: Work, height: int) -> BlockedView:
     """A window for the result of `work`; its sides are cleared, which lasts."""
-    _, _, width, channels = lowering.network.shape(work.result)
-    halo = lowering.halos.get(work.result)
+    _, _, width, channels = builder.network.shape(work.result)
+    halo = builder.halos.get(work.result)
     sides = Pads(0, 0, halo.left, halo.right)
-    window = lowering.new_blocked(work.result, (1, height, width, channels), sides, tag=".window")
+    window = builder.new_blocked(work.result, (1, height, width, channels), sides, tag=".window")
     return BlockedView(window.store, window.layout, window.base, RowOrigin())
 
 
-def _slide(lowering: Lowering, window: BlockedView, before: Rows | None, rows: Rows) -> None:
+def _slide(builder: ProgramBuilder, window: BlockedView, before: Rows | None, rows: Rows) -> None:
     """Moves the window to `rows.lowest`: rows that are read again go to its top; padding above is cleared once."""
     origin, layout = window.origin, window.layout
     if before is None:
         origin.row = rows.lowest
         if rows.lowest < 0:
-            _clear_rows(lowering, window, rows.lowest, 0)
+            _clear_rows(builder, window, rows.lowest, 0)
         return
     step, kept = rows.lowest - before.lowest, rows.begin - rows.lowest
     if step > 0 and kept > 0:
@@ -173,11 +164,11 @@ def _slide(lowering: Lowering, window: BlockedView, before: Rows | None, rows: R
         move = ElementwiseKernel(
             "copy", kept, layout.width, layout.blocks, layout.lanes, layout.strides, layout.strides
         )
-        lowering.call(move, [source, window.at(before.lowest)])
+        builder.call(move, [source, window.at(before.lowest)])
     origin.row = rows.lowest
 
 
-def _clear_rows(lowering: Lowering, window: BlockedView, first: int, end: int) -> None:
+def _clear_rows(builder: ProgramBuilder, window: BlockedView, first: int, end: int) -> None:
     layout = window.layout
     fill = FillKernel(layout.blocks, end - first, layout.width * layout.lanes, layout.strides.block, layout.strides.row)
-    lowering.call(fill, [window.at(first)])
+    builder.call(fill, [window.at(first)])

@@ -19,12 +19,13 @@ L2_BYTES_PER_CYCLE = 24  # sustained, measured on Skylake-SP with a neighbouring
 MEMORY_BYTES_PER_CYCLE = 6  # weights from the last-level cache, measured there too
 # Shares of these transfers that out-of-order execution does not hide behind multiply-adds (fitted to MobileNetV1/V2
 # layers of 7x7 and 14x14 on Skylake-SP, tiles of 7 to 25 pixels and 1 to 3 vectors).
+PREFETCHED_WEIGHT_BYTES = 96 * 1024  # from here on fetching the next panel early pays, measured
 EXPOSED_L2 = 0.2
 EXPOSED_MEMORY = 0.3
 TILE_OVERHEAD_CYCLES = 24  # addresses, accumulators zeroed and stored
 MAX_PANEL_BLOCKS = 4
 MAX_TILE_PIXELS = 28
-MAX_DEPTHWISE_TILE = 16
+MAX_DEPTHWISE_TILE = 14  # 16 accumulators and the hoisted taps spill, even of 32 registers
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,11 @@ class ConvTiling:
     columns: tuple[Span, ...]
     blocks: tuple[Span, ...]
     panel_outer: bool = True
+    prefetch: bool = False
 
     def knobs(self, columns: Span) -> TileKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return TileKnobs(columns.tile, panel_outer=self.panel_outer)
+        return TileKnobs(columns.tile, panel_outer=self.panel_outer, prefetch=self.prefetch)
 
 
 def cut(size: int, tile: int) -> tuple[Span, ...]:
@@ -75,7 +77,7 @@ def conv_tiling(target: Target, height: int, width: int, blocks: int, depth: int
                 c.count * p.count * _tile_cycles(target, c.tile, p.tile, depth) for c in columns for p in panels
             )
             if best is None or cycles < best[0]:
-                best = (cycles, ConvTiling(columns, panels))
+                best = (cycles, ConvTiling(columns, panels, prefetch=weights >= PREFETCHED_WEIGHT_BYTES))
     if best is None:
         raise ValueError(f"target {target.name} has no registers for a tile")
     return best[1]

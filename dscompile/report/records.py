@@ -94,7 +94,7 @@ def verify_record(verification: Verification) -> Record:
         "mismatches": sum(check.mismatches for check in verification.checks),
         "max_abs_error": verification.max_abs_error,
         "max_rel_error": verification.max_rel_error,
-        "instructions": None,
+        "instructions": verification.instructions,
         "checks": [
             {
                 "against": check.against,
@@ -172,6 +172,12 @@ def target_record(target: Target) -> Record:
         "compiler": target.compiler,
         "compiler_flags": list(target.compiler_flags),
         "arena_alignment": target.arena_alignment,
+        "kernels": list(target.kernels),
+        "float_unit": target.board.float_unit if target.board else None,
+        "memories": [
+            {"name": memory.name, "origin": memory.origin, "bytes": memory.size_bytes}
+            for memory in (target.board.memories if target.board else ())
+        ],
     }
 
 

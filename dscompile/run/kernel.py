@@ -138,7 +138,7 @@ class CompiledKernel:
         objdump = find_toolchain(self.target).binutil("objdump")
         with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
             Path(scratch, "kernel.o").write_bytes(self.object)
-            options = ["--disassemble", "--no-show-raw-insn", "--reloc", "-M", "intel"]
+            options = [f"--disassemble={_SYMBOL}", "--no-show-raw-insn", "--reloc", "-M", "intel"]
             return run_tool([objdump, *options, "kernel.o"], Path(scratch), "disassembling the kernel")
 
     def _pointers(self, operands: Sequence[Operand]) -> list[int]:

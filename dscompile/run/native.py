@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.artifact import Artifact
-from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UsageError, did_you_mean
+from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UsageError
 from dscompile.ir.network import Array
-from dscompile.ir.tensor import Tensor
+from dscompile.run.arrays import aligned_bytes, check_inputs
 from dscompile.target import runs_here
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-_POISON = 0xFF  # float32 NaNs: what a kernel reads without having written shows in the result
 _CALIBRATION_CALLS = 200
 
 
@@ -38,9 +37,14 @@ class LayerTime:
 class NativeModel:
     """A loaded artifact with an arena of its own. Calls from several threads wait for each other.
 
+    `instructions` is None: nobody counts them here.
+
     Raises ToolError if the artifact's target does not run on this machine, BadInputError if its files do not belong
     together.
     """
+
+    runner = "host"
+    instructions: int | None = None
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
@@ -68,7 +72,7 @@ class NativeModel:
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
         self._lock = threading.Lock()
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> float32 array of the border shape, for inputs and outputs alike.
 
         Raises UsageError naming everything that is wrong with `inputs`.
@@ -128,8 +132,9 @@ class NativeModel:
             for layer, median in zip(self.manifest.layers, medians_us, strict=True)
         )
 
-    def _outputs(self) -> dict[str, NDArray[np.float32]]:
-        return {tensor.name: np.empty(tensor.border_shape, np.float32) for tensor in self.manifest.outputs}
+    def _outputs(self) -> dict[str, Array]:
+        """Arrays of NaN: fresh memory may still hold an earlier result, and would hide an element never written."""
+        return {tensor.name: np.full(tensor.border_shape, np.nan, np.float32) for tensor in self.manifest.outputs}
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
         check_inputs(self.manifest.inputs, inputs)
@@ -190,40 +195,6 @@ def check_header(artifact: Artifact) -> None:
     if problems:
         where = Position(str(artifact.header))
         raise BadInputError([Diagnostic(problem, where, help="build the artifact again") for problem in problems])
-
-
-def check_inputs(tensors: tuple[Tensor, ...], inputs: Mapping[str, Array]) -> None:
-    """Raises UsageError naming every input that is missing, unknown, or of the wrong type, shape or memory order."""
-    names = [tensor.name for tensor in tensors]
-    problems = [
-        Diagnostic(f"there is no input '{name}'", help=did_you_mean(name, names) or f"inputs: {', '.join(names)}")
-        for name in inputs
-        if name not in names
-    ]
-    for tensor in tensors:
-        array = inputs.get(tensor.name)
-        want = f"float32 {list(tensor.border_shape)}"
-        if array is None:
-            problems.append(Diagnostic(f"input '{tensor.name}' is missing; it must be {want}"))
-        elif array.dtype != np.float32 or array.shape != tensor.border_shape:
-            have = f"{array.dtype} {list(array.shape)}"
-            problems.append(Diagnostic(f"input '{tensor.name}' is {have}, it must be {want}"))
-        elif not array.flags.c_contiguous or not array.flags.aligned:
-            problems.append(
-                Diagnostic(
-                    f"input '{tensor.name}' does not lie in one piece in memory",
-                    help="pass numpy.ascontiguousarray(x)",
-                )
-            )
-    if problems:
-        raise UsageError(problems)
-
-
-def aligned_bytes(size: int, alignment: int) -> NDArray[np.uint8]:
-    """`size` bytes at a multiple of `alignment`, each 0xff."""
-    room = np.full(size + alignment, _POISON, np.uint8)
-    start = -room.ctypes.data % alignment
-    return room[start : start + size]
 
 
 def _durations_ns(

@@ -26,6 +26,7 @@ from dscompile.plan.kernels import (
     UnpackKernel,
 )
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
+from dscompile.schedule import prefetch
 
 PrimFunc = Any
 Loop = Any
@@ -85,6 +86,12 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
     if knobs.unroll_channels > 1:
         sch.unroll(k_inner)
     _vector_init(sch, acc, r, unrolled=3)
+    if knobs.prefetch:
+        iterations = (
+            kernel.height * (kernel.width // knobs.pixels) * -(-kernel.in_channels // _channel_step(kernel, knobs))
+        )
+        loops = prefetch.PrefetchLoops(panel, (row, tile), k_outer)
+        prefetch.annotate(sch, loops, kernel.in_channels * kernel.panel, iterations)
     sch.vectorize(lane)
     _unroll(sch, [column, block])
     return sch

@@ -51,7 +51,7 @@ def test_layers_with_small_images_make_segments_of_their_own():
 
 
 def test_a_large_image_between_two_convolutions_makes_one_segment():
-    (segment,) = find_segments(separable(12), tiny_cache(14_000))
+    (segment,) = find_segments(separable(12), tiny_cache(15_000))
     assert (segment.name, segment.rows) == ("expand .. depthwise", 3)
 
 
@@ -74,12 +74,12 @@ def test_bands_keep_the_rows_that_are_read_again():
 def test_a_window_takes_less_of_the_arena_than_the_image():
     network = separable(96)
     whole = plan_program(network, tiny_cache(1 << 20))
-    banded = plan_program(network, tiny_cache(14_000))
-    assert banded.steps[0].note == "in bands of 3 rows"
+    banded = plan_program(network, tiny_cache(15_000))
+    assert (len(whole.steps), banded.steps[0].note) == (2, "in bands of 3 rows")
     assert banded.arena_bytes < 0.8 * whole.arena_bytes
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 60))])
 def test_random_networks_in_random_bands_equal_the_oracle(seed, monkeypatch, tmp_path):
     target = find_target("x86-avx2")
     if not runs_here(target):

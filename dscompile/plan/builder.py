@@ -1,0 +1,387 @@
+"""Building a program: where tensors live, which calls make them, and at the end the arena.
+
+Images live blocked ([C / lanes][H][W][lanes], with the halo that their readers want), everything else flat in
+channels-last order; conversions are inserted where an operator wants the other form.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from dscompile.errors import UnsupportedError
+from dscompile.ir.cost import layer_kind, layer_macs
+from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.ops import Constant, Pads
+from dscompile.ir.tensor import Shape, Tensor
+from dscompile.plan.arena import Request, plan_arena
+from dscompile.plan.bands import Segment
+from dscompile.plan.fusion import Part, concatenated_parts
+from dscompile.plan.kernels import (
+    ELEMENT_BYTES,
+    FillKernel,
+    FlatKernel,
+    Kernel,
+    PackKernel,
+    UnpackKernel,
+)
+from dscompile.plan.knobs import Knobs
+from dscompile.plan.layout import Blocked
+from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
+from dscompile.plan.storage import (
+    BlockedView,
+    FlatView,
+    Halos,
+    Store,
+    View,
+    border_strides,
+    dense_strides,
+    lifetimes,
+)
+from dscompile.target import Target
+
+BEFORE_FIRST_STEP = -1
+
+
+class ProgramBuilder:
+    """A program in the making: where tensors live, the calls of the current step, the functions used so far."""
+
+    def __init__(self, network: Network, target: Target) -> None:
+        self.network = network
+        self.target = target
+        self.lanes = target.lanes
+        self.halos = Halos.of(network)
+        self.steps: list[Step] = []
+        self.stores: dict[str, Store] = {}
+        self.constants: dict[str, Array] = {}
+        self.fallbacks: list[str] = []
+        self._functions: dict[tuple[Kernel, Knobs | None], Function] = {}
+        self._views: dict[str, View] = {}
+        self._converted: dict[tuple[str, str], View] = {}
+        self._calls: list[Call] = []
+        self._result: tuple[Operand, int] | None = None
+        self._layer = ""
+        self._parts = concatenated_parts(network, target.lanes)
+        self._wholes: dict[str, BlockedView] = {}
+        self._prefix = re.sub(r"\W", "_", network.name)
+        self._border_stores = {name: self._border_store(name) for name in (*network.inputs, *network.outputs)}
+        for name in network.inputs:
+            tensor = network.tensor(name)
+            self._views[name] = FlatView(tensor.shape, border_strides(tensor), "input", name)
+
+    # Steps
+
+    @property
+    def index(self) -> int:
+        """The step being made."""
+        return len(self.steps)
+
+    def begin(self, segment: Segment) -> None:
+        """Starts the step of a segment."""
+        for work in segment.work:
+            for name in (*work.reads, work.result):
+                self._check(self.network.tensor(name), work.layer)
+        self._calls, self._result = [], None
+
+    def _check(self, tensor: Tensor, layer: Layer) -> None:
+        if tensor.dtype != "float32":
+            raise UnsupportedError(
+                f"{tensor.dtype} tensors have no kernels on {self.target.name} yet", layer=layer.name
+            )
+        if len(tensor.shape) > 1 and tensor.shape[0] != 1:
+            raise UnsupportedError(
+                f"tensor '{tensor.name}' has a batch of {tensor.shape[0]}; only 1 is supported",
+                layer=layer.name,
+                help="run the artifact once per image",
+            )
+
+    def enter(self, layer: Layer) -> None:
+        """The constants that follow belong to `layer`."""
+        self._layer = layer.name
+
+    def end(self, segment: Segment) -> None:
+        """Finishes the step: results that the user wants are brought into the user's buffers."""
+        for work in segment.work:
+            if work.result in self.network.outputs:
+                self._deliver(work.result)
+        if not self._calls:
+            return
+        if self._result is None:
+            raise AssertionError(f"step {segment.name} has calls but no result")
+        operand, size_bytes = self._result
+        self.steps.append(
+            Step(
+                name=segment.name,
+                kind=" + ".join(dict.fromkeys(layer_kind(self.network, work.layer) for work in segment.work)),
+                layers=tuple(name for work in segment.work for name in work.layers),
+                calls=tuple(self._calls),
+                macs=sum(layer_macs(self.network, work.layer) for work in segment.work),
+                result=operand,
+                result_bytes=size_bytes,
+                note="" if segment.rows == 0 else f"in bands of {segment.rows} rows",
+            )
+        )
+
+    def call(self, kernel: Kernel, operands: Sequence[Operand], knobs: Knobs | None = None) -> None:
+        """Appends a call; equal kernels with equal knobs share one function. Operands follow kernel.parameters."""
+        function = self._functions.get((kernel, knobs))
+        if function is None:
+            symbol = f"{self._prefix}_k{len(self._functions):03d}_{kernel.kind}"
+            function = Function(symbol, kernel, kernel.parameters, knobs)
+            self._functions[kernel, knobs] = function
+        self._calls.append(Call(function.symbol, tuple(operands)))
+        for operand in operands:
+            self._touch(operand)
+
+    def constant(self, name: str, array: Array) -> Operand:
+        """A constant of the program, called `<layer>.<name>`, or `<layer>.<name>~2` and so on if another one is.
+
+        Bands of different heights may pack the same weights into panels of different widths.
+        """
+        wanted = key = f"{self._layer}.{name}"
+        number = 1
+        while key in self.constants and not np.array_equal(self.constants[key], array):
+            number += 1
+            key = f"{wanted}~{number}"
+        self.constants.setdefault(key, np.ascontiguousarray(array))
+        return Operand("constant", key)
+
+    # Tensors
+
+    def new_blocked(self, name: str, shape: Shape, halo: Pads | None = None, *, tag: str = "") -> BlockedView:
+        """Room for an image tensor, its halo cleared at once."""
+        view = self.uncleared_blocked(name, shape, halo, tag=tag)
+        if tag or not self.is_part_of_any(name):
+            self.clear_halo(view)
+        return view
+
+    def uncleared_blocked(self, name: str, shape: Shape, halo: Pads | None = None, *, tag: str = "") -> BlockedView:
+        """Room for an image tensor, whose halo the caller clears; a part of a concatenation lies in the whole."""
+        _, height, width, channels = shape
+        part = None if tag else self._parts.get(name)
+        if part is not None:
+            whole = self._whole_view(part)
+            layout = Blocked(height, width, channels, self.lanes, whole.layout.halo)
+            base = whole.base + part.channel // self.lanes * whole.layout.strides.block
+            return BlockedView(whole.store, layout, base)
+        layout = Blocked(height, width, channels, self.lanes, self.halos.get(name) if halo is None else halo)
+        return BlockedView(self._store(name + tag, layout.elements), layout)
+
+    def whole(self, name: str) -> BlockedView | None:
+        """The image of a concatenation that its parts were written into, if any part was."""
+        return self._wholes.get(name)
+
+    def is_part(self, name: str, whole: str) -> bool:
+        """Whether tensor `name` was written straight into the concatenation `whole`."""
+        part = self._parts.get(name)
+        return part is not None and part.whole == whole
+
+    def is_part_of_any(self, name: str) -> bool:
+        """Whether tensor `name` is written straight into some concatenation."""
+        return name in self._parts
+
+    def _whole_view(self, part: Part) -> BlockedView:
+        view = self._wholes.get(part.whole)
+        if view is None:
+            view = self.new_blocked(part.whole, self.network.shape(part.whole))
+            self._wholes[part.whole] = view
+        return view
+
+    def new_flat(self, name: str, shape: Shape, *, tag: str = "") -> FlatView:
+        """Room for a dense tensor; the user's own buffer if it is an output that lies dense there."""
+        if name in self.network.outputs and not tag:
+            border = border_strides(self.network.tensor(name))
+            if border == dense_strides(shape):
+                return FlatView(shape, border, "output", name)
+        store = self._store(name + tag, math.prod(shape))
+        return FlatView(shape, dense_strides(shape), "arena", store.name, 0, store)
+
+    def place(self, name: str, view: View) -> None:
+        """Declares where a tensor lives from now on; it may be another name for memory already written."""
+        self._views[name] = view
+        if isinstance(view, BlockedView):
+            self._result = (Operand("arena", view.store.name, view.base * ELEMENT_BYTES), view.layout.elements * 4)
+        else:
+            self._result = (view.at(), math.prod(view.shape) * ELEMENT_BYTES)
+
+    def home(self, name: str) -> View:
+        """Where a tensor lives."""
+        return self._views[name]
+
+    def blocked(self, name: str) -> BlockedView:
+        """The tensor as a blocked image with at least its halo; packed first if it lives flat."""
+        view = self._views[name]
+        if isinstance(view, BlockedView):
+            return view
+        known = self._converted.get((name, "blocked"))
+        if isinstance(known, BlockedView):
+            return known
+        image = self.pack(view, self.new_blocked(name, image_shape(view.shape), tag=".blocked"))
+        self._converted[name, "blocked"] = image
+        return image
+
+    def pack(self, view: FlatView, image: BlockedView) -> BlockedView:
+        """Writes a flat tensor into a blocked image, and returns that."""
+        source = FlatView(image_shape(view.shape), _image_strides(view), view.space, view.name, view.offset, view.store)
+        layout = image.layout
+        kernel = PackKernel(layout.height, layout.width, layout.channels, self.lanes, source.image, layout.strides)
+        self.call(kernel, [source.at(), image.at()])
+        return image
+
+    def flat(self, name: str) -> FlatView:
+        """The tensor with a stride per axis; unpacked first if it lives blocked."""
+        view = self._views[name]
+        if isinstance(view, FlatView):
+            return view
+        layout, shape = view.layout, self.network.shape(name)
+        if layout.height == layout.width == 1 and not layout.halo:
+            return FlatView(shape, dense_strides(shape), "arena", view.store.name, view.base, view.store)
+        known = self._converted.get((name, "flat"))
+        if isinstance(known, FlatView):
+            return known
+        result = self.new_flat(name, shape, tag=".flat")
+        self._unpack(view, result)
+        self._converted[name, "flat"] = result
+        return result
+
+    def dense(self, name: str) -> FlatView:
+        """The tensor flat and in channels-last order without gaps; copied first if it is not."""
+        view = self.flat(name)
+        if view.is_dense:
+            return view
+        result = self.new_flat(name, view.shape, tag=".dense")
+        self.copy(view, result)
+        return result
+
+    def copy(self, source: FlatView, target: FlatView) -> None:
+        """Copies element by element between views of equal shape."""
+        self.call(FlatKernel("copy", source.shape, source.strides, target.strides), [source.at(), target.at()])
+
+    def clear_halo(self, view: BlockedView, first: int = 0, count: int | None = None) -> None:
+        """Zeroes the halo beside `count` rows from `first` on (default: all), and above and below if they touch it.
+
+        What lies right of a row and left of the next is one run in memory.
+        """
+        layout, halo = view.layout, view.layout.halo
+        strides, lanes = layout.strides, layout.lanes
+        end = layout.height if count is None else first + count
+        side = (halo.left + halo.right) * lanes
+        above = halo.top * strides.row + halo.left * lanes
+        below = halo.right * lanes + halo.bottom * strides.row
+        if first == 0 and above:
+            fill = FillKernel(layout.blocks, 1, above, strides.block, strides.row)
+            self.call(fill, [view.at(-halo.top, -halo.left)])
+        between = min(end, layout.height - 1) - first
+        if side and between > 0:
+            fill = FillKernel(layout.blocks, between, side, strides.block, strides.row)
+            self.call(fill, [view.at(first, layout.width)])
+        if end == layout.height and below:
+            fill = FillKernel(layout.blocks, 1, below, strides.block, strides.row)
+            self.call(fill, [view.at(layout.height - 1, layout.width)])
+
+    # The end
+
+    def finish(self) -> Program:
+        """The program, with its arena planned."""
+        for name in self.network.outputs:
+            if name in self.network.inputs:
+                raise UnsupportedError(f"output '{name}' is an input of the network; there is nothing to compute")
+        for name in self.network.outputs:
+            self._border_stores[name].touch(len(self.steps))
+        stores = lifetimes([*self.stores.values(), *self._border_stores.values()])
+        alignment = self.target.arena_alignment
+        requests = [Request(s.name, s.elements * ELEMENT_BYTES, s.first, s.last) for s in stores]
+        placement = plan_arena(requests, alignment=alignment)
+        buffers = tuple(Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in requests)
+        return Program(
+            network=self.network,
+            target=self.target,
+            steps=tuple(self.steps),
+            functions=tuple(self._functions.values()),
+            buffers=buffers,
+            arena_bytes=placement.size_bytes,
+            arena_lower_bound_bytes=placement.lower_bound_bytes,
+            inputs={name: self._border_stores[name].name for name in self.network.inputs},
+            outputs={name: self._border_stores[name].name for name in self.network.outputs},
+            constants=self.constants,
+            fallback_layers=tuple(dict.fromkeys(self.fallbacks)),
+        )
+
+    def materialize(self, layer: Layer) -> None:
+        """A Constant layer: its value becomes a constant of the program, found by its tensor's name."""
+        self._layer = layer.name
+        value = np.asarray(self.network.weight(layer, "value"), np.float32)
+        operand = self.constant("value", value)
+        self._views[layer.output] = FlatView(value.shape, dense_strides(value.shape), "constant", operand.name)
+
+    def _deliver(self, name: str) -> None:
+        """Brings an output into the user's buffer if it does not lie there yet."""
+        view = self._views[name]
+        if isinstance(view, FlatView) and view.space == "output" and view.name == name:
+            return
+        tensor = self.network.tensor(name)
+        result = FlatView(tensor.shape, border_strides(tensor), "output", name)
+        if isinstance(view, BlockedView) and len(tensor.shape) == 4:
+            self._unpack(view, result)
+        else:
+            self.copy(self.flat(name), result)
+        if self._result is None:
+            self._result = (result.at(), tensor.size_bytes)
+
+    def _unpack(self, view: BlockedView, result: FlatView) -> None:
+        layout = view.layout
+        shaped = result if len(result.shape) == 4 else result.reshaped(image_shape(result.shape))
+        kernel = UnpackKernel(layout.height, layout.width, layout.channels, self.lanes, layout.strides, shaped.image)
+        self.call(kernel, [view.at(), result.at()])
+
+    def _store(self, wanted: str, elements: int) -> Store:
+        """Room of its own in the arena, called `wanted`, or `wanted.2` and so on where that is taken.
+
+        One tensor may be padded, repeated or copied several times, for several readers.
+        """
+        name, number = wanted, 1
+        while name in self.stores:
+            number += 1
+            name = f"{wanted}.{number}"
+        store = Store(name, elements, self.index, self.index)
+        self.stores[name] = store
+        return store
+
+    def _border_store(self, name: str) -> Store:
+        """Room in the arena for a border tensor, alive while anyone reads or writes it."""
+        elements = self.network.tensor(name).elements
+        if name in self.network.inputs:
+            return Store(f"input:{name}", elements, BEFORE_FIRST_STEP, BEFORE_FIRST_STEP)
+        return Store(f"output:{name}", elements, len(self.network.layers), BEFORE_FIRST_STEP)
+
+    def _touch(self, operand: Operand) -> None:
+        if operand.space == "arena":
+            self.stores[operand.name].touch(self.index)
+        elif operand.space in ("input", "output"):
+            self._border_stores[operand.name].touch(self.index)
+
+
+def image_shape(shape: Shape) -> Shape:
+    """A tensor of lower rank seen as an image [1, H, W, C]: missing axes are 1, before the last."""
+    if len(shape) == 4:
+        return shape
+    if len(shape) > 4:
+        raise UnsupportedError(f"a tensor of shape {list(shape)} is no image")
+    *front, channels = shape[1:] if len(shape) > 1 else shape
+    return (1, *(1,) * (2 - len(front)), *front, channels)
+
+
+def _image_strides(view: FlatView) -> tuple[int, ...]:
+    if len(view.shape) == 4:
+        return view.strides
+    *front, channel = view.strides[1:] if len(view.shape) > 1 else view.strides
+    return (0, *(0,) * (2 - len(front)), *front, channel)
+
+
+def is_constant(network: Network, name: str) -> bool:
+    """Whether a tensor is made by a Constant layer."""
+    producer = network.producers.get(name)
+    return producer is not None and isinstance(producer.op, Constant)

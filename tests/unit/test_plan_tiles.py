@@ -1,0 +1,97 @@
+"""Tiles: every pixel and channel is covered once, by tiles that fit into the registers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dscompile.plan.tiles import Span, conv_tiling, cut, dense_panels, depthwise_tiling
+from dscompile.target import Target, find_target
+
+TARGETS = [find_target("x86-avx512"), find_target("x86-avx2")]
+targets = st.sampled_from(TARGETS)
+sizes = st.one_of(st.integers(1, 64), st.sampled_from([112, 149, 196, 224, 3136]))
+
+
+def assert_covered_once(spans, size: int) -> None:
+    covered = np.zeros(size, int)
+    for span in spans:
+        assert span.count >= 1
+        assert span.tile >= 1
+        assert span.size == span.count * span.tile
+        covered[span.start : span.start + span.size] += 1
+        assert span.start + span.size <= size
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "spans"),
+    [
+        (14, 7, (Span(0, 2, 7),)),
+        (15, 7, (Span(0, 2, 7), Span(14, 1, 1))),
+        (5, 7, (Span(0, 1, 5),)),
+        (1, 1, (Span(0, 1, 1),)),
+    ],
+)
+def test_a_size_is_cut_into_full_tiles_and_one_rest(size, tile, spans):
+    assert cut(size, tile) == spans
+
+
+@settings(max_examples=60, deadline=None)
+@given(target=targets, height=sizes, width=sizes, blocks=st.integers(1, 80), depth=st.sampled_from([1, 3, 24, 960]))
+def test_tiles_of_a_convolution_cover_all_pixels_and_channels_once_and_never_spill(
+    target, height, width, blocks, depth
+):
+    tiling = conv_tiling(target, height, width, blocks, depth)
+    assert_covered_once(tiling.columns, width)
+    assert_covered_once(tiling.blocks, blocks)
+    for columns in tiling.columns:
+        assert columns.size % tiling.knobs(columns).pixels == 0
+        for panels in tiling.blocks:
+            accumulators = tiling.knobs(columns).pixels * panels.tile
+            assert accumulators + panels.tile + 1 <= target.registers
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    target=targets,
+    height=sizes,
+    width=sizes,
+    kernel=st.sampled_from([(1, 1), (3, 3), (5, 5), (7, 7), (21, 1), (2, 4)]),
+)
+def test_tiles_of_a_depthwise_layer_cover_all_pixels_once_and_stay_in_registers(target, height, width, kernel):
+    covered = np.zeros((height, width), int)
+    for tile in depthwise_tiling(target, height, width, kernel):
+        rows, columns = tile.rows, tile.columns
+        covered[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size] += 1
+        assert rows.size % tile.knobs.rows == 0
+        assert columns.size % tile.knobs.columns == 0
+        assert tile.knobs.rows * tile.knobs.columns < target.registers
+    assert (covered == 1).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(target=targets, channels=st.integers(1, 2000), units=st.integers(1, 1100))
+def test_panels_of_a_dense_layer_cover_all_units_once_without_padding(target, channels, units):
+    panels = dense_panels(target, channels, units)
+    assert_covered_once([Span(p.start, p.units // p.panel, p.panel) for p in panels], units)
+    for panel in panels:
+        assert panel.panel % panel.lanes == 0
+        assert panel.units % panel.panel == 0
+        assert panel.start % panel.lanes == 0
+        assert channels % panel.knobs.partial_sums == 0
+        accumulators = panel.panel // panel.lanes * panel.knobs.partial_sums
+        assert accumulators < target.registers
+
+
+def test_a_thousand_and_one_units_end_in_a_single_one():
+    panels = dense_panels(TARGETS[0], 1024, 1001)
+    assert [(p.start, p.units, p.panel, p.lanes) for p in panels][-1] == (1000, 1, 1, 1)
+
+
+def test_a_target_without_vector_registers_has_no_tile():
+    bare = Target("bare", "x86", "no vectors", registers=2)
+    with pytest.raises(ValueError, match="target bare has no registers for a tile"):
+        conv_tiling(bare, 1, 1, 1, 1)
