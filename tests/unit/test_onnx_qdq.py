@@ -372,6 +372,53 @@ def test_what_has_no_counterpart_is_named(nodes, constants, message, tmp_path):
     assert message in refused(qdq(nodes, constants), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "constants", "message"),
+    [
+        (
+            [node("DequantizeLinear", "c s z", "cd"), node("Concat", "xd cd", "h", axis=1)],
+            {"c": np.ones((1, 2, 5, 4), np.uint8)},
+            "Concat: joins the constant 'cd' of another scale, which is not supported",
+        ),
+        (
+            [node("DequantizeLinear", "c cs cz", "cd", axis=0), node("Add", "xd cd", "h")],
+            {"c": np.ones((6, 1, 1), np.int8), "cs": np.ones(6, np.float32), "cz": np.zeros(6, np.int8)},
+            "Add: a term with one scale per channel is not supported",
+        ),
+        (
+            [node("QuantizeLinear", "xd t", "p", output_dtype=5), node("DequantizeLinear", "p t", "h")],
+            {},
+            "QuantizeLinear: only int8 and uint8 are supported",
+        ),
+        (
+            [node("QuantizeLinear", "xd t u", "p", block_size=2), node("DequantizeLinear", "p t u", "h")],
+            {},
+            "QuantizeLinear: scales per block are not supported",
+        ),
+        (
+            [node("QuantizeLinear", "xd t xq", "p"), node("DequantizeLinear", "p t u", "h")],
+            {},
+            "QuantizeLinear: the zero point is computed at run time; only constants are supported",
+        ),
+        (
+            [node("Conv", "xd xd", "h", kernel_shape=[1, 1])],
+            {},
+            "Conv: the kernel is computed at run time; beside int8 activations only quantized constants are supported",
+        ),
+    ],
+    ids=lambda value: value.partition(" ")[2][:40] if isinstance(value, str) else "",
+)
+def test_more_that_has_no_counterpart_is_named(nodes, constants, message, tmp_path):
+    assert message in refused(qdq(nodes, constants), tmp_path)
+
+
+def test_constants_of_the_same_scale_are_joined(tmp_path):
+    nodes = [node("DequantizeLinear", "c t u", "cd"), node("Concat", "xd cd", "h", axis=1)]
+    path = saved(qdq(nodes, {"c": np.arange(40, dtype=np.uint8).reshape(1, 2, 5, 4)}), tmp_path)
+    assert op_names(import_onnx(path)).count("Constant") == 1
+    exact(path)
+
+
 def test_everything_is_named_at_once(tmp_path):
     nodes = [
         node("Erf", "xd", "e"),
