@@ -9,9 +9,9 @@ import pytest
 
 from dscompile.ir.tensor import Rounding
 from dscompile.target import Target, find_target
-from tests.int8_networks import random_int8_network
 from tests.mcu import assert_equals_oracle
 from tests.networks import random_network
+from tests.quantized_networks import random_int8_network
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 

@@ -20,8 +20,8 @@ from dscompile.ir.ops import RELU, Conv2D, Dense, Pads, Pool, Reshape, Softmax
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from dscompile.target import find_target
-from tests.int8_networks import Quantizer
 from tests.mcu import WARNINGS, planned, write
+from tests.quantized_networks import Quantizer
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")

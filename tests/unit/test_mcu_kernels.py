@@ -14,8 +14,8 @@ from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Rounding, Tensor
 from dscompile.plan.mcu_kernels import SeparableKernel
 from dscompile.target import Target, find_target
-from tests.int8_networks import Quantizer
 from tests.mcu import assert_equals_oracle, planned
+from tests.quantized_networks import Quantizer
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 

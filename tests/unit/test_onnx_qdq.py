@@ -72,6 +72,39 @@ def test_global_average_pool_is_a_mean(activations, tmp_path):
     assert isinstance(network.layers[1].op, Mean)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("seed", range(6))
+def test_sums_of_all_pairs(seed, dtype, tmp_path):
+    """All 65,536 pairs of integers; round scales make ties, which only the very same arithmetic rounds alike."""
+    rng = np.random.default_rng(seed)
+    low = np.iinfo(dtype).min
+    scales = rng.uniform(0.005, 0.1, 3).astype(np.float32)
+    if seed % 2:
+        scales = np.round(scales, 3)
+    constants = {f"{name}s": scale for name, scale in zip("abc", scales, strict=True)}
+    zeros = {f"{name}z": dtype(rng.integers(low, low + 256)) for name in "abc"}
+    nodes = []
+    for name in "ab":
+        nodes.append(node("QuantizeLinear", f"{name} {name}s {name}z", f"{name}q"))
+        nodes.append(node("DequantizeLinear", f"{name}q {name}s {name}z", f"{name}d"))
+    nodes += [
+        node("Add", "ad bd", "h"),
+        node("QuantizeLinear", "h cs cz", "hq"),
+        node("DequantizeLinear", "hq cs cz"),
+    ]
+    path = saved(model(nodes, {"a": (1, 1, 256, 256), "b": (1, 1, 256, 256)}, {**constants, **zeros}), tmp_path)
+    network = import_onnx(path)
+    every = np.arange(low, low + 256)
+    feeds = {
+        name: ((integers - int(zeros[f"{name}z"])) * constants[f"{name}s"]).astype(np.float32).reshape(1, 1, 256, 256)
+        for name, integers in zip("ab", np.meshgrid(every, every), strict=True)
+    }
+    (want,) = session_of(path).run(None, feeds)
+    inside = {name: oracle.from_border(network.tensor(name), array) for name, array in feeds.items()}
+    got = oracle.to_border(network.tensor("y"), oracle.run(network, inside)["y"])
+    np.testing.assert_array_equal(got, want)
+
+
 @BOTH
 def test_a_residual_block(activations, tmp_path):
     made = model(
@@ -337,6 +370,53 @@ ASYMMETRIC = {"w": np.full((4, 6, 1, 1), -100, np.int8), "wz": np.full(4, 100, n
 )
 def test_what_has_no_counterpart_is_named(nodes, constants, message, tmp_path):
     assert message in refused(qdq(nodes, constants), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "message"),
+    [
+        (
+            [node("DequantizeLinear", "c s z", "cd"), node("Concat", "xd cd", "h", axis=1)],
+            {"c": np.ones((1, 2, 5, 4), np.uint8)},
+            "Concat: joins the constant 'cd' of another scale, which is not supported",
+        ),
+        (
+            [node("DequantizeLinear", "c cs cz", "cd", axis=0), node("Add", "xd cd", "h")],
+            {"c": np.ones((6, 1, 1), np.int8), "cs": np.ones(6, np.float32), "cz": np.zeros(6, np.int8)},
+            "Add: a term with one scale per channel is not supported",
+        ),
+        (
+            [node("QuantizeLinear", "xd t", "p", output_dtype=5), node("DequantizeLinear", "p t", "h")],
+            {},
+            "QuantizeLinear: only int8 and uint8 are supported",
+        ),
+        (
+            [node("QuantizeLinear", "xd t u", "p", block_size=2), node("DequantizeLinear", "p t u", "h")],
+            {},
+            "QuantizeLinear: scales per block are not supported",
+        ),
+        (
+            [node("QuantizeLinear", "xd t xq", "p"), node("DequantizeLinear", "p t u", "h")],
+            {},
+            "QuantizeLinear: the zero point is computed at run time; only constants are supported",
+        ),
+        (
+            [node("Conv", "xd xd", "h", kernel_shape=[1, 1])],
+            {},
+            "Conv: the kernel is computed at run time; beside int8 activations only quantized constants are supported",
+        ),
+    ],
+    ids=lambda value: value.partition(" ")[2][:40] if isinstance(value, str) else "",
+)
+def test_more_that_has_no_counterpart_is_named(nodes, constants, message, tmp_path):
+    assert message in refused(qdq(nodes, constants), tmp_path)
+
+
+def test_constants_of_the_same_scale_are_joined(tmp_path):
+    nodes = [node("DequantizeLinear", "c t u", "cd"), node("Concat", "xd cd", "h", axis=1)]
+    path = saved(qdq(nodes, {"c": np.arange(40, dtype=np.uint8).reshape(1, 2, 5, 4)}), tmp_path)
+    assert op_names(import_onnx(path)).count("Constant") == 1
+    exact(path)
 
 
 def test_everything_is_named_at_once(tmp_path):
