@@ -34,6 +34,7 @@ from dscompile.plan.mcu_kernels import (
 from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
 
 _INT32_MAX = (1 << 31) - 1
+_LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,12 @@ def integer_softmax(network: Network, layer: Layer, op: Softmax) -> SoftmaxKerne
     if (result.scale, result.zero_point) != (1 / 256, -128):
         raise UnsupportedError(
             f"an int8 softmax makes scale 1/256 and zero point -128, not {result.scale} and {result.zero_point}",
+            layer=layer.name,
+        )
+    if network.shape(layer.output)[-1] > _LONGEST_SOFTMAX:
+        raise UnsupportedError(
+            f"an int8 softmax over {network.shape(layer.output)[-1]} elements can overflow its 32-bit sum; "
+            f"{_LONGEST_SOFTMAX} is the most",
             layer=layer.name,
         )
     factor = quantize_multiplier(min(op.beta * quantization.scale * 2**26, 2.0**31 - 1))

@@ -20,7 +20,7 @@ from dscompile.ir.ops import RELU, Conv2D, Dense, Pads, Pool, Reshape, Softmax
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from dscompile.target import find_target
-from tests.mcu import WARNINGS, planned, write
+from tests.mcu import WARNINGS, assert_equals_oracle, planned, write
 from tests.quantized_networks import Quantizer
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def compiled(command: list[str], directory: Path) -> str:
 def test_sources_compile_without_a_warning(artifact, compiler, tmp_path):
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
-    sources = [str(path) for path in artifact.code]
+    sources = [str(path) for path in artifact.sources]
     for level in ("-O0", "-O2"):
         compiled([compiler, *WARNINGS, level, "-c", *sources], tmp_path)
     compiled([compiler, *WARNINGS, "-c", str(artifact.selftest)], tmp_path)
@@ -89,7 +89,7 @@ def test_header_is_cpp(artifact, tmp_path):
 
 
 def test_code_needs_only_memcpy_and_memset_and_has_no_variables(artifact, tmp_path):
-    compiled(["gcc", "-std=c99", "-O2", "-fno-pic", "-c", *map(str, artifact.code)], tmp_path)
+    compiled(["gcc", "-std=c99", "-O2", "-fno-pic", "-c", *map(str, artifact.sources)], tmp_path)
     for path in tmp_path.glob("*.o"):
         symbols = [line.split() for line in compiled(["nm", str(path)], tmp_path).splitlines()]
         undefined = {parts[-1] for parts in symbols if parts[-2] == "U" and not parts[-1].startswith("small_net_")}
@@ -124,7 +124,7 @@ def test_sources_are_clang_format_clean(artifact):
 @pytest.mark.skipif(shutil.which("cppcheck") is None, reason="cppcheck is not installed")
 def test_sources_are_cppcheck_clean(artifact):
     command = ["cppcheck", "--std=c99", "--enable=warning,performance,portability", "--inline-suppr", "--quiet"]
-    compiled([*command, "--error-exitcode=1", *map(str, artifact.code)], ROOT)
+    compiled([*command, "--error-exitcode=1", *map(str, artifact.sources)], ROOT)
 
 
 def test_weights_stand_16_on_a_line(artifact):
@@ -185,3 +185,19 @@ def test_a_selftest_output_of_another_shape_is_our_bug(tmp_path):
     network = small_float()
     with pytest.raises(ValueError, match=r"self-test output 'softmax' must be float32 \[1, 4\]"):
         write_artifact(planned(network), mcu_selftest_input(network), {}, tmp_path / "a", origin="test")
+
+
+def long_softmax(elements: int) -> Network:
+    builder = NetworkBuilder("long", "tflite")
+    x = builder.input(Tensor("x", (1, elements), "int8", Quantization((0.005,), 3)))
+    return builder.build([builder.add("softmax", Softmax(), [x], quantization=Quantization((1 / 256,), -128))])
+
+
+@pytest.mark.parametrize("elements", [511, 513, 3000, 8191])
+def test_a_softmax_of_many_elements_whose_shares_vanish(elements):
+    assert_equals_oracle(long_softmax(elements), (0,))
+
+
+def test_a_softmax_whose_sum_can_overflow_is_refused():
+    with pytest.raises(UnsupportedError, match="softmax over 8192 elements can overflow its 32-bit sum; 8191 is"):
+        planned(long_softmax(8192))
