@@ -15,7 +15,9 @@ from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, resolve_target
 
 if TYPE_CHECKING:
+    from dscompile.artifact import Artifact
     from dscompile.frontend.netfile import NetFile
+    from dscompile.frontend.settings import TargetSettings
     from dscompile.ir.network import Network
 
 
@@ -66,7 +68,6 @@ def build(
     targets = [(name, resolve_target(name)) for name in names]
     progress(Event(f"reading {source}"))
     net = read_network(source, weights)
-    net.require_float()
     several = not isinstance(target, str) and len(names) > 1
     jobs = [
         _Job(name, concrete, _destination(net.network, name, concrete, output, several)) for name, concrete in targets
@@ -88,16 +89,28 @@ class _Job:
 
 
 def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
-    from dscompile.emit.native import write_artifact
-    from dscompile.emit.selftest import selftest_input
     from dscompile.passes import canonicalize
-    from dscompile.plan.lowering import plan_program
     from dscompile.report import budgets, text
-    from dscompile.report.vectors import FILE_NAME, encode_vectors
 
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
+    build = _standalone if job.target.kernels else _native
+    artifact = build(net, canonical, job, settings, golden, progress)
+    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+def _native(
+    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
+) -> Artifact:
+    """Kernels through TVM into libraries, for targets that have schedules."""
+    from dscompile.emit.native import write_artifact
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.plan.lowering import plan_program
+    from dscompile.report import budgets, text
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
+
+    net.require_float()
     program = plan_program(canonical, job.target)
     budgets.check_program(program, job.name, settings)
     kernels = len(program.functions)
@@ -113,7 +126,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
     progress(Event(f"writing {job.destination}"))
-    artifact = write_artifact(
+    return write_artifact(
         program,
         kernels_object,
         inputs,
@@ -123,7 +136,33 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
         extra_files={FILE_NAME: encode_vectors(vectors)},
         accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
     )
-    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+def _standalone(
+    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
+) -> Artifact:
+    """C99 sources from templates, for targets that have kernel sets."""
+    from dscompile.emit.mcu import write_artifact
+    from dscompile.emit.mcu_text import mcu_selftest_input
+    from dscompile.plan.mcu_lowering import plan_mcu_program
+    from dscompile.report import budgets
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
+
+    program = plan_mcu_program(canonical, job.target)
+    budgets.check_program(program, job.name, settings)
+    inputs = mcu_selftest_input(net.network)
+    outputs = golden.selftest_outputs(inputs, progress)
+    vectors = golden.vectors(progress)
+    progress(Event(f"writing {job.destination}"))
+    return write_artifact(
+        program,
+        inputs,
+        outputs,
+        job.destination,
+        origin=net.path.name,
+        extra_files={FILE_NAME: encode_vectors(vectors)},
+        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+    )
 
 
 def _destination(network: Network, name: str, target: Target, output: str | Path | None, several: bool) -> Path:

@@ -62,7 +62,9 @@ def _summary(artifact: Artifact) -> str:
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
-        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}"),
+        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}")
+        if artifact.has_libraries
+        else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
     if manifest.fallback_layers:
         pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))

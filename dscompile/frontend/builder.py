@@ -7,10 +7,12 @@ block.squeeze.pool, block.squeeze.reduce, block.squeeze.expand, block.squeeze.sc
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dscompile.errors import Position, did_you_mean
 from dscompile.frontend.fields import Problems
+from dscompile.frontend.integers import ResultType
 from dscompile.frontend.schema import (
     Body,
     ConcatBody,
@@ -34,7 +36,8 @@ from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
 from dscompile.ir.ops import Binary, Concat, Conv2D, Dense, Op, Pool, Reshape
 from dscompile.ir.shapes import ShapeError
-from dscompile.ir.tensor import BorderLayout, Shape
+from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, Shape
+from dscompile.ir.types import layer_type_problems, weight_types
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class _Assembly:
             return
         for index, name in enumerate(spec.block_names):
             body = spec.body if index == 0 else _without_stride(spec.body)
-            place = Place(self, name, spec.position, spec.output)
+            place = Place(self, name, spec.position, spec.output, spec.result)
             try:
                 result = _expand(place, body, sources)
             except ShapeError as error:
@@ -107,7 +110,19 @@ class _Assembly:
         self.positions.setdefault(place.name, place.position)
         self._tensor_positions.setdefault(output, place.position)
         self._biases[place.name] = bias
-        return self.builder.add(place.name, op, inputs, output)
+        given = place.result
+        result = self.builder.add(
+            place.name,
+            op,
+            inputs,
+            output,
+            dtype=given.dtype if given is not None else None,
+            quantization=given.quantization if given is not None else None,
+        )
+        operands = [self.builder.tensors[name] for name in inputs]
+        for problem in layer_type_problems(op, operands, self.builder.tensors[result]):
+            self.problems.add(problem, place.position, layer=place.name)
+        return result
 
     def shape(self, tensor: str) -> Shape:
         """The shape of a tensor already made."""
@@ -129,11 +144,15 @@ class _Assembly:
 
     def wanted(self) -> list[WantedWeight]:
         """Weights of all layers, in their order."""
-        return [
-            WantedWeight(layer.name, role, shape, self._presence(layer, role), layer.op, self.positions[layer.name])
-            for layer in self.builder.layers
-            for role, shape in weight_shapes(layer.op, [self.shape(name) for name in layer.inputs]).items()
-        ]
+        return [weight for layer in self.builder.layers for weight in self._wanted_by(layer)]
+
+    def _wanted_by(self, layer: Layer) -> Iterable[WantedWeight]:
+        quantized = self.builder.tensors[layer.inputs[0] if layer.inputs else layer.output].dtype in INTEGER_RANGES
+        types = weight_types(layer.op) if quantized else {}
+        shapes = weight_shapes(layer.op, [self.shape(name) for name in layer.inputs], quantized=quantized)
+        for role, shape in shapes.items():
+            presence, dtype = self._presence(layer, role), types.get(role, "float32")
+            yield WantedWeight(layer.name, role, shape, presence, layer.op, self.positions[layer.name], dtype)
 
     def _presence(self, layer: Layer, role: str) -> Presence:
         if role != "bias":
@@ -201,12 +220,13 @@ class _Assembly:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an operator goes: its name, its position in the file, and the name of its result if it is another."""
+    """Where an operator goes: its name, its position in the file, the name of its result if it is another, its type."""
 
     assembly: _Assembly
     name: str
     position: Position
     output: str | None = None
+    result: ResultType | None = None
 
     def add(self, op: Op, *inputs: str, bias: bool | None = None) -> str:
         """Adds the operator here -> its output."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dscompile.errors import did_you_mean
 from dscompile.frontend.fields import Fields, Problems
+from dscompile.frontend.integers import BLOCK_KINDS, FLOAT, ResultType, read_type
 from dscompile.frontend.kinds import (
     KINDS,
     KINDS_WITH_SEVERAL_INPUTS,
@@ -99,6 +100,7 @@ def _input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
     name = fields.text_of("name", name_node) if name_node is not None else ""
     layout: BorderLayout = "nchw" if fields.choice("layout", ("nhwc", "nchw"), "nhwc") == "nchw" else "nhwc"
     shape = fields.integers("shape", shape_node, wanted="a list of sizes") if shape_node is not None else (1,)
+    given = read_type(fields) or FLOAT
     fields.finish()
     if shape_node is not None and len(shape) > 1 and shape[0] != 1:
         outer.problems.add(f"the first size is the batch, which must be 1, not {shape[0]}", shape_node.position)
@@ -108,7 +110,8 @@ def _input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
         return (InputSpec(name, None, node.position),) if name else ()
     if layout == "nchw" and len(shape) >= 3:
         shape = (shape[0], *shape[2:], shape[1])
-    return (InputSpec(name, Tensor(name, shape, border=layout), node.position),)
+    tensor = Tensor(name, shape, given.dtype, given.quantization, layout)
+    return (InputSpec(name, tensor, node.position),)
 
 
 def _defaults(fields: Fields) -> Defaults:
@@ -200,6 +203,7 @@ def _layer(entry: _Entry, defaults: Defaults, names: _Names, problems: Problems)
     before = problems.count
     body: Body | None = None
     inputs, repeat, output = None, 1, None
+    result: ResultType | None = None
     reader = KINDS.get(kind)
     if reader is None:
         if kind in LATER_KINDS:
@@ -217,11 +221,24 @@ def _layer(entry: _Entry, defaults: Defaults, names: _Names, problems: Problems)
         if output_node is not None and repeat > 1:
             problems.add("'output' names one tensor, and 'repeat' makes several", output_node.position)
         body = reader(fields, defaults)
+        result = _result(kind, repeat, fields)
         fields.finish()
     if problems.count > before:
         body = None
     name = entry.name or names.automatic(kind, repeat)
-    return LayerSpec(kind, name, inputs, output, repeat, body, entry.kind.position)
+    return LayerSpec(kind, name, inputs, output, repeat, body, entry.kind.position, result)
+
+
+def _result(kind: str, repeat: int, fields: Fields) -> ResultType | None:
+    result = read_type(fields)
+    if result is not None and (kind in BLOCK_KINDS or repeat > 1):
+        what = "'repeat' makes" if repeat > 1 else f"{kind} stands for"
+        fields.problems.add(
+            f"a scale belongs to one tensor, and {what} several layers",
+            fields.position,
+            help="write them one by one; `dscompile quantize` makes such a file",
+        )
+    return result
 
 
 def _from(kind: str, fields: Fields) -> tuple[Reference, ...] | None:

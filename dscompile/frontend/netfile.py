@@ -15,7 +15,7 @@ from dscompile.frontend.paths import file_beside
 from dscompile.frontend.settings import QuantizationSettings, TargetSettings, read_quantization, read_targets
 from dscompile.frontend.weights import FileSource, SeededSource, WeightSource, collect_weights
 from dscompile.frontend.yamltree import MappingNode, describe, parse_yaml, read_text
-from dscompile.ir.network import Network
+from dscompile.ir.network import Network, NetworkBuilder
 
 SCHEMA = 1
 MAX_SEED = (1 << 53) - 1
@@ -26,7 +26,7 @@ class NetFile:
     """A network as it was found on disk, whatever its format.
 
     `budgets` are the settings of `targets:` by target name. `positions` tells where each layer stands, for errors
-    found later. Without `weights_loaded` the weights have their shapes, but are NaN.
+    found later. Without `weights_loaded` the weights have their shapes and types, but no values.
     """
 
     network: Network
@@ -39,12 +39,17 @@ class NetFile:
     weights_loaded: bool = True
 
     def require_float(self) -> None:
-        """Raises UnsupportedError if the file asks for int8: building float32 instead would be another network."""
+        """Raises UnsupportedError for int8 networks, and if the file asks for one: float32 would be another network."""
+        if self.network.is_quantized:
+            raise UnsupportedError(
+                f"'{self.network.name}' is an int8 network; only float32 networks can be built yet",
+                help="`dscompile check` and `inspect` read it; dscompile.oracle.run computes it",
+            )
         if self.quantization is not None:
             raise UnsupportedError(
-                "int8 quantization is not supported yet",
+                "the file asks for int8, and this network is still float32",
                 position=self.quantization.position,
-                help="remove the section 'quantization' to build the network in float32",
+                help="'dscompile quantize' makes the int8 network; without this section the float32 network is built",
             )
 
 
@@ -96,6 +101,8 @@ def netfile_from_text(
     problems.raise_if_any()
     builder = graph.builder
     builder.weights.update(arrays)
+    _set_rounding(builder, quantization, problems)
+    problems.raise_if_any()
     return NetFile(
         builder.build(graph.outputs, spec.labels),
         path,
@@ -139,6 +146,16 @@ def _weight_source(fields: Fields, directory: Path, override: WeightSource | Non
         return override
     path = file_beside(directory, name, file.position, problems)
     return FileSource(path, file.position) if path is not None else None
+
+
+def _set_rounding(builder: NetworkBuilder, settings: QuantizationSettings | None, problems: Problems) -> None:
+    """The rounding of a network that is int8 already: that of the section `quantization:`, by default TFLite's."""
+    if all(tensor.dtype == "float32" for tensor in builder.tensors.values()):
+        return
+    builder.rounding = settings.rounding if settings is not None else "tflite"
+    if settings is not None and settings.calibration is not None:
+        message = "calibration is for float32 networks; this one is int8 already"
+        problems.add(message, settings.position, help="remove 'calibration'")
 
 
 def _check_labels(graph: Graph, labels: tuple[str, ...], position: Position | None, problems: Problems) -> None:

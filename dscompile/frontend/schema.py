@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dscompile.errors import Position
+from dscompile.frontend.integers import ResultType
 from dscompile.ir.ops import NONE, RELU, SIGMOID, Activation, Op, Pads, Pair
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import BorderLayout, Tensor
@@ -168,7 +169,8 @@ class LayerSpec:
     """One entry of `layers:`.
 
     `inputs` is None where the file has no `from:`. `body` is None if its keys were wrong: the entry still names a
-    tensor, so that layers reading it are not reported as well.
+    tensor, so that layers reading it are not reported as well. `result` is None where the file leaves the type of the
+    result to the layer's input.
     """
 
     kind: str
@@ -178,6 +180,7 @@ class LayerSpec:
     repeat: int
     body: Body | None
     position: Position
+    result: ResultType | None = None
 
     @property
     def block_names(self) -> tuple[str, ...]:

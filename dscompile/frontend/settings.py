@@ -15,9 +15,9 @@ from dscompile.frontend.paths import file_beside
 from dscompile.frontend.yamltree import MappingNode, ScalarNode
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
-CalibrationMethod = Literal["percentile", "minmax"]
+CalibrationMethod = Literal["percentile", "min-max", "mse"]
 _ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
-_METHODS: tuple[CalibrationMethod, ...] = ("percentile", "minmax")
+_METHODS: tuple[CalibrationMethod, ...] = ("percentile", "min-max", "mse")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _MICROSECONDS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 

@@ -18,7 +18,7 @@ from dscompile.errors import BadInputError, Position, did_you_mean
 from dscompile.frontend.fields import Problems
 from dscompile.ir.network import Array
 from dscompile.ir.ops import Op
-from dscompile.ir.tensor import Shape
+from dscompile.ir.tensor import DTYPE_BYTES, Shape
 
 MAX_WEIGHT_BYTES = 1 << 30
 FLOAT_TYPES = ("float32", "float64", "float16")
@@ -36,6 +36,7 @@ class WantedWeight:
     presence: Presence
     op: Op
     position: Position
+    dtype: str = "float32"
 
     @property
     def key(self) -> str:
@@ -80,14 +81,15 @@ class ArrayReader(Protocol):
 def collect_weights(
     wanted: Sequence[WantedWeight], source: WeightSource | None, problems: Problems, position: Position, *, load: bool
 ) -> dict[str, Array]:
-    """Key -> read-only float32 array for every wanted weight that is there.
+    """Key -> read-only array of the wanted type for every wanted weight that is there.
 
     Missing, misshapen, mistyped, unused and non-finite arrays are recorded in `problems`. With `load` False names,
-    shapes and types are checked all the same, but values are neither read nor made: each array is a NaN seen
-    through strides of 0. `position` is the place of the network, for problems of no single layer.
+    shapes and types are checked all the same, but values are neither read nor made: each array is one number (NaN;
+    0 for integers, 1 for scales) seen through strides of 0. `position` is the place of the network, for problems of
+    no single layer.
     Unused arrays are not reported after other problems: their layers may be the ones that could not be built.
     """
-    total = 4 * sum(math.prod(weight.shape) for weight in wanted)
+    total = sum(DTYPE_BYTES[weight.dtype] * math.prod(weight.shape) for weight in wanted)
     if total > MAX_WEIGHT_BYTES:
         problems.add(f"the weights of this network take {total:,} B; at most 1 GiB is supported", position)
         return {}
@@ -98,8 +100,13 @@ def collect_weights(
                 problems.add("the network has layers with weights, but the file has no 'weights'", position, help=help)
             return {}
         case SeededSource(seed):
+            integers = [weight for weight in wanted if weight.dtype != "float32"]
+            if integers:
+                message = "random weights are float32, and this layer is int8"
+                problems.add(message, integers[0].position, layer=integers[0].layer, help="name a file of weights")
+                return {}
             present = [weight for weight in wanted if weight.presence != "forbidden"]
-            return _seeded(seed, present) if load else {weight.key: _unloaded(weight.shape) for weight in present}
+            return _seeded(seed, present) if load else {weight.key: _unloaded(weight) for weight in present}
         case FileSource():
             return _from_file(wanted, source, problems, load=load)
 
@@ -116,8 +123,9 @@ def _sealed(array: Array) -> Array:
     return array
 
 
-def _unloaded(shape: Shape) -> Array:
-    return np.broadcast_to(np.float32(np.nan), shape)
+def _unloaded(weight: WantedWeight) -> Array:
+    number = 1.0 if weight.role == "kernel_scale" else np.nan if weight.dtype == "float32" else 0
+    return np.broadcast_to(np.dtype(weight.dtype).type(number), weight.shape)
 
 
 def open_weights(path: Path) -> ArrayReader:
@@ -194,7 +202,7 @@ class _Matcher:
 
     def _missing(self, weight: WantedWeight) -> list[str]:
         """Records a missing weight -> the key that was probably meant for it."""
-        shape = f"{list(weight.shape)} float32"
+        shape = f"{list(weight.shape)} {weight.dtype}"
         suggestion = did_you_mean(weight.key, self._unused)
         near = [key for key in self._unused if suggestion == f"did you mean '{key}'?"]
         if near:
@@ -216,7 +224,9 @@ class _Matcher:
             return None
         try:
             kind, shape = self._reader.describe(weight.key)
-            if kind not in FLOAT_TYPES:
+            if weight.dtype != "float32" and kind != weight.dtype:
+                self._complain(weight, f"is of type {kind}", f"after int8 it must be {weight.dtype}")
+            elif weight.dtype == "float32" and kind not in FLOAT_TYPES:
                 self._complain(weight, f"is of type {kind}", "store float32 (float64 and float16 are converted)")
             if shape != weight.shape:
                 self._complain(
@@ -224,7 +234,7 @@ class _Matcher:
                 )
             if self._problems.count > before:
                 return None
-            return self._loaded(weight) if load else _unloaded(shape)
+            return self._loaded(weight) if load else _unloaded(weight)
         except BadInputError as error:
             self._complain(weight, f"cannot be read: {error.diagnostics[0].message}", None)
             return None
@@ -232,7 +242,7 @@ class _Matcher:
     def _loaded(self, weight: WantedWeight) -> Array | None:
         raw = self._reader.read(weight.key)
         with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(raw, dtype=np.float32)
+            array = np.ascontiguousarray(raw, dtype=weight.dtype)
         finite = np.isfinite(array)
         if not finite.all():
             index = [int(i) for i in np.argwhere(~finite)[0]]

@@ -45,6 +45,8 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.ir.shapes import same_pads
+from dscompile.ir.tensor import Tensor
+from dscompile.ir.types import result_type, weight_types
 
 WeightsFormat = Literal["npz", "safetensors"]
 _LABELS_WIDTH = 112
@@ -53,24 +55,31 @@ Keys = list[tuple[str, Flow]]
 
 
 def write_netfile(
-    network: Network, directory: Path, name: str = "net.yaml", *, weights_format: WeightsFormat = "npz"
+    network: Network,
+    directory: Path,
+    name: str = "net.yaml",
+    *,
+    weights_format: WeightsFormat = "npz",
+    weights_stem: str | None = None,
 ) -> Path:
     """Writes `<directory>/<name>` and, beside it, `<network>.npz` or `.safetensors` -> the path of the net.yaml.
 
+    `weights_stem` is another name for the weights file.
+
     The same network gives the same bytes. Existing files are replaced, all at once or not at all. Raises
     BadInputError if weights hold NaN or infinity, or names hold line breaks or control characters; UnsupportedError
-    for networks of integers; ToolError if the disk refuses.
+    for activations that have no form in a net.yaml; ToolError if the disk refuses.
     """
     _check_names(network)
-    arrays = _float_weights(network)
+    arrays = _weights(network)
     files: dict[str, bytes] = {}
     if arrays:
-        weights_name = f"{_file_stem(network.name)}.{weights_format}"
+        weights_name = f"{_file_stem(weights_stem or network.name)}.{weights_format}"
         files[weights_name] = npz_bytes(arrays) if weights_format == "npz" else _safetensors_bytes(arrays)
         section = f"weights: {flow_mapping([('file', weights_name)])}\n"
     else:
         section = ""
-    files[name] = (network_text(network) + section).encode()
+    files[name] = (network_text(network) + section + _quantization_section(network)).encode()
     return write_files(directory, files)[-1]
 
 
@@ -94,24 +103,26 @@ def _safetensors_bytes(arrays: dict[str, Array]) -> bytes:
     return save(arrays)
 
 
-def _float_weights(network: Network) -> dict[str, Array]:
+def _quantization_section(network: Network) -> str:
+    if network.rounding is None:
+        return ""
+    return f"quantization: {flow_mapping([('scheme', 'int8'), ('rounding', network.rounding)])}\n"
+
+
+def _weights(network: Network) -> dict[str, Array]:
     """The weights that layers use, in their order, after checking that a reader will take them."""
-    integers = sorted(tensor.name for tensor in network.tensors.values() if tensor.dtype != "float32")
-    if integers:
-        raise UnsupportedError(
-            f"tensor '{integers[0]}' is not float32; integer networks cannot be written yet",
-            help="commands take the .tflite or .onnx file itself",
-        )
     arrays: dict[str, Array] = {}
     problems: list[Diagnostic] = []
     for layer in network.layers:
-        for role in weight_shapes(layer.op, [network.shape(name) for name in layer.inputs]):
-            key = f"{layer.name}.{role}"
+        quantized = network.is_quantized_layer(layer)
+        types = weight_types(layer.op) if quantized else {}
+        for role in weight_shapes(layer.op, [network.shape(name) for name in layer.inputs], quantized=quantized):
+            key, dtype = f"{layer.name}.{role}", types.get(role, "float32")
             if key not in network.weights:
                 continue
             arrays[key] = np.ascontiguousarray(network.weights[key])
-            if arrays[key].dtype != np.float32:
-                raise UnsupportedError(f"weight '{key}' is {arrays[key].dtype}; only float32 can be written yet")
+            if arrays[key].dtype != dtype:
+                raise BadInputError(f"weight '{key}' is {arrays[key].dtype}, it must be {dtype}", layer=layer.name)
             if not np.isfinite(arrays[key]).all():
                 problems.append(Diagnostic(f"weight '{key}' holds NaN or infinity", layer=layer.name))
     if problems:
@@ -153,7 +164,7 @@ def network_text(network: Network) -> str:
 
 def _input(network: Network, name: str) -> str:
     tensor = network.tensor(name)
-    keys: Keys = [("name", name), ("shape", list(tensor.border_shape))]
+    keys: Keys = [("name", name), ("shape", list(tensor.border_shape)), *_type(tensor)]
     if tensor.border != "nhwc":
         keys.append(("layout", tensor.border))
     return flow_mapping(keys)
@@ -213,6 +224,9 @@ def _layer(network: Network, layer: Layer, previous: str | None, defaults: _Defa
     if not isinstance(layer.op, Constant) and layer.inputs != (previous,):
         keys.append(("from", layer.inputs[0] if len(layer.inputs) == 1 else list(layer.inputs)))
     keys += own
+    tensor = network.tensor(layer.output)
+    if (tensor.dtype, tensor.quantization) != result_type(layer.op, [network.tensor(name) for name in layer.inputs]):
+        keys += _type(tensor)
     if layer.output != layer.name:
         keys.append(("output", layer.output))
     return f"{kind}: {flow_mapping(keys)}" if keys else kind
@@ -248,8 +262,17 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
             return "batch_norm", [("epsilon", op.epsilon)] if op.epsilon != BatchNorm().epsilon else []
         case Constant() as op:
             return "constant", [("shape", list(op.shape))]
-        case Mean() | Quantize() | Dequantize():
-            raise UnsupportedError("layers of int8 networks cannot be written yet", layer=layer.name)
+        case Mean() | Quantize() | Dequantize() as op:
+            return type(op).__name__.lower(), []
+
+
+def _type(tensor: Tensor) -> Keys:
+    """The keys of a tensor of integers; int8 goes without saying where there is a scale, and so does zero point 0."""
+    if tensor.quantization is None:
+        return []
+    dtype: Keys = [("dtype", tensor.dtype)] if tensor.dtype != "int8" else []
+    zero_point = tensor.quantization.zero_point
+    return [*dtype, ("scale", tensor.quantization.scale), *([("zero_point", zero_point)] if zero_point else [])]
 
 
 def _conv(network: Network, layer: Layer, op: Conv2D, defaults: _Defaults) -> tuple[str, Keys]:

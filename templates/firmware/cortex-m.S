@@ -3,7 +3,7 @@
  * After reset it fills .data, clears .bss and stops at firmware_stop. Whoever runs it writes firmware_entry (a function's
  * address) and firmware_arguments and lets it continue: the stack below is painted, the function is called, its result and
  * the stack it touched are stored, and the program stops at firmware_stop again. A fault ends there too, with
- * firmware_fault[0] not zero: {exception, CFSR, BFAR or MMFAR, pc, lr}.
+ * firmware_fault[0] not zero: {exception, CFSR, BFAR or MMFAR, pc, lr}; pc is 0 if the stack pointer was lost.
  */
     .syntax unified
     .thumb
@@ -17,7 +17,7 @@
     .endr
 
     .section .firmware.text, "ax"
-    .global firmware_reset, firmware_stop, firmware_resume, firmware_returned
+    .global firmware_reset, firmware_stop, firmware_resume, firmware_returned, firmware_fault_handler
     .type firmware_reset, %function
     .thumb_func
 firmware_reset:
@@ -97,9 +97,21 @@ firmware_fault_handler:
     lsls r4, r2, #16
     bmi 5f                          /* BFARVALID, bit 15 */
     ldr r3, [r1, #12]
-5:  ldr r4, [sp, #24]               /* the frame that the exception has pushed: r0-r3, r12, lr, pc, xpsr */
-    ldr r5, [sp, #20]
-    ldr r1, =firmware_fault
+5:  mov r6, sp
+    ldr r5, =firmware_stack_bottom
+    cmp r6, r5
+    blo 6f
+    ldr r5, =firmware_stack_top
+    cmp r6, r5
+    bhs 6f
+    ldr r4, [r6, #24]               /* the frame that the exception has pushed: r0-r3, r12, lr, pc, xpsr */
+    ldr r5, [r6, #20]
+    b 7f
+6:  movs r4, #0                     /* no stack, so no frame: reading it would be a second fault */
+    movs r5, #0
+    ldr r6, =firmware_stack_top
+    mov sp, r6
+7:  ldr r1, =firmware_fault
     stmia r1!, {r0, r2, r3, r4, r5}
     b firmware_stop
 

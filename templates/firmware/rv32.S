@@ -6,11 +6,11 @@
  * firmware_fault[0] not zero: {mcause + 1, 0, mtval, mepc, ra}.
  */
     .section .firmware.vectors, "ax"
-    .global firmware_reset, firmware_stop, firmware_resume, firmware_returned
+    .global firmware_reset, firmware_stop, firmware_resume, firmware_returned, firmware_fault_handler
     .type firmware_reset, @function
 firmware_reset:
     la sp, firmware_stack_top
-    la t0, firmware_trap
+    la t0, firmware_fault_handler
     .insn i 0x73, 1, x0, t0, 0x305  /* csrw mtvec, t0: spelled out, as rv32imc names no Zicsr */
     la t0, firmware_data_start
     la t1, firmware_data_end
@@ -67,7 +67,7 @@ firmware_returned:
     j firmware_stop
 
     .p2align 2                      /* mtvec's two lowest bits are its mode */
-firmware_trap:
+firmware_fault_handler:
     la t0, firmware_fault
     .insn i 0x73, 2, t1, x0, 0x342  /* csrr t1, mcause */
     addi t1, t1, 1

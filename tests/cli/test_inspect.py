@@ -23,13 +23,8 @@ def test_inspect_shows_an_int8_network(dscompile: CommandLine):
     ]
 
 
-def test_int8_networks_are_neither_written_nor_built_yet(dscompile: CommandLine, folder: Path):
-    model = DATA / "kws_ref_model_int8.tflite"
-    written = dscompile("import", model, "--output", folder / "kws.yaml")
-    assert written.code == 3
-    assert "is not float32; integer networks cannot be written yet" in written.err
-    assert list(folder.iterdir()) == []
-    built = dscompile("build", model, "--target", "x86-avx2", "--output", folder / "kws")
+def test_int8_networks_are_not_built_for_x86_yet(dscompile: CommandLine, folder: Path):
+    built = dscompile("build", DATA / "kws_ref_model_int8.tflite", "--target", "x86-avx2", "--output", folder / "kws")
     assert built.code == 3
     assert "layer conv2d: int8 tensors have no kernels on x86-avx2 yet" in built.err
 

@@ -2,6 +2,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <firmware_print.h>
+
 int32_t values[64];
 int8_t left[64], right[64];
 float samples[16], scaled[16];
@@ -154,8 +156,26 @@ void jump_nowhere(void)
     ((void (*)(void))(uintptr_t)0x90000001u)();
 }
 
+/* Faults with a stack that the fault cannot be stored on. */
+void lose_stack(uint32_t stack)
+{
+#if defined(__arm__)
+    __asm__ volatile("mov sp, %0\n\tpush {%0}" : : "r"(stack) : "memory");
+#else
+    (void)stack;
+#endif
+}
+
 void hang(void)
 {
     for (;;)
         ++ticks;
+}
+
+int32_t greet(void)
+{
+    firmware_print("first line\n");
+    firmware_print("");
+    firmware_print("second line\n");
+    return 7;
 }

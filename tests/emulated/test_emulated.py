@@ -7,16 +7,20 @@ import functools
 import itertools
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dscompile.board import QemuMachine
+from dscompile import board
 from dscompile.errors import ToolError, UsageError
+from dscompile.firmware.build import build_firmware
+from dscompile.firmware.image import read_image
 from dscompile.firmware.toolchains import Kind
 from dscompile.run.emulators import Emulator, FirmwareFault, Machine, open_machine, run_firmware
+from dscompile.run.emulators.qemu import QemuMachine
 from dscompile.target import find_target
-from tests.emulated.conftest import CORES, Build, require_emulator
+from tests.emulated.conftest import BUFFERS, CORES, FUNCTIONS, HERE, Build, require_compiler, require_emulator
 
 EMULATORS: tuple[Emulator, ...] = ("qemu", "unicorn")
 KINDS: tuple[Kind, ...] = ("gcc", "zig")
@@ -89,6 +93,13 @@ def test_a_mark_records_the_count_at_each_call(machine: Machine):
     assert machine.run("three_ticks").marks == ()
 
 
+def test_what_a_program_prints_comes_with_its_result(machine: Machine):
+    run = machine.run("greet")
+    assert (run.printed, run.result) == ("first line\nsecond line\n", 7)
+    assert machine.run("greet").printed == run.printed
+    assert machine.run("sum").printed == ""
+
+
 @pytest.mark.parametrize(("function", "distance"), [("move_up", 1), ("move_up", 4), ("move_down", 3), ("move_down", 8)])
 def test_memmove_of_what_overlaps(machine: Machine, function: str, distance: int):
     before = bytes(np.random.default_rng(distance).integers(0, 256, 300).astype(np.uint8))
@@ -140,6 +151,7 @@ CALLS = (
     ("three_ticks", ()),
     ("copy_from", (3, 5, 200)),
     ("move_up", (8,)),
+    ("greet", ()),
 )
 
 
@@ -184,7 +196,7 @@ FAULTS = (
 @pytest.mark.parametrize("core", CORES)
 def test_a_fault_names_its_function_and_address(core: str, emulator: Emulator, programs: Build):
     require_emulator(core, emulator)
-    elf = programs(core, "gcc").elf
+    elf = programs(core).elf
     for function, kind, address in FAULTS:
         with pytest.raises(FirmwareFault) as caught:
             run_firmware(elf, find_target(core), function, emulator=emulator)
@@ -199,7 +211,66 @@ def test_a_fault_names_its_function_and_address(core: str, emulator: Emulator, p
 def test_a_jump_to_nowhere_is_a_fault(core: str, emulator: Emulator, programs: Build):
     require_emulator(core, emulator)
     with pytest.raises(FirmwareFault, match="instruction fetch from where there is no memory"):
-        run_firmware(programs(core, "gcc").elf, find_target(core), "jump_nowhere", emulator=emulator)
+        run_firmware(programs(core).elf, find_target(core), "jump_nowhere", arguments=[4], emulator=emulator)
+
+
+@pytest.mark.parametrize("emulator", EMULATORS)
+@pytest.mark.parametrize("core", [core for core in CORES if core.startswith("cortex")])
+def test_a_lost_stack_pointer_is_a_fault(core: str, emulator: Emulator, programs: Build):
+    require_emulator(core, emulator)
+    with pytest.raises(FirmwareFault, match=r"bad access to memory|hard fault|stack") as caught:
+        run_firmware(programs(core).elf, find_target(core), "lose_stack", arguments=[0x90000000], emulator=emulator)
+    assert caught.value.fault.symbol.split("+")[0] == "lose_stack"
+
+
+def test_a_qemu_that_dies_is_reported(programs: Build):
+    require_emulator("cortex-m4", "qemu")
+    with QemuMachine(read_image(programs("cortex-m4").elf), find_target("cortex-m4")) as machine:
+        machine._process.kill()
+        with pytest.raises(ToolError, match=r"QEMU ended while the program was in .*\n.*run it in unicorn"):
+            machine.run("sum")
+
+
+def test_the_small_cortex_m0_of_a_microbit(tmp_path: Path):
+    require_emulator("cortex-m0plus", "qemu")
+    target = find_target("cortex-m0plus")
+    assert target.board is not None
+    small = dataclasses.replace(
+        target.board,
+        memories=(board.Memory("flash", 0, 256 * 1024), board.Memory("ram", 0x20000000, 16 * 1024)),
+        qemu=board.QemuMachine("qemu-system-arm", "microbit"),
+        gcc=board.GccTools("arm-none-eabi-", ("-mcpu=cortex-m0", "-mthumb")),
+        zig=board.ZigTools("thumb-freestanding-eabi", "cortex_m0"),
+    )
+    target = dataclasses.replace(target, name="microbit", board=small)
+    require_compiler("cortex-m0plus")
+    firmware = build_firmware(target, [HERE / "programs.c"], tmp_path, symbols=[*BUFFERS, *FUNCTIONS])
+    with open_machine(firmware.elf, target, "qemu") as machine:
+        assert machine.run("sum", writes={"values": words(*range(64))}).result == 2016
+        assert 1000 <= machine.run("fill_stack", arguments=[7]).stack_bytes <= 1064
+        misaligned = machine.image.symbol("bytes").address + 1
+        with pytest.raises(FirmwareFault, match=r"hard fault \(ARMv6-M says no more.*, in load"):
+            machine.run("load", arguments=[misaligned])
+
+
+def test_a_target_without_an_emulator(programs: Build):
+    target = find_target("cortex-m4")
+    assert target.board is not None
+    elf = programs("cortex-m4").elf
+    without = dataclasses.replace(target, board=dataclasses.replace(target.board, qemu=None, unicorn=None))
+    with pytest.raises(ToolError, match="QEMU has no board for target cortex-m4"):
+        open_machine(elf, without, "qemu")
+    with pytest.raises(ToolError, match="unicorn has no core for target cortex-m4"):
+        open_machine(elf, without, "unicorn")
+
+
+def test_a_unicorn_that_takes_no_hooks(programs: Build, monkeypatch: pytest.MonkeyPatch):
+    require_emulator("cortex-m4", "unicorn")
+    from unicorn.unicorn_py3.unicorn import uclib
+
+    monkeypatch.setattr(uclib, "uc_hook_add", lambda *arguments: 2)
+    with pytest.raises(ToolError, match=r"unicorn refused a hook \(error 2\)"):
+        open_machine(programs("cortex-m4").elf, find_target("cortex-m4"), "unicorn")
 
 
 @pytest.mark.parametrize("emulator", EMULATORS)
@@ -208,7 +279,7 @@ def test_an_unaligned_access_faults_where_cores_may_not_have_it(core: str, emula
     require_emulator(core, emulator)
     if (core, emulator) == ("rv32imc", "qemu"):
         pytest.skip("QEMU's RISC-V cores take unaligned accesses")
-    with open_machine(programs(core, "gcc").elf, find_target(core), emulator) as machine:
+    with open_machine(programs(core).elf, find_target(core), emulator) as machine:
         address = machine.image.symbol("bytes").address + 1
         call = functools.partial(machine.run, "load", arguments=[address], writes={"bytes": b"\0\1\2\3\4"})
         if find_target(core).has("unaligned"):
@@ -217,7 +288,10 @@ def test_an_unaligned_access_faults_where_cores_may_not_have_it(core: str, emula
             with pytest.raises(FirmwareFault, match="unaligned access") as caught:
                 call()
             assert caught.value.fault.symbol.split("+")[0] == "load"
-            assert caught.value.fault.pc < machine.image.symbol("load").address + 8
+            load = machine.image.symbol("load")
+            assert (
+                load.address <= caught.value.fault.pc < load.address + load.size_bytes // 2
+            )  # the load, not the store
 
 
 @pytest.mark.parametrize("emulator", EMULATORS)
@@ -225,7 +299,7 @@ def test_an_unaligned_access_faults_where_cores_may_not_have_it(core: str, emula
 def test_an_endless_loop_is_stopped(core: str, emulator: Emulator, programs: Build):
     require_emulator(core, emulator)
     with pytest.raises(FirmwareFault, match="it did not end within 100000 instructions, in hang") as caught:
-        run_firmware(programs(core, "gcc").elf, find_target(core), "hang", limit=100_000, emulator=emulator)
+        run_firmware(programs(core).elf, find_target(core), "hang", limit=100_000, emulator=emulator)
     assert 100_000 < caught.value.fault.instructions < 100_100
     assert "= help: an endless loop, or the limit is too low" in str(caught.value)
 
@@ -234,7 +308,7 @@ def test_an_endless_loop_is_stopped(core: str, emulator: Emulator, programs: Bui
 @pytest.mark.parametrize("core", ["cortex-m4", "rv32imc"])
 def test_a_stack_overflow_is_reported(core: str, emulator: Emulator, programs: Build):
     require_emulator(core, emulator)
-    elf, target = programs(core, "gcc").elf, find_target(core)
+    elf, target = programs(core).elf, find_target(core)
     fits = run_firmware(elf, target, "overflow", arguments=[100], emulator=emulator)
     assert 51_200 < fits.stack_bytes < 65_536
     with pytest.raises(FirmwareFault, match="the stack of 65536 bytes overflowed"):
@@ -246,6 +320,6 @@ def test_a_board_that_qemu_does_not_have(programs: Build):
     target = find_target("cortex-m4")
     assert target.board is not None
 
-    board = dataclasses.replace(target.board, qemu=QemuMachine("qemu-system-arm", "toaster"))
+    toaster = dataclasses.replace(target.board, qemu=board.QemuMachine("qemu-system-arm", "toaster"))
     with pytest.raises(ToolError, match=r"QEMU's board toaster did not start: .*\n.*unsupported machine type"):
-        run_firmware(programs("cortex-m4", "gcc").elf, dataclasses.replace(target, board=board), "sum", emulator="qemu")
+        run_firmware(programs("cortex-m4").elf, dataclasses.replace(target, board=toaster), "sum", emulator="qemu")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import socket
 import stat
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +17,10 @@ import pytest
 from dscompile.board import Board, Memory, Sections, UnicornCpu
 from dscompile.errors import BadInputError, ExitCode, ToolError, UsageError
 from dscompile.firmware.build import build_firmware
+from dscompile.firmware.image import Image, Symbol, read_image
 from dscompile.firmware.toolchains import find_cross_toolchain, host_compiler, host_compilers
 from dscompile.run.emulators import available_emulators, counting, open_machine
+from dscompile.run.emulators.gdb import ConnectionLost, GdbConnection
 from dscompile.target import Target, find_target
 
 
@@ -145,6 +151,99 @@ def test_the_helper_is_kept_in_the_cache_or_in_a_directory_of_its_own(monkeypatc
     finally:
         counting._cache_directory.cache_clear()
         counting.helper_library.cache_clear()
+
+
+def test_qemu_that_is_asked_for_and_not_installed(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from dscompile.run.emulators import qemu
+
+    with pytest.raises(ToolError, match=r"qemu-system-riscv32 is not installed\n.*apt install qemu-system-misc; or"):
+        qemu._plugin_api("qemu-system-riscv32")
+    for text, version in (("QEMU emulator version 7.2.1", 1), ("QEMU emulator version 10.0.0", 2), ("Weird", 1)):
+        (bare / "qemu-system-arm").write_text(f"#!/bin/sh\necho {text}\n")
+        (bare / "qemu-system-arm").chmod(0o755)
+        assert qemu._plugin_api("qemu-system-arm") == version
+
+
+def test_without_python_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from dscompile.run.emulators import unicorn
+
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    with pytest.raises(ToolError, match=r"unicorn is not installed\n.*pip install 'dscompile\[emulate\]'"):
+        unicorn._open(UnicornCpu("arm", "CORTEX_M4"))
+    monkeypatch.setitem(sys.modules, "elftools.elf.elffile", None)
+    with pytest.raises(ToolError, match=r"reading ELF files needs pyelftools\n.*pip install 'dscompile\[emulate\]'"):
+        read_image(tmp_path / "firmware.elf")
+
+
+def symbol(name: str, address: int, size: int, is_global: bool = True) -> Symbol:
+    return Symbol(name, address, size, "code", is_function=True, is_global=is_global)
+
+
+def test_symbols_are_found_by_name_and_by_address():
+    symbols = (symbol("run", 0x100, 20), symbol("step", 0x114, 8, False), symbol("step", 0x11C, 4, False))
+    image = Image(Path("firmware.elf"), True, 0, (), symbols, ())
+    assert image.function_address("run") == 0x101
+    assert [image.nearest(a) for a in (0x100, 0x106, 0x11F, 0xFF, 0x200)] == [
+        "run",
+        "run+0x6",
+        "step+0x3",
+        "0x000000ff",
+        "0x00000200",
+    ]
+    with pytest.raises(UsageError, match=r"the program firmware.elf has 2 static symbols 'step'"):
+        image.symbol("step")
+    with pytest.raises(UsageError, match=r"has no symbol 'xyz'\n.*name it among the symbols of build_firmware"):
+        image.symbol("xyz")
+
+
+@pytest.fixture
+def answers() -> Iterator[tuple[list[bytes], list[bytes], socket.socket]]:
+    """A machine that gives the answers in a list to whatever it is asked: (answers, questions, its other end)."""
+    ours, theirs = socket.socketpair()
+    replies: list[bytes] = [b"OK"]
+    questions: list[bytes] = []
+
+    def serve() -> None:
+        received = b""
+        while part := theirs.recv(4096):
+            received += part
+            while b"#" in received[:-2]:
+                end = received.index(b"#") + 3
+                questions.append(received[:end].lstrip(b"+"))
+                received = received[end:]
+                if not replies:
+                    theirs.close()
+                    return
+                body = replies.pop(0)
+                theirs.sendall(b"$" + body + b"#" + f"{sum(body) % 256:02x}".encode())
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield replies, questions, ours
+    ours.close()
+    thread.join(5)
+
+
+def test_the_protocol_of_gdb(answers: tuple[list[bytes], list[bytes], socket.socket]):
+    replies, questions, ours = answers
+    gdb = GdbConnection(ours, 5.0)
+    replies += [b"OK", b"OK", b"S05", b"00ff", b"E14", b"E14"]
+    gdb.write(0x20000000, bytes(range(200)) * 6)
+    gdb.proceed()
+    assert gdb.read(0x10, 2) == b"\x00\xff"
+    with pytest.raises(ValueError, match="cannot read memory at 0x90000000"):
+        gdb.read(0x90000000, 4)
+    with pytest.raises(ValueError, match=r"the machine answered 'E14' to 'M90000000,1:00'"):
+        gdb.write(0x90000000, b"\0")
+    assert questions[0] == b"$QStartNoAckMode#b0"
+    assert [question[:16] for question in questions[1:5]] == [
+        b"$M20000000,400:0",
+        b"$M20000400,b0:18",
+        b"$c#63",
+        b"$m10,2#2c",
+    ]
+    with pytest.raises(ConnectionLost):
+        gdb.step()
 
 
 RAM, FLASH = Memory("ram", 0x20000000, 4096), Memory("flash", 0, 8192)

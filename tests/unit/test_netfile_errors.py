@@ -214,7 +214,7 @@ def test_an_unsupported_kind_beside_an_error_is_a_bad_input() -> None:
         ("weights: {seed: 7}", "quantization: {scheme: int8, calibration: {file: none.npz}}", "'none.npz' does not"),
         (
             "weights: {seed: 7}",
-            "quantization: {scheme: int8, calibration: {file: net.yaml, method: minmax, keep: 0.9}}",
+            "quantization: {scheme: int8, calibration: {file: net.yaml, method: min-max, keep: 0.9}}",
             "'keep' belongs to `method: percentile`",
         ),
     ],

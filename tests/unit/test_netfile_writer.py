@@ -19,8 +19,8 @@ from dscompile.frontend.netfile import read_netfile
 from dscompile.frontend.writer import network_text, write_netfile
 from dscompile.frontend.zoo import zoo_path
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import RELU, Activate, Activation, Conv2D, Quantize
-from dscompile.ir.tensor import Quantization, Tensor
+from dscompile.ir.ops import RELU, Activate, Activation, Conv2D
+from dscompile.ir.tensor import Tensor
 from tests.networks import random_network
 from tests.unit.netfiles import assert_same_network, network
 
@@ -192,23 +192,11 @@ def test_nan_weights_are_refused_by_name(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_integer_networks_are_refused(tmp_path: Path) -> None:
-    net = network("- relu: {name: r}")
-    tensors = {**net.tensors, "x": replace(net.tensors["x"], dtype="int8")}
-    with pytest.raises(UnsupportedError, match="tensor 'x' is not float32"):
-        write_netfile(replace(net, tensors=tensors), tmp_path)
+def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
     conv = network("- conv: {name: stem, out: 3, kernel: 3}")
     weights = {**conv.weights, "stem.bias": np.int32([1, 2, 3])}
-    with pytest.raises(UnsupportedError, match=r"weight 'stem.bias' is int32; only float32"):
+    with pytest.raises(BadInputError, match=r"weight 'stem.bias' is int32, it must be float32"):
         write_netfile(replace(conv, weights=weights), tmp_path)
-
-
-def test_layers_of_int8_networks_are_refused() -> None:
-    builder = NetworkBuilder("net", "tflite")
-    builder.input(Tensor("x", (1, 2)))
-    builder.add("y", Quantize(), ["x"], quantization=Quantization((0.5,)))
-    with pytest.raises(UnsupportedError, match="layer y: layers of int8 networks cannot be written yet"):
-        network_text(builder.build(["y"]))
 
 
 def test_prelu_inside_a_convolution_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ class Counters(ctypes.Structure):
     _fields_ = (
         ("start", ctypes.c_uint64),
         ("stop", ctypes.c_uint64),
+        ("fault", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("mark", ctypes.c_uint64),
         ("instructions", ctypes.c_uint64),
@@ -35,6 +38,7 @@ class Counters(ctypes.Structure):
     )
     start: int
     stop: int
+    fault: int
     limit: int
     mark: int
     instructions: int
@@ -44,9 +48,9 @@ class Counters(ctypes.Structure):
     marks: int
     mark_counts: ctypes.Array[ctypes.c_uint64]
 
-    def prepare(self, start: int, stop: int, limit: int, mark: int) -> None:
-        """Everything to zero, ready to count between two addresses."""
-        self.start, self.stop, self.limit, self.mark = start, stop, limit, mark
+    def prepare(self, start: int, stop: int, fault: int, limit: int, mark: int) -> None:
+        """Everything to zero, ready to count from `start` to `stop` or to the handler of faults."""
+        self.start, self.stop, self.fault, self.limit, self.mark = start, stop, fault, limit, mark
         self.instructions = self.running = self.expired = self.last = self.marks = 0
 
 
@@ -59,7 +63,13 @@ def helper_library(name: str, definitions: Sequence[str] = ()) -> Path:
     """
     folder = data_directory("templates") / "run"
     source = folder / f"{name}.c"
-    content = b"".join((source.read_bytes(), (folder / "counting.h").read_bytes(), repr(definitions).encode()))
+    content = b"".join(
+        (
+            source.read_bytes(),
+            (folder / "counting.h").read_bytes(),
+            repr((definitions, sys.platform, platform.machine())).encode(),
+        )
+    )
     file = f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.so"
     cache = _cache_directory()
     if not (cache / file).is_file():

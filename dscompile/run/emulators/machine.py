@@ -25,7 +25,8 @@ class EmulatedRun:
     `outputs` are the bytes read, by symbol. `instructions` are those executed from the function's first to its return,
     with everything it called; conditional instructions that were skipped count. `result` is what it returned, as 32
     unsigned bits. `stack_bytes` is the depth of the deepest word that it wrote below the stack pointer it was called
-    with. `marks` are the instructions executed before each call of the function asked for.
+    with. `marks` are the instructions executed before each call of the function asked for, `printed` is what the
+    program wrote with firmware_print().
     """
 
     outputs: Mapping[str, bytes]
@@ -33,6 +34,7 @@ class EmulatedRun:
     result: int
     stack_bytes: int
     marks: tuple[int, ...] = ()
+    printed: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Machine(ABC):
     def proceed(self) -> None:
         """Runs on to the next stop at firmware_stop. Raises FirmwareFault."""
 
+    @abstractmethod
+    def take_printed(self) -> str:
+        """What the program printed since this was last asked."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -118,7 +124,8 @@ class Machine(ABC):
             self.write(self.image.symbol(name).address, content)
         self._set("firmware_entry", self.image.function_address(entry))
         self._set("firmware_arguments", *words, *[0] * (4 - len(words)))
-        self.counters.prepare(start, self.image.symbol("firmware_returned").address, limit, mark_address)
+        stop, fault = (self.image.symbol(f"firmware_{name}").address for name in ("returned", "fault_handler"))
+        self.counters.prepare(start, stop, fault, limit, mark_address)
         self.proceed()
         self._raise_fault()
         return EmulatedRun(
@@ -127,6 +134,7 @@ class Machine(ABC):
             result=self._get("firmware_result")[0],
             stack_bytes=self._stack_bytes(),
             marks=tuple(self.counters.mark_counts[: min(self.counters.marks, MARKS)]),
+            printed=self.take_printed(),
         )
 
     def expire(self) -> FirmwareFault:
@@ -181,4 +189,4 @@ class Machine(ABC):
         cause, status, address, pc, _ = self._get("firmware_fault", 5)
         if cause:
             kind, has_address = explain_arm(cause, status) if self.image.is_arm else explain_riscv(cause - 1)
-            raise FirmwareFault(self.fault(kind, pc, address if has_address else None))
+            raise FirmwareFault(self.fault(kind, pc or self.counters.last, address if has_address else None))

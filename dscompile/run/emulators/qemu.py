@@ -9,6 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dscompile.errors import ToolError
@@ -45,8 +47,11 @@ class QemuMachine(Machine):
         self._log = (scratch / "log").open("w+b")
         command = [board.program, "-M", board.machine, *board.options, "-display", "none", "-monitor", "none"]
         command += ["-serial", "none", "-S", "-gdb", f"unix:{scratch / 'gdb'},server=on,wait=off"]
+        command += ["-chardev", f"file,id=printed,path={scratch / 'printed'}"]
+        command += ["-semihosting-config", "enable=on,target=native,chardev=printed"]
         command += ["-plugin", f"{plugin},counters={shared}", "-kernel", str(image.path)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT)
+        self._printed, self._taken = scratch / "printed", 0
         self._stop = image.symbol("firmware_stop").address
         try:
             self._gdb = GdbConnection(self._connect(scratch / "gdb"), _RUN_TIMEOUT_S)
@@ -68,28 +73,42 @@ class QemuMachine(Machine):
 
     def write(self, address: int, content: bytes) -> None:
         """Puts bytes into memory."""
-        self._gdb.write(address, content)
+        with self._conversation():
+            self._gdb.write(address, content)
 
     def read(self, address: int, size: int) -> bytes:
         """Takes bytes out of memory."""
-        return self._gdb.read(address, size)
+        with self._conversation():
+            return self._gdb.read(address, size)
 
     def proceed(self) -> None:
         """Runs on to the next stop. Raises FirmwareFault, or ToolError if QEMU dies."""
-        try:
+        with self._conversation():
             # A machine that goes on from a breakpoint would stop there again at once.
             self._gdb.clear_breakpoint(self._stop)
             self._gdb.step()
             self._gdb.set_breakpoint(self._stop)
             self._gdb.proceed()
+
+    @contextmanager
+    def _conversation(self) -> Iterator[None]:
+        """Says why QEMU no longer answers: the limit was exceeded, or it died."""
+        try:
+            yield
         except ConnectionLost as error:
             if self.counters.expired:
                 raise self.expire() from error
             where = self.image.nearest(self.counters.last)
             raise ToolError(
                 self._ended(f"QEMU ended while the program was in {where}"),
-                help="two faults at once, often a stack pointer gone astray; unicorn may say more",
+                help="run it in unicorn, which may say more",
             ) from error
+
+    def take_printed(self) -> str:
+        """What the program printed since this was last asked."""
+        content = self._printed.read_bytes()
+        new, self._taken = content[self._taken :], len(content)
+        return new.decode("utf-8", "replace")
 
     def _connect(self, path: Path) -> socket.socket:
         """A connection to QEMU's GDB server, as soon as it is there."""

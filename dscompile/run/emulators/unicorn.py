@@ -35,6 +35,12 @@ _ARM_EXCEPTIONS = {
 }
 
 
+# Semihosting: the instructions that ask for it, and the one operation that is answered.
+_ARM_BREAKPOINT = bytes.fromhex("abbe")  # bkpt 0xab
+_RISCV_BREAKPOINT = bytes.fromhex("73001000")  # ebreak
+_SYS_WRITE0 = 4
+
+
 class _Counting(ctypes.Structure):
     """`unicorn_counting` of templates/run/unicorn_counting.c."""
 
@@ -75,6 +81,7 @@ class UnicornMachine(Machine):
         for segment in image.segments:
             self._engine.mem_write(segment.address, segment.content)
         self._exception: int | None = None
+        self._printed = b""
         self._bad_address: int | None = None
         self._pc_register = self._set_up_processor(code.origin)
         end = max(s.address + len(s.content) for s in image.segments if code.origin <= s.address < code.end)
@@ -100,6 +107,11 @@ class UnicornMachine(Machine):
         self._emulate(self._resume)
         if self.counters.expired:
             raise self.expire()
+
+    def take_printed(self) -> str:
+        """What the program printed since this was last asked."""
+        new, self._printed = self._printed, b""
+        return new.decode("utf-8", "replace")
 
     def _set_up_processor(self, code: int) -> int:
         """The stack pointer of a fresh Arm core; returns unicorn's number of the program counter."""
@@ -148,8 +160,35 @@ class UnicornMachine(Machine):
         self._engine.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
 
     def _on_exception(self, engine: Uc, number: int, _user: object) -> None:
-        self._exception = number
-        engine.emu_stop()
+        if not self._print():
+            self._exception = number
+            engine.emu_stop()
+
+    def _print(self) -> bool:
+        """Does what semihosting's SYS_WRITE0 asks for; False if the program stands at anything else."""
+        from unicorn import UcError
+
+        pc, expected = self._pc(), _ARM_BREAKPOINT if self.image.is_arm else _RISCV_BREAKPOINT
+        operation, argument = (self._engine.reg_read(register) for register in self._semihosting_registers())
+        text = b""
+        try:
+            if operation != _SYS_WRITE0 or self.read(pc, len(expected)) != expected:
+                return False
+            while (byte := self.read(argument + len(text), 1)) != b"\0":
+                text += byte
+        except UcError:  # no memory there: the fault is reported as it is
+            return False
+        self._printed += text
+        self._engine.reg_write(self._pc_register, pc + len(expected) | (1 if self.image.is_arm else 0))
+        return True
+
+    def _semihosting_registers(self) -> tuple[int, int]:
+        """The registers of the operation and of its argument."""
+        from unicorn import arm_const, riscv_const
+
+        if self.image.is_arm:
+            return int(arm_const.UC_ARM_REG_R0), int(arm_const.UC_ARM_REG_R1)
+        return int(riscv_const.UC_RISCV_REG_A0), int(riscv_const.UC_RISCV_REG_A1)
 
     def _on_bad_access(self, _engine: Uc, _access: int, address: int, *_rest: object) -> bool:
         self._bad_address = address
@@ -160,11 +199,17 @@ class UnicornMachine(Machine):
         import unicorn
 
         self._exception = self._bad_address = None
-        try:
-            self._engine.emu_start(begin | (1 if self.image.is_arm else 0), self._stop)
-        except unicorn.UcError as error:
-            kind = _UNICORN_ERRORS.get(error.errno, str(error))
-            raise FirmwareFault(self.fault(kind, self._pc(), self._bad_address)) from error
+        is_running = True
+        while is_running:
+            try:
+                self._engine.emu_start(begin | (1 if self.image.is_arm else 0), self._stop)
+                is_running = False
+            except unicorn.UcError as error:
+                # RISC-V's ebreak comes as an error instead of an exception.
+                if not self._print():
+                    kind = _UNICORN_ERRORS.get(error.errno, str(error))
+                    raise FirmwareFault(self.fault(kind, self._pc(), self._bad_address)) from error
+                begin = self._pc()
         if self._counting.misaligned:
             address = self._counting.misaligned_address
             raise FirmwareFault(self.fault("unaligned access", self._counting.misaligned_pc & ~1, address))

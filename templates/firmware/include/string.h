@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-void *memcpy(void *restrict destination, const void *restrict source, size_t count);
+void *memcpy(void *__restrict destination, const void *__restrict source, size_t count);
 void *memmove(void *destination, const void *source, size_t count);
 void *memset(void *destination, int value, size_t count);
 int memcmp(const void *left, const void *right, size_t count);

@@ -1,0 +1,29 @@
+"""What a caller may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dscompile.ir.network import Array
+from dscompile.ir.tensor import Rounding
+
+Method = Literal["min-max", "percentile", "mse"]
+METHODS: tuple[Method, ...] = get_args(Method)
+DEFAULT_METHOD: Method = "percentile"
+DEFAULT_KEEP = 0.9999
+
+Sample = Mapping[str, Array]
+"""One float32 input of the network by name, channels last: [1, H, W, C]."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How ranges are chosen (`keep` is for percentile), the rounding, and which improvements may be tried."""
+
+    method: Method = DEFAULT_METHOD
+    keep: float = DEFAULT_KEEP
+    rounding: Rounding = "tflite"
+    equalize: bool = True
+    bias_correction: bool = True

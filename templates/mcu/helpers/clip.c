@@ -1,0 +1,4 @@
+static inline float clip(float x, float low, float high)
+{
+    return x < low ? low : x > high ? high : x;
+}
