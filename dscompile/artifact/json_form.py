@@ -19,7 +19,8 @@ from dscompile.artifact.manifest import (
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Tensor
 from dscompile.target import Caches, Target
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# Below the artifact's directory; no part begins with a dot, so that none is `..`.
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

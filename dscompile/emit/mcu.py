@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -27,11 +27,14 @@ from dscompile.emit.mcu_code import helper_code, kernel_code
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
 from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_input, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
+from dscompile.emit.packages import About, Package, check_packages, package_files
 from dscompile.emit.render import render
 from dscompile.ir.cost import layer_parameters
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.version import __version__
+
+_UNKNOWN = About()
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,15 @@ def write_artifact(
     origin: str,
     extra_files: Mapping[str, bytes] | None = None,
     accept: Callable[[Manifest], None] | None = None,
+    packages: Sequence[str] = (),
+    about: About = _UNKNOWN,
 ) -> Artifact:
     """Writes the artifact directory of a program from plan_mcu_program, completely or not at all, and returns it.
 
     `selftest_input` is what `emit.mcu_text.mcu_selftest_input` gives for the network, `selftest_output` the right
-    answer; both have border shapes. The other parameters and the errors are those of emit.native.write_artifact. The
-    target's compiler measures code size and stack; it leaves nothing behind.
+    answer; both have border shapes. `packages` are packagings of emit.packages, `about` is what these say of the
+    network. The other parameters and the errors are those of emit.native.write_artifact. The target's compiler
+    measures code size and stack; it leaves nothing behind.
     """
     check_program(program, ("float32", "int8", "uint8"))
     _check_selftest(program, selftest_input, selftest_output)
@@ -76,8 +82,9 @@ def write_artifact(
         measured = measure(compiler, directory, interface.prefix)
         texts[interface.header] = emitter.header(fingerprint, measured)
         _write(directory, texts)
-        extra = extra_files or {}
+        extra = {**(extra_files or {}), **emitter.packages(check_packages(packages), about, texts)}
         for name, content in extra.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
         manifest = emitter.manifest(fingerprint, measured, compiler, directory, [*texts, *extra])
         if accept is not None:
@@ -117,7 +124,10 @@ class _Emitter:
         program, interface = self.program, self.interface
         arrays = constant_arrays(program, interface)
         symbols = kernel_symbols(program, interface)
-        kernels = [kernel_code(function, symbols[function.symbol]) for function in program.functions]
+        kernels = [
+            kernel_code(function, symbols[function.symbol], f"{interface.macro}_CODE_ATTR")
+            for function in program.functions
+        ]
         code = render(
             "mcu/driver.c.j2",
             net=interface,
@@ -149,6 +159,12 @@ class _Emitter:
             rounding=self.program.network.rounding,
             has_sections=True,
         )
+
+    def packages(self, names: Sequence[str], about: About, texts: Mapping[str, str]) -> dict[str, bytes]:
+        """The files of packagings, from the artifact's finished `texts`."""
+        prefix = self.interface.prefix
+        files = {name: texts[name] for name in (self.interface.header, f"{prefix}.c", f"{prefix}_weights.c")}
+        return package_files(names, Package(self.interface, about, self.program.target.name, files))
 
     def sizes(self, measured: Measured) -> Sizes:
         """Sizes for the manifest; there are no libraries."""

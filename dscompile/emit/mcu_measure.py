@@ -13,6 +13,7 @@ from dscompile.target import Target
 from dscompile.toolchain import find_toolchain, run_tool
 
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
+RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
 NAKED_FRAME_BYTES = 56  # of the assembly in templates/mcu/matrix_dsp.j2, which the compiler does not know
 
 
@@ -55,7 +56,8 @@ def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
             run_tool(command, Path(scratch), f"compiling {stem}.c")
             objects.append((Path(scratch) / f"{stem}.o").read_bytes())
         if graph:
-            stack = stack_bound([Path(scratch) / f"{prefix}.ci"], f"{prefix}_run").bytes
+            bound = stack_bound([Path(scratch) / f"{prefix}.ci"], f"{prefix}_run")
+            stack = bound.bytes + (RUNTIME_FRAME_BYTES if bound.gaps else 0)
             if "naked" in (directory / f"{prefix}.c").read_text(encoding="utf-8"):
                 stack += NAKED_FRAME_BYTES
     return Measured(loaded_bytes(objects[0]), loaded_bytes(objects[1]), stack)

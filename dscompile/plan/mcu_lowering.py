@@ -68,7 +68,7 @@ class McuLowering:
         self.network = network
         self.target = target
         self.affine = affine
-        self.dsp = target.has("dsp")
+        self.dsp = "dsp" in target.kernels
         self._stores: dict[str, Store] = {}
         self._constants: dict[str, Array] = {}
         self._places: dict[str, Place] = {}

@@ -1,4 +1,5 @@
 static inline float clip(float x, float low, float high)
 {
-    return x < low ? low : x > high ? high : x;
+    const float raised = x < low ? low : x;
+    return raised > high ? high : raised;
 }

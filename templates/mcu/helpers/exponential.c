@@ -8,6 +8,6 @@ static float exponential(float x)
     const float series = 1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f + r * (4.16666667e-2f + r * (8.33333333e-3f + r * 1.38888889e-3f)))));
     const uint32_t bits = (uint32_t)(n + 127) << 23;
     float power;
-    memcpy(&power, &bits, sizeof power);
+    COPY_BYTES(&power, &bits, sizeof power);
     return x < -87.0f ? 0.0f : series * power;
 }

@@ -2,6 +2,6 @@
 static inline uint32_t load_word(const int8_t *bytes)
 {
     uint32_t word;
-    memcpy(&word, bytes, sizeof word);
+    COPY_BYTES(&word, bytes, sizeof word);
     return word;
 }

@@ -3,7 +3,9 @@ static inline uint32_t widen_even(uint32_t word)
 {
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
     uint32_t halves;
-    __asm("sxtb16 %0, %1" : "=r"(halves) : "r"(word));
+    __asm("sxtb16 %0, %1"
+          : "=r"(halves)
+          : "r"(word));
     return halves;
 #else
     const uint32_t low = (((word & 0xffu) ^ 0x80u) - 0x80u) & 0xffffu;
