@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dscompile.frontend.netfile import NetFile
     from dscompile.frontend.settings import TargetSettings
     from dscompile.ir.network import Network
+    from dscompile.ir.tensor import Rounding
 
 
 @overload
@@ -29,6 +30,7 @@ def build(
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,
+    rounding: Rounding | None = None,
     packages: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
@@ -42,6 +44,7 @@ def build(
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,
+    rounding: Rounding | None = None,
     packages: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
@@ -54,6 +57,7 @@ def build(
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,
+    rounding: Rounding | None = None,
     packages: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
@@ -61,7 +65,8 @@ def build(
     """Compiles a network for a target, or for each of several, and returns its artifact, or theirs.
 
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
-    that theirs are written into. `weights` replaces the weights that a net.yaml names. `packages` are packagings of
+    that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding`
+    the usual one of an int8 model. `packages` are packagings of
     standalone C ("cmake", "arduino", ...; docs/packaging.md). `seed` chooses the inputs of the self-test and of the
     golden vectors. An artifact is written completely or not at all.
 
@@ -73,7 +78,8 @@ def build(
     targets = [(name, resolve_target(name)) for name in names]
     _check_packages(packages, targets)
     progress(Event(f"reading {source}"))
-    net = read_network(source, weights)
+    net = read_network(source, weights, rounding=rounding)
+    net.require_as_asked()
     several = not isinstance(target, str) and len(names) > 1
     jobs = [
         _Job(name, concrete, _destination(net.network, name, concrete, output, several), tuple(packages))
@@ -118,7 +124,6 @@ def _native(
     from dscompile.report import budgets, text
     from dscompile.report.vectors import FILE_NAME, encode_vectors
 
-    net.require_float()
     program = plan_program(canonical, job.target)
     budgets.check_program(program, job.name, settings)
     kernels = len(program.functions)

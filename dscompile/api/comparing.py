@@ -164,8 +164,9 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
     from dscompile.report.vectors import ZEROS, seeded_inputs
 
     artifact = model.artifact
-    peer = open_peer(reference_for(source), source)
-    network = read_network(source, None).network
+    rounding = artifact.manifest.rounding
+    peer = open_peer(reference_for(source, rounding), source)
+    network = read_network(source, None, rounding=rounding).network
     wanted = [(tensor.border_shape, tensor.dtype) for tensor in artifact.manifest.inputs]
     if [(t.border_shape, t.dtype) for t in map(network.tensor, network.inputs)] != wanted:
         raise UsageError(f"'{source}' takes other inputs than the artifact", help="name the model it was built from")

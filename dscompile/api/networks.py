@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dscompile.frontend.netfile import NetFile
     from dscompile.frontend.zoo import ZooEntry
     from dscompile.ir.network import Network
+    from dscompile.ir.tensor import Rounding
     from dscompile.report.inspection import Inspection
 
 
@@ -64,7 +65,7 @@ def inspect(source: str | Path, target: str | None = None, *, weights: str | Pat
     if target is None:
         return inspect_network(net.network)
     if net.network.is_quantized:
-        net.require_float()
+        net.require_as_asked()
     from dscompile.passes import canonicalize
     from dscompile.plan.lowering import plan_program
 
@@ -72,10 +73,13 @@ def inspect(source: str | Path, target: str | None = None, *, weights: str | Pat
     return inspect_network(net.network, concrete, plan_program(canonicalize(net.network), concrete))
 
 
-def import_model(model: str | Path, output: str | Path | None = None) -> ImportResult:
+def import_model(
+    model: str | Path, output: str | Path | None = None, *, rounding: Rounding | None = None
+) -> ImportResult:
     """Turns an .onnx or .tflite model into a net.yaml and its weights.
 
     `output` is the net.yaml to write (default: <model>.yaml in the current directory); the weights lie beside it.
+    `rounding` replaces the usual one of an int8 model.
     Raises UsageError, BadInputError, or UnsupportedError listing everything that is not supported.
     """
     from dscompile.frontend.writer import write_netfile
@@ -85,7 +89,7 @@ def import_model(model: str | Path, output: str | Path | None = None) -> ImportR
         raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
     if Path(model).suffix in (".yaml", ".yml"):
         raise UsageError(f"'{model}' is a net.yaml already")
-    net = read_network(model, None)
+    net = read_network(model, None, rounding=rounding)
     return ImportResult(net.network, write_netfile(net.network, path.parent, path.name))
 
 
@@ -120,8 +124,15 @@ def zoo_write(name: str, directory: str | Path = ".") -> Path:
     return write_zoo(name, Path(directory))
 
 
-def read_network(source: str | Path, weights: str | Path | None, *, load_weights: bool = True) -> NetFile:
+def read_network(
+    source: str | Path,
+    weights: str | Path | None,
+    *,
+    load_weights: bool = True,
+    rounding: Rounding | None = None,
+) -> NetFile:
     """The network in a net.yaml, .onnx or .tflite file (dscompile.frontend.load)."""
     from dscompile.frontend.load import load_network
 
-    return load_network(Path(source), weights=None if weights is None else Path(weights), load_weights=load_weights)
+    values = None if weights is None else Path(weights)
+    return load_network(Path(source), weights=values, load_weights=load_weights, rounding=rounding)

@@ -16,7 +16,7 @@ from dscompile.artifact.manifest import (
     Sizes,
     Versions,
 )
-from dscompile.ir.tensor import BorderLayout, DType, Quantization, Tensor
+from dscompile.ir.tensor import ROUNDINGS, BorderLayout, DType, Quantization, Rounding, Tensor
 from dscompile.target import Caches, Target
 
 # Below the artifact's directory; no part begins with a dot, so that none is `..`.
@@ -31,6 +31,7 @@ def manifest_to_json(m: Manifest) -> Json:
         "name": m.name,
         "c_name": m.c_name,
         "origin": m.origin,
+        "rounding": m.rounding,
         "target": _target_to_json(m.target),
         "inputs": [_tensor_to_json(t) for t in m.inputs],
         "outputs": [_tensor_to_json(t) for t in m.outputs],
@@ -79,6 +80,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         name=fields.text("name"),
         c_name=fields.matching("c_name", _C_NAME, "a C identifier"),
         origin=fields.text("origin"),
+        rounding=_rounding_from_json(fields),
         target=_target_from_json(fields.child("target")),
         inputs=fields.children("inputs", _tensor_from_json),
         outputs=fields.children("outputs", _tensor_from_json),
@@ -149,6 +151,16 @@ def _quantization_from_json(fields: Fields) -> Quantization | None:
     except ValueError as error:
         fields.problems.append(f"'{fields.where}quantization': {error}")
         return None
+
+
+def _rounding_from_json(fields: Fields) -> Rounding | None:
+    if not fields.has_value("rounding"):
+        return None
+    text = fields.text("rounding")
+    known = next((rounding for rounding in ROUNDINGS if rounding == text), None)
+    if known is None:
+        fields.problems.append(f"'rounding' is '{text}', it must be one of {', '.join(ROUNDINGS)}")
+    return known
 
 
 def _target_to_json(target: Target) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import Rounding, Tensor
 from dscompile.target import Target
 
 
@@ -98,3 +98,4 @@ class Manifest:
     fallback_layers: tuple[str, ...] = ()
     tuning_ids: tuple[str, ...] = ()
     checksums: tuple[Checksum, ...] = ()
+    rounding: Rounding | None = None

@@ -17,6 +17,12 @@ weights_option = click.option(
     help="An .npz or .safetensors file instead of the weights that the net.yaml names; it may lie anywhere.",
 )
 
+rounding_option = click.option(
+    "--rounding",
+    type=click.Choice(("tflite", "float32", "half-up", "single")),
+    help="How int8 layers requantize.  [default: tflite for .tflite, float32 for .onnx; a net.yaml says it itself]",
+)
+
 targets_option = click.option(
     "-t",
     "--target",

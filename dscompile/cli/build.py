@@ -9,7 +9,7 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import net_argument, targets_option, weights_option
+from dscompile.cli.arguments import net_argument, rounding_option, targets_option, weights_option
 from dscompile.cli.completion import complete_package
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
@@ -18,6 +18,7 @@ from dscompile.report import records, text
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact
+    from dscompile.ir.tensor import Rounding
 
 
 @subcommand("build")
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     help="The artifact's directory; with several targets, where theirs go.  [default: build/<net>-<target>]",
 )
 @weights_option
+@rounding_option
 @click.option(
     "--package",
     "packages",
@@ -41,7 +43,12 @@ if TYPE_CHECKING:
     help="Also make standalone C a library for: cmake, arduino, zephyr, esp-idf, platformio, cmsis-pack. Repeats.",
 )
 def command(
-    net: str, targets: tuple[str, ...], destination: str | None, weights: str | None, packages: tuple[str, ...]
+    net: str,
+    targets: tuple[str, ...],
+    destination: str | None,
+    weights: str | None,
+    rounding: Rounding | None,
+    packages: tuple[str, ...],
 ) -> None:
     """Compile a network to a C header and a library that needs nothing.
 
@@ -54,6 +61,7 @@ def command(
             list(targets) or ["host"],
             destination,
             weights=weights,
+            rounding=rounding,
             packages=packages,
             seed=current_settings().seed,
             progress=progress,

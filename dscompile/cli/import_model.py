@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from dscompile import api
 from dscompile.cli import output
+from dscompile.cli.arguments import rounding_option
 from dscompile.cli.describe import tensor_fields
 from dscompile.cli.settings import command as subcommand
 from dscompile.report import records, text
+
+if TYPE_CHECKING:
+    from dscompile.ir.tensor import Rounding
 
 
 @subcommand("import")
@@ -21,11 +27,12 @@ from dscompile.report import records, text
     metavar="NET.YAML",
     help="The net.yaml to write; its weights go beside it.  [default: <model>.yaml]",
 )
-def command(model: str, destination: str | None) -> None:
+@rounding_option
+def command(model: str, destination: str | None, rounding: Rounding | None) -> None:
     """Turn an .onnx or .tflite MODEL into a net.yaml and its weights.
 
     The network keeps the model's input and output names, order and layout.
     """
-    imported = api.import_model(model, destination)
+    imported = api.import_model(model, destination, rounding=rounding)
     fields = [("wrote", str(imported.path)), *tensor_fields(imported.network)]
     output.result(text.fields(fields, indent=""), records.import_record(str(imported.path), imported.network))

@@ -179,6 +179,7 @@ class _Emitter:
             name=network.name,
             c_name=self.interface.prefix,
             origin=self.origin,
+            rounding=network.rounding,
             target=program.target,
             inputs=tuple(network.tensor(name) for name in network.inputs),
             outputs=tuple(network.tensor(name) for name in network.outputs),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dscompile.errors import BadInputError, UsageError
 from dscompile.frontend.netfile import NetFile, read_netfile
+from dscompile.ir.tensor import Rounding
 
 YAML_SUFFIXES = (".yaml", ".yml")
 ONNX_SUFFIX = ".onnx"
@@ -13,11 +14,14 @@ TFLITE_SUFFIX = ".tflite"
 _SUPPORTED = "supported are net.yaml (.yaml, .yml), ONNX (.onnx) and TensorFlow Lite (.tflite)"
 
 
-def load_network(path: Path, weights: Path | None = None, *, load_weights: bool = True) -> NetFile:
+def load_network(
+    path: Path, weights: Path | None = None, *, load_weights: bool = True, rounding: Rounding | None = None
+) -> NetFile:
     """The network in `path`, by its suffix.
 
     `weights` and `load_weights` are those of `read_netfile`; models of other formats carry their weights, so `weights`
-    is a UsageError with them, and they are always loaded.
+    is a UsageError with them, and they are always loaded. `rounding` replaces the usual one of an int8 model (tflite
+    for TFLite, float32 for ONNX); a net.yaml names its own.
 
     Raises BadInputError if the file is missing, unreadable, of no supported kind, or wrong inside.
     """
@@ -26,6 +30,11 @@ def load_network(path: Path, weights: Path | None = None, *, load_weights: bool 
         _check_file(path)
         if _looks_like_tflite(path):
             raise BadInputError(f"'{path}' is a TensorFlow Lite model", help="rename it to end in .tflite")
+        if rounding is not None:
+            raise UsageError(
+                f"'{path.name}' says itself how its layers round",
+                help="change 'rounding' in its section 'quantization'",
+            )
         return read_netfile(path, weights=weights, load_weights=load_weights)
     if suffix not in (ONNX_SUFFIX, TFLITE_SUFFIX):
         raise _unknown(path)
@@ -38,10 +47,12 @@ def load_network(path: Path, weights: Path | None = None, *, load_weights: bool 
     if suffix == ONNX_SUFFIX:
         from dscompile.frontend.onnx_import import import_onnx
 
-        return NetFile(import_onnx(path), path)
-    from dscompile.frontend.tflite_import import import_tflite
+        network = import_onnx(path, rounding)
+    else:
+        from dscompile.frontend.tflite_import import import_tflite
 
-    return NetFile(import_tflite(path), path)
+        network = import_tflite(path, rounding)
+    return NetFile(network, path)
 
 
 def _check_file(path: Path) -> None:

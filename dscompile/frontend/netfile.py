@@ -40,14 +40,9 @@ class NetFile:
     positions: Mapping[str, Position] = field(default_factory=lambda: MappingProxyType({}))
     weights_loaded: bool = True
 
-    def require_float(self) -> None:
-        """Raises UnsupportedError for int8 networks, and if the file asks for one: float32 would be another network."""
-        if self.network.is_quantized:
-            raise UnsupportedError(
-                f"'{self.network.name}' is an int8 network; only float32 networks can be built yet",
-                help="`dscompile check` and `inspect` read it; dscompile.oracle.run computes it",
-            )
-        if self.quantization is not None:
+    def require_as_asked(self) -> None:
+        """Raises UnsupportedError if the file asks for int8 and its network is float32: that is another network."""
+        if self.quantization is not None and not self.network.is_quantized:
             raise UnsupportedError(
                 "the file asks for int8, and this network is still float32",
                 position=self.quantization.position,

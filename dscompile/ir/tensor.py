@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 DType = Literal["float32", "int8", "uint8", "int32"]
 BorderLayout = Literal["nhwc", "nchw"]
 Rounding = Literal["tflite", "float32", "half-up", "single"]
+ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 Shape = tuple[int, ...]
 
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "int8": 1, "uint8": 1, "int32": 4}

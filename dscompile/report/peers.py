@@ -14,6 +14,10 @@ from typing import Any
 
 from dscompile.errors import ToolError, UsageError
 from dscompile.ir.network import Array
+from dscompile.ir.tensor import Rounding
+
+REFERENCE = "litert reference kernels"
+"""LiteRT without its fast kernels: what `rounding: tflite` means. Too slow to be a peer of benchmarks."""
 
 Runner = Callable[[Sequence[Array]], Sequence[Array]]
 
@@ -38,9 +42,9 @@ class Peer:
         return result
 
 
-def reference_for(model: Path) -> str:
-    """The runtime that a model file is the home format of. Raises UsageError for other files."""
-    known = {".onnx": "onnxruntime", ".tflite": "litert"}
+def reference_for(model: Path, rounding: Rounding | None = None) -> str:
+    """The runtime that says what a model file means, for int8 models in that rounding. UsageError for other files."""
+    known = {".onnx": "onnxruntime", ".tflite": REFERENCE if rounding == "tflite" else "litert"}
     if model.suffix not in known:
         raise UsageError(f"nothing to compare '{model}' with", help="give an .onnx or .tflite file")
     return known[model.suffix]
@@ -123,10 +127,22 @@ def _openvino(model: Path, threads: int) -> Peer:
 
 
 def _litert(model: Path, threads: int) -> Peer:
+    from ai_edge_litert.interpreter import OpResolverType
+
+    return _litert_with("litert", OpResolverType.AUTO, model, threads)
+
+
+def _litert_reference(model: Path, threads: int) -> Peer:
+    from ai_edge_litert.interpreter import OpResolverType
+
+    return _litert_with(REFERENCE, OpResolverType.BUILTIN_REF, model, threads)
+
+
+def _litert_with(name: str, kernels: Any, model: Path, threads: int) -> Peer:  # noqa: ANN401  an enum without types
     import ai_edge_litert
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter: Any = Interpreter(model_path=str(model), num_threads=threads)
+    interpreter: Any = Interpreter(model_path=str(model), num_threads=threads, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
     sources = [detail["index"] for detail in interpreter.get_input_details()]
     results = [detail["index"] for detail in interpreter.get_output_details()]
@@ -137,12 +153,13 @@ def _litert(model: Path, threads: int) -> Peer:
         interpreter.invoke()
         return [interpreter.get_tensor(index) for index in results]
 
-    return Peer("litert", str(getattr(ai_edge_litert, "__version__", "")), run)
+    return Peer(name, str(getattr(ai_edge_litert, "__version__", "")), run)
 
 
 _PEERS: dict[str, tuple[tuple[str, ...], Callable[[Path, int], Peer], str]] = {
     "onnxruntime": ((".onnx",), _onnxruntime, "onnxruntime"),
     "openvino": ((".onnx", ".tflite"), _openvino, "openvino"),
     "litert": ((".tflite",), _litert, "ai-edge-litert"),
+    REFERENCE: ((".tflite",), _litert_reference, "ai-edge-litert"),
 }
-PEERS = tuple(_PEERS)
+PEERS = tuple(name for name in _PEERS if name != REFERENCE)

@@ -22,7 +22,7 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import NetworkBuilder
-from dscompile.ir.ops import HARD_SWISH, NONE, RELU, RELU6, Activate, Activation, Binary, Dense
+from dscompile.ir.ops import HARD_SWISH, NONE, RELU, RELU6, Activate, Activation, Binary, Conv2D, Dense
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.oracle import run
 
@@ -166,3 +166,21 @@ def test_float_tensors_have_no_quantization():
     builder.add("y", Activate(HARD_SWISH), [builder.input(Tensor("x", (1, 2)))])
     with pytest.raises(ValueError, match="tensor 'x' is not quantized"):
         tensor_quantization(builder.build(["y"]), "x")
+
+
+@pytest.mark.parametrize("rounding", ["tflite", "float32", "half-up", "single"])
+@pytest.mark.parametrize("activation", [NONE, RELU, RELU6])
+def test_layers_are_requantized_as_the_oracle_does(activation, rounding, rng):
+    for made in (Quantization((0.11,), -128), Quantization((0.37,), 9), Quantization((0.0041,), 100)):
+        builder = NetworkBuilder("net", rounding)
+        builder.input(Tensor("x", (1, 9, 8, 5), "int8", Quantization((0.043,), 21)))
+        weights = {
+            "kernel": rng.integers(-127, 128, (1, 1, 5, 64)).astype(np.int8),
+            "kernel_scale": rng.uniform(1e-4, 0.1, 64).astype(np.float32),
+            "bias": rng.integers(-9000, 9000, 64).astype(np.int32),
+        }
+        builder.add("y", Conv2D(64, (1, 1), activation=activation), ["x"], quantization=made, **weights)
+        network = builder.build(["y"])
+        x = rng.integers(-128, 128, (1, 9, 8, 5)).astype(np.int8)
+        sums = (x.astype(np.int64) - 21) @ weights["kernel"][0, 0].astype(np.int64) + weights["bias"]
+        np.testing.assert_array_equal(requantize_layer(network, network.layers[0], sums), run(network, {"x": x})["y"])

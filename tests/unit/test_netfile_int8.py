@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dscompile.errors import UnsupportedError
 from dscompile.frontend.netfile import read_netfile
 from dscompile.frontend.tflite_import import import_tflite
 from dscompile.frontend.writer import network_text, write_netfile
@@ -133,8 +132,3 @@ def test_an_int8_network_takes_no_calibration(tmp_path: Path) -> None:
     section = "quantization: {scheme: int8, calibration: {file: c.npz}}\n"
     problem = only(diagnostics(text("- relu", rest=section), tmp_path))
     assert problem.message == "calibration is for float32 networks; this one is int8 already"
-
-
-def test_an_int8_network_is_refused_by_a_float_build() -> None:
-    with pytest.raises(UnsupportedError, match="'test' is an int8 network; only float32 networks can be built yet"):
-        read(text("- relu")).require_float()
