@@ -29,7 +29,7 @@ def test_the_report_shows_layers_improvements_and_agreement(dscompile: CommandLi
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == "wrote     tiny_int8.yaml"
-    assert lines[1] == "ranges    percentile, 0.9999 of the values; 6 calibration samples"
+    assert lines[1] == "ranges    mse; 6 calibration samples"
     assert lines[2] == "rounding  tflite"
     assert lines[4].split() == ["layer", "kind", "low", "high", "SQNR", "dB", "kernel", "dB", "clipped"]
     assert [line.split()[0] for line in lines[5:12]] == [
