@@ -162,8 +162,8 @@ def _measure(model: Path, options: argparse.Namespace, cores: Sequence[int]) -> 
 
     network = canonicalize(load_network(model).network)
     macs = sum(layer_macs(network, layer) for layer in network.layers)
-    shapes = {name: network.tensor(name).border_shape for name in network.inputs}
-    inputs = [list(seeded_inputs(shapes, seed).values()) for seed in SEEDS]
+    tensors = [network.tensor(name) for name in network.inputs]
+    inputs = [list(seeded_inputs(tensors, seed).values()) for seed in SEEDS]
     rows = [Row(name) for name in options.contenders]
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}

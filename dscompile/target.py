@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dscompile.board import Board, GccTools, Memory, QemuMachine, Sections, UnicornCpu, ZigTools
 from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
+PORTABLE = "portable"  # the family of targets that any machine with a C compiler runs
 _UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9}
 
 
@@ -46,7 +48,8 @@ class Target:
     """One kind of machine that artifacts are built for.
 
     `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
-    name of the core; `compiler_flags` go to the C compiler that builds the driver.
+    name of the core; `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
+    sets for targets that get C: the first one that has a kernel provides it. `board` is there for microcontrollers.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Target:
     compiler_flags: tuple[str, ...] = ()
     arena_alignment: int = 64
     variants: tuple[str, ...] = ()  # names of concrete targets, best first, for a name like `host`
+    kernels: tuple[str, ...] = ()
+    board: Board | None = None
 
     def __post_init__(self) -> None:
         if self.vector_bytes <= 0 or self.vector_bytes & (self.vector_bytes - 1):
@@ -92,12 +97,24 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "toolchain",
         "arena",
         "variants",
+        "kernels",
+        "float_unit",
+        "memories",
+        "sections",
+        "emulators",
     ),
     "isa": ("mcpu", "features"),
     "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency"),
     "caches": ("l1d", "l2", "l3"),
-    "toolchain": ("compiler", "flags"),
+    "toolchain": ("compiler", "flags", "gcc", "zig"),
+    "toolchain.gcc": ("prefix", "flags"),
+    "toolchain.zig": ("target", "cpu"),
     "arena": ("alignment",),
+    "sections": ("code", "constants", "data", "stack"),
+    "emulators": ("qemu", "unicorn"),
+    "emulators.qemu": ("program", "machine", "options"),
+    "emulators.unicorn": ("architecture", "model"),
+    "memories.": ("origin", "size"),
 }
 
 
@@ -146,7 +163,7 @@ def runs_here(target: Target, features: frozenset[str] | None = None) -> bool:
     """Whether artifacts for `target` run on this machine."""
     machine_family = {"x86_64": "x86", "AMD64": "x86", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
     available = host_features() if features is None else features
-    return target.family == machine_family and target.features <= available
+    return target.family in (machine_family, PORTABLE) and target.features <= available
 
 
 def host_features() -> frozenset[str]:
@@ -194,6 +211,8 @@ def _parse(content: object, path: Path) -> Target:
             compiler_flags=tuple(str(f) for f in toolchain.get("flags", ())),
             arena_alignment=int(arena.get("alignment", 64)),
             variants=tuple(str(v) for v in top.get("variants", ())),
+            kernels=tuple(str(k) for k in top.get("kernels", ())),
+            board=_board(top, where) if "memories" in top else None,
         )
     except KeyError as error:
         raise BadInputError(f"the target file lacks the key {error}", position=where) from error
@@ -201,13 +220,45 @@ def _parse(content: object, path: Path) -> Target:
         raise BadInputError(f"the target file is wrong: {error}", position=where) from error
 
 
+def _board(top: Mapping[str, Any], where: Position) -> Board:
+    """The part of a target file that makes it a microcontroller."""
+    toolchain, emulators = (_section(top.get(key, {}), key, where) for key in ("toolchain", "emulators"))
+    gcc = _optional(toolchain, "gcc", "toolchain.gcc", where)
+    zig = _optional(toolchain, "zig", "toolchain.zig", where)
+    qemu = _optional(emulators, "qemu", "emulators.qemu", where)
+    unicorn = _optional(emulators, "unicorn", "emulators.unicorn", where)
+    sections = _section(top["sections"], "sections", where)
+    return Board(
+        memories=_memories(top["memories"], where),
+        sections=Sections(*(str(sections[use]) for use in _KEYS["sections"])),
+        float_unit=str(top.get("float_unit", "none")),
+        gcc=GccTools(str(gcc["prefix"]), tuple(str(f) for f in gcc.get("flags", ()))) if gcc else None,
+        zig=ZigTools(str(zig["target"]), str(zig["cpu"])) if zig else None,
+        qemu=QemuMachine(str(qemu["program"]), str(qemu["machine"]), tuple(str(o) for o in qemu.get("options", ())))
+        if qemu
+        else None,
+        unicorn=UnicornCpu(str(unicorn["architecture"]), str(unicorn["model"])) if unicorn else None,
+    )
+
+
+def _memories(content: object, where: Position) -> tuple[Memory, ...]:
+    if not isinstance(content, dict) or not content:
+        raise BadInputError("section 'memories' must be a mapping of names to regions", position=where)
+    regions = {str(name): _section(region, "memories.", where) for name, region in content.items()}
+    return tuple(Memory(name, int(region["origin"]), parse_size(region["size"])) for name, region in regions.items())
+
+
+def _optional(content: Mapping[str, Any], key: str, name: str, where: Position) -> Mapping[str, Any]:
+    return _section(content[key], name, where) if key in content else {}
+
+
 def _section(content: object, name: str, where: Position) -> Mapping[str, Any]:
     if not isinstance(content, dict):
-        what = f"section '{name}'" if name else "a target file"
+        what = f"section '{name.rstrip('.')}'" if name else "a target file"
         raise BadInputError(f"{what} must be a mapping of keys", position=where)
     for key in content:
         if key not in _KEYS[name]:
-            place = f" in '{name}'" if name else ""
+            place = f" in '{name.rstrip('.')}'" if name else ""
             raise BadInputError(
                 f"unknown key '{key}'{place} of the target file",
                 position=where,

@@ -13,23 +13,25 @@ from dscompile import oracle
 from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import Concat, Constant, Pad, Reshape, Transpose
 
-Kernels = Literal["reference", "xnnpack"]
+Kernels = Literal["reference", "optimized", "xnnpack"]
 
 # Operators that move elements. An importer may drop them, or need others.
 _MOVES = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "PADV2", "CONCATENATION", "DELEGATE"}
 
 
 def interpreter_of(path: Path, kernels: Kernels) -> interpreter.Interpreter:
-    """TFLite's reference kernels with every tensor kept, or LiteRT as it runs by default."""
-    if kernels == "xnnpack":
-        runner = interpreter.Interpreter(str(path), num_threads=1)
-    else:
-        runner = interpreter.Interpreter(
-            str(path),
-            num_threads=1,
-            experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF,
-            experimental_preserve_all_tensors=True,
-        )
+    """TFLite's reference kernels with every tensor kept, its optimized ones, or LiteRT as it runs by default."""
+    resolvers = {
+        "reference": interpreter.OpResolverType.BUILTIN_REF,
+        "optimized": interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        "xnnpack": interpreter.OpResolverType.AUTO,
+    }
+    runner = interpreter.Interpreter(
+        str(path),
+        num_threads=1,
+        experimental_op_resolver_type=resolvers[kernels],
+        experimental_preserve_all_tensors=kernels == "reference",
+    )
     runner.allocate_tensors()
     return runner
 

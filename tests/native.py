@@ -20,6 +20,8 @@ from dscompile.run.native import NativeModel
 from dscompile.target import Target, find_target, runs_here
 
 TARGETS = ("x86-avx512", "x86-avx2")
+# For tests of single kernels, of which there are many: the second target only in the slow set.
+TARGETS_FIRST_FAST = (TARGETS[0], pytest.param(TARGETS[1], marks=pytest.mark.slow))
 TOLERANCE = 1e-4  # of an output's largest magnitude
 
 

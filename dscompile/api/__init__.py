@@ -4,7 +4,7 @@ Every function raises a `DscompileError` for whatever its caller can do somethin
 function needs is imported when it is called: `check` and `inspect` never import tvm.
 """
 
-from dscompile.api.building import build
+from dscompile.api.building import build, packages_list
 from dscompile.api.comparing import bench, verify
 from dscompile.api.machines import targets_best, targets_list, targets_show
 from dscompile.api.models import Model, load, run
@@ -33,6 +33,7 @@ __all__ = [
     "init",
     "inspect",
     "load",
+    "packages_list",
     "quantize",
     "run",
     "targets_best",

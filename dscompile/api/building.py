@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -15,7 +16,9 @@ from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, resolve_target
 
 if TYPE_CHECKING:
+    from dscompile.artifact import Artifact
     from dscompile.frontend.netfile import NetFile
+    from dscompile.frontend.settings import TargetSettings
     from dscompile.ir.network import Network
 
 
@@ -26,6 +29,7 @@ def build(
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,
+    packages: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Model: ...
@@ -38,6 +42,7 @@ def build(
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,
+    packages: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Model, ...]: ...
@@ -49,14 +54,16 @@ def build(
     output: str | Path | None = None,
     *,
     weights: str | Path | None = None,
+    packages: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Model | tuple[Model, ...]:
     """Compiles a network for a target, or for each of several, and returns its artifact, or theirs.
 
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
-    that theirs are written into. `weights` replaces the weights that a net.yaml names. `seed` chooses the inputs of
-    the self-test and of the golden vectors. An artifact is written completely or not at all.
+    that theirs are written into. `weights` replaces the weights that a net.yaml names. `packages` are packagings of
+    standalone C ("cmake", "arduino", ...; docs/packaging.md). `seed` chooses the inputs of the self-test and of the
+    golden vectors. An artifact is written completely or not at all.
 
     Raises UsageError, BadInputError, UnsupportedError, BudgetError or ToolError.
     """
@@ -64,12 +71,13 @@ def build(
     if not names:
         raise UsageError("no target is given", help="'host' is this machine")
     targets = [(name, resolve_target(name)) for name in names]
+    _check_packages(packages, targets)
     progress(Event(f"reading {source}"))
     net = read_network(source, weights)
-    net.require_float()
     several = not isinstance(target, str) and len(names) > 1
     jobs = [
-        _Job(name, concrete, _destination(net.network, name, concrete, output, several)) for name, concrete in targets
+        _Job(name, concrete, _destination(net.network, name, concrete, output, several), tuple(packages))
+        for name, concrete in targets
     ]
     for job in jobs:
         _require_writable(job.destination)
@@ -80,24 +88,37 @@ def build(
 
 @dataclass(frozen=True)
 class _Job:
-    """One artifact to make: the target as the user named it, what that stands for, and where it goes."""
+    """One artifact to make: the target as the user named it, what that stands for, where it goes, its packagings."""
 
     name: str
     target: Target
     destination: Path
+    packages: tuple[str, ...]
 
 
 def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
-    from dscompile.emit.native import write_artifact
-    from dscompile.emit.selftest import selftest_input
     from dscompile.passes import canonicalize
-    from dscompile.plan.lowering import plan_program
     from dscompile.report import budgets, text
-    from dscompile.report.vectors import FILE_NAME, encode_vectors
 
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
+    build = _standalone if job.target.kernels else _native
+    artifact = build(net, canonical, job, settings, golden, progress)
+    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+def _native(
+    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
+) -> Artifact:
+    """Kernels through TVM into libraries, for targets that have schedules."""
+    from dscompile.emit.native import write_artifact
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.plan.lowering import plan_program
+    from dscompile.report import budgets, text
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
+
+    net.require_float()
     program = plan_program(canonical, job.target)
     budgets.check_program(program, job.name, settings)
     kernels = len(program.functions)
@@ -113,7 +134,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
     progress(Event(f"writing {job.destination}"))
-    artifact = write_artifact(
+    return write_artifact(
         program,
         kernels_object,
         inputs,
@@ -123,7 +144,58 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
         extra_files={FILE_NAME: encode_vectors(vectors)},
         accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
     )
-    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+def _standalone(
+    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
+) -> Artifact:
+    """C99 sources from templates, for targets that have kernel sets."""
+    from dscompile.emit.mcu import write_artifact
+    from dscompile.emit.mcu_text import mcu_selftest_input
+    from dscompile.emit.packages import About
+    from dscompile.plan.mcu_lowering import plan_mcu_program
+    from dscompile.report import budgets
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
+
+    program = plan_mcu_program(canonical, job.target)
+    budgets.check_program(program, job.name, settings)
+    inputs = mcu_selftest_input(net.network)
+    outputs = golden.selftest_outputs(inputs, progress)
+    vectors = golden.vectors(progress)
+    progress(Event(f"writing {job.destination}"))
+    return write_artifact(
+        program,
+        inputs,
+        outputs,
+        job.destination,
+        origin=net.path.name,
+        extra_files={FILE_NAME: encode_vectors(vectors)},
+        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+        packages=job.packages,
+        about=About(net.title, net.version, net.license),
+    )
+
+
+def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target]]) -> None:
+    """Raises UsageError for unknown packagings, and for targets that have none."""
+    if not packages:
+        return
+    from dscompile.emit.packages import check_packages
+
+    known = check_packages(packages)
+    hosted = [name for name, target in targets if not target.kernels]
+    if hosted:
+        raise UsageError(
+            f"package {known[0]}: packagings hold C sources, and a build for {', '.join(hosted)} makes libraries",
+            help="name a target of standalone C, such as c99 or cortex-m4; link the others' lib<net>.a or .so",
+        )
+
+
+def packages_list() -> tuple[str, ...]:
+    """Names of the packagings that `build` knows."""
+    from dscompile.emit.packages import PACKAGES
+
+    return tuple(PACKAGES)
 
 
 def _destination(network: Network, name: str, target: Target, output: str | Path | None, several: bool) -> Path:

@@ -13,16 +13,12 @@ from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dscompile.artifact import Artifact
-    from dscompile.ir.tensor import Shape
+    from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, Sampler
+    from dscompile.report.timing import BenchResult, CountResult, Sampler
 
-    Floats = NDArray[np.float32]
 
 _FRESH_INPUTS = 3
 
@@ -44,20 +40,19 @@ def verify(
     model = load(directory)
     artifact = model.artifact
     artifact.verify_checksums()
-    vectors = read_vectors(
-        artifact.directory / FILE_NAME, [tensor.border_shape for tensor in artifact.manifest.outputs]
-    )
+    vectors = read_vectors(artifact.directory / FILE_NAME, artifact.manifest.outputs)
     got = []
     for index, vector_seed in enumerate(vectors.seeds):
         progress(Event("comparing with the oracle", index, len(vectors.seeds)))
-        got.append(_outputs(model, seeded_inputs(_input_shapes(artifact), vector_seed)))
+        got.append(_outputs(model, seeded_inputs(artifact.manifest.inputs, vector_seed)))
     want = [[output[index] for output in vectors.outputs] for index in range(len(vectors.seeds))]
     checks = [compare("oracle", _output_names(artifact), got, want)]
-    progress(Event("compiling and running selftest.c"))
-    checks.append(_selftest(artifact))
+    if not model.is_emulated:
+        progress(Event("compiling and running selftest.c"))
+        checks.append(_selftest(artifact))
     if against is not None:
         checks += _against(model, Path(against), seed, progress)
-    return Verification(str(artifact.directory), "host", tuple(checks))
+    return Verification(str(artifact.directory), model.runner.runner, tuple(checks), model.runner.instructions)
 
 
 def bench(
@@ -69,43 +64,84 @@ def bench(
     repeats: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[BenchResult, ...]:
+) -> tuple[BenchResult | CountResult, ...]:
     """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
-    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Raises UsageError,
-    BadInputError or ToolError.
+    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Artifacts for
+    microcontrollers run once in an emulator, which counts instructions. Raises UsageError, BadInputError or ToolError.
     """
     from dscompile.report.budgets import check_threads
-    from dscompile.report.peak import PeakProbe
-    from dscompile.report.timing import BenchResult, PeerTiming, interleave
-    from dscompile.report.vectors import seeded_inputs
 
     check_threads(threads)
     if repeats is not None and repeats < 1:
         raise UsageError(f"{repeats} repeats measure nothing")
     paths = [directories] if isinstance(directories, str | Path) else list(directories)
-    models = {str(path): load(path) for path in paths}
-    if not models:
+    if not paths:
         raise UsageError("no artifact is given")
+    models = {str(path): load(path) for path in paths}
+    emulated = {path: one for path, one in models.items() if one.is_emulated}
+    timed = {path: one for path, one in models.items() if not one.is_emulated}
+    if emulated and against:
+        raise UsageError(
+            f"'{next(iter(emulated))}' runs in an emulator, where instructions are counted and nothing is timed",
+            help="leave out --against",
+        )
+    results: dict[str, BenchResult | CountResult] = {
+        path: _count(path, one, seed, progress) for path, one in emulated.items()
+    }
+    if timed:
+        results |= _timed(timed, against, model, threads, repeats, seed, progress)
+    return tuple(results[path] for path in models)
+
+
+def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult:
+    """One inference in an emulator."""
+    from dscompile.report.timing import CountResult
+    from dscompile.report.vectors import seeded_inputs
+
+    manifest = model.artifact.manifest
+    progress(Event(f"counting instructions of {path}"))
+    runner = model.runner
+    runner.run(seeded_inputs(manifest.inputs, seed))
+    instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes or 0
+    return CountResult(path, manifest.target.name, runner.runner, manifest.macs, instructions, stack_bytes)
+
+
+def _timed(
+    models: Mapping[str, Model],
+    against: Sequence[str],
+    model: str | Path | None,
+    threads: int,
+    repeats: int | None,
+    seed: int,
+    progress: Progress,
+) -> dict[str, BenchResult]:
+    """Artifacts that run on this machine, in turns with their rivals."""
+    from dscompile.report.peak import PeakProbe
+    from dscompile.report.timing import BenchResult, PeerTiming, interleave
+    from dscompile.report.vectors import seeded_inputs
+    from dscompile.target import resolve_target
+
     rivals = {name: load(name) for name in against if Path(name).is_dir() and name not in models}
     peers = _open_peers([name for name in against if not Path(name).is_dir()], model, threads)
     contenders: dict[str, Sampler] = {}
     for name, contender in {**models, **rivals}.items():
-        contenders[name] = _artifact_sampler(contender, seeded_inputs(_input_shapes(contender.artifact), seed))
+        contenders[name] = _artifact_sampler(contender, seeded_inputs(contender.artifact.manifest.inputs, seed))
     first = next(iter(models.values())).artifact
-    inputs = list(seeded_inputs(_input_shapes(first), seed).values())
+    inputs = list(seeded_inputs(first.manifest.inputs, seed).values())
     for name, peer in peers.items():
         contenders[name] = _peer_sampler(peer, inputs)
-    probe = PeakProbe(first.manifest.target)
+    target = first.manifest.target
+    probe = PeakProbe(target if target.registers else resolve_target("host"))
 
     def between_rounds(done: int, total: int) -> None:
         probe.sample()
         progress(Event(f"measuring {', '.join(contenders)}", done, total))
 
     timings = interleave(contenders, repeats, between_rounds)
-    return tuple(
-        BenchResult(
+    return {
+        path: BenchResult(
             path=path,
             target=one.artifact.manifest.target.name,
             threads=threads,
@@ -118,7 +154,7 @@ def bench(
             },
         )
         for path, one in models.items()
-    )
+    }
 
 
 def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[Check]:
@@ -130,13 +166,14 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
     artifact = model.artifact
     peer = open_peer(reference_for(source), source)
     network = read_network(source, None).network
-    if [network.tensor(name).border_shape for name in network.inputs] != list(_input_shapes(artifact).values()):
+    wanted = [(tensor.border_shape, tensor.dtype) for tensor in artifact.manifest.inputs]
+    if [(t.border_shape, t.dtype) for t in map(network.tensor, network.inputs)] != wanted:
         raise UsageError(f"'{source}' takes other inputs than the artifact", help="name the model it was built from")
     seeds = (*range(seed + 1000, seed + 1000 + _FRESH_INPUTS), ZEROS)
     got, from_peer, from_oracle = [], [], []
     for index, fresh in enumerate(seeds):
         progress(Event(f"comparing with {peer.name}", index, len(seeds)))
-        inputs = seeded_inputs(_input_shapes(artifact), fresh)
+        inputs = seeded_inputs(artifact.manifest.inputs, fresh)
         got.append(_outputs(model, inputs))
         from_peer.append(peer.run(list(inputs.values())))
         feeds = dict(zip(network.inputs, inputs.values(), strict=True))
@@ -157,13 +194,9 @@ def _selftest(artifact: Artifact) -> Check:
     return Check("selftest.c", 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
 
 
-def _outputs(model: Model, inputs: Mapping[str, Floats]) -> list[Floats]:
+def _outputs(model: Model, inputs: Mapping[str, Array]) -> list[Array]:
     results = model.run(inputs)
     return [results[name] for name in _output_names(model.artifact)]
-
-
-def _input_shapes(artifact: Artifact) -> dict[str, Shape]:
-    return {tensor.name: tensor.border_shape for tensor in artifact.manifest.inputs}
 
 
 def _output_names(artifact: Artifact) -> list[str]:
@@ -181,14 +214,14 @@ def _open_peers(names: Sequence[str], model: str | Path | None, threads: int) ->
     return {name: open_peer(name, Path(model), threads) for name in names if model is not None}
 
 
-def _artifact_sampler(model: Model, inputs: Mapping[str, Floats]) -> Sampler:
+def _artifact_sampler(model: Model, inputs: Mapping[str, Array]) -> Sampler:
     from dscompile.report.timing import WARM_UP_RUNS
 
-    native = model.native
-    return lambda repeats: native.latencies_us(inputs, repeats, WARM_UP_RUNS).tolist()
+    timed = model.timed
+    return lambda repeats: timed.latencies_us(inputs, repeats, WARM_UP_RUNS).tolist()
 
 
-def _peer_sampler(peer: Peer, inputs: Sequence[Floats]) -> Sampler:
+def _peer_sampler(peer: Peer, inputs: Sequence[Array]) -> Sampler:
     from dscompile.report.timing import WARM_UP_RUNS
 
     return lambda repeats: peer.latencies_us(inputs, repeats, WARM_UP_RUNS)

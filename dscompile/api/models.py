@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 from dscompile.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dscompile.artifact import Artifact
+    from dscompile.ir.network import Array
     from dscompile.run.native import NativeModel
-
-    Floats = NDArray[np.float32]
+    from dscompile.run.opening import RunnableModel
+    from dscompile.run.sources import SourceModel
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,29 @@ class Model:
         return self.artifact.directory
 
     @cached_property
-    def native(self) -> NativeModel:
-        """The loaded library. Raises ToolError if this machine cannot run it."""
+    def runner(self) -> RunnableModel:
+        """The artifact made ready to run: its library, its sources, or an emulated device. Raises ToolError."""
+        from dscompile.run.opening import open_model
+
+        return open_model(self.artifact)
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether it runs in an emulator, and not on this machine itself."""
+        return self.artifact.manifest.target.board is not None
+
+    @cached_property
+    def timed(self) -> NativeModel | SourceModel:
+        """The artifact on this machine, where it can be timed. Raises ToolError if it cannot run here."""
         from dscompile.run.native import NativeModel
+        from dscompile.run.sources import SourceModel
 
-        return NativeModel(self.artifact)
+        runner = self.runner
+        if not isinstance(runner, NativeModel | SourceModel):
+            raise UsageError(f"'{self.path}' runs in an emulator and cannot be timed")
+        return runner
 
-    def __call__(self, inputs: Floats | Mapping[str, Floats]) -> Floats | dict[str, Floats]:
+    def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | dict[str, Array]:
         """One inference: float32 in the shape and layout of the network's border.
 
         Takes an array for a network with one input, else a mapping by name; gives an array for a network with one
@@ -51,11 +65,11 @@ class Model:
         outputs = self.run(inputs)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
-    def run(self, inputs: Floats | Mapping[str, Floats]) -> dict[str, Floats]:
+    def run(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
         """As calling the model, with all outputs by name."""
-        return self.native.run(self._by_name(inputs))
+        return self.runner.run(self._by_name(inputs))
 
-    def _by_name(self, inputs: Floats | Mapping[str, Floats]) -> Mapping[str, Floats]:
+    def _by_name(self, inputs: Array | Mapping[str, Array]) -> Mapping[str, Array]:
         if isinstance(inputs, Mapping):
             return inputs
         names = [tensor.name for tensor in self.artifact.manifest.inputs]
@@ -71,6 +85,6 @@ def load(directory: str | Path) -> Model:
     return Model(load_artifact(Path(directory)))
 
 
-def run(directory: str | Path, inputs: Floats | Mapping[str, Floats]) -> dict[str, Floats]:
+def run(directory: str | Path, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
     """One inference of the artifact in `directory`; see Model.run."""
     return load(directory).run(inputs)

@@ -36,12 +36,15 @@ class ImportResult:
 def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResult:
     """Checks a network: schema, shapes, names and shapes of the weights, and budgets as far as no plan is needed.
 
-    Raises BadInputError with everything that is wrong, or BudgetError.
+    Of int8 networks also that no accumulator can overflow. Raises BadInputError with everything that is wrong, or
+    BudgetError.
     """
+    from dscompile.ir.intervals import check_accumulators
     from dscompile.report import budgets
     from dscompile.report.inspection import inspect_network
 
     net = read_network(source, weights, load_weights=False)
+    check_accumulators(net.network)
     notes: list[str] = []
     if net.network.is_quantized:
         notes.append("int8 networks cannot be built yet")

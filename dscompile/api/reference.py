@@ -8,27 +8,17 @@ from typing import TYPE_CHECKING
 from dscompile.report.progress import Event, Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dscompile.ir.network import Array, Network
     from dscompile.report.vectors import Vectors
 
-    Floats = NDArray[np.float32]
 
-
-def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Floats]:
-    """The oracle's outputs by name; inputs and outputs have border shapes."""
-    import numpy as np
-
+def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The oracle's outputs by name; inputs and outputs have border shapes, and the types of their tensors."""
     from dscompile import oracle
 
     feeds = {name: oracle.from_border(network.tensor(name), array) for name, array in inputs.items()}
     results = oracle.run(network, feeds)
-    return {
-        name: oracle.to_border(network.tensor(name), values).astype(np.float32, copy=False)
-        for name, values in results.items()
-    }
+    return {name: oracle.to_border(network.tensor(name), values) for name, values in results.items()}
 
 
 class Golden:
@@ -41,7 +31,7 @@ class Golden:
         self._network = network
         self._seed = seed
         self._vectors: Vectors | None = None
-        self._selftest: dict[str, Floats] | None = None
+        self._selftest: dict[str, Array] | None = None
 
     def vectors(self, progress: Progress) -> Vectors:
         """Outputs for the inputs of `seed` and a few more."""
@@ -51,17 +41,17 @@ class Golden:
 
         if self._vectors is None:
             network = self._network
-            shapes = {name: network.tensor(name).border_shape for name in network.inputs}
+            inputs = [network.tensor(name) for name in network.inputs]
             seeds = vector_seeds(self._seed, sum(network.tensor(name).size_bytes for name in network.outputs))
             rows = []
             for index, seed in enumerate(seeds):
                 progress(Event("running the oracle", index, len(seeds)))
-                rows.append(oracle_outputs(network, seeded_inputs(shapes, seed)))
+                rows.append(oracle_outputs(network, seeded_inputs(inputs, seed)))
             outputs = tuple(np.stack([row[name] for row in rows]) for name in network.outputs)
             self._vectors = Vectors(seeds, outputs)
         return self._vectors
 
-    def selftest_outputs(self, inputs: Mapping[str, Array], progress: Progress) -> dict[str, Floats]:
+    def selftest_outputs(self, inputs: Mapping[str, Array], progress: Progress) -> dict[str, Array]:
         """Outputs for the input of selftest.c."""
         if self._selftest is None:
             progress(Event("running the oracle"))

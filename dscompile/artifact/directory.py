@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dscompile.artifact.json_form import Fields, manifest_from_json, manifest_to_json
+from dscompile.artifact.fields import Fields
+from dscompile.artifact.json_form import manifest_from_json, manifest_to_json
 from dscompile.artifact.manifest import Checksum, Manifest
 from dscompile.errors import BadInputError, Diagnostic, Position, UsageError
 
@@ -38,6 +39,18 @@ class Artifact:
     def driver(self) -> Path:
         """`<net>.c`."""
         return self.directory / f"{self.manifest.c_name}.c"
+
+    @property
+    def has_libraries(self) -> bool:
+        """Whether kernels are in libraries; otherwise the C sources are all there is."""
+        return any(checksum.file == self.static_library.name for checksum in self.manifest.checksums)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What a user compiles or links: the static library, or `<net>.c` and `<net>_weights.c`."""
+        if self.has_libraries:
+            return (self.static_library,)
+        return (self.driver, self.directory / f"{self.manifest.c_name}_weights.c")
 
     @property
     def static_library(self) -> Path:

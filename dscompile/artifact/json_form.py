@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeVar, cast, get_args
+from typing import cast, get_args
 
+from dscompile.artifact.board_json import board_from_json, board_to_json
+from dscompile.artifact.fields import Fields, Json, shown
 from dscompile.artifact.manifest import (
     ArenaInfo,
     BufferInfo,
@@ -18,99 +19,9 @@ from dscompile.artifact.manifest import (
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Tensor
 from dscompile.target import Caches, Target
 
-T = TypeVar("T")
-Json = dict[str, object]
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# Below the artifact's directory; no part begins with a dot, so that none is `..`.
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class Fields:
-    """The keys of one JSON object. What is missing or of the wrong type goes to `problems`, once per key."""
-
-    def __init__(self, content: object, where: str, problems: list[str]) -> None:
-        self.where = where
-        self.problems = problems
-        self.content: Json = content if isinstance(content, dict) else {}
-        if not isinstance(content, dict):
-            problems.append(f"'{where.rstrip('.')}' must be an object, not {_shown(content)}")
-
-    def text(self, key: str) -> str:
-        """A string."""
-        return self._typed(key, (str,), "a string", "")
-
-    def whole(self, key: str, *, least: int = 0) -> int:
-        """A whole number, not below `least`."""
-        value = self._typed(key, (int,), "a whole number", least)
-        if value < least:
-            self.problems.append(f"'{self.where}{key}' must be a whole number of at least {least}, not {_shown(value)}")
-            return least
-        return value
-
-    def number(self, key: str) -> float:
-        """A number."""
-        return float(self._typed(key, (int, float), "a number", 1.0))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
-        return tuple(self._each(key, lambda item, where: self._checked(item, where, (str,), "a string", "")))
-
-    def wholes(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers."""
-        return tuple(self._each(key, lambda item, where: self._checked(item, where, (int,), "a whole number", 1)))
-
-    def numbers(self, key: str) -> tuple[float, ...]:
-        """A list of numbers."""
-        each = self._each(key, lambda item, where: self._checked(item, where, (int, float), "a number", 1.0))
-        return tuple(float(item) for item in each)
-
-    def word(self, key: str, words: tuple[str, ...]) -> str:
-        """One of `words`."""
-        value = self.text(key)
-        if value not in words:
-            self.problems.append(f"'{self.where}{key}' must be one of {', '.join(words)}, not {_shown(value)}")
-        return value
-
-    def matching(self, key: str, pattern: re.Pattern[str], what: str) -> str:
-        """A string that matches `pattern` as a whole."""
-        value = self.text(key)
-        if not pattern.fullmatch(value):
-            self.problems.append(f"'{self.where}{key}' must be {what}, not {_shown(value)}")
-        return value
-
-    def child(self, key: str) -> Fields:
-        """A nested object."""
-        return Fields(self._present(key, {}), f"{self.where}{key}.", self.problems)
-
-    def children(self, key: str, read: Callable[[Fields], T]) -> tuple[T, ...]:
-        """A list of objects, each read by `read`."""
-        return tuple(self._each(key, lambda item, where: read(Fields(item, f"{where}.", self.problems))))
-
-    def has_value(self, key: str) -> bool:
-        """Whether the key is there and not null."""
-        return self.content.get(key) is not None
-
-    def _present(self, key: str, default: object) -> object:
-        if key not in self.content:
-            self.problems.append(f"'{self.where}{key}' is missing")
-            return default
-        return self.content[key]
-
-    def _typed(self, key: str, kinds: tuple[type, ...], what: str, default: T) -> T:
-        return self._checked(self._present(key, default), f"{self.where}{key}", kinds, what, default)
-
-    def _checked(self, value: object, where: str, kinds: tuple[type, ...], what: str, default: T) -> T:
-        if isinstance(value, kinds) and not isinstance(value, bool):
-            return cast(T, value)
-        self.problems.append(f"'{where}' must be {what}, not {_shown(value)}")
-        return default
-
-    def _each(self, key: str, read: Callable[[object, str], T]) -> list[T]:
-        value = self._present(key, [])
-        where = f"{self.where}{key}"
-        if not isinstance(value, list):
-            self.problems.append(f"'{where}' must be a list, not {_shown(value)}")
-            return []
-        return [read(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
 
 def manifest_to_json(m: Manifest) -> Json:
@@ -257,6 +168,8 @@ def _target_to_json(target: Target) -> Json:
         "compiler": target.compiler,
         "compiler_flags": list(target.compiler_flags),
         "arena_alignment": target.arena_alignment,
+        "kernels": list(target.kernels),
+        "board": None if target.board is None else board_to_json(target.board),
     }
 
 
@@ -276,6 +189,8 @@ def _target_from_json(fields: Fields) -> Target:
             compiler=fields.text("compiler"),
             compiler_flags=fields.texts("compiler_flags"),
             arena_alignment=fields.whole("arena_alignment", least=1),
+            kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
+            board=board_from_json(fields.child("board")) if fields.has_value("board") else None,
         )
     except ValueError as error:
         fields.problems.append(f"'target': {error}")
@@ -286,10 +201,5 @@ def _checksums_from_json(fields: Fields) -> tuple[Checksum, ...]:
     inner = fields.child("checksums")
     for name in inner.content:
         if not _FILE_NAME.fullmatch(name):
-            fields.problems.append(f"'checksums' names {_shown(name)}, which is no file of an artifact")
+            fields.problems.append(f"'checksums' names {shown(name)}, which is no file of an artifact")
     return tuple(Checksum(name, inner.text(name)) for name in inner.content)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dscompile.errors import BadInputError, Position, ToolError, UsageError
+from dscompile.ir.network import Array
+from dscompile.ir.tensor import INTEGER_RANGES, DType
 
-Floats = NDArray[np.float32]
 
-
-def read(name: str) -> Floats:
-    """The array in a .npy file, as float32 if that is what is in it or loses nothing but digits.
+def read(name: str, dtype: DType = "float32") -> Array:
+    """The array in a .npy file as `dtype`: floats may lose digits, integers nothing.
 
     Raises UsageError if there is no such file, BadInputError if it is no array of numbers.
     """
@@ -29,10 +28,18 @@ def read(name: str) -> Floats:
         raise BadInputError("this is no .npy file", position=Position(name), help="write it with numpy.save") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise BadInputError("this is no single array of numbers", position=Position(name))
-    return np.ascontiguousarray(array, dtype=np.float32)
+    if dtype in INTEGER_RANGES:
+        low, high = INTEGER_RANGES[dtype]
+        if array.dtype.kind == "f" or (array.size and not low <= array.min() <= array.max() <= high):
+            raise BadInputError(
+                f"the network takes {dtype}, this is {array.dtype} from {array.min()} to {array.max()}",
+                position=Position(name),
+                help="quantize it: q = round(x / scale) + zero_point, with the scale and zero point of the header",
+            )
+    return np.ascontiguousarray(array, dtype=np.dtype(dtype))
 
 
-def write(name: str, results: Mapping[str, Floats]) -> None:
+def write(name: str, results: Mapping[str, Array]) -> None:
     """Writes outputs to a .npy file, or by name to a .npz; completely or not at all.
 
     Raises UsageError for another suffix or for several outputs and .npy, ToolError if the disk refuses.

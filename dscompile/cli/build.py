@@ -10,6 +10,7 @@ import click
 from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.arguments import net_argument, targets_option, weights_option
+from dscompile.cli.completion import complete_package
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
     help="The artifact's directory; with several targets, where theirs go.  [default: build/<net>-<target>]",
 )
 @weights_option
-def command(net: str, targets: tuple[str, ...], destination: str | None, weights: str | None) -> None:
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_package,
+    help="Also make standalone C a library for: cmake, arduino, zephyr, esp-idf, platformio, cmsis-pack. Repeats.",
+)
+def command(
+    net: str, targets: tuple[str, ...], destination: str | None, weights: str | None, packages: tuple[str, ...]
+) -> None:
     """Compile a network to a C header and a library that needs nothing.
 
     An output directory is written completely or not at all; a failed build leaves the old one.
@@ -43,6 +54,7 @@ def command(net: str, targets: tuple[str, ...], destination: str | None, weights
             list(targets) or ["host"],
             destination,
             weights=weights,
+            packages=packages,
             seed=current_settings().seed,
             progress=progress,
         )
@@ -62,7 +74,9 @@ def _summary(artifact: Artifact) -> str:
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
-        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}"),
+        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}")
+        if artifact.has_libraries
+        else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
     if manifest.fallback_layers:
         pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))

@@ -1,4 +1,4 @@
-"""What the shell offers after Tab: networks, targets, zoo names."""
+"""What the shell offers after Tab: networks, targets, zoo names, packagings."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def complete_target(_context: click.Context, _parameter: click.Parameter, incomp
 def complete_zoo(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of the zoo."""
     return [entry.name for entry in api.zoo_list() if entry.name.startswith(incomplete)]
+
+
+def complete_package(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of packagings."""
+    return [name for name in api.packages_list() if name.startswith(incomplete)]

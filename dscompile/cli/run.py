@@ -16,7 +16,7 @@ from dscompile.report import text
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact
-    from dscompile.cli.arrays import Floats
+    from dscompile.ir.network import Array
 
 _SHOWN = 10
 
@@ -30,7 +30,7 @@ _SHOWN = 10
     multiple=True,
     required=True,
     metavar="[NAME=]X.NPY",
-    help="A float32 array in the shape of the network's input. Repeats, with names, for several inputs.",
+    help="An array in the shape and type of the network's input. Repeats, with names, for several inputs.",
 )
 @click.option(
     "-o",
@@ -58,10 +58,11 @@ def command(directory: str, inputs: tuple[str, ...], destination: str | None) ->
     output.result("\n".join(lines), {"outputs": _values(results)})
 
 
-def _read_inputs(artifact: Artifact, arguments: Sequence[str]) -> dict[str, Floats]:
+def _read_inputs(artifact: Artifact, arguments: Sequence[str]) -> dict[str, Array]:
     """`x.npy` for a network with one input, `name=x.npy` for several."""
-    names = [tensor.name for tensor in artifact.manifest.inputs]
-    result: dict[str, Floats] = {}
+    dtypes = {tensor.name: tensor.dtype for tensor in artifact.manifest.inputs}
+    names = list(dtypes)
+    result: dict[str, Array] = {}
     for argument in arguments:
         name, separator, path = argument.partition("=")
         if not separator or (name not in names and len(names) == 1):
@@ -73,11 +74,11 @@ def _read_inputs(artifact: Artifact, arguments: Sequence[str]) -> dict[str, Floa
             raise UsageError(f"the network has no input '{name}'", help=advice)
         if name in result:
             raise UsageError(f"input '{name}' is given twice")
-        result[name] = arrays.read(path)
+        result[name] = arrays.read(path, dtypes[name])
     return result
 
 
-def _describe(name: str, values: Floats, labels: Sequence[str]) -> list[str]:
+def _describe(name: str, values: Array, labels: Sequence[str]) -> list[str]:
     flat = values.reshape(-1)
     order = sorted(range(flat.size), key=lambda index: -float(flat[index]))[:_SHOWN]
     more = f", the largest {len(order)}" if flat.size > len(order) else ""
@@ -85,12 +86,12 @@ def _describe(name: str, values: Floats, labels: Sequence[str]) -> list[str]:
     return [f"{name} {list(values.shape)}{more}", text.fields(rows)]
 
 
-def _values(results: Mapping[str, Floats]) -> list[dict[str, object]]:
+def _values(results: Mapping[str, Array]) -> list[dict[str, object]]:
     return [
         {"name": name, "shape": list(values.shape), "values": values.reshape(-1).tolist()}
         for name, values in results.items()
     ]
 
 
-def _shapes(results: Mapping[str, Floats]) -> list[dict[str, object]]:
+def _shapes(results: Mapping[str, Array]) -> list[dict[str, object]]:
     return [{"name": name, "shape": list(values.shape)} for name, values in results.items()]

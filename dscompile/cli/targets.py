@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dscompile import api
+from dscompile.board import Board
 from dscompile.cli import output
 from dscompile.cli.completion import complete_target
 from dscompile.cli.settings import command as subcommand
@@ -40,7 +41,7 @@ def show_command(name: str) -> None:
 
 
 def _vector(target: Target) -> str:
-    return "" if target.variants else f"{target.lanes} floats"
+    return f"{target.lanes} floats" if target.registers else ""
 
 
 def _here(target: Target) -> str:
@@ -55,6 +56,8 @@ def _details(target: Target) -> str:
     if target.variants:
         pairs.append(("variants", ", ".join(target.variants)))
         return f"{target.name}\n{text.fields(pairs)}"
+    if target.board is not None:
+        return f"{target.name}\n{text.fields(pairs + _board(target, target.board))}"
     caches = target.caches
     levels = (("L1d", caches.l1d_bytes), ("L2", caches.l2_bytes), ("L3", caches.l3_bytes))
     pairs += [
@@ -68,3 +71,26 @@ def _details(target: Target) -> str:
         ("alignment", f"arena {target.arena_alignment} B"),
     ]
     return f"{target.name}\n{text.fields(pairs)}"
+
+
+def _board(target: Target, board: Board) -> list[tuple[str, str]]:
+    """What there is to know about a microcontroller."""
+    compilers = [
+        f"{board.gcc.prefix}gcc {' '.join(board.gcc.flags)}" if board.gcc else "",
+        f"zig cc -target {board.zig.triple} -mcpu={board.zig.cpu}" if board.zig else "",
+    ]
+    emulators = [
+        f"{board.qemu.program} -M {board.qemu.machine}" if board.qemu else "",
+        f"unicorn {board.unicorn.model}" if board.unicorn else "",
+    ]
+    memories = [f"{m.name} {text.short_size(m.size_bytes)} at 0x{m.origin:08x}" for m in board.memories]
+    return [
+        ("family", target.family),
+        ("features", " ".join(sorted(target.features)) or "none"),
+        ("float unit", board.float_unit),
+        ("kernels", ", then ".join(target.kernels)),
+        ("memories", ", ".join(memories)),
+        ("compilers", " or ".join(filter(None, compilers))),
+        ("emulators", " or ".join(filter(None, emulators)) or "none"),
+        ("alignment", f"arena {target.arena_alignment} B"),
+    ]

@@ -47,6 +47,9 @@ def _report(verification: Verification) -> str:
         text.table(header, rows, right=header[1:6]),
     ]
     lines += [f"{check.against}: {check.detail}" for check in verification.checks if not check.ok]
+    if verification.instructions is not None:
+        count = text.number(verification.instructions)
+        lines.append(f"{count} instructions per inference, counted by {verification.runner}")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dscompile.ir.tensor import DTYPE_BYTES
+from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.program import Call, Function, Operand, Program
 
@@ -15,14 +15,17 @@ _BORDER_ALIGNMENT = 4  # the user's buffers are aligned as their elements are, n
 _LARGEST = 2**32 - 1  # sizes and offsets are uint32_t in C
 
 
-def check_program(program: Program) -> None:
-    """Raises ValueError naming every step, operand and buffer that does not hold together."""
-    problems = [*_border_problems(program), *_arena_problems(program), *_step_problems(program)]
+def check_program(program: Program, border_types: tuple[DType, ...] = ("float32",)) -> None:
+    """Raises ValueError naming every step, operand and buffer that does not hold together.
+
+    `border_types` are the types of inputs and outputs that the emitter can write.
+    """
+    problems = [*_border_problems(program, border_types), *_arena_problems(program), *_step_problems(program)]
     if problems:
         raise ValueError("the program is inconsistent:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-def _border_problems(program: Program) -> Iterator[str]:
+def _border_problems(program: Program, border_types: tuple[DType, ...]) -> Iterator[str]:
     network = program.network
     names = {buffer.name for buffer in program.buffers}
     for role, tensors, homes in (
@@ -31,8 +34,8 @@ def _border_problems(program: Program) -> Iterator[str]:
     ):
         for name in tensors:
             tensor = network.tensor(name)
-            if tensor.dtype != "float32":
-                yield f"{role} '{name}' is {tensor.dtype}; this emitter writes float32 borders"
+            if tensor.dtype not in border_types:
+                yield f"{role} '{name}' is {tensor.dtype}; this emitter writes {' and '.join(border_types)} borders"
             if homes.get(name) not in names:
                 yield f"{role} '{name}' has no buffer in the arena"
             elif program.buffer(homes[name]).size_bytes < tensor.size_bytes:

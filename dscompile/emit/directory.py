@@ -21,6 +21,7 @@ from dscompile.errors import ToolError, UsageError
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _SWAP_ATTEMPTS = 100
+_INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM}
 
 
 @contextmanager
@@ -36,6 +37,7 @@ def replaced_directory(destination: Path) -> Iterator[Path]:
     final = Path(os.path.realpath(destination))
     check_replaceable(final)
     aside = final.parent / f".{final.name}.{secrets.token_hex(8)}.tmp"
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with _terminable():
         try:
             with disk_errors(destination):
@@ -46,11 +48,18 @@ def replaced_directory(destination: Path) -> Iterator[Path]:
                 check_replaceable(final)
                 _swap(aside, final)
         finally:
-            try:
-                shutil.rmtree(aside, ignore_errors=True)
-            except BaseException:  # a second Ctrl-C must not leave half of it lying around
-                shutil.rmtree(aside, ignore_errors=True)
-                raise
+            _remove(aside, mask)
+
+
+def _remove(directory: Path, mask: set[signal.Signals] | set[int]) -> None:
+    """Removes a directory whole: Ctrl-C and SIGTERM wait meanwhile, and are seen when the signal `mask` is back."""
+    try:
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+        finally:  # one that was on its way is raised above, with the others blocked already
+            shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def check_replaceable(destination: Path) -> None:

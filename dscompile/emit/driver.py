@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dscompile.emit.interface import Interface, Port
@@ -105,10 +105,18 @@ def plan_driver(program: Program, interface: Interface, weights: Weights) -> Dri
     return _Writer(program, interface, weights).driver()
 
 
+def plan_steps(program: Program, interface: Interface, arrays: Mapping[str, str]) -> Driver:
+    """The driver of a checked program whose constants are C arrays: `arrays` maps their names to identifiers."""
+    return _Writer(program, interface, Weights(b"", dict.fromkeys(program.constants, 0)), arrays).driver()
+
+
 class _Writer:
     """Turns a program's names into C names, and its operands into expressions."""
 
-    def __init__(self, program: Program, interface: Interface, weights: Weights) -> None:
+    def __init__(
+        self, program: Program, interface: Interface, weights: Weights, arrays: Mapping[str, str] | None = None
+    ) -> None:
+        self.arrays = arrays or {}
         self.program = program
         self.weights = weights
         self.ports = {port.tensor.name: port for port in interface.inputs}
@@ -194,6 +202,9 @@ class _Writer:
             elements = operand.offset_bytes // DTYPE_BYTES[port.tensor.dtype]
             return f"{port.parameter} + {elements}" if elements else port.parameter
         shift = f" + {operand.offset_bytes}u" if operand.offset_bytes else ""
+        if operand.name in self.arrays and operand.space == "constant":
+            elements = operand.offset_bytes // self.program.constants[operand.name].itemsize
+            return f"{self.arrays[operand.name]} + {elements}" if elements else self.arrays[operand.name]
         if operand.space == "constant":
             return f"constant({self.constant_macros[operand.name]}{shift})"
         return f"region(arena, {self.buffer_macros[operand.name]}{shift})"

@@ -1,4 +1,4 @@
-"""Sections of a relocatable 64-bit little-endian ELF object: enough to know what of it ends up where.
+"""Sections of a relocatable little-endian ELF object, 64-bit or 32-bit: enough to know what of it ends up where.
 
 Source of the layout: System V ABI, chapter 4, "Object Files".
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
+_HEADERS = {1: struct.Struct("<16sHHIIIIIHHHHHH"), 2: struct.Struct("<16sHHIQQQIHHHHHH")}  # by EI_CLASS
+_SECTIONS = {1: struct.Struct("<10I"), 2: struct.Struct("<IIQQQQIIQQ")}
 _SHF_WRITE, _SHF_ALLOC = 1, 2
 
 
@@ -30,12 +30,13 @@ class Section:
 
 def read_sections(content: bytes) -> tuple[Section, ...]:
     """The sections of an object file. Raises ValueError if it is none."""
-    if len(content) < _HEADER.size or content[:6] != b"\x7fELF\x02\x01":
-        raise ValueError("not a 64-bit little-endian ELF object")
-    header = _HEADER.unpack_from(content)
+    layout = _HEADERS.get(content[4]) if len(content) > 6 and content[:4] == b"\x7fELF" and content[5] == 1 else None
+    if layout is None or len(content) < layout.size:
+        raise ValueError("not a little-endian ELF object")
+    header, section = layout.unpack_from(content), _SECTIONS[content[4]]
     table, entry_bytes, count, names_index = header[6], header[11], header[12], header[13]
     try:
-        entries = [_SECTION.unpack_from(content, table + index * entry_bytes) for index in range(count)]
+        entries = [section.unpack_from(content, table + index * entry_bytes) for index in range(count)]
         names = entries[names_index][4]
         return tuple(
             Section(

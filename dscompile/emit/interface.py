@@ -38,6 +38,17 @@ class Port:
         return f"{self.macro}_SIZE"
 
     @property
+    def scale(self) -> float | None:
+        """The scale of an integer tensor; None for floats."""
+        return None if self.tensor.quantization is None else self.tensor.quantization.scale
+
+    @property
+    def zero_point(self) -> str:
+        """The zero point of an integer tensor as a C expression."""
+        value = 0 if self.tensor.quantization is None else self.tensor.quantization.zero_point
+        return str(value) if value >= 0 else f"({value})"
+
+    @property
     def description(self) -> str:
         """For comments: `"mfcc": float32 NHWC [1, 49, 10, 1]`."""
         shape = self.tensor.border_shape
@@ -93,7 +104,12 @@ class Interface:
         """Every macro that the header defines."""
         names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "LAYER_COUNT")
         status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT")
-        return (*(f"{self.macro}_{name}" for name in (*names, *status)), *(port.size_macro for port in self.ports))
+        sections = ("WEIGHTS_ATTR", "CODE_ATTR")
+        ports = ("SIZE", "SCALE", "ZERO_POINT")
+        return (
+            *(f"{self.macro}_{name}" for name in (*names, *status, *sections)),
+            *(f"{port.macro}_{name}" for port in self.ports for name in ports),
+        )
 
     @property
     def header(self) -> str:

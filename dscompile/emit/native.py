@@ -65,7 +65,7 @@ def write_artifact(
     with replaced_directory(destination) as directory:
         emitter = _Emitter(program, interface, weights, PurePath(origin).name)
         driver = emitter.driver()
-        fingerprint = _fingerprint(kernels_object, weights.blob, driver.encode(), emitter.header(0, None).encode())
+        fingerprint = fingerprint_of(kernels_object, weights.blob, driver.encode(), emitter.header(0, None).encode())
         libraries = _compile(emitter, toolchain, kernels_object, driver, fingerprint, directory)
         sizes = Sizes(
             weights=len(weights.blob),
@@ -131,6 +131,9 @@ class _Emitter:
             layers=len(self.program.steps),
             fingerprint=fingerprint,
             sizes=sizes,
+            stack_bytes=0,
+            rounding=None,
+            has_sections=False,
         )
 
     def driver(self) -> str:
@@ -182,7 +185,7 @@ class _Emitter:
         )
 
 
-def _fingerprint(*contents: bytes) -> int:
+def fingerprint_of(*contents: bytes) -> int:
     """32 bits of everything that decides what the library does and how it is called."""
     digest = hashlib.sha256()
     for content in contents:

@@ -15,7 +15,7 @@ _COLUMNS = 120
 
 def render(template: str, **values: object) -> str:
     """The text of `templates/<template>`. An undefined name in a template is an error."""
-    return _environment().get_template(template).render(**values)
+    return environment().get_template(template).render(**values)
 
 
 def wrap(head: str, items: Sequence[str], tail: str, indent: int = 0) -> str:
@@ -30,7 +30,8 @@ def wrap(head: str, items: Sequence[str], tail: str, indent: int = 0) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The Jinja environment that all templates share."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(data_directory("templates")),
         undefined=jinja2.StrictUndefined,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ from dscompile.ir.ops import NONE
 from dscompile.ir.tensor import BorderLayout, Tensor
 
 MAX_REPEAT = 256
+_VERSION = re.compile(r"(0|[1-9]\d{0,4})(\.(0|[1-9]\d{0,4})){2}", re.ASCII)
+_LICENSE = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
 
 
 def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> NetworkSpec:
@@ -38,6 +41,8 @@ def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> N
     fields = Fields("network", node, problems)
     name = _network_name(fields, fallback_name)
     title, paper = fields.text("title"), fields.text("paper")
+    version = _matching(fields, "version", _VERSION, "three numbers with points, such as 1.0.0")
+    license = _matching(fields, "license", _LICENSE, "an SPDX expression, such as Apache-2.0 OR MIT")
     inputs = _inputs(fields)
     defaults = _defaults(fields)
     layers = _layers(fields, defaults)
@@ -53,12 +58,23 @@ def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> N
         name,
         title,
         paper,
+        version,
+        license,
         inputs,
         layers,
         outputs,
         labels,
         labels_node.position if labels_node is not None else None,
     )
+
+
+def _matching(fields: Fields, key: str, pattern: re.Pattern[str], what: str) -> str:
+    """An optional text that matches `pattern` as a whole."""
+    node = fields.take(key)
+    text = "" if node is None else fields.text_of(key, node)
+    if node is not None and text and not pattern.fullmatch(text):
+        fields.problems.add(f"'{key}' must be {what}", node.position)
+    return text
 
 
 def _network_name(fields: Fields, fallback: str) -> str:

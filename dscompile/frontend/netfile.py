@@ -35,6 +35,8 @@ class NetFile:
     quantization: QuantizationSettings | None = None
     title: str = ""
     paper: str = ""
+    version: str = ""
+    license: str = ""
     positions: Mapping[str, Position] = field(default_factory=lambda: MappingProxyType({}))
     weights_loaded: bool = True
 
@@ -110,6 +112,8 @@ def netfile_from_text(
         quantization,
         spec.title,
         spec.paper,
+        spec.version,
+        spec.license,
         MappingProxyType(graph.positions),
         load_weights,
     )

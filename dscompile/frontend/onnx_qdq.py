@@ -8,6 +8,7 @@ float32 layer and a Quantize. uint8 activations are shifted to int8, which chang
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,10 +22,11 @@ from dscompile.frontend.onnx_qdq_ops import (
     Int8Call,
     QuantizedConstant,
     fused_activation,
+    is_unsigned,
     quantization_of,
     quantized_constant,
 )
-from dscompile.frontend.onnx_reader import OnnxNode
+from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode
 from dscompile.ir.ops import NONE, Activation, Dequantize, Quantize
 from dscompile.ir.tensor import Quantization
 
@@ -38,14 +40,20 @@ class QdqImporter(Importer):
     constant its float32 values, with the integers in `integers`.
     """
 
-    integers: dict[str, QuantizedConstant]
-    reals: dict[str, Value]
-    done: set[str]
+    def __init__(self, path: Path, model: OnnxModel) -> None:
+        super().__init__(path, model)
+        self.integers: dict[str, QuantizedConstant] = {}
+        # The float32 form of tensors of integers, and results whose nodes became part of a layer.
+        self.reals: dict[str, Value] = {}
+        self.done: set[str] = set()
+        self.quantized = {name for node in model.nodes if node.op == "QuantizeLinear" for name in node.outputs}
+        self.readers: dict[str, list[OnnxNode]] = {}
+        for node in model.nodes:
+            for name in dict.fromkeys(node.inputs):
+                self.readers.setdefault(name, []).append(node)
 
     def import_node(self, node: OnnxNode) -> None:
         """Emits the layers of a node; QuantizeLinear that became part of a layer are passed over."""
-        if not hasattr(self, "integers"):
-            self.integers, self.reals, self.done = {}, {}, set()
         if node.outputs and node.outputs[0] in self.done:
             return
         if node.op == "DequantizeLinear":
@@ -53,14 +61,12 @@ class QdqImporter(Importer):
         elif node.op == "QuantizeLinear":
             self._quantize(node)
         elif not self._import_int8(node):
-            self._import_real(node)
+            super().import_node(node)
 
     def output_operand(self, name: str) -> Operand | None:
         """An output, as the float32 tensor that the file says it is."""
         operand = self.operand(name)
-        if operand is not None and any(
-            node.op == "QuantizeLinear" and name in node.outputs for node in self.model.nodes
-        ):
+        if operand is not None and name in self.quantized:
             raise UnsupportedError("it is made by QuantizeLinear; only outputs behind a DequantizeLinear are supported")
         if isinstance(operand, Value):
             self.graph.start(self.graph.fresh(f"{name}_dequantize"))
@@ -108,32 +114,19 @@ class QdqImporter(Importer):
             self.reals[value.tensor] = known
         return replace(known, shape=value.shape, order=value.order)
 
-    def _import_real(self, node: OnnxNode) -> None:
-        """A node as it stands, on float32 tensors."""
-        for name in node.inputs:
-            operand = self.operands.get(name)
-            if isinstance(operand, Value):
-                self.operands[name] = self._real(operand)
-        try:
-            super().import_node(node)
-        finally:
-            for name in node.inputs:
-                operand = self.operands.get(name)
-                if isinstance(operand, Value):
-                    self.operands[name] = self._integer_form(operand)
-
-    def _integer_form(self, value: Value) -> Value:
-        """The tensor of integers that `_real` made this of, or the value itself."""
-        for tensor, real in self.reals.items():
-            if real.tensor == value.tensor:
-                return replace(value, tensor=tensor)
-        return value
+    def operands_of(self, node: OnnxNode) -> list[Operand | None]:
+        """The inputs of a node that is imported as it stands: float32 tensors."""
+        integers = [name for name in node.inputs if name in self.quantized]
+        if integers:
+            raise UnsupportedError(f"reads the integers of '{integers[0]}'; only a DequantizeLinear may (QDQ format)")
+        operands = super().operands_of(node)
+        return [self._real(operand) if isinstance(operand, Value) else operand for operand in operands]
 
     def _import_int8(self, node: OnnxNode) -> bool:
         """Emits an int8 layer if the node has int8 inputs, a QuantizeLinear behind it and a counterpart in the IR."""
         if node.op not in INT8_HANDLERS and node.op not in MOVERS:
             return False
-        operands = [self.operand(name) if name else None for name in node.inputs]
+        operands = super().operands_of(node)
         values = [operand for operand in operands if isinstance(operand, Value)]
         if not values or any(self.graph.tensor_of(value).dtype != "int8" for value in values):
             return False
@@ -147,31 +140,34 @@ class QdqImporter(Importer):
         if activation_node is not None:
             call = self._call(activation_node, [values[0]])
             activation = fused_activation(call, quantization)
-        result = self._int8_result(node, operands, activation, quantization)
+        unsigned = is_unsigned(self._call(quantizer, [values[0]]))
+        result = self._int8_result(node, operands, activation, quantization, unsigned)
         self.operands[quantizer.outputs[0]] = result
         self.operands[last.outputs[0]] = self.operands[node.outputs[0]] = result
         self.done.update((last.outputs[0], quantizer.outputs[0]))
         return True
 
     def _int8_result(
-        self, node: OnnxNode, operands: list[Operand | None], activation: Activation, quantization: Quantization
+        self,
+        node: OnnxNode,
+        operands: list[Operand | None],
+        activation: Activation,
+        quantization: Quantization,
+        unsigned: bool,
     ) -> Value:
         name = self.node_name
         if node.op in MOVERS:
             if node.op == "Concat":
-                operands = [
-                    self._term(name, source, operand, quantization) for source, operand in self._named(node, operands)
-                ]
+                named = zip(node.inputs, operands, strict=True)
+                operands = [self._term(name, source, operand, quantization) for source, operand in named]
             self.graph.start(name)
             moved = HANDLERS[node.op](Call(self.graph, node, operands, self.model.opset))
             assert isinstance(moved, Value)
             return self._requantized(moved, quantization, self.graph.fresh(f"{name}_requantize"))
         self.graph.start(name, quantization)
         constants = [self.integers.get(source) for source in node.inputs]
-        return INT8_HANDLERS[node.op](Int8Call(self.graph, node, operands, self.model.opset, constants, activation))
-
-    def _named(self, node: OnnxNode, operands: list[Operand | None]) -> list[tuple[str, Operand | None]]:
-        return list(zip(node.inputs, operands, strict=True))
+        call = Int8Call(self.graph, node, operands, self.model.opset, constants, activation, unsigned)
+        return INT8_HANDLERS[node.op](call)
 
     def _term(self, name: str, source: str, operand: Operand | None, quantization: Quantization) -> Operand | None:
         """An input of a Concat with the quantization of the result."""
@@ -191,16 +187,6 @@ class QdqImporter(Importer):
         if name in self.model.outputs or len(readers) != 1 or readers[0].op not in ops:
             return None
         return readers[0] if readers[0].inputs[0] == name else None
-
-    @property
-    def readers(self) -> dict[str, list[OnnxNode]]:
-        """Name -> the nodes that read it."""
-        if not hasattr(self, "_readers"):
-            self._readers: dict[str, list[OnnxNode]] = {}
-            for node in self.model.nodes:
-                for name in dict.fromkeys(node.inputs):
-                    self._readers.setdefault(name, []).append(node)
-        return self._readers
 
     def _call(self, node: OnnxNode, first: list[Operand]) -> Call:
         """A node with its constant inputs behind the first one."""

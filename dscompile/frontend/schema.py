@@ -225,6 +225,8 @@ class NetworkSpec:
     name: str
     title: str
     paper: str
+    version: str
+    license: str
     inputs: tuple[InputSpec, ...]
     layers: tuple[LayerSpec, ...]
     outputs: tuple[OutputSpec, ...] | None

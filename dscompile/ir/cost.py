@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dscompile.ir.network import Layer, Network, weight_shapes
-from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Constant, Conv2D, Dense, Pool, Softmax
+from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Constant, Conv2D, Dense, Mean, Pool, Softmax
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def layer_flops(network: Network, layer: Layer) -> int:
     macs = layer_macs(network, layer)
     if macs:
         return 2 * macs
-    if isinstance(layer.op, Pool):
+    if isinstance(layer.op, Pool | Mean):
         return network.tensor(layer.inputs[0]).elements
     if isinstance(layer.op, Binary | Activate | Softmax):
         return network.tensor(layer.output).elements

@@ -18,6 +18,9 @@ from dscompile.ir.types import border_type_problems, layer_type_problems, result
 
 Array = NDArray[np.generic]
 
+# Sums are shifted to the left by the exponent of their factor, within 32 bits.
+MAX_FACTOR = 2.0**30
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -167,8 +170,21 @@ class Network:
                     f"weight '{layer.name}.{role}' has shape {list(array.shape)}, it must be {list(want)}",
                     layer=layer.name,
                 )
+            elif role == "kernel_scale" and self._largest_factor(layer, array) >= MAX_FACTOR:
+                yield Diagnostic(
+                    f"its sums are scaled by up to {self._largest_factor(layer, array):.3g}, which 32 bits cannot hold",
+                    layer=layer.name,
+                    help="a scale of its input, kernel or output is damaged",
+                )
             elif role == "kernel_scale" and not (np.isfinite(array).all() and (array.astype(np.float32) > 0).all()):
                 yield Diagnostic(f"weight '{layer.name}.{role}' must be positive and finite", layer=layer.name)
+
+    def _largest_factor(self, layer: Layer, kernel_scale: Array) -> float:
+        """The largest factor input scale * kernel_scale / output scale; 0 where scales are missing."""
+        given, made = self.tensor(layer.inputs[0]).quantization, self.tensor(layer.output).quantization
+        if given is None or made is None:
+            return 0.0
+        return given.scales[0] * float(kernel_scale.astype(np.float64).max()) / made.scales[0]
 
 
 def weight_shapes(op: Op, inputs: list[Shape], *, quantized: bool = False) -> dict[str, Shape]:

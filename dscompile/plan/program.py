@@ -13,6 +13,7 @@ from typing import Literal
 from dscompile.ir.network import Array, Network
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
+from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.target import Target
 
 Space = Literal["arena", "input", "output", "constant"]
@@ -32,7 +33,7 @@ class Function:
     """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
 
     symbol: str
-    kernel: Kernel
+    kernel: Kernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
 

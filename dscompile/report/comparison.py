@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from dscompile.ir.network import Array
 
 TOLERANCE = 1e-4
 """Largest allowed error of a float32 element, relative to the largest magnitude of its output over all vectors.
@@ -37,11 +37,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """All checks of an artifact, and where it ran."""
+    """All checks of an artifact, where it ran, and the instructions of one run where they are counted."""
 
     path: str
     runner: str
     checks: tuple[Check, ...]
+    instructions: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -62,13 +63,14 @@ class Verification:
 def compare(
     against: str,
     names: Sequence[str],
-    got: Iterable[Sequence[Floats]],
-    want: Iterable[Sequence[Floats]],
+    got: Iterable[Sequence[Array]],
+    want: Iterable[Sequence[Array]],
     tolerance: float = TOLERANCE,
 ) -> Check:
     """Compares runs: `got` and `want` hold, for each input, the outputs in the order of `names`.
 
-    NaN and infinity match only themselves. An output that should be zero everywhere has the scale 1.
+    Integers must be equal. NaN and infinity match only themselves. An output that should be zero everywhere has the
+    scale 1.
     """
     runs = list(zip(got, want, strict=True))
     elements = mismatches = 0
@@ -78,8 +80,9 @@ def compare(
         actual = np.stack([run[0][index] for run in runs]).astype(np.float64)
         expected = np.stack([run[1][index] for run in runs]).astype(np.float64)
         error, scale = _errors(actual, expected)
+        allowed = 0.0 if all(run[1][index].dtype.kind in "iu" for run in runs) else tolerance * scale
         elements += error.size
-        mismatches += int(np.count_nonzero(~(error <= tolerance * scale)))
+        mismatches += int(np.count_nonzero(~(error <= allowed)))
         if error.size and not float(error.max()) / scale <= max_rel:
             place = np.unravel_index(int(error.argmax()), error.shape)
             max_rel = float(error.max()) / scale

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dscompile.errors import ToolError, UsageError
+from dscompile.ir.network import Array
 
-Floats = NDArray[np.float32]
-Runner = Callable[[Sequence[Floats]], Sequence[Floats]]
+Runner = Callable[[Sequence[Array]], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Peer:
     version: str
     run: Runner
 
-    def latencies_us(self, inputs: Sequence[Floats], repeats: int, warmup: int) -> list[float]:
+    def latencies_us(self, inputs: Sequence[Array], repeats: int, warmup: int) -> list[float]:
         """Microseconds of each of `repeats` runs, after `warmup` that are not counted."""
         for _ in range(warmup):
             self.run(inputs)
@@ -74,7 +71,7 @@ def open_peer(name: str, model: Path, threads: int = 1) -> Peer:
 def _with_our_errors(peer: Peer, model: Path) -> Runner:
     """Runs the peer; what it objects to, shapes above all, becomes a UsageError."""
 
-    def run(inputs: Sequence[Floats]) -> Sequence[Floats]:
+    def run(inputs: Sequence[Array]) -> Sequence[Array]:
         try:
             return peer.run(inputs)
         except Exception as error:  # each runtime has exceptions of its own
@@ -96,9 +93,9 @@ def _onnxruntime(model: Path, threads: int) -> Peer:
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
 
-    def run(inputs: Sequence[Floats]) -> Sequence[Floats]:
-        feeds: Mapping[str, Floats] = dict(zip(names, inputs, strict=True))
-        outputs: Sequence[Floats] = session.run(None, feeds)
+    def run(inputs: Sequence[Array]) -> Sequence[Array]:
+        feeds: Mapping[str, Array] = dict(zip(names, inputs, strict=True))
+        outputs: Sequence[Array] = session.run(None, feeds)
         return outputs
 
     return Peer("onnxruntime", str(onnxruntime.__version__), run)
@@ -118,7 +115,7 @@ def _openvino(model: Path, threads: int) -> Peer:
     )
     request = compiled.create_infer_request()
 
-    def run(inputs: Sequence[Floats]) -> Sequence[Floats]:
+    def run(inputs: Sequence[Array]) -> Sequence[Array]:
         result = request.infer(list(inputs))
         return [result[port] for port in compiled.outputs]
 
@@ -134,7 +131,7 @@ def _litert(model: Path, threads: int) -> Peer:
     sources = [detail["index"] for detail in interpreter.get_input_details()]
     results = [detail["index"] for detail in interpreter.get_output_details()]
 
-    def run(inputs: Sequence[Floats]) -> Sequence[Floats]:
+    def run(inputs: Sequence[Array]) -> Sequence[Array]:
         for index, array in zip(sources, inputs, strict=True):
             interpreter.set_tensor(index, array)
         interpreter.invoke()

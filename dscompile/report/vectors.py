@@ -1,24 +1,22 @@
 """Golden vectors: what the oracle says to a few inputs, stored with the artifact so that it can be verified anywhere.
 
-Only outputs are stored (vectors.npz). Inputs are made again from their seeds: uniform in [-1, 1), float32, drawn from
-NumPy's legacy generator, whose stream is frozen for good; seed -1 stands for an input of zeros.
+Only outputs are stored (vectors.npz). Inputs are made again from their seeds, drawn from NumPy's legacy generator,
+whose stream is frozen for good: float32 uniform in [-1, 1), integers uniform over their range; seed -1 means zeros.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dscompile.errors import BadInputError, Position
-from dscompile.ir.tensor import Shape
-
-Floats = NDArray[np.float32]
+from dscompile.ir.network import Array
+from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 
 FILE_NAME = "vectors.npz"
 ZEROS = -1
@@ -31,17 +29,23 @@ class Vectors:
     """One row per vector: `outputs[i][k]` is what output number i must be for the input of `seeds[k]`."""
 
     seeds: tuple[int, ...]
-    outputs: tuple[Floats, ...]
+    outputs: tuple[Array, ...]
 
 
-def seeded_inputs(shapes: Mapping[str, Shape], seed: int) -> dict[str, Floats]:
-    """The inputs that belong to a seed: one array per name, in the order of `shapes`; zeros for the seed -1."""
+def seeded_inputs(tensors: Sequence[Tensor], seed: int) -> dict[str, Array]:
+    """The inputs that belong to a seed: an array of the border shape per tensor, in order; zeros for the seed -1."""
+    return {tensor.name: _seeded(tensor, seed, index) for index, tensor in enumerate(tensors)}
+
+
+def _seeded(tensor: Tensor, seed: int, index: int) -> Array:
+    shape, dtype = tensor.border_shape, np.dtype(tensor.dtype)
     if seed == ZEROS:
-        return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    return {
-        name: np.random.RandomState([seed, index]).uniform(-1.0, 1.0, shape).astype(np.float32)
-        for index, (name, shape) in enumerate(shapes.items())
-    }
+        return np.zeros(shape, dtype)
+    generator = np.random.RandomState([seed, index])
+    if tensor.dtype in INTEGER_RANGES:
+        low, high = INTEGER_RANGES[tensor.dtype]
+        return generator.randint(low, high + 1, shape).astype(dtype)
+    return generator.uniform(-1.0, 1.0, shape).astype(dtype)
 
 
 def vector_seeds(seed: int, output_bytes: int) -> tuple[int, ...]:
@@ -61,18 +65,18 @@ def encode_vectors(vectors: Vectors) -> bytes:
     return buffer.getvalue()
 
 
-def read_vectors(path: Path, output_shapes: Sequence[Shape]) -> Vectors:
+def read_vectors(path: Path, tensors: Sequence[Tensor]) -> Vectors:
     """Reads vectors.npz. Raises BadInputError if it is missing, damaged or does not fit the artifact's outputs."""
     where = Position(str(path))
     try:
         with np.load(path, allow_pickle=False) as content:
             seeds = content["seeds"]
-            outputs = tuple(content[f"output{index}"] for index in range(len(output_shapes)))
+            outputs = tuple(content[f"output{index}"] for index in range(len(tensors)))
     except FileNotFoundError as error:
         raise BadInputError("the artifact has no golden vectors", position=where, help="build it again") from error
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInputError("the golden vectors are damaged", position=where, help="build it again") from error
-    for values, shape in zip(outputs, output_shapes, strict=True):
-        if values.dtype != np.float32 or values.shape != (len(seeds), *shape):
+    for values, tensor in zip(outputs, tensors, strict=True):
+        if values.dtype != np.dtype(tensor.dtype) or values.shape != (len(seeds), *tensor.border_shape):
             raise BadInputError("the golden vectors belong to another artifact", position=where, help="build it again")
     return Vectors(tuple(int(seed) for seed in seeds), outputs)

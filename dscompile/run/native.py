@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.artifact import Artifact
-from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UsageError, did_you_mean
+from dscompile.errors import BadInputError, Diagnostic, Position, ToolError
 from dscompile.ir.network import Array
-from dscompile.ir.tensor import Tensor
+from dscompile.run.arrays import aligned_bytes, check_inputs
+from dscompile.run.latency import latencies_us
 from dscompile.target import runs_here
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-_POISON = 0xFF  # float32 NaNs: what a kernel reads without having written shows in the result
-_CALIBRATION_CALLS = 200
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,15 @@ class LayerTime:
 class NativeModel:
     """A loaded artifact with an arena of its own. Calls from several threads wait for each other.
 
+    `instructions` is None: nobody counts them here.
+
     Raises ToolError if the artifact's target does not run on this machine, BadInputError if its files do not belong
     together.
     """
+
+    runner = "host"
+    instructions: int | None = None
+    stack_bytes: int | None = None
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
@@ -68,7 +73,7 @@ class NativeModel:
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
         self._lock = threading.Lock()
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> float32 array of the border shape, for inputs and outputs alike.
 
         Raises UsageError naming everything that is wrong with `inputs`.
@@ -85,18 +90,10 @@ class NativeModel:
         What Python needs to call a C function (about a microsecond) is taken off: the median time of the same call
         with NULL pointers, which the library answers at once.
         """
-        if repeats < 1:
-            raise UsageError(f"the number of repeats must be at least 1, not {repeats}")
         outputs = self._outputs()  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
-        nothing = tuple(ctypes.c_void_p() for _ in arguments)
-        run = self._run
         with self._lock:
-            overhead = np.median(_durations_ns(run, nothing, _CALIBRATION_CALLS))
-            for _ in range(warmup):
-                run(*arguments)
-            times = _durations_ns(run, arguments, repeats)
-        return np.maximum(times - overhead, 0.0) / 1000.0
+            return latencies_us(self._run, arguments, repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[LayerTime, ...]:
         """Median time of every layer over `repeats` profiled inferences, after one that is not counted.
@@ -128,8 +125,9 @@ class NativeModel:
             for layer, median in zip(self.manifest.layers, medians_us, strict=True)
         )
 
-    def _outputs(self) -> dict[str, NDArray[np.float32]]:
-        return {tensor.name: np.empty(tensor.border_shape, np.float32) for tensor in self.manifest.outputs}
+    def _outputs(self) -> dict[str, Array]:
+        """Arrays of NaN: fresh memory may still hold an earlier result, and would hide an element never written."""
+        return {tensor.name: np.full(tensor.border_shape, np.nan, np.float32) for tensor in self.manifest.outputs}
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
         check_inputs(self.manifest.inputs, inputs)
@@ -190,52 +188,6 @@ def check_header(artifact: Artifact) -> None:
     if problems:
         where = Position(str(artifact.header))
         raise BadInputError([Diagnostic(problem, where, help="build the artifact again") for problem in problems])
-
-
-def check_inputs(tensors: tuple[Tensor, ...], inputs: Mapping[str, Array]) -> None:
-    """Raises UsageError naming every input that is missing, unknown, or of the wrong type, shape or memory order."""
-    names = [tensor.name for tensor in tensors]
-    problems = [
-        Diagnostic(f"there is no input '{name}'", help=did_you_mean(name, names) or f"inputs: {', '.join(names)}")
-        for name in inputs
-        if name not in names
-    ]
-    for tensor in tensors:
-        array = inputs.get(tensor.name)
-        want = f"float32 {list(tensor.border_shape)}"
-        if array is None:
-            problems.append(Diagnostic(f"input '{tensor.name}' is missing; it must be {want}"))
-        elif array.dtype != np.float32 or array.shape != tensor.border_shape:
-            have = f"{array.dtype} {list(array.shape)}"
-            problems.append(Diagnostic(f"input '{tensor.name}' is {have}, it must be {want}"))
-        elif not array.flags.c_contiguous or not array.flags.aligned:
-            problems.append(
-                Diagnostic(
-                    f"input '{tensor.name}' does not lie in one piece in memory",
-                    help="pass numpy.ascontiguousarray(x)",
-                )
-            )
-    if problems:
-        raise UsageError(problems)
-
-
-def aligned_bytes(size: int, alignment: int) -> NDArray[np.uint8]:
-    """`size` bytes at a multiple of `alignment`, each 0xff."""
-    room = np.full(size + alignment, _POISON, np.uint8)
-    start = -room.ctypes.data % alignment
-    return room[start : start + size]
-
-
-def _durations_ns(
-    function: ctypes._NamedFuncPointer, arguments: tuple[ctypes.c_void_p, ...], repeats: int
-) -> NDArray[np.float64]:
-    """Wall-clock time of each of `repeats` calls."""
-    times = np.zeros(repeats, np.float64)
-    for index in range(repeats):
-        start = perf_counter_ns()
-        function(*arguments)
-        times[index] = perf_counter_ns() - start
-    return times
 
 
 def _load(path: Path) -> ctypes.CDLL:

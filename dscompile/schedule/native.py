@@ -15,6 +15,7 @@ import tvm
 from tvm import s_tir, tirx
 
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule import scheduled
 from dscompile.schedule.prefetch import insert_prefetches
@@ -61,6 +62,8 @@ def llvm_target(target: Target) -> Any:
 
 def lower(function: Function, target: Target) -> PrimFunc:
     """The scheduled kernel of `function`, lowered to loops over raw pointers, ready for LLVM."""
+    if isinstance(function.kernel, McuKernel):
+        raise ValueError(f"{function.symbol} is a kernel of the standalone C backend")
     prim = scheduled(function.kernel, function.knobs, target)
     return lower_scheduled(prim, function.parameters, function.symbol, target)
 

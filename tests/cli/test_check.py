@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.cli.conftest import TINY, CommandLine
+from tests.import_tflite_models import ModelMaker, saved
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -38,6 +39,33 @@ def test_check_as_json(dscompile: CommandLine, tiny: Path):
         "parameters": 529,
         "notes": [],
     }
+
+
+def test_check_says_what_an_int8_network_is(dscompile: CommandLine):
+    outcome = dscompile("check", DATA / "vww_96_int8.tflite")
+    assert outcome.code == 0
+    assert outcome.out.split("\n", 1)[1] == (
+        "  network  vww_96_int8: 31 layers, 7 489 664 MAC, 210 850 parameters\n"
+        '  input    "input_1_int8" int8 NHWC [1, 96, 96, 3]\n'
+        '  output   "Identity_int8" int8 [1, 2]\n'
+    )
+
+
+def test_check_proves_that_no_accumulator_overflows(dscompile: CommandLine, folder: Path):
+    maker = ModelMaker()
+    maker.quantized("x", (1, 2), 0.5)
+    maker.quantized("w", (), 0.5, values=np.ones((3, 2), np.int8))
+    maker.quantized("b", (), 0.25, values=np.array([0, 2**31 - 1, 0], np.int32))
+    maker.quantized("y", (1, 3), 0.5)
+    maker.operator("FULLY_CONNECTED", "x w b", options="FullyConnected")
+    saved(maker.content(), folder)
+    outcome = dscompile("check", "net.tflite")
+    assert outcome.code == 3
+    assert outcome.err == (
+        "error: layer y: the sums of output channel 1 can be from 2147483391 to 2147483901, "
+        "which overflows 32 bits\n"
+        "  = help: its weights or its bias are damaged, or it sums up too many products; split the layer\n"
+    )
 
 
 def test_several_wrong_keys_are_reported_in_one_run(dscompile: CommandLine, folder: Path):

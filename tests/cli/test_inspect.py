@@ -8,6 +8,27 @@ from pathlib import Path
 
 from tests.cli.conftest import CommandLine
 
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+def test_inspect_shows_an_int8_network(dscompile: CommandLine):
+    outcome = dscompile("inspect", DATA / "kws_ref_model_int8.tflite")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines[0] == "network  kws_ref_model_int8: 13 layers, 2 656 768 MAC, 22 604 parameters"
+    assert lines[4:7] == [
+        "layer               kind              input     output      MAC  parameters   bytes  FLOP/B  standard MAC",
+        "conv2d              conv          1x49x10x1  1x25x5x64  320 000       2 624  11 562    55.4       320 000",
+        "depthwise_conv2d    depthwise     1x25x5x64  1x25x5x64   72 000         640  17 088     8.4     4 608 000",
+    ]
+
+
+def test_int8_networks_have_no_kernels_for_x86_yet(dscompile: CommandLine, folder: Path):
+    model = DATA / "kws_ref_model_int8.tflite"
+    built = dscompile("build", model, "--target", "x86-avx2", "--output", folder / "kws")
+    assert built.code == 3
+    assert "layer conv2d: int8 tensors have no kernels on x86-avx2 yet" in built.err
+
 
 def test_inspect_shows_every_layer_beside_standard_convolutions(dscompile: CommandLine, tiny: Path):
     outcome = dscompile("inspect", tiny)

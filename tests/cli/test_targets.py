@@ -25,11 +25,18 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
     outcome = dscompile("targets", "list")
     assert outcome.code == 0
     assert outcome.out == (
-        "target      vector     runs here    what\n"
-        "host                   as x86-avx2  what this machine is\n"
-        "x86                    as x86-avx2  the best x86-64 variant that this machine runs\n"
-        "x86-avx2    8 floats   yes          x86-64 with AVX2 and FMA (Haswell, Zen and later)\n"
-        "x86-avx512  16 floats  no           "
+        "target         vector     runs here    what\n"
+        "c99                       yes          portable C99 for any compiler and any core\n"
+        "cortex-m0plus             no           Arm Cortex-M0+ and M0 (RP2040, STM32L0, SAMD21, nRF51)\n"
+        "cortex-m3                 no           Arm Cortex-M3 (STM32F1, LPC17xx, SAM3)\n"
+        "cortex-m33                no           Arm Cortex-M33 with DSP and FPU (nRF53, nRF91, STM32U5, LPC55)\n"
+        "cortex-m4                 no           Arm Cortex-M4 with FPU (STM32L4, nRF52, SAM4, Apollo)\n"
+        "cortex-m7                 no           Arm Cortex-M7 with double-precision FPU (STM32H7, i.MX RT)\n"
+        "host                      as x86-avx2  what this machine is\n"
+        "rv32imc                   no           RISC-V RV32IMC (ESP32-C3, CH32V, GD32V, Ibex)\n"
+        "x86                       as x86-avx2  the best x86-64 variant that this machine runs\n"
+        "x86-avx2       8 floats   yes          x86-64 with AVX2 and FMA (Haswell, Zen and later)\n"
+        "x86-avx512     16 floats  no           "
         "x86-64 with AVX-512 F/BW/DQ/VL/CD (Skylake-SP, Ice Lake, Zen 4 and later)\n"
     )
 
@@ -63,7 +70,7 @@ def test_show_names_the_variants_of_an_alias(dscompile: CommandLine):
 
 def test_a_machine_that_runs_no_variant(dscompile: CommandLine, monkeypatch: pytest.MonkeyPatch, tiny: Path):
     monkeypatch.setattr(target, "host_features", frozenset)
-    assert "host                   no " in dscompile("targets", "list").out
+    assert "host                      no " in dscompile("targets", "list").out
     outcome = dscompile("build", tiny, "-t", "x86")
     assert outcome.code == 5
     assert outcome.err == (
@@ -75,8 +82,31 @@ def test_a_machine_that_runs_no_variant(dscompile: CommandLine, monkeypatch: pyt
 def test_list_as_json(dscompile: CommandLine):
     record = json.loads(dscompile("targets", "list", "--json").out)
     assert record["schema"] == 1
-    assert [entry["name"] for entry in record["targets"]] == ["host", "x86", "x86-avx2", "x86-avx512"]
-    assert record["targets"][2]["vector_bytes"] == 32
+    targets = {entry["name"]: entry for entry in record["targets"]}
+    assert list(targets) == sorted(targets)
+    assert targets["x86-avx2"]["vector_bytes"] == 32
+    assert targets["x86-avx2"]["memories"] == []
+    assert targets["cortex-m4"]["kernels"] == ["dsp", "c99"]
+    assert targets["cortex-m4"]["float_unit"] == "single"
+    assert targets["cortex-m4"]["memories"][1] == {"name": "ram", "origin": 0x20000000, "bytes": 4 * 2**20}
+
+
+@pytest.mark.usefixtures("haswell")
+def test_show_says_what_a_microcontroller_has(dscompile: CommandLine):
+    assert dscompile("targets", "show", "cortex-m0plus").out == (
+        "cortex-m0plus\n"
+        "  description  Arm Cortex-M0+ and M0 (RP2040, STM32L0, SAMD21, nRF51)\n"
+        "  runs here    no\n"
+        "  family       cortex-m\n"
+        "  features     none\n"
+        "  float unit   none\n"
+        "  kernels      m0plus, then c99\n"
+        "  memories     flash 4.0 MiB at 0x00000000, ram 4.0 MiB at 0x20000000\n"
+        "  compilers    arm-none-eabi-gcc -mcpu=cortex-m0plus -mthumb -mfloat-abi=soft"
+        " or zig cc -target thumb-freestanding-eabi -mcpu=cortex_m0plus\n"
+        "  emulators    qemu-system-arm -M mps2-an385 or unicorn CORTEX_M0\n"
+        "  alignment    arena 16 B\n"
+    )
 
 
 def test_an_unknown_target_gets_the_nearest_name(dscompile: CommandLine, tiny: Path):

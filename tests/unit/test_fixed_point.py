@@ -11,6 +11,7 @@ from dscompile.ir.fixed_point import (
     Clamp,
     FixedPoint,
     activation_clamp,
+    float_sum,
     layer_clamp,
     layer_factors,
     layer_float_factors,
@@ -21,8 +22,9 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import NetworkBuilder
-from dscompile.ir.ops import HARD_SWISH, NONE, RELU, RELU6, Activate, Activation, Dense
+from dscompile.ir.ops import HARD_SWISH, NONE, RELU, RELU6, Activate, Activation, Binary, Conv2D, Dense
 from dscompile.ir.tensor import Quantization, Tensor
+from dscompile.oracle import run
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,23 @@ def test_layers_requantize_their_sums(rounding, wanted):
     assert requantize_layer(network, network.layers[0], np.array([[2, 8, 100]])).tolist() == [wanted]
 
 
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_float_sums_are_those_of_the_oracle(unsigned):
+    builder = NetworkBuilder("net", "float32")
+    every = np.arange(-128, 128, dtype=np.int8)
+    builder.input(Tensor("a", (1, 256, 1, 1), "int8", Quantization((0.0371,), 4)))
+    builder.input(Tensor("b", (1, 1, 256, 1), "int8", Quantization((0.052,), -77)))
+    builder.add("y", Binary("add", unsigned=unsigned), ["a", "b"], quantization=Quantization((0.061,), 13))
+    network = builder.build(["y"])
+    found = float_sum(network, network.layers[0])
+    assert found.shift == (128 if unsigned else 0)
+    b = (every + found.shift * np.int64(1)) * found.second + found.offset
+    total = (every + found.shift * np.int64(1))[:, None] * found.first + b.astype(np.float32).astype(np.float64)
+    wanted = np.clip(np.rint(total.astype(np.float32)) - found.shift, -128, 127)
+    got = run(network, {"a": every.reshape(1, 256, 1, 1), "b": every.reshape(1, 1, 256, 1)})["y"]
+    np.testing.assert_array_equal(got.reshape(256, 256), wanted)
+
+
 def test_an_activation_layer_is_clamped_by_its_type():
     builder = NetworkBuilder("net", "tflite")
     builder.input(Tensor("x", (1, 2), "int8", Quantization((0.25,), 4)))
@@ -147,3 +166,21 @@ def test_float_tensors_have_no_quantization():
     builder.add("y", Activate(HARD_SWISH), [builder.input(Tensor("x", (1, 2)))])
     with pytest.raises(ValueError, match="tensor 'x' is not quantized"):
         tensor_quantization(builder.build(["y"]), "x")
+
+
+@pytest.mark.parametrize("rounding", ["tflite", "float32", "half-up", "single"])
+@pytest.mark.parametrize("activation", [NONE, RELU, RELU6])
+def test_layers_are_requantized_as_the_oracle_does(activation, rounding, rng):
+    for made in (Quantization((0.11,), -128), Quantization((0.37,), 9), Quantization((0.0041,), 100)):
+        builder = NetworkBuilder("net", rounding)
+        builder.input(Tensor("x", (1, 9, 8, 5), "int8", Quantization((0.043,), 21)))
+        weights = {
+            "kernel": rng.integers(-127, 128, (1, 1, 5, 64)).astype(np.int8),
+            "kernel_scale": rng.uniform(1e-4, 0.1, 64).astype(np.float32),
+            "bias": rng.integers(-9000, 9000, 64).astype(np.int32),
+        }
+        builder.add("y", Conv2D(64, (1, 1), activation=activation), ["x"], quantization=made, **weights)
+        network = builder.build(["y"])
+        x = rng.integers(-128, 128, (1, 9, 8, 5)).astype(np.int8)
+        sums = (x.astype(np.int64) - 21) @ weights["kernel"][0, 0].astype(np.int64) + weights["bias"]
+        np.testing.assert_array_equal(requantize_layer(network, network.layers[0], sums), run(network, {"x": x})["y"])

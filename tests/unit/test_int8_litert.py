@@ -320,6 +320,27 @@ def test_float_layers_between_integers(tmp_path):
     exact(maker, tmp_path)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_rounding_half_up_is_that_of_the_optimized_convolutions(size, rng, tmp_path):
+    maker = image_maker((1, 16, 16, 17))
+    scales = rng.uniform(0.001, 0.01, 64).astype(np.float32)
+    maker.quantized("w", (), scales, values=small_integers(rng, 64, size, size, 17))
+    maker.quantized("b", (), np.float32(0.05) * scales, values=rng.integers(-20000, 20000, 64).astype(np.int32))
+    maker.quantized("y", (1, 17 - size, 17 - size, 64), 0.9, 5)
+    maker.operator("CONV_2D", "x w b", options="Conv2D", strideH=1, strideW=1, padding=VALID)
+    exact(maker, tmp_path, rounding="half-up", kernels="optimized")
+    with pytest.raises(AssertionError):
+        exact(maker, tmp_path, kernels="optimized")
+
+
+def test_a_mean_in_float32_rounding_is_that_of_litert_as_it_runs_by_default(tmp_path):
+    maker = image_maker((1, 9, 7, 17))
+    maker.constant("axes", int32(1, 2))
+    maker.quantized("y", (1, 1, 1, 17), 0.0071, 5)
+    maker.operator("MEAN", "x axes", options="Reducer", keepDims=True)
+    exact(maker, tmp_path, rounding="float32", kernels="xnnpack", seeds=range(30))
+
+
 def test_sums_of_int8_stay_layers(rng, tmp_path):
     maker = image_maker((1, 4, 3, 5))
     maker.quantized("c", (), 0.013, 20, values=small_integers(rng, 5))

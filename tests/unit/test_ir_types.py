@@ -156,6 +156,11 @@ def problem_of(op, x=INT8, dtype=None, quantization=None, **weights):
             kernel_weights(1, 1, 2, 2) | {"kernel_scale": np.array([1, 0], np.float32)},
         ),
         (
+            "its sums are scaled by up to 2e+09, which 32 bits cannot hold",
+            Conv2D(2, (1, 1)),
+            kernel_weights(1, 1, 2, 2) | {"kernel_scale": np.array([1, 2e9], np.float32)},
+        ),
+        (
             "weight 'y.value' is float32, it must be int8",
             Constant((1, 2)),
             {"quantization": Q, "value": np.ones((1, 2), np.float32)},

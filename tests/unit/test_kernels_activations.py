@@ -15,13 +15,13 @@ from dscompile.ir.ops import HARD_SIGMOID, HARD_SWISH, RELU, RELU6, SIGMOID, SWI
 from dscompile.plan.kernels import Parameter
 from dscompile.run.kernel import CompiledKernel, aligned_buffer, aligned_copy
 from tests.kernels import activated
-from tests.native import TARGETS, target_here
+from tests.native import TARGETS_FIRST_FAST, target_here
 
 COUNT = 1 << 18
 LEAKY = Activation("leaky_relu", alpha=0.1)
 LOWEST, HIGHEST = -87.33, 88.37  # the range in which exp is exact; dscompile.compute.activation clamps outside
 
-pytestmark = pytest.mark.parametrize("name", TARGETS)
+pytestmark = pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, Epilogue, ImageS
 from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
 from dscompile.plan.layout import Blocked
 from tests.kernels import assert_close, finished, from_blocks, run_kernel, to_blocks
-from tests.native import TARGETS, target_here
+from tests.native import TARGETS_FIRST_FAST, target_here
 
 HALO = Pads(1, 2, 3, 1)  # around every image, so that rows and blocks have gaps between them
 
@@ -35,6 +35,7 @@ class Case:
     panel_blocks: int = 1
     unroll: int = 1
     panel_outer: bool = True
+    prefetch: bool = False
     flat: str = ""
 
     @property
@@ -57,7 +58,8 @@ class Case:
         size = f"{self.height}x{self.width}x{self.channels}-{self.filters}"
         extras = [f"{self.flat}{self.activation.name}"]
         extras += [f"res-{self.residual.name}"] if self.residual is not None else []
-        extras += [f"t{self.rows}x{self.tile}x{self.panel_blocks}u{self.unroll}{'' if self.panel_outer else 'i'}"]
+        flags = ("" if self.panel_outer else "i") + ("p" if self.prefetch else "")
+        extras += [f"t{self.rows}x{self.tile}x{self.panel_blocks}u{self.unroll}{flags}"]
         return f"{size}-k{self.kernel}-s{self.stride}-d{self.dilation}-{'-'.join(extras)}".replace(" ", "")
 
 
@@ -67,6 +69,8 @@ CONVOLUTIONS = [
     Case(2, 5, 17, 100, tile=5, panel_blocks=2, activation=RELU6),
     Case(4, 6, 100, 48, tile=3, panel_blocks=3, activation=HARD_SWISH, residual=NONE),
     Case(3, 4, 32, 64, tile=4, panel_blocks=2, panel_outer=False, residual=RELU),
+    Case(3, 8, 33, 96, tile=4, panel_blocks=2, prefetch=True),
+    Case(2, 6, 32, 64, tile=3, prefetch=True, panel_outer=False),
     Case(1, 21, 16, 16, tile=7, unroll=4, activation=RELU, residual=RELU6),
     Case(3, 5, 3, 16, kernel=(3, 3), stride=(2, 2), tile=5, activation=RELU),
     Case(3, 5, 3, 17, kernel=(3, 3), stride=(2, 2), tile=5, flat="nhwc", activation=SWISH),
@@ -90,7 +94,7 @@ DEPTHWISE = [
 ]
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 def test_a_convolution_equals_numpy_and_writes_only_its_view(case, name, rng):
     target = target_here(name)
@@ -116,12 +120,12 @@ def test_a_convolution_equals_numpy_and_writes_only_its_view(case, name, rng):
     residual = _add_residual(case, inputs, rng, (case.height, case.width, filters), lanes)
     acc = sum(pixels @ weights[r, q].astype(np.float64) for r, q, pixels in case.taps(x))
 
-    knobs = TileKnobs(case.tile, case.unroll, case.panel_outer)
+    knobs = TileKnobs(case.tile, case.unroll, case.panel_outer, case.prefetch)
     got = run_kernel(kernel, knobs, target, inputs, (filters // lanes, case.height, case.width, lanes))
     assert_close(from_blocks(got, filters), finished(acc, bias, kernel.epilogue, residual))
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
 @pytest.mark.parametrize("case", DEPTHWISE, ids=str)
 def test_a_depthwise_kernel_equals_numpy_and_writes_only_its_view(case, name, rng):
     target = target_here(name)

@@ -12,7 +12,7 @@ from dscompile.emit.weights import lay_out
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import BatchNorm, Binary, Concat, Conv2D, Dense, Pads, Reshape, Transpose
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.passes import canonicalize
 from dscompile.plan.kernels import FillKernel
 from dscompile.plan.layout import Blocked, Flat, Strides
@@ -237,16 +237,19 @@ def test_equal_kernels_share_one_function():
 # Refusals
 
 
-def one_layer(op, shape, dtype="float32", **arrays):
+def one_layer(op, shape, **arrays):
     builder = NetworkBuilder("refused")
-    builder.input(Tensor("x", shape, dtype))
+    builder.input(Tensor("x", shape))
     builder.add("y", op, ["x"], **arrays)
     return builder.build(["y"])
 
 
 def test_integer_tensors_are_refused():
+    builder = NetworkBuilder("refused", "tflite")
+    builder.input(Tensor("x", (1, 2, 3), "int8", Quantization((0.5,))))
+    builder.add("y", Reshape((1, 6)), ["x"])
     with pytest.raises(UnsupportedError, match="layer y: int8 tensors have no kernels on x86-avx2 yet"):
-        plan_program(one_layer(Reshape((1, 6)), (1, 2, 3), "int8"), AVX2)
+        plan_program(builder.build(["y"]), AVX2)
 
 
 def test_batches_are_refused():

@@ -1,0 +1,41 @@
+"""The board of a microcontroller target as JSON, so that an artifact can be compiled and run again later."""
+
+from __future__ import annotations
+
+from dscompile.artifact.fields import Fields, Json
+from dscompile.board import Board, GccTools, Memory, QemuMachine, Sections, UnicornCpu, ZigTools
+
+
+def board_to_json(board: Board) -> Json:
+    """The board as nested objects."""
+    return {
+        "float_unit": board.float_unit,
+        "memories": [{"name": m.name, "origin": m.origin, "bytes": m.size_bytes} for m in board.memories],
+        "sections": dict(vars(board.sections)),
+        "gcc": None if board.gcc is None else {"prefix": board.gcc.prefix, "flags": list(board.gcc.flags)},
+        "zig": None if board.zig is None else {"target": board.zig.triple, "cpu": board.zig.cpu},
+        "qemu": None
+        if board.qemu is None
+        else {"program": board.qemu.program, "machine": board.qemu.machine, "options": list(board.qemu.options)},
+        "unicorn": None if board.unicorn is None else dict(vars(board.unicorn)),
+    }
+
+
+def board_from_json(fields: Fields) -> Board | None:
+    """The board in an object; None, with an entry in `fields.problems`, if it makes no sense."""
+    inner = {key: fields.child(key) for key in ("gcc", "zig", "qemu", "unicorn") if fields.has_value(key)}
+    gcc, zig, qemu, unicorn = (inner.get(key) for key in ("gcc", "zig", "qemu", "unicorn"))
+    sections = fields.child("sections")
+    try:
+        return Board(
+            fields.children("memories", lambda f: Memory(f.text("name"), f.whole("origin"), f.whole("bytes"))),
+            Sections(*(sections.text(use) for use in ("code", "constants", "data", "stack"))),
+            fields.text("float_unit"),
+            GccTools(gcc.text("prefix"), gcc.texts("flags")) if gcc else None,
+            ZigTools(zig.text("target"), zig.text("cpu")) if zig else None,
+            QemuMachine(qemu.text("program"), qemu.text("machine"), qemu.texts("options")) if qemu else None,
+            UnicornCpu(unicorn.text("architecture"), unicorn.text("model")) if unicorn else None,
+        )
+    except ValueError as error:
+        fields.problems.append(f"'{fields.where.rstrip('.')}': {error}")
+        return None

@@ -1,0 +1,200 @@
+"""Artifacts of standalone C99: header, sources with all kernels in them, self-test, manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from dscompile.artifact import (
+    ArenaInfo,
+    Artifact,
+    BufferInfo,
+    LayerInfo,
+    Manifest,
+    Sizes,
+    Versions,
+    checksums,
+    write_manifest,
+)
+from dscompile.emit.check import check_program
+from dscompile.emit.directory import replaced_directory
+from dscompile.emit.driver import kernel_symbols, plan_steps
+from dscompile.emit.interface import Interface, network_interface
+from dscompile.emit.mcu_code import helper_code, kernel_code
+from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
+from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_input, mcu_selftest_source
+from dscompile.emit.native import fingerprint_of
+from dscompile.emit.packages import About, Package, check_packages, package_files
+from dscompile.emit.render import render
+from dscompile.ir.cost import layer_parameters
+from dscompile.ir.network import Array
+from dscompile.plan.program import Program
+from dscompile.version import __version__
+
+_UNKNOWN = About()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The C files of a network without its header: `<net>.c` and `<net>_weights.c`."""
+
+    code: str
+    weights: str
+
+
+def write_artifact(
+    program: Program,
+    selftest_input: Mapping[str, Array],
+    selftest_output: Mapping[str, Array],
+    destination: Path,
+    *,
+    origin: str,
+    extra_files: Mapping[str, bytes] | None = None,
+    accept: Callable[[Manifest], None] | None = None,
+    packages: Sequence[str] = (),
+    about: About = _UNKNOWN,
+) -> Artifact:
+    """Writes the artifact directory of a program from plan_mcu_program, completely or not at all, and returns it.
+
+    `selftest_input` is what `emit.mcu_text.mcu_selftest_input` gives for the network, `selftest_output` the right
+    answer; both have border shapes. `packages` are packagings of emit.packages, `about` is what these say of the
+    network. The other parameters and the errors are those of emit.native.write_artifact. The target's compiler
+    measures code size and stack; it leaves nothing behind.
+    """
+    check_program(program, ("float32", "int8", "uint8"))
+    _check_selftest(program, selftest_input, selftest_output)
+    interface = network_interface(program.network)
+    compiler = target_compiler(program.target)
+    emitter = _Emitter(program, interface, PurePath(origin).name)
+    sources = emitter.sources()
+    fingerprint = fingerprint_of(sources.code.encode(), sources.weights.encode(), emitter.header(0, None).encode())
+    with replaced_directory(destination) as directory:
+        texts = {
+            interface.header: emitter.header(fingerprint, None),
+            f"{interface.prefix}.c": sources.code,
+            f"{interface.prefix}_weights.c": sources.weights,
+            "selftest.c": mcu_selftest_source(interface, selftest_input, selftest_output),
+        }
+        _write(directory, texts)
+        measured = measure(compiler, directory, interface.prefix)
+        texts[interface.header] = emitter.header(fingerprint, measured)
+        _write(directory, texts)
+        extra = {**(extra_files or {}), **emitter.packages(check_packages(packages), about, texts)}
+        for name, content in extra.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(content)
+        manifest = emitter.manifest(fingerprint, measured, compiler, directory, [*texts, *extra])
+        if accept is not None:
+            accept(manifest)
+        write_manifest(manifest, directory)
+    return Artifact(destination, manifest)
+
+
+def _write(directory: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (directory / name).write_text(text, encoding="utf-8")
+
+
+def _check_selftest(program: Program, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    """Raises ValueError unless `inputs` are the generated ones and `outputs` have border shapes."""
+    network = program.network
+    wanted = mcu_selftest_input(network)
+    for name in network.inputs:
+        if name not in inputs or not np.array_equal(inputs[name], wanted[name]):
+            raise ValueError(f"self-test input '{name}' is not what mcu_selftest_input() generates")
+    for name in network.outputs:
+        tensor = network.tensor(name)
+        if name not in outputs or outputs[name].shape != tensor.border_shape or outputs[name].dtype != tensor.dtype:
+            raise ValueError(f"self-test output '{name}' must be {tensor.dtype} {list(tensor.border_shape)}")
+
+
+class _Emitter:
+    """The texts of one artifact."""
+
+    def __init__(self, program: Program, interface: Interface, origin: str) -> None:
+        self.program = program
+        self.interface = interface
+        self.origin = origin
+
+    def sources(self) -> Sources:
+        """`<net>.c` and `<net>_weights.c`."""
+        program, interface = self.program, self.interface
+        arrays = constant_arrays(program, interface)
+        symbols = kernel_symbols(program, interface)
+        kernels = [
+            kernel_code(function, symbols[function.symbol], f"{interface.macro}_CODE_ATTR")
+            for function in program.functions
+        ]
+        code = render(
+            "mcu/driver.c.j2",
+            net=interface,
+            target=program.target,
+            version=__version__,
+            driver=plan_steps(
+                program, interface, {key: a.name for key, a in zip(program.constants, arrays, strict=True)}
+            ),
+            arrays=arrays,
+            helpers=helper_code("".join(kernels)),
+            kernels=kernels,
+        )
+        return Sources(code, render("mcu/weights.c.j2", net=interface, version=__version__, arrays=arrays))
+
+    def header(self, fingerprint: int, measured: Measured | None) -> str:
+        """`<net>.h`; without sizes before anything is compiled (they only stand in its comment)."""
+        return render(
+            "native/header.h.j2",
+            net=self.interface,
+            target=self.program.target,
+            version=__version__,
+            origin=self.origin,
+            macs=self.program.macs,
+            arena_bytes=self.program.arena_bytes,
+            layers=len(self.program.steps),
+            fingerprint=fingerprint,
+            sizes=None if measured is None else self.sizes(measured),
+            stack_bytes=0 if measured is None else measured.stack_bytes,
+            rounding=self.program.network.rounding,
+            has_sections=True,
+        )
+
+    def packages(self, names: Sequence[str], about: About, texts: Mapping[str, str]) -> dict[str, bytes]:
+        """The files of packagings, from the artifact's finished `texts`."""
+        prefix = self.interface.prefix
+        files = {name: texts[name] for name in (self.interface.header, f"{prefix}.c", f"{prefix}_weights.c")}
+        return package_files(names, Package(self.interface, about, self.program.target.name, files))
+
+    def sizes(self, measured: Measured) -> Sizes:
+        """Sizes for the manifest; there are no libraries."""
+        return Sizes(weights=measured.weights_bytes, text=measured.code_bytes, shared_library=0, static_library=0)
+
+    def manifest(
+        self, fingerprint: int, measured: Measured, compiler: Compiler, directory: Path, files: list[str]
+    ) -> Manifest:
+        """The manifest of the finished `files` in `directory`."""
+        program, network = self.program, self.program.network
+        return Manifest(
+            name=network.name,
+            c_name=self.interface.prefix,
+            origin=self.origin,
+            target=program.target,
+            inputs=tuple(network.tensor(name) for name in network.inputs),
+            outputs=tuple(network.tensor(name) for name in network.outputs),
+            labels=network.labels,
+            layers=tuple(LayerInfo(s.name, s.kind, s.layers, s.macs, s.result_bytes) for s in program.steps),
+            macs=program.macs,
+            parameters=sum(layer_parameters(network, layer) for layer in network.layers),
+            arena=ArenaInfo(
+                program.arena_bytes,
+                program.arena_lower_bound_bytes,
+                program.target.arena_alignment,
+                tuple(BufferInfo(b.name, b.offset_bytes, b.size_bytes, b.first, b.last) for b in program.buffers),
+            ),
+            sizes=self.sizes(measured),
+            fingerprint=fingerprint,
+            versions=Versions(__version__, compiler.version, "none"),
+            fallback_layers=program.fallback_layers,
+            checksums=checksums(directory, files),
+        )

@@ -1,0 +1,264 @@
+"""C text of the standalone kernels: one template per kind, and the helpers that the texts use."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import jinja2
+
+from dscompile.data import data_directory
+from dscompile.emit.names import C_TYPES, c_float
+from dscompile.emit.render import environment
+from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_kernels import (
+    Axis,
+    ConvKernel,
+    CopyKernel,
+    DenseKernel,
+    DepthwiseKernel,
+    FillKernel,
+    McuKernel,
+    MeanKernel,
+    SeparableKernel,
+    Span,
+    Window,
+)
+from dscompile.plan.program import Function
+
+# In an order in which every helper comes after those that it calls.
+HELPERS = (
+    "clip",
+    "exponential",
+    "sigmoid",
+    "clamp_int8",
+    "saturate_int8",
+    "load_word",
+    "store_word",
+    "low_half",
+    "even_bytes",
+    "odd_bytes",
+    "widen_even",
+    "widen_odd",
+    "add_low_product",
+    "add_high_product",
+    "add_products",
+    "pack_halves",
+    "high_product",
+    "doubling_high_product",
+    "divide_by_power",
+    "shift_up",
+    "requantize_tflite",
+    "requantize_half_up",
+    "requantize_single",
+    "round_to_even",
+    "round_away",
+    "exp_of_negative",
+    "reciprocal_of_one_plus",
+)
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a kernel template needs besides its kernel.
+
+    `name` is the C function; `element` and `sum` are the types of elements and sums, `constants` the per-channel
+    arrays of the epilogue, `padding` the literal that stands outside of an image.
+    """
+
+    name: str
+    element: str
+    sum: str
+    parameters: tuple[str, ...]
+    constants: tuple[Parameter, ...] = ()
+    padding: str = "0"
+
+    @property
+    def constant_parameters(self) -> list[str]:
+        """Declarations of the constants."""
+        return [declaration(parameter) for parameter in self.constants]
+
+    @property
+    def constant_arguments(self) -> str:
+        """The constants as arguments."""
+        return ", ".join(parameter.name for parameter in self.constants)
+
+    @property
+    def matrix_parameters(self) -> list[str]:
+        """Declarations of a matrix product: columns, weights, constants, y."""
+        e = self.element
+        return [f"const {e} *columns", f"const {e} *weights", *self.constant_parameters, f"{e} *y"]
+
+    @property
+    def matrix_arguments(self) -> str:
+        """Weights and constants as arguments."""
+        return ", ".join(["weights", *(parameter.name for parameter in self.constants)])
+
+    def offset(self, elements: int) -> str:
+        """` + 64`, ` - 64` or nothing."""
+        return f" {'+' if elements > 0 else '-'} {abs(elements)}" if elements else ""
+
+
+def kernel_code(function: Function, name: str, attribute: str) -> str:
+    """The C text of a function and of those that it alone calls; `name` is its C identifier.
+
+    `attribute` is a macro that stands before the type of every function, for the place of code in memory.
+    """
+    kernel = function.kernel
+    if not isinstance(kernel, McuKernel):
+        raise ValueError(f"{function.symbol} is a kernel of the hosted backend")
+    values: dict[str, object] = {"k": kernel, "c": _code(kernel, name)}
+    if isinstance(kernel, SeparableKernel):
+        values["d"] = _code(kernel.depthwise, f"{name}_depthwise", "taps_")
+    template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
+    if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) and kernel.dsp:
+        template += "_dsp"
+    text = _environment().get_template(f"mcu/{template}.c.j2").render(**values)
+    text = re.sub(r"^(.*)static void ", rf"\1static {attribute} void ", text, flags=re.MULTILINE)
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    return re.sub(r"\n\n}", "\n}", text).strip("\n") + "\n"
+
+
+def helper_code(texts: str) -> str:
+    """The helpers that `texts` call, and those that these call, each after what it needs."""
+    wanted: list[str] = []
+    for name in reversed(HELPERS):
+        text = (data_directory("templates") / "mcu" / "helpers" / f"{name}.c").read_text(encoding="utf-8")
+        if re.search(rf"\b{name}\(", texts + "".join(wanted)):
+            wanted.insert(0, text)
+    return "\n".join(wanted)
+
+
+def declaration(parameter: Parameter) -> str:
+    """`const int8_t *x`."""
+    return f"{'' if parameter.written else 'const '}{C_TYPES[parameter.dtype]} *{parameter.name}"
+
+
+def _code(kernel: McuKernel, name: str, prefix: str = "") -> Code:
+    parameters = tuple(declaration(parameter) for parameter in kernel.parameters)
+    constants: tuple[Parameter, ...] = ()
+    if isinstance(kernel, ConvKernel | SeparableKernel | DepthwiseKernel | DenseKernel | MeanKernel):
+        constants = kernel.epilogue.constants(prefix)
+    element = kernel.parameters[-1].dtype
+    padding = "0"
+    if isinstance(kernel, ConvKernel):
+        padding = _literal(kernel.padding, element == "float32")
+    if isinstance(kernel, FillKernel):
+        padding = _literal(kernel.value, element == "float32")
+    if isinstance(kernel, CopyKernel):
+        element = kernel.element
+    return Code(
+        name=name,
+        element=C_TYPES[element],
+        sum="float" if element == "float32" else "int32_t",
+        parameters=parameters,
+        constants=constants,
+        padding=padding,
+    )
+
+
+def _literal(value: float, real: bool) -> str:
+    return c_float(float(value)) if real else str(int(value))
+
+
+def _bound(value: float) -> str:
+    """A bound of a clip; infinities become the largest float."""
+    return c_float(max(min(value, 3.4028234e38), -3.4028234e38)) if math.isinf(value) else c_float(value)
+
+
+def _signed(value: int) -> str:
+    """A number that can stand after an operator."""
+    return str(value) if value >= 0 else f"({value})"
+
+
+def _times(name: str, factor: int) -> str:
+    return name if factor == 1 else f"{name} * {factor}"
+
+
+def _minus(expression: str, value: int) -> str:
+    """`(x - 3)`, `(x + 3)` or just the expression."""
+    if not value:
+        return expression
+    return f"({expression} {'-' if value > 0 else '+'} {abs(value)})"
+
+
+def _all_inside(axis: Axis) -> bool:
+    """Whether every output has all its taps inside the image."""
+    return all(axis.taps(output) == (0, axis.kernel) for output in range(axis.outputs))
+
+
+def _spans(axis: Axis, descending: bool) -> tuple[Span, ...]:
+    return tuple(reversed(axis.spans)) if descending else axis.spans
+
+
+def _column_taps(axis: Axis) -> list[tuple[int, int]]:
+    """The different ranges of taps inside the image."""
+    return sorted({span.taps for span in axis.spans})
+
+
+def _window_start(axis: Axis, span: Span, channels: int) -> str:
+    """Elements from the start of an image row to the first tap inside, as an expression in `column`."""
+    first, end = span.taps
+    if first == end:
+        return "0"
+    if span.end - span.begin == 1:
+        return str(axis.position(span.begin, first) * channels)
+    start = axis.position(0, first) * channels
+    shift = f" {'+' if start > 0 else '-'} {abs(start)}" if start else ""
+    return f"column * {axis.stride * channels}{shift}"
+
+
+def _describe(window: Window, out_channels: int) -> str:
+    """`3x3, stride 2: [48, 48, 8] -> [24, 24, 16]`."""
+    rows, columns = window.rows, window.columns
+    strides = {rows.stride, columns.stride}
+    stride = f"stride {strides.pop()}" if len(strides) == 1 else f"strides {rows.stride} and {columns.stride}"
+    shapes = f"[{rows.size}, {columns.size}, {window.channels}] -> [{rows.outputs}, {columns.outputs}, {out_channels}]"
+    return f"{rows.kernel}x{columns.kernel}, {stride}: {shapes}"
+
+
+def _index(strides: tuple[int, ...]) -> str:
+    terms = [_times(f"i{axis}", stride) for axis, stride in enumerate(strides) if stride]
+    return " + ".join(terms) or "0"
+
+
+def _dense_index(shape: tuple[int, ...]) -> str:
+    return _index(tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))))
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _largest_divisor(value: int, limit: int) -> int:
+    return max(divisor for divisor in range(1, limit + 1) if value % divisor == 0)
+
+
+def _halves(value: int) -> str:
+    """A number as both 16-bit halves of a word."""
+    return f"0x{(value & 0xFFFF) * 0x10001:08x}u"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    overlay = environment().overlay()
+    overlay.filters = {
+        **overlay.filters,
+        "all_inside": _all_inside,
+        "bound": _bound,
+        "column_taps": _column_taps,
+        "dense_index": _dense_index,
+        "describe": _describe,
+        "halves": _halves,
+        "index": _index,
+        "largest_divisor": _largest_divisor,
+        "minus": _minus,
+        "round_up": _round_up,
+        "signed": _signed,
+        "spans": _spans,
+        "times": _times,
+        "window_start": _window_start,
+    }
+    return overlay

@@ -1,0 +1,63 @@
+"""What the target's compiler makes of standalone C: bytes of code and weights, bytes of stack."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from dscompile.emit.elf import loaded_bytes
+from dscompile.firmware.stack import stack_bound
+from dscompile.firmware.toolchains import find_cross_toolchain
+from dscompile.target import Target
+from dscompile.toolchain import find_toolchain, run_tool
+
+FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
+RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
+NAKED_FRAME_BYTES = 56  # of the assembly in templates/mcu/matrix_dsp.j2, which the compiler does not know
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Bytes in flash of `<net>.c` and of `<net>_weights.c`, and of stack below a call of run (0: not known)."""
+
+    code_bytes: int
+    weights_bytes: int
+    stack_bytes: int
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """The command that compiles for a target, its version, and whether it is GCC, which tells stack use."""
+
+    command: tuple[str, ...]
+    version: str
+    is_gcc: bool
+
+
+def target_compiler(target: Target) -> Compiler:
+    """The compiler of a target: a cross compiler for microcontrollers. Raises ToolError if it is missing."""
+    if target.board is not None:
+        cross = find_cross_toolchain(target)
+        return Compiler((*cross.command, *cross.flags), cross.version, cross.kind == "gcc")
+    host = find_toolchain(target)
+    return Compiler((*host.compiler, *host.flags), host.version, "clang" not in host.version)
+
+
+def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
+    """Compiles the sources in `directory`. Raises ToolError if the compiler fails."""
+    graph = ["-fcallgraph-info=su"] if compiler.is_gcc else []
+    stack = 0
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        objects = []
+        for stem in (prefix, f"{prefix}_weights"):
+            source = directory.resolve() / f"{stem}.c"
+            command = [*compiler.command, *FLAGS, *graph, "-c", str(source), "-o", f"{stem}.o"]
+            run_tool(command, Path(scratch), f"compiling {stem}.c")
+            objects.append((Path(scratch) / f"{stem}.o").read_bytes())
+        if graph:
+            bound = stack_bound([Path(scratch) / f"{prefix}.ci"], f"{prefix}_run")
+            stack = bound.bytes + (RUNTIME_FRAME_BYTES if bound.gaps else 0)
+            if "naked" in (directory / f"{prefix}.c").read_text(encoding="utf-8"):
+                stack += NAKED_FRAME_BYTES
+    return Measured(loaded_bytes(objects[0]), loaded_bytes(objects[1]), stack)

@@ -1,0 +1,122 @@
+"""Texts of a standalone C artifact: arrays of weights and the self-test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dscompile.emit.interface import Interface, Port
+from dscompile.emit.names import C_TYPES, c_comment, c_float, unique_identifiers
+from dscompile.emit.render import render
+from dscompile.emit.selftest import TOLERANCE, generated
+from dscompile.ir.network import Array, Network
+from dscompile.ir.tensor import INTEGER_RANGES, DType
+from dscompile.plan.program import Program
+
+VALUES_PER_LINE = 16
+
+
+@dataclass(frozen=True)
+class ConstantArray:
+    """A constant of the program as a C array."""
+
+    name: str
+    c_type: str
+    values: Array
+    comment: str
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; a C array has at least one."""
+        return max(self.values.size, 1)
+
+    @property
+    def lines(self) -> list[str]:
+        """Its elements, 16 on a line."""
+        return literal_lines(self.values)
+
+
+@dataclass(frozen=True)
+class Vector:
+    """The self-test's values of one port."""
+
+    port: Port
+    values: Array
+
+    @property
+    def lines(self) -> list[str]:
+        """Its elements, 16 on a line."""
+        return literal_lines(self.values)
+
+    @property
+    def exact(self) -> bool:
+        """Whether results must be the same bytes."""
+        return self.port.tensor.dtype in INTEGER_RANGES
+
+    @property
+    def limit(self) -> str:
+        """The largest error of a float output."""
+        return c_float(TOLERANCE * (float(np.abs(self.values).max()) or 1.0))
+
+
+def constant_arrays(program: Program, interface: Interface) -> tuple[ConstantArray, ...]:
+    """All constants, in the order of the program."""
+    names = unique_identifiers(
+        {name: f"{interface.prefix}_{name}" for name in program.constants}, "weights", interface.declared
+    )
+    return tuple(
+        ConstantArray(names[name], C_TYPES[_dtype(array)], array, c_comment(f"{name}: {list(array.shape)}"))
+        for name, array in program.constants.items()
+    )
+
+
+def _dtype(array: Array) -> DType:
+    names: dict[str, DType] = {"float32": "float32", "int8": "int8", "uint8": "uint8", "int32": "int32"}
+    return names[array.dtype.name]
+
+
+def literal_lines(values: Array) -> list[str]:
+    """Elements as C literals, 16 on a line."""
+    flat = values.reshape(-1)
+    if values.dtype == np.float32:
+        literals = [c_float(float(value)) for value in flat]
+    else:
+        literals = [_integer(int(value)) for value in flat]
+    return [
+        ", ".join(literals[start : start + VALUES_PER_LINE]) + "," for start in range(0, len(literals), VALUES_PER_LINE)
+    ] or ["0,"]
+
+
+def _integer(value: int) -> str:
+    """-2147483648 is no literal of int: it is minus a long."""
+    return "-2147483647 - 1" if value == -(1 << 31) else str(value)
+
+
+def mcu_selftest_input(network: Network) -> dict[str, Array]:
+    """The self-test's input: name -> array of the tensor's border shape and type.
+
+    Floats are uniform in [-1, 1), integers uniform over their range, both from the streams of emit/selftest.py.
+    """
+    inputs: dict[str, Array] = {}
+    for stream, name in enumerate(network.inputs):
+        tensor = network.tensor(name)
+        values = generated(stream, tensor.elements)
+        if tensor.dtype in INTEGER_RANGES:
+            low, high = INTEGER_RANGES[tensor.dtype]
+            whole = np.floor((values.astype(np.float64) + 1) / 2 * (high - low + 1)) + low
+            inputs[name] = whole.astype(np.dtype(tensor.dtype)).reshape(tensor.border_shape)
+        else:
+            inputs[name] = values.reshape(tensor.border_shape)
+    return inputs
+
+
+def mcu_selftest_source(interface: Interface, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> str:
+    """The text of selftest.c with literal inputs and outputs, all in border shapes."""
+    return render(
+        "mcu/selftest.c.j2",
+        net=interface,
+        inputs=[Vector(port, inputs[port.tensor.name]) for port in interface.inputs],
+        outputs=[Vector(port, outputs[port.tensor.name]) for port in interface.outputs],
+    )

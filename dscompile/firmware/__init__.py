@@ -1,0 +1,1 @@
+"""Bare-metal programs: cross compilers, building, sizes and stack use."""

@@ -1,0 +1,174 @@
+"""Linked programs and objects as pyelftools reads them: symbols, loaded bytes, sizes."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
+
+Place = Literal["code", "constants", "data", "zeros"]
+
+_SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A symbol; `address` is where the processor finds it, without Thumb's lowest bit. `place` is None if undefined."""
+
+    name: str
+    address: int
+    size_bytes: int
+    place: Place | None
+    is_function: bool
+    is_global: bool
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Bytes to be loaded at `address`."""
+
+    address: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section that is loaded."""
+
+    name: str
+    place: Place
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an ELF file holds. `sections` are those that are loaded."""
+
+    path: Path
+    is_arm: bool
+    entry: int
+    segments: tuple[Segment, ...]
+    symbols: tuple[Symbol, ...]
+    sections: tuple[Section, ...]
+
+    def symbol(self, name: str) -> Symbol:
+        """The symbol called `name`. Raises UsageError if the program has none, or several static ones."""
+        found = self._by_name.get(name, ())
+        defined = [s for s in found if s.is_global] or list(found)
+        if len(defined) == 1:
+            return defined[0]
+        if not defined:
+            raise UsageError(
+                f"the program {self.path.name} has no symbol '{name}'",
+                help=did_you_mean(name, self._by_name) or "name it among the symbols of build_firmware()",
+            )
+        raise UsageError(f"the program {self.path.name} has {len(defined)} static symbols '{name}'")
+
+    def function_address(self, name: str) -> int:
+        """The address to call: on Arm with the lowest bit set."""
+        return self.symbol(name).address | (1 if self.is_arm else 0)
+
+    def nearest(self, address: int) -> str:
+        """`name+0x1c` for the nearest symbol of code at or below an address; the bare address if there is none."""
+        index = bisect.bisect_right(self._code_addresses, address) - 1
+        if index < 0 or address >= self._code_end:
+            return f"0x{address:08x}"
+        symbol = self._code[index]
+        offset = address - symbol.address
+        return f"{symbol.name}+0x{offset:x}" if offset else symbol.name
+
+    @cached_property
+    def _by_name(self) -> dict[str, tuple[Symbol, ...]]:
+        names: dict[str, tuple[Symbol, ...]] = {}
+        for symbol in self.symbols:
+            if symbol.place is not None or symbol.is_global:
+                names[symbol.name] = (*names.get(symbol.name, ()), symbol)
+        return names
+
+    @cached_property
+    def _code(self) -> list[Symbol]:
+        return sorted((s for s in self.symbols if s.place == "code"), key=lambda s: (s.address, s.is_global))
+
+    @cached_property
+    def _code_addresses(self) -> list[int]:
+        return [symbol.address for symbol in self._code]
+
+    @cached_property
+    def _code_end(self) -> int:
+        last = self._code[-1]
+        return max(s.address + max(s.size_bytes, 1) for s in self._code) + (0 if last.size_bytes else 64)
+
+
+def read_image(path: Path) -> Image:
+    """Reads a 32-bit ELF file. Raises BadInputError if it is none, ToolError if pyelftools is not installed."""
+    try:
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+    except ImportError as error:
+        raise ToolError("reading ELF files needs pyelftools", help="pip install 'dscompile[emulate]'") from error
+    try:
+        with path.open("rb") as file:
+            elf = ELFFile(file)
+            if elf.elfclass != 32 or elf["e_machine"] not in ("EM_ARM", "EM_RISCV"):
+                raise BadInputError("not a program for a 32-bit Arm or RISC-V core", position=Position(str(path)))
+            return _image(path, elf)
+    except (ELFError, OSError) as error:
+        raise BadInputError(f"cannot read the ELF file: {error}", position=Position(str(path))) from error
+
+
+def undefined_symbols(objects: Iterable[Path]) -> frozenset[str]:
+    """Names that objects use and none of them defines."""
+    symbols = [symbol for path in objects for symbol in read_image(path).symbols if symbol.is_global]
+    return frozenset(s.name for s in symbols if s.place is None) - {s.name for s in symbols if s.place is not None}
+
+
+def _image(path: Path, elf: ELFFile) -> Image:
+    is_arm = elf["e_machine"] == "EM_ARM"
+    sections = list(elf.iter_sections())
+    places = [_place(section["sh_flags"], section["sh_type"]) for section in sections]
+    loaded = tuple(
+        Section(section.name, place, section["sh_size"])
+        for section, place in zip(sections, places, strict=True)
+        if place is not None
+    )
+    table = elf.get_section_by_name(".symtab")
+    symbols = []
+    for entry in table.iter_symbols() if table is not None else ():
+        kind, index = entry["st_info"]["type"], entry["st_shndx"]
+        if not entry.name or entry.name.startswith("$") or kind in ("STT_FILE", "STT_SECTION"):
+            continue
+        is_function = kind == "STT_FUNC"
+        symbols.append(
+            Symbol(
+                name=entry.name,
+                address=entry["st_value"] & ~1 if is_arm and is_function else entry["st_value"],
+                size_bytes=entry["st_size"],
+                place=places[index] if isinstance(index, int) else ("data" if index == "SHN_ABS" else None),
+                is_function=is_function,
+                is_global=entry["st_info"]["bind"] != "STB_LOCAL",
+            )
+        )
+    segments = tuple(
+        Segment(segment["p_paddr"], segment.data())
+        for segment in elf.iter_segments()
+        if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]
+    )
+    return Image(path, is_arm, elf["e_entry"], segments, tuple(symbols), loaded)
+
+
+def _place(flags: int, kind: str) -> Place | None:
+    if not flags & _SHF_ALLOC:
+        return None
+    if kind == "SHT_NOBITS":
+        return "zeros"
+    if flags & _SHF_EXECINSTR:
+        return "code"
+    return "data" if flags & _SHF_WRITE else "constants"

@@ -1,0 +1,84 @@
+"""How much stack a function can need at most, from the compiler's own call graph (gcc's -fcallgraph-info=su)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dscompile.errors import UsageError
+
+_NODE = re.compile(r'node: \{ title: "([^"]*)" label: "([^"]*)"')
+_EDGE = re.compile(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"')
+_FRAME = re.compile(r"(\d+) bytes \(([a-z,]+)\)")
+_INDIRECT = "__indirect_call"
+
+
+@dataclass(frozen=True)
+class StackBound:
+    """What a function needs below the stack pointer it is called with.
+
+    `bytes` is the sum of the frames along `path`, the deepest chain of calls. `gaps` says what the figure leaves out:
+    calls through pointers, recursion, frames of variable size, functions that the call graph has no figure for. With
+    no gaps it is a proven bound.
+    """
+
+    bytes: int
+    path: tuple[str, ...]
+    gaps: tuple[str, ...]
+
+
+def stack_bound(call_graphs: Sequence[Path], function: str) -> StackBound:
+    """The bound of `function` from .ci files (`Firmware.call_graphs`). Raises UsageError if none of them has it."""
+    graph = _Graph()
+    for path in call_graphs:
+        graph.read(path.read_text(encoding="utf-8", errors="replace"))
+    if function not in graph.frames:
+        raise UsageError(f"the call graphs have no function '{function}'", help="compile with gcc; others write none")
+    depth, path_down = graph.deepest(function, ())
+    return StackBound(depth, path_down, tuple(sorted(graph.gaps)))
+
+
+class _Graph:
+    """Frames and calls of all sources; static functions have the name of their file before their own."""
+
+    def __init__(self) -> None:
+        self.frames: dict[str, int] = {}
+        self.calls: dict[str, set[str]] = {}
+        self.gaps: set[str] = set()
+        self._kinds: dict[str, str] = {}
+        self._deepest: dict[str, tuple[int, tuple[str, ...]]] = {}
+
+    def read(self, text: str) -> None:
+        for title, label in _NODE.findall(text):
+            frame = _FRAME.search(label)
+            if frame:
+                self.frames[title] = int(frame[1])
+                self._kinds[title] = frame[2]
+        for caller, callee in _EDGE.findall(text):
+            self.calls.setdefault(caller, set()).add(callee)
+
+    def deepest(self, function: str, above: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        """Bytes from the entry of `function` down, and the chain of functions that needs them."""
+        if function in above:
+            self.gaps.add(f"{_plain(function)} calls itself")
+            return 0, ()
+        if function in self._deepest:
+            return self._deepest[function]
+        if function not in self.frames:
+            caller = _plain(above[-1])
+            what = "calls through a pointer" if function == _INDIRECT else f"calls {function}, which has no figure"
+            self.gaps.add(f"{caller} {what}")
+            return 0, ()
+        if self._kinds[function] == "dynamic":
+            self.gaps.add(f"{_plain(function)} has a frame of variable size")
+        below = [self.deepest(callee, (*above, function)) for callee in sorted(self.calls.get(function, ()))]
+        depth, path = max(below, key=lambda found: found[0], default=(0, ()))
+        self._deepest[function] = self.frames[function] + depth, (_plain(function), *path)
+        return self._deepest[function]
+
+
+def _plain(title: str) -> str:
+    """`net.c:kernel.isra.0` -> kernel."""
+    return title.rpartition(":")[2].split(".")[0]

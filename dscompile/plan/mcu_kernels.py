@@ -1,0 +1,530 @@
+"""Kernels of the standalone C backend: what is computed on which shapes, for float32 and int8 alike.
+
+Tensors are dense, channels last ([H][W][C]), without borders. Every kernel becomes one C function specialized to its
+fields; equal kernels share it. `parameters` lists the function's pointers in order (see plan/kernels.py: Parameter).
+
+Windowed kernels can go through the image upwards or downwards (`descending`). The planner of the arena decides: where
+input and output share memory, only one direction never overwrites what is still to be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+from dscompile.ir.ops import NONE, Activation, Pair
+from dscompile.ir.tensor import DTYPE_BYTES, DType
+from dscompile.plan.kernels import Parameter
+
+Element = Literal["float32", "int8"]
+Method = Literal["affine", "tflite", "half-up", "single", "float32"]
+FixedPointRounding = Literal["tflite", "half-up", "single"]
+
+
+@dataclass(frozen=True)
+class FloatEpilogue:
+    """y = activation(sum + bias[channel])."""
+
+    element: ClassVar[Element] = "float32"
+    activation: Activation = NONE
+
+    def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
+        """Pointers to what it needs per channel."""
+        return (Parameter(f"{prefix}bias"),)
+
+
+@dataclass(frozen=True)
+class IntegerEpilogue:
+    """How a 32-bit sum of a channel becomes int8.
+
+    affine: clamp(((bias + (sum << left)) * multiplier) >> 32 >> right), where bias and multiplier were searched so
+    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); the others
+    are that rounding itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier *
+    2^(shift - 31) rounded twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
+    """
+
+    element: ClassVar[Element] = "int8"
+    method: Method
+    low: int
+    high: int
+    zero_point: int = 0
+    left: int = 0
+    right: int = 0
+
+    def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
+        """Pointers to what it needs per channel."""
+        bias = Parameter(f"{prefix}bias", "int32")
+        match self.method:
+            case "affine":
+                return (bias, Parameter(f"{prefix}multiplier", "int32"))
+            case "float32":
+                return (bias, Parameter(f"{prefix}scale"))
+            case _:
+                return (
+                    bias,
+                    Parameter(f"{prefix}multiplier", "int32"),
+                    Parameter(f"{prefix}shift", "int8", alignment=1),
+                )
+
+
+Epilogue = FloatEpilogue | IntegerEpilogue
+
+
+def _elements(name: str, element: DType, written: bool = False) -> Parameter:
+    return Parameter(name, element, written, alignment=DTYPE_BYTES[element])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a sliding window over `size` inputs; output o has taps at o * stride - before + tap * dilation."""
+
+    size: int
+    outputs: int
+    kernel: int
+    stride: int
+    before: int
+    dilation: int = 1
+
+    def taps(self, output: int) -> Pair:
+        """The taps [first, end) of an output that lie inside the image; (0, 0) if none does."""
+        start = output * self.stride - self.before
+        first = max(0, -(start // self.dilation))
+        end = min(self.kernel, (self.size - 1 - start) // self.dilation + 1)
+        return (first, end) if first < end else (0, 0)
+
+    def position(self, output: int, tap: int) -> int:
+        """Where a tap of an output lies."""
+        return output * self.stride - self.before + tap * self.dilation
+
+    def first_input(self, output: int) -> int:
+        """The first input that an output reads (its border position, moved inside, if it reads none)."""
+        first, end = self.taps(output)
+        return self.position(output, first) if end else min(max(self.position(output, 0), 0), self.size - 1)
+
+    def last_input(self, output: int) -> int:
+        """The last input that an output reads."""
+        _, end = self.taps(output)
+        return self.position(output, end - 1) if end else self.first_input(output)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """The outputs in runs that have the same taps inside the image: borders one by one, the inside in one."""
+        spans: list[Span] = []
+        for output in range(self.outputs):
+            taps = self.taps(output)
+            if spans and spans[-1].taps == taps and taps == (0, self.kernel):
+                spans[-1] = Span(spans[-1].begin, output + 1, taps)
+            else:
+                spans.append(Span(output, output + 1, taps))
+        return tuple(spans)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Outputs [begin, end), which all have the taps [taps[0], taps[1]) inside the image."""
+
+    begin: int
+    end: int
+    taps: Pair
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window over an image of `channels` channels."""
+
+    rows: Axis
+    columns: Axis
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        """Outputs per channel."""
+        return self.rows.outputs * self.columns.outputs
+
+    @property
+    def kernel(self) -> Pair:
+        """Height and width."""
+        return (self.rows.kernel, self.columns.kernel)
+
+    @property
+    def taps(self) -> int:
+        """Height times width."""
+        return self.rows.kernel * self.columns.kernel
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether output pixel i reads exactly input pixel i."""
+        return self.kernel == (1, 1) and all(a.stride == 1 and a.size == a.outputs for a in (self.rows, self.columns))
+
+
+@dataclass(frozen=True)
+class ConvKernel:
+    """Convolution: each window is gathered into a column of `depth` elements, then multiplied with the weights.
+
+    weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
+    multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
+    is not `gathered` does without: its columns are the pixels of x themselves. With `dsp`, columns are int16 in pairs,
+    for two multiplications at once (templates/mcu/matrix_dsp.j2).
+    """
+
+    window: Window
+    out_channels: int
+    epilogue: Epilogue
+    padding: int = 0
+    group: int = 2
+    dsp: bool = False
+    descending: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The field's word."""
+        return "pointwise" if self.window.is_pointwise else "conv"
+
+    @property
+    def depth(self) -> int:
+        """Products per output."""
+        return self.window.taps * self.window.channels
+
+    @property
+    def gathered(self) -> bool:
+        """Whether columns are copied out of x before they are multiplied."""
+        return self.dsp or not self.window.is_pointwise
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of the scratch parameter `columns`; for dsp also of one window as int8, before it becomes a column."""
+        if not self.gathered:
+            return 0
+        window = -(-self.depth // 4) * 4 if self.dsp else 0
+        return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp) + window
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, constants, [columns], y."""
+        element = self.epilogue.element
+        columns = (Parameter("columns", element, True, alignment=4),) if self.gathered else ()
+        return (
+            _elements("x", element),
+            *_matrix(self.epilogue, self.dsp),
+            *columns,
+            _elements("y", element, written=True),
+        )
+
+
+@dataclass(frozen=True)
+class DepthwiseKernel:
+    """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out]."""
+
+    kind: ClassVar[str] = "depthwise"
+    window: Window
+    multiplier: int
+    epilogue: Epilogue
+    zero_point: int = 0
+    dsp: bool = False
+    descending: bool = False
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the result."""
+        return self.window.channels * self.multiplier
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, constants, y."""
+        element = self.epilogue.element
+        return (
+            _elements("x", element),
+            Parameter("weights", element, alignment=4),
+            *self.epilogue.constants(),
+            _elements("y", element, written=True),
+        )
+
+
+@dataclass(frozen=True)
+class SeparableKernel:
+    """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`."""
+
+    kind: ClassVar[str] = "separable"
+    depthwise: DepthwiseKernel
+    out_channels: int
+    epilogue: Epilogue
+    group: int = 2
+    dsp: bool = False
+    descending: bool = False
+
+    @property
+    def window(self) -> Window:
+        """The window of the depthwise part."""
+        return self.depthwise.window
+
+    @property
+    def depth(self) -> int:
+        """Channels in between."""
+        return self.depthwise.out_channels
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of the scratch parameter `columns`."""
+        return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, taps and constants of the depthwise part, weights and constants of the pointwise one, columns, y."""
+        element = self.epilogue.element
+        return (
+            _elements("x", element),
+            Parameter("taps", element, alignment=4),
+            *self.depthwise.epilogue.constants("taps_"),
+            *_matrix(self.epilogue, self.dsp),
+            Parameter("columns", element, True, alignment=4),
+            _elements("y", element, written=True),
+        )
+
+
+def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:
+    """Bytes of `group` columns of `depth` elements; int16, in whole fours, for dsp."""
+    return group * (2 * (-(-depth // 4) * 4) if dsp else depth * DTYPE_BYTES[element])
+
+
+def _matrix(epilogue: Epilogue, dsp: bool) -> tuple[Parameter, ...]:
+    """Weights and per-channel constants of a matrix product; for dsp, pairs of (bias, multiplier)."""
+    weights = Parameter("weights", epilogue.element, alignment=4)
+    return (weights, Parameter("constants", "int32")) if dsp else (weights, *epilogue.constants())
+
+
+@dataclass(frozen=True)
+class DenseKernel:
+    """y[n] = epilogue(sum_k x[k] * weights[n][k])."""
+
+    kind: ClassVar[str] = "dense"
+    in_channels: int
+    out_channels: int
+    epilogue: Epilogue
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, constants, y."""
+        element = self.epilogue.element
+        return (
+            _elements("x", element),
+            Parameter("weights", element, alignment=4),
+            *self.epilogue.constants(),
+            _elements("y", element, written=True),
+        )
+
+
+@dataclass(frozen=True)
+class PoolKernel:
+    """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
+
+    int8: averages round halves away from zero; then clamp to [low, high].
+    """
+
+    kind: ClassVar[str] = "pool"
+    function: Literal["average", "max"]
+    window: Window
+    element: Element
+    divisor: int = 0
+    activation: Activation = NONE
+    low: int = -128
+    high: int = 127
+    descending: bool = False
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", self.element), _elements("y", self.element, written=True))
+
+
+@dataclass(frozen=True)
+class MeanKernel:
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue."""
+
+    kind: ClassVar[str] = "mean"
+    pixels: int
+    channels: int
+    epilogue: IntegerEpilogue
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, constants, y."""
+        return (_elements("x", "int8"), *self.epilogue.constants(), _elements("y", "int8", written=True))
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """One operand of an int8 addition: factor multiplier * 2^(shift - 31) of (q - zero_point) << 20."""
+
+    zero_point: int
+    multiplier: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class IntegerBinary:
+    """Constants of an int8 addition or product: rounding, operands, the result's factor and zero point, the clamp.
+
+    add: out = clamp(requantize(requantize(a) + requantize(b)) + zero point), with operands as Rescale says; mul:
+    out = clamp(requantize((a - zero_point) * (b - zero_point)) + zero point).
+    """
+
+    method: FixedPointRounding
+    a: Rescale
+    b: Rescale
+    result: Rescale
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class BinaryKernel:
+    """y = activation(a + b) or activation(a * b), element by element over `shape`; strides of 0 repeat."""
+
+    kind: ClassVar[str] = "binary"
+    function: Literal["add", "mul"]
+    shape: tuple[int, ...]
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    element: Element
+    activation: Activation = NONE
+    integer: IntegerBinary | None = None
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """a, b, y."""
+        return (_elements("a", self.element), _elements("b", self.element), _elements("y", self.element, written=True))
+
+
+@dataclass(frozen=True)
+class ActivateKernel:
+    """y[i] = activation(x[i]) of `rows` x `channels` floats; prelu takes its slopes as the parameter `slope`."""
+
+    kind: ClassVar[str] = "activation"
+    rows: int
+    channels: int
+    activation: Activation
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, [slope], y."""
+        slope = (Parameter("slope"),) if self.activation.kind == "prelu" else ()
+        return (_elements("x", "float32"), *slope, _elements("y", "float32", written=True))
+
+
+@dataclass(frozen=True)
+class LookupKernel:
+    """y[i] = table[x[i] - smallest x]: any function of one int8 or uint8, as 256 entries."""
+
+    kind: ClassVar[str] = "lookup"
+    elements: int
+    x: DType
+    y: DType
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, table, y."""
+        return (_elements("x", self.x), _elements("table", self.y), _elements("y", self.y, written=True))
+
+
+@dataclass(frozen=True)
+class SoftmaxKernel:
+    """exp(beta * (x - max)) normalized over the last axis of [rows][length].
+
+    int8: `multiplier` and `shift` scale differences to Q5.26, smaller ones than `smallest` count as 0; the output has
+    scale 1/256 and zero point -128.
+    """
+
+    kind: ClassVar[str] = "softmax"
+    rows: int
+    length: int
+    element: Element
+    beta: float = 1.0
+    multiplier: int = 0
+    shift: int = 0
+    smallest: int = 0
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", self.element), _elements("y", self.element, written=True))
+
+
+@dataclass(frozen=True)
+class CopyKernel:
+    """Copies `shape` elements from strides to strides: transposes, concatenations, paddings."""
+
+    kind: ClassVar[str] = "copy"
+    shape: tuple[int, ...]
+    x: tuple[int, ...]
+    y: tuple[int, ...]
+    element: DType
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", self.element), _elements("y", self.element, written=True))
+
+
+@dataclass(frozen=True)
+class FillKernel:
+    """Writes `value` to all `elements`."""
+
+    kind: ClassVar[str] = "fill"
+    elements: int
+    value: float
+    element: DType
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """y."""
+        return (_elements("y", self.element, written=True),)
+
+
+@dataclass(frozen=True)
+class QuantizeKernel:
+    """Float32 -> int8 or uint8: clamp(round(x / scale) + zero_point), halves away from zero or `to_even`."""
+
+    kind: ClassVar[str] = "quantize"
+    elements: int
+    scale: float
+    zero_point: int
+    to_even: bool
+    y: DType
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", "float32"), _elements("y", self.y, written=True))
+
+
+@dataclass(frozen=True)
+class DequantizeKernel:
+    """Int8 or uint8 -> float32: scale * (x - zero_point)."""
+
+    kind: ClassVar[str] = "dequantize"
+    elements: int
+    scale: float
+    zero_point: int
+    x: DType
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", self.x), _elements("y", "float32", written=True))
+
+
+WindowedKernel = ConvKernel | DepthwiseKernel | SeparableKernel | PoolKernel
+McuKernel = (
+    WindowedKernel
+    | DenseKernel
+    | MeanKernel
+    | BinaryKernel
+    | ActivateKernel
+    | LookupKernel
+    | SoftmaxKernel
+    | CopyKernel
+    | FillKernel
+    | QuantizeKernel
+    | DequantizeKernel
+)

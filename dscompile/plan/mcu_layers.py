@@ -1,0 +1,227 @@
+"""How each operator becomes calls of standalone C kernels (convolutions are in plan/mcu_convolutions.py)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dscompile.errors import UnsupportedError
+from dscompile.ir.fixed_point import layer_clamp, tensor_quantization
+from dscompile.ir.network import Array, Layer
+from dscompile.ir.ops import (
+    Activate,
+    BatchNorm,
+    Binary,
+    Concat,
+    Constant,
+    Conv2D,
+    Dense,
+    Dequantize,
+    Mean,
+    Pad,
+    Pool,
+    Quantize,
+    Reshape,
+    Softmax,
+    Transpose,
+)
+from dscompile.ir.tensor import Shape
+from dscompile.plan.mcu_convolutions import fusable_pointwise, image_window, lower_conv, lower_dense, lower_separable
+from dscompile.plan.mcu_kernels import (
+    ActivateKernel,
+    BinaryKernel,
+    DequantizeKernel,
+    FillKernel,
+    LookupKernel,
+    PoolKernel,
+    QuantizeKernel,
+    SoftmaxKernel,
+)
+from dscompile.plan.mcu_lowering import McuLowering
+from dscompile.plan.mcu_quantized import integer_binary, integer_mean, integer_softmax, quantized_value
+from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
+from dscompile.plan.mcu_tables import activation_table, requantization_table
+
+
+def lower_network(lowering: McuLowering) -> None:
+    """All layers in order, one step each; a pointwise convolution joins the depthwise one before it."""
+    absorbed: set[str] = set()
+    for layer in lowering.network.layers:
+        if layer.name in absorbed:
+            continue
+        lowering.begin(layer)
+        follower = fusable_pointwise(lowering.network, layer)
+        if follower is None:
+            _lower_layer(lowering, layer)
+            lowering.end([layer])
+        else:
+            absorbed.add(follower.name)
+            lower_separable(lowering, layer, follower)
+            lowering.end([layer, follower])
+
+
+def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
+    match layer.op:
+        case Conv2D() as op:
+            lower_conv(lowering, layer, op)
+        case Dense() as op:
+            lower_dense(lowering, layer, op)
+        case Pool() as op:
+            _pool(lowering, layer, op)
+        case Mean():
+            _mean(lowering, layer)
+        case Binary() as op:
+            _binary(lowering, layer, op)
+        case Activate() as op:
+            _activate(lowering, layer, op)
+        case Softmax() as op:
+            _softmax(lowering, layer, op)
+        case Concat() as op:
+            _concat(lowering, layer, op)
+        case Pad() as op:
+            _pad(lowering, layer, op)
+        case Reshape() as op:
+            lowering.alias(layer.output, lowering.dense(layer.inputs[0]).reshaped(op.shape))
+        case Transpose() as op:
+            _transpose(lowering, layer, op)
+        case Constant():
+            _constant(lowering, layer)
+        case Quantize():
+            _quantize(lowering, layer)
+        case Dequantize():
+            _dequantize(lowering, layer)
+        case BatchNorm():
+            raise UnsupportedError(
+                "a batch norm is left in the network; fold it first (dscompile.passes.canonicalize)", layer=layer.name
+            )
+
+
+def _is_quantized(lowering: McuLowering, layer: Layer) -> bool:
+    return lowering.network.is_quantized_layer(layer)
+
+
+def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    kernel = op.window(x.shape[1], x.shape[2])
+    window = image_window(x.shape, y.shape, kernel, op.stride, op.pads)
+    divisor = math.prod(kernel) if op.count_pads else 0
+    if _is_quantized(lowering, layer):
+        clamp = layer_clamp(lowering.network, layer)
+        pool = PoolKernel(op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high)
+    else:
+        pool = PoolKernel(op.kind, window, "float32", divisor, op.activation)
+    lowering.call(pool, [x.operand, y.operand])
+
+
+def _mean(lowering: McuLowering, layer: Layer) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    kernel, constants = integer_mean(lowering.network, layer)
+    names = [parameter.name for parameter in kernel.epilogue.constants()]
+    operands = [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
+    lowering.call(kernel, [x.operand, *operands, y.operand])
+
+
+def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
+    a, b = (lowering.dense(name) for name in layer.inputs)
+    y = lowering.new(layer.output)
+    shape, first, second, _ = merge_axes(
+        y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), dense_strides(y.shape)
+    )
+    if _is_quantized(lowering, layer):
+        integer = integer_binary(lowering.network, layer, op)
+        kernel = BinaryKernel(op.kind, shape, first, second, "int8", integer=integer)
+    else:
+        kernel = BinaryKernel(op.kind, shape, first, second, "float32", op.activation)
+    lowering.call(kernel, [a.operand, b.operand, y.operand])
+
+
+def _activate(lowering: McuLowering, layer: Layer, op: Activate) -> None:
+    x = lowering.dense(layer.inputs[0])
+    if _is_quantized(lowering, layer):
+        _lookup(lowering, layer, activation_table(lowering.network, layer, op.activation))
+        return
+    y = lowering.new(layer.output)
+    channels = y.shape[-1] if y.shape else 1
+    extra = []
+    if op.activation.kind == "prelu":
+        extra = [lowering.constant("slope", np.asarray(lowering.network.weight(layer, "slope"), np.float32))]
+    kernel = ActivateKernel(y.elements // channels, channels, op.activation)
+    lowering.call(kernel, [x.operand, *extra, y.operand])
+
+
+def _lookup(lowering: McuLowering, layer: Layer, table: Array) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    kernel = LookupKernel(y.elements, x.dtype, y.dtype)
+    lowering.call(kernel, [x.operand, lowering.constant("table", table), y.operand])
+
+
+def _softmax(lowering: McuLowering, layer: Layer, op: Softmax) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    if _is_quantized(lowering, layer):
+        kernel = integer_softmax(lowering.network, layer, op)
+    else:
+        kernel = SoftmaxKernel(y.elements // y.shape[-1], y.shape[-1], "float32", op.beta)
+    lowering.call(kernel, [x.operand, y.operand])
+
+
+def _concat(lowering: McuLowering, layer: Layer, op: Concat) -> None:
+    places = [lowering.dense(name) for name in layer.inputs]
+    y = lowering.new(layer.output)
+    strides = dense_strides(y.shape)
+    start = 0
+    for place in places:
+        target = y.at(start * strides[op.axis])
+        lowering.copy(place.operand, dense_strides(place.shape), target, strides, place.shape, y.dtype)
+        start += place.shape[op.axis]
+
+
+def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    value = op.value
+    if _is_quantized(lowering, layer):
+        quantization = tensor_quantization(lowering.network, layer.output)
+        value = quantized_value(op.value, quantization)
+    lowering.call(FillKernel(y.elements, value, y.dtype), [y.operand])
+    strides = dense_strides(y.shape)
+    start = op.pads.top * strides[1] + op.pads.left * strides[2]
+    lowering.copy(x.operand, dense_strides(x.shape), y.at(start), strides, x.shape, y.dtype)
+
+
+def _transpose(lowering: McuLowering, layer: Layer, op: Transpose) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    given = dense_strides(x.shape)
+    strides: Shape = tuple(given[axis] for axis in op.permutation)
+    lowering.copy(x.operand, strides, y.operand, dense_strides(y.shape), y.shape, y.dtype)
+
+
+def _constant(lowering: McuLowering, layer: Layer) -> None:
+    tensor = lowering.network.tensor(layer.output)
+    value = np.asarray(lowering.network.weight(layer, "value"))
+    lowering.alias(layer.output, Place(lowering.constant("value", value), tensor.shape, tensor.dtype))
+
+
+def _quantize(lowering: McuLowering, layer: Layer) -> None:
+    x = lowering.dense(layer.inputs[0])
+    if x.dtype != "float32":
+        _lookup(lowering, layer, requantization_table(lowering.network, layer))
+        return
+    y = lowering.new(layer.output)
+    quantization = tensor_quantization(lowering.network, layer.output)
+    to_even = lowering.network.rounding == "float32"
+    kernel = QuantizeKernel(y.elements, quantization.scale, quantization.zero_point, to_even, y.dtype)
+    lowering.call(kernel, [x.operand, y.operand])
+
+
+def _dequantize(lowering: McuLowering, layer: Layer) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    quantization = tensor_quantization(lowering.network, layer.inputs[0])
+    kernel = DequantizeKernel(y.elements, quantization.scale, quantization.zero_point, x.dtype)
+    lowering.call(kernel, [x.operand, y.operand])

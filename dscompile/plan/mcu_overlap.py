@@ -1,0 +1,123 @@
+"""How far input and output of a kernel may overlap in memory: exact distances, per direction (plan/arena.py: Overlap).
+
+A windowed kernel goes through the pixels of its output in order. Once it has written the pixels below p it needs, of
+its input, only what the windows of the pixels from p on read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dscompile.ir.tensor import DTYPE_BYTES
+from dscompile.plan.mcu_kernels import (
+    ActivateKernel,
+    BinaryKernel,
+    ConvKernel,
+    DepthwiseKernel,
+    LookupKernel,
+    McuKernel,
+    PoolKernel,
+    QuantizeKernel,
+    SeparableKernel,
+    SoftmaxKernel,
+    Window,
+    WindowedKernel,
+)
+
+
+def upward_distance(kernel: McuKernel, parameter: str) -> int | None:
+    """Bytes that y must begin below the input `parameter` where the two share memory; None: they must not.
+
+    For the kernel as it goes upwards. 0 means that y may begin at the very same byte.
+    """
+    match kernel:
+        case ConvKernel() | DepthwiseKernel() | SeparableKernel() | PoolKernel():
+            return _upward(kernel) if parameter == "x" else None
+        case ActivateKernel() | SoftmaxKernel() | QuantizeKernel() | LookupKernel():
+            return 0 if parameter == "x" else None
+        case BinaryKernel():
+            strides = {"a": kernel.a, "b": kernel.b}
+            return 0 if parameter in strides and _covers(kernel.shape, strides[parameter]) else None
+        case _:
+            return None
+
+
+def downward_distance(kernel: WindowedKernel) -> int:
+    """Bytes that y must begin above x for the kernel as it goes downwards (see `upward_distance`)."""
+    lasts = _last_bytes(kernel.window)
+    size = _pixel_bytes(kernel)
+    distance = 0
+    for begin, end in _groups(kernel, descending=True):
+        needed = begin if _is_buffered(kernel) else end
+        if needed:
+            distance = max(distance, lasts[needed - 1] * _element_bytes(kernel) - begin * size)
+    return distance
+
+
+def _upward(kernel: WindowedKernel) -> int:
+    firsts = _first_bytes(kernel.window)
+    size = _pixel_bytes(kernel)
+    distance = 0
+    for begin, end in _groups(kernel, descending=False):
+        needed = end if _is_buffered(kernel) else begin
+        if needed < kernel.window.pixels:
+            distance = max(distance, end * size - firsts[needed] * _element_bytes(kernel))
+    return distance
+
+
+def _covers(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether strides walk through memory exactly as the dense result does."""
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def _groups(kernel: WindowedKernel, *, descending: bool) -> Iterator[tuple[int, int]]:
+    """Pixels [begin, end) that are written together; the group that is not full comes last on the way."""
+    pixels, group = kernel.window.pixels, 1
+    if isinstance(kernel, ConvKernel | SeparableKernel):
+        group = kernel.group
+    for start in range(0, pixels, group):
+        stop = min(pixels, start + group)
+        yield (pixels - stop, pixels - start) if descending else (start, stop)
+
+
+def _is_buffered(kernel: WindowedKernel) -> bool:
+    """Whether a group's windows have been read completely before any of its pixels is written."""
+    return isinstance(kernel, SeparableKernel) or (isinstance(kernel, ConvKernel) and kernel.gathered)
+
+
+def _first_bytes(window: Window) -> list[int]:
+    """For each output pixel: the lowest element that it or any later one reads."""
+    firsts = [
+        (window.rows.first_input(row) * window.columns.size + window.columns.first_input(column)) * window.channels
+        for row in range(window.rows.outputs)
+        for column in range(window.columns.outputs)
+    ]
+    for index in range(len(firsts) - 2, -1, -1):
+        firsts[index] = min(firsts[index], firsts[index + 1])
+    return firsts
+
+
+def _last_bytes(window: Window) -> list[int]:
+    """For each output pixel: the end of what it or any earlier one reads, in elements."""
+    lasts = [
+        (window.rows.last_input(row) * window.columns.size + window.columns.last_input(column) + 1) * window.channels
+        for row in range(window.rows.outputs)
+        for column in range(window.columns.outputs)
+    ]
+    for index in range(1, len(lasts)):
+        lasts[index] = max(lasts[index], lasts[index - 1])
+    return lasts
+
+
+def _pixel_bytes(kernel: WindowedKernel) -> int:
+    channels = kernel.window.channels if isinstance(kernel, PoolKernel) else kernel.out_channels
+    return channels * _element_bytes(kernel)
+
+
+def _element_bytes(kernel: WindowedKernel) -> int:
+    return DTYPE_BYTES[kernel.element if isinstance(kernel, PoolKernel) else kernel.epilogue.element]

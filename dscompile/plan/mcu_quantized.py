@@ -1,0 +1,219 @@
+"""Constants of int8 layers: ranges of sums, folded zero points, requantization, tables of activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscompile.errors import Diagnostic, UnsupportedError
+from dscompile.ir.fixed_point import (
+    Clamp,
+    layer_clamp,
+    layer_factors,
+    layer_float_factors,
+    layer_rounding,
+    quantize_multiplier,
+    requantize_layer,
+    tensor_quantization,
+)
+from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.ops import Binary, Conv2D, Softmax
+from dscompile.ir.tensor import Quantization
+from dscompile.plan.mcu_kernels import (
+    FixedPointRounding,
+    IntegerBinary,
+    IntegerEpilogue,
+    MeanKernel,
+    Rescale,
+    SoftmaxKernel,
+)
+from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
+
+_INT32_MAX = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class QuantizedWeights:
+    """A Conv2D or Dense made ready: kernel [..., C_out] int8, its epilogue, and the arrays that this needs per channel.
+
+    Sums are of kernel * x, with x as it is stored, or less its zero point (`centered`).
+    """
+
+    kernel: Array
+    epilogue: IntegerEpilogue
+    constants: tuple[Array, ...]
+
+
+def quantized_weights(network: Network, layer: Layer, *, centered: bool, affine: bool) -> QuantizedWeights:
+    """Weights and requantization of a layer; `affine` allows the searched form.
+
+    Raises UnsupportedError naming the channels whose sums could leave 32 bits.
+    """
+    kernel = network.weight(layer, "kernel")
+    channels = kernel.shape[-1]
+    wide = kernel.astype(np.int64).reshape(-1, channels)
+    bias = np.zeros(channels, np.int64)
+    if network.has_weight(layer, "bias"):
+        bias = network.weight(layer, "bias").astype(np.int64)
+    zero = tensor_quantization(network, layer.inputs[0]).zero_point
+    centered_sums = _range(wide, zero, padded=isinstance(layer.op, Conv2D) and bool(layer.op.pads))
+    _check_accumulators(layer, wide, zero, bias)
+    shift = np.zeros(channels, np.int64) if centered else -zero * wide.sum(axis=0)
+    sums = Range(centered_sums.low - shift, centered_sums.high - shift)
+    folded = bias + shift
+
+    def staircase(values: Integers) -> Integers:
+        return requantize_layer(network, layer, values + folded)
+
+    clamp = layer_clamp(network, layer)
+    zero_point = tensor_quantization(network, layer.output).zero_point
+    if affine:
+        searched = _affine(staircase, sums, layer_float_factors(network, layer).astype(np.float64), zero_point, clamp)
+        if searched is not None:
+            epilogue, constants, constant = searched
+            return QuantizedWeights(np.where(constant, 0, kernel).astype(np.int8), epilogue, constants)
+    return QuantizedWeights(kernel, *_own_rounding(network, layer, folded, zero_point, clamp))
+
+
+def _affine(
+    staircase: Callable[[Integers], Integers],
+    sums: Range,
+    slopes: NDArray[np.float64],
+    zero_point: int,
+    clamp: Clamp,
+) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
+    """The searched form: epilogue, (bias, multiplier), and which channels are constant: their weights may be 0."""
+    constant = constant_channels(staircase, sums)
+    level = staircase(sums.low[None])
+
+    def without_constants(values: Integers) -> Integers:
+        return np.where(constant, level, staircase(values))
+
+    still = Range(np.where(constant, 0, sums.low), np.where(constant, 0, sums.high))
+    found = search_affine(without_constants, still, slopes, zero_point, clamp)
+    if found is None:
+        return None
+    epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, zero_point, found.left, found.right)
+    return epilogue, (found.bias.astype(np.int32), found.multiplier.astype(np.int32)), constant
+
+
+def _own_rounding(
+    network: Network, layer: Layer, bias: Integers, zero_point: int, clamp: Clamp
+) -> tuple[IntegerEpilogue, tuple[Array, ...]]:
+    if network.rounding == "float32":
+        epilogue = IntegerEpilogue("float32", clamp.low, clamp.high, zero_point)
+        return epilogue, (bias.astype(np.int32), layer_float_factors(network, layer))
+    factors = layer_factors(network, layer)
+    multipliers = np.array([factor.multiplier for factor in factors], np.int32)
+    shifts = np.array([factor.shift for factor in factors], np.int8)
+    epilogue = IntegerEpilogue(layer_rounding(network, layer), clamp.low, clamp.high, zero_point)
+    return epilogue, (bias.astype(np.int32), multipliers, shifts)
+
+
+def _range(kernel: Integers, zero: int, *, padded: bool) -> Range:
+    """Smallest and largest sum of kernel * (x - zero) over any int8 x; padding contributes 0."""
+    low, high = -128 - zero, 127 - zero
+    if padded:
+        low, high = min(low, 0), max(high, 0)
+    products = np.stack([kernel * low, kernel * high])
+    return Range(products.min(axis=0).sum(axis=0), products.max(axis=0).sum(axis=0))
+
+
+def _check_accumulators(layer: Layer, kernel: Integers, zero: int, bias: Integers) -> None:
+    """No partial sum in any order, with or without the zero point and the bias, may leave 32 bits."""
+    largest = np.abs(kernel).sum(axis=0) * (255 + abs(zero)) + np.abs(bias)
+    problems = [
+        Diagnostic(
+            f"channel {channel} can sum up to {int(largest[channel])}, which does not fit into 32 bits",
+            layer=layer.name,
+            help="use smaller kernels or fewer input channels, or a smaller bias",
+        )
+        for channel in np.flatnonzero(largest > _INT32_MAX)
+    ]
+    if problems:
+        raise UnsupportedError(problems)
+
+
+def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary:
+    """Constants of an int8 addition or product as TFLite's reference kernels define them."""
+    a, b = (tensor_quantization(network, name) for name in layer.inputs)
+    result = tensor_quantization(network, layer.output)
+    clamp = layer_clamp(network, layer)
+    if op.kind == "mul":
+        factors = (1.0, 1.0, a.scale * b.scale / result.scale)
+    else:
+        widest = 2 * max(a.scale, b.scale)
+        factors = (a.scale / widest, b.scale / widest, widest / ((1 << 20) * result.scale))
+    return IntegerBinary(
+        method=_fixed_point_rounding(network),
+        a=_rescale(a, factors[0]),
+        b=_rescale(b, factors[1]),
+        result=_rescale(result, factors[2]),
+        low=clamp.low,
+        high=clamp.high,
+    )
+
+
+def _rescale(quantization: Quantization, factor: float) -> Rescale:
+    fixed = quantize_multiplier(factor)
+    return Rescale(quantization.zero_point, fixed.multiplier, fixed.shift)
+
+
+def _fixed_point_rounding(network: Network) -> FixedPointRounding:
+    """The rounding of everything but convolutions and dense layers: `float32` leaves them as `tflite` has them."""
+    assert network.rounding is not None
+    return "tflite" if network.rounding == "float32" else network.rounding
+
+
+def integer_mean(network: Network, layer: Layer) -> tuple[MeanKernel, tuple[Array, ...]]:
+    """The int8 mean over height and width, and its constants per channel.
+
+    The factor is input scale / output scale as m * 2^(s - 31) with the division by n pixels in it, as TFLite's
+    reference kernel has it: m becomes (m << k) / n and s becomes s - k, with k = floor(log2(n)).
+    """
+    given, made = (tensor_quantization(network, name) for name in (layer.inputs[0], layer.output))
+    _, height, width, channels = network.shape(layer.inputs[0])
+    count = height * width
+    clamp = layer_clamp(network, layer)
+    bias = np.full(channels, -given.zero_point * count, np.int32)
+    if network.rounding == "float32":
+        factor = np.float32(given.scale) / (np.float32(made.scale) * np.float32(count))
+        epilogue = IntegerEpilogue("float32", clamp.low, clamp.high, made.zero_point)
+        return MeanKernel(count, channels, epilogue), (bias, np.full(channels, factor, np.float32))
+    fixed = quantize_multiplier(given.scale / made.scale)
+    extra = min(count.bit_length() - 1, 31 + fixed.shift)
+    epilogue = IntegerEpilogue(_fixed_point_rounding(network), clamp.low, clamp.high, made.zero_point)
+    multiplier = np.full(channels, (fixed.multiplier << extra) // count, np.int32)
+    return MeanKernel(count, channels, epilogue), (bias, multiplier, np.full(channels, fixed.shift - extra, np.int8))
+
+
+def integer_softmax(network: Network, layer: Layer, op: Softmax) -> SoftmaxKernel:
+    """The int8 softmax: differences scaled to Q5.26, as in TFLite's reference kernel."""
+    quantization = tensor_quantization(network, layer.inputs[0])
+    result = tensor_quantization(network, layer.output)
+    if (result.scale, result.zero_point) != (1 / 256, -128):
+        raise UnsupportedError(
+            f"an int8 softmax makes scale 1/256 and zero point -128, not {result.scale} and {result.zero_point}",
+            layer=layer.name,
+        )
+    factor = quantize_multiplier(min(op.beta * quantization.scale * 2**26, 2.0**31 - 1))
+    shape = network.shape(layer.output)
+    return SoftmaxKernel(
+        rows=math.prod(shape[:-1]),
+        length=shape[-1],
+        element="int8",
+        multiplier=factor.multiplier,
+        shift=factor.shift,
+        smallest=-math.floor(31 * 2.0**26 / 2.0**factor.shift),
+    )
+
+
+def quantized_value(real: float, quantization: Quantization) -> int:
+    """The int8 that stands for a real number: zero_point + round(real / scale) in float32, halves away from zero."""
+    ratio = float(np.float32(real) / np.float32(quantization.scale))
+    rounded = int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
+    return max(-128, min(127, quantization.zero_point + rounded))

@@ -1,0 +1,87 @@
+"""Running a standalone C artifact for a microcontroller without a board: cross-compiled, in an emulator, counted."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dscompile.artifact import Artifact, Manifest
+from dscompile.errors import CheckFailedError
+from dscompile.firmware.build import build_firmware
+from dscompile.ir.network import Array
+from dscompile.run.arrays import check_inputs
+from dscompile.run.emulators import available_emulators, open_machine
+
+_ENTRY = "firmware_network"
+_OPTIMIZE = ("-O2",)
+
+
+class FirmwareModel:
+    """The artifact's C files in a program of one arena and the border's buffers, run by an emulator.
+
+    `instructions` are those of the latest run, from the call of `<net>_run` to its return; `stack_bytes` is how deep
+    its stack was.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.manifest = artifact.manifest
+        self.instructions: int | None = None
+        self.stack_bytes: int | None = None
+        target = self.manifest.target
+        name = self.manifest.c_name
+        self._scratch = tempfile.TemporaryDirectory(prefix="dscompile-")
+        directory = Path(self._scratch.name)
+        program = directory / "program.c"
+        program.write_text(_program(self.manifest), encoding="utf-8")
+        sources = [program, *(artifact.directory / f"{name}{part}.c" for part in ("", "_weights"))]
+        symbols = [_ENTRY, *_buffers(self.manifest)]
+        self._elf = build_firmware(
+            target, sources, directory / "build", symbols=symbols, include=[artifact.directory], flags=_OPTIMIZE
+        ).elf
+        emulators = available_emulators(target)
+        self.runner = f"{emulators[0]} {target.name}" if emulators else target.name
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One inference on a freshly booted device: name -> array of the border shape and type.
+
+        Raises UsageError naming everything that is wrong with `inputs`, ToolError without an emulator, and
+        FirmwareFault (exit 1) if the program faults.
+        """
+        check_inputs(self.manifest.inputs, inputs)
+        given = [inputs[tensor.name] for tensor in self.manifest.inputs]
+        writes = {f"firmware_input{index}": array.tobytes() for index, array in enumerate(given)}
+        reads = {f"firmware_output{index}": tensor.size_bytes for index, tensor in enumerate(self.manifest.outputs)}
+        with open_machine(self._elf, self.manifest.target) as machine:
+            done = machine.run(_ENTRY, writes=writes, reads=reads)
+        if done.result != 0:
+            raise CheckFailedError(f"{self.manifest.c_name}_run returned {done.result - 2**32}")
+        self.instructions, self.stack_bytes = done.instructions, done.stack_bytes
+        return {
+            tensor.name: np.frombuffer(done.outputs[symbol], np.dtype(tensor.dtype)).reshape(tensor.border_shape)
+            for symbol, tensor in zip(reads, self.manifest.outputs, strict=True)
+        }
+
+
+def _buffers(manifest: Manifest) -> list[str]:
+    return [
+        *(f"firmware_input{index}" for index in range(len(manifest.inputs))),
+        *(f"firmware_output{index}" for index in range(len(manifest.outputs))),
+    ]
+
+
+def _program(manifest: Manifest) -> str:
+    """C that gives the network its arena and buffers, and one function without parameters to call."""
+    c_types = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t"}
+    name = manifest.c_name
+    tensors = [*manifest.inputs, *manifest.outputs]
+    buffers = _buffers(manifest)
+    lines = [f'#include "{name}.h"', "", f"{name}_arena firmware_arena;"]
+    lines += [
+        f"{c_types[tensor.dtype]} {buffer}[{tensor.elements}];" for buffer, tensor in zip(buffers, tensors, strict=True)
+    ]
+    call = f"{name}_run(&firmware_arena, {', '.join(buffers)})"
+    lines += ["", f"int32_t {_ENTRY}(void);", f"int32_t {_ENTRY}(void)", "{", f"    return {call};", "}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""Running a standalone C artifact on this machine: its sources compiled into a library in a temporary directory."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscompile.artifact import Artifact
+from dscompile.errors import CheckFailedError
+from dscompile.ir.network import Array
+from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
+from dscompile.run.latency import latencies_us
+from dscompile.toolchain import find_toolchain
+
+_FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared")
+
+
+class SourceModel:
+    """The artifact's C files, compiled by its target's compiler for this machine. Its arena starts as 0xff bytes."""
+
+    runner = "host"
+    instructions: int | None = None
+    stack_bytes: int | None = None
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.manifest = artifact.manifest
+        name = self.manifest.c_name
+        directory = artifact.directory.resolve()
+        toolchain = find_toolchain(self.manifest.target)
+        with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+            library = Path(scratch) / "network.so"
+            sources = [str(directory / f"{name}{part}.c") for part in ("", "_weights")]
+            arguments = [*_FLAGS, *sources, "-lm", "-o", str(library)]
+            toolchain.compile(arguments, Path(scratch), f"compiling {name}.c for this machine")
+            self._run = getattr(ctypes.CDLL(str(library)), f"{name}_run")
+        self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One inference: name -> array of the border shape and type, for inputs and outputs alike.
+
+        Raises UsageError naming everything that is wrong with `inputs`.
+        """
+        outputs = empty_outputs(self.manifest.outputs)
+        status = self._run(*self._arguments(inputs, outputs))
+        if status != 0:
+            raise CheckFailedError(f"{self.manifest.c_name}_run returned {status}")
+        return outputs
+
+    def latencies_us(self, inputs: Mapping[str, Array], repeats: int, warmup: int = 3) -> NDArray[np.float64]:
+        """Time of each of `repeats` inferences in microseconds (see run/latency.py)."""
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
+        return latencies_us(self._run, self._arguments(inputs, outputs), repeats, warmup)
+
+    def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> list[ctypes.c_void_p]:
+        check_inputs(self.manifest.inputs, inputs)
+        given = [inputs[tensor.name] for tensor in self.manifest.inputs]
+        return [array.ctypes.data_as(ctypes.c_void_p) for array in (self._arena, *given, *outputs.values())]

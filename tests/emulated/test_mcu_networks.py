@@ -1,0 +1,113 @@
+"""Real int8 networks as standalone C on emulated cores: bit-exact, and within their budgets of instructions."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.api.reference import oracle_outputs
+from dscompile.emit.mcu_code import HELPERS, helper_code
+from dscompile.firmware.build import build_firmware
+from dscompile.frontend.load import load_network
+from dscompile.run.emulators import open_machine
+from dscompile.run.firmware import FirmwareModel
+from dscompile.target import find_target
+from tests.emulated.conftest import require
+from tests.mcu import random_inputs, write
+
+# Instructions of one inference. The peers of cortex-m4: CMSIS-NN 7 417 000 and 23 420 000.
+BUDGETS = {
+    ("kws_ref_model_int8", "cortex-m4"): 3_700_000,
+    ("vww_96_int8", "cortex-m4"): 8_000_000,
+    ("kws_ref_model_int8", "cortex-m3"): 8_500_000,
+    ("kws_ref_model_int8", "cortex-m0plus"): 23_000_000,
+    ("kws_ref_model_int8", "rv32imc"): 12_000_000,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize(("model", "core"), BUDGETS, ids=lambda value: str(value))
+def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_path, tmp_path):
+    require(
+        "a cross compiler",
+        shutil.which("arm-none-eabi-gcc" if core != "rv32imc" else "riscv64-unknown-elf-gcc") is not None,
+    )
+    network = load_network(model_path(f"{model}.tflite")).network
+    artifact = write(network, tmp_path / "a", find_target(core))
+    device = FirmwareModel(artifact)
+    inputs = random_inputs(network, 5)
+    expected = oracle_outputs(network, inputs)
+    results = device.run(inputs)
+    for name in network.outputs:
+        assert np.array_equal(results[name], expected[name])
+    assert device.instructions is not None
+    assert device.instructions <= BUDGETS[model, core]
+    assert device.stack_bytes is not None
+    header = artifact.header.read_text()
+    promised = int(header.split("stack at most ")[1].split(" B")[0].replace(" ", ""))
+    assert device.stack_bytes <= promised + 16  # the caller's own frame
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_kernel_code_of_kws_fits_into_10_kilobytes(model_path, tmp_path):
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    network = load_network(model_path("kws_ref_model_int8.tflite")).network
+    assert write(network, tmp_path / "a", find_target("cortex-m4")).manifest.sizes.text <= 10 * 1024
+
+
+# Helpers that are one instruction where __ARM_FEATURE_DSP is defined: name -> how many words they take.
+INSTRUCTIONS = {
+    "even_bytes": 2,
+    "odd_bytes": 2,
+    "widen_even": 1,
+    "widen_odd": 1,
+    "add_low_product": 3,
+    "add_high_product": 3,
+    "add_products": 3,
+    "saturate_int8": 1,
+}
+EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0x80008000, 0x7FFF7FFF, 0x80808080, 0x7F807F80, 0xFFFFFFFF, 0x00FF00FF)
+
+
+def test_every_instruction_equals_its_portable_twin_on_edge_values(tmp_path):
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    assert set(INSTRUCTIONS) <= set(HELPERS)
+    target = find_target("cortex-m4")
+    firmware = build_firmware(target, twins(tmp_path), tmp_path / "build", symbols=["differences"])
+    with open_machine(firmware.elf, target) as machine:
+        assert machine.run("differences").result == 0
+
+
+def twins(directory: Path) -> list[Path]:
+    """A program that counts differences; one source uses the instructions, the other the same text without them."""
+    calls = "".join(f"{name}(" for name in INSTRUCTIONS)
+    helpers = helper_code(calls)
+    head = "#include <stdint.h>\n#include <string.h>\n"
+    portable = head + "#undef __ARM_FEATURE_DSP\n#undef __ARM_FEATURE_SAT\n" + helpers
+    native = head + helpers
+    body, declarations = "", ""
+    for name, words in INSTRUCTIONS.items():
+        arguments = ", ".join(("a", "b", "c")[:words])
+        given = "(int32_t)a" + arguments[1:] if name.startswith(("add_", "saturate")) else arguments
+        portable += f"uint32_t twin_{name}(uint32_t a, uint32_t b, uint32_t c);\n"
+        portable += f"uint32_t twin_{name}(uint32_t a, uint32_t b, uint32_t c)\n"
+        portable += f"{{\n    (void)b;\n    (void)c;\n    return (uint32_t){name}({given});\n}}\n"
+        declarations += f"uint32_t twin_{name}(uint32_t a, uint32_t b, uint32_t c);\n"
+        body += f"    wrong += (uint32_t){name}({given}) != twin_{name}(a, b, c);\n"
+    edges = ", ".join(f"{value}u" for value in EDGES)
+    native += declarations + (
+        f"static const uint32_t edges[] = {{{edges}}};\n"
+        "int32_t differences(void);\nint32_t differences(void)\n{\n    int32_t wrong = 0;\n"
+        f"    for (int i = 0; i < {len(EDGES)}; ++i)\n    for (int j = 0; j < {len(EDGES)}; ++j)\n"
+        f"    for (int k = 0; k < {len(EDGES)}; ++k) {{\n"
+        "    const uint32_t a = edges[i] >> 1, b = edges[j], c = edges[k];\n" + body + "    }\n    return wrong;\n}\n"
+    )
+    paths = [directory / "native.c", directory / "portable.c"]
+    for path, text in zip(paths, (native, portable), strict=True):
+        path.write_text(text)
+    return paths

@@ -1,0 +1,133 @@
+"""From a network to standalone C, compiled for this machine and called through ctypes, beside the oracle."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.api.reference import oracle_outputs
+from dscompile.artifact import Artifact
+from dscompile.emit.mcu import write_artifact
+from dscompile.emit.mcu_text import mcu_selftest_input
+from dscompile.ir.network import Array, Network
+from dscompile.passes import canonicalize
+from dscompile.plan.mcu_lowering import plan_mcu_program
+from dscompile.plan.program import Program
+from dscompile.target import Target, find_target
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
+FLOAT_TOLERANCE = 1e-5  # of an output's largest magnitude
+
+
+def planned(network: Network, target: Target | None = None, *, affine: bool = True) -> Program:
+    """The program of a network that need not be canonical."""
+    return plan_mcu_program(canonicalize(network), target or find_target("c99"), affine=affine)
+
+
+def write(network: Network, directory: Path, target: Target | None = None, *, affine: bool = True) -> Artifact:
+    """The artifact of a network."""
+    inputs = mcu_selftest_input(network)
+    program = planned(network, target, affine=affine)
+    return write_artifact(program, inputs, oracle_outputs(network, inputs), directory, origin="test")
+
+
+class HostModel:
+    """The artifact's sources compiled for this machine; its arena holds 0xff until the first run."""
+
+    def __init__(self, artifact: Artifact, compiler: str = "gcc", flags: Sequence[str] = ("-O1",)) -> None:
+        if shutil.which(compiler) is None:
+            pytest.skip(f"{compiler} is not installed")
+        manifest = artifact.manifest
+        name = manifest.c_name
+        sources = [str(artifact.directory / f"{name}{end}.c") for end in ("", "_weights")]
+        with tempfile.TemporaryDirectory() as scratch:
+            library = Path(scratch) / "net.so"
+            command = [compiler, *WARNINGS, *flags, "-shared", "-fPIC", *sources, "-o", str(library)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            self._run = getattr(ctypes.CDLL(str(library)), f"{name}_run")
+        self._manifest = manifest
+        room = np.full(manifest.arena.size_bytes + manifest.arena.alignment, 0xFF, np.uint8)
+        start = -room.ctypes.data % manifest.arena.alignment
+        self._arena = room[start : start + manifest.arena.size_bytes]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        outputs: dict[str, Array] = {
+            t.name: np.full(t.border_shape, 77, np.dtype(t.dtype)) for t in self._manifest.outputs
+        }
+        arrays = [
+            self._arena,
+            *(np.ascontiguousarray(inputs[t.name]) for t in self._manifest.inputs),
+            *outputs.values(),
+        ]
+        status = self._run(*(array.ctypes.data_as(ctypes.c_void_p) for array in arrays))
+        assert status == 0
+        return outputs
+
+    def run_in_place(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The same with all borders in the arena, where input and output overlap."""
+        buffers = {b.name: b for b in self._manifest.arena.buffers}
+        base = self._arena.ctypes.data
+        places, views = [], {}
+        for kind, tensors in (("input", self._manifest.inputs), ("output", self._manifest.outputs)):
+            for t in tensors:
+                buffer = buffers[f"{kind}:{t.name}"]
+                view = self._arena[buffer.offset_bytes : buffer.offset_bytes + buffer.size_bytes].view(
+                    np.dtype(t.dtype)
+                )
+                places.append(ctypes.c_void_p(base + buffer.offset_bytes))
+                views[t.name] = view.reshape(t.border_shape)
+        for t in self._manifest.inputs:
+            views[t.name][...] = inputs[t.name]
+        assert self._run(ctypes.c_void_p(base), *places) == 0
+        return {t.name: views[t.name].copy() for t in self._manifest.outputs}
+
+
+def random_inputs(network: Network, seed: int) -> dict[str, Array]:
+    """Inputs in border shapes: normal floats, uniform integers."""
+    rng = np.random.default_rng(seed)
+    inputs: dict[str, Array] = {}
+    for name in network.inputs:
+        t = network.tensor(name)
+        if t.dtype == "float32":
+            inputs[name] = rng.normal(0, 2, t.border_shape).astype(np.float32)
+        else:
+            info = np.iinfo(np.dtype(t.dtype))
+            inputs[name] = rng.integers(info.min, info.max + 1, t.border_shape).astype(np.dtype(t.dtype))
+    return inputs
+
+
+def differences(model: HostModel, network: Network, seeds: Sequence[int]) -> list[str]:
+    """Every output that is not the oracle's: integers bit for bit, floats to FLOAT_TOLERANCE."""
+    found = []
+    for seed in seeds:
+        inputs = random_inputs(network, seed)
+        expected = oracle_outputs(network, inputs)
+        for way, results in (("", model.run(inputs)), (" in place", model.run_in_place(inputs))):
+            for name in network.outputs:
+                if expected[name].dtype != np.float32:
+                    wrong = int((results[name] != expected[name]).sum())
+                    if wrong:
+                        found.append(f"seed {seed}{way}, output {name}: {wrong} of {expected[name].size} differ")
+                    continue
+                scale = max(float(np.abs(expected[name]).max()), 1e-6)
+                error = float(np.abs(results[name] - expected[name]).max()) / scale
+                if not error <= FLOAT_TOLERANCE:  # NaN is a difference too
+                    found.append(f"seed {seed}{way}, output {name}: {error:.3g} of its maximum")
+    return found
+
+
+def assert_equals_oracle(
+    network: Network, seeds: Sequence[int] = (0, 1), target: Target | None = None, *, affine: bool = True
+) -> None:
+    """Builds the network as C and compares runs with the oracle."""
+    with tempfile.TemporaryDirectory() as scratch:
+        artifact = write(network, Path(scratch) / "artifact", target, affine=affine)
+        assert differences(HostModel(artifact), network, seeds) == []

@@ -1,0 +1,45 @@
+"""Random small networks as standalone C, compiled for this machine, against the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from dscompile.ir.tensor import Rounding
+from dscompile.target import Target, find_target
+from tests.mcu import assert_equals_oracle
+from tests.networks import random_network
+from tests.quantized_networks import random_int8_network
+
+ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+
+
+def dsp_here() -> Target:
+    """The kernels of a Cortex-M4 for this machine: they run through the portable twins of their instructions."""
+    return replace(find_target("cortex-m4"), board=None, compiler="gcc", compiler_flags=())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_float_network_as_c_equals_the_oracle(seed):
+    assert_equals_oracle(random_network(seed), (0,))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_int8_network_as_c_equals_the_oracle(seed):
+    network = random_int8_network(seed, ROUNDINGS[seed % 4])
+    assert_equals_oracle(network, (0,), dsp_here() if seed % 2 else None, affine=seed % 5 != 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4, 60))
+def test_many_float_networks_as_c_equal_the_oracle(seed):
+    assert_equals_oracle(random_network(seed), (0,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8, 80))
+def test_many_int8_networks_as_c_equal_the_oracle(seed):
+    network = random_int8_network(seed, ROUNDINGS[seed % 4])
+    assert_equals_oracle(network, (0,), dsp_here() if seed % 2 else None, affine=seed % 5 != 0)

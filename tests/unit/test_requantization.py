@@ -1,0 +1,72 @@
+"""Requantization by a searched multiplication: the same levels as the rounding it stands for, for every sum."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from dscompile.ir.fixed_point import Clamp, quantize_multiplier, requantize
+from dscompile.ir.tensor import Rounding
+from dscompile.plan.requantization import Range, constant_channels, search_affine
+
+
+def staircase_of(factors, zero_point, clamp, rounding):
+    fixed = [quantize_multiplier(float(factor)) for factor in factors]
+    multipliers = np.array([f.multiplier for f in fixed], np.int64)
+    shifts = np.array([f.shift for f in fixed], np.int64)
+
+    def staircase(sums):
+        if rounding == "float32":
+            scaled = np.rint(sums.astype(np.float32) * factors.astype(np.float32)).astype(np.int64)
+        else:
+            scaled = requantize(sums, multipliers, shifts, rounding)
+        return np.clip(scaled + zero_point, clamp.low, clamp.high)
+
+    return staircase
+
+
+def applied(found, sums, zero_point, clamp):
+    level = ((found.bias + (sums << found.left)) * found.multiplier) >> 32
+    assert np.abs(found.bias + (sums << found.left)).max() < 2**31
+    return np.clip(((zero_point << found.right) + level) >> found.right, clamp.low, clamp.high)
+
+
+@pytest.mark.parametrize("rounding", get_args(Rounding))
+@pytest.mark.parametrize(
+    ("zero_point", "clamp"), [(-128, Clamp(-128, 127)), (-100, Clamp(-100, 60)), (-128, Clamp(-128, 0))]
+)
+def test_every_sum_of_a_rectified_layer_gets_its_level(rounding, zero_point, clamp):
+    factors = np.random.default_rng(3).uniform(0.0005, 0.004, 6)
+    high = np.array([60_000, 90_000, 70_000, 2_000, 120_000, 300], np.int64)
+    staircase = staircase_of(factors, zero_point, clamp, rounding)
+    found = search_affine(staircase, Range(-high, high), factors, zero_point, clamp)
+    assert found is not None
+    for channel, reach in enumerate(high):
+        sums = np.zeros((2 * int(reach) + 1, len(high)), np.int64)
+        sums[:, channel] = np.arange(-reach, reach + 1)
+        want, got = staircase(sums), applied(found, sums, zero_point, clamp)
+        assert np.array_equal(got[:, channel], want[:, channel])
+
+
+def test_a_channel_of_one_level_is_found_and_served():
+    factors = np.array([1e-9, 0.001])
+    clamp = Clamp(-128, 127)
+    staircase = staircase_of(factors, 5, clamp, "single")
+    sums = Range(np.array([-1000, -1000]), np.array([1000, 1000]))
+    assert constant_channels(staircase, sums).tolist() == [True, False]
+    still = Range(np.array([0, -1000]), np.array([0, 1000]))
+    found = search_affine(staircase, still, factors, 5, clamp)
+    assert found is not None
+    assert applied(found, np.zeros((1, 2), np.int64), 5, clamp)[0, 0] == 5
+
+
+def test_a_staircase_with_a_kink_is_refused_rather_than_bent():
+    clamp = Clamp(-128, 127)
+
+    def kinked(sums):
+        return np.clip(np.where(sums < 0, sums // 100, sums // 300), clamp.low, clamp.high)
+
+    reach = np.array([20_000], np.int64)
+    assert search_affine(kinked, Range(-reach, reach), np.array([0.01]), 0, clamp) is None
