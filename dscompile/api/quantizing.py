@@ -43,7 +43,7 @@ def quantize(
 
     `calibrate` is an .npz file with an array [N, ...] for each input (see docs/quantization.md). It, `method`, `keep`
     (for the method percentile) and `rounding` default to what the section `quantization:` of a net.yaml says, then to
-    percentile, 0.9999 and tflite. `against` is a second .npz on which the outputs are compared with float32. `output`
+    mse, 0.9999 and tflite. `against` is a second .npz on which the outputs are compared with float32. `output`
     is the net.yaml to write (default: <net>_int8.yaml in the current directory).
 
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
@@ -58,7 +58,8 @@ def quantize(
     net = read_network(source, weights)
     section = net.quantization
     calibration = section.calibration if section is not None else None
-    chosen_method = method or (calibration.method if calibration is not None else DEFAULT_METHOD)
+    default = calibration.method if calibration is not None else DEFAULT_METHOD
+    chosen_method = method or ("percentile" if keep is not None else default)
     if keep is not None and chosen_method != "percentile":
         raise UsageError(f"'keep' belongs to the method percentile, not to {chosen_method}")
     settings = Settings(

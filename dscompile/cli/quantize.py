@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--method",
     type=click.Choice(("min-max", "percentile", "mse")),
-    help="How ranges are chosen.  [default: as the net.yaml says, or percentile]",
+    help="How ranges are chosen.  [default: as the net.yaml says, or mse]",
 )
 @click.option(
     "--keep",

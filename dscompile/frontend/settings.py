@@ -41,7 +41,7 @@ class Calibration:
     """Inputs from which activation ranges are taken. `keep` is the share of values a range covers (percentile)."""
 
     file: Path
-    method: CalibrationMethod = "percentile"
+    method: CalibrationMethod = "mse"
     keep: float = 0.9999
 
 
@@ -129,7 +129,7 @@ def _calibration(fields: Fields, directory: Path) -> Calibration | None:
     inner = Fields("calibration", node, fields.problems)
     file = inner.require("file", "calib.npz")
     path = file_beside(directory, inner.text_of("file", file), file.position, inner.problems) if file else None
-    method = inner.choice("method", _METHODS, "percentile")
+    method = inner.choice("method", _METHODS, "percentile" if inner.has("keep") else "mse")
     if method != "percentile" and inner.has("keep"):
         inner.problems.add("'keep' belongs to `method: percentile`", inner.position)
     keep = inner.positive("keep", 0.9999, maximum=1.0)

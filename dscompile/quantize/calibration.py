@@ -24,10 +24,14 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Observation:
-    """The values of one tensor over all samples; `peaks` [C] is the largest magnitude in each channel."""
+    """The values of one tensor over all samples.
+
+    `peaks` [C] is the largest magnitude in each channel, `energies` [C] the sum of squares over all samples and pixels.
+    """
 
     histogram: Histogram
     peaks: NDArray[np.float64]
+    energies: NDArray[np.float64]
 
 
 def observe(network: Network, samples: Sequence[Sample], advance: Advance) -> Mapping[str, Observation]:
@@ -46,7 +50,8 @@ def observe(network: Network, samples: Sequence[Sample], advance: Advance) -> Ma
                     layer=producer.name if producer is not None else None,
                     help="the weights are damaged, or the data are not scaled as the network expects",
                 )
-            new = Observation(histogram_of(values), np.abs(values).reshape(-1, values.shape[-1]).max(axis=0))
+            channels = values.reshape(-1, values.shape[-1])
+            new = Observation(histogram_of(values), np.abs(channels).max(axis=0), (channels**2).sum(axis=0))
             old = seen.get(name)
             seen[name] = new if old is None else _joined(old, new)
         advance(index + 1, len(samples))
@@ -54,7 +59,9 @@ def observe(network: Network, samples: Sequence[Sample], advance: Advance) -> Ma
 
 
 def _joined(old: Observation, new: Observation) -> Observation:
-    return Observation(old.histogram.merged(new.histogram), np.maximum(old.peaks, new.peaks))
+    return Observation(
+        old.histogram.merged(new.histogram), np.maximum(old.peaks, new.peaks), old.energies + new.energies
+    )
 
 
 def tensor_parameters(

@@ -4,10 +4,10 @@ relu(s * x) = s * relu(x) for s > 0. So channel i of a layer can be divided by s
 multiplies its weights for that channel by s_i: the network computes the same, but its channels use more of their
 tensor's range.
 
-Kernels have one scale per output channel here, unlike in the paper, so what is gained is gained in the activations,
-which have one scale per tensor, and paid by the kernel of the reader. Two measures of a channel are therefore offered:
-`kernels` is the paper's, the range of the kernel that makes the channel; `activations` is the largest value that the
-channel takes on the calibration data.
+Two ways to choose s are offered. `kernels` is the paper's: the ranges of both kernels for a channel become equal. But
+kernels have one scale per output channel here, unlike in the paper, so what is gained is gained in the activations,
+which have one scale per tensor, and paid by the kernel of the reader. `noise` therefore predicts both from the
+calibration data, and takes for each pair the s that promises the least noise in the reader's sums.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ from numpy.typing import NDArray
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D
 from dscompile.quantize.calibration import Observation
+from dscompile.quantize.kernels import KERNEL_LIMIT
+from dscompile.quantize.ranges import LEVELS
 
 Reals = NDArray[np.float64]
-Measure = Literal["kernels", "activations"]
-MEASURES: tuple[Measure, ...] = ("activations", "kernels")
+Measure = Literal["noise", "kernels"]
+MEASURES: tuple[Measure, ...] = ("noise", "kernels")
 
+_PEAK_POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_RANGE_POWERS = (0.0, 0.25, 0.5)
 _SWEEPS = 20
 _CONVERGED = 1e-3
 _LARGEST_FACTOR = 64.0  # in all: what a channel does beyond that belongs to inputs that were not seen
@@ -64,30 +68,80 @@ def is_idle_relu6(layer: Layer, seen: Mapping[str, Observation]) -> bool:
 
 
 def equalize(network: Network, seen: Mapping[str, Observation], pairs: Sequence[Pair], measure: Measure) -> Network:
-    """The same function with balanced channels.
-
-    With r1 the measure of a channel and r2 the range of the weights that read it, s = sqrt(r1 / r2) makes both
-    sqrt(r1 * r2) (equation 11 of the paper). A depthwise reader has one kernel scale for each channel and loses
-    nothing: there s = r1, scaled to leave the largest channel as it is. Chains are swept until factors stay within
-    0.1 % of 1.
-    """
+    """The same function with balanced channels."""
     weights = dict(network.weights)
-    peaks = {pair.first.name: seen[pair.first.output].peaks.copy() for pair in pairs}
-    totals = {name: np.ones_like(channels) for name, channels in peaks.items()}
-    for _ in range(_SWEEPS):
-        largest = 0.0
+    if measure == "kernels":
+        _balance_kernels(network, seen, pairs, weights)
+    else:
         for pair in pairs:
-            name = pair.first.name
-            wanted = totals[name] * _factors(network, weights, peaks[name], pair, measure)
-            factors = np.clip(wanted, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR) / totals[name]
-            _rescale(network, weights, pair, factors)
-            totals[name], peaks[name] = totals[name] * factors, peaks[name] / factors
-            largest = max(largest, float(np.abs(np.log(factors)).max()))
-        if largest < _CONVERGED:
-            break
+            _rescale(network, weights, pair, _quietest(network, seen[pair.first.output], pair))
     rectified = {pair.first.name for pair in pairs if is_idle_relu6(pair.first, seen)}
     layers = tuple(_with_relu(layer) if layer.name in rectified else layer for layer in network.layers)
     return replace(network, weights=weights, layers=layers)
+
+
+def _balance_kernels(
+    network: Network, seen: Mapping[str, Observation], pairs: Sequence[Pair], weights: dict[str, Array]
+) -> None:
+    """s = sqrt(r1 / r2) makes the ranges r1 and r2 of both kernels sqrt(r1 * r2) (equation 11 of the paper).
+
+    Chains are swept until factors stay within 0.1 % of 1. Channels that are never used keep theirs.
+    """
+    totals = {pair.first.name: np.ones_like(seen[pair.first.output].peaks) for pair in pairs}
+    for _ in range(_SWEEPS):
+        largest = 0.0
+        for pair in pairs:
+            first = weights[f"{pair.first.name}.kernel"].astype(np.float64)
+            made = np.abs(first).reshape(-1, first.shape[-1]).max(axis=0)
+            read = _input_ranges(network, pair.second, weights[f"{pair.second.name}.kernel"])
+            usable = (made > 0) & (read > 0) & (seen[pair.first.output].peaks > 0)
+            wanted = np.sqrt(np.divide(made, read, out=np.ones_like(made), where=usable))
+            total = np.clip(totals[pair.first.name] * wanted, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
+            factors = total / totals[pair.first.name]
+            totals[pair.first.name] = total
+            _rescale(network, weights, pair, factors)
+            largest = max(largest, float(np.abs(np.log(factors)).max()))
+        if largest < _CONVERGED:
+            return
+
+
+def _quietest(network: Network, seen: Observation, pair: Pair) -> Reals:
+    """The s [C] = peak^p / range^q, with p and q on a grid, that promises the least noise in the reader's sums.
+
+    Scaling the outputs of a kernel costs nothing where each has a scale of its own, so every pair can be chosen by
+    itself.
+    """
+    kernel = _by_input(network, pair.second, network.weight(pair.second, "kernel"))
+    read = np.abs(kernel).max(axis=(0, 1, 2, 4))
+    usable = (seen.peaks > 0) & (read > 0)
+    peaks, ranges = np.where(usable, seen.peaks, 1.0), np.where(usable, read, 1.0)
+    candidates = []
+    for p in _PEAK_POWERS:
+        for q in _RANGE_POWERS:
+            raw = peaks**p / ranges**q
+            raw = raw / raw[usable].max() if usable.any() else raw  # only ratios matter
+            candidates.append(np.where(usable, np.clip(raw, 1 / _LARGEST_FACTOR, 1.0), 1.0))
+    return min(candidates, key=lambda factors: predicted_noise(pair.second, kernel, seen, factors))
+
+
+def predicted_noise(reader: Layer, kernel: Reals, seen: Observation, factors: Reals) -> float:
+    """Noise energy that rounding adds to the sums of a reader whose input channels are divided by `factors` [C].
+
+    kernel [kh, kw, 1, C, C_out / groups]. Rounding to steps of d adds d^2 / 12 to each element (Widrow 1956). Inputs
+    have one step for the tensor, and reach a sum through the squares of its weights; weights have one step for each
+    output, and reach it through the squares of the inputs.
+    """
+    assert isinstance(reader.op, Conv2D)
+    scaled = kernel * factors[None, None, None, :, None]
+    input_step = float((seen.peaks / factors).max()) / LEVELS
+    positions = float(seen.histogram.counts.sum()) / factors.size
+    from_inputs = input_step**2 * float((scaled**2).sum()) * positions
+    grouped = scaled.reshape(*scaled.shape[:3], reader.op.groups, -1, scaled.shape[4])
+    steps = np.abs(grouped).max(axis=(0, 1, 2, 4)) / KERNEL_LIMIT  # [groups, C_out / groups]
+    energies = (seen.energies / factors**2).reshape(reader.op.groups, -1).sum(axis=1)
+    taps = kernel.shape[0] * kernel.shape[1]
+    from_kernel = taps * float((steps**2 * energies[:, None]).sum())
+    return float((from_inputs + from_kernel) / 12)
 
 
 def _with_relu(layer: Layer) -> Layer:
@@ -95,21 +149,9 @@ def _with_relu(layer: Layer) -> Layer:
     return replace(layer, op=replace(layer.op, activation=RELU))
 
 
-def _factors(network: Network, weights: Mapping[str, Array], peaks: Reals, pair: Pair, measure: Measure) -> Reals:
-    """s [C] of the channels between the two layers; 1 where a channel is never used."""
-    first = weights[f"{pair.first.name}.kernel"].astype(np.float64)
-    made = peaks if measure == "activations" else np.abs(first).reshape(-1, first.shape[-1]).max(axis=0)
-    read = np.abs(_by_input(network, pair.second, weights[f"{pair.second.name}.kernel"])).max(axis=(0, 1, 2, 4))
-    usable = (made > 0) & (read > 0) & (peaks > 0)
-    if not usable.any():
-        return np.ones_like(made)
-    assert isinstance(pair.second.op, Conv2D)
-    if pair.second.op.is_depthwise(made.size):
-        raw = made / made[usable].max()
-    else:
-        raw = np.sqrt(np.divide(made, read, out=np.ones_like(made), where=usable))
-        raw = raw / raw[usable].max()  # only ratios matter; this leaves the tensor's range as near as can be
-    return np.where(usable, raw, 1.0)
+def _input_ranges(network: Network, layer: Layer, kernel: Array) -> Reals:
+    """The largest magnitude of the weights for each input channel, [C_in]."""
+    return np.asarray(np.abs(_by_input(network, layer, kernel)).max(axis=(0, 1, 2, 4)))
 
 
 def _rescale(network: Network, weights: dict[str, Array], pair: Pair, factors: Reals) -> None:

@@ -24,7 +24,7 @@ from dscompile.quantize.settings import Sample, Settings
 
 # Samples on which improvements are tried and layers are compared, evenly spread over all of them: more would cost time
 # and decide nothing else.
-TRIAL_SAMPLES = 48
+TRIAL_SAMPLES = 32
 
 Stage = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -86,10 +86,10 @@ def quantize_network(
     seen = work.observe(real, "calibrating")
     best = work.candidate(real, seen)
     steps: list[Step] = []
-    if settings.equalize:
-        best = work.with_equalization(best, seen, steps)
     if settings.bias_correction:
-        best = work.with_bias_correction(best, steps)
+        best = work.better("bias correction", best, work.corrected(best), steps)
+    if settings.equalize:
+        best = work.with_equalization(best, real, seen, steps)
     layers, agreement = compare(best.real, best.integer, work.trial, work.advance("comparing layers"))
     # Against the network as it was: where the other samples reach the 6 of a ReLU6, the equalized one differs.
     second = compare(real, best.integer, against, work.advance("comparing outputs"))[1] if against else None
@@ -127,27 +127,34 @@ class _Work:
         got = signals(integer, [quantize_sample(integer, sample) for sample in self.trial])
         return _Candidate(real, integer, signal_sqnr_db(wanted, got))
 
-    def with_equalization(self, best: _Candidate, seen: Mapping[str, Observation], steps: list[Step]) -> _Candidate:
-        """The best of the network as it is and its equalized forms."""
-        real, pairs = best.real, equalizable_pairs(best.real, seen)
-        if not pairs:
-            return best
-        for measure in MEASURES:
+    def corrected(self, candidate: _Candidate) -> _Candidate:
+        """The candidate with corrected biases."""
+        self.progress("bias correction", 0, 0)
+        integers = [quantize_sample(candidate.integer, sample) for sample in self.trial]
+        return self.measured(candidate.real, correct_biases(candidate.real, candidate.integer, self.trial, integers))
+
+    def with_equalization(
+        self, best: _Candidate, real: Network, seen: Mapping[str, Observation], steps: list[Step]
+    ) -> _Candidate:
+        """The best of the network as it is and its equalized forms.
+
+        Where biases may be corrected they are, before anything is compared: mean shifts would hide the noise that
+        equalization is about.
+        """
+        pairs = equalizable_pairs(real, seen)
+        for measure in MEASURES if pairs else ():
             what = f"equalization by {measure}"
             balanced = equalize(real, seen, pairs, measure)
             tried = self.candidate(balanced, self.observe(balanced, what))
-            best = self._better(what, best, tried, steps)
+            if self.settings.bias_correction:
+                corrected = self.corrected(tried)
+                tried = corrected if corrected.sqnr_db > tried.sqnr_db else tried
+            best = self.better(what, best, tried, steps)
         return best
 
-    def with_bias_correction(self, best: _Candidate, steps: list[Step]) -> _Candidate:
-        """The network with corrected biases, if that is better."""
-        self.progress("bias correction", 0, 0)
-        integers = [quantize_sample(best.integer, sample) for sample in self.trial]
-        corrected = correct_biases(best.real, best.integer, self.trial, integers)
-        return self._better("bias correction", best, self.measured(best.real, corrected), steps)
-
     @staticmethod
-    def _better(name: str, best: _Candidate, tried: _Candidate, steps: list[Step]) -> _Candidate:
+    def better(name: str, best: _Candidate, tried: _Candidate, steps: list[Step]) -> _Candidate:
+        """The one with more signal to noise; the comparison goes into `steps`."""
         kept = tried.sqnr_db > best.sqnr_db
         steps.append(Step(name, best.sqnr_db, tried.sqnr_db, kept))
         return tried if kept else best

@@ -11,7 +11,7 @@ from dscompile.ir.tensor import Rounding
 
 Method = Literal["min-max", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
-DEFAULT_METHOD: Method = "percentile"
+DEFAULT_METHOD: Method = "mse"
 DEFAULT_KEEP = 0.9999
 
 Sample = Mapping[str, Array]

@@ -184,7 +184,7 @@ def test_activations_are_equal_before_a_depthwise_layer_after_equalization() -> 
     network = lower(network_of("- pointwise: {name: a, out: 6, activation: relu}\n- depthwise: {name: b, kernel: 3}"))
     given = samples(network, 4)
     seen = observe(network, given, lambda _done, _total: None)
-    balanced = equalize(network, seen, equalizable_pairs(network, seen), "activations")
+    balanced = equalize(network, seen, equalizable_pairs(network, seen), "noise")
     peaks = observe(balanced, given, lambda _done, _total: None)["a"].peaks
     np.testing.assert_allclose(peaks, seen["a"].peaks.max(), rtol=1e-5)
 
@@ -195,7 +195,7 @@ def test_only_relu6_that_never_reaches_6_takes_part_in_equalization() -> None:
     seen = observe(network, given, lambda _done, _total: None)
     pairs = equalizable_pairs(network, seen)
     assert [pair.first.name for pair in pairs] == ["a"]
-    op = equalize(network, seen, pairs, "activations").layers[0].op
+    op = equalize(network, seen, pairs, "noise").layers[0].op
     assert isinstance(op, Conv2D)
     assert op.activation == RELU
     loud = [{"x": 100 * sample["x"]} for sample in given]
@@ -224,7 +224,7 @@ def test_equalization_helps_unbalanced_channels_and_is_reported() -> None:
     network = unbalanced()
     result = quantize_network(network, samples(network), replace(PLAIN, equalize=True))
     step = result.steps[0]
-    assert (step.name, step.kept) == ("equalization by activations", True)
+    assert (step.name, step.kept) == ("equalization by noise", True)
     assert step.after_db > step.before_db + 10
     assert result.agreement.sqnr_db == pytest.approx(max(step.after_db for step in result.steps), abs=1e-6)
 

@@ -1,0 +1,152 @@
+"""dscompile quantize."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import TINY, CommandLine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def calibration(tiny: Path) -> Path:
+    """Six samples for `tiny`, which stands beside them."""
+    rng = np.random.default_rng(3)
+    np.savez("calib.npz", image=rng.random((6, 9, 9, 3)).astype(np.float32))
+    return Path("calib.npz")
+
+
+def test_the_report_shows_layers_improvements_and_agreement(dscompile: CommandLine, tiny: Path, calibration: Path):
+    outcome = dscompile("quantize", tiny, "--calibrate", calibration, "--against", calibration, "-q")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[0] == "wrote     tiny_int8.yaml"
+    assert lines[1] == "ranges    mse; 6 calibration samples"
+    assert lines[2] == "rounding  tflite"
+    assert lines[4].split() == ["layer", "kind", "low", "high", "SQNR", "dB", "kernel", "dB", "clipped"]
+    assert [line.split()[0] for line in lines[5:12]] == [
+        "stem",
+        "block.depthwise",
+        "block.pointwise",
+        "pool",
+        "head.flatten",
+        "head",
+        "softmax",
+    ]
+    assert [line.split("  ")[0] for line in lines[14:17]] == [
+        "bias correction",
+        "equalization by noise",
+        "equalization by kernels",
+    ]
+    assert lines[19].startswith("calibration data")
+    assert lines[20].startswith("other data")
+
+
+def test_the_result_can_be_checked_and_inspected_but_not_built(dscompile: CommandLine, tiny: Path, calibration: Path):
+    assert dscompile("quantize", tiny, "--calibrate", calibration, "-o", "out/small.yaml").code == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["small.npz", "small.yaml"]
+    checked = dscompile("check", "out/small.yaml")
+    assert checked.code == 0
+    assert '"image" int8 NHWC [1, 9, 9, 3]' in checked.out
+    assert "int8 networks cannot be built yet" in checked.err
+    assert "block.depthwise" in dscompile("inspect", "out/small.yaml").out
+    for command in (("build", "out/small.yaml", "-t", "x86"), ("inspect", "out/small.yaml", "-t", "x86")):
+        refused = dscompile(*command)
+        assert refused.code == 3
+        assert "'tiny' is an int8 network; only float32 networks can be built yet" in refused.err
+
+
+def test_the_same_call_writes_the_same_bytes(dscompile: CommandLine, tiny: Path, calibration: Path):
+    written = []
+    for name in ("one", "two"):
+        assert dscompile("quantize", tiny, "--calibrate", calibration, "-o", f"{name}/net.yaml").code == 0
+        written.append([path.read_bytes() for path in sorted(Path(name).iterdir())])
+    assert written[0] == written[1]
+
+
+def test_json_has_what_scripts_rely_on(dscompile: CommandLine, tiny: Path, calibration: Path):
+    outcome = dscompile(
+        "quantize", tiny, "--calibrate", calibration, "--method", "mse", "--rounding", "single", "--json"
+    )
+    record = json.loads(outcome.out)
+    assert (record["schema"], record["path"], record["method"], record["keep"], record["rounding"]) == (
+        1,
+        "tiny_int8.yaml",
+        "mse",
+        None,
+        "single",
+    )
+    assert record["calibration_samples"] == 6
+    assert record["layers"][0].keys() == {
+        "name",
+        "kind",
+        "low",
+        "high",
+        "scale",
+        "zero_point",
+        "sqnr_db",
+        "kernel_sqnr_db",
+        "clipped",
+    }
+    assert record["agreement"].keys() == {"samples", "top1", "max_error", "cosine", "sqnr_db"}
+    assert record["against"] is None
+    assert "rounding: single" in Path("tiny_int8.yaml").read_text()
+
+
+def test_the_section_of_the_net_yaml_gives_defaults(dscompile: CommandLine, tiny: Path, calibration: Path):
+    section = "quantization: {scheme: int8, rounding: half-up, calibration: {file: calib.npz, method: min-max}}\n"
+    tiny.write_text(TINY + section)
+    out = dscompile("quantize", tiny).out
+    assert "ranges    min-max; 6 calibration samples\nrounding  half-up\n" in out
+    overridden = dscompile("quantize", tiny, "--method", "percentile", "--keep", "0.99", "--rounding", "float32").out
+    assert "ranges    percentile, 0.99 of the values; 6 calibration samples\nrounding  float32\n" in overridden
+
+
+def test_improvements_can_be_switched_off(dscompile: CommandLine, tiny: Path, calibration: Path):
+    options = ("quantize", tiny, "--calibrate", calibration, "--json")
+    steps = json.loads(dscompile(*options, "--no-equalize").out)["steps"]
+    assert [step["name"] for step in steps] == ["bias correction"]
+    assert json.loads(dscompile(*options, "--no-equalize", "--no-bias-correction").out)["steps"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ((), 2, "there is no calibration data"),
+        (("--calibrate", "calib.npz", "-o", "net.txt"), 2, "'net.txt' is not the name of a net.yaml"),
+        (("--calibrate", "calib.npz", "-o", "tiny.yaml"), 2, "'tiny.yaml' is the network that is read"),
+        (("--calibrate", "calib.npz", "-o", "calib.yaml"), 2, "'calib.npz' exists, but 'calib.yaml' does not"),
+        (
+            ("--calibrate", "calib.npz", "--method", "mse", "--keep", "0.9"),
+            2,
+            "'keep' belongs to the method",
+        ),
+        (("--calibrate", "calib.npz", "--keep", "0"), 2, "0.0 is not in the range 0<x<=1"),
+        (("--calibrate", "none.npz"), 3, "'none.npz' cannot be read"),
+        (("--calibrate", "calib.npz", "--against", "none.npz"), 3, "'none.npz' cannot be read"),
+    ],
+)
+def test_wrong_options(
+    dscompile: CommandLine, tiny: Path, calibration: Path, options: tuple[str, ...], code: int, message: str
+):
+    outcome = dscompile("quantize", tiny, *options)
+    assert outcome.code == code
+    assert message in outcome.err
+    assert sorted(path.name for path in Path().iterdir()) == ["calib.npz", "tiny.yaml"]
+
+
+def test_quantize_never_imports_tvm(tiny: Path, calibration: Path):
+    program = (
+        "import sys; from dscompile.cli.main import main; "
+        "assert main(['quantize', 'tiny.yaml', '--calibrate', 'calib.npz', '-q']) == 0; assert 'tvm' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=environment)

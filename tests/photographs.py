@@ -1,0 +1,47 @@
+"""Natural images: crops of the photographs that scikit-image ships inside its package."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+# Two disjoint sets, so that what is measured on one was not seen in the other.
+CALIBRATION = ("astronaut", "coffee", "rocket", "coins", "retina", "page", "grass", "immunohistochemistry")
+HELD_OUT = ("camera", "chelsea", "motorcycle", "hubble_deep_field", "moon")
+
+
+def photographs(names: tuple[str, ...]) -> list[NDArray[np.uint8]]:
+    """The photographs [H, W, 3], or the test is skipped because scikit-image is not installed."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+    images = [
+        np.asarray(data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()) for name in names
+    ]
+    return [image[..., :3] if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
+
+
+def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> Floats:
+    """Crops [count, size, size, 3] from 0 to 1: squares of all sizes, mirrored, brighter and darker; area-averaged."""
+    rng = np.random.default_rng(seed)
+    images = photographs(names)
+    made = np.empty((count, size, size, 3), np.float32)
+    for index in range(count):
+        image = images[index % len(images)]
+        side = int(rng.integers(size, min(image.shape[:2]) + 1))
+        top, left = (int(rng.integers(0, extent - side + 1)) for extent in image.shape[:2])
+        crop = _resized(image[top : top + side, left : left + side].astype(np.float64) / 255, size)
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        made[index] = np.clip(crop * rng.uniform(0.6, 1.3) + rng.uniform(-0.1, 0.1), 0, 1)
+    return made
+
+
+def _resized(image: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """A square image averaged over equal strips of rows and columns, each at least one wide."""
+    side = image.shape[0]
+    edges = np.arange(size + 1) * side // size
+    starts, widths = edges[:-1], np.diff(edges)
+    rows = np.add.reduceat(image, starts, axis=0) / widths[:, None, None]
+    return np.asarray(np.add.reduceat(rows, starts, axis=1) / widths[None, :, None])
