@@ -52,7 +52,9 @@ lint: $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Cross compilers and emulators come from pip; with root, Debian's are tested as well.
 test: lint
+	@tools/install_emulators.sh
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
 	$(BIN)/python -m pytest -q -n $(JOBS) -m slow
 

@@ -39,12 +39,15 @@ if TYPE_CHECKING:
         load as load,
     )
     from dscompile.api import (
+        quantize as quantize,
+    )
+    from dscompile.api import (
         verify as verify,
     )
     from dscompile.errors import DscompileError as DscompileError
 
 
-_API = ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "verify")
+_API = ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "quantize", "verify")
 
 
 def __getattr__(name: str) -> object:

@@ -14,7 +14,7 @@ from dscompile import oracle
 from dscompile.frontend.tflite_import import import_tflite
 from dscompile.ir.network import Array, Network
 
-_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}
+_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int16": 7, "int8": 9}
 
 
 class ModelMaker:

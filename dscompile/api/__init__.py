@@ -19,11 +19,13 @@ from dscompile.api.networks import (
     zoo_show,
     zoo_write,
 )
+from dscompile.api.quantizing import QuantizeResult, quantize
 
 __all__ = [
     "CheckResult",
     "ImportResult",
     "Model",
+    "QuantizeResult",
     "bench",
     "build",
     "check",
@@ -32,6 +34,7 @@ __all__ = [
     "inspect",
     "load",
     "packages_list",
+    "quantize",
     "run",
     "targets_best",
     "targets_list",

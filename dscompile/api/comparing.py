@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, Sampler
+    from dscompile.report.timing import BenchResult, CountResult, Sampler
 
 
 _FRESH_INPUTS = 3
@@ -47,7 +47,7 @@ def verify(
         got.append(_outputs(model, seeded_inputs(artifact.manifest.inputs, vector_seed)))
     want = [[output[index] for output in vectors.outputs] for index in range(len(vectors.seeds))]
     checks = [compare("oracle", _output_names(artifact), got, want)]
-    if model.has_selftest:
+    if not model.is_emulated:
         progress(Event("compiling and running selftest.c"))
         checks.append(_selftest(artifact))
     if against is not None:
@@ -64,25 +64,65 @@ def bench(
     repeats: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[BenchResult, ...]:
+) -> tuple[BenchResult | CountResult, ...]:
     """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
-    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Raises UsageError,
-    BadInputError or ToolError.
+    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Artifacts for
+    microcontrollers run once in an emulator, which counts instructions. Raises UsageError, BadInputError or ToolError.
     """
     from dscompile.report.budgets import check_threads
-    from dscompile.report.peak import PeakProbe
-    from dscompile.report.timing import BenchResult, PeerTiming, interleave
-    from dscompile.report.vectors import seeded_inputs
 
     check_threads(threads)
     if repeats is not None and repeats < 1:
         raise UsageError(f"{repeats} repeats measure nothing")
     paths = [directories] if isinstance(directories, str | Path) else list(directories)
-    models = {str(path): load(path) for path in paths}
-    if not models:
+    if not paths:
         raise UsageError("no artifact is given")
+    models = {str(path): load(path) for path in paths}
+    emulated = {path: one for path, one in models.items() if one.is_emulated}
+    timed = {path: one for path, one in models.items() if not one.is_emulated}
+    if emulated and against:
+        raise UsageError(
+            f"'{next(iter(emulated))}' runs in an emulator, where instructions are counted and nothing is timed",
+            help="leave out --against",
+        )
+    results: dict[str, BenchResult | CountResult] = {
+        path: _count(path, one, seed, progress) for path, one in emulated.items()
+    }
+    if timed:
+        results |= _timed(timed, against, model, threads, repeats, seed, progress)
+    return tuple(results[path] for path in models)
+
+
+def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult:
+    """One inference in an emulator."""
+    from dscompile.report.timing import CountResult
+    from dscompile.report.vectors import seeded_inputs
+
+    manifest = model.artifact.manifest
+    progress(Event(f"counting instructions of {path}"))
+    runner = model.runner
+    runner.run(seeded_inputs(manifest.inputs, seed))
+    instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes or 0
+    return CountResult(path, manifest.target.name, runner.runner, manifest.macs, instructions, stack_bytes)
+
+
+def _timed(
+    models: Mapping[str, Model],
+    against: Sequence[str],
+    model: str | Path | None,
+    threads: int,
+    repeats: int | None,
+    seed: int,
+    progress: Progress,
+) -> dict[str, BenchResult]:
+    """Artifacts that run on this machine, in turns with their rivals."""
+    from dscompile.report.peak import PeakProbe
+    from dscompile.report.timing import BenchResult, PeerTiming, interleave
+    from dscompile.report.vectors import seeded_inputs
+    from dscompile.target import resolve_target
+
     rivals = {name: load(name) for name in against if Path(name).is_dir() and name not in models}
     peers = _open_peers([name for name in against if not Path(name).is_dir()], model, threads)
     contenders: dict[str, Sampler] = {}
@@ -92,15 +132,16 @@ def bench(
     inputs = list(seeded_inputs(first.manifest.inputs, seed).values())
     for name, peer in peers.items():
         contenders[name] = _peer_sampler(peer, inputs)
-    probe = PeakProbe(first.manifest.target)
+    target = first.manifest.target
+    probe = PeakProbe(target if target.registers else resolve_target("host"))
 
     def between_rounds(done: int, total: int) -> None:
         probe.sample()
         progress(Event(f"measuring {', '.join(contenders)}", done, total))
 
     timings = interleave(contenders, repeats, between_rounds)
-    return tuple(
-        BenchResult(
+    return {
+        path: BenchResult(
             path=path,
             target=one.artifact.manifest.target.name,
             threads=threads,
@@ -113,7 +154,7 @@ def bench(
             },
         )
         for path, one in models.items()
-    )
+    }
 
 
 def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[Check]:
@@ -176,8 +217,8 @@ def _open_peers(names: Sequence[str], model: str | Path | None, threads: int) ->
 def _artifact_sampler(model: Model, inputs: Mapping[str, Array]) -> Sampler:
     from dscompile.report.timing import WARM_UP_RUNS
 
-    native = model.native
-    return lambda repeats: native.latencies_us(inputs, repeats, WARM_UP_RUNS).tolist()
+    timed = model.timed
+    return lambda repeats: timed.latencies_us(inputs, repeats, WARM_UP_RUNS).tolist()
 
 
 def _peer_sampler(peer: Peer, inputs: Sequence[Array]) -> Sampler:

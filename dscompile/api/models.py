@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.run.native import NativeModel
     from dscompile.run.opening import RunnableModel
+    from dscompile.run.sources import SourceModel
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,20 @@ class Model:
         return open_model(self.artifact)
 
     @property
-    def has_selftest(self) -> bool:
-        """Whether selftest.c can run here: on this machine, not on a device."""
-        return self.artifact.manifest.target.board is None
+    def is_emulated(self) -> bool:
+        """Whether it runs in an emulator, and not on this machine itself."""
+        return self.artifact.manifest.target.board is not None
 
     @cached_property
-    def native(self) -> NativeModel:
-        """The loaded library. Raises ToolError if this machine cannot run it."""
+    def timed(self) -> NativeModel | SourceModel:
+        """The artifact on this machine, where it can be timed. Raises ToolError if it cannot run here."""
         from dscompile.run.native import NativeModel
+        from dscompile.run.sources import SourceModel
 
-        return NativeModel(self.artifact)
+        runner = self.runner
+        if not isinstance(runner, NativeModel | SourceModel):
+            raise UsageError(f"'{self.path}' runs in an emulator and cannot be timed")
+        return runner
 
     def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | dict[str, Array]:
         """One inference: float32 in the shape and layout of the network's border.

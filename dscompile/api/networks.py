@@ -46,8 +46,10 @@ def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResu
     net = read_network(source, weights, load_weights=False)
     check_accumulators(net.network)
     notes: list[str] = []
-    if net.quantization is not None:
-        notes.append("int8 quantization is not supported yet; a build refuses this network")
+    if net.network.is_quantized:
+        notes.append("int8 networks cannot be built yet")
+    elif net.quantization is not None:
+        notes.append("the file asks for int8: 'dscompile quantize' makes that network, and a build refuses this one")
     for name, settings in net.budgets.items():
         notes.extend(budgets.setting_notes(name, settings))
         budgets.check_weights(net.network, name, settings)
@@ -61,6 +63,8 @@ def inspect(source: str | Path, target: str | None = None, *, weights: str | Pat
     net = read_network(source, weights, load_weights=False)
     if target is None:
         return inspect_network(net.network)
+    if net.network.is_quantized:
+        net.require_float()
     from dscompile.passes import canonicalize
     from dscompile.plan.lowering import plan_program
 

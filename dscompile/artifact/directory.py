@@ -41,6 +41,18 @@ class Artifact:
         return self.directory / f"{self.manifest.c_name}.c"
 
     @property
+    def has_libraries(self) -> bool:
+        """Whether kernels are in libraries; otherwise the C sources are all there is."""
+        return any(checksum.file == self.static_library.name for checksum in self.manifest.checksums)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What a user compiles or links: the static library, or `<net>.c` and `<net>_weights.c`."""
+        if self.has_libraries:
+            return (self.static_library,)
+        return (self.driver, self.directory / f"{self.manifest.c_name}_weights.c")
+
+    @property
     def static_library(self) -> Path:
         """`lib<net>.a`."""
         return self.directory / f"lib{self.manifest.c_name}.a"

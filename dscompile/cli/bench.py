@@ -13,10 +13,12 @@ from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
+from dscompile.report.timing import BenchResult, CountResult
 
 if TYPE_CHECKING:
-    from dscompile.report.timing import BenchResult, Timing
+    from dscompile.report.timing import Timing
 
+_COUNT_HEADER = ("what", "instructions", "per MAC", "stack B", "counted by")
 _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak", "ratio")
 
 
@@ -34,7 +36,7 @@ _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak",
 def command(
     directories: tuple[str, ...], against: tuple[str, ...], model: str | None, threads: int, repeats: int | None
 ) -> None:
-    """Measure the speed of artifacts, alone or beside other runtimes.
+    """Measure the speed of artifacts, alone or beside other runtimes; count instructions on emulated devices.
 
     All take turns in one process, with the FMA peak of the core measured in between. Ratio is a contender's median over
     the artifact's: above 1, the artifact is faster.
@@ -52,12 +54,22 @@ def command(
     output.result(_report(results), records.bench_record(results))
 
 
-def _report(results: tuple[BenchResult, ...]) -> str:
-    rows = [row for result in results for row in _rows(result)]
-    lines = [text.table(_HEADER, rows, right=_HEADER[1:])]
-    if results and results[0].peak_gflops is not None:
-        lines.append(f"FMA peak of a core, measured in between: {results[0].peak_gflops:.1f} GFLOP/s")
+def _report(results: tuple[BenchResult | CountResult, ...]) -> str:
+    timed = [result for result in results if isinstance(result, BenchResult)]
+    counted = [result for result in results if isinstance(result, CountResult)]
+    lines = []
+    if timed:
+        lines.append(text.table(_HEADER, [row for result in timed for row in _rows(result)], right=_HEADER[1:]))
+        if timed[0].peak_gflops is not None:
+            lines.append(f"FMA peak of a core, measured in between: {timed[0].peak_gflops:.1f} GFLOP/s")
+    if counted:
+        lines.append(text.table(_COUNT_HEADER, [_count(result) for result in counted], right=_COUNT_HEADER[1:4]))
     return "\n".join(lines)
+
+
+def _count(result: CountResult) -> tuple[str, ...]:
+    count, stack = text.number(result.instructions), text.number(result.stack_bytes)
+    return (result.path, count, f"{result.instructions_per_mac:.2f}", stack, result.runner)
 
 
 def _rows(result: BenchResult) -> Iterator[tuple[str, ...]]:

@@ -74,16 +74,10 @@ def _summary(artifact: Artifact) -> str:
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
-        _code(artifact),
+        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}")
+        if artifact.has_libraries
+        else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
     if manifest.fallback_layers:
         pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))
     return f"{artifact.directory}\n{text.fields(pairs)}"
-
-
-def _code(artifact: Artifact) -> tuple[str, str]:
-    """What the header belongs to: libraries, or sources and their packagings."""
-    manifest = artifact.manifest
-    if manifest.sizes.static_library:
-        return "libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}"
-    return "sources", f"{manifest.c_name}.c, {manifest.c_name}_weights.c"

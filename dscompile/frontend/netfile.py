@@ -49,9 +49,9 @@ class NetFile:
             )
         if self.quantization is not None:
             raise UnsupportedError(
-                "int8 quantization is not supported yet",
+                "the file asks for int8, and this network is still float32",
                 position=self.quantization.position,
-                help="remove the section 'quantization' to build the network in float32",
+                help="'dscompile quantize' makes the int8 network; without this section the float32 network is built",
             )
 
 

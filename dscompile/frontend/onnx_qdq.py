@@ -22,6 +22,7 @@ from dscompile.frontend.onnx_qdq_ops import (
     Int8Call,
     QuantizedConstant,
     fused_activation,
+    is_unsigned,
     quantization_of,
     quantized_constant,
 )
@@ -139,14 +140,20 @@ class QdqImporter(Importer):
         if activation_node is not None:
             call = self._call(activation_node, [values[0]])
             activation = fused_activation(call, quantization)
-        result = self._int8_result(node, operands, activation, quantization)
+        unsigned = is_unsigned(self._call(quantizer, [values[0]]))
+        result = self._int8_result(node, operands, activation, quantization, unsigned)
         self.operands[quantizer.outputs[0]] = result
         self.operands[last.outputs[0]] = self.operands[node.outputs[0]] = result
         self.done.update((last.outputs[0], quantizer.outputs[0]))
         return True
 
     def _int8_result(
-        self, node: OnnxNode, operands: list[Operand | None], activation: Activation, quantization: Quantization
+        self,
+        node: OnnxNode,
+        operands: list[Operand | None],
+        activation: Activation,
+        quantization: Quantization,
+        unsigned: bool,
     ) -> Value:
         name = self.node_name
         if node.op in MOVERS:
@@ -159,7 +166,8 @@ class QdqImporter(Importer):
             return self._requantized(moved, quantization, self.graph.fresh(f"{name}_requantize"))
         self.graph.start(name, quantization)
         constants = [self.integers.get(source) for source in node.inputs]
-        return INT8_HANDLERS[node.op](Int8Call(self.graph, node, operands, self.model.opset, constants, activation))
+        call = Int8Call(self.graph, node, operands, self.model.opset, constants, activation, unsigned)
+        return INT8_HANDLERS[node.op](call)
 
     def _term(self, name: str, source: str, operand: Operand | None, quantization: Quantization) -> Operand | None:
         """An input of a Concat with the quantization of the result."""

@@ -69,10 +69,14 @@ class QuantizedConstant:
 
 @dataclass(frozen=True)
 class Int8Call(Call):
-    """A node whose computed operands are int8; `constants` are those behind a DequantizeLinear, by input."""
+    """A node whose computed operands are int8; `constants` are those behind a DequantizeLinear, by input.
+
+    `unsigned`: the result is uint8 in the file.
+    """
 
     constants: Sequence[QuantizedConstant | None]
     activation: Activation
+    unsigned: bool
 
     def constant(self, index: int, what: str) -> QuantizedConstant:
         """An input that must be a quantized constant."""
@@ -135,6 +139,11 @@ def quantized_constant(call: Call) -> QuantizedConstant:
     centered = values.astype(np.int64) - zero.reshape(shape if values.ndim else ())
     shift = _SHIFT if values.dtype == np.uint8 else 0
     return QuantizedConstant(centered, scale.reshape(-1), int(zero[0]) - shift, axis)
+
+
+def is_unsigned(call: Call) -> bool:
+    """Whether a QuantizeLinear makes uint8."""
+    return _zero_points_of(call).dtype == np.uint8
 
 
 def fused_activation(call: Call, quantization: Quantization) -> Activation:
@@ -206,7 +215,7 @@ def _matmul(call: Int8Call) -> Value:
 
 def _add(call: Int8Call) -> Value:
     terms = [_term(call, index) for index in (0, 1)]
-    return lower.binary(call.graph, Binary("add", call.activation), *terms)
+    return lower.binary(call.graph, Binary("add", call.activation, call.unsigned), *terms)
 
 
 def _term(call: Int8Call, index: int) -> Operand:

@@ -136,9 +136,8 @@ class _Importer:
             if dtype == "float16":
                 self.problems.unsupported("this model stores float16 weights (DEQUANTIZE); they are not supported yet")
             else:
-                self.problems.unsupported(
-                    f"{len(names)} tensors are {dtype} ('{names[0]}', ...); only float32 and int8 are supported"
-                )
+                more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+                self.problems.unsupported(f"tensor '{names[0]}'{more} is {dtype}; only float32 and int8 are supported")
         if not self.problems:
             return
         for operator in self.operators:

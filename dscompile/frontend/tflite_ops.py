@@ -255,6 +255,15 @@ def _activation(activation: Activation) -> Handler:
     return handler
 
 
+def _hard_swish(call: Call) -> Value:
+    given, made = call.graph.tensor_of(call.value()).quantization, call.result.quantization
+    if given is not None and made is not None and made.scales[0] <= given.scale / 128:
+        raise UnsupportedError(
+            f"a result of scale {made.scales[0]:g} of an input of scale {given.scale:g}; it must exceed 1/128 of it"
+        )
+    return lower.activate(call.graph, call.value(), HARD_SWISH)
+
+
 def _leaky_relu(call: Call) -> Value:
     return lower.activate(call.graph, call.value(), Activation("leaky_relu", alpha=call.options.scale))
 
@@ -371,7 +380,7 @@ HANDLERS: dict[str, Handler] = {
     "DEQUANTIZE": _dequantize,
     "EXPAND_DIMS": _expand_dims,
     "FULLY_CONNECTED": _fully_connected,
-    "HARD_SWISH": _activation(HARD_SWISH),
+    "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
     "LOGISTIC": _activation(SIGMOID),
     "MAX_POOL_2D": _pool("max"),

@@ -100,6 +100,32 @@ def layer_float_factors(network: Network, layer: Layer) -> NDArray[np.float32]:
     return np.asarray(given * network.weight(layer, "kernel_scale").astype(np.float32) / made, np.float32)
 
 
+@dataclass(frozen=True)
+class FloatSum:
+    """An int8 sum in the rounding `float32`, as onnxruntime computes it on machines with fused multiply-add.
+
+    y = clamp(rint(fma(a + shift, first, fma(b + shift, second, offset))) - shift), all in float32, halves to even.
+    It is a function of two int8 numbers: integer arithmetic that gives the same for all 65,536 pairs is as good.
+    """
+
+    first: float
+    second: float
+    offset: float
+    shift: int
+
+
+def float_sum(network: Network, layer: Layer) -> FloatSum:
+    """The constants of a Binary add over int8: scale ratios, and the zero points in terms of the result."""
+    assert isinstance(layer.op, Binary)
+    shift = 128 if layer.op.unsigned else 0
+    one, other, made = (tensor_quantization(network, name) for name in (*layer.inputs, layer.output))
+    first = np.float32(one.scale) / np.float32(made.scale)
+    second = np.float32(other.scale) / np.float32(made.scale)
+    zeros = first * np.float32(one.zero_point + shift) + second * np.float32(other.zero_point + shift)
+    offset = np.float32(made.zero_point + shift) - zeros
+    return FloatSum(float(first), float(second), float(offset), shift)
+
+
 def requantize_layer(network: Network, layer: Layer, sums: Integers) -> Integers:
     """Accumulators [..., C_out] of a Conv2D or Dense, bias included -> its output, as the network's rounding says."""
     zero_point = tensor_quantization(network, layer.output).zero_point

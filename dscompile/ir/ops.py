@@ -146,10 +146,15 @@ class Pool:
 
 @dataclass(frozen=True)
 class Binary:
-    """Element-wise sum or product of two tensors, with NumPy broadcasting: y = activation(a op b)."""
+    """Element-wise sum or product of two tensors, with NumPy broadcasting: y = activation(a op b).
+
+    `unsigned` matters for int8 sums in the rounding `float32` only: whether they are computed on the integers plus 128,
+    as onnxruntime does with uint8 tensors (see dscompile.ir.fixed_point.float_sum).
+    """
 
     kind: Literal["add", "mul"]
     activation: Activation = NONE
+    unsigned: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dscompile.ir.ops import Activate, Activation, Binary, Dequantize, Quantize
 from dscompile.oracle.activation import apply
 from dscompile.oracle.int8_arithmetic import (
     Integers,
+    clamped,
     divide_by_power,
     doubling_high_product,
     multiplier_of,
@@ -22,7 +23,27 @@ _ADD_SHIFT = 20
 
 def binary(op: Binary, operands: Int8Operands) -> Integers:
     """a + b or a * b, with NumPy broadcasting."""
-    return operands.finished(_add(operands) if op.kind == "add" else _multiply(operands), op.activation)
+    if op.kind == "mul":
+        return operands.finished(_multiply(operands), op.activation)
+    if operands.rounding == "float32":
+        return clamped(_float_add(operands, 128 if op.unsigned else 0), op.activation, operands.made)
+    return operands.finished(_add(operands), op.activation)
+
+
+def _float_add(operands: Int8Operands, shift: int) -> Integers:
+    """a * ra + (b * rb + c) in two fused multiply-adds of float32, rounded to even, with the zero point in c.
+
+    float64 holds products and sums exactly, so that rounding them to float32 is what the fused operation does.
+    """
+    made = operands.made
+    given = [operands.given(index) for index in (0, 1)]
+    ratios = [np.float32(one.scale) / np.float32(made.scale) for one in given]
+    zeros = [ratio * np.float32(one.zero_point + shift) for one, ratio in zip(given, ratios, strict=True)]
+    total = np.asarray(np.float32(made.zero_point + shift) - (zeros[0] + zeros[1]))
+    for index in (1, 0):
+        integers = (operands.integers(index) + shift).astype(np.float64)
+        total = (integers * np.float64(ratios[index]) + total.astype(np.float64)).astype(np.float32)
+    return np.rint(total).astype(np.int64) - shift
 
 
 def _add(operands: Int8Operands) -> Integers:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dscompile.errors import Diagnostic, UnsupportedError
+from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import NONE, Activate, Activation, BatchNorm, Binary, Conv2D, Dense, Pad, Pool
+from dscompile.ir.ops import NONE, RELU, Activate, Activation, Binary, Constant, Conv2D, Dense, Pad, Pads, Pool
 from dscompile.ir.shapes import output_shape
 from dscompile.ir.tensor import Tensor
 from dscompile.ir.types import CLAMPS
@@ -20,61 +20,37 @@ from dscompile.quantize.ties import separate_fixed
 def lower(network: Network) -> Network:
     """The same float32 function in canonical layers, each of which int8 can do.
 
-    Raises UnsupportedError naming the layers that have no int8 form, and for networks that are not float32.
+    Raises UnsupportedError for networks that are not float32.
     """
     if network.is_quantized:
         raise UnsupportedError(f"'{network.name}' is an int8 network already")
     lowered = canonicalize(network)
-    for rule in (_uniform_prelu, _batch_norm_as_depthwise, _pool_counting_pads, _activation_of_its_own):
+    for rule in (_prelu_in_parts, _pool_counting_pads, _activation_of_its_own):
         lowered = apply_everywhere(rule, lowered)
-    problems = [
-        Diagnostic(f"{what} has no int8 form", layer=layer.name, help=help)
-        for layer in lowered.layers
-        for what, help in _without_int8_form(lowered, layer)
-    ]
-    if problems:
-        raise UnsupportedError(problems)
     return separate_fixed(lowered)
 
 
-def _without_int8_form(network: Network, layer: Layer) -> list[tuple[str, str]]:
-    match layer.op:
-        case Activate() if layer.op.activation.kind == "prelu":
-            return [("prelu with a slope per channel", "train it with leaky_relu or relu")]
-        case BatchNorm():
-            rank = len(network.shape(layer.output))
-            return [
-                (f"batch norm over {rank} axes behind no convolution", "put it behind a convolution or dense layer")
-            ]
-        case _:
-            return []
-
-
-def _uniform_prelu(network: Network, layer: Layer) -> Network | None:
-    """PReLU of one slope for all channels is leaky ReLU."""
+def _prelu_in_parts(network: Network, layer: Layer) -> Network | None:
+    """PReLU is max(x, 0) + slope * min(x, 0), which needs no operator of its own; leaky ReLU where slopes are equal."""
     if not isinstance(layer.op, Activate) or layer.op.activation.kind != "prelu":
         return None
     slope = network.weight(layer, "slope")
-    if not np.all(slope == slope[0]):
-        return None
-    leaky = Activate(Activation("leaky_relu", alpha=float(slope[0])))
-    return substitute(network, {layer.name: [replace(layer, op=leaky)]})
-
-
-def _batch_norm_as_depthwise(network: Network, layer: Layer) -> Network | None:
-    """Batch norm over an image is a 1x1 depthwise convolution: gamma / sqrt(variance + epsilon) * (x - mean) + beta."""
-    shape = network.shape(layer.output)
-    if not isinstance(layer.op, BatchNorm) or len(shape) != 4:
-        return None
-    gamma, beta, mean, variance = (
-        network.weight(layer, role).astype(np.float64) for role in ("gamma", "beta", "mean", "variance")
+    if np.all(slope == slope[0]):
+        leaky = Activate(Activation("leaky_relu", alpha=float(slope[0])))
+        return substitute(network, {layer.name: [replace(layer, op=leaky)]})
+    positive, negative, factor, scaled = (
+        fresh_name(network, f"{layer.name}.{part}") for part in ("positive", "negative", "slope", "scaled")
     )
-    factor = gamma / np.sqrt(variance + layer.op.epsilon)
-    weights = {
-        f"{layer.name}.kernel": factor.astype(np.float32).reshape(1, 1, 1, -1),
-        f"{layer.name}.bias": (beta - mean * factor).astype(np.float32),
-    }
-    return substitute(network, {layer.name: [replace(layer, op=Conv2D(shape[3], (1, 1), groups=shape[3]))]}, weights)
+    shape = network.shape(layer.output)
+    made = [
+        Layer(positive, Activate(RELU), layer.inputs, positive),
+        Layer(negative, Activate(Activation("clip", high=0.0)), layer.inputs, negative),
+        Layer(factor, Constant(slope.shape), (), factor),
+        Layer(scaled, Binary("mul"), (negative, factor), scaled),
+        Layer(layer.name, Binary("add"), (positive, scaled), layer.output),
+    ]
+    tensors = [Tensor(factor, slope.shape), *(Tensor(name, shape) for name in (positive, negative, scaled))]
+    return substitute(network, {layer.name: made}, {f"{factor}.value": slope}, tensors)
 
 
 def _pool_counting_pads(network: Network, layer: Layer) -> Network | None:
@@ -86,7 +62,7 @@ def _pool_counting_pads(network: Network, layer: Layer) -> Network | None:
     height, width = network.shape(layer.inputs[0])[1:3]
     pad = Pad(op.pads)
     padded = Tensor(name, output_shape(pad, [network.shape(layer.inputs[0])]))
-    pool = replace(op, kernel=op.window(height, width), pads=type(op.pads)(), count_pads=False)
+    pool = replace(op, kernel=op.window(height, width), pads=Pads(), count_pads=False)
     made = [Layer(name, pad, layer.inputs, name), Layer(layer.name, pool, (name,), layer.output)]
     return substitute(network, {layer.name: made}, tensors=[padded])
 

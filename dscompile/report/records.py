@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dscompile.report.timing import CountResult
+
 if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.artifact import Artifact
     from dscompile.frontend.zoo import ZooEntry
@@ -111,23 +113,37 @@ def verify_record(verification: Verification) -> Record:
     }
 
 
-def bench_record(results: Sequence[BenchResult]) -> Record:
-    """`bench --json`: a peer's `ratio` is its median over the artifact's."""
+def bench_record(results: Sequence[BenchResult | CountResult]) -> Record:
+    """`bench --json`: a peer's `ratio` is its median over the artifact's; emulated devices have counts and no times."""
+    return {"results": [_count(one) if isinstance(one, CountResult) else _bench(one) for one in results]}
+
+
+def _bench(result: BenchResult) -> Record:
     return {
-        "results": [
-            {
-                "path": result.path,
-                "target": result.target,
-                "threads": result.threads,
-                **_timing(result.timing),
-                "macs": result.macs,
-                "gmac_per_s": result.gmac_per_second,
-                "peak_gflops": result.peak_gflops,
-                "peak_gflops_fraction": result.peak_gflops_fraction,
-                "peers": {name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()},
-            }
-            for result in results
-        ]
+        "path": result.path,
+        "target": result.target,
+        "threads": result.threads,
+        **_timing(result.timing),
+        "macs": result.macs,
+        "gmac_per_s": result.gmac_per_second,
+        "peak_gflops": result.peak_gflops,
+        "peak_gflops_fraction": result.peak_gflops_fraction,
+        "peers": {name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()},
+    }
+
+
+def _count(result: CountResult) -> Record:
+    return {
+        "path": result.path,
+        "target": result.target,
+        "threads": 1,
+        **dict.fromkeys(("median_us", "p95_us", "min_us", "repeats", "peak_gflops_fraction")),
+        "macs": result.macs,
+        "runner": result.runner,
+        "instructions": result.instructions,
+        "instructions_per_mac": result.instructions_per_mac,
+        "stack_bytes": result.stack_bytes,
+        "peers": {},
     }
 
 

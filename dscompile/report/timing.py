@@ -59,6 +59,26 @@ class BenchResult:
         return None if self.peak_gflops is None else 2 * self.gmac_per_second / self.peak_gflops
 
 
+@dataclass(frozen=True)
+class CountResult:
+    """Executed instructions of one inference of an artifact for a microcontroller, counted by an emulator.
+
+    The same program always executes the same number. `stack_bytes` is the deepest the stack was.
+    """
+
+    path: str
+    target: str
+    runner: str
+    macs: int
+    instructions: int
+    stack_bytes: int
+
+    @property
+    def instructions_per_mac(self) -> float:
+        """Instructions per multiply-accumulate of the network."""
+        return self.instructions / max(1, self.macs)
+
+
 def interleave(
     contenders: Mapping[str, Sampler],
     repeats: int | None = None,

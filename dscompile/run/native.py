@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.artifact import Artifact
-from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UsageError
+from dscompile.errors import BadInputError, Diagnostic, Position, ToolError
 from dscompile.ir.network import Array
 from dscompile.run.arrays import aligned_bytes, check_inputs
+from dscompile.run.latency import latencies_us
 from dscompile.target import runs_here
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-_CALIBRATION_CALLS = 200
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class NativeModel:
 
     runner = "host"
     instructions: int | None = None
+    stack_bytes: int | None = None
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
@@ -89,18 +90,10 @@ class NativeModel:
         What Python needs to call a C function (about a microsecond) is taken off: the median time of the same call
         with NULL pointers, which the library answers at once.
         """
-        if repeats < 1:
-            raise UsageError(f"the number of repeats must be at least 1, not {repeats}")
         outputs = self._outputs()  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
-        nothing = tuple(ctypes.c_void_p() for _ in arguments)
-        run = self._run
         with self._lock:
-            overhead = np.median(_durations_ns(run, nothing, _CALIBRATION_CALLS))
-            for _ in range(warmup):
-                run(*arguments)
-            times = _durations_ns(run, arguments, repeats)
-        return np.maximum(times - overhead, 0.0) / 1000.0
+            return latencies_us(self._run, arguments, repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[LayerTime, ...]:
         """Median time of every layer over `repeats` profiled inferences, after one that is not counted.
@@ -195,18 +188,6 @@ def check_header(artifact: Artifact) -> None:
     if problems:
         where = Position(str(artifact.header))
         raise BadInputError([Diagnostic(problem, where, help="build the artifact again") for problem in problems])
-
-
-def _durations_ns(
-    function: ctypes._NamedFuncPointer, arguments: tuple[ctypes.c_void_p, ...], repeats: int
-) -> NDArray[np.float64]:
-    """Wall-clock time of each of `repeats` calls."""
-    times = np.zeros(repeats, np.float64)
-    for index in range(repeats):
-        start = perf_counter_ns()
-        function(*arguments)
-        times[index] = perf_counter_ns() - start
-    return times
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -10,10 +10,13 @@ from dscompile.ir.network import Array
 
 
 class RunnableModel(Protocol):
-    """An artifact that can be run. `runner` says where; `instructions` of the latest run, where they are counted."""
+    """An artifact that can be run. `runner` says where; `instructions` and `stack_bytes`
+    of the latest run, where they are counted.
+    """
 
     runner: str
     instructions: int | None
+    stack_bytes: int | None
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type."""

@@ -1,4 +1,4 @@
-"""Running an artifact as its user will: `selftest.c`, compiled and linked with `lib<net>.a`."""
+"""Running an artifact as its user will: `selftest.c`, compiled and linked with its library or its sources."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run_selftest(artifact: Artifact, flags: Sequence[str] = (), timeout_s: float
         sources = [
             f"-I{directory}",
             str(directory / artifact.selftest.name),
-            str(directory / artifact.static_library.name),
+            *(str(directory / source.name) for source in artifact.sources),
         ]
         toolchain.compile([*_FLAGS, *flags, *sources, "-lm", "-o", str(program)], Path(scratch), "compiling selftest.c")
         return _run(program, timeout_s)

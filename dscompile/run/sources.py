@@ -7,10 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dscompile.artifact import Artifact
 from dscompile.errors import CheckFailedError
 from dscompile.ir.network import Array
 from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
+from dscompile.run.latency import latencies_us
 from dscompile.toolchain import find_toolchain
 
 _FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared")
@@ -21,6 +25,7 @@ class SourceModel:
 
     runner = "host"
     instructions: int | None = None
+    stack_bytes: int | None = None
 
     def __init__(self, artifact: Artifact) -> None:
         self.manifest = artifact.manifest
@@ -40,11 +45,18 @@ class SourceModel:
 
         Raises UsageError naming everything that is wrong with `inputs`.
         """
-        check_inputs(self.manifest.inputs, inputs)
-        given = [inputs[tensor.name] for tensor in self.manifest.inputs]
         outputs = empty_outputs(self.manifest.outputs)
-        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (self._arena, *given, *outputs.values())]
-        status = self._run(*pointers)
+        status = self._run(*self._arguments(inputs, outputs))
         if status != 0:
             raise CheckFailedError(f"{self.manifest.c_name}_run returned {status}")
         return outputs
+
+    def latencies_us(self, inputs: Mapping[str, Array], repeats: int, warmup: int = 3) -> NDArray[np.float64]:
+        """Time of each of `repeats` inferences in microseconds (see run/latency.py)."""
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
+        return latencies_us(self._run, self._arguments(inputs, outputs), repeats, warmup)
+
+    def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> list[ctypes.c_void_p]:
+        check_inputs(self.manifest.inputs, inputs)
+        given = [inputs[tensor.name] for tensor in self.manifest.inputs]
+        return [array.ctypes.data_as(ctypes.c_void_p) for array in (self._arena, *given, *outputs.values())]

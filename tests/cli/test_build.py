@@ -135,7 +135,7 @@ def test_int8_is_refused_instead_of_building_another_network(dscompile: CommandL
     (folder / "net.yaml").write_text(TINY + "quantization: {scheme: int8}\n")
     outcome = dscompile("build", "net.yaml", "-q")
     assert outcome.code == 3
-    assert "int8 quantization is not supported yet" in outcome.err
+    assert "the file asks for int8, and this network is still float32" in outcome.err
 
 
 def test_a_directory_of_something_else_is_not_replaced(dscompile: CommandLine, tiny: Path):

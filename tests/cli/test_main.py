@@ -33,11 +33,23 @@ def test_help_lists_all_commands_in_the_order_of_use(dscompile: CommandLine):
     outcome = dscompile("--help")
     assert outcome.code == 0
     listed = [line.split()[0] for line in outcome.out.partition("Commands:\n")[2].splitlines()]
-    assert listed == ["init", "import", "check", "inspect", "build", "verify", "run", "bench", "zoo", "targets"]
+    assert listed == [
+        "init",
+        "import",
+        "check",
+        "inspect",
+        "build",
+        "verify",
+        "run",
+        "bench",
+        "quantize",
+        "zoo",
+        "targets",
+    ]
 
 
 def test_commands_of_later_versions_are_not_offered(dscompile: CommandLine):
-    for name in ("tune", "quantize", "factorize", "farm"):
+    for name in ("tune", "factorize", "farm"):
         assert dscompile(name).code == 2
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -20,11 +20,15 @@ BUFFERS = ("values", "left", "right", "bytes", "copy", "loaded", "ticks")
 FUNCTIONS = (
     *("sum", "initial_values", "four_arguments", "dot", "straight", "fill_stack", "overflow", "tick", "three_ticks"),
     *("move_up", "move_down", "copy_from", "set_bytes", "compare", "load"),
-    *("bad_load", "bad_store", "undefined", "jump_nowhere", "hang"),
+    *("bad_load", "bad_store", "undefined", "jump_nowhere", "hang", "greet"),
 )
 FLOATING_POINT = ("samples", "scaled", "scale")
 
-Build = Callable[[str, Kind], Firmware]
+
+class Build(Protocol):
+    """programs.c for a core, by the compiler asked for, or by the one that users get."""
+
+    def __call__(self, core: str, kind: Kind | None = None) -> Firmware: ...
 
 
 def require(tool: str, is_there: bool) -> None:
@@ -36,14 +40,20 @@ def require(tool: str, is_there: bool) -> None:
     pytest.skip(f"{tool} is not installed; run tools/install_emulators.sh")
 
 
-def require_compiler(core: str, kind: Kind) -> None:
-    """Skips or fails unless a compiler for the core is there."""
-    board = require_board(find_target(core))
+def require_compiler(core: str, kind: Kind | None = None) -> Kind:
+    """The compiler asked for, or the one that users get; skips or fails if it is not there."""
+    if kind is None:
+        kind = "gcc" if _gcc(core) is not None else "zig"
     if kind == "gcc":
-        assert board.gcc is not None
-        require(f"{board.gcc.prefix}gcc", shutil.which(f"{board.gcc.prefix}gcc") is not None)
+        require(f"gcc for {core}", _gcc(core) is not None)
     else:
         require("ziglang", zig_command() is not None)
+    return kind
+
+
+def _gcc(core: str) -> str | None:
+    gcc = require_board(find_target(core)).gcc
+    return None if gcc is None else shutil.which(f"{gcc.prefix}gcc")
 
 
 def require_emulator(core: str, emulator: Emulator) -> None:
@@ -56,8 +66,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """programs.c for a core, by a compiler."""
     built: dict[tuple[str, Kind], Firmware] = {}
 
-    def build(core: str, kind: Kind) -> Firmware:
-        require_compiler(core, kind)
+    def build(core: str, kind: Kind | None = None) -> Firmware:
+        kind = require_compiler(core, kind)
         if (core, kind) not in built:
             target = find_target(core)
             symbols = [*BUFFERS, *FUNCTIONS, *(FLOATING_POINT if target.has("fpu") else ())]

@@ -2,6 +2,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <firmware_print.h>
+
 int32_t values[64];
 int8_t left[64], right[64];
 float samples[16], scaled[16];
@@ -158,4 +160,12 @@ void hang(void)
 {
     for (;;)
         ++ticks;
+}
+
+int32_t greet(void)
+{
+    firmware_print("first line\n");
+    firmware_print("");
+    firmware_print("second line\n");
+    return 7;
 }

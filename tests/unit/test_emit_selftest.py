@@ -121,9 +121,11 @@ def test_constants_are_aligned_and_little_endian() -> None:
 
 def test_objects_of_another_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="not a little-endian ELF object"):
-        read_sections(b"\x7fELF\x01\x01" + bytes(100))
+        read_sections(b"\x7fELF\x02\x02" + bytes(100))  # big-endian
     with pytest.raises(ValueError, match="not a little-endian ELF object"):
         read_sections(b"")
+    with pytest.raises(ValueError, match="the ELF object is cut short"):
+        read_sections(b"\x7fELF\x01\x01" + bytes(100))
     with pytest.raises(ValueError, match="the ELF object is cut short"):
         read_sections(single().kernels[:200])
 

@@ -11,6 +11,7 @@ from dscompile.ir.fixed_point import (
     Clamp,
     FixedPoint,
     activation_clamp,
+    float_sum,
     layer_clamp,
     layer_factors,
     layer_float_factors,
@@ -21,8 +22,9 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import NetworkBuilder
-from dscompile.ir.ops import HARD_SWISH, NONE, RELU, RELU6, Activate, Activation, Dense
+from dscompile.ir.ops import HARD_SWISH, NONE, RELU, RELU6, Activate, Activation, Binary, Dense
 from dscompile.ir.tensor import Quantization, Tensor
+from dscompile.oracle import run
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,23 @@ def test_layers_requantize_their_sums(rounding, wanted):
     network = dense_network(rounding)
     # 2 / 4 = 0.5 goes up in fixed point and to even in float32; 8 / 8 = 1
     assert requantize_layer(network, network.layers[0], np.array([[2, 8, 100]])).tolist() == [wanted]
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_float_sums_are_those_of_the_oracle(unsigned):
+    builder = NetworkBuilder("net", "float32")
+    every = np.arange(-128, 128, dtype=np.int8)
+    builder.input(Tensor("a", (1, 256, 1, 1), "int8", Quantization((0.0371,), 4)))
+    builder.input(Tensor("b", (1, 1, 256, 1), "int8", Quantization((0.052,), -77)))
+    builder.add("y", Binary("add", unsigned=unsigned), ["a", "b"], quantization=Quantization((0.061,), 13))
+    network = builder.build(["y"])
+    found = float_sum(network, network.layers[0])
+    assert found.shift == (128 if unsigned else 0)
+    b = (every + found.shift * np.int64(1)) * found.second + found.offset
+    total = (every + found.shift * np.int64(1))[:, None] * found.first + b.astype(np.float32).astype(np.float64)
+    wanted = np.clip(np.rint(total.astype(np.float32)) - found.shift, -128, 127)
+    got = run(network, {"a": every.reshape(1, 256, 1, 1), "b": every.reshape(1, 1, 256, 1)})["y"]
+    np.testing.assert_array_equal(got.reshape(256, 256), wanted)
 
 
 def test_an_activation_layer_is_clamped_by_its_type():

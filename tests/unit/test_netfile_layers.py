@@ -337,7 +337,7 @@ def test_target_settings_have_units(settings: str, expected: TargetSettings) -> 
 
 def test_an_int8_file_is_refused_by_a_float_build() -> None:
     file = read(frame("- relu") + "quantization: {scheme: int8}\n")
-    with pytest.raises(UnsupportedError, match="int8 quantization is not supported yet") as caught:
+    with pytest.raises(UnsupportedError, match="the file asks for int8, and this network is still float32") as caught:
         file.require_float()
     assert caught.value.diagnostics[0].position is not None
     assert caught.value.diagnostics[0].position.line == 8

@@ -72,6 +72,39 @@ def test_global_average_pool_is_a_mean(activations, tmp_path):
     assert isinstance(network.layers[1].op, Mean)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("seed", range(6))
+def test_sums_of_all_pairs(seed, dtype, tmp_path):
+    """All 65,536 pairs of integers; round scales make ties, which only the very same arithmetic rounds alike."""
+    rng = np.random.default_rng(seed)
+    low = np.iinfo(dtype).min
+    scales = rng.uniform(0.005, 0.1, 3).astype(np.float32)
+    if seed % 2:
+        scales = np.round(scales, 3)
+    constants = {f"{name}s": scale for name, scale in zip("abc", scales, strict=True)}
+    zeros = {f"{name}z": dtype(rng.integers(low, low + 256)) for name in "abc"}
+    nodes = []
+    for name in "ab":
+        nodes.append(node("QuantizeLinear", f"{name} {name}s {name}z", f"{name}q"))
+        nodes.append(node("DequantizeLinear", f"{name}q {name}s {name}z", f"{name}d"))
+    nodes += [
+        node("Add", "ad bd", "h"),
+        node("QuantizeLinear", "h cs cz", "hq"),
+        node("DequantizeLinear", "hq cs cz"),
+    ]
+    path = saved(model(nodes, {"a": (1, 1, 256, 256), "b": (1, 1, 256, 256)}, {**constants, **zeros}), tmp_path)
+    network = import_onnx(path)
+    every = np.arange(low, low + 256)
+    feeds = {
+        name: ((integers - int(zeros[f"{name}z"])) * constants[f"{name}s"]).astype(np.float32).reshape(1, 1, 256, 256)
+        for name, integers in zip("ab", np.meshgrid(every, every), strict=True)
+    }
+    (want,) = session_of(path).run(None, feeds)
+    inside = {name: oracle.from_border(network.tensor(name), array) for name, array in feeds.items()}
+    got = oracle.to_border(network.tensor("y"), oracle.run(network, inside)["y"])
+    np.testing.assert_array_equal(got, want)
+
+
 @BOTH
 def test_a_residual_block(activations, tmp_path):
     made = model(

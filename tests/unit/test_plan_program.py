@@ -10,9 +10,9 @@ import pytest
 from dscompile.emit.check import check_program
 from dscompile.emit.weights import lay_out
 from dscompile.errors import UnsupportedError
-from dscompile.ir.network import NetworkBuilder
+from dscompile.ir.network import Layer, Network, NetworkBuilder
 from dscompile.ir.ops import BatchNorm, Binary, Concat, Conv2D, Dense, Pads, Reshape, Transpose
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.passes import canonicalize
 from dscompile.plan.kernels import FillKernel
 from dscompile.plan.layout import Blocked, Flat, Strides
@@ -237,16 +237,24 @@ def test_equal_kernels_share_one_function():
 # Refusals
 
 
-def one_layer(op, shape, dtype="float32", **arrays):
+def one_layer(op, shape, **arrays):
     builder = NetworkBuilder("refused")
-    builder.input(Tensor("x", shape, dtype))
+    builder.input(Tensor("x", shape))
     builder.add("y", op, ["x"], **arrays)
     return builder.build(["y"])
 
 
 def test_integer_tensors_are_refused():
     with pytest.raises(UnsupportedError, match="layer y: int8 tensors have no kernels on x86-avx2 yet"):
-        plan_program(one_layer(Reshape((1, 6)), (1, 2, 3), "int8"), AVX2)
+        plan_program(int8_reshape(), AVX2)
+
+
+def int8_reshape():
+    """An int8 network of one layer."""
+    eighth = Quantization((0.125,), 0)
+    tensors = {name: Tensor(name, shape, "int8", eighth) for name, shape in (("x", (1, 2, 3)), ("y", (1, 6)))}
+    layers = (Layer("y", Reshape((1, 6)), ("x",), "y"),)
+    return Network("net", ("x",), ("y",), tensors, layers, rounding="tflite").validate()
 
 
 def test_batches_are_refused():

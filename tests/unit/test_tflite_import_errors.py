@@ -74,22 +74,6 @@ def test_custom_operators_are_named(tmp_path):
     assert "CUSTOM Convolution2DTransposeBias: this operator is not supported" in str(error_of(maker, tmp_path))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_quantized_models_are_told_apart(dtype, tmp_path):
-    maker = ModelMaker()
-    maker.tensor("x", (1, 9), dtype)
-    maker.tensor("e", (1, 9), dtype)
-    maker.tensor("y", (1, 9), dtype)
-    maker.operator("ELU", "x", "e")
-    maker.operator("RELU", "e")
-    error = error_of(maker, tmp_path)
-    assert isinstance(error, UnsupportedError)
-    assert [found.message for found in error.diagnostics] == [
-        f"this is a quantized model ({dtype}); quantized tensors are not supported yet",
-        "ELU: this operator is not supported",
-    ]
-
-
 def test_float16_weights_are_told_apart(tmp_path):
     maker = image_model(half=randoms(6).astype(np.float16))
     maker.tensor("whole", (6,))
@@ -231,7 +215,7 @@ def test_what_cannot_be_is_said_with_its_sizes(op, inputs, constants, options, m
         ((), None, "float32", "input 'x': it is a scalar, or has no shape"),
         ((1, 0, 7), None, "float32", "input 'x': its shape [1, 0, 7] fits no buffer"),
         ((1, 1 << 30, 1 << 30), None, "float32", "fits no buffer"),
-        ((1, 9), None, "int32", "input 'x': it is int32; only float32 is supported"),
+        ((1, 9), None, "int32", "input 'x': it is int32; only float32, int8 and uint8 are supported"),
     ],
 )
 def test_inputs_that_cannot_be_imported(shape, signature, dtype, message, tmp_path):
@@ -392,17 +376,6 @@ def test_mutilated_files_give_clear_errors_and_nothing_else(model_path, tmp_path
             refused += 1
         assert time.monotonic() - started < 5
     assert refused > 100
-
-
-@pytest.mark.models
-@pytest.mark.parametrize(
-    "name",
-    ["vww_96_int8", "kws_ref_model_int8", "ad01_int8", "micro_speech_quantized", "mobilenet_v2_quantized_1x3x224x224"],
-)
-def test_real_quantized_models_are_told_apart(name, model_path):
-    with pytest.raises(UnsupportedError, match="this is a quantized model") as caught:
-        import_tflite(model_path(f"{name}.tflite"))
-    assert len(caught.value.diagnostics) == 1
 
 
 @pytest.mark.models

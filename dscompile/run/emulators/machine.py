@@ -25,7 +25,8 @@ class EmulatedRun:
     `outputs` are the bytes read, by symbol. `instructions` are those executed from the function's first to its return,
     with everything it called; conditional instructions that were skipped count. `result` is what it returned, as 32
     unsigned bits. `stack_bytes` is the depth of the deepest word that it wrote below the stack pointer it was called
-    with. `marks` are the instructions executed before each call of the function asked for.
+    with. `marks` are the instructions executed before each call of the function asked for, `printed` is what the
+    program wrote with firmware_print().
     """
 
     outputs: Mapping[str, bytes]
@@ -33,6 +34,7 @@ class EmulatedRun:
     result: int
     stack_bytes: int
     marks: tuple[int, ...] = ()
+    printed: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Machine(ABC):
     def proceed(self) -> None:
         """Runs on to the next stop at firmware_stop. Raises FirmwareFault."""
 
+    @abstractmethod
+    def take_printed(self) -> str:
+        """What the program printed since this was last asked."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -127,6 +133,7 @@ class Machine(ABC):
             result=self._get("firmware_result")[0],
             stack_bytes=self._stack_bytes(),
             marks=tuple(self.counters.mark_counts[: min(self.counters.marks, MARKS)]),
+            printed=self.take_printed(),
         )
 
     def expire(self) -> FirmwareFault:

@@ -45,8 +45,11 @@ class QemuMachine(Machine):
         self._log = (scratch / "log").open("w+b")
         command = [board.program, "-M", board.machine, *board.options, "-display", "none", "-monitor", "none"]
         command += ["-serial", "none", "-S", "-gdb", f"unix:{scratch / 'gdb'},server=on,wait=off"]
+        command += ["-chardev", f"file,id=printed,path={scratch / 'printed'}"]
+        command += ["-semihosting-config", "enable=on,target=native,chardev=printed"]
         command += ["-plugin", f"{plugin},counters={shared}", "-kernel", str(image.path)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT)
+        self._printed, self._taken = scratch / "printed", 0
         self._stop = image.symbol("firmware_stop").address
         try:
             self._gdb = GdbConnection(self._connect(scratch / "gdb"), _RUN_TIMEOUT_S)
@@ -90,6 +93,12 @@ class QemuMachine(Machine):
                 self._ended(f"QEMU ended while the program was in {where}"),
                 help="two faults at once, often a stack pointer gone astray; unicorn may say more",
             ) from error
+
+    def take_printed(self) -> str:
+        """What the program printed since this was last asked."""
+        content = self._printed.read_bytes()
+        new, self._taken = content[self._taken :], len(content)
+        return new.decode("utf-8", "replace")
 
     def _connect(self, path: Path) -> socket.socket:
         """A connection to QEMU's GDB server, as soon as it is there."""

@@ -35,6 +35,12 @@ _ARM_EXCEPTIONS = {
 }
 
 
+# Semihosting: the instructions that ask for it, and the one operation that is answered.
+_ARM_BREAKPOINT = bytes.fromhex("abbe")  # bkpt 0xab
+_RISCV_BREAKPOINT = bytes.fromhex("73001000")  # ebreak
+_SYS_WRITE0 = 4
+
+
 class _Counting(ctypes.Structure):
     """`unicorn_counting` of templates/run/unicorn_counting.c."""
 
@@ -75,6 +81,7 @@ class UnicornMachine(Machine):
         for segment in image.segments:
             self._engine.mem_write(segment.address, segment.content)
         self._exception: int | None = None
+        self._printed = b""
         self._bad_address: int | None = None
         self._pc_register = self._set_up_processor(code.origin)
         end = max(s.address + len(s.content) for s in image.segments if code.origin <= s.address < code.end)
@@ -100,6 +107,11 @@ class UnicornMachine(Machine):
         self._emulate(self._resume)
         if self.counters.expired:
             raise self.expire()
+
+    def take_printed(self) -> str:
+        """What the program printed since this was last asked."""
+        new, self._printed = self._printed, b""
+        return new.decode("utf-8", "replace")
 
     def _set_up_processor(self, code: int) -> int:
         """The stack pointer of a fresh Arm core; returns unicorn's number of the program counter."""
@@ -148,8 +160,31 @@ class UnicornMachine(Machine):
         self._engine.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
 
     def _on_exception(self, engine: Uc, number: int, _user: object) -> None:
-        self._exception = number
-        engine.emu_stop()
+        if not self._print():
+            self._exception = number
+            engine.emu_stop()
+
+    def _print(self) -> bool:
+        """Does what semihosting's SYS_WRITE0 asks for; False if the program stands at anything else."""
+        from unicorn import arm_const, riscv_const
+
+        arm = self.image.is_arm
+        pc, breakpoint_ = self._pc(), _ARM_BREAKPOINT if arm else _RISCV_BREAKPOINT
+        operation, argument = (
+            (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1)
+            if arm
+            else (riscv_const.UC_RISCV_REG_A0, riscv_const.UC_RISCV_REG_A1)
+        )
+        if self._engine.reg_read(operation) != _SYS_WRITE0 or self._bad_address is not None:
+            return False
+        if self.read(pc, len(breakpoint_)) != breakpoint_:
+            return False
+        address = self._engine.reg_read(argument)
+        while (byte := self.read(address, 1)) != b"\0":
+            self._printed += byte
+            address += 1
+        self._engine.reg_write(self._pc_register, pc + len(breakpoint_) | (1 if arm else 0))
+        return True
 
     def _on_bad_access(self, _engine: Uc, _access: int, address: int, *_rest: object) -> bool:
         self._bad_address = address
@@ -160,11 +195,17 @@ class UnicornMachine(Machine):
         import unicorn
 
         self._exception = self._bad_address = None
-        try:
-            self._engine.emu_start(begin | (1 if self.image.is_arm else 0), self._stop)
-        except unicorn.UcError as error:
-            kind = _UNICORN_ERRORS.get(error.errno, str(error))
-            raise FirmwareFault(self.fault(kind, self._pc(), self._bad_address)) from error
+        is_running = True
+        while is_running:
+            try:
+                self._engine.emu_start(begin | (1 if self.image.is_arm else 0), self._stop)
+                is_running = False
+            except unicorn.UcError as error:
+                # RISC-V's ebreak comes as an error instead of an exception.
+                if not self._print():
+                    kind = _UNICORN_ERRORS.get(error.errno, str(error))
+                    raise FirmwareFault(self.fault(kind, self._pc(), self._bad_address)) from error
+                begin = self._pc()
         if self._counting.misaligned:
             address = self._counting.misaligned_address
             raise FirmwareFault(self.fault("unaligned access", self._counting.misaligned_pc & ~1, address))

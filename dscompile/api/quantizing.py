@@ -1,0 +1,105 @@
+"""Float32 networks as int8 networks. Nothing here imports tvm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dscompile.api.networks import read_network
+from dscompile.errors import UsageError
+from dscompile.report.progress import Event, Progress, silent
+
+if TYPE_CHECKING:
+    from dscompile.frontend.netfile import NetFile
+    from dscompile.ir.tensor import Rounding
+    from dscompile.quantize import Method
+    from dscompile.quantize.pipeline import Quantized
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """The int8 network with its report, and the net.yaml that describes it (its weights lie beside it)."""
+
+    quantized: Quantized
+    path: Path
+
+
+def quantize(
+    source: str | Path,
+    calibrate: str | Path | None = None,
+    output: str | Path | None = None,
+    *,
+    method: Method | None = None,
+    keep: float | None = None,
+    rounding: Rounding | None = None,
+    equalize: bool = True,
+    bias_correction: bool = True,
+    against: str | Path | None = None,
+    weights: str | Path | None = None,
+    progress: Progress = silent,
+) -> QuantizeResult:
+    """Turns a float32 network into an int8 network, written as a net.yaml and its weights.
+
+    `calibrate` is an .npz file with an array [N, ...] for each input (see docs/quantization.md). It, `method`, `keep`
+    (for the method percentile) and `rounding` default to what the section `quantization:` of a net.yaml says, then to
+    percentile, 0.9999 and tflite. `against` is a second .npz on which the outputs are compared with float32. `output`
+    is the net.yaml to write (default: <net>_int8.yaml in the current directory).
+
+    Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
+    """
+    from dscompile.frontend.writer import write_netfile
+    from dscompile.quantize import Settings, quantize_network
+    from dscompile.quantize.data import read_samples
+    from dscompile.quantize.settings import DEFAULT_KEEP, DEFAULT_METHOD
+
+    path = _destination(source, output)
+    progress(Event(f"reading {source}"))
+    net = read_network(source, weights)
+    section = net.quantization
+    calibration = section.calibration if section is not None else None
+    chosen_method = method or (calibration.method if calibration is not None else DEFAULT_METHOD)
+    if keep is not None and chosen_method != "percentile":
+        raise UsageError(f"'keep' belongs to the method percentile, not to {chosen_method}")
+    settings = Settings(
+        method=chosen_method,
+        keep=keep if keep is not None else calibration.keep if calibration is not None else DEFAULT_KEEP,
+        rounding=rounding or (section.rounding if section is not None else "tflite"),
+        equalize=equalize,
+        bias_correction=bias_correction,
+    )
+    quantized = quantize_network(
+        net.network,
+        read_samples(_calibration_file(calibrate, net), net.network),
+        settings,
+        against=read_samples(Path(against), net.network) if against is not None else (),
+        progress=lambda what, done, total: progress(Event(what, done, total)),
+    )
+    return QuantizeResult(quantized, write_netfile(quantized.network, path.parent, path.name, weights_stem=path.stem))
+
+
+def _calibration_file(calibrate: str | Path | None, net: NetFile) -> Path:
+    if calibrate is not None:
+        return Path(calibrate)
+    if net.quantization is not None and net.quantization.calibration is not None:
+        return net.quantization.calibration.file
+    raise UsageError(
+        "there is no calibration data",
+        help="give --calibrate DATA.npz with inputs like those that the network will meet",
+    )
+
+
+def _destination(source: str | Path, output: str | Path | None) -> Path:
+    """The net.yaml to write, which must not replace the network that is read, nor its weights."""
+    path = Path(output) if output is not None else Path(f"{Path(source).stem}_int8.yaml")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
+    if path.resolve() == Path(source).resolve():
+        raise UsageError(f"'{path}' is the network that is read", help="give another name with -o")
+    weights = path.with_suffix(".npz")
+    if weights.exists() and not path.exists():
+        raise UsageError(
+            f"'{weights}' exists, but '{path}' does not: it may be the weights of another network",
+            help="give another name with -o; the weights are named after it",
+        )
+    return path

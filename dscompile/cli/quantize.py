@@ -1,0 +1,95 @@
+"""dscompile quantize NET."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dscompile import api
+from dscompile.cli import output
+from dscompile.cli.arguments import net_argument, weights_option
+from dscompile.cli.progress import shown_progress
+from dscompile.cli.settings import command as subcommand
+from dscompile.report.quantization import quantize_record, quantize_text
+
+if TYPE_CHECKING:
+    from dscompile.ir.tensor import Rounding
+    from dscompile.quantize import Method
+
+
+@subcommand("quantize")
+@net_argument
+@click.option(
+    "--calibrate",
+    type=click.Path(),
+    metavar="DATA.NPZ",
+    help="Typical inputs: for each input of the network an array [N, ...].  [default: as the net.yaml says]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(),
+    metavar="NET.YAML",
+    help="The net.yaml to write; its weights go beside it.  [default: <net>_int8.yaml]",
+)
+@click.option(
+    "--method",
+    type=click.Choice(("min-max", "percentile", "mse")),
+    help="How ranges are chosen.  [default: as the net.yaml says, or percentile]",
+)
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Share of the values that a range covers, with percentile.  [default: as the net.yaml says, or 0.9999]",
+)
+@click.option(
+    "--rounding",
+    type=click.Choice(("tflite", "float32", "half-up", "single")),
+    help="How layers requantize.  [default: as the net.yaml says, or tflite]",
+)
+@click.option("--no-equalize", is_flag=True, help="Do not try cross-layer equalization.")
+@click.option("--no-bias-correction", is_flag=True, help="Do not try bias correction.")
+@click.option(
+    "--against",
+    type=click.Path(),
+    metavar="DATA.NPZ",
+    help="Other inputs: compare the outputs with float32 on them, too.",
+)
+@weights_option
+def command(
+    net: str,
+    calibrate: str | None,
+    destination: str | None,
+    method: Method | None,
+    keep: float | None,
+    rounding: Rounding | None,
+    no_equalize: bool,
+    no_bias_correction: bool,
+    against: str | None,
+    weights: str | None,
+) -> None:
+    """Turn a float32 network into an int8 network.
+
+    Ranges come from the calibration data. Equalization and bias correction are kept only where they bring the outputs
+    nearer to float32. Columns: SQNR, signal to quantization noise of the layer's result; kernel, that of its weights;
+    clipped, the share of results outside of the range.
+    """
+    with shown_progress() as progress:
+        result = api.quantize(
+            net,
+            calibrate,
+            destination,
+            method=method,
+            keep=keep,
+            rounding=rounding,
+            equalize=not no_equalize,
+            bias_correction=not no_bias_correction,
+            against=against,
+            weights=weights,
+            progress=progress,
+        )
+    path = str(result.path)
+    output.result(quantize_text(path, result.quantized), quantize_record(path, result.quantized))

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs the cross compilers and emulators that the tests use beside those of pip (zig, unicorn), and CMake and g++
+# for the tests of packagings.
+#
+#     tools/install_emulators.sh
+#
+# With apt-get and as root it installs what is missing. Otherwise it says what to run and succeeds, as the tests then do
+# with pip's tools alone; with DSCOMPILE_REQUIRE_TOOLS set, as in continuous integration, a missing tool is an error.
+set -euo pipefail
+
+programs=(arm-none-eabi-gcc riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++)
+packages=(
+    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+    gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
+    cmake g++
+)
+
+missing() {
+    for program in "${programs[@]}"; do
+        command -v "$program" >/dev/null || echo "$program"
+    done
+}
+
+absent=$(missing | paste -sd ' ')
+[ -n "$absent" ] || exit 0
+
+command="apt-get install -y --no-install-recommends ${packages[*]}"
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "installing what is missing ($absent): $command"
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086 # the command is a list of words
+    { apt-get update -qq && $command -qq >/dev/null; } || echo "warning: apt-get failed" >&2
+    absent=$(missing | paste -sd ' ')
+fi
+
+if [ -n "$absent" ]; then
+    echo "not installed: $absent" >&2
+    echo "  = help: on Debian and Ubuntu: sudo $command" >&2
+    [ -z "${DSCOMPILE_REQUIRE_TOOLS:-}" ] || exit 1
+fi
