@@ -23,7 +23,7 @@ from dscompile.emit.check import check_program
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, network_interface
-from dscompile.emit.mcu_code import helper_code, kernel_code
+from dscompile.emit.mcu_code import helper_code, kernel_code, placeable
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
 from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_input, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
@@ -140,7 +140,10 @@ class _Emitter:
             helpers=helper_code("".join(kernels)),
             kernels=kernels,
         )
-        return Sources(code, render("mcu/weights.c.j2", net=interface, version=__version__, arrays=arrays))
+        return Sources(
+            placeable(code, interface.macro),
+            render("mcu/weights.c.j2", net=interface, version=__version__, arrays=arrays),
+        )
 
     def header(self, fingerprint: int, measured: Measured | None) -> str:
         """`<net>.h`; without sizes before anything is compiled (they only stand in its comment)."""

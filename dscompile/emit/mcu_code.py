@@ -60,6 +60,9 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
+# Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
+_STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Code:
@@ -130,6 +133,11 @@ def helper_code(texts: str) -> str:
         if re.search(rf"\b{name}\(", texts + "".join(wanted)):
             wanted.insert(0, text)
     return "\n".join(wanted)
+
+
+def placeable(code: str, macro: str) -> str:
+    """C text with `<macro>_CODE_ATTR` at every static function, so that firmware can choose a memory for all code."""
+    return _STATIC_FUNCTION.sub(rf"\g<0>{macro}_CODE_ATTR ", code)
 
 
 def declaration(parameter: Parameter) -> str:

@@ -81,7 +81,7 @@ def run(*command: object, cwd: Path) -> str:
 def require(*tools: str) -> None:
     for tool in tools:
         if shutil.which(tool) is None:
-            if os.environ.get("DSCOMPILE_REQUIRE_TOOLS"):
+            if os.environ.get("DSCOMPILE_REQUIRE_TOOLS") and tool != "clang++":  # which tools/ does not install
                 pytest.fail(f"{tool} is missing, and DSCOMPILE_REQUIRE_TOOLS is set")
             pytest.skip(f"{tool} is not installed")
 
