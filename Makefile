@@ -53,6 +53,8 @@ lint: $(VENV)/test.stamp
 	$(BIN)/lint-imports
 
 # Cross compilers and emulators come from pip; with root, Debian's are tested as well.
+# Tools that pip installs, clang-format among them, are found by name.
+test: export PATH := $(CURDIR)/$(BIN):$(PATH)
 test: lint
 	@tools/install_emulators.sh
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact
@@ -21,6 +19,7 @@ from dscompile.passes import canonicalize
 from dscompile.plan.mcu_lowering import plan_mcu_program
 from dscompile.plan.program import Program
 from dscompile.target import Target, find_target
+from tests.tools import require_tools
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 FLOAT_TOLERANCE = 1e-5  # of an output's largest magnitude
@@ -42,8 +41,7 @@ class HostModel:
     """The artifact's sources compiled for this machine; its arena holds 0xff until the first run."""
 
     def __init__(self, artifact: Artifact, compiler: str = "gcc", flags: Sequence[str] = ("-O1",)) -> None:
-        if shutil.which(compiler) is None:
-            pytest.skip(f"{compiler} is not installed")
+        require_tools(compiler)
         manifest = artifact.manifest
         name = manifest.c_name
         sources = [str(artifact.directory / f"{name}{end}.c") for end in ("", "_weights")]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the cross compilers and emulators that the tests use beside those of pip (zig, unicorn), and CMake and g++
-# for the tests of packagings.
+# Installs the cross compilers and emulators that the tests use beside those of pip (zig, unicorn), CMake and g++ for the
+# tests of packagings, and clang and cppcheck as second readers of the generated C.
 #
 #     tools/install_emulators.sh
 #
@@ -8,11 +8,11 @@
 # with pip's tools alone; with DSCOMPILE_REQUIRE_TOOLS set, as in continuous integration, a missing tool is an error.
 set -euo pipefail
 
-programs=(arm-none-eabi-gcc riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++)
+programs=(arm-none-eabi-gcc riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++ clang cppcheck)
 packages=(
     gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
     gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
-    cmake g++
+    cmake g++ clang cppcheck
 )
 
 missing() {

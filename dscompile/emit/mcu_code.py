@@ -54,6 +54,7 @@ HELPERS = (
     "requantize_tflite",
     "requantize_half_up",
     "requantize_single",
+    "multiply_add",
     "round_to_even",
     "round_away",
     "exp_of_negative",

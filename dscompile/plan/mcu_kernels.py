@@ -378,6 +378,22 @@ class IntegerBinary:
 
 
 @dataclass(frozen=True)
+class FloatBinary:
+    """Constants of an int8 addition in the rounding `float32` (ir/fixed_point.py: float_sum), and the clamp.
+
+    out = clamp(round_to_even((a + shift) * first + ((b + shift) * second + offset)) - shift), each multiply-add of
+    float32 rounded once.
+    """
+
+    first: float
+    second: float
+    offset: float
+    shift: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class BinaryKernel:
     """y = activation(a + b) or activation(a * b), element by element over `shape`; strides of 0 repeat."""
 
@@ -388,7 +404,12 @@ class BinaryKernel:
     b: tuple[int, ...]
     element: Element
     activation: Activation = NONE
-    integer: IntegerBinary | None = None
+    integer: IntegerBinary | FloatBinary | None = None
+
+    @property
+    def in_float(self) -> bool:
+        """Whether integers are added as float32."""
+        return isinstance(self.integer, FloatBinary)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

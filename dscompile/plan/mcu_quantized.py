@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dscompile.errors import Diagnostic, UnsupportedError
 from dscompile.ir.fixed_point import (
     Clamp,
+    float_sum,
     layer_clamp,
     layer_factors,
     layer_float_factors,
@@ -25,6 +26,7 @@ from dscompile.ir.ops import Binary, Conv2D, Softmax
 from dscompile.ir.tensor import Quantization
 from dscompile.plan.mcu_kernels import (
     FixedPointRounding,
+    FloatBinary,
     IntegerBinary,
     IntegerEpilogue,
     MeanKernel,
@@ -139,8 +141,11 @@ def _check_accumulators(layer: Layer, kernel: Integers, zero: int, bias: Integer
         raise UnsupportedError(problems)
 
 
-def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary:
-    """Constants of an int8 addition or product as TFLite's reference kernels define them."""
+def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary | FloatBinary:
+    """Constants of an int8 addition or product: as TFLite's reference kernels define them, but sums in `float32`."""
+    if op.kind == "add" and network.rounding == "float32":
+        limits, parts = layer_clamp(network, layer), float_sum(network, layer)
+        return FloatBinary(parts.first, parts.second, parts.offset, parts.shift, limits.low, limits.high)
     a, b = (tensor_quantization(network, name) for name in layer.inputs)
     result = tensor_quantization(network, layer.output)
     clamp = layer_clamp(network, layer)

@@ -12,6 +12,7 @@ import pytest
 
 from dscompile.artifact import Artifact
 from tests.tiny_programs import Tiny, several, single
+from tests.tools import require_tools
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {"single": single, "several": several}
@@ -38,8 +39,8 @@ def test_header_driver_and_selftest(named: tuple[str, Artifact], golden: Callabl
     golden(f"native/{name}_selftest.c", artifact.selftest.read_text())
 
 
-@pytest.mark.skipif(shutil.which("clang-format") is None, reason="clang-format is not installed")
 def test_generated_c_is_clang_format_clean(named: tuple[str, Artifact]) -> None:
+    require_tools("clang-format")
     files = [str(path) for path in sorted(named[1].directory.glob("*.[ch]"))]
     command = ["clang-format", f"--style=file:{ROOT / '.clang-format'}", "--dry-run", "--Werror", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

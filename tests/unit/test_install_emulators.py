@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("arm-none-eabi-gcc", "riscv64-unknown-elf-gcc", "qemu-system-arm", "qemu-system-riscv32", "cmake", "g++")
+TOOLS = (
+    "arm-none-eabi-gcc",
+    "riscv64-unknown-elf-gcc",
+    "qemu-system-arm",
+    "qemu-system-riscv32",
+    "cmake",
+    "g++",
+    "clang",
+    "cppcheck",
+)
 COMMAND = (
     "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm "
-    "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc cmake g++"
+    "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc cmake g++ clang cppcheck"
 )
 
 
@@ -55,7 +64,7 @@ def test_without_root_the_command_is_said(programs: Path):
     done = run(programs)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
-        "not installed: riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++\n"
+        "not installed: riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++ clang cppcheck\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )
 

@@ -22,6 +22,7 @@ from dscompile.run.selftest import SANITIZERS, run_selftest
 from dscompile.target import find_target
 from tests.mcu import WARNINGS, assert_equals_oracle, planned, write
 from tests.quantized_networks import Quantizer
+from tests.tools import require_tools
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -71,8 +72,7 @@ def compiled(command: list[str], directory: Path) -> str:
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_sources_compile_without_a_warning(artifact, compiler, tmp_path):
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+    require_tools(compiler)
     sources = [str(path) for path in artifact.sources]
     for level in ("-O0", "-O2"):
         compiled([compiler, *WARNINGS, level, "-c", *sources], tmp_path)
@@ -81,8 +81,7 @@ def test_sources_compile_without_a_warning(artifact, compiler, tmp_path):
 
 def test_header_is_cpp(artifact, tmp_path):
     (tmp_path / "user.cpp").write_text(f'#include "{artifact.header.name}"\nint main() {{ return 0; }}\n')
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is not installed")
+    require_tools("g++")
     compiled(
         ["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", f"-I{artifact.directory}", "-c", "user.cpp"], tmp_path
     )
@@ -115,14 +114,14 @@ def test_selftest_finds_a_changed_weight(artifact, tmp_path):
     assert not run_selftest(load_artifact(copy)).passed
 
 
-@pytest.mark.skipif(shutil.which("clang-format") is None, reason="clang-format is not installed")
 def test_sources_are_clang_format_clean(artifact):
+    require_tools("clang-format")
     files = [str(path) for path in sorted(artifact.directory.glob("*.[ch]"))]
     compiled(["clang-format", f"--style=file:{ROOT / '.clang-format'}", "--dry-run", "--Werror", *files], ROOT)
 
 
-@pytest.mark.skipif(shutil.which("cppcheck") is None, reason="cppcheck is not installed")
 def test_sources_are_cppcheck_clean(artifact):
+    require_tools("cppcheck")
     command = ["cppcheck", "--std=c99", "--enable=warning,performance,portability", "--inline-suppr", "--quiet"]
     compiled([*command, "--error-exitcode=1", *map(str, artifact.sources)], ROOT)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import re
-import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -26,6 +24,7 @@ from dscompile.errors import UsageError
 from dscompile.frontend.netfile import netfile_from_text
 from dscompile.ir.network import Network
 from tests.mcu import planned
+from tests.tools import require_tools
 
 ALL = tuple(PACKAGES)
 ABOUT = About('Says "yes" & <no>', "1.20.3", "Apache-2.0 OR MIT")
@@ -78,14 +77,6 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-def require(*tools: str) -> None:
-    for tool in tools:
-        if shutil.which(tool) is None:
-            if os.environ.get("DSCOMPILE_REQUIRE_TOOLS") and tool != "clang++":  # which tools/ does not install
-                pytest.fail(f"{tool} is missing, and DSCOMPILE_REQUIRE_TOOLS is set")
-            pytest.skip(f"{tool} is not installed")
-
-
 def test_every_file_of_a_package_is_in_the_manifest(artifact: Artifact):
     loaded = load_artifact(artifact.directory)
     loaded.verify_checksums()
@@ -126,7 +117,7 @@ def test_a_package_asked_for_twice_is_made_once():
 
 
 def test_cmake_builds_the_selftest_through_add_subdirectory(artifact: Artifact, tmp_path: Path):
-    require("cmake", "cc", "make")
+    require_tools("cmake", "cc", "make")
     (tmp_path / "main.c").write_text(
         '#include "tiny.h"\nint main(void) { return tiny_fingerprint != TINY_FINGERPRINT; }\n'
     )
@@ -184,7 +175,7 @@ def test_the_selftest_links_with_what_a_component_or_module_registers(
     commands: str, library: str, subdirectory: str, packages: tuple[str, ...], tmp_path: Path
 ):
     """CMake with stand-ins for the commands of ESP-IDF and Zephyr, as their documentation describes them."""
-    require("cmake", "cc", "make")
+    require_tools("cmake", "cc", "make")
     artifact = write(tmp_path / "tiny", packages)
     (tmp_path / "CMakeLists.txt").write_text(
         f"cmake_minimum_required(VERSION 3.20)\nproject(app C)\n{commands}"
@@ -267,7 +258,7 @@ def test_the_arduino_demo_compiles_as_c_plus_plus_and_prints_a_label(
     compiler: str, standard: str, artifact: Artifact, tmp_path: Path
 ):
     """The sketch with a stand-in for Arduino.h, linked with the library's C, on an input of zeros."""
-    require(compiler, "cc")
+    require_tools(compiler, "cc")
     root = artifact.directory / "package/arduino/tiny"
     (tmp_path / "Arduino.h").write_text(SERIAL)
     (tmp_path / "main.cpp").write_text(
