@@ -81,3 +81,10 @@ def test_the_example_hears_what_the_oracle_hears(tmp_path: Path):
     assert section["weights"] == weights  # all weights, and nothing else, are where KWS_WEIGHTS_ATTR says
     assert section["bss"] == arena
     assert section["data"] == 0
+
+    page = (ROOT / "docs" / "firmware.md").read_text()
+    shown = re.search(r"/\* One kws_run\(\): ([\d ]+) MAC, arena ([\d ]+) B", page)
+    assert f"{shown[1]} MAC, arena {shown[2]} B" in header
+    (place / "page.c").write_text(re.search(r"```c\n(.*?)```", page, re.DOTALL)[1])
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-std=c99", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*command, f"-I{place / 'build' / 'kws'}", "-c", "page.c"], cwd=place, check=True)

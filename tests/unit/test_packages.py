@@ -112,6 +112,11 @@ def test_unknown_packages_get_the_nearest_in_one_message():
     )
 
 
+def test_the_documentation_lists_exactly_the_packagings():
+    page = (Path(__file__).parents[2] / "docs" / "packaging.md").read_text()
+    assert re.findall(r"^\| `([a-z][a-z-]*)` \|", page, re.MULTILINE) == list(ALL)
+
+
 def test_a_package_asked_for_twice_is_made_once():
     assert check_packages(["zephyr", "cmake", "zephyr"]) == ("zephyr", "cmake")
 
