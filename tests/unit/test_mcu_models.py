@@ -1,0 +1,38 @@
+"""Real int8 networks as C on this machine: every output bit for bit the oracle's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dscompile.frontend.load import load_network
+from dscompile.target import find_target
+from tests.mcu import HostModel, differences, write
+
+MODELS = (
+    "kws_ref_model_int8",
+    "vww_96_int8",
+    "micro_speech_quantized",
+    "pretrainedResnet_quant",
+    "ad01_int8",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("kernels", [("c99",), ("dsp", "c99")], ids=["portable", "pairs"])
+@pytest.mark.parametrize("name", MODELS)
+def test_model_as_c_equals_the_oracle_on_20_inputs(name, kernels, model_path, tmp_path):
+    network = load_network(model_path(f"{name}.tflite")).network
+    artifact = write(network, tmp_path / "a", replace(find_target("c99"), kernels=kernels))
+    assert differences(HostModel(artifact, flags=("-O2",)), network, range(10)) == []  # each also in place
+    assert differences(HostModel(artifact, "clang", ("-O2",)), network, range(10, 20)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_float_model_as_c_equals_the_oracle(model_path, tmp_path):
+    network = load_network(model_path("vww_96_float.tflite")).network
+    artifact = write(network, tmp_path / "a")
+    assert differences(HostModel(artifact, flags=("-O2",)), network, range(2)) == []
