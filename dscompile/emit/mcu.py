@@ -124,10 +124,7 @@ class _Emitter:
         program, interface = self.program, self.interface
         arrays = constant_arrays(program, interface)
         symbols = kernel_symbols(program, interface)
-        kernels = [
-            kernel_code(function, symbols[function.symbol], f"{interface.macro}_CODE_ATTR")
-            for function in program.functions
-        ]
+        kernels = [kernel_code(function, symbols[function.symbol]) for function in program.functions]
         code = render(
             "mcu/driver.c.j2",
             net=interface,

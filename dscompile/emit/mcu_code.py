@@ -106,11 +106,8 @@ class Code:
         return f" {'+' if elements > 0 else '-'} {abs(elements)}" if elements else ""
 
 
-def kernel_code(function: Function, name: str, attribute: str) -> str:
-    """The C text of a function and of those that it alone calls; `name` is its C identifier.
-
-    `attribute` is a macro that stands before the type of every function, for the place of code in memory.
-    """
+def kernel_code(function: Function, name: str) -> str:
+    """The C text of a function and of those that it alone calls; `name` is its C identifier."""
     kernel = function.kernel
     if not isinstance(kernel, McuKernel):
         raise ValueError(f"{function.symbol} is a kernel of the hosted backend")
@@ -121,7 +118,6 @@ def kernel_code(function: Function, name: str, attribute: str) -> str:
     if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) and kernel.dsp:
         template += "_dsp"
     text = _environment().get_template(f"mcu/{template}.c.j2").render(**values)
-    text = re.sub(r"^(.*)static void ", rf"\1static {attribute} void ", text, flags=re.MULTILINE)
     text = re.sub(r"\n{3,}", "\n\n", text)
     return re.sub(r"\n\n}", "\n}", text).strip("\n") + "\n"
 

@@ -15,7 +15,7 @@ from dscompile.run.native import require_host
 from dscompile.toolchain import find_toolchain
 
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-_FLAGS = ("-std=c99", "-O1")
+_FLAGS = ("-std=c99", "-O2")
 
 
 @dataclass(frozen=True)
