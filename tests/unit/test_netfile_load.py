@@ -33,10 +33,10 @@ def test_models_go_to_their_importers(
     model = tmp_path / f"model{suffix}"
     model.write_bytes(TFLITE)
     imported = network("- relu")
-    seen: list[Path] = []
+    seen: list[tuple[Path, str | None]] = []
 
-    def importer(path: Path) -> Network:
-        seen.append(path)
+    def importer(path: Path, rounding: str | None) -> Network:
+        seen.append((path, rounding))
         return imported
 
     stand_in = types.ModuleType(f"dscompile.frontend.{module}")
@@ -44,7 +44,9 @@ def test_models_go_to_their_importers(
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     file = load_network(model)
     assert file.network is imported
-    assert (seen, dict(file.budgets), file.quantization) == ([model], {}, None)
+    assert (seen, dict(file.budgets), file.quantization) == ([(model, None)], {}, None)
+    load_network(model, rounding="single")
+    assert seen[1] == (model, "single")
     with pytest.raises(UsageError, match="carries its own weights"):
         load_network(model, tmp_path / "w.npz")
 
