@@ -120,11 +120,11 @@ def _native(
     """Kernels through TVM into libraries, for targets that have schedules."""
     from dscompile.emit.native import write_artifact
     from dscompile.emit.selftest import selftest_input
-    from dscompile.plan.lowering import plan_program
+    from dscompile.plan.planning import plan
     from dscompile.report import budgets, text
     from dscompile.report.vectors import FILE_NAME, encode_vectors
 
-    program = plan_program(canonical, job.target)
+    program = plan(canonical, job.target)
     budgets.check_program(program, job.name, settings)
     kernels = len(program.functions)
     progress(Event(f"compiling {text.plural(kernels, 'kernel')}", 0, kernels))
@@ -158,11 +158,11 @@ def _standalone(
     from dscompile.emit.mcu import write_artifact
     from dscompile.emit.mcu_text import mcu_selftest_input
     from dscompile.emit.packages import About
-    from dscompile.plan.mcu_lowering import plan_mcu_program
+    from dscompile.plan.planning import plan
     from dscompile.report import budgets
     from dscompile.report.vectors import FILE_NAME, encode_vectors
 
-    program = plan_mcu_program(canonical, job.target)
+    program = plan(canonical, job.target)
     budgets.check_program(program, job.name, settings)
     inputs = mcu_selftest_input(net.network)
     outputs = golden.selftest_outputs(inputs, progress)

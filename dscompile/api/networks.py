@@ -64,13 +64,11 @@ def inspect(source: str | Path, target: str | None = None, *, weights: str | Pat
     net = read_network(source, weights, load_weights=False)
     if target is None:
         return inspect_network(net.network)
-    if net.network.is_quantized:
-        net.require_as_asked()
     from dscompile.passes import canonicalize
-    from dscompile.plan.lowering import plan_program
+    from dscompile.plan.planning import plan
 
     concrete = resolve_target(target)
-    return inspect_network(net.network, concrete, plan_program(canonicalize(net.network), concrete))
+    return inspect_network(net.network, concrete, plan(canonicalize(net.network), concrete))
 
 
 def import_model(
