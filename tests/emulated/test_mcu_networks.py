@@ -52,6 +52,32 @@ def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_pat
     assert device.stack_bytes <= promised + 16  # the caller's own frame
 
 
+MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
+SLOW_CORES = ("cortex-m0plus", "rv32imc")  # where the emulator checks every access for alignment
+LARGE_MODELS = ("vww_96_int8", "pretrainedResnet_quant")
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("model", MODELS)
+def test_network_on_a_core_equals_the_oracle_on_many_inputs(model, core, model_path, tmp_path):
+    """The oracle equals LiteRT's reference kernels on these models (tests/unit/test_int8_models.py)."""
+    require(
+        "a cross compiler",
+        shutil.which("riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc") is not None,
+    )
+    network = load_network(model_path(f"{model}.tflite")).network
+    device = FirmwareModel(write(network, tmp_path / "a", find_target(core)))
+    for seed in range(3 if core in SLOW_CORES and model in LARGE_MODELS else 20):
+        inputs = random_inputs(network, seed)
+        expected = oracle_outputs(network, inputs)
+        results = device.run(inputs)
+        for name in network.outputs:
+            np.testing.assert_array_equal(results[name], expected[name])
+
+
 @pytest.mark.slow
 @pytest.mark.models
 def test_kernel_code_of_kws_fits_into_10_kilobytes(model_path, tmp_path):
