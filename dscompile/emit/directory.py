@@ -10,8 +10,9 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,7 @@ from dscompile.errors import ToolError, UsageError
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _SWAP_ATTEMPTS = 100
+_LOOKS, _LOOK_S = 3, 0.001
 _INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -63,7 +65,12 @@ def _remove(directory: Path, mask: set[signal.Signals] | set[int]) -> None:
 
 
 def check_replaceable(destination: Path) -> None:
-    """Raises UsageError unless `destination` is absent, an empty directory or an artifact."""
+    """Raises UsageError unless `destination` is absent, an empty directory or an artifact.
+
+    Another build may be replacing it at this moment, and then it looks like nothing of ours: only what stays the same
+    for a few looks is refused.
+    """
+    looks, seen = 0, None
     with disk_errors(destination):
         for _ in range(_SWAP_ATTEMPTS):
             before = _identity(destination)
@@ -78,8 +85,12 @@ def check_replaceable(destination: Path) -> None:
                     f"'{destination}' holds files that are no artifact of dscompile (it has no {MANIFEST} of ours)",
                     help="name another directory, or remove this one yourself",
                 )
-            if _identity(destination) == before:  # else another build has just replaced what was looked at
+            unchanged = _identity(destination) == before
+            looks = looks + 1 if unchanged and before == seen else int(unchanged)
+            seen = before
+            if looks == _LOOKS:
                 raise verdict
+            time.sleep(_LOOK_S)
         raise _never_free(destination)
 
 
@@ -159,9 +170,11 @@ def _exchange_in_steps(new: Path, final: Path) -> None:
     try:
         os.rename(final, old)
         os.rename(new, final)
-    finally:
-        if old.exists() and not os.path.lexists(final):
+    except BaseException:
+        with suppress(OSError):  # fails if another build's directory is there by now: that one stays
             os.rename(old, final)
+        raise
+    finally:
         shutil.rmtree(old, ignore_errors=True)
 
 
