@@ -9,17 +9,14 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from dscompile.artifact import (
-    ArenaInfo,
     Artifact,
-    BufferInfo,
-    LayerInfo,
     Manifest,
     Sizes,
     Versions,
-    checksums,
     write_manifest,
 )
 from dscompile.emit.check import check_program
+from dscompile.emit.describe import describe
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, network_interface
@@ -29,7 +26,6 @@ from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_input, mcu_sel
 from dscompile.emit.native import fingerprint_of
 from dscompile.emit.packages import About, Package, check_packages, package_files
 from dscompile.emit.render import render
-from dscompile.ir.cost import layer_parameters
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.version import __version__
@@ -174,28 +170,13 @@ class _Emitter:
         self, fingerprint: int, measured: Measured, compiler: Compiler, directory: Path, files: list[str]
     ) -> Manifest:
         """The manifest of the finished `files` in `directory`."""
-        program, network = self.program, self.program.network
-        return Manifest(
-            name=network.name,
-            c_name=self.interface.prefix,
-            origin=self.origin,
-            rounding=network.rounding,
-            target=program.target,
-            inputs=tuple(network.tensor(name) for name in network.inputs),
-            outputs=tuple(network.tensor(name) for name in network.outputs),
-            labels=network.labels,
-            layers=tuple(LayerInfo(s.name, s.kind, s.layers, s.macs, s.result_bytes) for s in program.steps),
-            macs=program.macs,
-            parameters=sum(layer_parameters(network, layer) for layer in network.layers),
-            arena=ArenaInfo(
-                program.arena_bytes,
-                program.arena_lower_bound_bytes,
-                program.target.arena_alignment,
-                tuple(BufferInfo(b.name, b.offset_bytes, b.size_bytes, b.first, b.last) for b in program.buffers),
-            ),
-            sizes=self.sizes(measured),
-            fingerprint=fingerprint,
-            versions=Versions(__version__, compiler.version, "none"),
-            fallback_layers=program.fallback_layers,
-            checksums=checksums(directory, files),
+        return describe(
+            self.program,
+            self.interface.prefix,
+            self.origin,
+            self.sizes(measured),
+            fingerprint,
+            Versions(__version__, compiler.version, "none"),
+            directory,
+            files,
         )

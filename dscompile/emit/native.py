@@ -9,17 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 from dscompile.artifact import (
-    ArenaInfo,
     Artifact,
-    BufferInfo,
-    LayerInfo,
     Manifest,
     Sizes,
     Versions,
-    checksums,
     write_manifest,
 )
 from dscompile.emit.check import check_program
+from dscompile.emit.describe import describe
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_driver
 from dscompile.emit.elf import loaded_bytes
@@ -28,7 +25,6 @@ from dscompile.emit.link import Libraries, build_libraries
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest, selftest_source
 from dscompile.emit.weights import Weights, lay_out
-from dscompile.ir.cost import layer_parameters
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.toolchain import Toolchain, find_toolchain
@@ -159,30 +155,15 @@ class _Emitter:
         self, fingerprint: int, sizes: Sizes, toolchain: Toolchain, directory: Path, files: list[str]
     ) -> Manifest:
         """The manifest of the finished `files` in `directory`."""
-        program, network = self.program, self.program.network
-        return Manifest(
-            name=network.name,
-            c_name=self.interface.prefix,
-            origin=self.origin,
-            rounding=network.rounding,
-            target=program.target,
-            inputs=tuple(network.tensor(name) for name in network.inputs),
-            outputs=tuple(network.tensor(name) for name in network.outputs),
-            labels=network.labels,
-            layers=tuple(LayerInfo(s.name, s.kind, s.layers, s.macs, s.result_bytes) for s in program.steps),
-            macs=program.macs,
-            parameters=sum(layer_parameters(network, layer) for layer in network.layers),
-            arena=ArenaInfo(
-                program.arena_bytes,
-                program.arena_lower_bound_bytes,
-                program.target.arena_alignment,
-                tuple(BufferInfo(b.name, b.offset_bytes, b.size_bytes, b.first, b.last) for b in program.buffers),
-            ),
-            sizes=sizes,
-            fingerprint=fingerprint,
-            versions=Versions(__version__, toolchain.version, _tvm_version()),
-            fallback_layers=program.fallback_layers,
-            checksums=checksums(directory, files),
+        return describe(
+            self.program,
+            self.interface.prefix,
+            self.origin,
+            sizes,
+            fingerprint,
+            Versions(__version__, toolchain.version, _tvm_version()),
+            directory,
+            files,
         )
 
 
