@@ -177,6 +177,8 @@ def target_record(target: Target) -> Record:
         "description": target.description,
         "variants": list(target.variants),
         "mcpu": target.mcpu,
+        "triple": target.triple,
+        "attributes": list(target.attributes),
         "features": sorted(target.features),
         "vector_bytes": target.vector_bytes,
         "registers": target.registers,
