@@ -13,7 +13,7 @@ from dscompile.api.networks import read_network
 from dscompile.api.reference import Golden
 from dscompile.errors import ToolError, UsageError
 from dscompile.report.progress import Event, Progress, silent
-from dscompile.target import Target, resolve_target
+from dscompile.target import Target, build_target, useful_variants, variants_of
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dscompile.frontend.settings import TargetSettings
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Rounding
+    from dscompile.plan.program import Program
 
 
 @overload
@@ -75,7 +76,7 @@ def build(
     names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
     if not names:
         raise UsageError("no target is given", help="'host' is this machine")
-    targets = [(name, resolve_target(name)) for name in names]
+    targets = [(name, build_target(name)) for name in names]
     _check_packages(packages, targets)
     progress(Event(f"reading {source}"))
     net = read_network(source, weights, rounding=rounding)
@@ -109,7 +110,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    build = _standalone if job.target.kernels else _native
+    build = _standalone if job.target.kernels else _several if job.target.variants else _native
     artifact = build(net, canonical, job, settings, golden, progress)
     return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
 
@@ -121,20 +122,12 @@ def _native(
     from dscompile.emit.native import write_artifact
     from dscompile.emit.selftest import selftest_input
     from dscompile.plan.planning import plan
-    from dscompile.report import budgets, text
+    from dscompile.report import budgets
     from dscompile.report.vectors import FILE_NAME, encode_vectors
 
     program = plan(canonical, job.target)
     budgets.check_program(program, job.name, settings)
-    kernels = len(program.functions)
-    progress(Event(f"compiling {text.plural(kernels, 'kernel')}", 0, kernels))
-    from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
-
-    kernels_object = compile_functions(
-        program.functions,
-        job.target,
-        lambda done, total, _symbol: progress(Event(f"compiling {text.plural(total, 'kernel')}", done, total)),
-    )
+    kernels_object = _compiled(program, "", progress)
     inputs = selftest_input(net.network)
     outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
@@ -148,6 +141,55 @@ def _native(
         origin=net.path.name,
         extra_files={FILE_NAME: encode_vectors(vectors)},
         accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+    )
+
+
+def _several(
+    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
+) -> Artifact:
+    """As `_native`, for a target whose libraries hold several variants."""
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.emit.variants import Variant, write_variants
+    from dscompile.plan.planning import plan
+    from dscompile.report import budgets
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
+
+    groups = useful_variants(variants_of(job.target), int8=canonical.is_quantized)
+    programs = [plan(canonical, group[0]) for group in groups]
+    for program in programs:
+        budgets.check_program(program, job.name, settings)
+    variants = [
+        Variant(program, _compiled(program, f" for {program.target.name}", progress), tuple(t.name for t in group))
+        for program, group in zip(programs, groups, strict=True)
+    ]
+    inputs = selftest_input(net.network)
+    outputs = golden.selftest_outputs(inputs, progress)
+    vectors = golden.vectors(progress)
+    progress(Event(f"writing {job.destination}"))
+    return write_variants(
+        job.target,
+        variants,
+        inputs,
+        outputs,
+        job.destination,
+        origin=net.path.name,
+        extra_files={FILE_NAME: encode_vectors(vectors)},
+        accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
+    )
+
+
+def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
+    """The object file with the kernels of a program."""
+    from dscompile.report import text
+
+    task = f"compiling {text.plural(len(program.functions), 'kernel')}{purpose}"
+    progress(Event(task, 0, len(program.functions)))
+    from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
+
+    return compile_functions(
+        program.functions,
+        program.target,
+        lambda done, total, _symbol: progress(Event(task, done, total)),
     )
 
 

@@ -11,6 +11,7 @@ from dscompile.api.networks import read_network
 from dscompile.api.reference import oracle_outputs
 from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
+from dscompile.target import Target, resolve_target, runs_here
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact
@@ -121,7 +122,6 @@ def _timed(
     from dscompile.report.peak import PeakProbe
     from dscompile.report.timing import BenchResult, PeerTiming, interleave
     from dscompile.report.vectors import seeded_inputs
-    from dscompile.target import resolve_target
 
     rivals = {name: load(name) for name in against if Path(name).is_dir() and name not in models}
     peers = _open_peers([name for name in against if not Path(name).is_dir()], model, threads)
@@ -132,8 +132,7 @@ def _timed(
     inputs = list(seeded_inputs(first.manifest.inputs, seed).values())
     for name, peer in peers.items():
         contenders[name] = _peer_sampler(peer, inputs)
-    target = first.manifest.target
-    probe = PeakProbe(target if target.registers else resolve_target("host"))
+    probe = PeakProbe(_peak_target(first))
 
     def between_rounds(done: int, total: int) -> None:
         probe.sample()
@@ -155,6 +154,13 @@ def _timed(
         )
         for path, one in models.items()
     }
+
+
+def _peak_target(artifact: Artifact) -> Target:
+    """Whose vectors the FMA peak is measured with: those of the variant that this machine runs."""
+    manifest = artifact.manifest
+    concrete = [manifest.target, *(variant.target for variant in manifest.variants)]
+    return next((target for target in concrete if target.registers and runs_here(target)), resolve_target("host"))
 
 
 def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[Check]:

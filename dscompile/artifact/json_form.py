@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import cast, get_args
 
-from dscompile.artifact.board_json import board_from_json, board_to_json
+from dscompile.artifact.board_json import board_from_json, board_to_json, zig_from_json, zig_to_json
 from dscompile.artifact.fields import Fields, Json, shown
 from dscompile.artifact.manifest import (
     ArenaInfo,
@@ -14,10 +14,12 @@ from dscompile.artifact.manifest import (
     LayerInfo,
     Manifest,
     Sizes,
+    VariantInfo,
     Versions,
 )
+from dscompile.board import QemuUser
 from dscompile.ir.tensor import ROUNDINGS, BorderLayout, DType, Quantization, Rounding, Tensor
-from dscompile.target import Caches, Target
+from dscompile.target import Caches, Choice, Target
 
 # Below the artifact's directory; no part begins with a dot, so that none is `..`.
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -43,8 +45,21 @@ def manifest_to_json(m: Manifest) -> Json:
                 "layers": list(layer.layers),
                 "macs": layer.macs,
                 "result_bytes": layer.result_bytes,
+                "kernels": list(layer.kernels),
             }
             for layer in m.layers
+        ],
+        "variants": [
+            {
+                "target": _target_to_json(variant.target),
+                "stands_for": list(variant.stands_for),
+                "text": variant.text_bytes,
+                "constants": variant.constants_bytes,
+                "arena_bytes": variant.arena_bytes,
+                "first_layer": variant.first_layer,
+                "layer_count": variant.layer_count,
+            }
+            for variant in m.variants
         ],
         "macs": m.macs,
         "parameters": m.parameters,
@@ -75,6 +90,11 @@ def manifest_to_json(m: Manifest) -> Json:
 def manifest_from_json(fields: Fields) -> Manifest:
     """The manifest in an object; nonsense where `fields.problems` has entries afterwards."""
     arena, sizes, compiler = fields.child("arena"), fields.child("sizes"), fields.child("compiler")
+    layers = fields.children("layers", _layer_from_json)
+    variants = fields.children("variants", _variant_from_json) if fields.has_value("variants") else ()
+    for variant in variants:
+        if variant.first_layer + variant.layer_count > len(layers):
+            fields.problems.append(f"'variants': {variant.name} has rows beyond the {len(layers)} of 'layers'")
     fingerprint = fields.matching("fingerprint", re.compile(r"0x[0-9a-f]{8}"), "eight hexadecimal digits after 0x")
     return Manifest(
         name=fields.text("name"),
@@ -85,12 +105,8 @@ def manifest_from_json(fields: Fields) -> Manifest:
         inputs=fields.children("inputs", _tensor_from_json),
         outputs=fields.children("outputs", _tensor_from_json),
         labels=fields.texts("labels"),
-        layers=fields.children(
-            "layers",
-            lambda f: LayerInfo(
-                f.text("name"), f.text("kind"), f.texts("layers"), f.whole("macs"), f.whole("result_bytes")
-            ),
-        ),
+        layers=layers,
+        variants=variants,
         macs=fields.whole("macs"),
         parameters=fields.whole("parameters"),
         arena=ArenaInfo(
@@ -114,6 +130,29 @@ def manifest_from_json(fields: Fields) -> Manifest:
         fallback_layers=fields.texts("fallback_layers"),
         tuning_ids=fields.texts("tuning_ids"),
         checksums=_checksums_from_json(fields),
+    )
+
+
+def _layer_from_json(fields: Fields) -> LayerInfo:
+    return LayerInfo(
+        fields.text("name"),
+        fields.text("kind"),
+        fields.texts("layers"),
+        fields.whole("macs"),
+        fields.whole("result_bytes"),
+        fields.texts("kernels") if fields.has_value("kernels") else (),
+    )
+
+
+def _variant_from_json(fields: Fields) -> VariantInfo:
+    return VariantInfo(
+        target=_target_from_json(fields.child("target")),
+        stands_for=fields.texts("stands_for"),
+        text_bytes=fields.whole("text"),
+        constants_bytes=fields.whole("constants"),
+        arena_bytes=fields.whole("arena_bytes", least=1),
+        first_layer=fields.whole("first_layer"),
+        layer_count=fields.whole("layer_count"),
     )
 
 
@@ -180,14 +219,20 @@ def _target_to_json(target: Target) -> Json:
         "l2_bytes": target.caches.l2_bytes,
         "l3_bytes": target.caches.l3_bytes,
         "compiler": target.compiler,
+        "other_compilers": list(target.other_compilers),
         "compiler_flags": list(target.compiler_flags),
+        "zig": zig_to_json(target.zig),
+        "emulator": None if target.emulator is None else dict(vars(target.emulator)),
         "arena_alignment": target.arena_alignment,
+        "variants": list(target.variants),
+        "choice": target.choice,
         "kernels": list(target.kernels),
         "board": None if target.board is None else board_to_json(target.board),
     }
 
 
 def _target_from_json(fields: Fields) -> Target:
+    emulator = fields.child("emulator") if fields.has_value("emulator") else None
     try:
         return Target(
             name=fields.text("name"),
@@ -203,8 +248,13 @@ def _target_from_json(fields: Fields) -> Target:
             fma_latency=fields.whole("fma_latency"),
             caches=Caches(fields.whole("l1d_bytes"), fields.whole("l2_bytes"), fields.whole("l3_bytes")),
             compiler=fields.text("compiler"),
+            other_compilers=fields.texts("other_compilers") if fields.has_value("other_compilers") else (),
             compiler_flags=fields.texts("compiler_flags"),
+            zig=zig_from_json(fields.child("zig")) if fields.has_value("zig") else None,
+            emulator=QemuUser(emulator.text("program"), emulator.text("cpu")) if emulator else None,
             arena_alignment=fields.whole("arena_alignment", least=1),
+            variants=fields.texts("variants") if fields.has_value("variants") else (),
+            choice=cast(Choice, fields.word("choice", get_args(Choice))) if fields.has_value("choice") else "build",
             kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
             board=board_from_json(fields.child("board")) if fields.has_value("board") else None,
         )

@@ -10,13 +10,17 @@ from dscompile.target import Target
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One step of the program: a row of the layer table and of the profiling hook."""
+    """One step of the program: a row of the layer table and of the profiling hook.
+
+    `kernels` are the C symbols of the compiled kernels that it calls, in order; empty where kernels are C.
+    """
 
     name: str
     kind: str
     layers: tuple[str, ...]
     macs: int
     result_bytes: int
+    kernels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,36 @@ class Checksum:
 
 
 @dataclass(frozen=True)
+class VariantInfo:
+    """One of the variants in a library that chooses when it runs.
+
+    `stands_for` are the names of the target's variants that it serves, its own first. `constants_bytes` are the packed
+    weights that it reads (variants share what is equal), `text_bytes` its kernels. Its layers are `layer_count` rows of
+    the layer table from `first_layer` on.
+    """
+
+    target: Target
+    stands_for: tuple[str, ...]
+    text_bytes: int
+    constants_bytes: int
+    arena_bytes: int
+    first_layer: int
+    layer_count: int
+
+    @property
+    def name(self) -> str:
+        """The name of its target."""
+        return self.target.name
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything an artifact says about itself.
 
     `c_name` is the network's name as C knows it: the prefix of its symbols and the stem of its files. `fingerprint`
     equals the one in the header and in the library. `inputs` and `outputs` have their shapes channels last; `border`
-    says in which order the user's buffers hold them.
+    says in which order the user's buffers hold them. `variants` are those of a library that chooses when it runs, best
+    first; then `layers` has the rows of all, and `arena` the buffers of the variant that needs most.
     """
 
     name: str
@@ -99,3 +127,8 @@ class Manifest:
     tuning_ids: tuple[str, ...] = ()
     checksums: tuple[Checksum, ...] = ()
     rounding: Rounding | None = None
+    variants: tuple[VariantInfo, ...] = ()
+
+    def layers_of(self, variant: VariantInfo) -> tuple[LayerInfo, ...]:
+        """The layers of one of `variants`."""
+        return self.layers[variant.first_layer : variant.first_layer + variant.layer_count]
