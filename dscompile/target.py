@@ -53,14 +53,14 @@ class Target:
     """One kind of machine that artifacts are built for.
 
     `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
-    name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one;
-    `compiler`, `other_compilers` and `zig` are the chain of C compilers for the driver, of which the first that is there
-    is taken, with `compiler_flags` unless it is zig. `emulator` runs programs of the target on other machines. `kernels`
+    name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one.
+    `compiler`, `other_compilers` and `zig` are the chain of C compilers for the driver: the first that is there is
+    taken, with `compiler_flags` unless it is zig. `emulator` runs programs of the target on other machines. `kernels`
     is the chain of template sets for targets that get C: the first one that has a kernel provides it. `board` is there
     for microcontrollers.
 
-    `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the best
-    of them for the building machine (`host`), with "run" a library that holds them all and chooses when it runs (`x86`).
+    `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the
+    best of them for the building machine (`host`), with "run" a library that holds all and chooses when it runs (`x86`).
     """
 
     name: str

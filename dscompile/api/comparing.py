@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,41 +19,78 @@ if TYPE_CHECKING:
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
     from dscompile.report.timing import BenchResult, CountResult, Sampler
+    from dscompile.report.vectors import Vectors
+    from dscompile.run.opening import RunnableModel
 
 
 _FRESH_INPUTS = 3
+_REMOTE_TURN_US = 250_000.0  # a turn on another machine costs a connection, half a second
 
 
 def verify(
-    directory: str | Path, against: str | Path | None = None, *, seed: int = 0, progress: Progress = silent
+    directory: str | Path,
+    against: str | Path | None = None,
+    *,
+    runner: str | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Verification:
     """Runs an artifact and compares its outputs with the NumPy oracle's.
 
     First the checksums of its files, then the golden vectors that the oracle computed at build time, then its
     selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
-    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes.
+    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a library
+    with variants, all that this machine (or an emulator here) runs are compared with the oracle. `runner` is another
+    machine to run everything on, ssh://[user@]host[:port].
 
     Wrong outputs make `Verification.ok` False. Raises UsageError, BadInputError (files were changed) or ToolError.
     """
-    from dscompile.report.comparison import Verification, compare
-    from dscompile.report.vectors import FILE_NAME, read_vectors, seeded_inputs
+    from dscompile.report.comparison import Verification
+    from dscompile.report.vectors import FILE_NAME, read_vectors
 
-    model = load(directory)
+    model = load(directory, runner)
     artifact = model.artifact
     artifact.verify_checksums()
     vectors = read_vectors(artifact.directory / FILE_NAME, artifact.manifest.outputs)
+    try:
+        runnable = model.runner
+        checks = [_oracle_check("oracle", artifact, runnable, vectors, progress)]
+        if runner is None:
+            checks += _variant_checks(artifact, runnable, vectors, progress)
+        if artifact.manifest.target.board is None:
+            progress(Event("compiling and running selftest.c"))
+            checks.append(_selftest(artifact, runnable))
+        if against is not None:
+            checks += _against(model, Path(against), seed, progress)
+        return Verification(str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions)
+    finally:
+        model.close()
+
+
+def _oracle_check(
+    name: str, artifact: Artifact, runnable: RunnableModel, vectors: Vectors, progress: Progress
+) -> Check:
+    """The outputs of something that runs the artifact, beside those that the oracle computed at build time."""
+    from dscompile.report.comparison import compare
+    from dscompile.report.vectors import seeded_inputs
+
     got = []
     for index, vector_seed in enumerate(vectors.seeds):
-        progress(Event("comparing with the oracle", index, len(vectors.seeds)))
-        got.append(_outputs(model, seeded_inputs(artifact.manifest.inputs, vector_seed)))
+        progress(Event(f"comparing with the {name}", index, len(vectors.seeds)))
+        results = runnable.run(seeded_inputs(artifact.manifest.inputs, vector_seed))
+        got.append([results[output] for output in _output_names(artifact)])
     want = [[output[index] for output in vectors.outputs] for index in range(len(vectors.seeds))]
-    checks = [compare("oracle", _output_names(artifact), got, want)]
-    if not model.is_emulated:
-        progress(Event("compiling and running selftest.c"))
-        checks.append(_selftest(artifact))
-    if against is not None:
-        checks += _against(model, Path(against), seed, progress)
-    return Verification(str(artifact.directory), model.runner.runner, tuple(checks), model.runner.instructions)
+    return compare(name, _output_names(artifact), got, want)
+
+
+def _variant_checks(
+    artifact: Artifact, runnable: RunnableModel, vectors: Vectors, progress: Progress
+) -> Iterator[Check]:
+    """The variants of a library that were not chosen here, each beside the oracle."""
+    from dscompile.run.opening import other_variants
+
+    for name, other in other_variants(artifact, getattr(runnable, "variant", None)):
+        yield _oracle_check(f"oracle, {name}", artifact, other, vectors, progress)
 
 
 def bench(
@@ -63,6 +100,7 @@ def bench(
     model: str | Path | None = None,
     threads: int = 1,
     repeats: int | None = None,
+    runner: str | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[BenchResult | CountResult, ...]:
@@ -70,7 +108,9 @@ def bench(
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
     artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Artifacts for
-    microcontrollers run once in an emulator, which counts instructions. Raises UsageError, BadInputError or ToolError.
+    microcontrollers, and those for other machines that an emulator runs here, run in it, which counts instructions and
+    times nothing. `runner` is another machine to measure artifacts on, ssh://[user@]host[:port]; runtimes run here
+    only. Raises UsageError, BadInputError or ToolError.
     """
     from dscompile.report.budgets import check_threads
 
@@ -80,7 +120,7 @@ def bench(
     paths = [directories] if isinstance(directories, str | Path) else list(directories)
     if not paths:
         raise UsageError("no artifact is given")
-    models = {str(path): load(path) for path in paths}
+    models = {str(path): load(path, runner) for path in paths}
     emulated = {path: one for path, one in models.items() if one.is_emulated}
     timed = {path: one for path, one in models.items() if not one.is_emulated}
     if emulated and against:
@@ -91,22 +131,80 @@ def bench(
     results: dict[str, BenchResult | CountResult] = {
         path: _count(path, one, seed, progress) for path, one in emulated.items()
     }
-    if timed:
+    if timed and runner is not None:
+        results |= _timed_remotely(timed, against, runner, repeats, seed, progress)
+    elif timed:
         results |= _timed(timed, against, model, threads, repeats, seed, progress)
     return tuple(results[path] for path in models)
 
 
 def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult:
     """One inference in an emulator."""
-    from dscompile.report.timing import CountResult
+    from dscompile.report.timing import CountResult, LayerInstructions
     from dscompile.report.vectors import seeded_inputs
+    from dscompile.run.emulated import EmulatedModel
 
     manifest = model.artifact.manifest
     progress(Event(f"counting instructions of {path}"))
     runner = model.runner
-    runner.run(seeded_inputs(manifest.inputs, seed))
-    instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes or 0
-    return CountResult(path, manifest.target.name, runner.runner, manifest.macs, instructions, stack_bytes)
+    inputs = seeded_inputs(manifest.inputs, seed)
+    if isinstance(runner, EmulatedModel):
+        count = runner.count(inputs)
+        layers = tuple(LayerInstructions(row.name, row.kind, row.macs, row.instructions) for row in count.layers)
+        return CountResult(path, manifest.target.name, runner.runner, manifest.macs, count.instructions, None, layers)
+    runner.run(inputs)
+    instructions = runner.instructions or 0
+    return CountResult(path, manifest.target.name, runner.runner, manifest.macs, instructions, runner.stack_bytes)
+
+
+def _timed_remotely(
+    models: Mapping[str, Model],
+    against: Sequence[str],
+    runner: str,
+    repeats: int | None,
+    seed: int,
+    progress: Progress,
+) -> dict[str, BenchResult]:
+    """Artifacts on another machine, one after the other, by its clock; `against` are other artifacts there."""
+    from dscompile.report.timing import BenchResult, PeerTiming, interleave
+    from dscompile.report.vectors import seeded_inputs
+
+    elsewhere = [name for name in against if not Path(name).is_dir()]
+    if elsewhere:
+        raise UsageError(
+            f"{elsewhere[0]} would run on this machine, and the artifacts on {runner}",
+            help="with --runner, --against takes directories of artifacts",
+        )
+    rivals = {name: load(name, runner) for name in against if name not in models}
+    everybody = {**models, **rivals}
+    try:
+        contenders = {
+            name: _artifact_sampler(one, seeded_inputs(one.artifact.manifest.inputs, seed))
+            for name, one in everybody.items()
+        }
+
+        def between_rounds(done: int, total: int) -> None:
+            progress(Event(f"measuring on {runner}", done, total))
+
+        timings = interleave(contenders, repeats, between_rounds, turn_us=_REMOTE_TURN_US)
+        return {
+            path: BenchResult(
+                path=path,
+                target=one.artifact.manifest.target.name,
+                threads=1,
+                macs=one.artifact.manifest.macs,
+                timing=timings[path],
+                peers={
+                    name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
+                    for name in rivals
+                },
+                runner=one.runner.runner,
+            )
+            for path, one in models.items()
+        }
+    finally:
+        for one in everybody.values():
+            one.close()
 
 
 def _timed(
@@ -192,12 +290,16 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
     ]
 
 
-def _selftest(artifact: Artifact) -> Check:
+def _selftest(artifact: Artifact, runnable: RunnableModel) -> Check:
     """selftest.c as its user would run it: compiled, linked with the library, and asked for its verdict."""
     from dscompile.report.comparison import Check
-    from dscompile.run.selftest import run_selftest
+    from dscompile.run.program import ProgramModel
+    from dscompile.run.selftest import run_selftest, run_selftest_with
 
-    outcome = run_selftest(artifact)
+    if isinstance(runnable, ProgramModel):
+        outcome = run_selftest_with(runnable.launcher, artifact)
+    else:
+        outcome = run_selftest(artifact)
     return Check("selftest.c", 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
 
 

@@ -9,15 +9,17 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
+from dscompile.cli.arguments import runner_option
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
-from dscompile.report.timing import BenchResult, CountResult
+from dscompile.report.timing import BenchResult, CountResult, LayerInstructions
 
 if TYPE_CHECKING:
     from dscompile.report.timing import Timing
 
+_LAYER_HEADER = ("layer", "kind", "MAC", "instructions", "per MAC")
 _COUNT_HEADER = ("what", "instructions", "per MAC", "stack B", "counted by")
 _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak", "ratio")
 
@@ -33,8 +35,14 @@ _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak",
 @click.option("--model", type=click.Path(), metavar="FILE", help="The .onnx or .tflite that the runtimes run.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of everything.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured runs of each.  [default: a second's worth]")
+@runner_option
 def command(
-    directories: tuple[str, ...], against: tuple[str, ...], model: str | None, threads: int, repeats: int | None
+    directories: tuple[str, ...],
+    against: tuple[str, ...],
+    model: str | None,
+    threads: int,
+    repeats: int | None,
+    runner: str | None,
 ) -> None:
     """Measure the speed of artifacts, alone or beside other runtimes; count instructions on emulated devices.
 
@@ -48,6 +56,7 @@ def command(
             model=model,
             threads=threads,
             repeats=repeats,
+            runner=runner,
             seed=current_settings().seed,
             progress=progress,
         )
@@ -64,12 +73,22 @@ def _report(results: tuple[BenchResult | CountResult, ...]) -> str:
             lines.append(f"FMA peak of a core, measured in between: {timed[0].peak_gflops:.1f} GFLOP/s")
     if counted:
         lines.append(text.table(_COUNT_HEADER, [_count(result) for result in counted], right=_COUNT_HEADER[1:4]))
+    for result in counted:
+        if result.layers:
+            rows = [_layer(layer) for layer in result.layers]
+            lines.append(f"\n{result.path}\n{text.table(_LAYER_HEADER, rows, right=_LAYER_HEADER[2:])}")
     return "\n".join(lines)
 
 
 def _count(result: CountResult) -> tuple[str, ...]:
-    count, stack = text.number(result.instructions), text.number(result.stack_bytes)
-    return (result.path, count, f"{result.instructions_per_mac:.2f}", stack, result.runner)
+    stack = "" if result.stack_bytes is None else text.number(result.stack_bytes)
+    count = text.number(result.instructions)
+    return (result.path, count, f"{result.instructions_per_mac:.3f}", stack, result.runner)
+
+
+def _layer(layer: LayerInstructions) -> tuple[str, ...]:
+    per_mac = "" if layer.per_mac is None else f"{layer.per_mac:.3f}"
+    return (layer.name, layer.kind, text.number(layer.macs), text.number(layer.instructions), per_mac)
 
 
 def _rows(result: BenchResult) -> Iterator[tuple[str, ...]]:

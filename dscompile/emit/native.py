@@ -51,7 +51,8 @@ class Finished:
 class LibraryCode(Protocol):
     """The code of one artifact: texts and compiled kernels, of one program or of several to choose from.
 
-    `memory` are the sections, with their sizes, that the driver writes to; `variants` the names of those it chooses from.
+    `memory` are the sections, with their sizes, that the driver writes to, `variants` the names of those it chooses
+    from.
     """
 
     target: Target

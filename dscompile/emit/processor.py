@@ -63,7 +63,7 @@ def processor(target: Target) -> Processor:
 
 
 def needed_words(target: Target) -> tuple[int, ...]:
-    """What the words must have set for a variant. Raises UnsupportedError for a feature that nobody knows to ask for."""
+    """What the words must have set for a variant. Raises UnsupportedError for a feature that is not known here."""
     asked = processor(target)
     words = [0] * asked.words
     for feature in sorted(target.features):

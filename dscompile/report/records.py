@@ -123,6 +123,7 @@ def _bench(result: BenchResult) -> Record:
         "path": result.path,
         "target": result.target,
         "threads": result.threads,
+        "runner": result.runner,
         **_timing(result.timing),
         "macs": result.macs,
         "gmac_per_s": result.gmac_per_second,
@@ -143,6 +144,16 @@ def _count(result: CountResult) -> Record:
         "instructions": result.instructions,
         "instructions_per_mac": result.instructions_per_mac,
         "stack_bytes": result.stack_bytes,
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "macs": layer.macs,
+                "instructions": layer.instructions,
+                "instructions_per_mac": layer.per_mac,
+            }
+            for layer in result.layers
+        ],
         "peers": {},
     }
 

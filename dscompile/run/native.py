@@ -20,6 +20,7 @@ from dscompile.ir.network import Array
 from dscompile.run.arrays import aligned_bytes, check_inputs
 from dscompile.run.latency import latencies_us
 from dscompile.target import runs_here
+from dscompile.toolchain import find_toolchain
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 
@@ -37,7 +38,8 @@ class LayerTime:
 class NativeModel:
     """A loaded artifact with an arena of its own. Calls from several threads wait for each other.
 
-    `instructions` is None: nobody counts them here.
+    `instructions` is None: nobody counts them here. `variant` is the one that runs, if the library has several; with
+    `only_variant`, an index, the driver is compiled anew for that one alone.
 
     Raises ToolError if the artifact's target does not run on this machine, BadInputError if its files do not belong
     together.
@@ -47,12 +49,12 @@ class NativeModel:
     instructions: int | None = None
     stack_bytes: int | None = None
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, only_variant: int | None = None) -> None:
         self.artifact = artifact
         self.manifest = artifact.manifest
         require_host(artifact)
         check_header(artifact)
-        library = _load(artifact.shared_library)
+        library = _load(artifact.shared_library) if only_variant is None else _load_variant(artifact, only_variant)
         try:
             self._run = self._function(library, "run")
             self._run_profiled = self._function(library, "run_profiled")
@@ -70,6 +72,13 @@ class NativeModel:
                 position=Position(str(artifact.shared_library)),
                 help="build the artifact again",
             )
+        self.variant: str | None = None
+        if self.manifest.variants:
+            name = getattr(library, f"{self.manifest.c_name}_variant")
+            name.restype = ctypes.c_char_p
+            said: bytes | None = name()
+            self.variant = "none" if said is None else said.decode()
+            self.runner = f"host as {self.variant}"
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
         self._lock = threading.Lock()
 
@@ -104,12 +113,13 @@ class NativeModel:
         latency_us = float(np.median(self.latencies_us(inputs, repeats)))
         outputs = self._outputs()  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
-        count = len(self.manifest.layers)
+        rows = self._layers()
+        count, first = len(rows), rows.start
         ended, resumed = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
 
         def hook(_user: object, layer: int, _result: object) -> None:
-            ended[layer] = perf_counter_ns()
-            resumed[layer + 1] = perf_counter_ns()
+            ended[layer - first] = perf_counter_ns()
+            resumed[layer - first + 1] = perf_counter_ns()
 
         callback = _HOOK(hook)
         times = np.zeros((repeats + 1, count))
@@ -122,8 +132,15 @@ class NativeModel:
         overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(count, 1))
         return tuple(
             LayerTime(layer.name, layer.kind, layer.macs, max(0.0, float(median) - overhead_us))
-            for layer, median in zip(self.manifest.layers, medians_us, strict=True)
+            for layer, median in zip(self.manifest.layers[first : rows.stop], medians_us, strict=True)
         )
+
+    def _layers(self) -> range:
+        """The rows of the layer table that the running variant reports."""
+        for variant in self.manifest.variants:
+            if variant.name == self.variant:
+                return range(variant.first_layer, variant.first_layer + variant.layer_count)
+        return range(len(self.manifest.layers))
 
     def _outputs(self) -> dict[str, Array]:
         """Arrays of NaN: fresh memory may still hold an earlier result, and would hide an element never written."""
@@ -203,6 +220,18 @@ def _load(path: Path) -> ctypes.CDLL:
         raise BadInputError(
             f"cannot load the library: {error}", position=Position(str(path)), help="build the artifact again"
         ) from error
+
+
+def _load_variant(artifact: Artifact, index: int) -> ctypes.CDLL:
+    """The library with a driver that knows one variant alone (docs/c-api.md). Raises ToolError without a compiler."""
+    directory, prefix = artifact.directory.resolve(), artifact.manifest.c_name
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        library = Path(scratch) / f"variant-{index}.so"
+        only = f"-D{prefix.upper()}_ONLY_VARIANT={index}u"
+        sources = [str(directory / artifact.driver.name), str(directory / artifact.static_library.name), "-lm"]
+        arguments = ["-std=c99", "-O2", "-fPIC", "-shared", only, *sources, "-o", library.name]
+        find_toolchain(artifact.manifest.target).compile(arguments, Path(scratch), "compiling one variant")
+        return _load(library)
 
 
 def _shown(values: list[int]) -> str:

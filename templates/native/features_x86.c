@@ -20,6 +20,8 @@ static void read_features(uint32_t have[FEATURE_WORDS])
     cpuid(1u, result);
     have[0] = result[2];
     if ((result[2] & (1u << 27)) != 0u) { /* OSXSAVE: XGETBV is allowed */
-        __asm__ __volatile__("xgetbv" : "=a"(have[3]), "=d"(result[3]) : "c"(0u));
+        __asm__ __volatile__("xgetbv"
+                             : "=a"(have[3]), "=d"(result[3])
+                             : "c"(0u));
     }
 }
