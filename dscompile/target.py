@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from dscompile.board import Board, GccTools, Memory, QemuMachine, QemuUser, Sections, UnicornCpu, ZigTools
 from dscompile.data import data_directory
@@ -60,7 +60,7 @@ class Target:
     for microcontrollers.
 
     `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the
-    best of them for the building machine (`host`), with "run" a library that holds all and chooses when it runs (`x86`).
+    best of them for the building machine (`host`), with "run" a library that holds them and chooses when it runs.
     """
 
     name: str
@@ -325,10 +325,9 @@ def _zig(content: Mapping[str, Any]) -> ZigTools:
 
 
 def _choice(word: object) -> Choice:
-    for known in get_args(Choice):
-        if word == known:
-            return known
-    raise ValueError(f"'choice' must be build or run, not '{word}'")
+    if word not in get_args(Choice):
+        raise ValueError(f"'choice' must be build or run, not '{word}'")
+    return cast(Choice, word)
 
 
 def _memories(content: object, where: Position) -> tuple[Memory, ...]:

@@ -193,7 +193,7 @@ class _Single:
             driver=plan_driver(program, self.interface, weights),
         )
         self._symbols = kernel_symbols(program, self.interface)
-        self.kernels = (Kernels("kernels", kernels_object, self._symbols),)
+        self.kernels: tuple[Kernels, ...] = (Kernels("kernels", kernels_object, self._symbols),)
         self.macs = program.macs
         self.arena_bytes = program.arena_bytes
         self.layer_count = len(program.steps)

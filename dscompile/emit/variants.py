@@ -143,7 +143,7 @@ class _Several:
         self.arena_bytes = max(program.arena_bytes for program in programs)
         self.layer_count = sum(counts)
         choice = (f".bss.{self.interface.prefix}_variant", _CHOICE_BYTES)
-        self.memory = (choice,) if asked.remembered else ()
+        self.memory: tuple[tuple[str, int], ...] = (choice,) if asked.remembered else ()
         self.variants = tuple(program.target.name for program in programs)
 
     def manifest(self, finished: Finished) -> Manifest:

@@ -80,6 +80,16 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "macs": artifact.manifest.macs,
                 "parameters": artifact.manifest.parameters,
                 "fallback_layers": list(artifact.manifest.fallback_layers),
+                "variants": [
+                    {
+                        "name": variant.name,
+                        "stands_for": list(variant.stands_for),
+                        "text_bytes": variant.text_bytes,
+                        "constants_bytes": variant.constants_bytes,
+                        "arena_bytes": variant.arena_bytes,
+                    }
+                    for variant in artifact.manifest.variants
+                ],
             }
             for artifact in artifacts
         ]

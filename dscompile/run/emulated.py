@@ -61,12 +61,12 @@ class QemuLauncher:
 class EmulatedModel(ProgramModel):
     """An artifact in an emulator. `instructions` are those of the latest inputs that were run."""
 
-    def __init__(self, artifact: Artifact, emulator: QemuUser) -> None:
+    def __init__(self, artifact: Artifact, emulator: QemuUser, only_variant: int | None = None) -> None:
         require_emulator(emulator)
         self._scratch = tempfile.TemporaryDirectory(prefix="dscompile-")  # removed with this object
         self._emulator = emulator
         self._latest: Mapping[str, Array] | None = None
-        super().__init__(artifact, QemuLauncher(emulator), Path(self._scratch.name))
+        super().__init__(artifact, QemuLauncher(emulator), Path(self._scratch.name), only_variant)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type; see ProgramModel."""

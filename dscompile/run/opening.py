@@ -84,7 +84,7 @@ def open_remote(artifact: Artifact, runner: str) -> RemoteModel:
 def other_variants(artifact: Artifact, chosen: str | None) -> Iterator[tuple[str, RunnableModel]]:
     """The variants of a library beside the one `chosen` here, as far as they run here or have an emulator: name, model.
 
-    On this machine the driver is compiled for each alone; in an emulator a core is taken that chooses it.
+    The driver is compiled for each alone; an emulator plays a core that has just its features.
     """
     for index, variant in enumerate(artifact.manifest.variants):
         if variant.name == chosen:
@@ -96,4 +96,4 @@ def other_variants(artifact: Artifact, chosen: str | None) -> Iterator[tuple[str
         elif variant.target.emulator is not None and is_emulated(artifact):
             from dscompile.run.emulated import EmulatedModel
 
-            yield variant.name, EmulatedModel(artifact, variant.target.emulator)
+            yield variant.name, EmulatedModel(artifact, variant.target.emulator, index)

@@ -58,13 +58,16 @@ class ProgramModel:
 
     stack_bytes: int | None = None
 
-    def __init__(self, artifact: Artifact, launcher: Launcher, scratch: Path) -> None:
-        """Compiles the program into the directory `scratch`. Raises ToolError without a compiler for the target."""
+    def __init__(self, artifact: Artifact, launcher: Launcher, scratch: Path, only_variant: int | None = None) -> None:
+        """Compiles the program into the directory `scratch`; with `only_variant`, an index, for that variant alone.
+
+        Raises ToolError without a compiler for the target.
+        """
         self.artifact = artifact
         self.manifest = artifact.manifest
         self.launcher = launcher
         self.runner = launcher.name
-        self.program = build_program(artifact, scratch)
+        self.program = build_program(artifact, scratch, only_variant)
         self.variant: str | None = None
         if self.manifest.variants:
             said = self.execute(["variant"], b"").stdout.decode("utf-8", "replace").strip()
@@ -119,24 +122,32 @@ class ProgramModel:
         }
 
 
-def build_program(artifact: Artifact, directory: Path) -> Path:
-    """The artifact's library in a static program (templates/run/network_main.c), as `directory`/network."""
+def build_program(artifact: Artifact, directory: Path, only_variant: int | None = None) -> Path:
+    """The artifact's library in a static program (templates/run/network_main.c), as `directory`/network.
+
+    With `only_variant` its driver is compiled anew and takes the place of the library's.
+    """
     (directory / "network.h").write_text(_glue(artifact.manifest), encoding="utf-8")
-    main = data_directory("templates") / "run" / "network_main.c"
-    link_static(artifact, [*_FLAGS, f"-I{directory.resolve()}"], main, directory / "network")
+    sources = [str(data_directory("templates") / "run" / "network_main.c")]
+    flags = [*_FLAGS, f"-I{directory.resolve()}"]
+    if only_variant is not None:
+        flags.append(f"-D{artifact.manifest.c_name.upper()}_ONLY_VARIANT={only_variant}u")
+        sources.append(str(artifact.directory.resolve() / artifact.driver.name))
+    link_static(artifact, [*flags, *sources], directory / "network")
     return directory / "network"
 
 
 def build_selftest(artifact: Artifact, directory: Path) -> Path:
     """The artifact's selftest.c as a static program, as `directory`/selftest."""
-    link_static(artifact, ["-std=c99", "-O2"], artifact.directory.resolve() / "selftest.c", directory / "selftest")
+    source = str(artifact.directory.resolve() / artifact.selftest.name)
+    link_static(artifact, ["-std=c99", "-O2", source], directory / "selftest")
     return directory / "selftest"
 
 
-def link_static(artifact: Artifact, flags: Sequence[str], source: Path, program: Path) -> None:
-    """Compiles one source and links it with the artifact's static library for its target. Raises ToolError."""
+def link_static(artifact: Artifact, sources: Sequence[str], program: Path) -> None:
+    """Compiles sources and links them with the artifact's static library for its target. Raises ToolError."""
     directory = artifact.directory.resolve()
-    arguments = [*flags, f"-I{directory}", str(source), str(directory / artifact.static_library.name), "-lm"]
+    arguments = [*sources, f"-I{directory}", str(directory / artifact.static_library.name), "-lm"]
     toolchain = find_toolchain(artifact.manifest.target)
     toolchain.link_static([*arguments, "-o", program.name], program.parent, f"linking {program.name}")
 
