@@ -171,29 +171,14 @@ def targets_record(targets: Sequence[Target]) -> Record:
 
 def target_record(target: Target) -> Record:
     """`targets show --json`."""
+    from dscompile.artifact.board_json import memories_to_json
+    from dscompile.artifact.target_json import hardware_to_json
+
     return {
-        "name": target.name,
-        "family": target.family,
-        "description": target.description,
+        **hardware_to_json(target),
         "variants": list(target.variants),
-        "mcpu": target.mcpu,
-        "features": sorted(target.features),
-        "vector_bytes": target.vector_bytes,
-        "registers": target.registers,
-        "fma_per_cycle": target.fma_per_cycle,
-        "fma_latency": target.fma_latency,
-        "l1d_bytes": target.caches.l1d_bytes,
-        "l2_bytes": target.caches.l2_bytes,
-        "l3_bytes": target.caches.l3_bytes,
-        "compiler": target.compiler,
-        "compiler_flags": list(target.compiler_flags),
-        "arena_alignment": target.arena_alignment,
-        "kernels": list(target.kernels),
         "float_unit": target.board.float_unit if target.board else None,
-        "memories": [
-            {"name": memory.name, "origin": memory.origin, "bytes": memory.size_bytes}
-            for memory in (target.board.memories if target.board else ())
-        ],
+        "memories": memories_to_json(target.board) if target.board else [],
     }
 
 
