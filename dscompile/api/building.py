@@ -126,6 +126,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
         origin=net.path.name,
         extra_files={FILE_NAME: encode_vectors(vectors)},
         accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+        latency_budget_us=settings.latency_us,
     )
     return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
 
@@ -142,6 +143,7 @@ class _Write(Protocol):
         origin: str,
         extra_files: Mapping[str, bytes],
         accept: Callable[[Manifest], None],
+        latency_budget_us: float | None,
     ) -> Artifact: ...
 
 

@@ -67,6 +67,7 @@ def manifest_to_json(m: Manifest) -> Json:
         "compiler": {"dscompile": m.versions.dscompile, "c": m.versions.c_compiler, "tvm": m.versions.tvm},
         "fallback_layers": list(m.fallback_layers),
         "tuning_ids": list(m.tuning_ids),
+        "latency_budget_us": m.latency_budget_us,
         "checksums": {c.file: c.sha256 for c in m.checksums},
     }
 
@@ -113,6 +114,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         fallback_layers=fields.texts("fallback_layers"),
         tuning_ids=fields.texts("tuning_ids"),
         checksums=_checksums_from_json(fields),
+        latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
     )
 
 

@@ -128,6 +128,7 @@ def _bench(result: BenchResult) -> Record:
         "gmac_per_s": result.gmac_per_second,
         "peak_gflops": result.peak_gflops,
         "peak_gflops_fraction": result.peak_gflops_fraction,
+        "latency_budget_us": result.latency_budget_us,
         "peers": {name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()},
     }
 
@@ -143,6 +144,7 @@ def _count(result: CountResult) -> Record:
         "instructions": result.instructions,
         "instructions_per_mac": result.instructions_per_mac,
         "stack_bytes": result.stack_bytes,
+        "latency_budget_us": result.latency_budget_us,
         "peers": {},
     }
 
