@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 from dscompile.api.models import Model
 from dscompile.api.networks import read_network
@@ -16,10 +16,9 @@ from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, build_target, useful_variants, variants_of
 
 if TYPE_CHECKING:
-    from dscompile.artifact import Artifact
-    from dscompile.frontend.netfile import NetFile
-    from dscompile.frontend.settings import TargetSettings
-    from dscompile.ir.network import Network
+    from dscompile.artifact import Artifact, Manifest
+    from dscompile.frontend.loaded import NetFile
+    from dscompile.ir.network import Array, Network
     from dscompile.ir.tensor import Rounding
     from dscompile.plan.program import Program
 
@@ -105,84 +104,91 @@ class _Job:
 
 def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
     from dscompile.passes import canonicalize
+    from dscompile.plan.planning import plan
     from dscompile.report import budgets, text
+    from dscompile.report.vectors import FILE_NAME, encode_vectors
 
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    build = _standalone if job.target.kernels else _several if job.target.variants else _native
-    artifact = build(net, canonical, job, settings, golden, progress)
-    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
-
-
-def _native(
-    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
-) -> Artifact:
-    """Kernels through TVM into libraries, for targets that have schedules."""
-    from dscompile.emit.native import write_artifact
-    from dscompile.emit.selftest import selftest_input
-    from dscompile.plan.planning import plan
-    from dscompile.report import budgets
-    from dscompile.report.vectors import FILE_NAME, encode_vectors
-
-    program = plan(canonical, job.target)
-    budgets.check_program(program, job.name, settings)
-    kernels_object = _compiled(program, "", progress)
-    inputs = selftest_input(net.network)
-    outputs = golden.selftest_outputs(inputs, progress)
-    vectors = golden.vectors(progress)
-    progress(Event(f"writing {job.destination}"))
-    return write_artifact(
-        program,
-        kernels_object,
-        inputs,
-        outputs,
-        job.destination,
-        origin=net.path.name,
-        extra_files={FILE_NAME: encode_vectors(vectors)},
-        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
-    )
-
-
-def _several(
-    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
-) -> Artifact:
-    """As `_native`, for a target whose libraries hold several variants."""
-    from dscompile.emit.selftest import selftest_input
-    from dscompile.emit.variants import Variant, write_variants
-    from dscompile.plan.planning import plan
-    from dscompile.report import budgets
-    from dscompile.report.vectors import FILE_NAME, encode_vectors
-
     groups = useful_variants(variants_of(job.target), int8=canonical.is_quantized)
     programs = [plan(canonical, group[0]) for group in groups]
     for program in programs:
         budgets.check_program(program, job.name, settings)
-    variants = [
-        Variant(program, _compiled(program, f" for {program.target.name}", progress), tuple(t.name for t in group))
-        for program, group in zip(programs, groups, strict=True)
-    ]
-    inputs = selftest_input(net.network)
+    if job.target.kernels:
+        emitter = _standalone(programs[0], net, job)
+    elif job.target.variants:
+        names = [tuple(target.name for target in group) for group in groups]
+        emitter = _several(programs, names, job, progress)
+    else:
+        emitter = _native(programs[0], progress)
+    inputs = emitter.selftest_input(net.network)
     outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
     progress(Event(f"writing {job.destination}"))
-    return write_variants(
-        job.target,
-        variants,
+    artifact = emitter.write(
         inputs,
         outputs,
         job.destination,
         origin=net.path.name,
         extra_files={FILE_NAME: encode_vectors(vectors)},
         accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
+        latency_budget_us=settings.latency_us,
     )
+    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+class _Write(Protocol):
+    """Writes the artifact of a program, whose other parameters are bound already (see emit.native.write_artifact)."""
+
+    def __call__(
+        self,
+        selftest_input: Mapping[str, Array],
+        selftest_output: Mapping[str, Array],
+        destination: Path,
+        *,
+        origin: str,
+        extra_files: Mapping[str, bytes],
+        accept: Callable[[Manifest], None],
+        latency_budget_us: float | None,
+    ) -> Artifact: ...
+
+
+@dataclass(frozen=True)
+class _Emitter:
+    """What differs between the kinds of artifacts: the self-test's input, and how the directory is written."""
+
+    selftest_input: Callable[[Network], dict[str, Array]]
+    write: _Write
+
+
+def _native(program: Program, progress: Progress) -> _Emitter:
+    """Kernels through TVM into libraries, for targets that have schedules."""
+    from dscompile.emit.native import write_artifact
+    from dscompile.emit.selftest import selftest_input
+
+    return _Emitter(selftest_input, partial(write_artifact, program, _compiled(program, "", progress)))
+
+
+def _several(
+    programs: Sequence[Program], stands_for: Sequence[tuple[str, ...]], job: _Job, progress: Progress
+) -> _Emitter:
+    """As `_native`, for a target whose libraries hold several variants; `stands_for` has the names of each."""
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.emit.variants import Variant, write_variants
+
+    variants = [
+        Variant(program, _compiled(program, f" for {program.target.name}", progress), names)
+        for program, names in zip(programs, stands_for, strict=True)
+    ]
+    return _Emitter(selftest_input, partial(write_variants, job.target, variants))
 
 
 def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
     """The object file with the kernels of a program."""
-    from dscompile.report import text
+    from dscompile.report.text import plural
 
-    task = f"compiling {text.plural(len(program.functions), 'kernel')}{purpose}"
+    task = f"compiling {plural(len(program.functions), 'kernel')}{purpose}"
     progress(Event(task, 0, len(program.functions)))
     from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
 
@@ -193,34 +199,14 @@ def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
     )
 
 
-def _standalone(
-    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
-) -> Artifact:
+def _standalone(program: Program, net: NetFile, job: _Job) -> _Emitter:
     """C99 sources from templates, for targets that have kernel sets."""
     from dscompile.emit.mcu import write_artifact
     from dscompile.emit.mcu_text import mcu_selftest_input
     from dscompile.emit.packages import About
-    from dscompile.plan.planning import plan
-    from dscompile.report import budgets
-    from dscompile.report.vectors import FILE_NAME, encode_vectors
 
-    program = plan(canonical, job.target)
-    budgets.check_program(program, job.name, settings)
-    inputs = mcu_selftest_input(net.network)
-    outputs = golden.selftest_outputs(inputs, progress)
-    vectors = golden.vectors(progress)
-    progress(Event(f"writing {job.destination}"))
-    return write_artifact(
-        program,
-        inputs,
-        outputs,
-        job.destination,
-        origin=net.path.name,
-        extra_files={FILE_NAME: encode_vectors(vectors)},
-        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
-        packages=job.packages,
-        about=About(net.title, net.version, net.license),
-    )
+    about = About(net.title, net.version, net.license)
+    return _Emitter(mcu_selftest_input, partial(write_artifact, program, packages=job.packages, about=about))
 
 
 def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target]]) -> None:
@@ -256,6 +242,8 @@ def _destination(network: Network, name: str, target: Target, output: str | Path
 
 def _require_writable(destination: Path) -> None:
     """Raises UsageError or ToolError before any work is done if the artifact could not be written in the end."""
+    import tempfile
+
     from dscompile.emit.directory import check_replaceable
 
     check_replaceable(destination)

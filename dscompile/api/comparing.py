@@ -151,10 +151,21 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
     if isinstance(runner, EmulatedModel):
         count = runner.count(inputs)
         layers = tuple(LayerInstructions(row.name, row.kind, row.macs, row.instructions) for row in count.layers)
-        return CountResult(path, manifest.target.name, runner.runner, manifest.macs, count.instructions, None, layers)
-    runner.run(inputs)
-    instructions = runner.instructions or 0
-    return CountResult(path, manifest.target.name, runner.runner, manifest.macs, instructions, runner.stack_bytes)
+        instructions, stack_bytes = count.instructions, None
+    else:
+        layers = ()
+        runner.run(inputs)
+        instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes
+    return CountResult(
+        path,
+        manifest.target.name,
+        runner.runner,
+        manifest.macs,
+        instructions,
+        stack_bytes,
+        manifest.latency_budget_us,
+        layers,
+    )
 
 
 def _timed_remotely(
@@ -198,6 +209,7 @@ def _timed_remotely(
                     name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
                     for name in rivals
                 },
+                latency_budget_us=one.artifact.manifest.latency_budget_us,
                 runner=one.runner.runner,
             )
             for path, one in models.items()
@@ -249,6 +261,7 @@ def _timed(
                 name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
                 for name in (*peers, *rivals)
             },
+            latency_budget_us=one.artifact.manifest.latency_budget_us,
         )
         for path, one in models.items()
     }

@@ -10,7 +10,7 @@ def board_to_json(board: Board) -> Json:
     """The board as nested objects."""
     return {
         "float_unit": board.float_unit,
-        "memories": [{"name": m.name, "origin": m.origin, "bytes": m.size_bytes} for m in board.memories],
+        "memories": memories_to_json(board),
         "sections": dict(vars(board.sections)),
         "gcc": None if board.gcc is None else {"prefix": board.gcc.prefix, "flags": list(board.gcc.flags)},
         "zig": zig_to_json(board.zig),
@@ -30,6 +30,11 @@ def zig_from_json(fields: Fields) -> ZigTools:
     """`zig cc` in an object; `static` may be missing, as in artifacts of older builds."""
     static = fields.text("static") if fields.has_value("static") else ""
     return ZigTools(fields.text("target"), fields.text("cpu"), static)
+
+
+def memories_to_json(board: Board) -> list[Json]:
+    """Where its memories lie and how large they are."""
+    return [{"name": m.name, "origin": m.origin, "bytes": m.size_bytes} for m in board.memories]
 
 
 def board_from_json(fields: Fields) -> Board | None:

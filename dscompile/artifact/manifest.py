@@ -105,8 +105,9 @@ class Manifest:
 
     `c_name` is the network's name as C knows it: the prefix of its symbols and the stem of its files. `fingerprint`
     equals the one in the header and in the library. `inputs` and `outputs` have their shapes channels last; `border`
-    says in which order the user's buffers hold them. `variants` are those of a library that chooses when it runs, best
-    first; then `layers` has the rows of all, and `arena` the buffers of the variant that needs most.
+    says in which order the user's buffers hold them. `latency_budget_us` is what the network's file allows one
+    inference; `bench` checks it. `variants` are those of a library that chooses when it runs, best first; then `layers`
+    has the rows of all, and `arena` the buffers of the variant that needs most.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Manifest:
     tuning_ids: tuple[str, ...] = ()
     checksums: tuple[Checksum, ...] = ()
     rounding: Rounding | None = None
+    latency_budget_us: float | None = None
     variants: tuple[VariantInfo, ...] = ()
 
     def layers_of(self, variant: VariantInfo) -> tuple[LayerInfo, ...]:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Protocol
 
@@ -81,6 +81,7 @@ def write_artifact(
     origin: str,
     extra_files: Mapping[str, bytes] | None = None,
     accept: Accept | None = None,
+    latency_budget_us: float | None = None,
 ) -> Artifact:
     """Writes the artifact directory of a program, completely or not at all, and returns it.
 
@@ -88,7 +89,7 @@ def write_artifact(
     `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right answer;
     both have border shapes. `origin` is what the user built (net.yaml); only its last component is written down.
     `extra_files` (name -> content) are written and checksummed with the others. `accept` sees the manifest before the
-    old artifact is replaced, and may raise to keep it.
+    old artifact is replaced, and may raise to keep it. `latency_budget_us` is what an inference may take.
 
     Raises UsageError if `destination` holds something else, ToolError if a tool is missing or fails or the disk
     refuses, BadInputError for labels or outputs that cannot be, and ValueError for a program that is not consistent.
@@ -96,7 +97,7 @@ def write_artifact(
     check_program(program)
     check_selftest(program.network, selftest_input, selftest_output)
     code = _Single(program, kernels_object, PurePath(origin).name)
-    return write_library(code, selftest_output, destination, extra_files or {}, accept)
+    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us)
 
 
 def write_library(
@@ -105,6 +106,7 @@ def write_library(
     destination: Path,
     extra_files: Mapping[str, bytes],
     accept: Accept | None,
+    latency_budget_us: float | None,
 ) -> Artifact:
     """Compiles and writes an artifact; parameters and errors are those of `write_artifact`."""
     interface = code.interface
@@ -131,6 +133,7 @@ def write_library(
         files = [*texts, *extra_files, libraries.shared.name, libraries.static.name]
         versions = Versions(__version__, toolchain.version, _tvm_version())
         manifest = code.manifest(Finished(libraries, sizes, fingerprint, versions, directory, files))
+        manifest = replace(manifest, latency_budget_us=latency_budget_us)
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)

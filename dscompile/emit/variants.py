@@ -61,6 +61,7 @@ def write_variants(
     origin: str,
     extra_files: Mapping[str, bytes] | None = None,
     accept: Accept | None = None,
+    latency_budget_us: float | None = None,
 ) -> Artifact:
     """Writes the artifact directory of `variants`, the best one first, and returns it.
 
@@ -71,7 +72,7 @@ def write_variants(
         check_program(variant.program)
     check_selftest(variants[0].program.network, selftest_input, selftest_output)
     code = _Several(target, merged(variants), PurePath(origin).name)
-    return write_library(code, selftest_output, destination, extra_files or {}, accept)
+    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us)
 
 
 def merged(variants: Sequence[Variant]) -> tuple[Variant, ...]:

@@ -38,7 +38,10 @@ class PeerTiming:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Speed of one artifact. `peak_gflops` was measured between the runs; None where the machine cannot say."""
+    """Speed of one artifact. `peak_gflops` was measured between the runs; None where the machine cannot say.
+
+    `latency_budget_us` is what the network's file allows an inference on this target.
+    """
 
     path: str
     target: str
@@ -47,6 +50,7 @@ class BenchResult:
     timing: Timing
     peak_gflops: float | None = None
     peers: Mapping[str, PeerTiming] = field(default_factory=dict)
+    latency_budget_us: float | None = None
     runner: str = "host"
 
     @property
@@ -81,7 +85,7 @@ class CountResult:
 
     The same program always executes the same number. `stack_bytes` is the deepest the stack was, where that is
     measured, and `layers` are there where instructions are counted by layer; what no layer has is the driver and the C
-    library.
+    library. A `latency_budget_us` cannot be checked, as an emulator keeps no time.
     """
 
     path: str
@@ -90,6 +94,7 @@ class CountResult:
     macs: int
     instructions: int
     stack_bytes: int | None = None
+    latency_budget_us: float | None = None
     layers: tuple[LayerInstructions, ...] = ()
 
     @property
