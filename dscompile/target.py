@@ -48,7 +48,8 @@ class Target:
     """One kind of machine that artifacts are built for.
 
     `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
-    name of the core; `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
+    name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one;
+    `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
     sets for targets that get C: the first one that has a kernel provides it. `board` is there for microcontrollers.
     """
 
@@ -56,6 +57,8 @@ class Target:
     family: str
     description: str
     mcpu: str = ""
+    triple: str = ""
+    attributes: tuple[str, ...] = ()
     features: frozenset[str] = frozenset()
     vector_bytes: int = 4
     registers: int = 0
@@ -103,7 +106,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "sections",
         "emulators",
     ),
-    "isa": ("mcpu", "features"),
+    "isa": ("mcpu", "triple", "attributes", "features"),
     "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
@@ -215,6 +218,8 @@ def _parse(content: object, path: Path) -> Target:
             family=str(top["family"]),
             description=str(top["description"]),
             mcpu=str(isa.get("mcpu", "")),
+            triple=str(isa.get("triple", "")),
+            attributes=tuple(str(a) for a in isa.get("attributes", ())),
             features=frozenset(str(f) for f in isa.get("features", ())),
             vector_bytes=int(vector.get("bytes", 4)),
             registers=int(vector.get("registers", 0)),
