@@ -209,7 +209,11 @@ def variants() -> tuple[Variant, ...]:
     """Two variants of `single`: the new one has its buffers elsewhere and a step more, the old one is as it was."""
     tiny = single()
     program = tiny.program
-    moved = tuple(replace(buffer, offset_bytes=buffer.offset_bytes + 64) for buffer in program.buffers)
+    alive = {"input:image": (-1, 1), "twice:copy": (0, 1), "twice": (0, 2), "output:scores": (2, 3)}
+    moved = tuple(
+        replace(b, offset_bytes=b.offset_bytes + 64, first=alive[b.name][0], last=alive[b.name][1])
+        for b in program.buffers
+    )
     first, last = program.steps
     again = replace(first, name="again", calls=first.calls[1:], macs=0)
     new = replace(program, target=NEW, buffers=moved, arena_bytes=program.arena_bytes + 64, steps=(first, again, last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, CountResult, Sampler
+    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming
     from dscompile.report.vectors import Vectors
     from dscompile.run.opening import RunnableModel
 
 
 _FRESH_INPUTS = 3
+_PROFILED_RUNS = 50
 _REMOTE_TURN_US = 250_000.0  # a turn on another machine costs a connection, half a second
 
 
@@ -100,6 +102,7 @@ def bench(
     model: str | Path | None = None,
     threads: int = 1,
     repeats: int | None = None,
+    layers: bool = False,
     runner: str | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -107,10 +110,10 @@ def bench(
     """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
-    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Artifacts for
-    microcontrollers, and those for other machines that an emulator runs here, run in it, which counts instructions and
-    times nothing. `runner` is another machine to measure artifacts on, ssh://[user@]host[:port]; runtimes run here
-    only. Raises UsageError, BadInputError or ToolError.
+    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the
+    time of every step, measured alone afterwards. Artifacts for microcontrollers, and those for other machines that an
+    emulator runs here, run in it, which counts instructions and times nothing. `runner` is another machine to measure
+    artifacts on, ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
     """
     from dscompile.report.budgets import check_threads
 
@@ -121,8 +124,33 @@ def bench(
     if not paths:
         raise UsageError("no artifact is given")
     models = {str(path): load(path, runner) for path in paths}
+    try:
+        return _bench(models, against, model, threads, repeats, layers, runner, seed, progress)
+    finally:
+        for one in models.values():
+            one.close()
+
+
+def _bench(
+    models: Mapping[str, Model],
+    against: Sequence[str],
+    model: str | Path | None,
+    threads: int,
+    repeats: int | None,
+    layers: bool,
+    runner: str | None,
+    seed: int,
+    progress: Progress,
+) -> tuple[BenchResult | CountResult, ...]:
+    """`bench` of opened artifacts: each counted in an emulator, or timed here or on `runner`."""
     emulated = {path: one for path, one in models.items() if one.is_emulated}
     timed = {path: one for path, one in models.items() if not one.is_emulated}
+    whole = [path for path, one in emulated.items() if one.artifact.manifest.target.board is not None]
+    if whole and layers:
+        raise UsageError(
+            f"'{whole[0]}' runs in an emulator, where the instructions of a whole inference are counted",
+            help="leave out --layers",
+        )
     if emulated and against:
         raise UsageError(
             f"'{next(iter(emulated))}' runs in an emulator, where instructions are counted and nothing is timed",
@@ -131,16 +159,23 @@ def bench(
     results: dict[str, BenchResult | CountResult] = {
         path: _count(path, one, seed, progress) for path, one in emulated.items()
     }
-    if timed and runner is not None:
-        results |= _timed_remotely(timed, against, runner, repeats, seed, progress)
-    elif timed:
-        results |= _timed(timed, against, model, threads, repeats, seed, progress)
+    if timed:
+        measured = (
+            _timed(timed, against, model, threads, repeats, seed, progress)
+            if runner is None
+            else _timed_remotely(timed, against, runner, repeats, seed, progress)
+        )
+        for path, result in measured.items():
+            results[path] = result
+            if layers:
+                progress(Event(f"measuring the layers of {path}"))
+                results[path] = replace(result, steps=_step_timings(timed[path], repeats, seed))
     return tuple(results[path] for path in models)
 
 
 def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult:
     """One inference in an emulator."""
-    from dscompile.report.timing import CountResult, LayerInstructions
+    from dscompile.report.timing import CountResult, StepInstructions
     from dscompile.report.vectors import seeded_inputs
     from dscompile.run.emulated import EmulatedModel
 
@@ -150,10 +185,10 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
     inputs = seeded_inputs(manifest.inputs, seed)
     if isinstance(runner, EmulatedModel):
         count = runner.count(inputs)
-        layers = tuple(LayerInstructions(row.name, row.kind, row.macs, row.instructions) for row in count.layers)
+        steps = tuple(StepInstructions(row.name, row.kind, row.macs, row.instructions) for row in count.layers)
         instructions, stack_bytes = count.instructions, None
     else:
-        layers = ()
+        steps = ()
         runner.run(inputs)
         instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes
     return CountResult(
@@ -164,7 +199,7 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
         instructions,
         stack_bytes,
         manifest.latency_budget_us,
-        layers,
+        steps,
     )
 
 
@@ -215,8 +250,27 @@ def _timed_remotely(
             for path, one in models.items()
         }
     finally:
-        for one in everybody.values():
+        for one in rivals.values():
             one.close()
+
+
+def _step_timings(model: Model, repeats: int | None, seed: int) -> tuple[StepTiming, ...]:
+    from dscompile.report.timing import LayerPart, StepTiming
+    from dscompile.report.vectors import seeded_inputs
+
+    manifest = model.artifact.manifest
+    times_us = model.timed.profile(seeded_inputs(manifest.inputs, seed), repeats or _PROFILED_RUNS)
+    variant: str | None = getattr(model.timed, "variant", None)
+    return tuple(
+        StepTiming(
+            step.name,
+            step.kind,
+            step.macs,
+            time_us,
+            tuple(map(LayerPart, step.layers, step.layer_macs)) if len(step.layers) > 1 else (),
+        )
+        for step, time_us in zip(manifest.layers_of(variant), times_us, strict=True)
+    )
 
 
 def _timed(

@@ -41,6 +41,7 @@ def manifest_to_json(m: Manifest) -> Json:
                 "name": layer.name,
                 "kind": layer.kind,
                 "layers": list(layer.layers),
+                "layer_macs": list(layer.layer_macs),
                 "macs": layer.macs,
                 "result_bytes": layer.result_bytes,
                 "kernels": list(layer.kernels),
@@ -134,14 +135,18 @@ def manifest_from_json(fields: Fields) -> Manifest:
 
 
 def _layer_from_json(fields: Fields) -> LayerInfo:
-    return LayerInfo(
-        fields.text("name"),
-        fields.text("kind"),
-        fields.texts("layers"),
-        fields.whole("macs"),
-        fields.whole("result_bytes"),
-        fields.texts("kernels") if fields.has_value("kernels") else (),
+    layer = LayerInfo(
+        name=fields.text("name"),
+        kind=fields.text("kind"),
+        layers=fields.texts("layers"),
+        macs=fields.whole("macs"),
+        result_bytes=fields.whole("result_bytes"),
+        layer_macs=fields.wholes("layer_macs") if fields.has_value("layer_macs") else (),
+        kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
     )
+    if layer.layer_macs and len(layer.layer_macs) != len(layer.layers):
+        fields.problems.append(f"'{fields.where}layer_macs' must have an entry for each of 'layers'")
+    return layer
 
 
 def _variant_from_json(fields: Fields) -> VariantInfo:

@@ -12,7 +12,9 @@ from dscompile.target import Target
 class LayerInfo:
     """One step of the program: a row of the layer table and of the profiling hook.
 
-    `kernels` are the C symbols of the compiled kernels that it calls, in order; empty where kernels are C.
+    `layers` are the layers of the network that it computes: several where they are fused or go band by band; they have
+    `layer_macs` (none in manifests of before these were written down). `kernels` are the C symbols of the compiled
+    kernels that it calls, in order; empty where kernels are C.
     """
 
     name: str
@@ -20,6 +22,7 @@ class LayerInfo:
     layers: tuple[str, ...]
     macs: int
     result_bytes: int
+    layer_macs: tuple[int, ...] = ()
     kernels: tuple[str, ...] = ()
 
 
@@ -131,6 +134,13 @@ class Manifest:
     latency_budget_us: float | None = None
     variants: tuple[VariantInfo, ...] = ()
 
-    def layers_of(self, variant: VariantInfo) -> tuple[LayerInfo, ...]:
-        """The layers of one of `variants`."""
-        return self.layers[variant.first_layer : variant.first_layer + variant.layer_count]
+    def rows_of(self, variant: str | None) -> range:
+        """Which of `layers` the variant of this name has; all for None or a library without variants."""
+        for one in self.variants:
+            if one.name == variant:
+                return range(one.first_layer, one.first_layer + one.layer_count)
+        return range(len(self.layers))
+
+    def layers_of(self, variant: str | None) -> tuple[LayerInfo, ...]:
+        """The layers of the variant of this name; all for None or a library without variants."""
+        return tuple(self.layers[row] for row in self.rows_of(variant))

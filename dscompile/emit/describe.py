@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dscompile.artifact import ArenaInfo, BufferInfo, LayerInfo, Manifest, Sizes, Versions, checksums
-from dscompile.ir.cost import layer_parameters
+from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.plan.program import Program
 
 
@@ -60,6 +60,8 @@ def arena_info(program: Program) -> ArenaInfo:
 
 def layer_infos(program: Program, symbols: Mapping[str, str]) -> tuple[LayerInfo, ...]:
     """A row for each step, with the C names of the kernels that `symbols` knows."""
+    network = program.network
+    macs = {layer.name: layer_macs(network, layer) for layer in network.layers}
     return tuple(
         LayerInfo(
             step.name,
@@ -67,6 +69,7 @@ def layer_infos(program: Program, symbols: Mapping[str, str]) -> tuple[LayerInfo
             step.layers,
             step.macs,
             step.result_bytes,
+            tuple(macs[name] for name in step.layers),
             tuple(symbols[call.symbol] for call in step.calls if call.symbol in symbols),
         )
         for step in program.steps

@@ -37,10 +37,30 @@ class PeerTiming:
 
 
 @dataclass(frozen=True)
+class LayerPart:
+    """A layer of the network that is computed in a step together with others; its time is not known."""
+
+    name: str
+    macs: int
+
+
+@dataclass(frozen=True)
+class StepTiming:
+    """Median time of one step of an artifact. `parts` are the layers in it, where there are several."""
+
+    name: str
+    kind: str
+    macs: int
+    median_us: float
+    parts: tuple[LayerPart, ...] = ()
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """Speed of one artifact. `peak_gflops` was measured between the runs; None where the machine cannot say.
 
-    `latency_budget_us` is what the network's file allows an inference on this target.
+    `latency_budget_us` is what the network's file allows an inference on this target. `steps` are there
+    where they were asked for.
     """
 
     path: str
@@ -51,6 +71,7 @@ class BenchResult:
     peak_gflops: float | None = None
     peers: Mapping[str, PeerTiming] = field(default_factory=dict)
     latency_budget_us: float | None = None
+    steps: tuple[StepTiming, ...] | None = None
     runner: str = "host"
 
     @property
@@ -65,8 +86,8 @@ class BenchResult:
 
 
 @dataclass(frozen=True)
-class LayerInstructions:
-    """Executed instructions of one layer."""
+class StepInstructions:
+    """Executed instructions of one step of an artifact."""
 
     name: str
     kind: str
@@ -75,7 +96,7 @@ class LayerInstructions:
 
     @property
     def per_mac(self) -> float | None:
-        """Instructions per multiply-accumulate; None for a layer without any."""
+        """Instructions per multiply-accumulate; None for a step without any."""
         return self.instructions / self.macs if self.macs else None
 
 
@@ -84,7 +105,7 @@ class CountResult:
     """Executed instructions of one inference of an artifact, counted by an emulator.
 
     The same program always executes the same number. `stack_bytes` is the deepest the stack was, where that is
-    measured, and `layers` are there where instructions are counted by layer; what no layer has is the driver and the C
+    measured, and `steps` are there where instructions are counted by step; what no step has is the driver and the C
     library. A `latency_budget_us` cannot be checked, as an emulator keeps no time.
     """
 
@@ -95,7 +116,7 @@ class CountResult:
     instructions: int
     stack_bytes: int | None = None
     latency_budget_us: float | None = None
-    layers: tuple[LayerInstructions, ...] = ()
+    steps: tuple[StepInstructions, ...] = ()
 
     @property
     def instructions_per_mac(self) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dscompile.artifact import Artifact, LayerInfo
+from dscompile.artifact import Artifact
 from dscompile.board import QemuUser
 from dscompile.errors import ToolError
 from dscompile.ir.network import Array
@@ -86,7 +86,7 @@ class EmulatedModel(ProgramModel):
         once, twice = (self._counted(inputs, calls) for calls in (1, 2))
         names = {*once.counts, *twice.counts}
         executed = {name: _total(twice, name) - _total(once, name) for name in names}
-        layers = self._layers()
+        layers = self.manifest.layers_of(self.variant)
         calls: dict[str, int] = {}
         for layer in layers:
             for kernel in layer.kernels:
@@ -101,10 +101,6 @@ class EmulatedModel(ProgramModel):
             for layer in layers
         )
         return Count(counts, sum(executed.values()))
-
-    def _layers(self) -> tuple[LayerInfo, ...]:
-        chosen = [variant for variant in self.manifest.variants if variant.name == self.variant]
-        return self.manifest.layers_of(chosen[0]) if chosen else self.manifest.layers
 
     def _counted(self, inputs: Mapping[str, Array], calls: int) -> UserRun:
         stdin = self.input_bytes(inputs)

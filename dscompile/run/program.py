@@ -95,6 +95,15 @@ class ProgramModel:
             raise ToolError(f"{self.runner} gave back {len(done.stdout)} bytes for {repeats} times")
         return np.array([ns / 1e3 for (ns,) in struct.iter_unpack("<q", done.stdout)])
 
+    def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
+        """Median time of every step of what runs in microseconds, by the clock of the machine that runs it."""
+        done = self.execute(["steps", str(repeats)], self.input_bytes(inputs))
+        count = len(self.manifest.layers)
+        if len(done.stdout) != 8 * count * repeats:
+            raise ToolError(f"{self.runner} gave back {len(done.stdout)} bytes for {repeats} times of {count} steps")
+        medians = np.median(np.frombuffer(done.stdout, "<i8").reshape(repeats, count), axis=0) / 1e3
+        return tuple(float(medians[row]) for row in self.manifest.rows_of(self.variant))
+
     def execute(self, arguments: Sequence[str], stdin: bytes) -> Executed:
         """Runs the program. Raises CheckFailedError if it does not end with 0."""
         done = self.launcher.execute(self.program, arguments, stdin)
@@ -168,6 +177,11 @@ enum {{ INPUT_BYTES = {input_bytes}, OUTPUT_BYTES = {output_bytes} }};
 static int network_run(network_arena *arena, unsigned char *inputs, unsigned char *outputs)
 {{
     return (int){name}_run(arena, {", ".join(pointers)});
+}}
+enum {{ STEPS = {name.upper()}_LAYER_COUNT }};
+static int network_profile(network_arena *arena, unsigned char *inputs, unsigned char *outputs, {name}_hook hook)
+{{
+    return (int){name}_run_profiled(arena, {", ".join(pointers)}, hook, 0);
 }}
 static const char *network_variant(void)
 {{

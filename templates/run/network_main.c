@@ -1,11 +1,13 @@
 /* A network as a program of its own, for an emulator or another machine: tensors come from stdin, results go to stdout.
  *
  * It is compiled with network.h, which dscompile/run/program.py writes, and says
- *     network_arena, network_run(arena, inputs, outputs), network_variant()   what to call
- *     INPUT_BYTES, OUTPUT_BYTES                                                of all tensors, one after the other
+ *     network_arena, network_run(arena, inputs, outputs), network_profile(..., hook), network_variant()
+ *     INPUT_BYTES, OUTPUT_BYTES         of all tensors, one after the other
+ *     STEPS                             rows of the layer table
  *
  *     program run CALLS                 for each set of inputs: that many calls, then the outputs
  *     program time WARM_UP CALLS        for one set of inputs: nanoseconds of each call, as 64-bit numbers
+ *     program steps CALLS               for one set of inputs: nanoseconds of each step in each call; 0: not run
  *     program variant                   the name of the variant that runs here
  *
  * Exit code 0; 2 for wrong arguments or input; 3 if the network returns an error, which stderr then names.
@@ -46,6 +48,13 @@ static int run(long calls)
     return fflush(stdout) == 0 ? 0 : 2;
 }
 
+static int64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
 static int measure(long warm_up, long calls)
 {
     if (fread(inputs, 1, INPUT_BYTES, stdin) != INPUT_BYTES) {
@@ -55,12 +64,36 @@ static int measure(long warm_up, long calls)
         call();
     }
     for (long index = 0; index < calls; ++index) {
-        struct timespec start, end;
-        clock_gettime(CLOCK_MONOTONIC, &start);
+        const int64_t start = now();
         call();
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        const int64_t elapsed = (int64_t)(end.tv_sec - start.tv_sec) * 1000000000 + (end.tv_nsec - start.tv_nsec);
+        const int64_t elapsed = now() - start;
         fwrite(&elapsed, sizeof elapsed, 1, stdout);
+    }
+    return fflush(stdout) == 0 ? 0 : 2;
+}
+
+static int64_t step_ns[STEPS], resumed;
+
+static void after_step(void *user, uint32_t step, const void *result)
+{
+    (void)user;
+    (void)result;
+    step_ns[step] = now() - resumed;
+    resumed = now();
+}
+
+static int measure_steps(long calls)
+{
+    if (fread(inputs, 1, INPUT_BYTES, stdin) != INPUT_BYTES) {
+        return 2;
+    }
+    call();
+    for (long index = 0; index < calls; ++index) {
+        resumed = now();
+        if (network_profile(&arena, inputs, outputs, after_step) != 0) {
+            return 3;
+        }
+        fwrite(step_ns, sizeof step_ns, 1, stdout);
     }
     return fflush(stdout) == 0 ? 0 : 2;
 }
@@ -73,6 +106,9 @@ int main(int argc, char **argv)
     }
     if (argc == 4 && strcmp(argv[1], "time") == 0) {
         return measure(atol(argv[2]), atol(argv[3]));
+    }
+    if (argc == 3 && strcmp(argv[1], "steps") == 0) {
+        return measure_steps(atol(argv[2]));
     }
     if (argc == 2 && strcmp(argv[1], "variant") == 0) {
         const char *const name = network_variant();

@@ -259,8 +259,10 @@ def test_answers_of_the_wrong_size_are_not_believed(
     inputs = selftest_input(single().network)
     with pytest.raises(ToolError, match="ssh://pi gave back 5 bytes of outputs instead of 64"):
         model.run(inputs)
-    with pytest.raises(ToolError, match="ssh://pi gave back 5 bytes for 2 times"):
+    with pytest.raises(ToolError, match=r"ssh://pi gave back 5 bytes for 2 times$"):
         model.latencies_us(inputs, 2)
+    with pytest.raises(ToolError, match="ssh://pi gave back 5 bytes for 3 times of 2 steps"):
+        model.profile(inputs, 3)
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +304,11 @@ def test_bench_brings_times_back(built: Path, board: FakeSsh, run: Run, tmp_path
     assert result["runner"].startswith("ssh://pi as x86-")
     assert (result["repeats"], result["peak_gflops"], result["peers"]) == (20, None, {})
     assert 0 < result["median_us"] < 1e5
+    assert board.left == []
+    code, out, _ = run("bench", built, "--runner", "ssh://pi", "--repeats", "20", "--layers", "--json")
+    steps = {step["name"]: step["median_us"] for step in json.loads(out)["results"][0]["steps"]}
+    assert {"stem", "softmax"} <= set(steps)
+    assert all(0 <= time_us < 1e5 for time_us in steps.values())
     assert board.left == []
     other = Path(shutil.copytree(built, tmp_path / "other"))
     code, out, _ = run("bench", built, "--runner", "ssh://pi", "--repeats", "20", "--against", other)
