@@ -53,11 +53,11 @@ class Target:
     """One kind of machine that artifacts are built for.
 
     `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
-    name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one.
-    `compiler`, `other_compilers` and `zig` are the chain of C compilers for the driver: the first that is there is
-    taken, with `compiler_flags` unless it is zig. `emulator` runs programs of the target on other machines. `kernels`
-    is the chain of template sets for targets that get C: the first one that has a kernel provides it. `board` is there
-    for microcontrollers.
+    name of the core, `simulated` that of the one whose cycles are estimated if it is another, `attributes` what it has
+    beyond that (`+dotprod`), `triple` the machine if it is not this one. `compiler`, `other_compilers` and `zig` are
+    the chain of C compilers for the driver: the first that is there is taken, with `compiler_flags` unless it is zig.
+    `emulator` runs programs of the target on other machines. `kernels` is the chain of template sets for targets that
+    get C: the first one that has a kernel provides it. `board` is there for microcontrollers.
 
     `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the
     best of them for the building machine (`host`), with "run" a library that holds them and chooses when it runs.
@@ -67,6 +67,7 @@ class Target:
     family: str
     description: str
     mcpu: str = ""
+    simulated: str = ""
     triple: str = ""
     attributes: tuple[str, ...] = ()
     features: frozenset[str] = frozenset()
@@ -121,7 +122,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "sections",
         "emulators",
     ),
-    "isa": ("mcpu", "triple", "attributes", "features"),
+    "isa": ("mcpu", "simulated", "triple", "attributes", "features"),
     "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
@@ -288,6 +289,7 @@ def _parse(content: object, path: Path) -> Target:
             family=str(top["family"]),
             description=str(top["description"]),
             mcpu=str(isa.get("mcpu", "")),
+            simulated=str(isa.get("simulated", "")),
             triple=str(isa.get("triple", "")),
             attributes=tuple(str(a) for a in isa.get("attributes", ())),
             features=frozenset(str(f) for f in isa.get("features", ())),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Tensor
     from dscompile.report.comparison import Verification
+    from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection
     from dscompile.report.timing import BenchResult, CountResult, StepTiming, Timing
     from dscompile.target import Target
@@ -45,6 +46,18 @@ def inspection_record(inspection: Inspection) -> Record:
             for layer in inspection.layers
         ],
         "arena": _arena(inspection.arena) if inspection.arena else None,
+        "loops": None if inspection.loops is None else [_loop(loop) for loop in inspection.loops],
+    }
+
+
+def _loop(loop: LoopCycles) -> Record:
+    return {
+        "step": loop.step,
+        "kernel": loop.kernel,
+        "instructions": loop.instructions,
+        "macs": loop.macs,
+        "cycles": loop.cycles,
+        "macs_per_cycle": loop.macs_per_cycle,
     }
 
 

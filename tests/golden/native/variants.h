@@ -56,8 +56,8 @@ tiny_status tiny_run(tiny_arena *arena, const float input[TINY_INPUT_SIZE], floa
 /* Name of the variant that this processor runs; NULL if it runs none. All calls of a process run the same one. */
 const char *tiny_variant(void);
 
-/* Places in the arena for inputs and outputs; NULL if arena is NULL, or if no variant runs here. A call of run may overwrite the inputs that lie
- * there; the outputs stay until the next call. */
+/* Places in the arena for inputs and outputs; NULL if arena is NULL, or if no variant runs here. A call of run may
+ * overwrite the inputs that lie there; the outputs stay until the next call. */
 float *tiny_input(tiny_arena *arena);
 float *tiny_output(tiny_arena *arena);
 
