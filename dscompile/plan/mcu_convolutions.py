@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.ir.fixed_point import tensor_quantization
-from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
 from dscompile.ir.tensor import Shape
+from dscompile.plan.mcu_arithmetic import Residual
+from dscompile.plan.mcu_fusion import Fused
 from dscompile.plan.mcu_kernels import (
     Axis,
     ConvKernel,
@@ -31,20 +33,6 @@ _LARGEST_OFFSET = 4094  # of a byte store, with one more for the second channel
 DSP_GROUP = 4  # 4 pixels x 2 channels: 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 
 
-def fusable_pointwise(network: Network, layer: Layer) -> Layer | None:
-    """The pointwise convolution that alone reads a depthwise layer, whose result then never exists as a whole."""
-    op = layer.op
-    if not isinstance(op, Conv2D) or not op.is_depthwise(network.shape(layer.inputs[0])[3]):
-        return None
-    readers = network.consumers[layer.output]
-    if len(readers) != 1 or layer.output in network.outputs:
-        return None
-    follower = readers[0]
-    if isinstance(follower.op, Conv2D) and follower.op.is_pointwise and len(follower.inputs) == 1:
-        return follower
-    return None
-
-
 def image_window(x: Shape, y: Shape, kernel: Pair, stride: Pair, pads: Pads, dilation: Pair = (1, 1)) -> Window:
     """The window that makes an image of shape `y` from one of shape `x`."""
     rows = Axis(x[1], y[1], kernel[0], stride[0], pads.top, dilation[0])
@@ -52,8 +40,10 @@ def image_window(x: Shape, y: Shape, kernel: Pair, stride: Pair, pads: Pads, dil
     return Window(rows, columns, x[3])
 
 
-def lower_conv(lowering: McuLowering, layer: Layer, op: Conv2D) -> None:
-    """A convolution of any kind, alone in its step."""
+def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -> None:
+    """A convolution of any kind, with the sum that is fused into it."""
+    layer, op = fused.layer, fused.layer.op
+    assert isinstance(op, Conv2D)
     x = lowering.dense(layer.inputs[0])
     shape = lowering.network.shape(layer.output)
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
@@ -76,11 +66,13 @@ def lower_conv(lowering: McuLowering, layer: Layer, op: Conv2D) -> None:
     operands = _matrix(lowering, dense.reshape(-1, op.out_channels), epilogue, constants, dsp=dsp)
     if conv.gathered:
         operands = [*operands, lowering.scratch(conv.column_bytes)]
-    lowering.call(conv, [x.operand, *operands, lowering.new(layer.output).operand])
+    _finish(lowering, conv, [x.operand, *operands], fused, residual)
 
 
-def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> None:
-    """A depthwise layer and the pointwise one after it, in one step."""
+def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | None) -> None:
+    """A depthwise layer and the pointwise one after it, in one step, with the sum that is fused into it."""
+    layer, follower = fused.layer, fused.pointwise
+    assert follower is not None
     op, after = layer.op, follower.op
     assert isinstance(op, Conv2D)
     assert isinstance(after, Conv2D)
@@ -99,7 +91,26 @@ def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> Non
     )
     matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), epilogue, constants, dsp=dsp)
     columns = lowering.scratch(separable.column_bytes)
-    lowering.call(separable, [x.operand, *taps, *matrix, columns, lowering.new(follower.output).operand])
+    _finish(lowering, separable, [x.operand, *taps, *matrix, columns], fused, residual)
+
+
+def _finish(
+    lowering: McuLowering,
+    kernel: ConvKernel | SeparableKernel,
+    operands: list[Operand],
+    fused: Fused,
+    residual: Residual | None,
+) -> None:
+    """The call of a kernel, with the sum in it if there is one; `residual` is in the order of the sum's operands."""
+    layer = fused.layers[-1]
+    if residual is not None:
+        producer = fused.layers[-2]
+        first, second = layer.inputs
+        if residual.integer is not None and second == producer.output:
+            residual = replace(residual, integer=residual.integer.swapped)
+        kernel = replace(kernel, residual=residual)
+        operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
+    lowering.call(kernel, [*operands, lowering.new(layer.output).operand])
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:

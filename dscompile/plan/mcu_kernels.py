@@ -16,10 +16,10 @@ from typing import ClassVar, Literal
 from dscompile.ir.ops import NONE, Activation, Pair
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "tflite", "half-up", "single", "float32"]
-FixedPointRounding = Literal["tflite", "half-up", "single"]
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,8 @@ class ConvKernel:
     weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
     is not `gathered` does without: its columns are the pixels of x themselves. With `dsp`, columns are int16 in pairs,
-    for two multiplications at once (templates/mcu/matrix_dsp.j2).
+    for two multiplications at once (templates/mcu/matrix_dsp.j2). `residual` is added to what the epilogue makes; it is
+    the parameter before y, dense.
     """
 
     window: Window
@@ -183,6 +184,7 @@ class ConvKernel:
     group: int = 2
     dsp: bool = False
     descending: bool = False
+    residual: Residual | None = None
 
     @property
     def kind(self) -> str:
@@ -209,13 +211,14 @@ class ConvKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, [columns], y."""
+        """x, weights, constants, [columns], [residual], y."""
         element = self.epilogue.element
         columns = (Parameter("columns", element, True, alignment=4),) if self.gathered else ()
         return (
             _elements("x", element),
             *_matrix(self.epilogue, self.dsp),
             *columns,
+            *_residual(self),
             _elements("y", element, written=True),
         )
 
@@ -260,6 +263,7 @@ class SeparableKernel:
     group: int = 2
     dsp: bool = False
     descending: bool = False
+    residual: Residual | None = None
 
     @property
     def window(self) -> Window:
@@ -278,7 +282,7 @@ class SeparableKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, taps and constants of the depthwise part, weights and constants of the pointwise one, columns, y."""
+        """x, taps and constants of the depthwise part, weights and constants of the other, columns, [residual], y."""
         element = self.epilogue.element
         return (
             _elements("x", element),
@@ -286,8 +290,13 @@ class SeparableKernel:
             *self.depthwise.epilogue.constants("taps_"),
             *_matrix(self.epilogue, self.dsp),
             Parameter("columns", element, True, alignment=4),
+            *_residual(self),
             _elements("y", element, written=True),
         )
+
+
+def _residual(kernel: ConvKernel | SeparableKernel) -> tuple[Parameter, ...]:
+    return (_elements("residual", kernel.epilogue.element),) if kernel.residual else ()
 
 
 def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:
@@ -361,47 +370,6 @@ class MeanKernel:
 
 
 @dataclass(frozen=True)
-class Rescale:
-    """One operand of an int8 addition: factor multiplier * 2^(shift - 31) of (q - zero_point) << 20."""
-
-    zero_point: int
-    multiplier: int
-    shift: int
-
-
-@dataclass(frozen=True)
-class IntegerBinary:
-    """Constants of an int8 addition or product: rounding, operands, the result's factor and zero point, the clamp.
-
-    add: out = clamp(requantize(requantize(a) + requantize(b)) + zero point), with operands as Rescale says; mul:
-    out = clamp(requantize((a - zero_point) * (b - zero_point)) + zero point).
-    """
-
-    method: FixedPointRounding
-    a: Rescale
-    b: Rescale
-    result: Rescale
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
-class FloatBinary:
-    """Constants of an int8 addition in the rounding `float32` (ir/fixed_point.py: float_sum), and the clamp.
-
-    out = clamp(round_to_even((a + shift) * first + ((b + shift) * second + offset)) - shift), each multiply-add of
-    float32 rounded once.
-    """
-
-    first: float
-    second: float
-    offset: float
-    shift: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
 class BinaryKernel:
     """y = activation(a + b) or activation(a * b), element by element over `shape`; strides of 0 repeat."""
 
@@ -412,12 +380,7 @@ class BinaryKernel:
     b: tuple[int, ...]
     element: Element
     activation: Activation = NONE
-    integer: IntegerBinary | FloatBinary | None = None
-
-    @property
-    def in_float(self) -> bool:
-        """Whether integers are added as float32."""
-        return isinstance(self.integer, FloatBinary)
+    integer: IntegerBinary | IntegerSum | FloatBinary | None = None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

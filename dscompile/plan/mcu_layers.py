@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,9 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.ir.tensor import Shape
-from dscompile.plan.mcu_convolutions import fusable_pointwise, image_window, lower_conv, lower_dense, lower_separable
+from dscompile.plan.mcu_arithmetic import Residual
+from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dense, lower_separable
+from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_kernels import (
     ActivateKernel,
     BinaryKernel,
@@ -39,32 +42,45 @@ from dscompile.plan.mcu_kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_quantized import integer_binary, integer_mean, integer_softmax, quantized_value
+from dscompile.plan.mcu_quantized import integer_mean, integer_softmax, quantized_value
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
+from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.mcu_tables import activation_table, requantization_table
 
 
 def lower_network(lowering: McuLowering) -> None:
-    """All layers in order, one step each; a pointwise convolution joins the depthwise one before it."""
+    """All layers in order, one step each, but for those that are fused (plan/mcu_fusion.py)."""
     absorbed: set[str] = set()
     for layer in lowering.network.layers:
         if layer.name in absorbed:
             continue
+        fused = fused_layers(lowering.network, layer)
+        residual = None
+        if fused.sum is not None:
+            residual = _residual(lowering, fused.sum)
+            fused = fused if residual is not None else replace(fused, sum=None)
+        absorbed.update(each.name for each in fused.layers)
         lowering.begin(layer)
-        follower = fusable_pointwise(lowering.network, layer)
-        if follower is None:
-            _lower_layer(lowering, layer)
-            lowering.end([layer])
+        if fused.pointwise is not None:
+            lower_separable(lowering, fused, residual)
+        elif isinstance(layer.op, Conv2D):
+            lower_conv(lowering, fused, residual)
         else:
-            absorbed.add(follower.name)
-            lower_separable(lowering, layer, follower)
-            lowering.end([layer, follower])
+            _lower_layer(lowering, layer)
+        lowering.end(fused.layers)
+
+
+def _residual(lowering: McuLowering, layer: Layer) -> Residual | None:
+    """How a convolution adds its result to the other operand of the sum `layer`; None: not in its own step."""
+    assert isinstance(layer.op, Binary)
+    if not _is_quantized(lowering, layer):
+        return Residual(layer.op.activation)
+    integer = integer_sum(lowering.network, layer, layer.op) if lowering.affine else None
+    return None if integer is None else Residual(integer=integer)
 
 
 def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
     match layer.op:
-        case Conv2D() as op:
-            lower_conv(lowering, layer, op)
         case Dense() as op:
             lower_dense(lowering, layer, op)
         case Pool() as op:
@@ -131,7 +147,8 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
         y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), dense_strides(y.shape)
     )
     if _is_quantized(lowering, layer):
-        integer = integer_binary(lowering.network, layer, op)
+        searched = integer_sum(lowering.network, layer, op) if op.kind == "add" and lowering.affine else None
+        integer = searched or integer_binary(lowering.network, layer, op)
         kernel = BinaryKernel(op.kind, shape, first, second, "int8", integer=integer)
     else:
         kernel = BinaryKernel(op.kind, shape, first, second, "float32", op.activation)

@@ -22,7 +22,7 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     WindowedKernel,
 )
-from dscompile.plan.mcu_overlap import downward_distance, upward_distance
+from dscompile.plan.mcu_overlap import goes_upwards, permitted_distances
 from dscompile.plan.mcu_storage import Place, Store, border_strides, dense_strides, merge_axes
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
 from dscompile.target import Target
@@ -257,17 +257,21 @@ class McuLowering:
                 continue  # what another call of the step does in between is not accounted for
             (call,) = step.calls
             later = self._store_of(call.operands[-1])
-            for operand, parameter in zip(call.operands[:-1], call.kernel.parameters, strict=False):
+            given = list(zip(call.operands[:-1], call.kernel.parameters, strict=False))
+            for operand in dict.fromkeys(call.operands[:-1]):
                 earlier = self._store_of(operand)
-                below = upward_distance(call.kernel, parameter.name)
-                if earlier is None or later is None or below is None or earlier is later:
+                names = [parameter.name for each, parameter in given if each == operand]
+                distances = permitted_distances(call.kernel, names)
+                if earlier is None or later is None or distances is None or earlier is later:
                     continue
                 if earlier.last != index or later.first != index or earlier.first >= index:
                     continue
-                if operand.offset_bytes or call.operands[-1].offset_bytes or call.operands.count(operand) > 1:
+                others = [each for each in call.operands if self._store_of(each) is earlier and each != operand]
+                if operand.offset_bytes or call.operands[-1].offset_bytes or others:
                     continue
-                above = downward_distance(call.kernel) if isinstance(call.kernel, WindowedKernel) else None
-                overlaps[earlier.name, later.name] = Overlap(earlier.name, later.name, below, above)
+                overlaps[earlier.name, later.name] = Overlap(
+                    earlier.name, later.name, distances.below_bytes, distances.above_bytes
+                )
         return list(overlaps.values())
 
     def _step(self, step: _PlannedStep, placement: Placement, functions: _Functions) -> Step:
@@ -291,8 +295,7 @@ class McuLowering:
             return call.kernel
         start, begin = placement.offsets[earlier.name], placement.offsets[later.name]
         meet = start < begin + later.size_bytes and begin < start + earlier.size_bytes
-        below = upward_distance(call.kernel, "x")
-        if not meet or (below is not None and begin <= start - below):
+        if not meet or goes_upwards(call.kernel, begin - start):
             return call.kernel
         return _downwards(call.kernel)
 
