@@ -234,10 +234,6 @@ def _index(strides: tuple[int, ...]) -> str:
     return " + ".join(terms) or "0"
 
 
-def _dense_index(shape: tuple[int, ...]) -> str:
-    return _index(tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))))
-
-
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
@@ -259,7 +255,6 @@ def _environment() -> jinja2.Environment:
         "all_inside": _all_inside,
         "bound": _bound,
         "column_taps": _column_taps,
-        "dense_index": _dense_index,
         "describe": _describe,
         "halves": _halves,
         "index": _index,

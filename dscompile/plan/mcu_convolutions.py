@@ -48,12 +48,13 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     shape = lowering.network.shape(layer.output)
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
+        y = lowering.new(layer.output)
         kernel, operands = _depthwise(lowering, layer, op, window, "")
-        lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
+        lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
-    dsp = _uses_dsp(lowering, epilogue, op.out_channels)
+    dsp = _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -81,7 +82,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     depthwise, taps = _depthwise(lowering, layer, op, window, "taps_")
     lowering.enter(follower)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
-    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, after.out_channels)
+    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
     separable = SeparableKernel(
         depthwise=replace(depthwise, dsp=dsp),
         out_channels=after.out_channels,
@@ -103,6 +104,7 @@ def _finish(
 ) -> None:
     """The call of a kernel, with the sum in it if there is one; `residual` is in the order of the sum's operands."""
     layer = fused.layers[-1]
+    y = lowering.new(layer.output)
     if residual is not None:
         producer = fused.layers[-2]
         first, second = layer.inputs
@@ -110,7 +112,7 @@ def _finish(
             residual = replace(residual, integer=residual.integer.swapped)
         kernel = replace(kernel, residual=residual)
         operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
-    lowering.call(kernel, [*operands, lowering.new(layer.output).operand])
+    lowering.call(replace(kernel, step=y.step), [*operands, y.operand])
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
@@ -145,7 +147,10 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
     network = lowering.network
     if network.is_quantized_layer(layer):
-        prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine)
+        prepared = lowering.prepared.get(layer.name)
+        if prepared is None:
+            prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine)
+            lowering.prepared[layer.name] = prepared
         return prepared.kernel, prepared.epilogue, prepared.constants
     assert isinstance(layer.op, Conv2D | Dense)
     kernel = np.asarray(network.weight(layer, "kernel"), np.float32)
@@ -155,13 +160,13 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     return kernel, FloatEpilogue(layer.op.activation), (bias,)
 
 
-def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, out_channels: int) -> bool:
+def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, step: int) -> bool:
     """Whether the kernels on pairs of int16 take this layer.
 
-    They know only the searched requantization, and reach four pixels from one pointer.
+    They know only the searched requantization, and reach four pixels, `step` bytes apart, from one pointer.
     """
     searched = isinstance(epilogue, IntegerEpilogue) and epilogue.is_searched
-    return lowering.dsp and searched and 3 * out_channels < _LARGEST_OFFSET
+    return lowering.dsp and searched and 3 * step < _LARGEST_OFFSET
 
 
 def _matrix(

@@ -174,7 +174,7 @@ class ConvKernel:
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
     is not `gathered` does without: its columns are the pixels of x themselves. With `dsp`, columns are int16 in pairs,
     for two multiplications at once (templates/mcu/matrix_dsp.j2). `residual` is added to what the epilogue makes; it is
-    the parameter before y, dense.
+    the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0.
     """
 
     window: Window
@@ -185,6 +185,7 @@ class ConvKernel:
     dsp: bool = False
     descending: bool = False
     residual: Residual | None = None
+    step: int = 0
 
     @property
     def kind(self) -> str:
@@ -208,6 +209,11 @@ class ConvKernel:
             return 0
         window = -(-self.depth // 4) * 4 if self.dsp else 0
         return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp) + window
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -234,11 +240,17 @@ class DepthwiseKernel:
     zero_point: int = 0
     dsp: bool = False
     descending: bool = False
+    step: int = 0
 
     @property
     def out_channels(self) -> int:
         """Channels of the result."""
         return self.window.channels * self.multiplier
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -264,6 +276,7 @@ class SeparableKernel:
     dsp: bool = False
     descending: bool = False
     residual: Residual | None = None
+    step: int = 0
 
     @property
     def window(self) -> Window:
@@ -279,6 +292,11 @@ class SeparableKernel:
     def column_bytes(self) -> int:
         """Bytes of the scratch parameter `columns`."""
         return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp)
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -347,6 +365,17 @@ class PoolKernel:
     low: int = -128
     high: int = 127
     descending: bool = False
+    step: int = 0
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the result."""
+        return self.window.channels
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -378,6 +407,7 @@ class BinaryKernel:
     shape: tuple[int, ...]
     a: tuple[int, ...]
     b: tuple[int, ...]
+    y: tuple[int, ...]
     element: Element
     activation: Activation = NONE
     integer: IntegerBinary | IntegerSum | FloatBinary | None = None
@@ -390,12 +420,16 @@ class BinaryKernel:
 
 @dataclass(frozen=True)
 class ActivateKernel:
-    """y[i] = activation(x[i]) of `rows` x `channels` floats; prelu takes its slopes as the parameter `slope`."""
+    """y[i] = activation(x[i]) of `rows` x `channels` floats; prelu takes its slopes as the parameter `slope`.
+
+    Rows of y begin `step` elements apart if that is not 0.
+    """
 
     kind: ClassVar[str] = "activation"
     rows: int
     channels: int
     activation: Activation
+    step: int = 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -406,12 +440,17 @@ class ActivateKernel:
 
 @dataclass(frozen=True)
 class LookupKernel:
-    """y[i] = table[x[i] - smallest x]: any function of one int8 or uint8, as 256 entries."""
+    """y[i] = table[x[i] - smallest x] of `rows` x `channels`: any function of one int8 or uint8, as 256 entries.
+
+    Rows of y begin `step` elements apart if that is not 0.
+    """
 
     kind: ClassVar[str] = "lookup"
-    elements: int
+    rows: int
+    channels: int
     x: DType
     y: DType
+    step: int = 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -125,9 +125,9 @@ def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
     divisor = math.prod(kernel) if op.count_pads else 0
     if _is_quantized(lowering, layer):
         clamp = layer_clamp(lowering.network, layer)
-        pool = PoolKernel(op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high)
+        pool = PoolKernel(op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high, step=y.step)
     else:
-        pool = PoolKernel(op.kind, window, "float32", divisor, op.activation)
+        pool = PoolKernel(op.kind, window, "float32", divisor, op.activation, step=y.step)
     lowering.call(pool, [x.operand, y.operand])
 
 
@@ -143,15 +143,15 @@ def _mean(lowering: McuLowering, layer: Layer) -> None:
 def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
     a, b = (lowering.dense(name) for name in layer.inputs)
     y = lowering.new(layer.output)
-    shape, first, second, _ = merge_axes(
-        y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), dense_strides(y.shape)
+    shape, first, second, made = merge_axes(
+        y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), y.strides
     )
     if _is_quantized(lowering, layer):
         searched = integer_sum(lowering.network, layer, op) if op.kind == "add" and lowering.affine else None
         integer = searched or integer_binary(lowering.network, layer, op)
-        kernel = BinaryKernel(op.kind, shape, first, second, "int8", integer=integer)
+        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer)
     else:
-        kernel = BinaryKernel(op.kind, shape, first, second, "float32", op.activation)
+        kernel = BinaryKernel(op.kind, shape, first, second, made, "float32", op.activation)
     lowering.call(kernel, [a.operand, b.operand, y.operand])
 
 
@@ -165,14 +165,15 @@ def _activate(lowering: McuLowering, layer: Layer, op: Activate) -> None:
     extra = []
     if op.activation.kind == "prelu":
         extra = [lowering.constant("slope", np.asarray(lowering.network.weight(layer, "slope"), np.float32))]
-    kernel = ActivateKernel(y.elements // channels, channels, op.activation)
+    kernel = ActivateKernel(y.elements // channels, channels, op.activation, y.step)
     lowering.call(kernel, [x.operand, *extra, y.operand])
 
 
 def _lookup(lowering: McuLowering, layer: Layer, table: Array) -> None:
     x = lowering.dense(layer.inputs[0])
     y = lowering.new(layer.output)
-    kernel = LookupKernel(y.elements, x.dtype, y.dtype)
+    channels = y.shape[-1] if y.step else y.elements
+    kernel = LookupKernel(y.elements // channels, channels, x.dtype, y.dtype, y.step)
     lowering.call(kernel, [x.operand, lowering.constant("table", table), y.operand])
 
 
@@ -187,13 +188,14 @@ def _softmax(lowering: McuLowering, layer: Layer, op: Softmax) -> None:
 
 
 def _concat(lowering: McuLowering, layer: Layer, op: Concat) -> None:
+    """Copies of what does not lie in its place yet."""
     places = [lowering.dense(name) for name in layer.inputs]
-    y = lowering.new(layer.output)
-    strides = dense_strides(y.shape)
+    y = lowering.joined(layer.output)
     start = 0
     for place in places:
-        target = y.at(start * strides[op.axis])
-        lowering.copy(place.operand, dense_strides(place.shape), target, strides, place.shape, y.dtype)
+        target = y.at(start * y.strides[op.axis])
+        if place.operand != target:
+            lowering.copy(place.operand, place.strides, target, y.strides, place.shape, y.dtype)
         start += place.shape[op.axis]
 
 

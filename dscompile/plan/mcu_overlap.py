@@ -60,11 +60,13 @@ def goes_upwards(kernel: WindowedKernel, shift_bytes: int) -> bool:
 def _in_place(kernel: McuKernel, parameter: str) -> bool:
     """Whether y may lie at or below an input of a kernel without window."""
     match kernel:
-        case ActivateKernel() | SoftmaxKernel() | QuantizeKernel() | LookupKernel():
+        case ActivateKernel() | LookupKernel():
+            return parameter == "x" and not kernel.step
+        case SoftmaxKernel() | QuantizeKernel():
             return parameter == "x"
         case BinaryKernel():
             strides = {"a": kernel.a, "b": kernel.b}
-            return parameter in strides and _covers(kernel.shape, strides[parameter])
+            return parameter in strides and all(_covers(kernel.shape, each) for each in (strides[parameter], kernel.y))
         case _:
             return False
 
@@ -94,7 +96,7 @@ def _upward(kernel: WindowedKernel) -> int:
 
 
 def _covers(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether strides walk through memory exactly as the dense result does."""
+    """Whether strides walk through memory as those of a dense tensor do."""
     step = 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         if size > 1 and stride != step:
@@ -145,8 +147,7 @@ def _last_bytes(window: Window) -> list[int]:
 
 
 def _pixel_bytes(kernel: WindowedKernel) -> int:
-    channels = kernel.window.channels if isinstance(kernel, PoolKernel) else kernel.out_channels
-    return channels * _element_bytes(kernel)
+    return kernel.y_step * _element_bytes(kernel)
 
 
 def _element_bytes(kernel: WindowedKernel) -> int:

@@ -1,4 +1,4 @@
-"""Fused sums of odd shapes on emulated cores, where the inner loops are assembly."""
+"""Fused sums and concatenations of odd shapes on emulated cores, where the inner loops are assembly."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Network
+from dscompile.plan import mcu_lowering
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.mcu import random_inputs, write
+from tests.unit.test_mcu_concat import NETWORKS
 from tests.unit.test_mcu_residual import BLOCKS, int8
 
 
@@ -31,3 +33,11 @@ def assert_exact_on(core: str, network: Network, directory: Path) -> None:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_int8_sum_in_a_convolution_on_a_core(name, core, tmp_path):
     assert_exact_on(core, int8(BLOCKS[name].network(), "tflite"), tmp_path / "a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parts_of_a_concatenation_on_a_core(name, core, tmp_path, monkeypatch):
+    monkeypatch.setattr(mcu_lowering, "_smallest", lambda programs: programs[0])
+    assert_exact_on(core, int8(NETWORKS[name](), "tflite"), tmp_path / "a")
