@@ -26,10 +26,14 @@ class TileKnobs:
 
 @dataclass(frozen=True)
 class DepthwiseKnobs:
-    """`rows` x `columns` output pixels of one block of channels stay in registers for all taps."""
+    """`rows` x `columns` output pixels of one block of channels stay in registers for all taps.
+
+    `unroll_rows`: rows of the kernel are unrolled, not a loop. Its columns always are.
+    """
 
     columns: int
     rows: int = 1
+    unroll_rows: bool = True
 
     def __post_init__(self) -> None:
         if self.columns < 1 or self.rows < 1:
