@@ -45,11 +45,11 @@ class Costs(Protocol):
     def prefetches(self, weight_bytes: int) -> bool:
         """Whether the next panel of weights is prefetched."""
 
-    def depthwise_fits(self, rows: int, columns: int, kernel: Pair) -> bool:
+    def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
         """Whether a tile of a depthwise kernel stays in registers. If a tile does not, no wider one does."""
 
-    def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair, *, only: bool) -> float:
-        """Cost of one tile of a depthwise kernel. `only`: it is the only tile of its block of channels."""
+    def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> float:
+        """Cost of one tile of a depthwise kernel."""
 
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair) -> DepthwiseKnobs:
         """The knobs of such a tile."""
@@ -60,7 +60,7 @@ def costs_of(target: Target) -> Costs:
     return ElementCosts(target) if target.multiply == "element" else BroadcastCosts(target)
 
 
-# Of a network's early layers; in cycles.
+# Cycles.
 LOADS_PER_CYCLE = 1.5  # of two ports; broadcasts that cross with vector loads lose a quarter, measured
 ISSUE_PER_CYCLE = 4
 L2_BYTES_PER_CYCLE = 24  # sustained, measured on Skylake-SP with a neighbouring core at work
@@ -72,7 +72,6 @@ EXPOSED_MEMORY = 0.3
 PREFETCHED_WEIGHT_BYTES = 96 * 1024  # from here on fetching the next panel early pays, measured
 TILE_OVERHEAD_CYCLES = 24  # addresses, accumulators set and stored
 MAX_DEPTHWISE_TILE = 14  # 16 accumulators and the hoisted taps spill, even of 32 registers
-MAX_UNROLLED_TAPS = 49  # larger windows keep their rows as a loop, or the code outgrows the instruction cache
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,11 @@ class BroadcastCosts:
         """From some size on."""
         return weight_bytes >= PREFETCHED_WEIGHT_BYTES
 
-    def depthwise_fits(self, rows: int, columns: int, kernel: Pair) -> bool:
+    def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
         """Half of the registers at most."""
         return rows * columns <= min(MAX_DEPTHWISE_TILE, self.target.registers // 2)
 
-    def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair, *, only: bool) -> float:
+    def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> float:
         """Cycles: multiply-adds against loads (inputs once per row of taps, weights once)."""
         taps, outputs = kernel[0] * kernel[1], rows * columns
         multiply = max(outputs / self.target.fma_per_cycle, float(self.target.fma_latency)) * taps
@@ -126,8 +125,8 @@ class BroadcastCosts:
         return max(multiply, loads) + outputs + TILE_OVERHEAD_CYCLES / 2
 
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair) -> DepthwiseKnobs:
-        """All taps are unrolled, unless there are very many."""
-        return DepthwiseKnobs(columns, rows, unroll_rows=kernel[0] * kernel[1] <= MAX_UNROLLED_TAPS)
+        """Nothing but the tile."""
+        return DepthwiseKnobs(columns, rows)
 
 
 # Instructions, counted in the code that LLVM 22 makes for Cortex-A72.
@@ -137,21 +136,20 @@ CALL_INSTRUCTIONS = 60  # a call, registers saved, a bias read
 OUTPUT_INSTRUCTIONS = 3.7  # an accumulator set, two for the activation, most stores alone
 CHANNEL_STEPS = (16, 8, 4)  # from 32 on weights are out of reach of load-pair, below 8 the loop itself shows
 PAIRED = 0.5  # two neighboring vectors are one instruction
-# Inputs that are read one by one are loaded long before they are used; only these small tiles were found not to spill.
-MAX_SCALAR_PIXELS, MAX_SCALAR_PANEL = 4, 3
-MAX_ELEMENT_DEPTHWISE_TILE = 18
-# LLVM unrolls the loop over rows of a kernel itself if that makes no more instructions than this; then it reads all
-# taps before the loops over tiles and spills them.
-LLVM_UNROLLS = 360
-SPILLED = 2.0  # how much dearer a tile is that spills
+HALF_PAIRED = 0.8  # where neighbors are not used together, or not soon
+# What LLVM needs beyond the plain count of registers so that nothing is spilled, found by trying.
+STRAIGHT_LINE_REGISTERS = 3  # few input channels make no loop, and it mixes their work with the next tile's
+MAX_SCALAR_PIXELS, MAX_SCALAR_PANEL = 4, 3  # inputs that are read one by one are read long before they are used
+MAX_DEPTHWISE_OUTPUTS = 16
+SPARE_REGISTERS = 4  # beside accumulators and taps
 
 
 @dataclass(frozen=True)
 class ElementCosts:
     """A multiply-add takes the factor that all lanes share from an element of a register (64-bit Arm): instructions.
 
-    Loads are as dear as multiply-adds on the cores with two or three instructions a cycle, so the number of
-    instructions per multiply-add is what counts.
+    Loads are as dear as multiply-adds on cores with two or three instructions a cycle, so the number of instructions
+    per multiply-add is what counts.
     """
 
     target: Target
@@ -160,19 +158,18 @@ class ElementCosts:
         """The spill rule: accumulators, a vector of input channels per pixel, one register per weight vector."""
         if not self._reads_vectors(tile.depth, tile.blocked):
             return tile.pixels <= MAX_SCALAR_PIXELS and tile.panel <= MAX_SCALAR_PANEL
-        return tile.pixels * tile.panel + tile.pixels + tile.panel <= self.target.registers
+        spare = STRAIGHT_LINE_REGISTERS if self._is_straight_line(tile.depth) else 0
+        return tile.pixels * tile.panel + tile.pixels + tile.panel + spare <= self.target.registers
 
     def conv(self, tile: ConvTile) -> float:
         """Instructions; or what could be issued while few accumulators wait for each other."""
         pixels, panel = tile.pixels, tile.panel
-        products = pixels * panel
-        weights = PAIRED * panel
+        products, weights = pixels * panel, PAIRED * panel
+        step = self.channel_step(tile.depth, blocked=tile.blocked)
+        inputs = float(pixels)
         if self._reads_vectors(tile.depth, tile.blocked):
-            step = self.channel_step(tile.depth, blocked=True)
             # The vectors of the first block of channels are loaded in pairs; the others are out of its reach.
             inputs = (math.ceil(PAIRED * pixels) + (step // self.target.lanes - 1) * pixels) / step
-        else:
-            step, inputs = self.channel_step(tile.depth, blocked=False), float(pixels)
         instructions = products + weights + inputs + LOOP_INSTRUCTIONS / step
         waiting = float(self.target.fma_latency * self.target.fma_per_cycle)
         return tile.depth * max(instructions, waiting) + products * OUTPUT_INSTRUCTIONS + TILE_INSTRUCTIONS
@@ -182,39 +179,43 @@ class ElementCosts:
         return CALL_INSTRUCTIONS
 
     def channel_step(self, depth: int, *, blocked: bool) -> int:
-        """As many as go evenly; inputs of few channels are unrolled as they are."""
+        """As many as go evenly; few channels are unrolled as they are."""
         if self._reads_vectors(depth, blocked):
-            return next(step for step in CHANNEL_STEPS if depth % step == 0)
+            return depth if self._is_straight_line(depth) else next(n for n in CHANNEL_STEPS if depth % n == 0)
         return depth if depth < self.target.lanes else 1
 
     def prefetches(self, weight_bytes: int) -> bool:
         """Never: that it pays has not been measured on such a core."""
         return False
 
-    def depthwise_fits(self, rows: int, columns: int, kernel: Pair) -> bool:
-        """Accumulators and all taps, or a row of taps and of inputs."""
-        outputs = rows * columns
-        beside = kernel[0] * kernel[1] if self._holds_taps(outputs, kernel) else 2 * kernel[1]
-        room = min(MAX_ELEMENT_DEPTHWISE_TILE, self.target.registers - beside - 2)
-        return outputs <= max(room, rows)
+    def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
+        """A rule found by trying: strides, wide kernels and several rows keep more inputs in registers."""
+        limit = MAX_DEPTHWISE_OUTPUTS
+        strided = max(stride) > 1
+        if self._holds_taps(rows * columns, kernel):
+            limit -= (2 + 8 * (rows - 1)) if strided else 0
+        else:
+            limit -= 2 * max(0, kernel[1] - 5) + 4 * (rows - 1) + (4 if strided else 0)
+        return rows * columns <= max(limit, 1)
 
-    def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair, *, only: bool) -> float:
+    def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> float:
         """Instructions: taps that fit into registers are read once per block of channels, others once per tile."""
         outputs, (high, wide) = rows * columns, kernel
-        in_rows, in_columns = (rows - 1) * stride[0] + high, (columns - 1) * stride[1] + wide
+        inputs = ((rows - 1) * stride[0] + high) * ((columns - 1) * stride[1] + wide)
         work = outputs * (high * wide + OUTPUT_INSTRUCTIONS) + TILE_INSTRUCTIONS
-        if self._holds_taps(outputs, kernel):
-            return work + PAIRED * in_rows * in_columns
-        loop = outputs * wide + PAIRED * (rows * in_columns + wide) + LOOP_INSTRUCTIONS
-        spills = not only and high * loop <= LLVM_UNROLLS
-        return (work + high * (loop - outputs * wide)) * (SPILLED if spills else 1.0)
+        if not self._holds_taps(outputs, kernel):
+            return work + HALF_PAIRED * inputs + PAIRED * high * wide
+        return work + (PAIRED if max(stride) == 1 else HALF_PAIRED) * inputs
 
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair) -> DepthwiseKnobs:
-        """Rows of taps are unrolled where all taps fit into registers."""
-        return DepthwiseKnobs(columns, rows, unroll_rows=self._holds_taps(rows * columns, kernel))
+        """Taps that do not fit into registers are read for every tile."""
+        return DepthwiseKnobs(columns, rows, reread_taps=not self._holds_taps(rows * columns, kernel))
 
     def _holds_taps(self, outputs: int, kernel: Pair) -> bool:
-        return outputs + kernel[0] * kernel[1] + 4 <= self.target.registers
+        return outputs + kernel[0] * kernel[1] + SPARE_REGISTERS <= self.target.registers
 
     def _reads_vectors(self, depth: int, blocked: bool) -> bool:
         return blocked and depth % self.target.lanes == 0
+
+    def _is_straight_line(self, depth: int) -> bool:
+        return depth <= max(CHANNEL_STEPS)

@@ -28,12 +28,12 @@ class TileKnobs:
 class DepthwiseKnobs:
     """`rows` x `columns` output pixels of one block of channels stay in registers for all taps.
 
-    `unroll_rows`: rows of the kernel are unrolled, not a loop. Its columns always are.
+    `reread_taps`: the taps are read for every tile, because not all of them fit into registers beside the tile.
     """
 
     columns: int
     rows: int = 1
-    unroll_rows: bool = True
+    reread_taps: bool = False
 
     def __post_init__(self) -> None:
         if self.columns < 1 or self.rows < 1:

@@ -103,7 +103,7 @@ def depthwise_tiling(
     best: tuple[float, tuple[DepthwiseTile, ...]] | None = None
     for rows in range(1, min(MAX_DEPTHWISE_ROWS, height) + 1):
         for columns in range(1, width + 1):
-            if not costs.depthwise_fits(rows, columns, kernel):
+            if not costs.depthwise_fits(rows, columns, kernel, stride):
                 break
             tiles = tuple(
                 DepthwiseTile(r, c, costs.depthwise_knobs(r.tile, c.tile, kernel))
@@ -111,9 +111,7 @@ def depthwise_tiling(
                 for c in cut(width, columns)
             )
             cost = sum(
-                t.rows.count
-                * t.columns.count
-                * costs.depthwise(t.rows.tile, t.columns.tile, kernel, stride, only=t.rows.count * t.columns.count == 1)
+                t.rows.count * t.columns.count * costs.depthwise(t.rows.tile, t.columns.tile, kernel, stride)
                 for t in tiles
             )
             if best is None or cost < best[0]:

@@ -17,6 +17,7 @@ from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, Ker
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
 from dscompile.plan.layout import Strides
 from dscompile.schedule import common
+from dscompile.schedule.barrier import read_anew
 from dscompile.schedule.common import InputSteps, finish_conv, require_divides, tile_conv, unroll, without_knobs
 
 PrimFunc = Any
@@ -63,12 +64,17 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
         unroll(sch, [block, row, pixel])
     unroll(sch, [k_vector, k_element])
     finish_conv(sch, kernel, knobs, loops, step, k_outer)
+    read_anew(sch, [loops.row, loops.tile])
     return sch
 
 
 def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
-    return common.depthwise(function, kernel, knobs, pixel_by_pixel=True)
+    sch = common.depthwise(function, kernel, knobs, pixel_by_pixel=True)
+    if knobs.reread_taps:
+        _, row_tile, column_tile, *_ = sch.get_loops(sch.get_sblock("y"))
+        read_anew(sch, [row_tile, column_tile])
+    return sch
 
 
 def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs) -> Schedule:

@@ -32,6 +32,8 @@ PrimFunc = Any
 Block = Any
 Loop = Any
 
+MAX_UNROLLED_TAPS = 49  # larger windows keep their rows as a loop, or the code outgrows the instruction cache
+
 
 def without_knobs(function: PrimFunc, kernel: Kernel, knobs: Knobs | None) -> Schedule:
     """The schedule of a kernel of a kind that takes no knobs. Raises ValueError for knobs of the wrong kind."""
@@ -133,7 +135,7 @@ def depthwise(
     sch.reorder(r, *((acc_row, acc_column, q) if pixel_by_pixel else (q, acc_row, acc_column)), acc_lane)
     sch.vectorize(acc_lane)
     unroll(sch, [q, acc_row, acc_column])
-    if knobs.unroll_rows:
+    if kernel.kernel[0] * kernel.kernel[1] <= MAX_UNROLLED_TAPS:
         sch.unroll(r)
     vector_init(sch, acc, r, unrolled=2)
     sch.vectorize(lane)
