@@ -12,8 +12,13 @@ from dscompile.target import Target
 
 def scheduled(kernel: Kernel, knobs: Knobs | None, target: Target) -> Any:
     """The scheduled PrimFunc of `kernel`. Raises UnsupportedError for a family without schedules."""
-    if target.family in ("x86", "arm64"):
-        from dscompile.schedule import x86
+    match target.family:
+        case "x86":
+            from dscompile.schedule import x86
 
-        return x86.scheduled(kernel, knobs)
+            return x86.scheduled(kernel, knobs)
+        case "arm64":
+            from dscompile.schedule import arm
+
+            return arm.scheduled(kernel, knobs)
     raise UnsupportedError(f"there are no schedules for the family '{target.family}' of target '{target.name}'")
