@@ -58,8 +58,8 @@ class Target:
     beyond that (`+dotprod`), `triple` the machine if it is not this one. `multiply` says where a multiply-add takes the
     factor from that all lanes share: `broadcast` from memory, or an `element` of a register. `compiler`,
     `other_compilers` and `zig` are the chain of C compilers for the driver: the first that is there is taken, with
-    `compiler_flags` unless it is zig. `emulator` runs programs of the target on other machines. `kernels` is the chain of
-    template sets for targets that get C: the first one that has a kernel provides it. `board` is there for
+    `compiler_flags` unless it is zig. `emulator` runs programs of the target on other machines. `kernels` is the chain
+    of template sets for targets that get C: the first one that has a kernel provides it. `board` is there for
     microcontrollers.
 
     `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the

@@ -7,7 +7,7 @@ from typing import cast, get_args
 from dscompile.artifact.board_json import board_from_json, board_to_json, zig_from_json, zig_to_json
 from dscompile.artifact.fields import Fields, Json
 from dscompile.board import QemuUser
-from dscompile.target import Caches, Choice, Target
+from dscompile.target import BROADCAST, Caches, Choice, Target
 
 
 def target_to_json(target: Target) -> Json:
@@ -22,6 +22,7 @@ def hardware_to_json(target: Target) -> Json:
         "family": target.family,
         "description": target.description,
         "mcpu": target.mcpu,
+        "simulated": target.simulated,
         "triple": target.triple,
         "attributes": list(target.attributes),
         "features": sorted(target.features),
@@ -29,6 +30,7 @@ def hardware_to_json(target: Target) -> Json:
         "registers": target.registers,
         "fma_per_cycle": target.fma_per_cycle,
         "fma_latency": target.fma_latency,
+        "multiply": target.multiply,
         "l1d_bytes": target.caches.l1d_bytes,
         "l2_bytes": target.caches.l2_bytes,
         "l3_bytes": target.caches.l3_bytes,
@@ -53,6 +55,7 @@ def target_from_json(fields: Fields) -> Target:
             family=fields.text("family"),
             description=fields.text("description"),
             mcpu=fields.text("mcpu"),
+            simulated=fields.text("simulated") if fields.has_value("simulated") else "",
             triple=fields.text("triple"),
             attributes=fields.texts("attributes"),
             features=frozenset(fields.texts("features")),
@@ -60,6 +63,7 @@ def target_from_json(fields: Fields) -> Target:
             registers=fields.whole("registers"),
             fma_per_cycle=fields.whole("fma_per_cycle"),
             fma_latency=fields.whole("fma_latency"),
+            multiply=fields.text("multiply") if fields.has_value("multiply") else BROADCAST,
             caches=Caches(fields.whole("l1d_bytes"), fields.whole("l2_bytes"), fields.whole("l3_bytes")),
             compiler=fields.text("compiler"),
             other_compilers=fields.texts("other_compilers") if fields.has_value("other_compilers") else (),

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dscompile import target
+from dscompile.artifact.fields import Fields
+from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.errors import BadInputError, ToolError
 from dscompile.target import build_target, find_target, representative, runs_here, useful_variants, variants_of
 
@@ -103,3 +105,11 @@ def test_compilers_are_a_chain(tmp_path: Path) -> None:
         find_target(own(tmp_path, "toolchain: {zig: {target: aarch64-linux-gnu}}\n"))
     with pytest.raises(BadInputError, match=r"unknown key 'core' in 'emulators\.qemu_user'"):
         find_target(own(tmp_path, "emulators: {qemu_user: {core: max}}\n"))
+
+
+@pytest.mark.parametrize("name", ["arm64", "arm64-neon", "arm64-dotprod", "arm64-i8mm", "x86", "x86-avx512vnni"])
+def test_a_target_comes_back_from_a_manifest_as_it_was(name: str) -> None:
+    problems: list[str] = []
+    written = find_target(name)
+    assert target_from_json(Fields(target_to_json(written), "", problems)) == written
+    assert problems == []
