@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming
+    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming, Timing
     from dscompile.report.vectors import Vectors
     from dscompile.run.opening import RunnableModel
 
@@ -212,7 +212,7 @@ def _timed_remotely(
     progress: Progress,
 ) -> dict[str, BenchResult]:
     """Artifacts on another machine, one after the other, by its clock; `against` are other artifacts there."""
-    from dscompile.report.timing import BenchResult, PeerTiming, interleave
+    from dscompile.report.timing import interleave
     from dscompile.report.vectors import seeded_inputs
 
     elsewhere = [name for name in against if not Path(name).is_dir()]
@@ -233,22 +233,7 @@ def _timed_remotely(
             progress(Event(f"measuring on {runner}", done, total))
 
         timings = interleave(contenders, repeats, between_rounds, turn_us=_REMOTE_TURN_US)
-        return {
-            path: BenchResult(
-                path=path,
-                target=one.artifact.manifest.target.name,
-                threads=1,
-                macs=one.artifact.manifest.macs,
-                timing=timings[path],
-                peers={
-                    name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
-                    for name in rivals
-                },
-                latency_budget_us=one.artifact.manifest.latency_budget_us,
-                runner=one.runner.runner,
-            )
-            for path, one in models.items()
-        }
+        return {path: _result(path, one, timings, list(rivals), 1, None) for path, one in models.items()}
     finally:
         for one in rivals.values():
             one.close()
@@ -284,7 +269,7 @@ def _timed(
 ) -> dict[str, BenchResult]:
     """Artifacts that run on this machine, in turns with their rivals."""
     from dscompile.report.peak import PeakProbe
-    from dscompile.report.timing import BenchResult, PeerTiming, interleave
+    from dscompile.report.timing import interleave
     from dscompile.report.vectors import seeded_inputs
 
     rivals = {name: load(name) for name in against if Path(name).is_dir() and name not in models}
@@ -303,22 +288,33 @@ def _timed(
         progress(Event(f"measuring {', '.join(contenders)}", done, total))
 
     timings = interleave(contenders, repeats, between_rounds)
-    return {
-        path: BenchResult(
-            path=path,
-            target=one.artifact.manifest.target.name,
-            threads=threads,
-            macs=one.artifact.manifest.macs,
-            timing=timings[path],
-            peak_gflops=probe.gflops,
-            peers={
-                name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
-                for name in (*peers, *rivals)
-            },
-            latency_budget_us=one.artifact.manifest.latency_budget_us,
-        )
-        for path, one in models.items()
-    }
+    beside = [*peers, *rivals]
+    return {path: _result(path, one, timings, beside, threads, probe.gflops) for path, one in models.items()}
+
+
+def _result(
+    path: str,
+    model: Model,
+    timings: Mapping[str, Timing],
+    peers: Sequence[str],
+    threads: int,
+    peak_gflops: float | None,
+) -> BenchResult:
+    """The record of one artifact, among all `timings`, beside `peers`."""
+    from dscompile.report.timing import BenchResult, PeerTiming
+
+    manifest, own = model.artifact.manifest, timings[path]
+    return BenchResult(
+        path=path,
+        target=manifest.target.name,
+        threads=threads,
+        macs=manifest.macs,
+        timing=own,
+        peak_gflops=peak_gflops,
+        peers={name: PeerTiming(timings[name], timings[name].median_us / own.median_us) for name in peers},
+        latency_budget_us=manifest.latency_budget_us,
+        runner=model.runner.runner,
+    )
 
 
 def _peak_target(artifact: Artifact) -> Target:
