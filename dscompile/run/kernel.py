@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dscompile.data import data_directory
 from dscompile.errors import Diagnostic, ToolError, UsageError
 from dscompile.ir.network import Array
+from dscompile.plan.int8_kernels import Int8Kernel
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.program import Function
@@ -56,7 +57,7 @@ class CompiledKernel:
     and strides of every view are constants of the code, as the kernel says.
     """
 
-    def __init__(self, kernel: Kernel, knobs: Knobs | None, target: Target) -> None:
+    def __init__(self, kernel: Kernel | Int8Kernel, knobs: Knobs | None, target: Target) -> None:
         """Schedules and compiles `kernel` with `knobs` (None for kinds that take none).
 
         Raises ToolError if `target` does not run on this machine or its C compiler is missing, ValueError for knobs
@@ -96,7 +97,7 @@ class CompiledKernel:
         self.target = target
         self.object = code
         self._reach = tuple(
-            _reach(tuple(int(n) for n in buffer.shape), parameter.strides)
+            _reach(_shape_in(buffer, parameter), parameter.strides)
             for buffer, parameter in zip(prim.params, parameters, strict=True)
         )
         library = _load(code, len(self.parameters), target)
@@ -171,6 +172,12 @@ def aligned_copy(array: Array) -> Floats:
     buffer = aligned_buffer(array.size)
     buffer[:] = array.ravel()
     return buffer
+
+
+def _shape_in(buffer: Any, parameter: Parameter) -> tuple[int, ...]:
+    """The shape of a buffer in elements of the parameter, of which the buffer's own may hold several."""
+    *outer, last = (int(n) for n in buffer.shape)
+    return (*outer, last * np.dtype(str(buffer.dtype)).itemsize // np.dtype(parameter.dtype).itemsize)
 
 
 def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
