@@ -34,6 +34,7 @@ from dscompile.target import Target, find_target, runs_here
 from tests.tools import require_tools
 
 MARGIN = 128  # bytes before and behind every view
+PLAIN = Requantization("affine", -128, 127)
 ROUNDINGS: tuple[Scaling, ...] = ("tflite", "half-up", "single", "float32")
 SCALINGS: tuple[Scaling, ...] = ("affine", *ROUNDINGS)
 
@@ -163,7 +164,7 @@ class Conv:
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
-    requantization: Requantization = Requantization("affine", -128, 127)
+    requantization: Requantization = PLAIN
     values: str = "random"
 
     def scaled(self, scaling: Scaling) -> Conv:
