@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
+
 from dscompile import compute
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8Kernel
 from dscompile.plan.knobs import Knobs, TileKnobs
@@ -84,6 +86,124 @@ def conv_by_sdot(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
     return code.body_of(function)
 
 
+def conv_by_smmla(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+    """Two pixels x two outputs to a register of sums, eight input channels at once; for pixels that lie side by side.
+
+    An odd pixel at the end of a tile makes a pair with itself.
+    """
+    function = compute.define(kernel)
+    x, weights, *_ = function.params
+    pairs, columns = -(-knobs.pixels // 2), kernel.panel // 2
+    (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
+    code = Code()
+
+    def add_products(tile: _Tile, sums: Sums, r: Expr, block: Expr) -> None:
+        """Of a block of input channels, for all taps of row `r`."""
+        row, first = tile.row * stride_h + r * gap_h, tile.first * stride_w
+        for q in range(taps_w):
+            seen = []
+            for pair in range(pairs):
+                both = 2 * pair + 1 < knobs.pixels
+                at = [first + (2 * pair + p) * stride_w + q * gap_w for p in range(2 if both else 1)]
+                seen.append(code.value(_pair(x, block, row, at, stride_w), "x"))
+            for column in range(columns):
+                w = code.value(load(weights, [tile.panel, r, q, block, 2 * column, 0], 4), "w")
+                for pair in range(pairs):
+                    total = pair * columns + column
+                    sums[total] = neon.smmla(sums[total], seen[pair], w)
+
+    with _tiles(code, kernel, knobs.pixels) as tile:
+        sums = code.sums(pairs * columns)
+        with code.loop(taps_h, "r") as r:
+            code.unrolled_loop(
+                -(-kernel.in_channels // LANES),
+                knobs.unroll_channels // LANES,
+                lambda block: add_products(tile, sums, r, block),
+            )
+        _store_pairs(code, kernel, function, tile, knobs.pixels, sums)
+    return code.body_of(function)
+
+
+def _pair(x: Any, block: Expr, row: Expr, at: Sequence[Expr], stride: int) -> Expr:
+    """A block of input channels of two pixels in a register; of one pixel twice, if there is only one."""
+    if len(at) == 2 and stride == 1:
+        return load(x, [block, row, at[0], 0], 2 * WORDS)
+    return neon.join(*(load(x, [block, row, column, 0], WORDS) for column in (at[0], at[-1])), WORDS)
+
+
+def _store_pairs(
+    code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _Tile, pixels: int, sums: Sums
+) -> None:
+    """Requantizes and stores sums [pair of pixels][pair of outputs], each [x0 w0, x0 w1, x1 w0, x1 w1]."""
+    _, _, *constants, y = function.params
+    form, columns = kernel.requantization, kernel.panel // 2
+    for block in range(kernel.panel // LANES):
+        channel = tile.panel * kernel.panel + block * LANES
+        factors = [
+            [code.value(neon.shuffle([load(c, [channel + 2 * pair], 2)], (0, 1, 0, 1)), c.name) for c in constants]
+            for pair in range(LANES // 2)
+        ]
+        at = tile.panel * (kernel.panel // LANES) + block
+        for pair in range(-(-pixels // 2)):
+            first = pair * columns + block * LANES // 2
+            quarters = [scaled(code, sums[first + i], factors[i], form) for i in range(LANES // 2)]
+            both = neon.join(narrowed(*quarters[:2], form), narrowed(*quarters[2:], form), LANES)
+            # Pairs of outputs are units of two bytes: those of the first pixel, then those of the second.
+            apart = neon.shuffle([tirx.reinterpret("int16x8", both)], (0, 2, 4, 6, 1, 3, 5, 7))
+            values = clamped(tirx.reinterpret("int8x16", apart), form)
+            if 2 * pair + 1 == pixels:
+                values = neon.shuffle([values], range(LANES))
+            code.store(y, [at, tile.row, tile.first + 2 * pair, 0], values)
+
+
+def conv_by_products(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+    """SMULL: eight products of bytes in 16 bits; two of them fit together if no weight is -128, and are summed to 32.
+
+    One register of partial sums for each output of a tile of `pixels` x panel, summed up at the end.
+    """
+    function = compute.define(kernel)
+    x, weights, *_ = function.params
+    pixels, panel = knobs.pixels, kernel.panel
+    (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
+    blocks = -(-kernel.in_channels // LANES)
+    together = 2 if kernel.smallest_weight > -128 else 1
+    code = Code()
+
+    def add_products(tile: _Tile, sums: Sums, r: Expr, q: Expr, block: Expr, count: int) -> None:
+        """Of `count` blocks of input channels for one tap."""
+        row, first = tile.row * stride_h + r * gap_h, tile.first * stride_w + q * gap_w
+        seen = [
+            [_bytes(code, load(x, [block + b, row, first + p * stride_w, 0], WORDS), "x") for b in range(count)]
+            for p in range(pixels)
+        ]
+        for n in range(panel):
+            w = [_bytes(code, load(weights, [tile.panel, r, q, block + b, n, 0], WORDS), "w") for b in range(count)]
+            for p in range(pixels):
+                products = neon.smull_bytes(seen[p][0], w[0])
+                for b in range(1, count):
+                    products = products + neon.smull_bytes(seen[p][b], w[b])
+                sums[p * panel + n] = neon.sadalp(sums[p * panel + n], products)
+
+    with _tiles(code, kernel, pixels) as tile:
+        sums = code.sums(pixels * panel)
+        with code.loop(taps_h, "r") as r, code.loop(taps_w, "q") as q:
+            with code.loop(blocks // together, "k") as k:
+                add_products(tile, sums, r, q, k * together, together)
+            if blocks % together:
+                add_products(tile, sums, r, q, blocks - 1, 1)
+
+        def total(p: int, v: int) -> Expr:
+            parts = [sums[p * panel + 4 * v + n] for n in range(4)]
+            return neon.addp(neon.addp(parts[0], parts[1]), neon.addp(parts[2], parts[3]))
+
+        _store(code, kernel, function, tile, pixels, total)
+    return code.body_of(function)
+
+
+def _bytes(code: Code, words: Expr, name: str) -> Expr:
+    return code.value(tirx.reinterpret("int8x8", words), name)
+
+
 class _Pixels:
     """Pixels of a row, two neighbours to a register where both are wanted; each register is loaded at its first use."""
 
@@ -128,6 +248,17 @@ def _store(
 
 def scheduled(kernel: Int8Kernel, knobs: Knobs | None, target: Target) -> PrimFunc | None:
     """The fast kernel, or None if there is none for what `kernel` asks for."""
-    if isinstance(kernel, Int8ConvKernel) and isinstance(knobs, TileKnobs) and kernel.word == 4 and target.has("asimddp"):
+    match kernel, knobs:
+        case Int8ConvKernel(), TileKnobs() if kernel.lanes == LANES and kernel.x.pixel == kernel.y.pixel == LANES:
+            return _conv(kernel, knobs, target)
+    return None
+
+
+def _conv(kernel: Int8ConvKernel, knobs: TileKnobs, target: Target) -> PrimFunc | None:
+    if kernel.word == 4 and target.has("asimddp"):
         return conv_by_sdot(kernel, knobs)
+    if kernel.word == LANES and target.has("i8mm"):
+        return conv_by_smmla(kernel, knobs)
+    if kernel.word == LANES:
+        return conv_by_products(kernel, knobs)
     return None
