@@ -15,9 +15,10 @@ from typing import Any
 from tvm import tirx
 
 from dscompile import compute
-from dscompile.plan.int8_kernels import Int8ConvKernel, Int8Kernel
-from dscompile.plan.knobs import Knobs, TileKnobs
+from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel, Int8Kernel
+from dscompile.plan.knobs import DepthwiseKnobs, Knobs, TileKnobs
 from dscompile.schedule import neon
+from dscompile.schedule.arm_int8_depthwise import depthwise_by_products, depthwise_by_sdot
 from dscompile.schedule.neon_requantization import clamped, narrowed, scaled
 from dscompile.schedule.vector_code import Code, Sums, load
 from dscompile.target import Target
@@ -251,6 +252,10 @@ def scheduled(kernel: Int8Kernel, knobs: Knobs | None, target: Target) -> PrimFu
     match kernel, knobs:
         case Int8ConvKernel(), TileKnobs() if kernel.lanes == LANES and kernel.x.pixel == kernel.y.pixel == LANES:
             return _conv(kernel, knobs, target)
+        case Int8DepthwiseKernel(), DepthwiseKnobs() if kernel.lanes == LANES and kernel.x.pixel == kernel.y.pixel == LANES:
+            if target.has("asimddp") and kernel.dilation[1] == 1:
+                return depthwise_by_sdot(kernel, knobs)
+            return depthwise_by_products(kernel, knobs)
     return None
 
 
