@@ -1,12 +1,12 @@
 """Int8 depthwise convolutions for 64-bit Arm: by SDOT along rows of taps, or by SMULL, tap by tap.
 
-Both keep the sums of a tile of `rows` x `columns` pixels of a block of 8 channels in registers.
+Both keep the sums of a tile of `rows` x `columns` pixels of a block of 8 channels in registers. Tiles at the lower and
+right edges may be smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from tvm import tirx
 from dscompile import compute
 from dscompile.plan.int8_kernels import Int8DepthwiseKernel
 from dscompile.plan.knobs import DepthwiseKnobs
+from dscompile.plan.tiles import cut
 from dscompile.schedule import neon
 from dscompile.schedule.neon_requantization import clamped, narrowed, scaled
 from dscompile.schedule.vector_code import Code, load
@@ -28,11 +29,13 @@ COLUMNS = 4  # bytes of a word: neighbouring pixels of a channel
 
 @dataclass(frozen=True)
 class _Tile:
-    """Loop variables: the block of channels, and the first of the tile's rows and columns of outputs."""
+    """`rows` x `columns` outputs of a block of channels, from a row and a column on."""
 
     block: Expr
     row: Expr
     column: Expr
+    rows: int
+    columns: int
 
 
 def depthwise_by_sdot(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) -> PrimFunc:
@@ -45,23 +48,26 @@ def depthwise_by_sdot(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) -> Pri
     x, weights, *_ = function.params
     (taps_h, taps_w), (stride_h, stride_w) = kernel.kernel, kernel.stride
     code = Code()
+
+    def add(tile: _Tile, packed: _Words) -> None:
+        sums = code.sums(2 * tile.rows * tile.columns)
+        for line in range((tile.rows - 1) * stride_h + taps_h):
+            taps = [(line - h * stride_h, h) for h in range(tile.rows) if 0 <= line - h * stride_h < taps_h]
+            last = (tile.columns - 1) * stride_w + taps_w - 1
+            windows = _Windows(code, x, tile, (tile.row * stride_h + line, tile.column * stride_w), last)
+            for column in range(tile.columns):
+                start, phase = divmod(column * stride_w, 2)
+                for chunk in range(-(-(phase + taps_w) // COLUMNS)):
+                    seen = windows.at(2 * start + COLUMNS * chunk)
+                    for r, h in taps:
+                        for half, w in enumerate(packed.at(r, phase, chunk)):
+                            total = 2 * (h * tile.columns + column) + half
+                            sums[total] = neon.sdot(sums[total], w, seen[half])
+        _store(code, kernel, function, tile, lambda pixel, half: sums[2 * pixel + half])
+
     with code.loop(kernel.blocks, "block") as block:
         packed = _Words(code, weights, block, kernel.kernel)
-        with _tiles(code, kernel, knobs, block) as tile:
-            sums = code.sums(2 * knobs.rows * knobs.columns)
-            for line in range((knobs.rows - 1) * stride_h + taps_h):
-                taps = [(line - h * stride_h, h) for h in range(knobs.rows) if 0 <= line - h * stride_h < taps_h]
-                last = (knobs.columns - 1) * stride_w + taps_w - 1
-                windows = _Windows(code, x, tile, (tile.row * stride_h + line, tile.column * stride_w), last)
-                for column in range(knobs.columns):
-                    start, phase = divmod(column * stride_w, 2)
-                    for chunk in range(-(-(phase + taps_w) // COLUMNS)):
-                        seen = windows.at(2 * start + COLUMNS * chunk)
-                        for r, h in taps:
-                            for half, w in enumerate(packed.at(r, phase, chunk)):
-                                total = 2 * (h * knobs.columns + column) + half
-                                sums[total] = neon.sdot(sums[total], w, seen[half])
-            _store(code, kernel, function, tile, knobs, lambda pixel, half: sums[2 * pixel + half])
+        _for_each_tile(code, kernel, knobs, block, lambda tile: add(tile, packed))
     return code.body_of(function)
 
 
@@ -73,8 +79,8 @@ def depthwise_by_products(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) ->
     together = 2 if kernel.smallest_weight > -128 else 1
     taps = [(r, q) for r in range(taps_h) for q in range(taps_w)]
     code = Code()
-    with code.loop(kernel.blocks, "block") as block, _tiles(code, kernel, knobs, block) as tile:
-        sums: dict[tuple[int, int], Expr] = {}
+
+    def add(tile: _Tile) -> None:
         seen: dict[tuple[int, int], Expr] = {}
 
         def pixel(row: int, column: int) -> Expr:
@@ -83,11 +89,12 @@ def depthwise_by_products(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) ->
                 seen[row, column] = code.value(load(x, at, LANES), "x")
             return seen[row, column]
 
+        sums: dict[tuple[int, int], Expr] = {}
         for first in range(0, len(taps), together):
             group = taps[first : first + together]
-            factors = [code.value(load(weights, [block, r, q, 0], LANES), "w") for r, q in group]
-            for output in range(knobs.rows * knobs.columns):
-                h, w = divmod(output, knobs.columns)
+            factors = [code.value(load(weights, [tile.block, r, q, 0], LANES), "w") for r, q in group]
+            for output in range(tile.rows * tile.columns):
+                h, w = divmod(output, tile.columns)
                 products = [
                     neon.smull_bytes(pixel(h * stride_h + r * gap_h, w * stride_w + q * gap_w), factor)
                     for (r, q), factor in zip(group, factors, strict=True)
@@ -97,21 +104,23 @@ def depthwise_by_products(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) ->
                     wide = tirx.Cast("int32x4", neon.shuffle([both], range(4 * half, 4 * half + 4)))
                     before = sums.get((output, half))
                     sums[output, half] = code.value(wide if before is None else before + wide, "sum")
-        _store(code, kernel, function, tile, knobs, lambda pixel, half: sums[pixel, half])
+        _store(code, kernel, function, tile, lambda pixel, half: sums[pixel, half])
+
+    with code.loop(kernel.blocks, "block") as block:
+        _for_each_tile(code, kernel, knobs, block, add)
     return code.body_of(function)
 
 
-@contextmanager
-def _tiles(code: Code, kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs, block: Expr) -> Iterator[_Tile]:
-    """What is written inside runs for every tile of a block."""
-    for name, tile, size in (("rows", knobs.rows, kernel.height), ("columns", knobs.columns, kernel.width)):
-        if size % tile:
-            raise ValueError(f"knob {name} = {tile} does not divide {size}")
-    with (
-        code.loop(kernel.height // knobs.rows, "row") as row,
-        code.loop(kernel.width // knobs.columns, "column") as column,
-    ):
-        yield _Tile(block, row * knobs.rows, column * knobs.columns)
+def _for_each_tile(
+    code: Code, kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs, block: Expr, body: Callable[[_Tile], None]
+) -> None:
+    """Writes `body` for all tiles of a block: whole ones in loops, and what is left over below and to the right."""
+    for rows in cut(kernel.height, min(knobs.rows, kernel.height)):
+        with code.loop(rows.count, "row") as row:
+            for columns in cut(kernel.width, min(knobs.columns, kernel.width)):
+                with code.loop(columns.count, "column") as column:
+                    at = (rows.start + row * rows.tile, columns.start + column * columns.tile)
+                    body(_Tile(block, *at, rows.tile, columns.tile))
 
 
 class _Windows:
@@ -187,7 +196,6 @@ def _store(
     kernel: Int8DepthwiseKernel,
     function: PrimFunc,
     tile: _Tile,
-    knobs: DepthwiseKnobs,
     total: Callable[[int, int], Expr],
 ) -> None:
     """Requantizes and stores the sums of a tile: total(pixel, half) are those of four channels."""
@@ -200,10 +208,10 @@ def _store(
     def narrow(pixel: int) -> Expr:
         return narrowed(*(scaled(code, total(pixel, half), factors[half], form) for half in (0, 1)), form)
 
-    for h in range(knobs.rows):
-        for w in range(0, knobs.columns, 2):
-            pixel, at = h * knobs.columns + w, [tile.block, tile.row + h, tile.column + w, 0]
-            if w + 1 < knobs.columns:
+    for h in range(tile.rows):
+        for w in range(0, tile.columns, 2):
+            pixel, at = h * tile.columns + w, [tile.block, tile.row + h, tile.column + w, 0]
+            if w + 1 < tile.columns:
                 values = neon.join(narrow(pixel), narrow(pixel + 1), LANES)
             else:
                 values = narrow(pixel)
