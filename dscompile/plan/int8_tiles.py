@@ -2,8 +2,8 @@
 
 What a planner asks for, and does with the answer:
 
-- `int8_conv_tiling(...)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles (`columns`), with
-  `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are packed
+- `int8_conv_tiling(...)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles (`columns`),
+  with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are packed
   [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
 - `int8_depthwise_tiling(...)`: one `Int8DepthwiseKernel` for each tile, weights [blocks][kh][kw][lanes].
 - `int8_dense_panels(...)`: one `Int8DenseKernel` without knobs for each run of panels, weights

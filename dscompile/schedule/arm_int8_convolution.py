@@ -1,4 +1,4 @@
-"""Int8 convolutions for 64-bit Arm, one function per instruction that multiplies: SDOT, SMMLA, and SMULL of plain NEON.
+"""Int8 convolutions for 64-bit Arm, one function per instruction that multiplies: SDOT, SMMLA, SMULL of plain NEON.
 
 All of them go over panels of weights, so that each streams once, then over tiles of pixels, whose sums stay in
 registers while input channels pass by in blocks of 8: one pixel's block is a d register, two neighbours' a q register.
@@ -127,7 +127,8 @@ def _pair(x: Any, block: Expr, row: Expr, at: Sequence[Expr], stride: int) -> Ex
     """A block of input channels of two pixels in a register; of one pixel twice, if there is only one."""
     if len(at) == 2 and stride == 1:
         return load(x, [block, row, at[0], 0], 2 * WORDS)
-    return neon.join(*(load(x, [block, row, column, 0], WORDS) for column in (at[0], at[-1])), WORDS)
+    first, second = (load(x, [block, row, column, 0], WORDS) for column in (at[0], at[-1]))
+    return neon.join(first, second, WORDS)
 
 
 def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _Tile, pixels: int, sums: Sums) -> None:
@@ -144,7 +145,8 @@ def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _
         for pair in range(-(-pixels // 2)):
             first = pair * columns + block * LANES // 2
             quarters = [scaled(code, sums[first + i], factors[i], form) for i in range(LANES // 2)]
-            both = neon.join(narrowed(*quarters[:2], form), narrowed(*quarters[2:], form), LANES)
+            low, high = (narrowed(quarters[i], quarters[i + 1], form) for i in (0, 2))
+            both = neon.join(low, high, LANES)
             # Pairs of outputs are units of two bytes: those of the first pixel, then those of the second.
             apart = neon.shuffle([tirx.reinterpret("int16x8", both)], (0, 2, 4, 6, 1, 3, 5, 7))
             values = clamped(tirx.reinterpret("int8x16", apart), form)
@@ -233,8 +235,8 @@ def _store(
         factors = [[code.value(load(c, [channel + 4 * v], 4), c.name) for c in constants] for v in (0, 1)]
 
         def narrow(p: int, block: int = block, factors: Any = factors) -> Expr:
-            halves = [scaled(code, total(p, 2 * block + v), factors[v], form) for v in (0, 1)]
-            return narrowed(*halves, form)
+            low, high = (scaled(code, total(p, 2 * block + v), factors[v], form) for v in (0, 1))
+            return narrowed(low, high, form)
 
         at = tile.panel * (kernel.panel // LANES) + block
         for p in range(0, pixels - 1, 2):
