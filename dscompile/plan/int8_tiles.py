@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dscompile.ir.ops import Pair
-from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
+from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.tiles import DepthwiseTile, Span, cut
 from dscompile.target import Target
 
@@ -41,9 +41,9 @@ class Int8ConvTiling:
     blocks: tuple[Span, ...]
     word: int
 
-    def knobs(self, columns: Span) -> TileKnobs:
+    def knobs(self, columns: Span) -> PixelKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return TileKnobs(columns.tile)
+        return PixelKnobs(columns.tile)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tvm import tirx
 
 from dscompile import compute
 from dscompile.plan.int8_kernels import Int8ConvKernel
-from dscompile.plan.knobs import TileKnobs
+from dscompile.plan.knobs import PixelKnobs
 from dscompile.schedule import neon
 from dscompile.schedule.neon_requantization import clamped, narrowed, scaled
 from dscompile.schedule.vector_code import Code, Sums, load
@@ -50,7 +50,7 @@ def _tiles(code: Code, kernel: Int8ConvKernel, pixels: int) -> Iterator[_Tile]:
         yield _Tile(panel, row, tile * pixels)
 
 
-def conv_by_sdot(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+def conv_by_sdot(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     """A tile of `pixels` x panel sums; per word of four input channels, a vector of weights for every four outputs.
 
     Pixels are loaded two to a register, from which SDOT takes its word; along a row of taps each is loaded once.
@@ -78,14 +78,15 @@ def conv_by_sdot(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
         sums = code.sums(pixels * vectors)
         with code.loop(taps_h, "r") as r:
             full, rest = divmod(-(-kernel.in_channels // 4), WORDS)
-            code.unrolled_loop(full, knobs.unroll_channels // LANES, lambda k: add_products(tile, sums, r, k, WORDS))
+            with code.loop(full, "k") as k:
+                add_products(tile, sums, r, k, WORDS)
             if rest:
                 add_products(tile, sums, r, full, rest)
         _store(code, kernel, function, tile, pixels, lambda p, v: sums[p * vectors + v])
     return code.body_of(function)
 
 
-def conv_by_smmla(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+def conv_by_smmla(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     """Two pixels x two outputs to a register of sums, eight input channels at once; for pixels that lie side by side.
 
     An odd pixel at the end of a tile makes a pair with itself.
@@ -113,12 +114,8 @@ def conv_by_smmla(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
 
     with _tiles(code, kernel, knobs.pixels) as tile:
         sums = code.sums(pairs * columns)
-        with code.loop(taps_h, "r") as r:
-            code.unrolled_loop(
-                -(-kernel.in_channels // LANES),
-                knobs.unroll_channels // LANES,
-                lambda block: add_products(tile, sums, r, block),
-            )
+        with code.loop(taps_h, "r") as r, code.loop(-(-kernel.in_channels // LANES), "k") as k:
+            add_products(tile, sums, r, k)
         _store_pairs(code, kernel, function, tile, knobs.pixels, sums)
     return code.body_of(function)
 
@@ -155,7 +152,7 @@ def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _
             code.store(y, [at, tile.row, tile.first + 2 * pair, 0], values)
 
 
-def conv_by_products(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+def conv_by_products(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     """SMULL: eight products of bytes in 16 bits; two of them fit together if no weight is -128, and are summed to 32.
 
     One register of partial sums for each output of a tile of `pixels` x panel, summed up at the end.

@@ -8,7 +8,7 @@ import pytest
 
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel, Requantization
 from dscompile.plan.int8_tiles import int8_conv_tiling, int8_depthwise_tiling
-from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
+from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.program import Function
 from dscompile.target import find_target
 from dscompile.toolchain import disassemble
@@ -67,7 +67,7 @@ def slow_but(machine: Machine) -> list:
 @pytest.mark.parametrize(("case", "pixels", "panel_blocks"), CONVOLUTIONS, ids=str)
 def test_a_convolution_equals_numpy(case: Conv, pixels: int, panel_blocks: int, machine: Machine):
     # SMULL needs so many registers for an odd pixel that only small tiles make sense; they are right all the same.
-    assert_conv(case, machine, LANES, panel_blocks * LANES, WORDS[machine], TileKnobs(pixels))
+    assert_conv(case, machine, LANES, panel_blocks * LANES, WORDS[machine], PixelKnobs(pixels))
 
 
 @pytest.mark.parametrize("machine", slow_but(DOTPROD)[:2], ids=str)
@@ -81,7 +81,7 @@ def test_a_depthwise_kernel_equals_numpy(case: Conv, tile: tuple[int, int], mach
 def test_every_scaling_is_exact_at_the_extremes(scaling: str, machine: Machine):
     for values in EXTREMES:
         case = Conv(3, 4, 20, 24, values=values).scaled(scaling)
-        assert_conv(case, machine, LANES, LANES, WORDS[machine], TileKnobs(2))
+        assert_conv(case, machine, LANES, LANES, WORDS[machine], PixelKnobs(2))
 
 
 @pytest.mark.parametrize("machine", slow_but(DOTPROD)[:2], ids=str)
@@ -95,24 +95,24 @@ def test_every_scaling_of_a_depthwise_kernel_is_exact_at_the_extremes(scaling: s
 @pytest.mark.parametrize("scaling", ROUNDINGS)
 def test_sums_of_thirty_bits_are_rounded_as_the_network_says(scaling: str):
     case = Conv(4, 12, 4, 48).scaled(scaling)
-    assert_conv(case, DOTPROD, LANES, LANES, 4, TileKnobs(6), reach=1 << 30)
+    assert_conv(case, DOTPROD, LANES, LANES, 4, PixelKnobs(6), reach=1 << 30)
 
 
 def test_sums_that_float32_cannot_hold_are_rounded_to_it():
     case = Conv(2, 4, 1100, 16, values="low")
-    assert_conv(case, DOTPROD, LANES, LANES, 4, TileKnobs(4))
+    assert_conv(case, DOTPROD, LANES, LANES, 4, PixelKnobs(4))
 
 
 @pytest.mark.parametrize("scaling", ["affine", "tflite"])
 @pytest.mark.parametrize("machine", slow_but(DOTPROD), ids=str)
 def test_a_narrow_clamp_is_kept(scaling: str, machine: Machine):
     case = Conv(2, 6, 20, 16, requantization=Requantization("affine", -20, 37)).scaled(scaling)
-    assert_conv(case, machine, LANES, LANES, WORDS[machine], TileKnobs(2))
+    assert_conv(case, machine, LANES, LANES, WORDS[machine], PixelKnobs(2))
 
 
 @pytest.mark.parametrize("values", ["low", "across", "random"])
 def test_weights_of_minus_128_do_not_overflow_sixteen_bits(values: str):
-    assert_conv(Conv(1, 4, 40, 8, values=values), NEON, LANES, LANES, 8, TileKnobs(2), smallest_weight=-128)
+    assert_conv(Conv(1, 4, 40, 8, values=values), NEON, LANES, LANES, 8, PixelKnobs(2), smallest_weight=-128)
     depthwise = Conv(2, 4, 20, 0, kernel=(3, 3), values=values)
     assert_depthwise(depthwise, NEON, LANES, DepthwiseKnobs(2, 2), smallest_weight=-128)
 
@@ -125,7 +125,7 @@ def test_a_fully_connected_layer_equals_numpy(channels: int, units: int, panel: 
 
 
 def test_blocks_of_other_sizes_take_the_general_schedule_and_still_sdot():
-    kernel, knobs = conv_kernel(Conv(1, 4, 20, 32), 16, 4, 16), TileKnobs(2)
+    kernel, knobs = conv_kernel(Conv(1, 4, 20, 32), 16, 4, 16), PixelKnobs(2)
     assert "sdot" in machine_code(kernel, knobs, DOTPROD)
     assert_conv(Conv(1, 4, 20, 32), DOTPROD, 16, 16, 4, knobs)
 
@@ -199,7 +199,7 @@ def conv_kernel(case: Conv, panel: int, word: int, lanes: int) -> Int8ConvKernel
 
 
 def machine_code(
-    kernel: Int8ConvKernel | Int8DepthwiseKernel, knobs: TileKnobs | DepthwiseKnobs, machine: Machine
+    kernel: Int8ConvKernel | Int8DepthwiseKernel, knobs: PixelKnobs | DepthwiseKnobs, machine: Machine
 ) -> str:
     from dscompile.schedule.native import compile_functions
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Requantization
+from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Requantization
 from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling
-from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
+from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.layout import Blocked, Strides
 from dscompile.plan.tiles import Span
 from dscompile.target import find_target
@@ -44,7 +44,7 @@ def test_tiles_leave_registers_for_pixels_and_weights(target):
                 for panels in tiling.blocks:
                     outputs = columns.tile * panels.tile * 8
                     per_register = 1 if target is NEON else 4
-                    wasted = columns.tile % 2 * panels.tile * 8 if target is I8MM else 0
+                    wasted = columns.tile % 2 * panels.tile * 8 if target is I8MM and tiling.word == 8 else 0
                     assert (outputs + wasted) / per_register <= (16 if target is NEON else 24)
 
 
@@ -96,24 +96,31 @@ def pointwise(width: int, lanes: int) -> Int8ConvKernel:
     return Int8ConvKernel(1, width, lanes, lanes, lanes, lanes, 4, (1, 1), (1, 1), (1, 1), x.strides, y.strides, form)
 
 
+def depthwise(height: int, width: int) -> Int8DepthwiseKernel:
+    x, y = Blocked(height + 2, width + 2, 16, 16), Blocked(height, width, 16, 16)
+    form = Requantization("affine", -128, 127)
+    return Int8DepthwiseKernel(height, width, 1, 16, (3, 3), (1, 1), (1, 1), x.strides, y.strides, form)
+
+
 DENSE = Int8DenseKernel(16, 8, 8, 4, Requantization("affine", -128, 127))
 
 
 @pytest.mark.parametrize(
     ("target", "kernel", "knobs", "text"),
     [
-        (DOTPROD, pointwise(7, 8), TileKnobs(3), "knob pixels = 3 does not divide 7"),
-        (X86, pointwise(7, 16), TileKnobs(3), "knob pixels = 3 does not divide 7"),
-        (X86, pointwise(7, 16), None, "a int8_pointwise kernel does not take NoneType"),
-        (DOTPROD, DENSE, TileKnobs(1), "a int8_dense kernel does not take TileKnobs"),
+        ("arm64-dotprod", pointwise(7, 8), PixelKnobs(3), "knob pixels = 3 does not divide 7"),
+        ("x86-avx512", pointwise(7, 16), PixelKnobs(3), "knob pixels = 3 does not divide 7"),
+        ("x86-avx512", depthwise(5, 6), DepthwiseKnobs(6, 2), "knob rows = 2 does not divide 5"),
+        ("x86-avx512", pointwise(7, 16), None, "int8_pointwise kernels do not take NoneType"),
+        ("arm64-dotprod", DENSE, PixelKnobs(1), "int8_dense kernels do not take PixelKnobs"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_knobs_that_do_not_fit_are_refused(target, kernel, knobs, text):
     from dscompile.schedule import scheduled
 
     with pytest.raises(ValueError, match=re.escape(text)):
-        scheduled(kernel, knobs, target)
+        scheduled(kernel, knobs, find_target(target))
 
 
 def test_views_whose_words_lie_askew_are_refused():
