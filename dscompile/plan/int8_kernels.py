@@ -150,3 +150,6 @@ class Int8DenseKernel:
             *self.requantization.parameters,
             Parameter("y", "int8", written=True, alignment=1),
         )
+
+
+Int8Kernel = Int8ConvKernel | Int8DepthwiseKernel | Int8DenseKernel

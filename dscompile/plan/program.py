@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from dscompile.ir.network import Array, Network
+from dscompile.plan.int8_kernels import Int8Kernel
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.mcu_kernels import McuKernel
@@ -33,7 +34,7 @@ class Function:
     """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
 
     symbol: str
-    kernel: Kernel | McuKernel
+    kernel: Kernel | Int8Kernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
 
