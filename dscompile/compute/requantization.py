@@ -32,6 +32,9 @@ def requantized(total: Expr, constants: Sequence[Expr], requantization: Requanti
         real = tirx.call_llvm_pure_intrin("float32", "llvm.fma.f32", tirx.Cast("float32", total), scale, offset)
         return tirx.Cast("int8", _nearest(real, low, high))
     bias = constants[0]
+    if requantization.scaling == "integer":
+        scaled = _searched(total, bias, constants[1], requantization)
+        return tirx.Cast("int8", tirx.max(tirx.min(scaled, _int32(high)), _int32(low)))
     if requantization.scaling == "float32":
         real = tirx.Cast("float32", total + bias) * constants[1]
         return tirx.Cast("int8", _nearest(real, low - zero_point, high - zero_point) + zero_point)
@@ -44,6 +47,15 @@ def _nearest(real: Expr, low: int, high: int) -> Expr:
     """`real` clamped and rounded to an int32, halves to even; what lies outside of 32 bits is clamped first."""
     clamped = tirx.max(tirx.min(real, tirx.const(float(high), "float32")), tirx.const(float(low), "float32"))
     return tirx.Cast("int32", tirx.call_llvm_pure_intrin("float32", "llvm.roundeven.f32", clamped))
+
+
+def _searched(total: Expr, bias: Expr, multiplier: Expr, requantization: Requantization) -> Expr:
+    """The high half of one product, and a shift; all but the product in 32 bits."""
+    left, right = requantization.left, requantization.right
+    factor = bias + tirx.shift_left(total, _int32(left))
+    product = tirx.Cast("int64", factor) * tirx.Cast("int64", multiplier)
+    high = tirx.Cast("int32", tirx.shift_right(product, _int64(32)))
+    return tirx.shift_right(_int32(requantization.zero_point << right) + high, _int32(right))
 
 
 def _fixed_point(total: Expr, multiplier: Expr, shift: Expr, requantization: Requantization) -> Expr:
@@ -59,6 +71,10 @@ def _fixed_point(total: Expr, multiplier: Expr, shift: Expr, requantization: Req
         return _right(product + half, right)
     # Halves away from zero: of negative products one less is added.
     return _right(product + half - tirx.Cast("int64", tirx.all(product < _int64(0), right > _int64(0))), right)
+
+
+def _int32(value: int) -> Expr:
+    return tirx.const(value, "int32")
 
 
 def _int64(value: int) -> Expr:
