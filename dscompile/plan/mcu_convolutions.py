@@ -73,7 +73,7 @@ def lower_conv(lowering: McuLowering, layer: Layer, op: Conv2D) -> None:
         group=DSP_GROUP if dsp else PORTABLE_GROUP,
         dsp=dsp,
     )
-    operands = _matrix(lowering, dense.reshape(-1, op.out_channels), constants, dsp)
+    operands = _matrix(lowering, dense.reshape(-1, op.out_channels), epilogue, constants, dsp=dsp)
     if conv.gathered:
         operands = [*operands, lowering.scratch(conv.column_bytes)]
     lowering.call(conv, [x.operand, *operands, lowering.new(layer.output).operand])
@@ -97,7 +97,7 @@ def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> Non
         group=DSP_GROUP if dsp else PORTABLE_GROUP,
         dsp=dsp,
     )
-    matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), constants, dsp)
+    matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), epilogue, constants, dsp=dsp)
     columns = lowering.scratch(separable.column_bytes)
     lowering.call(separable, [x.operand, *taps, *matrix, columns, lowering.new(follower.output).operand])
 
@@ -107,7 +107,7 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     kernel = DenseKernel(x.shape[1], op.units, epilogue)
-    operands = _matrix(lowering, weights, constants, dsp=False)
+    operands = _matrix(lowering, weights, epilogue, constants, dsp=False)
     lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
 
 
@@ -149,19 +149,21 @@ def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, out_channels: int) -> b
 
     They know only the searched requantization, and reach four pixels from one pointer.
     """
-    searched = isinstance(epilogue, IntegerEpilogue) and epilogue.method == "affine"
+    searched = isinstance(epilogue, IntegerEpilogue) and epilogue.is_searched
     return lowering.dsp and searched and 3 * out_channels < _LARGEST_OFFSET
 
 
-def _matrix(lowering: McuLowering, weights: Array, constants: tuple[Array, ...], dsp: bool) -> list[Operand]:
+def _matrix(
+    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], *, dsp: bool
+) -> list[Operand]:
     """Weights [depth, C_out] as rows of [C_out][depth], and the constants, as operands of a matrix product."""
     if dsp:
         return [
             lowering.constant("weights", pair_weights(weights)),
             lowering.constant("constants", pair_constants(*constants)),
         ]
-    names = {1: ("bias",), 2: ("bias", "multiplier"), 3: ("bias", "multiplier", "shift")}[len(constants)]
     operands = [lowering.constant("weights", np.ascontiguousarray(weights.T))]
+    names = [parameter.name for parameter in epilogue.constants()]
     return operands + [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
 
 
@@ -179,9 +181,9 @@ def pair_weights(weights: Array) -> Array:
     return np.ascontiguousarray(pairs.transpose(2, 0, 1, 3))
 
 
-def pair_constants(bias: Array, multiplier: Array) -> Array:
-    """[C_out] int32 each -> [C_out rounded up to even][2]; an odd last channel has a companion of zeros."""
-    even = -(-len(bias) // 2) * 2
-    constants = np.zeros((even, 2), np.int32)
-    constants[: len(bias)] = np.stack([bias, multiplier], axis=1)
-    return constants
+def pair_constants(*constants: Array) -> Array:
+    """n arrays [C_out] int32 -> [C_out rounded up to even][n]; an odd last channel has a companion of zeros."""
+    channels = len(constants[0])
+    paired = np.zeros((-(-channels // 2) * 2, len(constants)), np.int32)
+    paired[:channels] = np.stack(constants, axis=1)
+    return paired

@@ -18,7 +18,7 @@ from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter
 
 Element = Literal["float32", "int8"]
-Method = Literal["affine", "tflite", "half-up", "single", "float32"]
+Method = Literal["affine", "stepped", "tflite", "half-up", "single", "float32"]
 FixedPointRounding = Literal["tflite", "half-up", "single"]
 
 
@@ -39,9 +39,10 @@ class IntegerEpilogue:
     """How a 32-bit sum of a channel becomes int8.
 
     affine: clamp(((bias + (sum << left)) * multiplier) >> 32 >> right), where bias and multiplier were searched so
-    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); the others
-    are that rounding itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier *
-    2^(shift - 31) rounded twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
+    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); stepped:
+    the same, with `step` added to bias + (sum << left) where that is not negative. The others are that rounding
+    itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded
+    twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
     """
 
     element: ClassVar[Element] = "int8"
@@ -52,12 +53,19 @@ class IntegerEpilogue:
     left: int = 0
     right: int = 0
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether it is a searched multiplication and not the network's own rounding."""
+        return self.method in ("affine", "stepped")
+
     def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
         """Pointers to what it needs per channel."""
         bias = Parameter(f"{prefix}bias", "int32")
         match self.method:
             case "affine":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"))
+            case "stepped":
+                return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}step", "int32"))
             case "float32":
                 return (bias, Parameter(f"{prefix}scale"))
             case _:
@@ -288,7 +296,7 @@ def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:
 
 
 def _matrix(epilogue: Epilogue, dsp: bool) -> tuple[Parameter, ...]:
-    """Weights and per-channel constants of a matrix product; for dsp, pairs of (bias, multiplier)."""
+    """Weights and per-channel constants of a matrix product; for dsp, those of one channel after the other."""
     weights = Parameter("weights", epilogue.element, alignment=4)
     return (weights, Parameter("constants", "int32")) if dsp else (weights, *epilogue.constants())
 

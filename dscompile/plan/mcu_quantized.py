@@ -30,6 +30,7 @@ from dscompile.plan.mcu_kernels import (
     IntegerBinary,
     IntegerEpilogue,
     MeanKernel,
+    Method,
     Rescale,
     SoftmaxKernel,
 )
@@ -89,7 +90,10 @@ def _affine(
     zero_point: int,
     clamp: Clamp,
 ) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
-    """The searched form: epilogue, (bias, multiplier), and which channels are constant: their weights may be 0."""
+    """The searched form: epilogue, (bias, multiplier) or (bias, multiplier, step), and which channels are constant.
+
+    The weights of these may be 0.
+    """
     constant = constant_channels(staircase, sums)
     level = staircase(sums.low[None])
 
@@ -100,8 +104,10 @@ def _affine(
     found = search_affine(without_constants, still, slopes, zero_point, clamp)
     if found is None:
         return None
-    epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, zero_point, found.left, found.right)
-    return epilogue, (found.bias.astype(np.int32), found.multiplier.astype(np.int32)), constant
+    integers = (found.bias, found.multiplier) if found.step is None else (found.bias, found.multiplier, found.step)
+    method: Method = "affine" if found.step is None else "stepped"
+    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
+    return epilogue, tuple(each.astype(np.int32) for each in integers), constant
 
 
 def _own_rounding(
