@@ -32,8 +32,11 @@ def requantized(total: Expr, constants: Sequence[Expr], requantization: Requanti
         real = tirx.call_llvm_pure_intrin("float32", "llvm.fma.f32", tirx.Cast("float32", total), scale, offset)
         return tirx.Cast("int8", _nearest(real, low, high))
     bias = constants[0]
-    if requantization.scaling == "integer":
-        scaled = _searched(total, bias, constants[1], requantization)
+    if requantization.scaling in ("integer", "stepped"):
+        factor = bias + tirx.shift_left(total, _int32(requantization.left))
+        if requantization.scaling == "stepped":
+            factor = factor + tirx.Select(factor >= _int32(0), constants[2], _int32(0))
+        scaled = _searched(factor, constants[1], requantization)
         return tirx.Cast("int8", tirx.max(tirx.min(scaled, _int32(high)), _int32(low)))
     if requantization.scaling == "float32":
         real = tirx.Cast("float32", total + bias) * constants[1]
@@ -49,10 +52,9 @@ def _nearest(real: Expr, low: int, high: int) -> Expr:
     return tirx.Cast("int32", tirx.call_llvm_pure_intrin("float32", "llvm.roundeven.f32", clamped))
 
 
-def _searched(total: Expr, bias: Expr, multiplier: Expr, requantization: Requantization) -> Expr:
+def _searched(factor: Expr, multiplier: Expr, requantization: Requantization) -> Expr:
     """The high half of one product, and a shift; all but the product in 32 bits."""
-    left, right = requantization.left, requantization.right
-    factor = bias + tirx.shift_left(total, _int32(left))
+    right = requantization.right
     product = tirx.Cast("int64", factor) * tirx.Cast("int64", multiplier)
     high = tirx.Cast("int32", tirx.shift_right(product, _int64(32)))
     return tirx.shift_right(_int32(requantization.zero_point << right) + high, _int32(right))

@@ -16,21 +16,23 @@ from dscompile.ir.ops import Pair
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.layout import Strides
 
-Scaling = Literal["affine", "integer", "tflite", "half-up", "single", "float32"]
+Scaling = Literal["affine", "integer", "stepped", "tflite", "half-up", "single", "float32"]
 
 
 @dataclass(frozen=True)
 class Requantization:
     """From the int32 sum of a channel to its int8: y = clamp(scaled(sum), low, high).
 
-    Two forms were searched so that they equal the network's own rounding on every sum that can occur; bias and zero
-    point are contained in their constants. Neither leaves 32 bits before the clamp.
+    Three forms were searched so that they equal the network's own rounding on every sum that can occur; bias and zero
+    point are contained in their constants. None leaves 32 bits before the clamp.
 
     - affine: rint(fma(float32(sum), scale, offset)), halves to even, with one scale and offset per channel
       (plan/affine_requantization.py).
     - integer: ((zero_point << right) + (((bias + (sum << left)) * multiplier) >> 32)) >> right, with one bias and
       multiplier per channel, for what float32 is too coarse for (plan/requantization.py). `bias + (sum << left)` stays
       in 32 bits, the product in 64.
+    - stepped: the same, with `step`, a third constant per channel, added to bias + (sum << left) where that is not
+      negative.
 
     The others are that rounding itself (A, C, B and D of the specification) of sum + bias, plus `zero_point`.
     `float32` takes a bias and a scale per channel; the fixed-point ones a bias, a multiplier and a shift, for the
@@ -52,6 +54,8 @@ class Requantization:
                 return (Parameter("scale"), Parameter("offset"))
             case "integer":
                 return (Parameter("bias", "int32"), Parameter("multiplier", "int32"))
+            case "stepped":
+                return (Parameter("bias", "int32"), Parameter("multiplier", "int32"), Parameter("step", "int32"))
             case "float32":
                 return (Parameter("bias", "int32"), Parameter("scale"))
             case _:
