@@ -92,9 +92,7 @@ def int8_dense(kernel: Int8DenseKernel) -> PrimFunc:
         return _product(x[k], weights[n // panel, k // per_word, n % panel, k % per_word])
 
     acc = te.compute((units,), lambda n: te.sum(product(n), axis=[k]), name="acc")
-    y = te.compute(
-        (units,), lambda n: requantized(acc[n], [f[n] for f in factors], kernel.requantization), name="y"
-    )
+    y = te.compute((units,), lambda n: requantized(acc[n], [f[n] for f in factors], kernel.requantization), name="y")
     return te.create_prim_func([x, weights, *factors, y])
 
 

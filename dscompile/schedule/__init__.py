@@ -14,8 +14,12 @@ from dscompile.target import Target
 def scheduled(kernel: Kernel | Int8Kernel, knobs: Knobs | None, target: Target) -> Any:
     """The scheduled PrimFunc of `kernel`. Raises UnsupportedError for a family without schedules."""
     if isinstance(kernel, Int8ConvKernel | Int8DepthwiseKernel | Int8DenseKernel):
-        from dscompile.schedule import int8
+        from dscompile.schedule import arm_int8, int8
 
+        if target.has("asimd"):
+            fast = arm_int8.scheduled(kernel, knobs, target)
+            if fast is not None:
+                return fast
         return int8.scheduled(kernel, knobs, target)
     if target.family in ("x86", "arm64"):
         from dscompile.schedule import x86
