@@ -42,7 +42,9 @@ def requantized(total: Expr, constants: Sequence[Expr], requantization: Requanti
         real = tirx.Cast("float32", total + bias) * constants[1]
         return tirx.Cast("int8", _nearest(real, low - zero_point, high - zero_point) + zero_point)
     multiplier, shift = (tirx.Cast("int64", constant) for constant in constants[1:])
-    scaled = _fixed_point(tirx.Cast("int64", total) + tirx.Cast("int64", bias), multiplier, shift, requantization)
+    scaled = fixed_point(
+        tirx.Cast("int64", total) + tirx.Cast("int64", bias), multiplier, shift, requantization.scaling
+    )
     return tirx.Cast("int8", tirx.max(tirx.min(scaled + zero_point, _int64(high)), _int64(low)))
 
 
@@ -60,16 +62,16 @@ def _searched(factor: Expr, multiplier: Expr, requantization: Requantization) ->
     return tirx.shift_right(_int32(requantization.zero_point << right) + high, _int32(right))
 
 
-def _fixed_point(total: Expr, multiplier: Expr, shift: Expr, requantization: Requantization) -> Expr:
-    """total * multiplier * 2^(shift - 31), rounded as `requantization.scaling` says."""
-    if requantization.scaling == "single":
+def fixed_point(total: Expr, multiplier: Expr, shift: Expr, rounding: str) -> Expr:
+    """total * multiplier * 2^(shift - 31) in int64, rounded as `rounding` says: tflite, half-up or single."""
+    if rounding == "single":
         right = _int64(31) - shift
         return _right(total * multiplier + _left(_int64(1), right - 1), right)
     left, right = tirx.max(shift, _int64(0)), tirx.max(_int64(0) - shift, _int64(0))
     shifted = tirx.max(tirx.min(_left(total, left), _int64(2**31 - 1)), _int64(-(2**31)))
     product = _right(shifted * multiplier + _int64(2**30), _int64(31))
     half = _right(_left(_int64(1), right), _int64(1))
-    if requantization.scaling == "half-up":
+    if rounding == "half-up":
         return _right(product + half, right)
     # Halves away from zero: of negative products one less is added.
     return _right(product + half - tirx.Cast("int64", tirx.all(product < _int64(0), right > _int64(0))), right)

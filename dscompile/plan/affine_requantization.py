@@ -7,7 +7,7 @@ one sum. Here the line is in float32,
 
 which vector units compute in three instructions. Every step of this expression never falls as the sum grows (scale is
 not negative), so it is the staircase for every sum if it is on the right side of every threshold and at both ends; that
-is what `_is_exact` evaluates, without a rounding of its own. Where no such numbers are found, a layer keeps its rounding.
+is what `_is_exact` evaluates, without a rounding of its own. Where no such numbers are found, other forms remain.
 """
 
 from __future__ import annotations

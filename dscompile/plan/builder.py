@@ -25,13 +25,12 @@ from dscompile.plan.fusion import Part, concatenated_parts
 from dscompile.plan.kernels import (
     FillKernel,
     FlatKernel,
-    Kernel,
     PackKernel,
     UnpackKernel,
 )
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
-from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
+from dscompile.plan.program import Buffer, Call, Function, NativeKernel, Operand, Program, Step
 from dscompile.plan.storage import (
     BlockedView,
     FlatView,
@@ -59,7 +58,7 @@ class ProgramBuilder:
         self.stores: dict[str, Store] = {}
         self.constants: dict[str, Array] = {}
         self.fallbacks: list[str] = []
-        self._functions: dict[tuple[Kernel, Knobs | None], Function] = {}
+        self._functions: dict[tuple[NativeKernel, Knobs | None], Function] = {}
         self._views: dict[str, View] = {}
         self._converted: dict[tuple[str, str], View] = {}
         self._calls: list[Call] = []
@@ -122,7 +121,7 @@ class ProgramBuilder:
             )
         )
 
-    def call(self, kernel: Kernel, operands: Sequence[Operand], knobs: Knobs | None = None) -> None:
+    def call(self, kernel: NativeKernel, operands: Sequence[Operand], knobs: Knobs | None = None) -> None:
         """Appends a call; equal kernels with equal knobs share one function. Operands follow kernel.parameters."""
         function = self._functions.get((kernel, knobs))
         if function is None:

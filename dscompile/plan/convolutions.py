@@ -15,6 +15,7 @@ from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import NONE, Activation, Binary, Conv2D
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.fusion import Work
+from dscompile.plan.int8_convolutions import int8_pixels
 from dscompile.plan.kernels import (
     ELEMENT_BYTES,
     ConvKernel,
@@ -163,9 +164,9 @@ class _Window:
 def _conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView | FlatView:
     """The input as the user passes it if it is float32 and has few channels, else blocked."""
     view = builder.home(layer.inputs[0])
-    floats = isinstance(view, FlatView) and view.dtype == "float32"
-    if floats and len(view.shape) == 4 and view.shape[3] < builder.lanes and op.groups == 1:
-        return view
+    if isinstance(view, FlatView) and view.dtype == "float32" and len(view.shape) == 4:
+        few = view.shape[3] < builder.lanes and op.groups == 1
+        return view if few else builder.blocked(layer.inputs[0])
     return builder.blocked(layer.inputs[0])
 
 

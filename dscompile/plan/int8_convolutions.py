@@ -9,7 +9,7 @@ from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import Conv2D
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
-from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise
+from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
 from dscompile.plan.int8_tiles import dense_panel_blocks, int8_conv_tiling, int8_depthwise_tiling
 from dscompile.plan.packing import grouped_as_dense
@@ -86,6 +86,7 @@ class _Group:
                     x=self.x.layout.strides,
                     y=self.y.layout.strides,
                     requantization=self.scaled.requantization,
+                    smallest_weight=smallest_weight(self.kernel),
                 )
                 operands = [self._input(first, span.start), *constants, self._output(first, span.start, panels)]
                 self.builder.call(work, operands, tiling.knobs(span))
@@ -125,9 +126,7 @@ def _scaling(builder: ProgramBuilder, scaled: Scaled, start: int, size: int) -> 
     ]
 
 
-def _depthwise(
-    builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: BlockedView, y: BlockedView
-) -> EmitRows:
+def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: BlockedView, y: BlockedView) -> EmitRows:
     layout = y.layout
     kernel = builder.constant("kernel", pack_int8_depthwise(weights.kernel, layout.lanes))
     scaling = _scaling(builder, weights.scaled, 0, layout.blocks * layout.lanes)
@@ -146,6 +145,7 @@ def _depthwise(
                 x=x.layout.strides,
                 y=layout.strides,
                 requantization=weights.scaled.requantization,
+                smallest_weight=smallest_weight(weights.kernel),
             )
             begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
             builder.call(work, [begin, kernel, *scaling, y.at(row, column)], tile.knobs)
@@ -161,7 +161,9 @@ def lower_int8_dense(builder: ProgramBuilder, layer: Layer) -> None:
     lanes, word = builder.element(layer.output).lanes, builder.target.int8_word
     blocks = -(-units // lanes)
     panel, padded = dense_panel_blocks(blocks) * lanes, blocks * lanes
-    kernel = Int8DenseKernel(channels, padded, panel, word, weights.scaled.requantization)
+    kernel = Int8DenseKernel(
+        channels, padded, panel, word, weights.scaled.requantization, smallest_weight(weights.kernel)
+    )
     room = y if padded == units else builder.new_flat(layer.output, (1, padded), tag=".padded")
     packed = builder.constant("kernel", pack_int8_dense(weights.kernel, panel, padded, word))
     builder.call(kernel, [x.at(), packed, *_scaling(builder, weights.scaled, 0, padded), room.at()])

@@ -34,3 +34,8 @@ def pack_int8_depthwise(kernel: Array, lanes: int) -> Array:
 def pack_int8_vector(vector: Array, count: int) -> Array:
     """[C] -> [count], zeros beyond C."""
     return np.pad(np.asarray(vector, np.int8), (0, count - len(vector)))
+
+
+def smallest_weight(kernel: Array) -> int:
+    """-128 where some weight is, else -127: kernels are made for one or the other."""
+    return -128 if (kernel == -128).any() else -127

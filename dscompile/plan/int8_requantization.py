@@ -89,9 +89,7 @@ def search_scaling(
     )
 
 
-def _without(
-    constant: NDArray[np.bool_], level: Integers, staircase: Staircase
-) -> Callable[[Integers], Integers]:
+def _without(constant: NDArray[np.bool_], level: Integers, staircase: Staircase) -> Callable[[Integers], Integers]:
     """The staircase with channels of one level replaced by that level."""
     return lambda sums: np.where(constant, level, staircase(sums))
 

@@ -1,4 +1,4 @@
-"""Tiles of int8 kernels: the spill rule of plan/tiles.py for sums of int32, several registers to a block of channels."""
+"""Tiles of int8 kernels: the spill rule of plan/tiles.py for int32 sums, several registers to a block of channels."""
 
 from __future__ import annotations
 

@@ -72,9 +72,7 @@ def layer_sums(network: Network, layer: Layer, *, centered: bool) -> LayerSums:
     centered_sums = _range(wide, zero, padded=isinstance(layer.op, Conv2D) and bool(layer.op.pads))
     _check_accumulators(layer, wide, zero, bias)
     shift = np.zeros(channels, np.int64) if centered else -zero * wide.sum(axis=0)
-    return LayerSums(
-        network, layer, kernel, Range(centered_sums.low - shift, centered_sums.high - shift), bias + shift
-    )
+    return LayerSums(network, layer, kernel, Range(centered_sums.low - shift, centered_sums.high - shift), bias + shift)
 
 
 def _range(kernel: Integers, zero: int, *, padded: bool) -> Range:

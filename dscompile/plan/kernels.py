@@ -112,7 +112,9 @@ class ConvKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, bias, [residual], y."""
         return (
-            blocked_parameter("x", self.x, self.lanes) if isinstance(self.x, Strides) else _image("x", self.x, "float32"),
+            blocked_parameter("x", self.x, self.lanes)
+            if isinstance(self.x, Strides)
+            else _image("x", self.x, "float32"),
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
             *self.epilogue.parameters(self.lanes),

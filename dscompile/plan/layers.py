@@ -265,7 +265,9 @@ def _shifted_channels(builder: ProgramBuilder, x: BlockedView, y: BlockedView, s
             (y.layout.strides.row, y.layout.strides.pixel, 1),
             dtype=x.dtype,
         )
-        builder.call(kernel, [x.at(0, 0, channel // lanes, channel % lanes), y.at(0, 0, target // lanes, target % lanes)])
+        builder.call(
+            kernel, [x.at(0, 0, channel // lanes, channel % lanes), y.at(0, 0, target // lanes, target % lanes)]
+        )
         channel += run
     rest = -(start + channel) % lanes
     if start + channel == y.layout.channels and rest:
@@ -275,9 +277,7 @@ def _shifted_channels(builder: ProgramBuilder, x: BlockedView, y: BlockedView, s
 def _zero_lanes(builder: ProgramBuilder, view: BlockedView, lane: int, count: int) -> None:
     """Zeroes the unused lanes of an image's last block."""
     layout = view.layout
-    kernel = FillKernel(
-        layout.height, layout.width, count, layout.strides.row, layout.strides.pixel, dtype=view.dtype
-    )
+    kernel = FillKernel(layout.height, layout.width, count, layout.strides.row, layout.strides.pixel, dtype=view.dtype)
     builder.call(kernel, [view.at(0, 0, layout.blocks - 1, lane)])
 
 

@@ -27,6 +27,7 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.ir.tensor import Shape
+from dscompile.plan.integer_tables import activation_table, requantization_table
 from dscompile.plan.mcu_convolutions import fusable_pointwise, image_window, lower_conv, lower_dense, lower_separable
 from dscompile.plan.mcu_kernels import (
     ActivateKernel,
@@ -41,7 +42,6 @@ from dscompile.plan.mcu_kernels import (
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import integer_binary, integer_mean, integer_softmax
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
-from dscompile.plan.integer_tables import activation_table, requantization_table
 
 
 def lower_network(lowering: McuLowering) -> None:

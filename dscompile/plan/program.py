@@ -11,12 +11,14 @@ from types import MappingProxyType
 from typing import Literal
 
 from dscompile.ir.network import Array, Network
+from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
 from dscompile.plan.int8_kernels import Int8Kernel
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.target import Target
 
+NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel
 Space = Literal["arena", "input", "output", "constant"]
 
 
@@ -34,7 +36,7 @@ class Function:
     """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
 
     symbol: str
-    kernel: Kernel | Int8Kernel | McuKernel
+    kernel: NativeKernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
 

@@ -128,6 +128,11 @@ def _store(
 
 def scheduled(kernel: Int8Kernel, knobs: Knobs | None, target: Target) -> PrimFunc | None:
     """The fast kernel, or None if there is none for what `kernel` asks for."""
-    if isinstance(kernel, Int8ConvKernel) and isinstance(knobs, TileKnobs) and kernel.word == 4 and target.has("asimddp"):
+    if (
+        isinstance(kernel, Int8ConvKernel)
+        and isinstance(knobs, TileKnobs)
+        and kernel.word == 4
+        and target.has("asimddp")
+    ):
         return conv_by_sdot(kernel, knobs)
     return None

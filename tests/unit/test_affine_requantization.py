@@ -133,7 +133,9 @@ def test_multiply_add_is_rounded_once(rng):
     got = multiply_add(sums, scale, offset)
     for s, m, c, y in zip(sums.astype(np.float32), scale, offset, got, strict=True):
         exact = Fraction(float(s)) * Fraction(float(m)) + Fraction(float(c))
-        near = [Fraction(float(v)) for v in (np.nextafter(y, np.float32(-np.inf)), y, np.nextafter(y, np.float32(np.inf)))]
+        near = [
+            Fraction(float(v)) for v in (np.nextafter(y, np.float32(-np.inf)), y, np.nextafter(y, np.float32(np.inf)))
+        ]
         errors = [abs(v - exact) for v in near]
         assert errors[1] == min(errors)
 
