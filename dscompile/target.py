@@ -133,21 +133,35 @@ def list_targets() -> tuple[Target, ...]:
     return tuple(_read(path) for path in sorted(data_directory("targets").glob("*.yaml")))
 
 
+def target_names() -> tuple[str, ...]:
+    """The names of all targets that ship, sorted; no file is read."""
+    return tuple(path.stem for path in sorted(data_directory("targets").glob("*.yaml")))
+
+
+def is_target_file(name: str) -> bool:
+    """Whether the user means a target file of their own rather than a target that ships."""
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def target_advice(name: str) -> str:
+    """What a user who wrote the unknown target `name` may have meant."""
+    names = target_names()
+    return did_you_mean(name, names) or f"known: {', '.join(names)}"
+
+
 def find_target(name: str) -> Target:
     """The target called `name`, or in the file `name`; as written, before `host` and the like are resolved.
 
     Raises UsageError for an unknown name and BadInputError for a bad file.
     """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
+    if is_target_file(name):
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"there is no target file '{name}'")
         return _read(path)
-    path = data_directory("targets") / f"{name}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or not path.is_file():
-        names = [p.stem for p in sorted(data_directory("targets").glob("*.yaml"))]
-        raise UsageError(f"unknown target '{name}'", help=did_you_mean(name, names) or f"known: {', '.join(names)}")
-    return _read(path)
+    if name not in target_names():
+        raise UsageError(f"unknown target '{name}'", help=target_advice(name))
+    return _read(data_directory("targets") / f"{name}.yaml")
 
 
 def resolve_target(name: str) -> Target:

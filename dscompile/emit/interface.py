@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dscompile.emit.names import C_TYPES, c_comment, network_prefix, unique_identifiers
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Network
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 
 _LETTERS = {"nhwc": {3: "NWC ", 4: "NHWC "}, "nchw": {3: "NCW ", 4: "NCHW "}}
 
@@ -26,6 +26,11 @@ class Port:
     def c_type(self) -> str:
         """Type of an element."""
         return C_TYPES[self.tensor.dtype]
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its elements are integers that stand for reals."""
+        return self.tensor.dtype in INTEGER_RANGES
 
     @property
     def elements(self) -> int:

@@ -13,15 +13,16 @@ import pytest
 
 from dscompile.artifact import Artifact, load_artifact
 from dscompile.emit.mcu import write_artifact
-from dscompile.emit.mcu_text import mcu_selftest_input
+from dscompile.emit.selftest import selftest_input
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Conv2D, Dense, Pads, Pool, Reshape, Softmax
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from dscompile.target import find_target
-from tests.mcu import WARNINGS, assert_equals_oracle, planned, write
+from tests.mcu import WARNINGS, assert_equals_oracle, planned, random_inputs, write
 from tests.quantized_networks import Quantizer
+from tests.sanitized import SanitizedModel
 from tests.tools import require_tools
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,28 @@ def test_selftest_passes_under_sanitizers(artifact):
     assert result.passed, result.message
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize(
+    ("statement", "report"),
+    [
+        ("output[0] = input[SMALL_NET_INPUT_SIZE];", "heap-buffer-overflow"),
+        ("output[SMALL_NET_OUTPUT_SIZE] = 0;", "heap-buffer-overflow"),
+        ("((volatile uint8_t *)arena)[SMALL_NET_ARENA_SIZE] = 0;", "heap-buffer-overflow"),
+        ("output[0] = (int8_t)(1 << (arena->bytes[0] + 32));", "shift exponent"),
+    ],
+    ids=["input", "output", "arena", "shift"],
+)
+def test_sanitizers_see_what_a_kernel_does_beside_its_tensors(statement, report, compiler, tmp_path):
+    artifact = write(small_int8(), tmp_path / "a")
+    inputs = random_inputs(small_int8(), 0)
+    code = artifact.driver.read_text()
+    start = code.index("{", code.index("small_net_run(")) + 1
+    artifact.driver.write_text(f"{code[:start]}\n    {statement}{code[start:]}")
+    with pytest.raises(AssertionError, match=report):
+        SanitizedModel(artifact, compiler, tmp_path).run(inputs)
+
+
 def test_selftest_finds_a_changed_weight(artifact, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(artifact.directory, copy)
@@ -175,15 +198,15 @@ def test_a_softmax_of_another_output_scale_is_refused():
 
 def test_another_selftest_input_is_our_bug(tmp_path):
     network = small_float()
-    inputs = {name: array + 1 for name, array in mcu_selftest_input(network).items()}
-    with pytest.raises(ValueError, match="self-test input 'image' is not what mcu_selftest_input"):
+    inputs = {name: array + 1 for name, array in selftest_input(network).items()}
+    with pytest.raises(ValueError, match="self-test input 'image' is not what selftest_input"):
         write_artifact(planned(network), inputs, {}, tmp_path / "a", origin="test")
 
 
 def test_a_selftest_output_of_another_shape_is_our_bug(tmp_path):
     network = small_float()
     with pytest.raises(ValueError, match=r"self-test output 'softmax' must be float32 \[1, 4\]"):
-        write_artifact(planned(network), mcu_selftest_input(network), {}, tmp_path / "a", origin="test")
+        write_artifact(planned(network), selftest_input(network), {}, tmp_path / "a", origin="test")
 
 
 def long_softmax(elements: int) -> Network:
