@@ -11,6 +11,8 @@ from typing import Any
 
 from tvm import tirx
 
+from dscompile.schedule.vector_code import lanes_of
+
 Expr = Any
 
 
@@ -21,12 +23,15 @@ def splat(value: int, dtype: str, lanes: int) -> Expr:
 
 def element(vector: Expr, index: int, lanes: int) -> Expr:
     """One element in every lane: an operand `v.4b[index]` of the instructions that take one, else DUP."""
-    return tirx.Shuffle([vector], [tirx.const(index, "int32")] * lanes)
+    return shuffle([vector], [index] * lanes)
 
 
 def shuffle(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
     """Elements of the vectors laid end to end."""
-    return tirx.Shuffle(list(vectors), [tirx.const(index, "int32") for index in indices])
+    operands = list(vectors)
+    while sum(lanes_of(vector) for vector in operands) < len(indices):  # what TVM wants of a shuffle
+        operands += vectors
+    return tirx.Shuffle(operands, [tirx.const(index, "int32") for index in indices])
 
 
 def join(low: Expr, high: Expr, lanes: int) -> Expr:
