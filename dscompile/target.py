@@ -47,9 +47,8 @@ class Caches:
 class Target:
     """One kind of machine that artifacts are built for.
 
-    `lanes` is the number of float32 in a vector register, `registers` the number of vector registers; `int8_lanes` and
-    `int8_word` are how many channels of an int8 image lie together, and how many of these a kernel multiplies and sums
-    at once. `mcpu` is LLVM's
+    `lanes` is the number of float32 in a vector register, `registers` the number of vector registers; `int8_lanes`
+    is how many channels of an int8 image lie together. `mcpu` is LLVM's
     name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one;
     `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
     sets for targets that get C: the first one that has a kernel provides it. `board` is there for microcontrollers.
@@ -65,7 +64,6 @@ class Target:
     vector_bytes: int = 4
     registers: int = 0
     int8_lanes: int = 8
-    int8_word: int = 4
     fma_per_cycle: int = 1
     fma_latency: int = 4
     caches: Caches = field(default_factory=Caches)
@@ -82,8 +80,8 @@ class Target:
         if self.arena_alignment < self.vector_bytes or self.arena_alignment & (self.arena_alignment - 1):
             raise ValueError(f"arena_alignment must be a power of two and hold a vector, not {self.arena_alignment}")
 
-        if self.int8_word not in (1, 2, 4, 8) or self.int8_lanes % self.int8_word:
-            raise ValueError(f"int8_lanes must be whole words of 1, 2, 4 or 8, not {self.int8_lanes}")
+        if self.int8_lanes <= 0 or self.int8_lanes % 8:
+            raise ValueError(f"int8_lanes must be a multiple of 8, not {self.int8_lanes}")
 
     @property
     def lanes(self) -> int:
@@ -114,7 +112,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "emulators",
     ),
     "isa": ("mcpu", "triple", "attributes", "features"),
-    "vector": ("bytes", "registers", "int8_lanes", "int8_word", "fma_per_cycle", "fma_latency"),
+    "vector": ("bytes", "registers", "int8_lanes", "fma_per_cycle", "fma_latency"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
     "toolchain.gcc": ("prefix", "flags"),
@@ -231,7 +229,6 @@ def _parse(content: object, path: Path) -> Target:
             vector_bytes=int(vector.get("bytes", 4)),
             registers=int(vector.get("registers", 0)),
             int8_lanes=int(vector.get("int8_lanes", 8)),
-            int8_word=int(vector.get("int8_word", 4)),
             fma_per_cycle=int(vector.get("fma_per_cycle", 1)),
             fma_latency=int(vector.get("fma_latency", 4)),
             caches=Caches(*(parse_size(caches.get(key, 0)) for key in ("l1d", "l2", "l3"))),

@@ -11,10 +11,10 @@ from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
-from dscompile.plan.int8_tiles import dense_panel_blocks, int8_conv_tiling, int8_depthwise_tiling
+from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
-from dscompile.plan.storage import BlockedView, FlatView
+from dscompile.plan.storage import BlockedView
 from dscompile.plan.tiles import Span
 
 EmitRows = Callable[[int, int], None]
@@ -66,11 +66,12 @@ class _Group:
         height, width = count, self.y.layout.width
         if self._is_flattenable():
             height, width = 1, height * width
-        kh, kw, channels, _ = self.kernel.shape
-        words = kh * kw * -(-channels // target.int8_word)
-        tiling = int8_conv_tiling(target, height, width, -(-self.count // lanes), words)
+        op, channels = self.op, self.kernel.shape[2]
+        tiling = int8_conv_tiling(
+            target, height, width, -(-self.count // lanes), channels, op.kernel, op.stride, op.dilation
+        )
         for panels in tiling.blocks:
-            constants = self._constants(panels)
+            constants = self._constants(panels, tiling.word)
             for span in tiling.columns:
                 work = Int8ConvKernel(
                     height=height,
@@ -79,10 +80,10 @@ class _Group:
                     out_channels=panels.size * lanes,
                     panel=panels.tile * lanes,
                     lanes=lanes,
-                    word=target.int8_word,
-                    kernel=(kh, kw),
-                    stride=self.op.stride,
-                    dilation=self.op.dilation,
+                    word=tiling.word,
+                    kernel=op.kernel,
+                    stride=op.stride,
+                    dilation=op.dilation,
                     x=self.x.layout.strides,
                     y=self.y.layout.strides,
                     requantization=self.scaled.requantization,
@@ -99,13 +100,13 @@ class _Group:
     def _output(self, row: int, column: int, panels: Span) -> Operand:
         return self.y.at(row, column, self.start // self.y.layout.lanes + panels.start)
 
-    def _constants(self, panels: Span) -> list[Operand]:
+    def _constants(self, panels: Span, word: int) -> list[Operand]:
         """Packed weights and the constants of the requantization for a run of panels."""
         lanes = self.y.layout.lanes
         start, size, panel = self.start + panels.start * lanes, panels.size * lanes, panels.tile * lanes
         tag = f".{start}" if start else ""
         part = self.kernel[..., start : min(start + size, self.start + self.count)]
-        packed = pack_int8_conv(part, panel, size, self.builder.target.int8_word)
+        packed = pack_int8_conv(part, panel, size, word)
         return [self.builder.constant(f"kernel{tag}", packed), *_scaling(self.builder, self.scaled, start, size)]
 
     def _is_flattenable(self) -> bool:
@@ -132,7 +133,7 @@ def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: Blo
     scaling = _scaling(builder, weights.scaled, 0, layout.blocks * layout.lanes)
 
     def emit(first: int, count: int) -> None:
-        for tile in int8_depthwise_tiling(builder.target, count, layout.width):
+        for tile in int8_depthwise_tiling(builder.target, count, layout.width, op.kernel, op.stride, op.dilation):
             row, column = first + tile.rows.start, tile.columns.start
             work = Int8DepthwiseKernel(
                 height=tile.rows.size,
@@ -154,24 +155,21 @@ def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: Blo
 
 
 def lower_int8_dense(builder: ProgramBuilder, layer: Layer) -> None:
-    """A dense layer; units that fill no whole block are computed beside the result and copied."""
+    """A dense layer, cut into panels of units."""
     x, y = builder.dense(layer.inputs[0]), builder.new_flat(layer.output, builder.network.shape(layer.output))
     weights = int8_weights(builder.network, layer)
-    channels, units = weights.kernel.shape
-    lanes, word = builder.element(layer.output).lanes, builder.target.int8_word
-    blocks = -(-units // lanes)
-    panel, padded = dense_panel_blocks(blocks) * lanes, blocks * lanes
-    kernel = Int8DenseKernel(
-        channels, padded, panel, word, weights.scaled.requantization, smallest_weight(weights.kernel)
-    )
-    room = y if padded == units else builder.new_flat(layer.output, (1, padded), tag=".padded")
-    packed = builder.constant("kernel", pack_int8_dense(weights.kernel, panel, padded, word))
-    builder.call(kernel, [x.at(), packed, *_scaling(builder, weights.scaled, 0, padded), room.at()])
-    if room is not y:
-        builder.copy(_first(room, units), y)
+    for panels in int8_dense_panels(builder.target, weights.kernel.shape[1]):
+        start, units = panels.start, panels.units
+        part = weights.kernel[:, start : start + units]
+        tag = f".{start}" if start else ""
+        packed = builder.constant(f"kernel{tag}", pack_int8_dense(part, panels.panel, units, panels.word))
+        kernel = Int8DenseKernel(
+            part.shape[0],
+            units,
+            panels.panel,
+            panels.word,
+            weights.scaled.requantization,
+            smallest_weight(weights.kernel),
+        )
+        builder.call(kernel, [x.at(), packed, *_scaling(builder, weights.scaled, start, units), y.at(0, start)])
     builder.place(layer.output, y)
-
-
-def _first(view: FlatView, count: int) -> FlatView:
-    """The first elements of a vector [1, n]."""
-    return FlatView((1, count), view.strides, view.dtype, view.space, view.name, view.offset, view.store)

@@ -130,9 +130,7 @@ def _pair(x: Any, block: Expr, row: Expr, at: Sequence[Expr], stride: int) -> Ex
     return neon.join(*(load(x, [block, row, column, 0], WORDS) for column in (at[0], at[-1])), WORDS)
 
 
-def _store_pairs(
-    code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _Tile, pixels: int, sums: Sums
-) -> None:
+def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _Tile, pixels: int, sums: Sums) -> None:
     """Requantizes and stores sums [pair of pixels][pair of outputs], each [x0 w0, x0 w1, x1 w0, x1 w1]."""
     _, _, *constants, y = function.params
     form, columns = kernel.requantization, kernel.panel // 2

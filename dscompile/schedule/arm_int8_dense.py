@@ -79,9 +79,7 @@ def dense_by_products(kernel: Int8DenseKernel) -> PrimFunc:
     return code.body_of(function)
 
 
-def _store(
-    code: Code, kernel: Int8DenseKernel, function: PrimFunc, panel: Expr, total: Callable[[int], Expr]
-) -> None:
+def _store(code: Code, kernel: Int8DenseKernel, function: PrimFunc, panel: Expr, total: Callable[[int], Expr]) -> None:
     """Requantizes and stores the sums of a panel: total(v) are those of four units."""
     _, _, *constants, y = function.params
     form = kernel.requantization

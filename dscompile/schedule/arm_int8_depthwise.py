@@ -201,9 +201,7 @@ def _store(
     """Requantizes and stores the sums of a tile: total(pixel, half) are those of four channels."""
     _, _, *constants, y = function.params
     form = kernel.requantization
-    factors = [
-        [code.value(load(c, [tile.block * LANES + 4 * half], 4), c.name) for c in constants] for half in (0, 1)
-    ]
+    factors = [[code.value(load(c, [tile.block * LANES + 4 * half], 4), c.name) for c in constants] for half in (0, 1)]
 
     def narrow(pixel: int) -> Expr:
         return narrowed(*(scaled(code, total(pixel, half), factors[half], form) for half in (0, 1)), form)
