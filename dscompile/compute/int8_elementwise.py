@@ -18,7 +18,7 @@ from dscompile.plan.int8_elementwise import (
     LookupKernel,
     QuantizeKernel,
 )
-from dscompile.plan.mcu_kernels import FloatBinary, IntegerBinary, Rescale
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Rescale
 
 Expr = Any
 PrimFunc = Any
@@ -105,8 +105,22 @@ def int8_sum(kernel: Int8SumKernel) -> PrimFunc:
     return te.create_prim_func([a, b, y])
 
 
-def _sum(a: Expr, b: Expr, rule: IntegerBinary | FloatBinary) -> Expr:
-    return _float_sum(a, b, rule) if isinstance(rule, FloatBinary) else _fixed_point_sum(a, b, rule)
+def _sum(a: Expr, b: Expr, rule: IntegerBinary | FloatBinary | IntegerSum) -> Expr:
+    match rule:
+        case FloatBinary():
+            return _float_sum(a, b, rule)
+        case IntegerSum():
+            return _searched_sum(a, b, rule)
+        case IntegerBinary():
+            return _fixed_point_sum(a, b, rule)
+
+
+def _searched_sum(a: Expr, b: Expr, rule: IntegerSum) -> Expr:
+    """Two multiplications in 32 bits, and a shift."""
+    first = cast("int32", a) * typed_const(rule.first, "int32")
+    second = cast("int32", b) * typed_const(rule.second, "int32")
+    total = tirx.shift_right(first + second + typed_const(rule.bias, "int32"), typed_const(rule.right, "int32"))
+    return cast("int8", clamp(total, rule.low, rule.high))
 
 
 def _float_sum(a: Expr, b: Expr, rule: FloatBinary) -> Expr:

@@ -31,8 +31,9 @@ from dscompile.plan.int8_packing import pack_int8_vector
 from dscompile.plan.int8_requantization import Scaled, search_scaling
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.integer_tables import activation_table, dequantization_table, requantization_table
-from dscompile.plan.mcu_kernels import IntegerBinary
-from dscompile.plan.mcu_quantized import integer_binary, integer_mean, integer_softmax
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum
+from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
+from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.program import Operand
 from dscompile.plan.requantization import Integers, Range
 from dscompile.plan.storage import BlockedView, View, broadcast_strides
@@ -146,8 +147,16 @@ def _binary(builder: ProgramBuilder, layer: Layer, op: Binary) -> None:
         )
         builder.call(product, [a.operand, b.operand, *_constants(builder, scaled, 1), y.at()])
     else:
-        builder.call(Int8SumKernel(shape, a.strides, b.strides, strides, own), [a.operand, b.operand, y.at()])
+        rule = _cheapest_sum(builder.network, layer, op, own)
+        builder.call(Int8SumKernel(shape, a.strides, b.strides, strides, rule), [a.operand, b.operand, y.at()])
     builder.place(layer.output, y)
+
+
+def _cheapest_sum(
+    network: Network, layer: Layer, op: Binary, own: IntegerBinary | FloatBinary
+) -> IntegerBinary | FloatBinary | IntegerSum:
+    """Two multiply-adds in any case: of float32 where the network's own rounding has them, else searched integers."""
+    return own if isinstance(own, FloatBinary) else integer_sum(network, layer, op) or own
 
 
 def _is_image_or_vector(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:
