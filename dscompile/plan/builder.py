@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from dscompile.plan.kernels import (
 )
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
-from dscompile.plan.program import Buffer, Call, Function, NativeKernel, Operand, Program, Step
+from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
 from dscompile.plan.storage import (
     BlockedView,
     FlatView,
@@ -42,6 +43,9 @@ from dscompile.plan.storage import (
     lifetimes,
 )
 from dscompile.target import Target
+
+if TYPE_CHECKING:
+    from dscompile.plan.program import NativeKernel
 
 BEFORE_FIRST_STEP = -1
 

@@ -15,7 +15,6 @@ from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import NONE, Activation, Binary, Conv2D
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.fusion import Work
-from dscompile.plan.int8_convolutions import int8_pixels
 from dscompile.plan.kernels import (
     ELEMENT_BYTES,
     ConvKernel,
@@ -72,6 +71,8 @@ def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None
     y = window or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
     if isinstance(source, BlockedView) and network.is_quantized_layer(layer):
+        from dscompile.plan.int8_convolutions import int8_pixels  # float32 networks do without
+
         emit_pixels = int8_pixels(builder, layer, op, source, y)
     elif depthwise and isinstance(source, BlockedView):
         emit_pixels = _depthwise(builder, layer, op, source, y, epilogue)

@@ -39,15 +39,6 @@ from dscompile.plan.requantization import Integers, Range
 from dscompile.plan.storage import BlockedView, View, broadcast_strides
 
 
-def computes_on_integers(network: Network, layer: Layer) -> bool:
-    """Whether a layer has other kernels for integers than for float32; all others move elements, or are float32."""
-    if isinstance(layer.op, Quantize):
-        return True
-    return network.is_quantized_layer(layer) and isinstance(
-        layer.op, Dense | Pool | Mean | Binary | Activate | Softmax | Dequantize
-    )
-
-
 def lower_int8_layer(builder: ProgramBuilder, layer: Layer) -> None:
     """Appends the calls of a layer that `computes_on_integers` to the current step and places its result."""
     match layer.op:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.errors import UnsupportedError
-from dscompile.ir.network import Layer
+from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import (
     Activate,
     Activation,
@@ -22,8 +22,11 @@ from dscompile.ir.ops import (
     Constant,
     Conv2D,
     Dense,
+    Dequantize,
+    Mean,
     Pad,
     Pool,
+    Quantize,
     Reshape,
     Softmax,
     Transpose,
@@ -31,7 +34,6 @@ from dscompile.ir.ops import (
 from dscompile.plan.builder import ProgramBuilder, is_constant
 from dscompile.plan.convolutions import lower_conv, lower_matrix_vector
 from dscompile.plan.fusion import Work
-from dscompile.plan.int8_layers import computes_on_integers, lower_int8_layer
 from dscompile.plan.kernels import (
     ElementwiseKernel,
     FillKernel,
@@ -49,7 +51,9 @@ from dscompile.plan.storage import BlockedView, broadcast_strides
 def lower_layer(builder: ProgramBuilder, work: Work) -> None:
     """Appends the calls of a layer to the current step and places its result."""
     layer = work.layer
-    if computes_on_integers(builder.network, layer):
+    if _computes_on_integers(builder.network, layer):
+        from dscompile.plan.int8_layers import lower_int8_layer  # float32 networks do without
+
         lower_int8_layer(builder, layer)
         return
     match layer.op:
@@ -79,6 +83,15 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
             raise UnsupportedError(
                 "a batch norm is left in the network; fold it first (dscompile.passes.canonicalize)", layer=layer.name
             )
+
+
+def _computes_on_integers(network: Network, layer: Layer) -> bool:
+    """Whether a layer has other kernels for integers than for float32; convolutions see to that themselves."""
+    if isinstance(layer.op, Quantize):
+        return True
+    return network.is_quantized_layer(layer) and isinstance(
+        layer.op, Dense | Pool | Mean | Binary | Activate | Softmax | Dequantize
+    )
 
 
 def _dense(builder: ProgramBuilder, layer: Layer, op: Dense) -> None:

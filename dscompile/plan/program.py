@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dscompile.ir.network import Array, Network
 from dscompile.plan.arena import Overlap
-from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
-from dscompile.plan.int8_kernels import Int8Kernel
-from dscompile.plan.kernels import Kernel, Parameter
-from dscompile.plan.knobs import Knobs
-from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.target import Target
 
-NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel
+if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
+    from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
+    from dscompile.plan.int8_kernels import Int8Kernel
+    from dscompile.plan.kernels import Kernel, Parameter
+    from dscompile.plan.knobs import Knobs
+    from dscompile.plan.mcu_kernels import McuKernel
+
+    NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel
+
 Space = Literal["arena", "input", "output", "constant"]
 
 
