@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dscompile.errors import UsageError
-from dscompile.target import resolve_target
+from dscompile.target import build_target, representative
 
 if TYPE_CHECKING:
     from dscompile.frontend.loaded import NetFile
@@ -56,7 +56,10 @@ def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResu
 
 
 def inspect(source: str | Path, target: str | None = None, *, weights: str | Path | None = None) -> Inspection:
-    """What every layer is and costs; with a target also its share of the roofline, and the planned arena."""
+    """What every layer is and costs; with a target also its share of the roofline, and the planned arena.
+
+    Of a target with variants it shows the best that this machine runs, otherwise the best.
+    """
     from dscompile.report.inspection import inspect_network
 
     net = read_network(source, weights, load_weights=False)
@@ -65,7 +68,7 @@ def inspect(source: str | Path, target: str | None = None, *, weights: str | Pat
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
 
-    concrete = resolve_target(target)
+    concrete = representative(build_target(target))
     return inspect_network(net.network, concrete, plan(canonicalize(net.network), concrete))
 
 

@@ -155,8 +155,9 @@ class _Emitter:
             fingerprint=fingerprint,
             sizes=None if measured is None else self.sizes(measured),
             stack_bytes=0 if measured is None else measured.stack_bytes,
-            rounding=self.program.network.rounding,
             has_sections=True,
+            variants=(),
+            remembered=False,
         )
 
     def packages(self, names: Sequence[str], about: About, texts: Mapping[str, str]) -> dict[str, bytes]:

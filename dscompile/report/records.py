@@ -78,6 +78,16 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "macs": artifact.manifest.macs,
                 "parameters": artifact.manifest.parameters,
                 "fallback_layers": list(artifact.manifest.fallback_layers),
+                "variants": [
+                    {
+                        "name": variant.name,
+                        "stands_for": list(variant.stands_for),
+                        "text_bytes": variant.text_bytes,
+                        "constants_bytes": variant.constants_bytes,
+                        "arena_bytes": variant.arena_bytes,
+                    }
+                    for variant in artifact.manifest.variants
+                ],
             }
             for artifact in artifacts
         ]
@@ -124,6 +134,7 @@ def _bench(result: BenchResult) -> Record:
         "path": result.path,
         "target": result.target,
         "threads": result.threads,
+        "runner": result.runner,
         **_timing(result.timing),
         "macs": result.macs,
         "gmac_per_s": result.gmac_per_second,
@@ -160,6 +171,16 @@ def _count(result: CountResult) -> Record:
         "instructions_per_mac": result.instructions_per_mac,
         "stack_bytes": result.stack_bytes,
         "latency_budget_us": result.latency_budget_us,
+        "steps": [
+            {
+                "name": step.name,
+                "kind": step.kind,
+                "macs": step.macs,
+                "instructions": step.instructions,
+                "instructions_per_mac": step.per_mac,
+            }
+            for step in result.steps
+        ],
         "peers": {},
     }
 
@@ -193,7 +214,6 @@ def target_record(target: Target) -> Record:
 
     return {
         **hardware_to_json(target),
-        "variants": list(target.variants),
         "float_unit": target.board.float_unit if target.board else None,
         "memories": memories_to_json(target.board) if target.board else [],
     }

@@ -18,12 +18,14 @@ from dscompile.ir.network import Array
 from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
 from dscompile.run.latency import latencies_us, profile_us
 from dscompile.target import runs_here
+from dscompile.toolchain import find_toolchain
 
 
 class NativeModel:
     """A loaded artifact with an arena of its own. Calls from several threads wait for each other.
 
-    `instructions` is None: nobody counts them here.
+    `instructions` is None: nobody counts them here. `variant` is the one that runs, if the library has several; with
+    `only_variant`, an index, the driver is compiled anew for that one alone.
 
     Raises ToolError if the artifact's target does not run on this machine, BadInputError if its files do not belong
     together.
@@ -33,12 +35,12 @@ class NativeModel:
     instructions: int | None = None
     stack_bytes: int | None = None
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, only_variant: int | None = None) -> None:
         self.artifact = artifact
         self.manifest = artifact.manifest
         require_host(artifact)
         check_header(artifact)
-        library = _load(artifact.shared_library)
+        library = _load(artifact.shared_library) if only_variant is None else _load_variant(artifact, only_variant)
         try:
             self._run = self._function(library, "run")
             self._run_profiled = self._function(library, "run_profiled")
@@ -56,6 +58,13 @@ class NativeModel:
                 position=Position(str(artifact.shared_library)),
                 help="build the artifact again",
             )
+        self.variant: str | None = None
+        if self.manifest.variants:
+            name = getattr(library, f"{self.manifest.c_name}_variant")
+            name.restype = ctypes.c_char_p
+            said: bytes | None = name()
+            self.variant = "none" if said is None else said.decode()
+            self.runner = f"host as {self.variant}"
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
         self._lock = threading.Lock()
 
@@ -82,11 +91,12 @@ class NativeModel:
             return latencies_us(self._run, arguments, repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
-        """Median time of every step of the manifest in microseconds (see run/latency.py: profile_us)."""
+        """Median time of every step of what runs in microseconds (see run/latency.py: profile_us)."""
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
+        rows = self.manifest.rows_of(self.variant)
         with self._lock:
-            return profile_us(self._run, self._run_profiled, arguments, len(self.manifest.layers), repeats)
+            return profile_us(self._run, self._run_profiled, arguments, rows, repeats)
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
         check_inputs(self.manifest.inputs, inputs)
@@ -162,6 +172,18 @@ def _load(path: Path) -> ctypes.CDLL:
         raise BadInputError(
             f"cannot load the library: {error}", position=Position(str(path)), help="build the artifact again"
         ) from error
+
+
+def _load_variant(artifact: Artifact, index: int) -> ctypes.CDLL:
+    """The library with a driver that knows one variant alone (docs/c-api.md). Raises ToolError without a compiler."""
+    directory, prefix = artifact.directory.resolve(), artifact.manifest.c_name
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        library = Path(scratch) / f"variant-{index}.so"
+        only = f"-D{prefix.upper()}_ONLY_VARIANT={index}u"
+        sources = [str(directory / artifact.driver.name), str(directory / artifact.static_library.name), "-lm"]
+        arguments = ["-std=c99", "-O2", "-fPIC", "-shared", only, *sources, "-o", library.name]
+        find_toolchain(artifact.manifest.target).compile(arguments, Path(scratch), "compiling one variant")
+        return _load(library)
 
 
 def _shown(values: list[int]) -> str:
