@@ -17,8 +17,10 @@ from dscompile.passes import canonicalize
 from dscompile.plan.lowering import plan_program
 from dscompile.plan.program import Program
 from dscompile.run.native import NativeModel
+from dscompile.run.opening import RunnableModel, open_model
 from dscompile.target import Target, find_target, runs_here
 from tests.mcu import random_inputs
+from tests.tools import require_tools
 
 TARGETS = ("x86-avx512", "x86-avx2")
 # For tests of single kernels, of which there are many: the second target only in the slow set.
@@ -34,6 +36,12 @@ def target_here(name: str) -> Target:
     return target
 
 
+def target_under_qemu(name: str) -> Target:
+    """An arm64 target, or the test is skipped by the name of the tool that is missing."""
+    require_tools("aarch64-linux-gnu-gcc", "qemu-aarch64")
+    return find_target(name)
+
+
 def planned(network: Network, target: Target) -> Program:
     """The program of a network that need not be canonical."""
     return plan_program(canonicalize(network), target)
@@ -41,6 +49,13 @@ def planned(network: Network, target: Target) -> Program:
 
 def load(network: Network, target: Target) -> NativeModel:
     """The network built for `target` and loaded; its arena holds NaN until the first run."""
+    model = opened(network, target)
+    assert isinstance(model, NativeModel)
+    return model
+
+
+def opened(network: Network, target: Target) -> RunnableModel:
+    """The network built for `target` and loaded here, or made ready for an emulator."""
     from dscompile.schedule.native import compile_functions
 
     program = planned(network, target)
@@ -49,7 +64,7 @@ def load(network: Network, target: Target) -> NativeModel:
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         expected = oracle_outputs(network, inputs)
         artifact = write_artifact(program, kernels, inputs, expected, Path(scratch) / "artifact", origin="test")
-        return NativeModel(artifact)
+        return open_model(artifact)
 
 
 def input_sets(network: Network, seed: int) -> list[dict[str, Array]]:
@@ -57,7 +72,7 @@ def input_sets(network: Network, seed: int) -> list[dict[str, Array]]:
     return [selftest_input(network), random_inputs(network, seed)]
 
 
-def differences(model: NativeModel, network: Network, inputs: Sequence[dict[str, Array]]) -> list[str]:
+def differences(model: RunnableModel, network: Network, inputs: Sequence[dict[str, Array]]) -> list[str]:
     """Every output that differs from the oracle's, over runs one after another in one arena.
 
     Floats may differ by TOLERANCE, integers not at all.
@@ -79,4 +94,4 @@ def differences(model: NativeModel, network: Network, inputs: Sequence[dict[str,
 
 def assert_equals_oracle(network: Network, target: Target, seed: int = 0) -> None:
     """Builds the network and compares two runs with the oracle."""
-    assert differences(load(network, target), network, input_sets(network, seed)) == []
+    assert differences(opened(network, target), network, input_sets(network, seed)) == []
