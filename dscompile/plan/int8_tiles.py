@@ -2,8 +2,8 @@
 
 What a planner asks for, and does with the answer:
 
-- `int8_conv_tiling(...)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles (`columns`), with
-  `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are packed
+- `int8_conv_tiling(...)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles (`columns`),
+  with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are packed
   [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
 - `int8_depthwise_tiling(...)`: one `Int8DepthwiseKernel` for each tile, weights [blocks][kh][kw][lanes].
 - `int8_dense_panels(...)`: one `Int8DenseKernel` without knobs for each run of panels, weights
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dscompile.ir.ops import Pair
-from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
+from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.tiles import DepthwiseTile, Span, cut
 from dscompile.target import Target
 
@@ -41,9 +41,9 @@ class Int8ConvTiling:
     blocks: tuple[Span, ...]
     word: int
 
-    def knobs(self, columns: Span) -> TileKnobs:
+    def knobs(self, columns: Span) -> PixelKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return TileKnobs(columns.tile)
+        return PixelKnobs(columns.tile)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Int8Kernel
-from dscompile.plan.knobs import DepthwiseKnobs, Knobs, TileKnobs
+from dscompile.plan.knobs import DepthwiseKnobs, Knobs, PixelKnobs
 from dscompile.schedule.arm_int8_convolution import LANES, conv_by_products, conv_by_sdot, conv_by_smmla
 from dscompile.schedule.arm_int8_dense import UNITS, dense_by_products, dense_by_sdot
 from dscompile.schedule.arm_int8_depthwise import depthwise_by_products, depthwise_by_sdot
@@ -19,7 +19,7 @@ SDOT_WORD, SMMLA_WORD, PRODUCTS_WORD = 4, 8, 8  # neighbouring input channels th
 def scheduled(kernel: Int8Kernel, knobs: Knobs | None, target: Target) -> PrimFunc | None:
     """The fast kernel, or None if there is none for what `kernel` asks for."""
     match kernel, knobs:
-        case Int8ConvKernel(), TileKnobs() if _is_in_blocks(kernel):
+        case Int8ConvKernel(), PixelKnobs() if _is_in_blocks(kernel):
             return _conv(kernel, knobs, target)
         case Int8DepthwiseKernel(), DepthwiseKnobs() if _is_in_blocks(kernel):
             # A window of four pixels holds one output of stride 2, which is not worth the table lookups.
@@ -37,7 +37,7 @@ def _is_in_blocks(kernel: Int8ConvKernel | Int8DepthwiseKernel) -> bool:
     return kernel.lanes == LANES and kernel.x.pixel == kernel.y.pixel == LANES
 
 
-def _conv(kernel: Int8ConvKernel, knobs: TileKnobs, target: Target) -> PrimFunc | None:
+def _conv(kernel: Int8ConvKernel, knobs: PixelKnobs, target: Target) -> PrimFunc | None:
     if kernel.word == SDOT_WORD and target.has("asimddp"):
         return conv_by_sdot(kernel, knobs)
     if kernel.word == SMMLA_WORD and target.has("i8mm"):

@@ -1,4 +1,4 @@
-"""Int8 convolutions for 64-bit Arm, one function per instruction that multiplies: SDOT, SMMLA, and SMULL of plain NEON.
+"""Int8 convolutions for 64-bit Arm, one function per instruction that multiplies: SDOT, SMMLA, SMULL of plain NEON.
 
 All of them go over panels of weights, so that each streams once, then over tiles of pixels, whose sums stay in
 registers while input channels pass by in blocks of 8: one pixel's block is a d register, two neighbours' a q register.
@@ -16,7 +16,7 @@ from tvm import tirx
 
 from dscompile import compute
 from dscompile.plan.int8_kernels import Int8ConvKernel
-from dscompile.plan.knobs import TileKnobs
+from dscompile.plan.knobs import PixelKnobs
 from dscompile.schedule import neon
 from dscompile.schedule.neon_requantization import clamped, narrowed, scaled
 from dscompile.schedule.vector_code import Code, Sums, load
@@ -50,7 +50,7 @@ def _tiles(code: Code, kernel: Int8ConvKernel, pixels: int) -> Iterator[_Tile]:
         yield _Tile(panel, row, tile * pixels)
 
 
-def conv_by_sdot(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+def conv_by_sdot(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     """A tile of `pixels` x panel sums; per word of four input channels, a vector of weights for every four outputs.
 
     Pixels are loaded two to a register, from which SDOT takes its word; along a row of taps each is loaded once.
@@ -78,14 +78,15 @@ def conv_by_sdot(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
         sums = code.sums(pixels * vectors)
         with code.loop(taps_h, "r") as r:
             full, rest = divmod(-(-kernel.in_channels // 4), WORDS)
-            code.unrolled_loop(full, knobs.unroll_channels // LANES, lambda k: add_products(tile, sums, r, k, WORDS))
+            with code.loop(full, "k") as k:
+                add_products(tile, sums, r, k, WORDS)
             if rest:
                 add_products(tile, sums, r, full, rest)
         _store(code, kernel, function, tile, pixels, lambda p, v: sums[p * vectors + v])
     return code.body_of(function)
 
 
-def conv_by_smmla(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+def conv_by_smmla(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     """Two pixels x two outputs to a register of sums, eight input channels at once; for pixels that lie side by side.
 
     An odd pixel at the end of a tile makes a pair with itself.
@@ -113,12 +114,8 @@ def conv_by_smmla(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
 
     with _tiles(code, kernel, knobs.pixels) as tile:
         sums = code.sums(pairs * columns)
-        with code.loop(taps_h, "r") as r:
-            code.unrolled_loop(
-                -(-kernel.in_channels // LANES),
-                knobs.unroll_channels // LANES,
-                lambda block: add_products(tile, sums, r, block),
-            )
+        with code.loop(taps_h, "r") as r, code.loop(-(-kernel.in_channels // LANES), "k") as k:
+            add_products(tile, sums, r, k)
         _store_pairs(code, kernel, function, tile, knobs.pixels, sums)
     return code.body_of(function)
 
@@ -127,7 +124,8 @@ def _pair(x: Any, block: Expr, row: Expr, at: Sequence[Expr], stride: int) -> Ex
     """A block of input channels of two pixels in a register; of one pixel twice, if there is only one."""
     if len(at) == 2 and stride == 1:
         return load(x, [block, row, at[0], 0], 2 * WORDS)
-    return neon.join(*(load(x, [block, row, column, 0], WORDS) for column in (at[0], at[-1])), WORDS)
+    first, second = (load(x, [block, row, column, 0], WORDS) for column in (at[0], at[-1]))
+    return neon.join(first, second, WORDS)
 
 
 def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _Tile, pixels: int, sums: Sums) -> None:
@@ -144,7 +142,8 @@ def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _
         for pair in range(-(-pixels // 2)):
             first = pair * columns + block * LANES // 2
             quarters = [scaled(code, sums[first + i], factors[i], form) for i in range(LANES // 2)]
-            both = neon.join(narrowed(*quarters[:2], form), narrowed(*quarters[2:], form), LANES)
+            low, high = (narrowed(quarters[i], quarters[i + 1], form) for i in (0, 2))
+            both = neon.join(low, high, LANES)
             # Pairs of outputs are units of two bytes: those of the first pixel, then those of the second.
             apart = neon.shuffle([tirx.reinterpret("int16x8", both)], (0, 2, 4, 6, 1, 3, 5, 7))
             values = clamped(tirx.reinterpret("int8x16", apart), form)
@@ -153,7 +152,7 @@ def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _
             code.store(y, [at, tile.row, tile.first + 2 * pair, 0], values)
 
 
-def conv_by_products(kernel: Int8ConvKernel, knobs: TileKnobs) -> PrimFunc:
+def conv_by_products(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     """SMULL: eight products of bytes in 16 bits; two of them fit together if no weight is -128, and are summed to 32.
 
     One register of partial sums for each output of a tile of `pixels` x panel, summed up at the end.
@@ -233,8 +232,8 @@ def _store(
         factors = [[code.value(load(c, [channel + 4 * v], 4), c.name) for c in constants] for v in (0, 1)]
 
         def narrow(p: int, block: int = block, factors: Any = factors) -> Expr:
-            halves = [scaled(code, total(p, 2 * block + v), factors[v], form) for v in (0, 1)]
-            return narrowed(*halves, form)
+            low, high = (scaled(code, total(p, 2 * block + v), factors[v], form) for v in (0, 1))
+            return narrowed(low, high, form)
 
         at = tile.panel * (kernel.panel // LANES) + block
         for p in range(0, pixels - 1, 2):

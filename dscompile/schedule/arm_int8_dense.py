@@ -1,4 +1,4 @@
-"""Int8 matrix-vector products for 64-bit Arm, by SDOT or by SMULL: weights pass by once, a panel of sums in registers."""
+"""Int8 matrix-vector products for 64-bit Arm, by SDOT or by SMULL: a panel of sums in registers, weights read once."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def _store(code: Code, kernel: Int8DenseKernel, function: PrimFunc, panel: Expr,
     form = kernel.requantization
     for first in range(0, kernel.panel, UNITS):
         unit = panel * kernel.panel + first
-        halves = [
+        low, high = (
             scaled(code, total(first // 4 + half), [load(c, [unit + 4 * half], 4) for c in constants], form)
             for half in (0, 1)
-        ]
-        code.store(y, [unit], clamped(narrowed(*halves, form), form))
+        )
+        code.store(y, [unit], clamped(narrowed(low, high, form), form))

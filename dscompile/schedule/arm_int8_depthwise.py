@@ -42,24 +42,25 @@ def depthwise_by_sdot(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) -> Pri
     """Four neighbouring pixels of a channel make a word, by a table lookup; SDOT weighs four channels of them at once.
 
     A window of four pixels begins at every second one. An output in the middle of a window meets weights that are
-    moved by one, so two neighbours share their windows, as do all outputs above each other. For dilation 1.
+    moved by one, so two neighbours share their windows, as do outputs above each other. Taps of a row must not have
+    gaps between them.
     """
     function = compute.define(kernel)
     x, weights, *_ = function.params
-    (taps_h, taps_w), (stride_h, stride_w) = kernel.kernel, kernel.stride
+    (taps_h, taps_w), (stride_h, stride_w), gap_h = kernel.kernel, kernel.stride, kernel.dilation[0]
     code = Code()
 
     def add(tile: _Tile, packed: _Words) -> None:
         sums = code.sums(2 * tile.rows * tile.columns)
-        for line in range((tile.rows - 1) * stride_h + taps_h):
-            taps = [(line - h * stride_h, h) for h in range(tile.rows) if 0 <= line - h * stride_h < taps_h]
+        seen_by = [(h * stride_h + r * gap_h, r, h) for h in range(tile.rows) for r in range(taps_h)]
+        for line in sorted({line for line, _, _ in seen_by}):
             last = (tile.columns - 1) * stride_w + taps_w - 1
             windows = _Windows(code, x, tile, (tile.row * stride_h + line, tile.column * stride_w), last)
             for column in range(tile.columns):
                 start, phase = divmod(column * stride_w, 2)
                 for chunk in range(-(-(phase + taps_w) // COLUMNS)):
                     seen = windows.at(2 * start + COLUMNS * chunk)
-                    for r, h in taps:
+                    for r, h in ((r, h) for at, r, h in seen_by if at == line):
                         for half, w in enumerate(packed.at(r, phase, chunk)):
                             total = 2 * (h * tile.columns + column) + half
                             sums[total] = neon.sdot(sums[total], w, seen[half])
@@ -204,13 +205,12 @@ def _store(
     factors = [[code.value(load(c, [tile.block * LANES + 4 * half], 4), c.name) for c in constants] for half in (0, 1)]
 
     def narrow(pixel: int) -> Expr:
-        return narrowed(*(scaled(code, total(pixel, half), factors[half], form) for half in (0, 1)), form)
+        low, high = (scaled(code, total(pixel, half), factors[half], form) for half in (0, 1))
+        return narrowed(low, high, form)
 
     for h in range(tile.rows):
         for w in range(0, tile.columns, 2):
             pixel, at = h * tile.columns + w, [tile.block, tile.row + h, tile.column + w, 0]
-            if w + 1 < tile.columns:
-                values = neon.join(narrow(pixel), narrow(pixel + 1), LANES)
-            else:
-                values = narrow(pixel)
+            both = w + 1 < tile.columns
+            values = neon.join(narrow(pixel), narrow(pixel + 1), LANES) if both else narrow(pixel)
             code.store(y, at, clamped(values, form))

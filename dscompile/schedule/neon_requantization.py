@@ -96,4 +96,4 @@ def _rounded_once(code: Code, total: Expr, constants: Sequence[Expr]) -> Expr:
         product = neon.smull(neon.shuffle([biased], pair), neon.shuffle([multiplier], pair), "int64x2")
         right = tirx.Cast("int64x2", neon.shuffle([shift], pair)) - neon.splat(31, "int64", 2)
         halves.append(neon.sqxtn(neon.srshl(product, right, "int64x2"), "int32x2"))
-    return neon.join(*halves, 2)
+    return neon.join(halves[0], halves[1], 2)

@@ -7,7 +7,7 @@ are unrolled, `Code.loop` makes loops of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,22 +26,13 @@ class Code:
 
     @contextmanager
     def loop(self, extent: int, name: str) -> Iterator[Expr]:
-        """What is written inside runs for name = 0 .. extent - 1."""
+        """What is written inside runs for name = 0 .. extent - 1; not at all for an extent of 0."""
         variable = tirx.Var(name, "int32")
         outer, self._statements = self._statements, []
         yield variable
         inner, self._statements = self._statements, outer
-        if inner:
+        if inner and extent:
             self._statements.append(tirx.For(variable, 0, extent, tirx.ForKind.SERIAL, _sequence(inner)))
-
-    def unrolled_loop(self, extent: int, unrolled: int, body: Callable[[Expr], None]) -> None:
-        """`body` for 0 .. extent - 1, `unrolled` (or 1, for 0) at a time, and what is left over behind the loop."""
-        step = max(1, unrolled)
-        with self.loop(extent // step, "k") as k:
-            for index in range(step if extent >= step else 0):
-                body(k * step + index)
-        for index in range(extent - extent % step, extent):
-            body(index)
 
     def value(self, expression: Expr, name: str) -> Expr:
         """`expression`, computed here and once."""
