@@ -17,6 +17,7 @@ from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
+BROADCAST, ELEMENT = "broadcast", "element"
 PORTABLE = "portable"  # the family of targets that any machine with a C compiler runs
 Choice = Literal["build", "run"]
 INT8_FEATURES = frozenset({"asimddp", "i8mm", "avx512_vnni", "avx_vnni"})
@@ -54,7 +55,8 @@ class Target:
 
     `lanes` is the number of float32 in a vector register, `registers` the number of vector registers;
     `int8_lanes` is how many channels of an int8 image lie together. `mcpu` is LLVM's name of the core, `attributes`
-    what it has beyond that (`+dotprod`), `triple` the machine if it is not this one.
+    what it has beyond that (`+dotprod`), `triple` the machine if it is not this one; `multiply` says where a
+    multiply-add takes the factor from that all lanes share: `broadcast` from memory, or an `element` of a register.
     `compiler`, `other_compilers` and `zig` are the chain of C compilers for the driver: the first that is there is
     taken, with `compiler_flags` unless it is zig. `emulator` runs programs of the target on other machines. `kernels`
     is the chain of template sets for targets that get C: the first one that has a kernel provides it. `board` is there
@@ -76,6 +78,7 @@ class Target:
     int8_lanes: int = 8
     fma_per_cycle: int = 1
     fma_latency: int = 4
+    multiply: str = BROADCAST
     caches: Caches = field(default_factory=Caches)
     compiler: str = "gcc"
     other_compilers: tuple[str, ...] = ()
@@ -93,6 +96,8 @@ class Target:
             raise ValueError(f"vector_bytes must be a power of two, not {self.vector_bytes}")
         if self.arena_alignment < self.vector_bytes or self.arena_alignment & (self.arena_alignment - 1):
             raise ValueError(f"arena_alignment must be a power of two and hold a vector, not {self.arena_alignment}")
+        if self.multiply not in (BROADCAST, ELEMENT):
+            raise ValueError(f"multiply must be '{BROADCAST}' or '{ELEMENT}', not '{self.multiply}'")
 
         if self.int8_lanes <= 0 or self.int8_lanes % 8:
             raise ValueError(f"int8_lanes must be a multiple of 8, not {self.int8_lanes}")
@@ -127,7 +132,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "emulators",
     ),
     "isa": ("mcpu", "triple", "attributes", "features"),
-    "vector": ("bytes", "registers", "int8_lanes", "fma_per_cycle", "fma_latency"),
+    "vector": ("bytes", "registers", "int8_lanes", "fma_per_cycle", "fma_latency", "multiply"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
     "toolchain.gcc": ("prefix", "flags"),
@@ -301,6 +306,7 @@ def _parse(content: object, path: Path) -> Target:
             int8_lanes=int(vector.get("int8_lanes", 8)),
             fma_per_cycle=int(vector.get("fma_per_cycle", 1)),
             fma_latency=int(vector.get("fma_latency", 4)),
+            multiply=str(vector.get("multiply", BROADCAST)),
             caches=Caches(*(parse_size(caches.get(key, 0)) for key in ("l1d", "l2", "l3"))),
             compiler=str(compilers[0]) if compilers else "",
             other_compilers=tuple(str(c) for c in compilers[1:]),

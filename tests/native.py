@@ -16,6 +16,7 @@ from dscompile.ir.network import Array, Network
 from dscompile.passes import canonicalize
 from dscompile.plan.lowering import plan_program
 from dscompile.plan.program import Program
+from dscompile.run.emulators.qemu_user import PROGRAM
 from dscompile.run.native import NativeModel
 from dscompile.run.opening import RunnableModel, open_model
 from dscompile.target import Target, find_target, runs_here
@@ -23,23 +24,20 @@ from tests.mcu import random_inputs
 from tests.tools import require_tools
 
 TARGETS = ("x86-avx512", "x86-avx2")
-# For tests of single kernels, of which there are many: the second target only in the slow set.
-TARGETS_FIRST_FAST = (TARGETS[0], pytest.param(TARGETS[1], marks=pytest.mark.slow))
+ARM = "arm64-neon"
+# For tests of single kernels, of which there are many: other targets only in the slow set.
+TARGETS_FIRST_FAST = (TARGETS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in (TARGETS[1], ARM)))
 TOLERANCE = 1e-4  # of an output's largest magnitude
 
 
 def target_here(name: str) -> Target:
-    """The target, or the test is skipped by the name of what the CPU lacks."""
+    """The target, or the test is skipped by the name of what the CPU or its emulation lacks."""
     target = find_target(name)
-    if not runs_here(target):
+    if target.family == "arm64" and not runs_here(target):
+        require_tools(PROGRAM, target.compiler)
+    elif not runs_here(target):
         pytest.skip(f"this CPU does not run {name}")
     return target
-
-
-def target_under_qemu(name: str) -> Target:
-    """An arm64 target, or the test is skipped by the name of the tool that is missing."""
-    require_tools("aarch64-linux-gnu-gcc", "qemu-aarch64")
-    return find_target(name)
 
 
 def planned(network: Network, target: Target) -> Program:

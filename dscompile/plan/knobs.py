@@ -37,10 +37,14 @@ class PixelKnobs:
 
 @dataclass(frozen=True)
 class DepthwiseKnobs:
-    """`rows` x `columns` output pixels of one block of channels stay in registers for all taps."""
+    """`rows` x `columns` output pixels of one block of channels stay in registers for all taps.
+
+    `reread_taps`: the taps are read for every tile, because not all of them fit into registers beside the tile.
+    """
 
     columns: int
     rows: int = 1
+    reread_taps: bool = False
 
     def __post_init__(self) -> None:
         if self.columns < 1 or self.rows < 1:

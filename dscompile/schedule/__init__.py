@@ -26,8 +26,13 @@ def scheduled(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel, knobs: Knobs 
         from dscompile.schedule import int8_elementwise
 
         return int8_elementwise.scheduled(kernel)
-    if target.family in ("x86", "arm64"):
-        from dscompile.schedule import x86
+    match target.family:
+        case "x86":
+            from dscompile.schedule import x86
 
-        return x86.scheduled(kernel, knobs)
+            return x86.scheduled(kernel, knobs)
+        case "arm64":
+            from dscompile.schedule import arm
+
+            return arm.scheduled(kernel, knobs)
     raise UnsupportedError(f"there are no schedules for the family '{target.family}' of target '{target.name}'")

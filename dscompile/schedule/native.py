@@ -19,6 +19,7 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule import scheduled
+from dscompile.schedule.barrier import insert_barriers
 from dscompile.schedule.dot_products import lower_dot_products
 from dscompile.schedule.prefetch import insert_prefetches
 from dscompile.target import Target
@@ -82,7 +83,7 @@ def lower_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str
     module = tvm.IRModule({symbol: prim.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(llvm_target(target))(module)
     module = _lowering()(module)
-    return _with_pointers(insert_prefetches(module[symbol]), symbol)
+    return _with_pointers(insert_barriers(insert_prefetches(module[symbol])), symbol)
 
 
 def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:

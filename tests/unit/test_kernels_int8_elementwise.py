@@ -16,7 +16,7 @@ from dscompile.plan.int8_elementwise import Int8SumKernel
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum
 from dscompile.plan.mcu_sums import integer_binary
-from tests.native import TARGETS_FIRST_FAST, load, planned, target_here
+from tests.native import TARGETS_FIRST_FAST, opened, planned, target_here
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 BYTES = np.arange(-128, 128).astype(np.int8)
@@ -29,7 +29,7 @@ targets = pytest.mark.parametrize("target", TARGETS_FIRST_FAST)
 def assert_exact(network: Network, target: str, **inputs: object) -> None:
     """The artifact's outputs are the oracle's, bit for bit."""
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
-    results = load(network, target_here(target)).run(arrays)
+    results = opened(network, target_here(target)).run(arrays)
     for name, want in oracle.run(network, arrays).items():
         np.testing.assert_array_equal(results[name], want)
 

@@ -11,7 +11,7 @@ from dscompile.frontend.load import load_network
 from dscompile.frontend.onnx_import import import_onnx
 from tests.import_qdq_models import quantized, session_of
 from tests.mcu import random_inputs
-from tests.native import TARGETS, differences, load, opened, target_here, target_under_qemu
+from tests.native import TARGETS, differences, load, opened, target_here
 
 MODELS = (
     "kws_ref_model_int8",
@@ -58,7 +58,7 @@ def test_model_in_other_roundings_equals_the_oracle(name, rounding, model_path):
 def test_model_on_arm64_equals_the_oracle(name, target, model_path):
     network = load_network(model_path(f"{name}.tflite")).network
     inputs = [random_inputs(network, seed) for seed in range(3)]
-    assert differences(opened(network, target_under_qemu(target)), network, inputs) == []
+    assert differences(opened(network(target)), network, inputs) == []
 
 
 @pytest.mark.slow
