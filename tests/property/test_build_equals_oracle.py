@@ -55,14 +55,14 @@ def test_many_int8_networks_in_bands_of_rows_equal_the_oracle(seed, target):
 
 @pytest.mark.parametrize(("seed", "target"), [(0, "arm64-neon"), (5, "arm64-dotprod"), (3, "arm64-i8mm")])
 def test_an_int8_network_on_arm64_equals_the_oracle_in_every_byte(seed, target):
-    assert_equals_oracle(random_int8_network(seed, ROUNDINGS[seed % 4])(target), seed)
+    assert_equals_oracle(random_int8_network(seed, ROUNDINGS[seed % 4]), target_here(target), seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["arm64-neon", "arm64-dotprod", "arm64-i8mm"])
 @pytest.mark.parametrize("seed", range(6, 18))
 def test_many_int8_networks_on_arm64_equal_the_oracle_in_every_byte(seed, target):
-    assert_equals_oracle(random_int8_network(seed, ROUNDINGS[seed % 4])(target), seed)
+    assert_equals_oracle(random_int8_network(seed, ROUNDINGS[seed % 4]), target_here(target), seed)
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def test_model_in_other_roundings_equals_the_oracle(name, rounding, model_path):
 def test_model_on_arm64_equals_the_oracle(name, target, model_path):
     network = load_network(model_path(f"{name}.tflite")).network
     inputs = [random_inputs(network, seed) for seed in range(3)]
-    assert differences(opened(network(target)), network, inputs) == []
+    assert differences(opened(network, target_here(target)), network, inputs) == []
 
 
 @pytest.mark.slow
