@@ -122,8 +122,9 @@ class _Axes:
 def _binary(builder: ProgramBuilder, layer: Layer, op: Binary) -> None:
     result = builder.network.shape(layer.output)
     if len(result) == 4 and all(_is_image_or_vector(builder.network.shape(name), result) for name in layer.inputs):
-        y: View = builder.new_blocked(layer.output, result)
-        sides = [_blocked_side(builder, name, y) for name in layer.inputs if isinstance(y, BlockedView)]
+        image = builder.new_blocked(layer.output, result)
+        sides = [_blocked_side(builder, name, image) for name in layer.inputs]
+        y: View = image
     else:
         y = builder.new_flat(layer.output, result)
         views = [builder.flat(name) for name in layer.inputs]

@@ -124,7 +124,8 @@ def test_parts_that_begin_at_a_whole_block_are_written_in_place():
     graph = Graph().conv("a", "x", 32).conv("b", "x", 8).conv("c", "x", 16)
     network = graph.layer("join", Concat(3), "a", "b", "c").network("join")
     assert concatenated_parts(network, lambda _: 16) == {"a": Part("join", 0), "b": Part("join", 32)}
-    assert concatenated_parts(network, lambda _: 8) == {"a": Part("join", 0), "b": Part("join", 32), "c": Part("join", 40)}
+    parts = concatenated_parts(network, lambda _: 8)
+    assert parts == {"a": Part("join", 0), "b": Part("join", 32), "c": Part("join", 40)}
 
 
 def test_an_aligned_concatenation_costs_no_step():
