@@ -53,14 +53,14 @@ class Caches:
 class Target:
     """One kind of machine that artifacts are built for.
 
-    `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
-    name of the core, `simulated` that of the one whose cycles are estimated if it is another, `attributes` what it has
-    beyond that (`+dotprod`), `triple` the machine if it is not this one. `multiply` says where a multiply-add takes the
-    factor from that all lanes share: `broadcast` from memory, or an `element` of a register. `compiler`,
-    `other_compilers` and `zig` are the chain of C compilers for the driver: the first that is there is taken, with
-    `compiler_flags` unless it is zig. `emulator` runs programs of the target on other machines. `kernels` is the chain
-    of template sets for targets that get C: the first one that has a kernel provides it. `board` is there for
-    microcontrollers.
+    `lanes` is the number of float32 in a vector register, `registers` the number of vector registers, `int8_lanes` how
+    many channels of an int8 image lie together. `mcpu` is LLVM's name of the core, `simulated` that of the one whose
+    cycles are estimated if it is another, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it
+    is not this one. `multiply` says where a multiply-add takes the factor from that all lanes share: `broadcast` from
+    memory, or an `element` of a register. `compiler`, `other_compilers` and `zig` are the chain of C compilers for the
+    driver: the first that is there is taken, with `compiler_flags` unless it is zig. `emulator` runs programs of the
+    target on other machines. `kernels` is the chain of template sets for targets that get C: the first one that has a
+    kernel provides it. `board` is there for microcontrollers.
 
     `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the
     best of them for the building machine (`host`), with "run" a library that holds them and chooses when it runs.
@@ -76,6 +76,7 @@ class Target:
     features: frozenset[str] = frozenset()
     vector_bytes: int = 4
     registers: int = 0
+    int8_lanes: int = 8
     fma_per_cycle: int = 1
     fma_latency: int = 4
     multiply: str = BROADCAST
@@ -98,6 +99,9 @@ class Target:
             raise ValueError(f"arena_alignment must be a power of two and hold a vector, not {self.arena_alignment}")
         if self.multiply not in (BROADCAST, ELEMENT):
             raise ValueError(f"multiply must be '{BROADCAST}' or '{ELEMENT}', not '{self.multiply}'")
+
+        if self.int8_lanes <= 0 or self.int8_lanes % 8:
+            raise ValueError(f"int8_lanes must be a multiple of 8, not {self.int8_lanes}")
 
     @property
     def lanes(self) -> int:
@@ -129,7 +133,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "emulators",
     ),
     "isa": ("mcpu", "simulated", "triple", "attributes", "features"),
-    "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency", "multiply"),
+    "vector": ("bytes", "registers", "int8_lanes", "fma_per_cycle", "fma_latency", "multiply"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
     "toolchain.gcc": ("prefix", "flags"),
@@ -301,6 +305,7 @@ def _parse(content: object, path: Path) -> Target:
             features=frozenset(str(f) for f in isa.get("features", ())),
             vector_bytes=int(vector.get("bytes", 4)),
             registers=int(vector.get("registers", 0)),
+            int8_lanes=int(vector.get("int8_lanes", 8)),
             fma_per_cycle=int(vector.get("fma_per_cycle", 1)),
             fma_latency=int(vector.get("fma_latency", 4)),
             multiply=str(vector.get("multiply", BROADCAST)),

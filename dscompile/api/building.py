@@ -202,11 +202,11 @@ def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
 def _standalone(program: Program, net: NetFile, job: _Job) -> _Emitter:
     """C99 sources from templates, for targets that have kernel sets."""
     from dscompile.emit.mcu import write_artifact
-    from dscompile.emit.mcu_text import mcu_selftest_input
     from dscompile.emit.packages import About
+    from dscompile.emit.selftest import selftest_input
 
     about = About(net.title, net.version, net.license)
-    return _Emitter(mcu_selftest_input, partial(write_artifact, program, packages=job.packages, about=about))
+    return _Emitter(selftest_input, partial(write_artifact, program, packages=job.packages, about=about))
 
 
 def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target]]) -> None:

@@ -70,7 +70,7 @@ class Model:
             runner.board.close()
 
     def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | dict[str, Array]:
-        """One inference: float32 in the shape and layout of the network's border.
+        """One inference: arrays of the types, shapes and layout of the network's border.
 
         Takes an array for a network with one input, else a mapping by name; gives an array for a network with one
         output, else a dict by name. Raises UsageError for wrong names, shapes or types.

@@ -48,9 +48,7 @@ def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResu
     net = read_network(source, weights, load_weights=False)
     check_accumulators(net.network)
     notes: list[str] = []
-    if net.network.is_quantized:
-        notes.append("int8 networks are built for c99 and microcontrollers; x86 has no int8 kernels yet")
-    elif net.quantization is not None:
+    if net.quantization is not None and not net.network.is_quantized:
         notes.append("the file asks for int8: 'dscompile quantize' makes that network, and a build refuses this one")
     for name, settings in net.budgets.items():
         notes.extend(budgets.setting_notes(name, settings))

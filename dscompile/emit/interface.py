@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dscompile.emit.names import C_TYPES, c_comment, network_prefix, unique_identifiers
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Network
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import INTEGER_RANGES, Rounding, Tensor
 
 _LETTERS = {"nhwc": {3: "NWC ", 4: "NHWC "}, "nchw": {3: "NCW ", 4: "NCHW "}}
 
@@ -26,6 +26,11 @@ class Port:
     def c_type(self) -> str:
         """Type of an element."""
         return C_TYPES[self.tensor.dtype]
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its elements are integers that stand for reals."""
+        return self.tensor.dtype in INTEGER_RANGES
 
     @property
     def elements(self) -> int:
@@ -60,7 +65,7 @@ class Port:
 class Interface:
     """Names that a network's header declares. `macro` is the prefix of its macros.
 
-    `has_variants`: the library holds several and chooses when it runs.
+    `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Interface:
     outputs: tuple[Port, ...]
     labels: tuple[str, ...]
     has_variants: bool = False
+    rounding: Rounding | None = None
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -140,6 +146,7 @@ def network_interface(network: Network, *, has_variants: bool = False) -> Interf
         outputs=outputs,
         labels=network.labels,
         has_variants=has_variants,
+        rounding=network.rounding,
     )
 
 

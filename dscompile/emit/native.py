@@ -171,7 +171,6 @@ def _header(code: LibraryCode, fingerprint: int, sizes: Sizes | None) -> str:
         fingerprint=fingerprint,
         sizes=sizes,
         stack_bytes=0,
-        rounding=None,
         has_sections=False,
         variants=code.variants,
         remembered=bool(code.memory),

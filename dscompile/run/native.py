@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dscompile.artifact import Artifact
 from dscompile.errors import BadInputError, Diagnostic, Position, ToolError
 from dscompile.ir.network import Array
-from dscompile.run.arrays import aligned_bytes, check_inputs
+from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
 from dscompile.run.latency import latencies_us, profile_us
 from dscompile.target import runs_here
 from dscompile.toolchain import find_toolchain
@@ -69,11 +69,11 @@ class NativeModel:
         self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One inference: name -> float32 array of the border shape, for inputs and outputs alike.
+        """One inference: name -> array of the border shape and type, for inputs and outputs alike.
 
         Raises UsageError naming everything that is wrong with `inputs`.
         """
-        outputs = self._outputs()
+        outputs = empty_outputs(self.manifest.outputs)
         arguments = self._arguments(inputs, outputs)
         with self._lock:
             self._check(self._run(*arguments))
@@ -85,22 +85,18 @@ class NativeModel:
         What Python needs to call a C function (about a microsecond) is taken off: the median time of the same call
         with NULL pointers, which the library answers at once.
         """
-        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
         with self._lock:
             return latencies_us(self._run, arguments, repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
         """Median time of every step of what runs in microseconds (see run/latency.py: profile_us)."""
-        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
         rows = self.manifest.rows_of(self.variant)
         with self._lock:
             return profile_us(self._run, self._run_profiled, arguments, rows, repeats)
-
-    def _outputs(self) -> dict[str, Array]:
-        """Arrays of NaN: fresh memory may still hold an earlier result, and would hide an element never written."""
-        return {tensor.name: np.full(tensor.border_shape, np.nan, np.float32) for tensor in self.manifest.outputs}
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
         check_inputs(self.manifest.inputs, inputs)
