@@ -102,16 +102,45 @@ class Thresholds:
 
 
 def find_thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> Thresholds:
-    """By bisection of [low, high] for all channels and levels at once."""
+    """For all channels and levels at once; where a level is not crossed, its sum is one more than the largest.
+
+    Those of the lowest and the highest level crossed are found by bisection. The others are sought from where they lie
+    on a line between these two, in steps that double: the staircase itself decides on which side of a sum each lies.
+    """
+    first, last = staircase(sums.low[None])[0], staircase(sums.high[None])[0]
     levels = np.arange(clamp.low + 1, clamp.high + 1, dtype=np.int64)
-    below = np.broadcast_to(sums.low, (len(levels), len(sums.low))).copy()
-    above = np.broadcast_to(sums.high + 1, below.shape).copy()
-    while (above - below > 1).any():
-        middle = (below + above) >> 1
-        reached = staircase(middle) >= levels[:, None]
-        above = np.where(reached, middle, above)
-        below = np.where(reached, below, middle)
-    return Thresholds(levels, above, staircase(sums.low[None])[0], staircase(sums.high[None])[0], clamp)
+    outermost = np.stack([first + 1, last])
+    crossed = outermost[0] <= outermost[1]
+    middle, span = (sums.low + sums.high)[None] >> 1, int((sums.high - sums.low).max())
+    begin, end = _sought(staircase, sums, outermost, middle, np.stack([crossed, crossed]), step=span)
+    share = (levels[:, None] - outermost[0]) / np.maximum(outermost[1] - outermost[0], 1)
+    guess = begin + np.ceil(share * (end - begin)).astype(np.int64) - 1  # a sum too small where it is not right
+    between = (levels[:, None] > first) & (levels[:, None] <= last)
+    return Thresholds(levels, _sought(staircase, sums, levels[:, None], guess, between, step=1), first, last, clamp)
+
+
+def _sought(
+    staircase: Staircase, sums: Range, levels: Integers, guess: Integers, sought: NDArray[np.bool_], *, step: int
+) -> Integers:
+    """The smallest sum [n, C] that reaches each of `levels`, [n, C] or [n, 1]; `high + 1` where none is `sought`.
+
+    From `guess` on in steps that double, the first of which is `step`, but never beyond the middle of what is left.
+    """
+    below = np.where(sought, sums.low, sums.high)  # does not reach the level
+    above = np.broadcast_to(sums.high + 1, below.shape).copy()  # reaches it
+    levels = np.broadcast_to(levels, below.shape)
+    tried = np.clip(guess, below + 1, above - 1)
+    rows = np.flatnonzero((above - below > 1).any(axis=1))
+    while len(rows):
+        low, high, middle = below[rows], above[rows], tried[rows]
+        unknown = high - low > 1
+        reached = staircase(middle) >= levels[rows]
+        high, low = np.where(unknown & reached, middle, high), np.where(unknown & ~reached, middle, low)
+        half = (low + high) >> 1
+        tried[rows] = np.where(reached, np.maximum(high - step, half), np.minimum(low + step, half))
+        below[rows], above[rows] = low, high
+        rows, step = rows[(high - low > 1).any(axis=1)], 2 * step
+    return above
 
 
 def _right_shift(left: int, slopes: NDArray[np.float64]) -> int:
