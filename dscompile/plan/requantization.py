@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,10 @@ class Range:
 
     low: Integers
     high: Integers
+
+    def of(self, channels: Integers) -> Range:
+        """Those of some channels."""
+        return Range(self.low[channels], self.high[channels])
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,18 @@ def _sought(
         below[rows], above[rows] = low, high
         rows, step = rows[(high - low > 1).any(axis=1)], 2 * step
     return above
+
+
+def largest_rows(first: NDArray[Any], second: NDArray[Any]) -> Integers:
+    """Rows [k, C] among which the largest of every column is, anywhere between two points.
+
+    Each element of [n, C] is a linear function of a point, `first` and `second` its values at the two. What is left out
+    is smaller all the way than a function that is kept.
+    """
+    most = np.maximum(first, second)
+    count = int((most >= np.minimum(first, second).max(axis=0)).sum(axis=0).max())
+    rows: Integers = np.argpartition(most, len(most) - count, axis=0)[len(most) - count :]
+    return rows
 
 
 def _right_shift(left: int, slopes: NDArray[np.float64]) -> int:
