@@ -140,7 +140,7 @@ def layer_requantization(network: Network, layer: Layer) -> Callable[[Integers],
         reals = layer_float_factors(network, layer)
 
         def scaled(sums: Integers) -> Integers:
-            return np.rint(sums.astype(np.float32) * reals).astype(np.int64)
+            return np.asarray(np.rint(sums.astype(np.float32) * reals).astype(np.int64))
 
     else:
         factors, rounding = layer_factors(network, layer), layer_rounding(network, layer)

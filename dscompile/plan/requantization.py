@@ -32,6 +32,7 @@ Staircase = Callable[[Integers], Integers]
 _WORD = 1 << 31
 _LARGEST_RIGHT = 20  # zero_point << right and what is added to it must stay in 32 bits
 _FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per channel and shift
+_NOTHING = 1 << 62  # of where nothing is asked: larger than any level less a product
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
 
 
@@ -70,11 +71,12 @@ def search_affine(
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
     for stepped in (False, True):
+        layer, doubtful = _Layer(thresholds, sums, slopes, zero_point, stepped), list[int]()
         for left in range(most, max(most - _SHIFTS, -1), -1):
             right = _right_shift(left, slopes)
             if right >= 0:
                 shifts = _Shifts(left, min(right, _LARGEST_RIGHT))
-                found = _search(thresholds, sums, slopes, zero_point, shifts, stepped=stepped)
+                found = _search(layer, shifts, doubtful)
                 if found is not None:
                     return found
     return None
@@ -181,30 +183,133 @@ class _Shifts:
         return 1 << (32 + self.right)
 
 
-def _search(
-    thresholds: Thresholds,
-    sums: Range,
-    slopes: NDArray[np.float64],
-    zero_point: int,
-    shifts: _Shifts,
-    *,
-    stepped: bool,
-) -> Affine | None:
-    found: list[tuple[int, int, int]] = []
-    for channel, slope in enumerate(slopes):
-        start = max(1, round(float(slope) * 2.0 ** (32 + shifts.right - shifts.left)))
-        if sums.low[channel] == sums.high[channel] == 0:  # one level: the middle of it
-            level = int(thresholds.first[channel]) - zero_point
-            found.append(((2 * level + 1) << (shifts.right + 1), _WORD >> 1, 0))
-            continue
-        one = _one_line(thresholds, sums, channel, zero_point)
-        lines = _two_lines(one) if stepped else (one,)
-        integers = _fit(lines, start, shifts)
-        if integers is None:
+@dataclass(frozen=True)
+class _Layer:
+    """What is searched: the thresholds of all channels, on one line or on two (`stepped`)."""
+
+    thresholds: Thresholds
+    sums: Range
+    slopes: NDArray[np.float64]
+    zero_point: int
+    stepped: bool
+
+    def lines(self, channel: int) -> tuple[_Line, ...]:
+        """What the line of a channel must meet, or its two lines."""
+        one = _one_line(self.thresholds, self.sums, channel, self.zero_point)
+        return _two_lines(one) if self.stepped else (one,)
+
+    def starts(self, shifts: _Shifts) -> Integers:
+        """[C]: the multipliers nearest to the slopes."""
+        return np.maximum(np.rint(self.slopes * 2.0 ** (32 + shifts.right - shifts.left)).astype(np.int64), 1)
+
+
+def _search(layer: _Layer, shifts: _Shifts, doubtful: list[int]) -> Affine | None:
+    """All channels or none; the one that fails becomes the last of `doubtful`, which are tried before the others."""
+    starts = layer.starts(shifts)
+    for channel in doubtful:
+        if _fit(layer.lines(channel), int(starts[channel]), shifts) is None:
             return None
-        found.append(integers)
-    bias, multiplier, step = np.array(found, np.int64).T
-    return Affine(bias, multiplier, shifts.left, shifts.right, step if stepped else None)
+    found, fits = _fit_all(layer, starts, shifts)
+    for channel in map(int, np.flatnonzero(~fits)):
+        integers = _fit(layer.lines(channel), int(starts[channel]), shifts)
+        if integers is None:
+            doubtful.append(channel)
+            return None
+        found[:, channel] = integers
+    bias, multiplier, step = found
+    return Affine(bias, multiplier, shifts.left, shifts.right, step if layer.stepped else None)
+
+
+def _fit_all(layer: _Layer, starts: Integers, shifts: _Shifts) -> tuple[Integers, NDArray[np.bool_]]:
+    """(bias, multiplier, step) [3, C] as `_fit` finds them among the first few candidates, and where it does, [C]."""
+    step = np.maximum(1, starts >> 28)
+    windows = [_Windows.of(line, starts - _FEW * step, starts + _FEW * step, shifts) for line in _all_lines(layer)]
+    widest, chosen = np.zeros_like(starts), np.zeros((2 + len(windows), len(starts)), np.int64)
+    for number in range(-_FEW, _FEW + 1):
+        multipliers = starts + number * step
+        valid = (multipliers > 0) & (multipliers < _WORD)
+        biases = [window.biases(np.maximum(multipliers, 1)) for window in windows]
+        widths = np.min([end - begin for begin, end in biases], axis=0)
+        better = valid & (widths > widest)
+        widest = np.where(better, widths, widest)
+        tried = np.stack([multipliers, *((begin + end) >> 1 for begin, end in biases)])
+        chosen[: len(tried)] = np.where(better, tried, chosen[: len(tried)])
+    multiplier, bias, step = chosen[0], chosen[1], chosen[len(windows)] - chosen[1]
+    fits = (widest > 0) & (np.abs(step) < _WORD)
+    still = (layer.sums.low == 0) & (layer.sums.high == 0)  # one level: the middle of it
+    middle = (2 * (layer.thresholds.first - layer.zero_point) + 1) << (shifts.right + 1)
+    whole = np.stack([middle, np.full_like(middle, _WORD >> 1), np.zeros_like(middle)])
+    return np.where(still, whole, np.stack([bias, multiplier, step])), fits | still
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """`_Line` for one line of all channels: levels and sums [n, C], and where they are asked for, [n, C].
+
+    `reach` [C] is the largest magnitude of the sums on the line.
+    """
+
+    at_least: tuple[Integers, Integers, NDArray[np.bool_]]
+    less_than: tuple[Integers, Integers, NDArray[np.bool_]]
+    reach: Integers
+
+
+def _all_lines(layer: _Layer) -> tuple[_Lines, ...]:
+    """`_Layer.lines` of all channels at once."""
+    thresholds, low, high = layer.thresholds, layer.sums.low, layer.sums.high
+    crossed, reached = thresholds.crossed, thresholds.sums
+    levels = np.broadcast_to(thresholds.levels[:, None] - layer.zero_point, crossed.shape)
+    first, last = thresholds.first - layer.zero_point, thresholds.last - layer.zero_point
+    none = ~crossed.any(axis=0)
+    least = np.vstack([levels, first]), np.vstack([reached, low])
+    less = np.vstack([levels, last + 1]), np.vstack([reached - 1, high])
+    asked = np.vstack([crossed, none | (thresholds.first > thresholds.clamp.low)])
+    asked_less = np.vstack([crossed, none | (thresholds.last < thresholds.clamp.high)])
+    reach = np.maximum(np.abs(low), np.abs(high))
+    if not layer.stepped:
+        return (_Lines((*least, asked), (*less, asked_less), reach),)
+    crossing = asked & (least[0] == 0)
+    positive = (asked & (least[0] > 0)).any(axis=0)
+    at_zero = np.take_along_axis(least[1], crossing.argmax(axis=0)[None], 0)[0]
+    split = np.where(crossing.any(axis=0), at_zero, np.where(positive, low, high + 1))
+    sign = np.vstack([least[0], np.zeros_like(split)]), np.vstack([least[1], split])
+    two = (
+        ((asked & (least[0] <= 0), less[0] <= 0), reach),
+        ((asked & (least[0] > 0), less[0] > 0), np.maximum(np.abs(split), np.abs(np.maximum(split, high)))),
+    )
+    return tuple(
+        _Lines((*sign, np.vstack([chosen, split <= high])), (*less, asked_less & chosen_less), reach)
+        for (chosen, chosen_less), reach in two
+    )
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Which biases a line of all channels allows: `level - sum * multiplier` [n, C] must not, and must lie above."""
+
+    at_least: tuple[Integers, Integers]
+    less_than: tuple[Integers, Integers]
+    room: Integers
+
+    @classmethod
+    def of(cls, lines: _Lines, first: Integers, last: Integers, shifts: _Shifts) -> _Windows:
+        """For multipliers [C] from `first` to `last`: what cannot matter there is left out."""
+
+        def pruned(levels: Integers, sums: Integers, asked: NDArray[np.bool_], sign: int) -> tuple[Integers, Integers]:
+            levels = np.where(asked, levels * shifts.unit, -sign * _NOTHING)
+            sums = np.where(asked, sums << shifts.left, 0)
+            rows = largest_rows(sign * (levels - sums * first), sign * (levels - sums * last))
+            return np.take_along_axis(levels, rows, 0), np.take_along_axis(sums, rows, 0)
+
+        room = _WORD - 1 - (lines.reach << shifts.left)
+        return cls(pruned(*lines.at_least, 1), pruned(*lines.less_than, -1), room)
+
+    def biases(self, multipliers: Integers) -> tuple[Integers, Integers]:
+        """[begin, end) for each channel, as of `_Line.biases`."""
+        needed = (self.at_least[0] - self.at_least[1] * multipliers).max(axis=0)
+        limit = (self.less_than[0] - self.less_than[1] * multipliers).min(axis=0)
+        begin, end = np.maximum(-self.room, -(-needed // multipliers)), -(-limit // multipliers)
+        return begin, np.minimum(self.room + 1, end)
 
 
 @dataclass(frozen=True)
@@ -221,17 +326,27 @@ class _Line:
 
     def biases(self, multipliers: Integers, shifts: _Shifts) -> tuple[Integers, Integers]:
         """For each multiplier the biases [begin, end) that meet everything within 32 bits; none where begin >= end."""
-        levels, sums = self.at_least
         room = _WORD - 1 - (max(abs(self.low), abs(self.high)) << shifts.left)
         begin, end = np.full(len(multipliers), -room), np.full(len(multipliers), room + 1)
-        if len(levels):
-            needed = (levels * shifts.unit - (sums << shifts.left) * multipliers[:, None]).max(axis=1)
+        needed = _largest(*self.at_least, multipliers, shifts)
+        if needed is not None:
             begin = np.maximum(begin, -(-needed // multipliers))
         levels, sums = self.less_than
-        if len(levels):
-            limit = (levels * shifts.unit - (sums << shifts.left) * multipliers[:, None]).min(axis=1)
-            end = np.minimum(end, -(-limit // multipliers))
+        limit = _largest(-levels, -sums, multipliers, shifts)
+        if limit is not None:
+            end = np.minimum(end, -(limit // multipliers))
         return begin, end
+
+
+def _largest(levels: Integers, sums: Integers, multipliers: Integers, shifts: _Shifts) -> Integers | None:
+    """For each multiplier, in rising order, the largest of levels [n] less sums [n] times it; None of nothing."""
+    if not len(levels):
+        return None
+    levels, sums = levels * shifts.unit, sums << shifts.left
+    ends = (levels - sums * multipliers[0])[:, None], (levels - sums * multipliers[-1])[:, None]
+    rows = largest_rows(*ends)[:, 0]
+    largest: Integers = (levels[rows] - sums[rows] * multipliers[:, None]).max(axis=1)
+    return largest
 
 
 def _one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int) -> _Line:
