@@ -24,7 +24,6 @@ from dscompile.plan.requantization import (
     Range,
     Staircase,
     Thresholds,
-    constant_channels,
     find_thresholds,
     largest_rows,
 )
@@ -34,6 +33,7 @@ Floats = NDArray[np.float32]
 
 _REACHES = (0, 8, 256)  # scales tried: so many float32 numbers on either side of the slope
 _STEEPER = np.array([factor / 8 for factor in range(9, 65)])  # for channels of few levels
+_FLATTEST = 16  # channels tried before all others
 _SLACK = 2.0**-14  # float32 rounds levels by less: where no offset fits to within that, none is exact
 _INT32 = 2.0**31  # what is rounded to an integer must stay below
 
@@ -52,10 +52,29 @@ def search_float_affine(staircase: Staircase, sums: Range, slopes: Reals, clamp:
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     of one level get the scale 0, whatever their sums.
     """
-    level = staircase(sums.low[None])[0]
-    scale, offset = np.zeros(len(level), np.float32), level.astype(np.float32)
-    left = np.flatnonzero(~constant_channels(staircase, sums))
-    thresholds = find_thresholds(staircase, sums, clamp)
+    return fit_float_affine(find_thresholds(staircase, sums, clamp), sums, slopes)
+
+
+def fit_float_affine(thresholds: Thresholds, sums: Range, slopes: Reals) -> FloatAffine | None:
+    """The float32 form of a staircase with these thresholds, or None; see `search_float_affine`.
+
+    A few channels are tried before the others: the flattest, whose thresholds lie nearest to a sum.
+    """
+    channels = np.flatnonzero(~thresholds.constant)
+    channels = channels[np.argsort(slopes[channels], kind="stable")]
+    scale, offset = np.zeros(len(slopes), np.float32), thresholds.first.astype(np.float32)
+    for some in (channels[:_FLATTEST], channels[_FLATTEST:]):
+        found = _fit(thresholds.of(some), sums.of(some), slopes[some])
+        if found is None:
+            return None
+        scale[some], offset[some] = found.scale, found.offset
+    return FloatAffine(scale, offset)
+
+
+def _fit(thresholds: Thresholds, sums: Range, slopes: Reals) -> FloatAffine | None:
+    """For channels that have thresholds."""
+    scale, offset = np.zeros(len(slopes), np.float32), np.zeros(len(slopes), np.float32)
+    left = np.arange(len(slopes))
     for candidates in _candidates(slopes):
         if not len(left):
             break

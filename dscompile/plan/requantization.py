@@ -32,6 +32,7 @@ Staircase = Callable[[Integers], Integers]
 _WORD = 1 << 31
 _LARGEST_RIGHT = 20  # zero_point << right and what is added to it must stay in 32 bits
 _FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per channel and shift
+_CACHED = 1 << 14  # elements that are looked at together, so that they stay in a cache
 _NOTHING = 1 << 62  # of where nothing is asked: larger than any level less a product
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
 
@@ -67,7 +68,11 @@ def search_affine(
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
     """
-    thresholds = find_thresholds(staircase, sums, clamp)
+    return fit_affine(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point)
+
+
+def fit_affine(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int) -> Affine | None:
+    """The affine form of a staircase with these thresholds, or None; see `search_affine`."""
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
     for stepped in (False, True):
@@ -98,6 +103,11 @@ class Thresholds:
     clamp: Clamp
 
     @property
+    def constant(self) -> NDArray[np.bool_]:
+        """[C]: channels that give the same level whatever their sum."""
+        return np.asarray(self.first == self.last)
+
+    @property
     def crossed(self) -> NDArray[np.bool_]:
         """[n, C]: whether a channel crosses the threshold of a level between its smallest and its largest sum."""
         levels = self.levels[:, None]
@@ -123,7 +133,12 @@ def find_thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> Threshol
     share = (levels[:, None] - outermost[0]) / np.maximum(outermost[1] - outermost[0], 1)
     guess = begin + np.ceil(share * (end - begin)).astype(np.int64) - 1  # a sum too small where it is not right
     between = (levels[:, None] > first) & (levels[:, None] <= last)
-    return Thresholds(levels, _sought(staircase, sums, levels[:, None], guess, between, step=1), first, last, clamp)
+    rows = max(1, _CACHED // len(first))
+    parts = [
+        _sought(staircase, sums, levels[part, None], guess[part], between[part], step=1)
+        for part in (slice(begin, begin + rows) for begin in range(0, len(levels), rows))
+    ]
+    return Thresholds(levels, np.concatenate(parts), first, last, clamp)
 
 
 def _sought(
