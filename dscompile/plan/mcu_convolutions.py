@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from dscompile.plan.mcu_kernels import (
     FloatEpilogue,
     IntegerEpilogue,
     SeparableKernel,
+    Variant,
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
@@ -27,8 +28,22 @@ from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
 PORTABLE_GROUP = 2  # pixels multiplied at once: 2 x 2 sums, 2 x 2 operands and the pointers fit into 13 registers
+_NOT_SYMMETRIC = -128  # symmetric weights have no such value; two products with it could leave 16 bits
 _LARGEST_OFFSET = 4094  # of a byte store, with one more for the second channel
+WORD_GROUP = 4  # pixels of templates/mcu/matrix_m0plus.j2: two words of two
+_WORD_CHANNELS = 8  # whose weights lie side by side, as the words of a group are 8 bytes
+_LARGEST_WORD_DEPTH = 2040  # that its assembly can count to
 DSP_GROUP = 4  # 4 pixels x 2 channels: 8 sums, 2 words of weights, 2 of pixels, 2 pointers
+
+
+@dataclass(frozen=True)
+class _Blocking:
+    """How a matrix product goes: which kernels, pixels and channels at once."""
+
+    dsp: bool = False
+    variant: Variant = "c99"
+    group: int = PORTABLE_GROUP
+    block: int = PORTABLE_GROUP
 
 
 def fusable_pointwise(network: Network, layer: Layer) -> Layer | None:
@@ -63,17 +78,19 @@ def lower_conv(lowering: McuLowering, layer: Layer, op: Conv2D) -> None:
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
-    dsp = _uses_dsp(lowering, epilogue, op.out_channels)
+    blocking = _blocking(lowering, epilogue, dense.reshape(-1, op.out_channels))
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
         out_channels=op.out_channels,
         epilogue=epilogue,
         padding=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
-        group=DSP_GROUP if dsp else PORTABLE_GROUP,
-        dsp=dsp,
+        group=blocking.group,
+        dsp=blocking.dsp,
+        variant=blocking.variant,
+        block=blocking.block,
     )
-    operands = _matrix(lowering, dense.reshape(-1, op.out_channels), constants, dsp)
+    operands = _matrix(lowering, dense.reshape(-1, op.out_channels), constants, blocking)
     if conv.gathered:
         operands = [*operands, lowering.scratch(conv.column_bytes)]
     lowering.call(conv, [x.operand, *operands, lowering.new(layer.output).operand])
@@ -89,15 +106,20 @@ def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> Non
     depthwise, taps = _depthwise(lowering, layer, op, window, "taps_")
     lowering.enter(follower)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
-    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, after.out_channels)
+    matrix_weights = weights.reshape(-1, after.out_channels)
+    blocking = _blocking(lowering, epilogue, matrix_weights)
+    if blocking.dsp and not depthwise.dsp:
+        blocking = _Blocking()
     separable = SeparableKernel(
-        depthwise=replace(depthwise, dsp=dsp),
+        depthwise=replace(depthwise, dsp=blocking.dsp),
         out_channels=after.out_channels,
         epilogue=epilogue,
-        group=DSP_GROUP if dsp else PORTABLE_GROUP,
-        dsp=dsp,
+        group=blocking.group,
+        dsp=blocking.dsp,
+        variant=blocking.variant,
+        block=blocking.block,
     )
-    matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), constants, dsp)
+    matrix = _matrix(lowering, matrix_weights, constants, blocking)
     columns = lowering.scratch(separable.column_bytes)
     lowering.call(separable, [x.operand, *taps, *matrix, columns, lowering.new(follower.output).operand])
 
@@ -107,7 +129,7 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     kernel = DenseKernel(x.shape[1], op.units, epilogue)
-    operands = _matrix(lowering, weights, constants, dsp=False)
+    operands = _matrix(lowering, weights, constants, _Blocking())
     lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
 
 
@@ -123,6 +145,7 @@ def _depthwise(
         epilogue=epilogue,
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
         dsp=op.out_channels == window.channels and _uses_dsp(lowering, epilogue, op.out_channels),
+        variant=_depthwise_variant(lowering, epilogue, window, op.out_channels),
     )
     operands = [lowering.constant("weights", weights[:, :, 0, :])]
     names = [parameter.name.removeprefix(prefix) for parameter in epilogue.constants(prefix)]
@@ -134,7 +157,7 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
     network = lowering.network
     if network.is_quantized_layer(layer):
-        prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine)
+        prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine, narrow=lowering.words)
         return prepared.kernel, prepared.epilogue, prepared.constants
     assert isinstance(layer.op, Conv2D | Dense)
     kernel = np.asarray(network.weight(layer, "kernel"), np.float32)
@@ -153,16 +176,55 @@ def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, out_channels: int) -> b
     return lowering.dsp and searched and 3 * out_channels < _LARGEST_OFFSET
 
 
-def _matrix(lowering: McuLowering, weights: Array, constants: tuple[Array, ...], dsp: bool) -> list[Operand]:
-    """Weights [depth, C_out] as rows of [C_out][depth], and the constants, as operands of a matrix product."""
-    if dsp:
+def _blocking(lowering: McuLowering, epilogue: Epilogue, weights: Array) -> _Blocking:
+    """The first set of the target's chain that takes a matrix product with weights [depth, C_out]."""
+    if _uses_dsp(lowering, epilogue, weights.shape[1]):
+        return _Blocking(dsp=True, group=DSP_GROUP)
+    if epilogue.element == "float32":
+        return _Blocking()
+    if lowering.words and weights.shape[0] <= _LARGEST_WORD_DEPTH and weights.min() > _NOT_SYMMETRIC:
+        return _Blocking(variant="m0plus", group=WORD_GROUP)
+    if lowering.block is not None:
+        return _Blocking(variant="block", group=lowering.block[0], block=lowering.block[1])
+    return _Blocking()
+
+
+def _depthwise_variant(lowering: McuLowering, epilogue: Epilogue, window: Window, out_channels: int) -> Variant:
+    """The assembly of m0plus wants a tap of every window inside the image, and a row's taps as far apart as pixels."""
+    if epilogue.element == "float32":
+        return "c99"
+    inside = all(axis.taps(output) != (0, 0) for axis in (window.rows, window.columns) for output in range(axis.outputs))
+    if lowering.words and inside and out_channels == window.channels and window.columns.dilation == 1:
+        return "m0plus"
+    return "c99" if lowering.block is None else "block"
+
+
+def _matrix(
+    lowering: McuLowering, weights: Array, constants: tuple[Array, ...], blocking: _Blocking
+) -> list[Operand]:
+    """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
+    if blocking.dsp:
         return [
             lowering.constant("weights", pair_weights(weights)),
             lowering.constant("constants", pair_constants(*constants)),
         ]
     names = {1: ("bias",), 2: ("bias", "multiplier"), 3: ("bias", "multiplier", "shift")}[len(constants)]
-    operands = [lowering.constant("weights", np.ascontiguousarray(weights.T))]
+    match blocking.variant:
+        case "m0plus":
+            padding = -weights.shape[1] % _WORD_CHANNELS
+            ordered = block_weights(np.pad(weights, ((0, 0), (0, padding))), _WORD_CHANNELS)
+        case "block":
+            ordered = block_weights(weights, blocking.block)
+        case _:
+            ordered = np.ascontiguousarray(weights.T)
+    operands = [lowering.constant("weights", ordered)]
     return operands + [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
+
+
+def block_weights(weights: Array, block: int) -> Array:
+    """[depth, C_out] -> for every `block` channels [depth][block], then [depth][C_out % block]; all in one row."""
+    starts = range(0, weights.shape[1], block)
+    return np.concatenate([weights[:, start : start + block].reshape(-1) for start in starts])
 
 
 def pair_weights(weights: Array) -> Array:

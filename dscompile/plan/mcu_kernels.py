@@ -18,7 +18,8 @@ from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter
 
 Element = Literal["float32", "int8"]
-Method = Literal["affine", "tflite", "half-up", "single", "float32"]
+Method = Literal["affine", "narrow", "tflite", "half-up", "single", "float32"]
+Variant = Literal["c99", "m0plus", "block"]  # dsp is a field of its own
 FixedPointRounding = Literal["tflite", "half-up", "single"]
 
 
@@ -39,8 +40,10 @@ class IntegerEpilogue:
     """How a 32-bit sum of a channel becomes int8.
 
     affine: clamp(((bias + (sum << left)) * multiplier) >> 32 >> right), where bias and multiplier were searched so
-    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); the others
-    are that rounding itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier *
+    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py). narrow: the
+    same without a product of 64 bits (plan/requantization_narrow.py): clamp((bias + sum * high + (sum * low >> left)) >>
+    right), with high and low the upper (signed) and lower (unsigned) halves of multiplier. The others are that rounding
+    itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier *
     2^(shift - 31) rounded twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
     """
 
@@ -56,7 +59,7 @@ class IntegerEpilogue:
         """Pointers to what it needs per channel."""
         bias = Parameter(f"{prefix}bias", "int32")
         match self.method:
-            case "affine":
+            case "affine" | "narrow":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"))
             case "float32":
                 return (bias, Parameter(f"{prefix}scale"))
@@ -165,7 +168,9 @@ class ConvKernel:
     weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
     is not `gathered` does without: its columns are the pixels of x themselves. With `dsp`, columns are int16 in pairs,
-    for two multiplications at once (templates/mcu/matrix_dsp.j2).
+    for two multiplications at once (templates/mcu/matrix_dsp.j2). Other variants: `block` multiplies `group` pixels by
+    `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2);
+    `m0plus` has words of two pixels as columns, and weights [C_out / 8][depth][8] (templates/mcu/matrix_m0plus.j2).
     """
 
     window: Window
@@ -174,6 +179,8 @@ class ConvKernel:
     padding: int = 0
     group: int = 2
     dsp: bool = False
+    variant: Variant = "c99"
+    block: int = 2
     descending: bool = False
 
     @property
@@ -189,13 +196,15 @@ class ConvKernel:
     @property
     def gathered(self) -> bool:
         """Whether columns are copied out of x before they are multiplied."""
-        return self.dsp or not self.window.is_pointwise
+        return self.dsp or self.variant == "m0plus" or not self.window.is_pointwise
 
     @property
     def column_bytes(self) -> int:
-        """Bytes of the scratch parameter `columns`; for dsp also of one window as int8, before it becomes a column."""
+        """Bytes of `columns`; for dsp and m0plus also of one window as int8, before it becomes a column."""
         if not self.gathered:
             return 0
+        if self.variant == "m0plus":
+            return word_column_bytes(self.depth) + (0 if self.window.is_pointwise else self.depth)
         window = -(-self.depth // 4) * 4 if self.dsp else 0
         return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp) + window
 
@@ -203,7 +212,7 @@ class ConvKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants, [columns], y."""
         element = self.epilogue.element
-        columns = (Parameter("columns", element, True, alignment=4),) if self.gathered else ()
+        columns = (_columns(element, self.variant),) if self.gathered else ()
         return (
             _elements("x", element),
             *_matrix(self.epilogue, self.dsp),
@@ -222,6 +231,7 @@ class DepthwiseKernel:
     epilogue: Epilogue
     zero_point: int = 0
     dsp: bool = False
+    variant: Variant = "c99"
     descending: bool = False
 
     @property
@@ -251,6 +261,8 @@ class SeparableKernel:
     epilogue: Epilogue
     group: int = 2
     dsp: bool = False
+    variant: Variant = "c99"
+    block: int = 2
     descending: bool = False
 
     @property
@@ -265,7 +277,9 @@ class SeparableKernel:
 
     @property
     def column_bytes(self) -> int:
-        """Bytes of the scratch parameter `columns`."""
+        """Bytes of `columns`; for m0plus also of one pixel as int8 where the depthwise part is not of that variant."""
+        if self.variant == "m0plus":
+            return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
         return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp)
 
     @property
@@ -277,9 +291,18 @@ class SeparableKernel:
             Parameter("taps", element, alignment=4),
             *self.depthwise.epilogue.constants("taps_"),
             *_matrix(self.epilogue, self.dsp),
-            Parameter("columns", element, True, alignment=4),
+            _columns(element, self.variant),
             _elements("y", element, written=True),
         )
+
+
+def word_column_bytes(depth: int) -> int:
+    """Bytes of four columns of `depth` elements in words of two pixels each."""
+    return 8 * depth
+
+
+def _columns(element: Element, variant: Variant) -> Parameter:
+    return Parameter("columns", "int32" if variant == "m0plus" else element, True, alignment=4)
 
 
 def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:

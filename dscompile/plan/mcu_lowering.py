@@ -11,6 +11,7 @@ import numpy as np
 from dscompile.errors import UnsupportedError
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.ops import Pair
 from dscompile.ir.tensor import DType, Shape
 from dscompile.plan.arena import Overlap, Placement, Request, plan_arena
 from dscompile.plan.mcu_kernels import (
@@ -28,6 +29,7 @@ from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Ste
 from dscompile.target import Target
 
 BEFORE_FIRST_STEP = -1
+_BLOCK = re.compile(r"block([1-9])x([1-9])")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class McuLowering:
         self.target = target
         self.affine = affine
         self.dsp = "dsp" in target.kernels
+        self.words = "m0plus" in target.kernels
+        self.block = _block(target)
         self._stores: dict[str, Store] = {}
         self._constants: dict[str, Array] = {}
         self._places: dict[str, Place] = {}
@@ -295,6 +299,15 @@ class McuLowering:
         if not meet or (below is not None and begin <= start - below):
             return call.kernel
         return _downwards(call.kernel)
+
+
+def _block(target: Target) -> Pair | None:
+    """Pixels and channels that the target's chain wants multiplied at once: `block4x2` is (4, 2)."""
+    for name in target.kernels:
+        match = _BLOCK.fullmatch(name)
+        if match is not None:
+            return int(match[1]), int(match[2])
+    return None
 
 
 def _downwards(kernel: WindowedKernel) -> WindowedKernel:
