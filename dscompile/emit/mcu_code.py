@@ -257,6 +257,7 @@ def _environment() -> jinja2.Environment:
         **overlay.filters,
         "all_inside": _all_inside,
         "bound": _bound,
+        "c_type": C_TYPES.__getitem__,
         "column_taps": _column_taps,
         "dense_index": _dense_index,
         "describe": _describe,
