@@ -193,15 +193,15 @@ def _depthwise_variant(lowering: McuLowering, epilogue: Epilogue, window: Window
     """The assembly of m0plus wants a tap of every window inside the image, and a row's taps as far apart as pixels."""
     if epilogue.element == "float32":
         return "c99"
-    inside = all(axis.taps(output) != (0, 0) for axis in (window.rows, window.columns) for output in range(axis.outputs))
+    inside = all(
+        axis.taps(output) != (0, 0) for axis in (window.rows, window.columns) for output in range(axis.outputs)
+    )
     if lowering.words and inside and out_channels == window.channels and window.columns.dilation == 1:
         return "m0plus"
     return "c99" if lowering.block is None else "block"
 
 
-def _matrix(
-    lowering: McuLowering, weights: Array, constants: tuple[Array, ...], blocking: _Blocking
-) -> list[Operand]:
+def _matrix(lowering: McuLowering, weights: Array, constants: tuple[Array, ...], blocking: _Blocking) -> list[Operand]:
     """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
     if blocking.dsp:
         return [

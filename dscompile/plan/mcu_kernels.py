@@ -40,11 +40,11 @@ class IntegerEpilogue:
     """How a 32-bit sum of a channel becomes int8.
 
     affine: clamp(((bias + (sum << left)) * multiplier) >> 32 >> right), where bias and multiplier were searched so
-    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py). narrow: the
-    same without a product of 64 bits (plan/requantization_narrow.py): clamp((bias + sum * high + (sum * low >> left)) >>
-    right), with high and low the upper (signed) and lower (unsigned) halves of multiplier. The others are that rounding
-    itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier *
-    2^(shift - 31) rounded twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
+    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py). narrow:
+    the same in 32 bits (plan/requantization_narrow.py), clamp((bias + sum * high + (sum * low >> left)) >> right), with
+    the upper, signed, and the lower, unsigned, half of multiplier. The others are that rounding itself, of sum + bias,
+    followed by + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded twice (tflite), twice
+    with halves up (half-up) or once (single), or a float factor (float32).
     """
 
     element: ClassVar[Element] = "int8"

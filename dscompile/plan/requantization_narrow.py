@@ -5,9 +5,9 @@ network's own rounding:
 
     level = (bias + sum * high + ((sum * low) >> left)) >> right
 
-The factor high + low / 2^left stands for a multiplier of about 22 bits: enough, because the sums of a channel have that
-many. `left` and `right` are such that nothing leaves 32 bits for any sum that can occur. Exact by construction; where no
-such integers are found, the layer keeps its own rounding.
+The factor high + low / 2^left stands for a multiplier of about 22 bits: enough, because the sums of a channel have
+that many. `left` and `right` are such that nothing leaves 32 bits for any sum that can occur. Exact by construction;
+where no such integers are found, the layer is requantized as on other cores.
 """
 
 from __future__ import annotations
@@ -46,13 +46,21 @@ def search_narrow(
     levels = float((np.maximum(np.abs(sums.low), np.abs(sums.high)) * slopes).max()) + abs(zero_point) + 2
     most = min(int(np.floor(np.log2(_WORD / levels))), int(np.floor(np.log2(_HALF / 2 / max(slopes.max(), 1e-9)))))
     for right in range(min(most, 30), max(most - _SHIFTS, 0), -1):
-        found = [
-            _channel(thresholds, sums, channel, float(slope), left, right) for channel, slope in enumerate(slopes)
-        ]
-        if all(each is not None for each in found):
-            bias, multiplier = np.array(found, np.int64).T
-            return Narrow(bias, multiplier, left, right)
+        found = _search(thresholds, sums, slopes, left, right)
+        if found is not None:
+            return found
     return None
+
+
+def _search(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], left: int, right: int) -> Narrow | None:
+    constants = []
+    for channel, slope in enumerate(slopes):
+        found = _channel(thresholds, sums, channel, float(slope), left, right)
+        if found is None:
+            return None
+        constants.append(found)
+    bias, multiplier = np.array(constants, np.int64).T
+    return Narrow(bias, multiplier, left, right)
 
 
 def _channel(

@@ -1,6 +1,10 @@
-/* Here the compiler may not move loads forward: products that come early would not fit into its registers. */
+/* Here the compiler may not move loads forward: what comes too early does not fit into its registers. */
+static inline void in_order(void)
+{
 #if defined(__GNUC__)
-#define in_order() __asm volatile("" ::: "memory")
-#else
-#define in_order() ((void)0)
+    __asm volatile(""
+                   :
+                   :
+                   : "memory");
 #endif
+}
