@@ -9,13 +9,14 @@ JOBS ?= 2
 DEMO_MODEL := tests/data/vww_96_float.tflite
 DEMO_OUTPUT := build/vww_96_float-host
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint golden bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    build, verify and time a trained network on this machine"
 	@echo "make test    ruff, mypy, import-linter, then all tests"
 	@echo "make lint    ruff, mypy and import-linter only"
+	@echo "make golden  write the golden files of generated C anew; review them with git diff"
 	@echo "make bench   speed of the networks in benchmarks/ beside other runtimes"
 	@echo "make clean   remove .venv, build and caches"
 
@@ -59,6 +60,11 @@ test: lint
 	@tools/install_emulators.sh
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
 	$(BIN)/python -m pytest -q -n $(JOBS) -m slow
+
+golden: export PATH := $(CURDIR)/$(BIN):$(PATH)
+golden: $(VENV)/test.stamp
+	rm -f tests/golden/native/* tests/golden/mcu/*
+	$(BIN)/python -m pytest -q tests/golden --update-golden
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks

@@ -48,7 +48,8 @@ class Target:
     """One kind of machine that artifacts are built for.
 
     `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
-    name of the core; `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
+    name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one;
+    `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
     sets for targets that get C: the first one that has a kernel provides it. `board` is there for microcontrollers.
     """
 
@@ -56,6 +57,8 @@ class Target:
     family: str
     description: str
     mcpu: str = ""
+    triple: str = ""
+    attributes: tuple[str, ...] = ()
     features: frozenset[str] = frozenset()
     vector_bytes: int = 4
     registers: int = 0
@@ -103,7 +106,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "sections",
         "emulators",
     ),
-    "isa": ("mcpu", "features"),
+    "isa": ("mcpu", "triple", "attributes", "features"),
     "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
@@ -123,21 +126,35 @@ def list_targets() -> tuple[Target, ...]:
     return tuple(_read(path) for path in sorted(data_directory("targets").glob("*.yaml")))
 
 
+def target_names() -> tuple[str, ...]:
+    """The names of all targets that ship, sorted; no file is read."""
+    return tuple(path.stem for path in sorted(data_directory("targets").glob("*.yaml")))
+
+
+def is_target_file(name: str) -> bool:
+    """Whether the user means a target file of their own rather than a target that ships."""
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def target_advice(name: str) -> str:
+    """What a user who wrote the unknown target `name` may have meant."""
+    names = target_names()
+    return did_you_mean(name, names) or f"known: {', '.join(names)}"
+
+
 def find_target(name: str) -> Target:
     """The target called `name`, or in the file `name`; as written, before `host` and the like are resolved.
 
     Raises UsageError for an unknown name and BadInputError for a bad file.
     """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
+    if is_target_file(name):
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"there is no target file '{name}'")
         return _read(path)
-    path = data_directory("targets") / f"{name}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or not path.is_file():
-        names = [p.stem for p in sorted(data_directory("targets").glob("*.yaml"))]
-        raise UsageError(f"unknown target '{name}'", help=did_you_mean(name, names) or f"known: {', '.join(names)}")
-    return _read(path)
+    if name not in target_names():
+        raise UsageError(f"unknown target '{name}'", help=target_advice(name))
+    return _read(data_directory("targets") / f"{name}.yaml")
 
 
 def resolve_target(name: str) -> Target:
@@ -201,6 +218,8 @@ def _parse(content: object, path: Path) -> Target:
             family=str(top["family"]),
             description=str(top["description"]),
             mcpu=str(isa.get("mcpu", "")),
+            triple=str(isa.get("triple", "")),
+            attributes=tuple(str(a) for a in isa.get("attributes", ())),
             features=frozenset(str(f) for f in isa.get("features", ())),
             vector_bytes=int(vector.get("bytes", 4)),
             registers=int(vector.get("registers", 0)),

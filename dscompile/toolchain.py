@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,19 @@ def find_toolchain(target: Target) -> Toolchain:
             help=install_advice(command[0] if command else "gcc"),
         )
     return Toolchain(command, target.compiler_flags)
+
+
+def disassemble(code: bytes, symbol: str, target: Target) -> str:
+    """The machine code of a function in an object file, as the toolchain's objdump shows it.
+
+    Raises ToolError if there is none.
+    """
+    objdump = find_toolchain(target).binutil("objdump")
+    style = ["-M", "intel"] if target.family == "x86" else []
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        Path(scratch, "kernel.o").write_bytes(code)
+        options = [f"--disassemble={symbol}", "--no-show-raw-insn", "--reloc", *style]
+        return run_tool([objdump, *options, "kernel.o"], Path(scratch), "disassembling the kernel")
 
 
 def run_tool(command: Sequence[str], directory: Path, task: str) -> str:

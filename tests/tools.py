@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from functools import cache
 
 import pytest
+
+from dscompile.run.selftest import SANITIZERS
 
 
 def require_tools(*names: str) -> None:
@@ -15,3 +19,21 @@ def require_tools(*names: str) -> None:
             if os.environ.get("DSCOMPILE_REQUIRE_TOOLS"):
                 pytest.fail(f"{name} is missing, and DSCOMPILE_REQUIRE_TOOLS is set")
             pytest.skip(f"{name} is not installed")
+
+
+def require_sanitizers(compiler: str) -> None:
+    """Skips the test by name, or fails it, like require_tools, if a compiler or its sanitizers are missing."""
+    require_tools(compiler)
+    if not _links_sanitizers(compiler):
+        missing = f"{compiler} has no libraries for {SANITIZERS[1]}"
+        if os.environ.get("DSCOMPILE_REQUIRE_TOOLS"):
+            pytest.fail(f"{missing} (Debian: apt install libclang-rt-dev), and DSCOMPILE_REQUIRE_TOOLS is set")
+        pytest.skip(missing)
+
+
+@cache
+def _links_sanitizers(compiler: str) -> bool:
+    command = [compiler, *SANITIZERS, "-x", "c", "-", "-o", os.devnull]
+    return (
+        subprocess.run(command, input=b"int main(void) { return 0; }", capture_output=True, check=False).returncode == 0
+    )

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the cross compilers and emulators that the tests use beside those of pip (zig, unicorn), CMake and g++ for the
-# tests of packagings, and clang and cppcheck as second readers of the generated C.
+# tests of packagings, and clang (with its sanitizers) and cppcheck as second readers of the generated C.
 #
 #     tools/install_emulators.sh
 #
@@ -12,13 +12,16 @@ programs=(arm-none-eabi-gcc riscv64-unknown-elf-gcc qemu-system-arm qemu-system-
 packages=(
     gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
     gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
-    cmake g++ clang cppcheck
+    cmake g++ clang libclang-rt-dev cppcheck
 )
 
 missing() {
     for program in "${programs[@]}"; do
         command -v "$program" >/dev/null || echo "$program"
     done
+    # The libraries of clang's sanitizers are a package of their own.
+    clang -fsanitize=address,undefined -x c - -o /dev/null <<<'int main(void) { return 0; }' 2>/dev/null ||
+        echo libclang-rt
 }
 
 absent=$(missing | paste -sd ' ')

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 from dscompile.api.models import Model
 from dscompile.api.networks import read_network
@@ -16,11 +17,11 @@ from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, resolve_target
 
 if TYPE_CHECKING:
-    from dscompile.artifact import Artifact
+    from dscompile.artifact import Artifact, Manifest
     from dscompile.frontend.netfile import NetFile
-    from dscompile.frontend.settings import TargetSettings
-    from dscompile.ir.network import Network
+    from dscompile.ir.network import Array, Network
     from dscompile.ir.tensor import Rounding
+    from dscompile.plan.program import Program
 
 
 @overload
@@ -104,81 +105,82 @@ class _Job:
 
 def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
     from dscompile.passes import canonicalize
-    from dscompile.report import budgets, text
-
-    settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
-    canonical = canonicalize(net.network)
-    progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    build = _standalone if job.target.kernels else _native
-    artifact = build(net, canonical, job, settings, golden, progress)
-    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
-
-
-def _native(
-    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
-) -> Artifact:
-    """Kernels through TVM into libraries, for targets that have schedules."""
-    from dscompile.emit.native import write_artifact
-    from dscompile.emit.selftest import selftest_input
     from dscompile.plan.planning import plan
     from dscompile.report import budgets, text
     from dscompile.report.vectors import FILE_NAME, encode_vectors
 
+    settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
+    canonical = canonicalize(net.network)
+    progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
     program = plan(canonical, job.target)
     budgets.check_program(program, job.name, settings)
+    emitter = _standalone(program, net, job) if job.target.kernels else _native(program, job, progress)
+    inputs = emitter.selftest_input(net.network)
+    outputs = golden.selftest_outputs(inputs, progress)
+    vectors = golden.vectors(progress)
+    progress(Event(f"writing {job.destination}"))
+    artifact = emitter.write(
+        inputs,
+        outputs,
+        job.destination,
+        origin=net.path.name,
+        extra_files={FILE_NAME: encode_vectors(vectors)},
+        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+        latency_budget_us=settings.latency_us,
+    )
+    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+
+
+class _Write(Protocol):
+    """Writes the artifact of a program, whose other parameters are bound already (see emit.native.write_artifact)."""
+
+    def __call__(
+        self,
+        selftest_input: Mapping[str, Array],
+        selftest_output: Mapping[str, Array],
+        destination: Path,
+        *,
+        origin: str,
+        extra_files: Mapping[str, bytes],
+        accept: Callable[[Manifest], None],
+        latency_budget_us: float | None,
+    ) -> Artifact: ...
+
+
+@dataclass(frozen=True)
+class _Emitter:
+    """What differs between the kinds of artifacts: the self-test's input, and how the directory is written."""
+
+    selftest_input: Callable[[Network], dict[str, Array]]
+    write: _Write
+
+
+def _native(program: Program, job: _Job, progress: Progress) -> _Emitter:
+    """Kernels through TVM into libraries, for targets that have schedules."""
+    from dscompile.emit.native import write_artifact
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.report.text import plural
+
     kernels = len(program.functions)
-    progress(Event(f"compiling {text.plural(kernels, 'kernel')}", 0, kernels))
+    progress(Event(f"compiling {plural(kernels, 'kernel')}", 0, kernels))
     from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
 
     kernels_object = compile_functions(
         program.functions,
         job.target,
-        lambda done, total, _symbol: progress(Event(f"compiling {text.plural(total, 'kernel')}", done, total)),
+        lambda done, total, _symbol: progress(Event(f"compiling {plural(total, 'kernel')}", done, total)),
     )
-    inputs = selftest_input(net.network)
-    outputs = golden.selftest_outputs(inputs, progress)
-    vectors = golden.vectors(progress)
-    progress(Event(f"writing {job.destination}"))
-    return write_artifact(
-        program,
-        kernels_object,
-        inputs,
-        outputs,
-        job.destination,
-        origin=net.path.name,
-        extra_files={FILE_NAME: encode_vectors(vectors)},
-        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
-    )
+    return _Emitter(selftest_input, partial(write_artifact, program, kernels_object))
 
 
-def _standalone(
-    net: NetFile, canonical: Network, job: _Job, settings: TargetSettings, golden: Golden, progress: Progress
-) -> Artifact:
+def _standalone(program: Program, net: NetFile, job: _Job) -> _Emitter:
     """C99 sources from templates, for targets that have kernel sets."""
     from dscompile.emit.mcu import write_artifact
     from dscompile.emit.mcu_text import mcu_selftest_input
     from dscompile.emit.packages import About
-    from dscompile.plan.planning import plan
-    from dscompile.report import budgets
-    from dscompile.report.vectors import FILE_NAME, encode_vectors
 
-    program = plan(canonical, job.target)
-    budgets.check_program(program, job.name, settings)
-    inputs = mcu_selftest_input(net.network)
-    outputs = golden.selftest_outputs(inputs, progress)
-    vectors = golden.vectors(progress)
-    progress(Event(f"writing {job.destination}"))
-    return write_artifact(
-        program,
-        inputs,
-        outputs,
-        job.destination,
-        origin=net.path.name,
-        extra_files={FILE_NAME: encode_vectors(vectors)},
-        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
-        packages=job.packages,
-        about=About(net.title, net.version, net.license),
-    )
+    about = About(net.title, net.version, net.license)
+    return _Emitter(mcu_selftest_input, partial(write_artifact, program, packages=job.packages, about=about))
 
 
 def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target]]) -> None:

@@ -105,7 +105,15 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
     runner = model.runner
     runner.run(seeded_inputs(manifest.inputs, seed))
     instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes or 0
-    return CountResult(path, manifest.target.name, runner.runner, manifest.macs, instructions, stack_bytes)
+    return CountResult(
+        path,
+        manifest.target.name,
+        runner.runner,
+        manifest.macs,
+        instructions,
+        stack_bytes,
+        manifest.latency_budget_us,
+    )
 
 
 def _timed(
@@ -152,6 +160,7 @@ def _timed(
                 name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
                 for name in (*peers, *rivals)
             },
+            latency_budget_us=one.artifact.manifest.latency_budget_us,
         )
         for path, one in models.items()
     }

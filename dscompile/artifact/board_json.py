@@ -10,7 +10,7 @@ def board_to_json(board: Board) -> Json:
     """The board as nested objects."""
     return {
         "float_unit": board.float_unit,
-        "memories": [{"name": m.name, "origin": m.origin, "bytes": m.size_bytes} for m in board.memories],
+        "memories": memories_to_json(board),
         "sections": dict(vars(board.sections)),
         "gcc": None if board.gcc is None else {"prefix": board.gcc.prefix, "flags": list(board.gcc.flags)},
         "zig": None if board.zig is None else {"target": board.zig.triple, "cpu": board.zig.cpu},
@@ -19,6 +19,11 @@ def board_to_json(board: Board) -> Json:
         else {"program": board.qemu.program, "machine": board.qemu.machine, "options": list(board.qemu.options)},
         "unicorn": None if board.unicorn is None else dict(vars(board.unicorn)),
     }
+
+
+def memories_to_json(board: Board) -> list[Json]:
+    """Where its memories lie and how large they are."""
+    return [{"name": m.name, "origin": m.origin, "bytes": m.size_bytes} for m in board.memories]
 
 
 def board_from_json(fields: Fields) -> Board | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import cast, get_args
 
-from dscompile.artifact.board_json import board_from_json, board_to_json
 from dscompile.artifact.fields import Fields, Json, shown
 from dscompile.artifact.manifest import (
     ArenaInfo,
@@ -16,8 +15,8 @@ from dscompile.artifact.manifest import (
     Sizes,
     Versions,
 )
+from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.ir.tensor import ROUNDINGS, BorderLayout, DType, Quantization, Rounding, Tensor
-from dscompile.target import Caches, Target
 
 # Below the artifact's directory; no part begins with a dot, so that none is `..`.
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -32,7 +31,7 @@ def manifest_to_json(m: Manifest) -> Json:
         "c_name": m.c_name,
         "origin": m.origin,
         "rounding": m.rounding,
-        "target": _target_to_json(m.target),
+        "target": target_to_json(m.target),
         "inputs": [_tensor_to_json(t) for t in m.inputs],
         "outputs": [_tensor_to_json(t) for t in m.outputs],
         "labels": list(m.labels),
@@ -68,6 +67,7 @@ def manifest_to_json(m: Manifest) -> Json:
         "compiler": {"dscompile": m.versions.dscompile, "c": m.versions.c_compiler, "tvm": m.versions.tvm},
         "fallback_layers": list(m.fallback_layers),
         "tuning_ids": list(m.tuning_ids),
+        "latency_budget_us": m.latency_budget_us,
         "checksums": {c.file: c.sha256 for c in m.checksums},
     }
 
@@ -81,7 +81,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         c_name=fields.matching("c_name", _C_NAME, "a C identifier"),
         origin=fields.text("origin"),
         rounding=_rounding_from_json(fields),
-        target=_target_from_json(fields.child("target")),
+        target=target_from_json(fields.child("target")),
         inputs=fields.children("inputs", _tensor_from_json),
         outputs=fields.children("outputs", _tensor_from_json),
         labels=fields.texts("labels"),
@@ -114,6 +114,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         fallback_layers=fields.texts("fallback_layers"),
         tuning_ids=fields.texts("tuning_ids"),
         checksums=_checksums_from_json(fields),
+        latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
     )
 
 
@@ -161,52 +162,6 @@ def _rounding_from_json(fields: Fields) -> Rounding | None:
     if known is None:
         fields.problems.append(f"'rounding' is '{text}', it must be one of {', '.join(ROUNDINGS)}")
     return known
-
-
-def _target_to_json(target: Target) -> Json:
-    return {
-        "name": target.name,
-        "family": target.family,
-        "description": target.description,
-        "mcpu": target.mcpu,
-        "features": sorted(target.features),
-        "vector_bytes": target.vector_bytes,
-        "registers": target.registers,
-        "fma_per_cycle": target.fma_per_cycle,
-        "fma_latency": target.fma_latency,
-        "l1d_bytes": target.caches.l1d_bytes,
-        "l2_bytes": target.caches.l2_bytes,
-        "l3_bytes": target.caches.l3_bytes,
-        "compiler": target.compiler,
-        "compiler_flags": list(target.compiler_flags),
-        "arena_alignment": target.arena_alignment,
-        "kernels": list(target.kernels),
-        "board": None if target.board is None else board_to_json(target.board),
-    }
-
-
-def _target_from_json(fields: Fields) -> Target:
-    try:
-        return Target(
-            name=fields.text("name"),
-            family=fields.text("family"),
-            description=fields.text("description"),
-            mcpu=fields.text("mcpu"),
-            features=frozenset(fields.texts("features")),
-            vector_bytes=fields.whole("vector_bytes", least=1),
-            registers=fields.whole("registers"),
-            fma_per_cycle=fields.whole("fma_per_cycle"),
-            fma_latency=fields.whole("fma_latency"),
-            caches=Caches(fields.whole("l1d_bytes"), fields.whole("l2_bytes"), fields.whole("l3_bytes")),
-            compiler=fields.text("compiler"),
-            compiler_flags=fields.texts("compiler_flags"),
-            arena_alignment=fields.whole("arena_alignment", least=1),
-            kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
-            board=board_from_json(fields.child("board")) if fields.has_value("board") else None,
-        )
-    except ValueError as error:
-        fields.problems.append(f"'target': {error}")
-        return Target(name="", family="", description="")
 
 
 def _checksums_from_json(fields: Fields) -> tuple[Checksum, ...]:

@@ -78,7 +78,8 @@ class Manifest:
 
     `c_name` is the network's name as C knows it: the prefix of its symbols and the stem of its files. `fingerprint`
     equals the one in the header and in the library. `inputs` and `outputs` have their shapes channels last; `border`
-    says in which order the user's buffers hold them.
+    says in which order the user's buffers hold them. `latency_budget_us` is what the network's file allows one
+    inference; `bench` checks it.
     """
 
     name: str
@@ -99,3 +100,4 @@ class Manifest:
     tuning_ids: tuple[str, ...] = ()
     checksums: tuple[Checksum, ...] = ()
     rounding: Rounding | None = None
+    latency_budget_us: float | None = None

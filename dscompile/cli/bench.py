@@ -12,7 +12,8 @@ from dscompile.cli import output
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
-from dscompile.report import records, text
+from dscompile.errors import BudgetError, ExitCode
+from dscompile.report import budgets, records, text
 from dscompile.report.timing import BenchResult, CountResult
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak",
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured runs of each.  [default: a second's worth]")
 def command(
     directories: tuple[str, ...], against: tuple[str, ...], model: str | None, threads: int, repeats: int | None
-) -> None:
+) -> ExitCode:
     """Measure the speed of artifacts, alone or beside other runtimes; count instructions on emulated devices.
 
     All take turns in one process, with the FMA peak of the core measured in between. Ratio is a contender's median over
-    the artifact's: above 1, the artifact is faster.
+    the artifact's: above 1, the artifact is faster. Exit code 4 if a median exceeds the latency budget that the
+    network's file sets.
     """
     with shown_progress() as progress:
         results = api.bench(
@@ -52,6 +54,22 @@ def command(
             progress=progress,
         )
     output.result(_report(results), records.bench_record(results))
+    return _check_budgets(results)
+
+
+def _check_budgets(results: tuple[BenchResult | CountResult, ...]) -> ExitCode:
+    code = ExitCode.OK
+    for result in results:
+        if isinstance(result, CountResult):
+            if result.latency_budget_us is not None:
+                output.note(f"{result.path}: the latency budget is not checked; an emulator keeps no time")
+            continue
+        try:
+            budgets.check_latency(result)
+        except BudgetError as error:
+            output.failure(error)
+            code = error.code
+    return code
 
 
 def _report(results: tuple[BenchResult | CountResult, ...]) -> str:

@@ -42,6 +42,11 @@ def error_text(diagnostics: tuple[Diagnostic, ...]) -> str:
     return "\n\n".join(head + diagnostic.render().removeprefix("error:") for diagnostic in diagnostics)
 
 
+def failure(error: DscompileError) -> None:
+    """Why a command fails after it has printed its result: on stderr, also with --json."""
+    print(error_text(error.diagnostics), file=sys.stderr)
+
+
 def error_record(error: DscompileError | Diagnostic, code: ExitCode) -> JsonObject:
     """{"error": ..., "errors": [...]}: the first problem, and all of them."""
     diagnostics = error.diagnostics if isinstance(error, DscompileError) else (error,)

@@ -1,4 +1,5 @@
-"""What an emitter may rely on: checks a program once, so that no wrong pointer is ever written into C.
+"""What an emitter may rely on: checks a program once, so that no wrong pointer is ever written into C, and no step
+overwrites what is still needed.
 
 A violation is a bug of the plan, not of the user: ValueError with everything that is wrong.
 """
@@ -8,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dscompile.ir.tensor import DTYPE_BYTES, DType
+from dscompile.plan.arena import Overlap, share_bytes
 from dscompile.plan.kernels import Parameter
-from dscompile.plan.program import Call, Function, Operand, Program
+from dscompile.plan.mcu_kernels import WindowedKernel
+from dscompile.plan.program import Buffer, Call, Function, Operand, Program
 
 _BORDER_ALIGNMENT = 4  # the user's buffers are aligned as their elements are, no more
 _LARGEST = 2**32 - 1  # sizes and offsets are uint32_t in C
@@ -20,7 +23,13 @@ def check_program(program: Program, border_types: tuple[DType, ...] = ("float32"
 
     `border_types` are the types of inputs and outputs that the emitter can write.
     """
-    problems = [*_border_problems(program, border_types), *_arena_problems(program), *_step_problems(program)]
+    problems = [
+        *_border_problems(program, border_types),
+        *_arena_problems(program),
+        *_step_problems(program),
+        *_lifetime_problems(program),
+        *_sharing_problems(program),
+    ]
     if problems:
         raise ValueError("the program is inconsistent:\n" + "\n".join(f"  {problem}" for problem in problems))
 
@@ -48,6 +57,77 @@ def _arena_problems(program: Program) -> Iterator[str]:
     for buffer in program.buffers:
         if buffer.offset_bytes < 0 or buffer.offset_bytes + buffer.size_bytes > program.arena_bytes:
             yield f"buffer '{buffer.name}' lies outside the arena"
+
+
+def _lifetime_problems(program: Program) -> Iterator[str]:
+    """Whatever a step touches must be alive in it."""
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    for index, step in enumerate(program.steps):
+        operands = (step.result, *(operand for call in step.calls for operand in call.operands))
+        touched = dict.fromkeys(_buffer_name(program, operand) for operand in operands)
+        for name in touched:
+            buffer = buffers.get(name) if name is not None else None
+            if buffer is not None and not buffer.first <= index <= buffer.last:
+                yield f"step '{step.name}' touches buffer '{name}', which is alive from {buffer.first} to {buffer.last}"
+
+
+def _sharing_problems(program: Program) -> Iterator[str]:
+    """No two buffers that live in one step share a byte, but for the overlaps that the program states."""
+    stated = {frozenset((overlap.earlier, overlap.later)): overlap for overlap in program.overlaps}
+    names: set[str] = set()
+    alive: list[Buffer] = []
+    for buffer in sorted(program.buffers, key=lambda b: b.first):
+        if buffer.name in names:
+            yield f"there are two buffers called '{buffer.name}'"
+        names.add(buffer.name)
+        alive = [other for other in alive if other.last >= buffer.first]
+        for other in alive:
+            if share_bytes(*_span(buffer), *_span(other)):
+                yield from _pair_problems(program, other, buffer, stated.get(frozenset((other.name, buffer.name))))
+        alive.append(buffer)
+
+
+def _pair_problems(program: Program, one: Buffer, two: Buffer, overlap: Overlap | None) -> Iterator[str]:
+    """What is wrong with two live buffers that share memory."""
+    if overlap is None:
+        yield f"buffers '{one.name}' and '{two.name}' share memory and live in step {max(one.first, two.first)}"
+        return
+    earlier, later = (one, two) if overlap.earlier == one.name else (two, one)
+    what = f"overlap of '{earlier.name}' and '{later.name}'"
+    shift = later.offset_bytes - earlier.offset_bytes
+    if earlier.last != later.first or earlier.first >= later.first:
+        yield f"{what}: step {later.first} is not the last of one and the first of the other"
+    elif not overlap.permits(shift):
+        yield f"{what}: the second may not begin {shift} bytes after the first"
+    elif 0 <= later.first < len(program.steps):
+        yield from (f"{what}: {problem}" for problem in _direction_problems(program, later.first, overlap, shift))
+
+
+def _direction_problems(program: Program, index: int, overlap: Overlap, shift: int) -> Iterator[str]:
+    """The kernel must go in the direction for which the place of its result is right."""
+    step = program.steps[index]
+    kernels = {function.symbol: function.kernel for function in program.functions}
+    for call in step.calls:
+        kernel = kernels.get(call.symbol)
+        touched = {_buffer_name(program, operand) for operand in call.operands}
+        if not isinstance(kernel, WindowedKernel) or not {overlap.earlier, overlap.later} <= touched:
+            continue
+        distance = overlap.above_bytes if kernel.descending else overlap.below_bytes
+        way, after = ("downwards", shift) if kernel.descending else ("upwards", -shift)
+        if distance is None or after < distance:
+            yield f"{call.symbol} in step '{step.name}' goes {way} and overwrites what it still reads"
+
+
+def _buffer_name(program: Program, operand: Operand) -> str | None:
+    """The arena buffer behind an operand: a border tensor's own one; None for a constant."""
+    if operand.space == "constant":
+        return None
+    homes = {"input": program.inputs, "output": program.outputs}.get(operand.space, {})
+    return homes.get(operand.name, operand.name)
+
+
+def _span(buffer: Buffer) -> tuple[int, int]:
+    return buffer.offset_bytes, buffer.offset_bytes + buffer.size_bytes
 
 
 def _step_problems(program: Program) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -50,6 +50,7 @@ def write_artifact(
     origin: str,
     extra_files: Mapping[str, bytes] | None = None,
     accept: Callable[[Manifest], None] | None = None,
+    latency_budget_us: float | None = None,
     packages: Sequence[str] = (),
     about: About = _UNKNOWN,
 ) -> Artifact:
@@ -83,6 +84,7 @@ def write_artifact(
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
         manifest = emitter.manifest(fingerprint, measured, compiler, directory, [*texts, *extra])
+        manifest = replace(manifest, latency_budget_us=latency_budget_us)
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from dscompile.artifact import (
@@ -41,6 +42,7 @@ def write_artifact(
     origin: str,
     extra_files: Mapping[str, bytes] | None = None,
     accept: Callable[[Manifest], None] | None = None,
+    latency_budget_us: float | None = None,
 ) -> Artifact:
     """Writes the artifact directory of a program, completely or not at all, and returns it.
 
@@ -48,7 +50,7 @@ def write_artifact(
     `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right answer;
     both have border shapes. `origin` is what the user built (net.yaml); only its last component is written down.
     `extra_files` (name -> content) are written and checksummed with the others. `accept` sees the manifest before the
-    old artifact is replaced, and may raise to keep it.
+    old artifact is replaced, and may raise to keep it. `latency_budget_us` is what an inference may take.
 
     Raises UsageError if `destination` holds something else, ToolError if a tool is missing or fails or the disk
     refuses, BadInputError for labels or outputs that cannot be, and ValueError for a program that is not consistent.
@@ -81,6 +83,7 @@ def write_artifact(
             (directory / name).write_bytes(content)
         files = [*texts, *extra, libraries.shared.name, libraries.static.name]
         manifest = emitter.manifest(fingerprint, sizes, toolchain, directory, files)
+        manifest = replace(manifest, latency_budget_us=latency_budget_us)
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)

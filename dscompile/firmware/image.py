@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Place = Literal["code", "constants", "data", "zeros"]
 
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
+_MACHINES = {("EM_ARM", 32), ("EM_AARCH64", 64), ("EM_RISCV", 32)}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Image:
-    """What an ELF file holds. `sections` are those that are loaded."""
+    """What an ELF file holds. `sections` are those that are loaded, `is_arm` is for 32 bits (with Thumb)."""
 
     path: Path
     is_arm: bool
@@ -78,12 +79,24 @@ class Image:
 
     def nearest(self, address: int) -> str:
         """`name+0x1c` for the nearest symbol of code at or below an address; the bare address if there is none."""
-        index = bisect.bisect_right(self._code_addresses, address) - 1
-        if index < 0 or address >= self._code_end:
+        symbol = self.code_symbol(address)
+        if symbol is None:
             return f"0x{address:08x}"
-        symbol = self._code[index]
         offset = address - symbol.address
         return f"{symbol.name}+0x{offset:x}" if offset else symbol.name
+
+    def code_symbol(self, address: int) -> Symbol | None:
+        """The nearest symbol of code at or below an address."""
+        index = bisect.bisect_right(self._code_addresses, address) - 1
+        return None if index < 0 or address >= self._code_end else self._code[index]
+
+    def word(self, address: int) -> int:
+        """The 32 bits that are loaded at an address. Raises UsageError if nothing is."""
+        for segment in self.segments:
+            offset = address - segment.address
+            if 0 <= offset <= len(segment.content) - 4:
+                return int.from_bytes(segment.content[offset : offset + 4], "little")
+        raise UsageError(f"the program {self.path.name} loads nothing at 0x{address:x}")
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[Symbol, ...]]:
@@ -108,7 +121,10 @@ class Image:
 
 
 def read_image(path: Path) -> Image:
-    """Reads a 32-bit ELF file. Raises BadInputError if it is none, ToolError if pyelftools is not installed."""
+    """Reads an ELF file for Arm (32 or 64 bits) or RISC-V (32 bits).
+
+    Raises BadInputError if it is none, ToolError if pyelftools is not installed.
+    """
     try:
         from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
@@ -117,8 +133,8 @@ def read_image(path: Path) -> Image:
     try:
         with path.open("rb") as file:
             elf = ELFFile(file)
-            if elf.elfclass != 32 or elf["e_machine"] not in ("EM_ARM", "EM_RISCV"):
-                raise BadInputError("not a program for a 32-bit Arm or RISC-V core", position=Position(str(path)))
+            if (elf["e_machine"], elf.elfclass) not in _MACHINES:
+                raise BadInputError("not a program for Arm or 32-bit RISC-V", position=Position(str(path)))
             return _image(path, elf)
     except (ELFError, OSError) as error:
         raise BadInputError(f"cannot read the ELF file: {error}", position=Position(str(path))) from error

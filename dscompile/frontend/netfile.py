@@ -82,7 +82,7 @@ def netfile_from_text(
     network_node = fields.mapping("network")
     source = _weight_source(fields, path.parent, override)
     quantization = read_quantization(fields.mapping("quantization"), problems, path.parent)
-    budgets = read_targets(fields.mapping("targets"), problems)
+    budgets = read_targets(fields.mapping("targets"), problems, path.parent)
     fields.finish()
     if network_node is None:
         if not fields.has("network"):

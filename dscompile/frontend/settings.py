@@ -9,10 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from dscompile.errors import Position
+from dscompile.errors import BadInputError, Position
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.paths import file_beside
-from dscompile.frontend.yamltree import MappingNode, ScalarNode
+from dscompile.frontend.yamltree import MappingNode, ScalarNode, shorten
+from dscompile.target import find_target, is_target_file, target_advice, target_names
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 CalibrationMethod = Literal["percentile", "min-max", "mse"]
@@ -26,7 +27,8 @@ _MICROSECONDS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 class TargetSettings:
     """What `targets: {NAME: ...}` asks of one target; None where it says nothing.
 
-    A network that needs more than `arena_bytes`, `flash_bytes` or `latency_us` fails its build with exit code 4.
+    A network that needs more than `arena_bytes` or `flash_bytes` fails its build with exit code 4; one that takes
+    longer than `latency_us` fails `bench`.
     """
 
     arena_bytes: int | None = None
@@ -54,10 +56,16 @@ class QuantizationSettings:
     position: Position | None = field(default=None, compare=False)
 
 
-def read_targets(node: MappingNode | None, problems: Problems) -> Mapping[str, TargetSettings]:
-    """Target name -> its settings, in the order of the file. Names are not looked up here: users have own targets."""
+def read_targets(node: MappingNode | None, problems: Problems, directory: Path) -> Mapping[str, TargetSettings]:
+    """Target name -> its settings, in the order of the file.
+
+    The key is the name of a target that ships, or a target file of the user's, whose path counts from `directory`.
+    """
     settings: dict[str, TargetSettings] = {}
     for key, value in node.entries if node is not None else ():
+        name = _target_name(key, problems, directory)
+        if name in settings:
+            problems.add(f"target '{name}' has settings already", key.position)
         if not isinstance(value, MappingNode):
             problems.add(
                 f"the settings of target '{key.text}' must be a mapping",
@@ -66,7 +74,7 @@ def read_targets(node: MappingNode | None, problems: Problems) -> Mapping[str, T
             )
             continue
         fields = Fields(f"target '{key.text}'", MappingNode(value.entries, key.position), problems)
-        settings[key.text] = TargetSettings(
+        settings[name] = TargetSettings(
             _bytes(fields, "arena"),
             _bytes(fields, "flash"),
             _latency_us(fields),
@@ -75,6 +83,25 @@ def read_targets(node: MappingNode | None, problems: Problems) -> Mapping[str, T
         )
         fields.finish()
     return MappingProxyType(settings)
+
+
+def _target_name(key: ScalarNode, problems: Problems, directory: Path) -> str:
+    """The name of the target that a key means; the key itself after recording that there is none."""
+    if not is_target_file(key.text):
+        if key.text not in target_names():
+            advice = f"{target_advice(key.text)} (one of your own is named by its file, such as ./my-core.yaml)"
+            problems.add(f"unknown target '{shorten(key.text)}'", key.position, help=advice)
+        return key.text
+    path = directory / key.text
+    if not path.is_file():
+        problems.add(f"there is no target file '{shorten(key.text)}'", key.position, help="its path counts from here")
+        return key.text
+    try:
+        return find_target(str(path)).name
+    except BadInputError as error:
+        for diagnostic in error.diagnostics:
+            problems.add(f"target file '{shorten(key.text)}': {diagnostic.message}", key.position, help=diagnostic.help)
+        return key.text
 
 
 def _bytes(fields: Fields, key: str) -> int | None:

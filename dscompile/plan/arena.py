@@ -116,6 +116,19 @@ def plan_arena(
     return placement
 
 
+def used_overlaps(
+    requests: Sequence[Request], overlaps: Sequence[Overlap], placement: Placement
+) -> tuple[Overlap, ...]:
+    """Those of `overlaps` whose buffers share a byte in `placement`."""
+    spans = {r.name: (placement.offsets[r.name], placement.offsets[r.name] + r.size_bytes) for r in requests}
+    return tuple(o for o in overlaps if share_bytes(*spans[o.earlier], *spans[o.later]))
+
+
+def share_bytes(start: int, end: int, other_start: int, other_end: int) -> bool:
+    """Whether [start, end) and [other_start, other_end) have a byte in common; empty ones have none."""
+    return max(start, other_start) < min(end, other_end)
+
+
 def check_placement(
     requests: Sequence[Request], overlaps: Sequence[Overlap], placement: Placement, *, alignment: int = 1
 ) -> None:

@@ -13,7 +13,7 @@ from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Pair
 from dscompile.ir.tensor import DType, Shape
-from dscompile.plan.arena import Overlap, Placement, Request, plan_arena
+from dscompile.plan.arena import Overlap, Placement, Request, plan_arena, used_overlaps
 from dscompile.plan.mcu_kernels import (
     ConvKernel,
     CopyKernel,
@@ -251,6 +251,7 @@ class McuLowering:
             inputs={name: f"input:{name}" for name in self.network.inputs},
             outputs={name: f"output:{name}" for name in self.network.outputs},
             constants=self._constants,
+            overlaps=used_overlaps(requests, overlaps, placement),
         )
 
     def _overlaps(self) -> list[Overlap]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from dscompile.ir.network import Array, Network
+from dscompile.plan.arena import Overlap
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.mcu_kernels import McuKernel
@@ -84,6 +85,8 @@ class Program:
     `inputs` and `outputs` map border tensors to the arena buffers that `<net>_input(arena)` and `<net>_output(arena)`
     return. `constants` are packed weights, ready to be laid into the weights section at `arena_alignment`.
     `fallback_layers` are those whose schedule was chosen by rule and not from a tuning record or a known-good table.
+    `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
+    first of the other; no other two live buffers share any (emit/check.py proves it).
     """
 
     network: Network
@@ -97,6 +100,7 @@ class Program:
     outputs: Mapping[str, str]
     constants: Mapping[str, Array] = field(default_factory=dict)
     fallback_layers: tuple[str, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "constants"):

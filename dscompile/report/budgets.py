@@ -13,6 +13,7 @@ from dscompile.report.text import number
 
 if TYPE_CHECKING:
     from dscompile.plan.program import Program
+    from dscompile.report.timing import BenchResult
 
 
 def settings_for(settings: Mapping[str, TargetSettings], names: Sequence[str]) -> TargetSettings:
@@ -31,7 +32,7 @@ def setting_notes(target: str, settings: TargetSettings) -> Iterator[str]:
     if settings.threads is not None and settings.threads != 1:
         yield f"{target}: 'threads: {settings.threads}' has no effect; artifacts of this version run on 1 thread"
     if settings.latency_us is not None:
-        yield f"{target}: the latency budget is not checked by a build; 'dscompile bench' measures"
+        yield f"{target}: the latency budget is not checked by a build; 'dscompile bench' measures and checks"
 
 
 def check_weights(network: Network, target: str, settings: TargetSettings) -> None:
@@ -69,6 +70,17 @@ def check_flash(program: Program, flash_bytes: int, target: str, settings: Targe
     """Raises BudgetError if the finished library (code and weights) exceeds the flash budget."""
     if settings.flash_bytes is not None and flash_bytes > settings.flash_bytes:
         raise BudgetError([_flash(flash_bytes, "the library takes", program.network, target, settings)])
+
+
+def check_latency(result: BenchResult) -> None:
+    """Raises BudgetError if the median of an artifact's latencies exceeds the budget it was built with."""
+    budget_us, timing = result.latency_budget_us, result.timing
+    if budget_us is not None and timing.median_us > budget_us:
+        raise BudgetError(
+            f"{result.path}: an inference takes {timing.median_us:.1f} us (median of {timing.repeats}), "
+            f"the budget of {result.target} is {budget_us:g} us",
+            help="'dscompile bench --layers' shows where the time goes",
+        )
 
 
 def _flash(flash_bytes: int, what: str, network: Network, target: str, settings: TargetSettings) -> Diagnostic:

@@ -128,6 +128,7 @@ def _bench(result: BenchResult) -> Record:
         "gmac_per_s": result.gmac_per_second,
         "peak_gflops": result.peak_gflops,
         "peak_gflops_fraction": result.peak_gflops_fraction,
+        "latency_budget_us": result.latency_budget_us,
         "peers": {name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()},
     }
 
@@ -143,6 +144,7 @@ def _count(result: CountResult) -> Record:
         "instructions": result.instructions,
         "instructions_per_mac": result.instructions_per_mac,
         "stack_bytes": result.stack_bytes,
+        "latency_budget_us": result.latency_budget_us,
         "peers": {},
     }
 
@@ -171,29 +173,14 @@ def targets_record(targets: Sequence[Target]) -> Record:
 
 def target_record(target: Target) -> Record:
     """`targets show --json`."""
+    from dscompile.artifact.board_json import memories_to_json
+    from dscompile.artifact.target_json import hardware_to_json
+
     return {
-        "name": target.name,
-        "family": target.family,
-        "description": target.description,
+        **hardware_to_json(target),
         "variants": list(target.variants),
-        "mcpu": target.mcpu,
-        "features": sorted(target.features),
-        "vector_bytes": target.vector_bytes,
-        "registers": target.registers,
-        "fma_per_cycle": target.fma_per_cycle,
-        "fma_latency": target.fma_latency,
-        "l1d_bytes": target.caches.l1d_bytes,
-        "l2_bytes": target.caches.l2_bytes,
-        "l3_bytes": target.caches.l3_bytes,
-        "compiler": target.compiler,
-        "compiler_flags": list(target.compiler_flags),
-        "arena_alignment": target.arena_alignment,
-        "kernels": list(target.kernels),
         "float_unit": target.board.float_unit if target.board else None,
-        "memories": [
-            {"name": memory.name, "origin": memory.origin, "bytes": memory.size_bytes}
-            for memory in (target.board.memories if target.board else ())
-        ],
+        "memories": memories_to_json(target.board) if target.board else [],
     }
 
 

@@ -38,7 +38,10 @@ class PeerTiming:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Speed of one artifact. `peak_gflops` was measured between the runs; None where the machine cannot say."""
+    """Speed of one artifact. `peak_gflops` was measured between the runs; None where the machine cannot say.
+
+    `latency_budget_us` is what the network's file allows an inference on this target.
+    """
 
     path: str
     target: str
@@ -47,6 +50,7 @@ class BenchResult:
     timing: Timing
     peak_gflops: float | None = None
     peers: Mapping[str, PeerTiming] = field(default_factory=dict)
+    latency_budget_us: float | None = None
 
     @property
     def gmac_per_second(self) -> float:
@@ -63,7 +67,8 @@ class BenchResult:
 class CountResult:
     """Executed instructions of one inference of an artifact for a microcontroller, counted by an emulator.
 
-    The same program always executes the same number. `stack_bytes` is the deepest the stack was.
+    The same program always executes the same number. `stack_bytes` is the deepest the stack was. A `latency_budget_us`
+    cannot be checked, as an emulator keeps no time.
     """
 
     path: str
@@ -72,6 +77,7 @@ class CountResult:
     macs: int
     instructions: int
     stack_bytes: int
+    latency_budget_us: float | None = None
 
     @property
     def instructions_per_mac(self) -> float:

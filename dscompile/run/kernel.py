@@ -7,10 +7,8 @@ begins. Kernels use aligned vector moves; `aligned_copy` and `aligned_buffer` gi
 from __future__ import annotations
 
 import ctypes
-import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,35 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.data import data_directory
-from dscompile.errors import Diagnostic, ToolError, UsageError
-from dscompile.ir.network import Array
+from dscompile.errors import ToolError, UsageError
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.program import Function
+from dscompile.run.operands import At, Operand, Signature, aligned_buffer, aligned_copy
 from dscompile.target import Target, runs_here
-from dscompile.toolchain import find_toolchain, run_tool
+from dscompile.toolchain import disassemble, find_toolchain
 
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
     from tvm.tirx import PrimFunc
 
-Floats = NDArray[np.float32]
+__all__ = ["At", "CompiledKernel", "aligned_buffer", "aligned_copy"]
 
-ALIGNMENT = 64  # bytes: the widest vector of any target, and a cache line
 _SYMBOL = "dscompile_kernel"
 _SAMPLE_NS = 200_000  # a sample lasts at least this long, or clock and interrupts would show in it
 _MAX_CALLS = 1 << 20
-
-
-@dataclass(frozen=True)
-class At:
-    """An operand: the view begins `offset` elements into `array` (flat, float32, in one piece)."""
-
-    array: Array
-    offset: int = 0
-
-
-Operand = Array | At
 
 
 class CompiledKernel:
@@ -95,11 +81,8 @@ class CompiledKernel:
         self.parameters = tuple(parameters)
         self.target = target
         self.object = code
-        self._reach = tuple(
-            _reach(tuple(int(n) for n in buffer.shape), parameter.strides)
-            for buffer, parameter in zip(prim.params, parameters, strict=True)
-        )
-        library = _load(code, len(self.parameters), target)
+        self._signature = Signature.of(prim, parameters)
+        library = _load(code, self._signature, target)
         self._call = getattr(library, _SYMBOL)
         self._call.argtypes = [ctypes.c_void_p] * len(self.parameters)
         self._call.restype = ctypes.c_int32
@@ -135,63 +118,10 @@ class CompiledKernel:
 
     def disassembly(self) -> str:
         """The kernel's machine code as the toolchain's objdump shows it. Raises ToolError if there is none."""
-        objdump = find_toolchain(self.target).binutil("objdump")
-        with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
-            Path(scratch, "kernel.o").write_bytes(self.object)
-            options = [f"--disassemble={_SYMBOL}", "--no-show-raw-insn", "--reloc", "-M", "intel"]
-            return run_tool([objdump, *options, "kernel.o"], Path(scratch), "disassembling the kernel")
+        return disassemble(self.object, _SYMBOL, self.target)
 
     def _pointers(self, operands: Sequence[Operand]) -> list[int]:
-        """Addresses of the operands' first elements."""
-        views = [operand if isinstance(operand, At) else At(operand) for operand in operands]
-        if len(views) != len(self.parameters):
-            names = ", ".join(parameter.name for parameter in self.parameters)
-            raise UsageError(f"the kernel takes {len(self.parameters)} operands ({names}), not {len(views)}")
-        problems = [
-            Diagnostic(f"operand '{parameter.name}' {problem}")
-            for parameter, view, reach in zip(self.parameters, views, self._reach, strict=True)
-            if (problem := _problem(parameter, view, reach))
-        ]
-        if problems:
-            raise UsageError(problems)
-        return [view.array.ctypes.data + view.array.itemsize * view.offset for view in views]
-
-
-def aligned_buffer(elements: int, fill: float = np.nan) -> Floats:
-    """`elements` float32 at a multiple of 64 bytes, each `fill`."""
-    room = np.empty(elements + ALIGNMENT // 4, np.float32)
-    start = -room.ctypes.data % ALIGNMENT // 4
-    buffer = room[start : start + elements]
-    buffer[:] = fill
-    return buffer
-
-
-def aligned_copy(array: Array) -> Floats:
-    """The elements of `array` in order, flat, as float32 at a multiple of 64 bytes."""
-    buffer = aligned_buffer(array.size)
-    buffer[:] = array.ravel()
-    return buffer
-
-
-def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    """Elements from a view's first to the end of its last."""
-    if not strides:
-        return math.prod(shape)
-    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-
-
-def _problem(parameter: Parameter, view: At, reach: int) -> str:
-    """What is wrong with an operand, or nothing."""
-    array, offset = view.array, view.offset
-    if array.dtype != parameter.dtype or array.ndim != 1 or not array.flags.c_contiguous:
-        return f"must be a flat {parameter.dtype} array in one piece, not {array.dtype} {list(array.shape)}"
-    if not 0 <= offset <= array.size - reach:
-        return f"needs {reach} elements from element {offset} on; the array has {array.size}"
-    if (array.ctypes.data + array.itemsize * offset) % parameter.alignment:
-        return f"must begin at a multiple of {parameter.alignment} bytes; make the array with aligned_copy()"
-    if parameter.written and not array.flags.writeable:
-        return "is written to, and the array is read-only"
-    return ""
+        return [view.address for view in self._signature.check(operands)]
 
 
 def _require_host(target: Target) -> None:
@@ -199,14 +129,10 @@ def _require_host(target: Target) -> None:
         raise ToolError(f"kernels for {target.name} do not run on this machine", help="use the target 'host'")
 
 
-def _load(code: bytes, parameters: int, target: Target) -> ctypes.CDLL:
+def _load(code: bytes, signature: Signature, target: Target) -> ctypes.CDLL:
     """The kernel's object and the timing loop, linked into a library and loaded."""
     source = data_directory("templates") / "run" / "latency.c"
-    definitions = [
-        f"-DKERNEL={_SYMBOL}",
-        f"-DPARAMETERS={', '.join(['void *'] * parameters)}",
-        f"-DARGUMENTS={', '.join(f'p[{index}]' for index in range(parameters))}",
-    ]
+    definitions = signature.definitions(_SYMBOL)
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         directory = Path(scratch)
         (directory / "kernel.o").write_bytes(code)

@@ -12,7 +12,7 @@ from dscompile.target import Target
 
 def scheduled(kernel: Kernel, knobs: Knobs | None, target: Target) -> Any:
     """The scheduled PrimFunc of `kernel`. Raises UnsupportedError for a family without schedules."""
-    if target.family == "x86":
+    if target.family in ("x86", "arm64"):
         from dscompile.schedule import x86
 
         return x86.scheduled(kernel, knobs)

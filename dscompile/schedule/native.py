@@ -57,7 +57,12 @@ def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
 
 def llvm_target(target: Target) -> Any:
     """TVM's description of `target`."""
-    return tvm.target.Target({"kind": "llvm", "mcpu": target.mcpu})
+    description: dict[str, object] = {"kind": "llvm", "mcpu": target.mcpu}
+    if target.triple:
+        description["mtriple"] = target.triple
+    if target.attributes:
+        description["mattr"] = list(target.attributes)
+    return tvm.target.Target(description)
 
 
 def lower(function: Function, target: Target) -> PrimFunc:

@@ -175,7 +175,7 @@ def test_settings_that_a_build_ignores_are_noted(dscompile: CommandLine, folder:
     assert outcome.code == 0
     assert outcome.err == (
         "note: x86: 'threads: 2' has no effect; artifacts of this version run on 1 thread\n"
-        "note: x86: the latency budget is not checked by a build; 'dscompile bench' measures\n"
+        "note: x86: the latency budget is not checked by a build; 'dscompile bench' measures and checks\n"
     )
     assert dscompile("check", "net.yaml", "-q").err == ""
 

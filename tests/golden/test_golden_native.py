@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dscompile.artifact import Artifact
+from tests.golden.conftest import from_compiler
 from tests.tiny_programs import Tiny, several, single
 from tests.tools import require_tools
 
@@ -18,12 +18,6 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = {"single": single, "several": several}
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-
-
-def from_compiler(text: str) -> str:
-    """The text without what another compiler changes: the size of the code and the fingerprint."""
-    text = re.sub(r"flash [0-9 ]+ B", "flash N B", text)
-    return re.sub(r"FINGERPRINT 0x[0-9a-f]{8}u", "FINGERPRINT 0xNNNNNNNNu", text)
 
 
 @pytest.fixture(scope="module", params=PROGRAMS)

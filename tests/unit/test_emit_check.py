@@ -9,7 +9,9 @@ import pytest
 
 from dscompile.emit.check import check_program
 from dscompile.ir.tensor import Tensor
+from dscompile.plan.arena import Overlap
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_kernels import Axis, ConvKernel, FloatEpilogue, Window
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program
 from tests.tiny_programs import several, single
 
@@ -36,6 +38,50 @@ def with_buffer(**changes: int) -> Program:
 def with_tensor(dtype: str) -> Program:
     tensors = {**PROGRAM.network.tensors, "image": Tensor("image", (1, 2, 3, 2), dtype)}  # type: ignore[arg-type]
     return replace(PROGRAM, network=replace(PROGRAM.network, tensors=tensors))
+
+
+def descending_or_not(descending: bool) -> Function:
+    """A convolution 3x3 over 8 x 8 floats with 2 columns at a time, upwards or downwards."""
+    axis = Axis(8, 8, 3, 1, 1)
+    kernel = ConvKernel(Window(axis, axis, 1), 1, FloatEpilogue(), descending=descending)
+    return Function("tiny_copy", kernel, PROGRAM.functions[0].parameters)
+
+
+def overlapping(shift: int, *overlaps: Overlap, last: int = 0, function: Function | None = None) -> Program:
+    """One step that reads `low` (at byte 192, alive in the steps -1 to `last`) and writes `high`, `shift` after it."""
+    program = with_call(Operand("arena", "low"), Operand("arena", "high"))
+    return replace(
+        program,
+        steps=(replace(program.steps[0], result=Operand("arena", "high")),),
+        functions=(function or program.functions[0], *program.functions[1:]),
+        buffers=(
+            Buffer("input:image", 48, -1, 0, 0),
+            Buffer("output:scores", 48, 0, 1, 64),
+            Buffer("low", 48, -1, last, 192),
+            Buffer("high", 48, 0, 1, 192 + shift),
+        ),
+        arena_bytes=400,
+        overlaps=overlaps,
+    )
+
+
+EITHER = Overlap("low", "high", below_bytes=16, above_bytes=32)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        overlapping(48),
+        overlapping(-48),
+        overlapping(0, Overlap("low", "high")),
+        overlapping(-16, Overlap("low", "high", below_bytes=16)),
+        overlapping(-16, EITHER, function=descending_or_not(False)),
+        overlapping(32, EITHER, function=descending_or_not(True)),
+    ],
+    ids=["above", "below", "in place", "permitted below", "upwards", "downwards"],
+)
+def test_buffers_apart_and_permitted_overlaps_pass(program: Program) -> None:
+    check_program(program)
 
 
 def test_consistent_programs_pass() -> None:
@@ -78,6 +124,28 @@ WRONG: dict[str, Callable[[], Program]] = {
                 (Parameter("a", alignment=16), Parameter("y", written=True)),
             ),
         ),
+    ),
+    "step 'twice' touches buffer 'twice', which is alive from 1 to 1": lambda: replace(
+        PROGRAM, buffers=tuple(replace(b, first=1) if b.name == "twice" else b for b in PROGRAM.buffers)
+    ),
+    "step 'twice' touches buffer 'input:image', which is alive from -1 to -1": lambda: with_buffer(last=-1),
+    "there are two buffers called 'input:image'": lambda: replace(
+        PROGRAM, buffers=(*PROGRAM.buffers, replace(PROGRAM.buffers[0], first=4, last=4))
+    ),
+    "buffers 'low' and 'high' share memory and live in step 0": lambda: overlapping(-44),
+    "buffers 'low' and 'high' share memory": lambda: overlapping(-44, Overlap("low", "output:scores")),
+    "overlap of 'low' and 'high': step 0 is not the last of one and the first of the other": lambda: overlapping(
+        -44, EITHER, last=1
+    ),
+    "overlap of 'low' and 'high': the second may not begin 4 bytes after the first": lambda: overlapping(
+        4, Overlap("low", "high")
+    ),
+    "overlap of 'low' and 'high': the second may not begin -12 bytes after the first": lambda: overlapping(-12, EITHER),
+    "tiny_copy in step 'twice' goes downwards and overwrites what it still reads": lambda: overlapping(
+        -16, EITHER, function=descending_or_not(True)
+    ),
+    "tiny_copy in step 'twice' goes upwards and overwrites what it still reads": lambda: overlapping(
+        32, EITHER, function=descending_or_not(False)
     ),
     "step 'twice', result: there is no arena 'gone'": lambda: replace(
         PROGRAM, steps=(replace(PROGRAM.steps[0], result=Operand("arena", "gone")),)

@@ -47,12 +47,21 @@ MANIFEST = Manifest(
     fallback_layers=("a",),
     tuning_ids=("t1",),
     checksums=(Checksum("mobel.h", "00"),),
+    latency_budget_us=0.5,
 )
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     write_manifest(MANIFEST, tmp_path)
     assert read_manifest(tmp_path / "manifest.json") == MANIFEST
+
+
+def test_a_manifest_without_a_latency_budget_has_none(tmp_path: Path) -> None:
+    write_manifest(MANIFEST, tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    del content["latency_budget_us"]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, latency_budget_us=None)
 
 
 def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:

@@ -157,11 +157,11 @@ def test_qemu_that_is_asked_for_and_not_installed(bare: Path, tmp_path: Path, mo
     from dscompile.run.emulators import qemu
 
     with pytest.raises(ToolError, match=r"qemu-system-riscv32 is not installed\n.*apt install qemu-system-misc; or"):
-        qemu._plugin_api("qemu-system-riscv32")
+        qemu._require("qemu-system-riscv32")
     for text, version in (("QEMU emulator version 7.2.1", 1), ("QEMU emulator version 10.0.0", 2), ("Weird", 1)):
         (bare / "qemu-system-arm").write_text(f"#!/bin/sh\necho {text}\n")
         (bare / "qemu-system-arm").chmod(0o755)
-        assert qemu._plugin_api("qemu-system-arm") == version
+        assert counting.plugin_api("qemu-system-arm") == version
 
 
 def test_without_python_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

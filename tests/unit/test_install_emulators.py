@@ -21,7 +21,8 @@ TOOLS = (
 )
 COMMAND = (
     "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm "
-    "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc cmake g++ clang cppcheck"
+    "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc cmake g++ clang "
+    "libclang-rt-dev cppcheck"
 )
 
 
@@ -64,7 +65,8 @@ def test_without_root_the_command_is_said(programs: Path):
     done = run(programs)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
-        "not installed: riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++ clang cppcheck\n"
+        "not installed: riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++ clang cppcheck "
+        "libclang-rt\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )
 
@@ -90,6 +92,15 @@ def test_root_installs_what_is_missing(programs: Path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"installing what is missing (arm-none-eabi-gcc): {COMMAND}\n"
     assert (programs / "log").read_text().splitlines() == ["update -qq", COMMAND.removeprefix("apt-get ") + " -qq"]
+
+
+def test_a_clang_without_sanitizers_is_not_enough(programs: Path):
+    for tool in TOOLS:
+        put(programs, tool)
+    put(programs, "clang", '[[ " $* " != *" -fsanitize=address,undefined "* ]]')
+    done = run(programs, DSCOMPILE_REQUIRE_TOOLS="1")
+    assert done.returncode == 1
+    assert done.stderr == f"not installed: libclang-rt\n  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
 
 
 def test_a_failing_apt_get_is_reported(programs: Path):

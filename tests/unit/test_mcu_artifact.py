@@ -20,8 +20,9 @@ from dscompile.ir.ops import RELU, Conv2D, Dense, Pads, Pool, Reshape, Softmax
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from dscompile.target import find_target
-from tests.mcu import WARNINGS, assert_equals_oracle, planned, write
+from tests.mcu import WARNINGS, assert_equals_oracle, planned, random_inputs, write
 from tests.quantized_networks import Quantizer
+from tests.sanitized import SanitizedModel
 from tests.tools import require_tools
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,28 @@ def test_code_needs_only_memcpy_and_memset_and_has_no_variables(artifact, tmp_pa
 def test_selftest_passes_under_sanitizers(artifact):
     result = run_selftest(artifact, SANITIZERS)
     assert result.passed, result.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize(
+    ("statement", "report"),
+    [
+        ("output[0] = input[SMALL_NET_INPUT_SIZE];", "heap-buffer-overflow"),
+        ("output[SMALL_NET_OUTPUT_SIZE] = 0;", "heap-buffer-overflow"),
+        ("((volatile uint8_t *)arena)[SMALL_NET_ARENA_SIZE] = 0;", "heap-buffer-overflow"),
+        ("output[0] = (int8_t)(1 << (arena->bytes[0] + 32));", "shift exponent"),
+    ],
+    ids=["input", "output", "arena", "shift"],
+)
+def test_sanitizers_see_what_a_kernel_does_beside_its_tensors(statement, report, compiler, tmp_path):
+    artifact = write(small_int8(), tmp_path / "a")
+    inputs = random_inputs(small_int8(), 0)
+    code = artifact.driver.read_text()
+    start = code.index("{", code.index("small_net_run(")) + 1
+    artifact.driver.write_text(f"{code[:start]}\n    {statement}{code[start:]}")
+    with pytest.raises(AssertionError, match=report):
+        SanitizedModel(artifact, compiler, tmp_path).run(inputs)
 
 
 def test_selftest_finds_a_changed_weight(artifact, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from dscompile.frontend.load import load_network
 from dscompile.target import find_target
 from tests.mcu import HostModel, differences, write
+from tests.sanitized import SanitizedModel
 
 MODELS = (
     "kws_ref_model_int8",
@@ -28,6 +29,17 @@ def test_model_as_c_equals_the_oracle_on_20_inputs(name, kernels, model_path, tm
     artifact = write(network, tmp_path / "a", replace(find_target("c99"), kernels=kernels))
     assert differences(HostModel(artifact, flags=("-O2",)), network, range(10)) == []  # each also in place
     assert differences(HostModel(artifact, "clang", ("-O2",)), network, range(10, 20)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("kernels", [("c99",), ("dsp", "c99")], ids=["portable", "pairs"])
+@pytest.mark.parametrize("name", MODELS)
+def test_model_as_c_is_clean_under_sanitizers_on_20_inputs(name, kernels, compiler, model_path, tmp_path):
+    network = load_network(model_path(f"{name}.tflite")).network
+    artifact = write(network, tmp_path / "a", replace(find_target("c99"), kernels=kernels))
+    assert differences(SanitizedModel(artifact, compiler, tmp_path), network, range(20)) == []  # each also in place
 
 
 @pytest.mark.slow

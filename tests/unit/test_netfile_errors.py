@@ -147,7 +147,8 @@ weights: {sead: 7}
 quantization: {scheme: int9}
 targets:
   x86: {threads: 0, latency: 4}
-  arm64: 5
+  cortex-m4: 5
+  cortex-m44: {arena: 1}
 extra: 1
 """
     assert [(place(d)[0], d.message) for d in diagnostics(text)] == [
@@ -163,8 +164,9 @@ extra: 1
         (12, "'scheme' must be 'int8', not the text 'int9'"),
         (14, "'threads' must be at least 1, not the number 0"),
         (14, "'latency' must be a time with its unit, not the number 4"),
-        (15, "the settings of target 'arm64' must be a mapping"),
-        (16, "unknown key 'extra' of the file"),
+        (15, "the settings of target 'cortex-m4' must be a mapping"),
+        (16, "unknown target 'cortex-m44'"),
+        (17, "unknown key 'extra' of the file"),
     ]
 
 
@@ -207,8 +209,10 @@ def test_an_unsupported_kind_beside_an_error_is_a_bad_input() -> None:
         ("weights: {seed: 7}", "  labels: a", "'labels' must be a list of texts, not the text 'a'"),
         ("weights: {seed: 7}", "  input: {name: y, shape: [1]}", "duplicate key 'input'; it is in line 4 already"),
         ("weights: {seed: 7}", "  inputs: [{name: y, shape: [1]}]", "give 'input' or 'inputs', not both"),
-        ("weights: {seed: 7}", "targets: {a: {arena: 20 KiX}}", "'arena' must be a size above 0"),
-        ("weights: {seed: 7}", "targets: {a: {flash: 0}}", "'flash' must be a size above 0"),
+        ("weights: {seed: 7}", "targets: {c99: {arena: 20 KiX}}", "'arena' must be a size above 0"),
+        ("weights: {seed: 7}", "targets: {c99: {flash: 0}}", "'flash' must be a size above 0"),
+        ("weights: {seed: 7}", "targets: {a: {}}", "unknown target 'a'"),
+        ("weights: {seed: 7}", "targets: {./none.yaml: {}}", "there is no target file './none.yaml'"),
         ("weights: {seed: 7}", "quantization: {rounding: tflite}", "quantization needs 'scheme'"),
         ("weights: {seed: 7}", "quantization: {scheme: int8, rounding: up}", "'rounding' must be one of tflite"),
         ("weights: {seed: 7}", "quantization: {scheme: int8, calibration: {file: none.npz}}", "'none.npz' does not"),

@@ -36,7 +36,7 @@ from dscompile.ir.ops import (
     Softmax,
     Transpose,
 )
-from tests.unit.netfiles import frame, network, read
+from tests.unit.netfiles import diagnostics, frame, network, read
 
 EXAMPLE = """\
 dscompile: 1
@@ -342,3 +342,27 @@ def test_an_int8_file_is_refused_by_a_float_build() -> None:
     assert caught.value.diagnostics[0].position is not None
     assert caught.value.diagnostics[0].position.line == 8
     read(frame("- relu")).require_as_asked()
+
+
+def own_target(path: Path, text: str = "") -> None:
+    path.write_text(f"dscompile_target: 1\nname: board\nfamily: portable\ndescription: ours\nkernels: [c99]\n{text}")
+
+
+def test_settings_of_a_target_file_belong_to_the_target_in_it(tmp_path: Path) -> None:
+    own_target(tmp_path / "own.yaml")
+    file = read(frame("- relu") + "targets:\n  ./own.yaml: {arena: 20 KiB}\n", tmp_path)
+    assert file.budgets == {"board": TargetSettings(arena_bytes=20480)}
+
+
+def test_a_target_file_that_is_wrong_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    own_target(tmp_path / "own.yaml", "arena: {alignment: 3}\n")
+    own_target(tmp_path / "right.yaml")
+    settings = "targets:\n  own.yaml: {}\n  right.yaml: {}\n  ./right.yaml: {}\n  cortex-m44: {}\n"
+    found = diagnostics(frame("- relu") + settings, tmp_path)
+    assert [d.message for d in found] == [
+        "target file 'own.yaml': the target file is wrong: arena_alignment must be a power of two and hold a vector, "
+        "not 3",
+        "target 'board' has settings already",
+        "unknown target 'cortex-m44'",
+    ]
+    assert found[2].help == ("did you mean 'cortex-m4'? (one of your own is named by its file, such as ./my-core.yaml)")

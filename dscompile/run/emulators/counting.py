@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -79,6 +80,13 @@ def helper_library(name: str, definitions: Sequence[str] = ()) -> Path:
             run_tool(command, Path(scratch), f"compiling the instruction counter {source.name}")
             os.replace(Path(scratch, file), cache / file)  # whole or not at all, also with several processes
     return cache / file
+
+
+def plugin_api(program: str) -> int:
+    """The version of the plugin interface that a helper must declare to the QEMU called `program`."""
+    text = run_tool([program, "--version"], Path.cwd(), "asking QEMU for its version")
+    version = re.search(r"version (\d+)\.", text)
+    return 1 if version is None or int(version[1]) < 9 else 2  # QEMU 9 refuses version 1
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import re
 import shutil
 import socket
 import subprocess
@@ -16,11 +15,10 @@ from pathlib import Path
 from dscompile.errors import ToolError
 from dscompile.firmware.image import Image
 from dscompile.firmware.toolchains import require_board
-from dscompile.run.emulators.counting import Counters, helper_library
+from dscompile.run.emulators.counting import Counters, helper_library, plugin_api
 from dscompile.run.emulators.gdb import ConnectionLost, GdbConnection
 from dscompile.run.emulators.machine import Machine
 from dscompile.target import Target
-from dscompile.toolchain import run_tool
 
 _START_TIMEOUT_S = 30.0
 _RUN_TIMEOUT_S = 1800.0  # the limit of instructions ends a run long before
@@ -35,7 +33,8 @@ class QemuMachine(Machine):
         board = require_board(target).qemu
         if board is None:
             raise ToolError(f"QEMU has no board for target {target.name}", help="run it under unicorn")
-        plugin = helper_library("qemu_counting", (f"-DPLUGIN_API={_plugin_api(board.program)}",))
+        _require(board.program)
+        plugin = helper_library("qemu_counting", (f"-DPLUGIN_API={plugin_api(board.program)}",))
         self._directory = tempfile.TemporaryDirectory(prefix="dscompile-")
         scratch = Path(self._directory.name)
         shared = scratch / "counters"
@@ -132,14 +131,11 @@ class QemuMachine(Machine):
         return "".join((what, *(f"\n    {line}" for line in lines)))
 
 
-def _plugin_api(program: str) -> int:
-    """The version of the plugin interface to declare. Raises ToolError if QEMU is not installed."""
+def _require(program: str) -> None:
+    """Raises ToolError if QEMU is not installed."""
     if shutil.which(program) is None:
         raise ToolError(
             f"{program} is not installed",
             help=f"on Debian and Ubuntu: apt install {_DEBIAN_PACKAGES.get(program, program)}; "
             "or pip install 'dscompile[emulate]' (unicorn)",
         )
-    text = run_tool([program, "--version"], Path.cwd(), "asking QEMU for its version")
-    version = re.search(r"version (\d+)\.", text)
-    return 1 if version is None or int(version[1]) < 9 else 2  # QEMU 9 refuses version 1

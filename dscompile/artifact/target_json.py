@@ -1,0 +1,63 @@
+"""A target as JSON: in manifests, so that an artifact can be run again later, and in what `targets` prints."""
+
+from __future__ import annotations
+
+from dscompile.artifact.board_json import board_from_json, board_to_json
+from dscompile.artifact.fields import Fields, Json
+from dscompile.target import Caches, Target
+
+
+def target_to_json(target: Target) -> Json:
+    """A concrete target as a manifest holds it."""
+    return {**hardware_to_json(target), "board": None if target.board is None else board_to_json(target.board)}
+
+
+def hardware_to_json(target: Target) -> Json:
+    """What a target has and how it is compiled for, without its board."""
+    return {
+        "name": target.name,
+        "family": target.family,
+        "description": target.description,
+        "mcpu": target.mcpu,
+        "triple": target.triple,
+        "attributes": list(target.attributes),
+        "features": sorted(target.features),
+        "vector_bytes": target.vector_bytes,
+        "registers": target.registers,
+        "fma_per_cycle": target.fma_per_cycle,
+        "fma_latency": target.fma_latency,
+        "l1d_bytes": target.caches.l1d_bytes,
+        "l2_bytes": target.caches.l2_bytes,
+        "l3_bytes": target.caches.l3_bytes,
+        "compiler": target.compiler,
+        "compiler_flags": list(target.compiler_flags),
+        "arena_alignment": target.arena_alignment,
+        "kernels": list(target.kernels),
+    }
+
+
+def target_from_json(fields: Fields) -> Target:
+    """The target that `target_to_json` wrote; nonsense where `fields.problems` has entries afterwards."""
+    try:
+        return Target(
+            name=fields.text("name"),
+            family=fields.text("family"),
+            description=fields.text("description"),
+            mcpu=fields.text("mcpu"),
+            triple=fields.text("triple"),
+            attributes=fields.texts("attributes"),
+            features=frozenset(fields.texts("features")),
+            vector_bytes=fields.whole("vector_bytes", least=1),
+            registers=fields.whole("registers"),
+            fma_per_cycle=fields.whole("fma_per_cycle"),
+            fma_latency=fields.whole("fma_latency"),
+            caches=Caches(fields.whole("l1d_bytes"), fields.whole("l2_bytes"), fields.whole("l3_bytes")),
+            compiler=fields.text("compiler"),
+            compiler_flags=fields.texts("compiler_flags"),
+            arena_alignment=fields.whole("arena_alignment", least=1),
+            kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
+            board=board_from_json(fields.child("board")) if fields.has_value("board") else None,
+        )
+    except ValueError as error:
+        fields.problems.append(f"'target': {error}")
+        return Target(name="", family="", description="")

@@ -1,0 +1,138 @@
+"""Int8 kernels of CPUs with vector units: the same workloads as plan/kernels.py, on bytes, with int32 sums.
+
+Images are blocked as float ones are, `lanes` channels to a block, one byte each; the halo holds the zero point. Zero
+points of inputs are folded into the constants, so that a kernel sums plain products of bytes.
+
+Products are summed in words: `word` neighbouring channels of a pixel (1, 2, 4 or 8) against as many weights that lie
+together. Input channels beyond the last meet weights of 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from dscompile.ir.ops import Pair
+from dscompile.plan.kernels import Parameter
+from dscompile.plan.layout import Strides
+
+Scaling = Literal["affine", "tflite", "half-up", "single", "float32"]
+
+
+@dataclass(frozen=True)
+class Requantization:
+    """From the int32 sum of a channel to its int8: y = clamp(scaled(sum), low, high).
+
+    `affine`: rint(fma(float32(sum), scale, offset)), halves to even, with one scale and offset per channel in which
+    bias and zero point are contained; searched so that it equals the network's own rounding on every sum that can
+    occur. The others are that rounding itself (int8.md's A, B, C and D) of sum + bias, plus `zero_point`:
+    for networks where the search fails. `float32` takes a bias and a scale per channel, the fixed-point ones a bias,
+    a multiplier and a shift.
+    """
+
+    scaling: Scaling
+    low: int
+    high: int
+    zero_point: int = 0
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The constants, one element per output channel each."""
+        match self.scaling:
+            case "affine":
+                return (Parameter("scale"), Parameter("offset"))
+            case "float32":
+                return (Parameter("bias", "int32"), Parameter("scale"))
+            case _:
+                return (Parameter("bias", "int32"), Parameter("multiplier", "int32"), Parameter("shift", "int32"))
+
+
+def blocked_bytes(name: str, view: Strides, lanes: int, written: bool = False) -> Parameter:
+    """An int8 image [blocks][rows][columns][lanes]; strides in elements, which are bytes."""
+    return Parameter(name, "int8", written, (view.block, view.row, view.pixel, 1), lanes)
+
+
+@dataclass(frozen=True)
+class Int8ConvKernel:
+    """Dense convolution of a blocked, padded image. Weights int8 [N / panel][kh][kw][ceil(C_in / word)][panel][word].
+
+    N is a whole number of panels, a panel a whole number of blocks of `lanes`.
+    """
+
+    height: int
+    width: int
+    in_channels: int
+    out_channels: int
+    panel: int
+    lanes: int
+    word: int
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    x: Strides
+    y: Strides
+    requantization: Requantization
+
+    @property
+    def kind(self) -> str:
+        """The field's word: pointwise or conv."""
+        return "int8_pointwise" if self.kernel == (1, 1) and self.stride == (1, 1) else "int8_conv"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, constants of the requantization, y."""
+        return (
+            blocked_bytes("x", self.x, self.lanes),
+            Parameter("weights", "int8", alignment=self.panel * self.word),
+            *self.requantization.parameters,
+            blocked_bytes("y", self.y, self.lanes, written=True),
+        )
+
+
+@dataclass(frozen=True)
+class Int8DepthwiseKernel:
+    """One filter per channel on a blocked, padded image. Weights int8 [blocks][kh][kw][lanes]."""
+
+    kind: ClassVar[str] = "int8_depthwise"
+    height: int
+    width: int
+    blocks: int
+    lanes: int
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    x: Strides
+    y: Strides
+    requantization: Requantization
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, constants of the requantization, y."""
+        return (
+            blocked_bytes("x", self.x, self.lanes),
+            Parameter("weights", "int8", alignment=self.lanes),
+            *self.requantization.parameters,
+            blocked_bytes("y", self.y, self.lanes, written=True),
+        )
+
+
+@dataclass(frozen=True)
+class Int8DenseKernel:
+    """y[n] = requantized(sum_k x[k] w[k, n]). Weights int8 [N / panel][ceil(K / word)][panel][word], x [K], y [N]."""
+
+    kind: ClassVar[str] = "int8_dense"
+    in_channels: int
+    out_channels: int
+    panel: int
+    word: int
+    requantization: Requantization
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, constants of the requantization, y."""
+        return (
+            Parameter("x", "int8", alignment=1),
+            Parameter("weights", "int8", alignment=self.panel * self.word),
+            *self.requantization.parameters,
+            Parameter("y", "int8", written=True, alignment=1),
+        )
