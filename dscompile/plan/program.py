@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dscompile.ir.network import Array, Network
 from dscompile.plan.arena import Overlap
-from dscompile.plan.kernels import Kernel, Parameter
-from dscompile.plan.knobs import Knobs
-from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.target import Target
+
+if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
+    from dscompile.plan.kernels import Kernel, Parameter
+    from dscompile.plan.knobs import Knobs
+    from dscompile.plan.mcu_kernels import McuKernel
 
 Space = Literal["arena", "input", "output", "constant"]
 
