@@ -30,6 +30,7 @@ from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
 HELPERS = (
+    "in_order",
     "clip",
     "exponential",
     "sigmoid",
@@ -60,6 +61,8 @@ HELPERS = (
     "exp_of_negative",
     "reciprocal_of_one_plus",
 )
+
+_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "m0plus": "_m0plus"}  # `block` has other inner loops only
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
@@ -118,8 +121,8 @@ def kernel_code(function: Function, name: str) -> str:
     if isinstance(kernel, SeparableKernel):
         values["d"] = _code(kernel.depthwise, f"{name}_depthwise", "taps_")
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
-    if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) and kernel.dsp:
-        template += "_dsp"
+    if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel):
+        template += _SUFFIXES[kernel.variant]
     text = _environment().get_template(f"mcu/{template}.c.j2").render(**values)
     text = re.sub(r"\n{3,}", "\n\n", text)
     return re.sub(r"\n\n}", "\n}", text).strip("\n") + "\n"
@@ -254,6 +257,7 @@ def _environment() -> jinja2.Environment:
         **overlay.filters,
         "all_inside": _all_inside,
         "bound": _bound,
+        "c_type": C_TYPES.__getitem__,
         "column_taps": _column_taps,
         "describe": _describe,
         "halves": _halves,

@@ -31,6 +31,7 @@ from dscompile.plan.mcu_kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
+from dscompile.plan.requantization_narrow import search_narrow
 
 _INT32_MAX = (1 << 31) - 1
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
@@ -48,8 +49,10 @@ class QuantizedWeights:
     constants: tuple[Array, ...]
 
 
-def quantized_weights(network: Network, layer: Layer, *, centered: bool, affine: bool) -> QuantizedWeights:
-    """Weights and requantization of a layer; `affine` allows the searched form.
+def quantized_weights(
+    network: Network, layer: Layer, *, centered: bool, affine: bool, narrow: bool = False
+) -> QuantizedWeights:
+    """Weights and requantization of a layer; `affine` allows the searched form, `narrow` that of 32-bit products first.
 
     Raises UnsupportedError naming the channels whose sums could leave 32 bits.
     """
@@ -72,7 +75,10 @@ def quantized_weights(network: Network, layer: Layer, *, centered: bool, affine:
     clamp = layer_clamp(network, layer)
     zero_point = tensor_quantization(network, layer.output).zero_point
     if affine:
-        searched = _affine(staircase, sums, layer_float_factors(network, layer).astype(np.float64), zero_point, clamp)
+        slopes = layer_float_factors(network, layer).astype(np.float64)
+        searched = _narrow(staircase, sums, slopes, zero_point, clamp) if narrow else None
+        if searched is None:
+            searched = _affine(staircase, sums, slopes, zero_point, clamp)
         if searched is not None:
             epilogue, constants, constant = searched
             return QuantizedWeights(np.where(constant, 0, kernel).astype(np.int8), epilogue, constants)
@@ -90,13 +96,7 @@ def _affine(
 
     The weights of these may be 0.
     """
-    constant = constant_channels(staircase, sums)
-    level = staircase(sums.low[None])
-
-    def without_constants(values: Integers) -> Integers:
-        return np.where(constant, level, staircase(values))
-
-    still = Range(np.where(constant, 0, sums.low), np.where(constant, 0, sums.high))
+    without_constants, still, constant = _without_constants(staircase, sums)
     found = search_affine(without_constants, still, slopes, zero_point, clamp)
     if found is None:
         return None
@@ -104,6 +104,36 @@ def _affine(
     method: Method = "affine" if found.step is None else "stepped"
     epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
     return epilogue, tuple(each.astype(np.int32) for each in integers), constant
+
+
+def _narrow(
+    staircase: Callable[[Integers], Integers],
+    sums: Range,
+    slopes: NDArray[np.float64],
+    zero_point: int,
+    clamp: Clamp,
+) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
+    """The searched form of 32-bit products (plan/requantization_narrow.py); otherwise as `_affine`."""
+    without_constants, still, constant = _without_constants(staircase, sums)
+    found = search_narrow(without_constants, still, slopes, zero_point, clamp)
+    if found is None:
+        return None
+    epilogue = IntegerEpilogue("narrow", clamp.low, clamp.high, 0, found.left, found.right)
+    return epilogue, (found.bias.astype(np.int32), found.multiplier.astype(np.int32)), constant
+
+
+def _without_constants(
+    staircase: Callable[[Integers], Integers], sums: Range
+) -> tuple[Callable[[Integers], Integers], Range, NDArray[np.bool_]]:
+    """The same with sums of 0 in the channels that have only one level, and which channels these are, [C]."""
+    constant = constant_channels(staircase, sums)
+    level = staircase(sums.low[None])
+
+    def without_constants(values: Integers) -> Integers:
+        return np.where(constant, level, staircase(values))
+
+    still = Range(np.where(constant, 0, sums.low), np.where(constant, 0, sums.high))
+    return without_constants, still, constant
 
 
 def _own_rounding(
