@@ -183,9 +183,8 @@ def _matrix(
 
 def _operands(lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...]) -> list[Operand]:
     """Weights as they are, and the constants of an epilogue, as operands."""
-    names = [parameter.name for parameter in epilogue.constants()]
-    arrays = [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
-    return [lowering.constant("weights", weights), *arrays]
+    names = ["weights", *(parameter.name for parameter in epilogue.constants())]
+    return [lowering.constant(name, array) for name, array in zip(names, (weights, *constants), strict=True)]
 
 
 def block_weights(weights: Array, block: int) -> Array:

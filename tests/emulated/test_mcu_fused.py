@@ -16,11 +16,12 @@ from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.mcu import random_inputs, write
 from tests.unit.test_mcu_concat import NETWORKS
-from tests.unit.test_mcu_residual import BLOCKS, int8
+from tests.unit.test_mcu_residual import BLOCKS, CORES, int8
 
 
 def assert_exact_on(core: str, network: Network, directory: Path) -> None:
-    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    compiler = "riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc"
+    require(compiler, shutil.which(compiler) is not None)
     device = FirmwareModel(write(network, directory, find_target(core)))
     inputs = random_inputs(network, 3)
     expected, results = oracle_outputs(network, inputs), device.run(inputs)
@@ -29,14 +30,14 @@ def assert_exact_on(core: str, network: Network, directory: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", BLOCKS)
 def test_int8_sum_in_a_convolution_on_a_core(name, core, tmp_path):
     assert_exact_on(core, int8(BLOCKS[name].network(), "tflite"), tmp_path / "a")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parts_of_a_concatenation_on_a_core(name, core, tmp_path, monkeypatch):
     monkeypatch.setattr(mcu_lowering, "_smallest", lambda programs: programs[0])

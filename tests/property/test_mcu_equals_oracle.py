@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,21 +9,14 @@ import pytest
 
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding
-from dscompile.target import Target, find_target
-from tests.mcu import assert_equals_oracle, differences, write
+from dscompile.target import Target
+from tests.mcu import assert_equals_oracle, differences, here, write
 from tests.networks import random_network
 from tests.quantized_networks import random_int8_network
 from tests.sanitized import SanitizedModel
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-
-
 CORES = ("c99", "cortex-m4", "cortex-m0plus", "rv32imc", "cortex-m3")
-
-
-def kernels_here(seed: int) -> Target:
-    """The kernels of a core for this machine: instructions and assembly run as their portable twins."""
-    return replace(find_target("c99"), kernels=find_target(CORES[seed % 5]).kernels)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -35,7 +27,7 @@ def test_float_network_as_c_equals_the_oracle(seed):
 @pytest.mark.parametrize("seed", range(8))
 def test_int8_network_as_c_equals_the_oracle(seed):
     network = random_int8_network(seed, ROUNDINGS[seed % 4])
-    assert_equals_oracle(network, (0,), kernels_here(seed), affine=seed % 6 != 0)
+    assert_equals_oracle(network, (0,), here(CORES[seed % 5]), affine=seed % 6 != 0)
 
 
 def assert_clean(network: Network, target: Target | None, compiler: str, directory: Path) -> None:
@@ -48,14 +40,14 @@ def assert_clean(network: Network, target: Target | None, compiler: str, directo
 @pytest.mark.parametrize("seed", range(4))
 def test_network_as_c_is_clean_under_sanitizers(seed, compiler, tmp_path):
     network = random_int8_network(seed, ROUNDINGS[seed]) if seed else random_network(seed)
-    assert_clean(network, kernels_here(seed), compiler, tmp_path)
+    assert_clean(network, here(CORES[seed % 5]), compiler, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("seed", range(4, 40))
 def test_many_int8_networks_as_c_are_clean_under_sanitizers(seed, compiler, tmp_path):
-    assert_clean(random_int8_network(seed, ROUNDINGS[seed % 4]), kernels_here(seed), compiler, tmp_path)
+    assert_clean(random_int8_network(seed, ROUNDINGS[seed % 4]), here(CORES[seed % 5]), compiler, tmp_path)
 
 
 @pytest.mark.slow
@@ -75,4 +67,4 @@ def test_many_float_networks_as_c_equal_the_oracle(seed):
 @pytest.mark.parametrize("seed", range(8, 80))
 def test_many_int8_networks_as_c_equal_the_oracle(seed):
     network = random_int8_network(seed, ROUNDINGS[seed % 4])
-    assert_equals_oracle(network, (0,), kernels_here(seed), affine=seed % 6 != 0)
+    assert_equals_oracle(network, (0,), here(CORES[seed % 5]), affine=seed % 6 != 0)

@@ -14,8 +14,7 @@ from dscompile.ir.tensor import Rounding
 from dscompile.plan.mcu_convolutions import block_weights
 from dscompile.plan.mcu_kernels import ConvKernel, DepthwiseKernel, IntegerEpilogue, SeparableKernel
 from dscompile.run.selftest import SANITIZERS, run_selftest
-from dscompile.target import Target, find_target
-from tests.mcu import assert_equals_oracle, planned, write
+from tests.mcu import assert_equals_oracle, here, planned, write
 from tests.unit.test_mcu_kernels import CASES, Case, depthwise, int8
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
@@ -36,11 +35,6 @@ MORE = {
     "separable_with_dilation": depthwise(8, 7, 6, dilation=(2, 2), then=9),
 }
 ALL = CASES | MORE
-
-
-def here(core: str) -> Target:
-    """The kernels of a core for this machine; assembly has a portable twin."""
-    return replace(find_target("c99"), kernels=find_target(core).kernels)
 
 
 @pytest.mark.parametrize("name", MORE)

@@ -13,8 +13,7 @@ from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Conv2D, Pads, Pair
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Rounding, Tensor
 from dscompile.plan.mcu_kernels import SeparableKernel
-from dscompile.target import Target, find_target
-from tests.mcu import assert_equals_oracle, planned
+from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
@@ -87,11 +86,6 @@ CASES = {
 }
 
 
-def dsp_here() -> Target:
-    """The kernels of a Cortex-M4 for this machine: they run through the portable twins of their instructions."""
-    return replace(find_target("cortex-m4"), board=None, compiler="gcc", compiler_flags=())
-
-
 def int8(network: Network, rounding: Rounding) -> Network:
     return Quantizer(network, np.random.default_rng(1), rounding, float_borders=False).run()
 
@@ -109,7 +103,7 @@ def test_int8_kernel(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_int8_kernel_of_int16_pairs(name):
-    assert_equals_oracle(int8(CASES[name].network(), "tflite"), (0,), dsp_here())
+    assert_equals_oracle(int8(CASES[name].network(), "tflite"), (0,), here("cortex-m4"))
 
 
 @pytest.mark.slow

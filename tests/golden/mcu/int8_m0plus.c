@@ -17,7 +17,6 @@ const int8_m0plus_layer int8_m0plus_layers[INT8_M0PLUS_LAYER_COUNT] = {
     {"stem", 1944u, 72u},
     {"block.depthwise", 1080u, 72u},
     {"linear", 432u, 72u},
-    {"residual", 0u, 72u},
     {"swish", 0u, 72u},
     {"multiplied", 1296u, 144u},
     {"largest", 0u, 24u},
@@ -32,18 +31,17 @@ const int8_m0plus_layer int8_m0plus_layers[INT8_M0PLUS_LAYER_COUNT] = {
 #define BUFFER_INPUT_IMAGE 256u /* 126 B, step 0 */
 #define BUFFER_STEM 256u /* 72 B, steps 0 to 1 */
 #define BUFFER_STEM_COLUMNS 0u /* 243 B, step 0 */
-#define BUFFER_BLOCK_POINTWISE 80u /* 72 B, steps 1 to 3 */
-#define BUFFER_BLOCK_POINTWISE_COLUMNS 0u /* 48 B, step 1 */
-#define BUFFER_LINEAR 0u /* 72 B, steps 2 to 3 */
-#define BUFFER_LINEAR_COLUMNS 160u /* 48 B, step 2 */
-#define BUFFER_RESIDUAL 0u /* 72 B, steps 3 to 4 */
-#define BUFFER_SWISH 128u /* 72 B, steps 4 to 5 */
-#define BUFFER_MULTIPLIED 16u /* 144 B, steps 5 to 6 */
-#define BUFFER_LARGEST 0u /* 24 B, steps 6 to 7 */
-#define BUFFER_DEPTHWISE 32u /* 24 B, steps 7 to 8 */
-#define BUFFER_AVERAGE 16u /* 12 B, steps 8 to 9 */
-#define BUFFER_CLASSIFIER 0u /* 3 B, steps 9 to 10 */
-#define BUFFER_OUTPUT_SOFTMAX 0u /* 3 B, step 10 */
+#define BUFFER_BLOCK_POINTWISE 0u /* 72 B, steps 1 to 2 */
+#define BUFFER_BLOCK_POINTWISE_COLUMNS 80u /* 48 B, step 1 */
+#define BUFFER_LINEAR_COLUMNS 112u /* 48 B, step 2 */
+#define BUFFER_RESIDUAL 32u /* 72 B, steps 2 to 3 */
+#define BUFFER_SWISH 128u /* 72 B, steps 3 to 4 */
+#define BUFFER_MULTIPLIED 16u /* 144 B, steps 4 to 5 */
+#define BUFFER_LARGEST 0u /* 24 B, steps 5 to 6 */
+#define BUFFER_DEPTHWISE 32u /* 24 B, steps 6 to 7 */
+#define BUFFER_AVERAGE 16u /* 12 B, steps 7 to 8 */
+#define BUFFER_CLASSIFIER 0u /* 3 B, steps 8 to 9 */
+#define BUFFER_OUTPUT_SOFTMAX 0u /* 3 B, step 9 */
 
 /* Weights and constants, in int8_m0plus_weights.c. */
 #if defined(__GNUC__)
@@ -63,12 +61,12 @@ extern WORDS const int32_t int8_m0plus_block_pointwise_multiplier[6];
 extern WORDS const int8_t int8_m0plus_linear_weights[48];
 extern WORDS const int32_t int8_m0plus_linear_bias[6];
 extern WORDS const int32_t int8_m0plus_linear_multiplier[6];
-extern WORDS const int8_t int8_m0plus_linear_shift[6];
+extern WORDS const int32_t int8_m0plus_linear_step[6];
 extern WORDS const int8_t int8_m0plus_swish_table[256];
 extern WORDS const int8_t int8_m0plus_multiplied_weights[108];
 extern WORDS const int32_t int8_m0plus_multiplied_bias[12];
 extern WORDS const int32_t int8_m0plus_multiplied_multiplier[12];
-extern WORDS const int8_t int8_m0plus_multiplied_shift[12];
+extern WORDS const int32_t int8_m0plus_multiplied_step[12];
 extern WORDS const int8_t int8_m0plus_depthwise_weights[108];
 extern WORDS const int32_t int8_m0plus_depthwise_bias[12];
 extern WORDS const int32_t int8_m0plus_depthwise_multiplier[12];
@@ -96,6 +94,12 @@ static inline INT8_M0PLUS_CODE_ATTR int8_t saturate_int8(int32_t value)
 #endif
 }
 
+/* The upper 32 bits of a * b. */
+static inline INT8_M0PLUS_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b) >> 32);
+}
+
 /* a * b / 2^31, halves rounded up; a and b are not both INT32_MIN. */
 static inline INT8_M0PLUS_CODE_ATTR int32_t doubling_high_product(int32_t a, int32_t b)
 {
@@ -118,13 +122,6 @@ static inline INT8_M0PLUS_CODE_ATTR int32_t shift_up(int32_t x, int32_t shift)
         return INT32_MAX;
     }
     return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
-}
-
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite's reference kernels do. */
-static inline INT8_M0PLUS_CODE_ATTR int32_t requantize_tflite(int32_t x, int32_t multiplier, int32_t shift)
-{
-    const int32_t product = doubling_high_product(shift > 0 ? shift_up(x, shift) : x, multiplier);
-    return shift < 0 ? divide_by_power(product, -shift) : product;
 }
 
 /* exp(a) for a <= 0 in Q5.26 -> Q0.31: a polynomial on [-1/4, 0), then a factor for every set bit above. */
@@ -1099,9 +1096,20 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_separable_1(const int8_t *x, const
     }
 }
 
-static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
+ * zero are two lines, one for each sign. */
+static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    return clamp_int8(requantize_tflite(sum + bias, multiplier, shift) + (-3), -128, 127);
+    const int32_t below = bias + sum * 8192;
+    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
+    return saturate_int8((-3145728 + level) >> 20);
+}
+
+/* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
+static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_sum(int32_t a, int32_t b)
+{
+    const int32_t level = (a * 4194304 + b * 2083400 + 268775804) >> 22;
+    return saturate_int8(level);
 }
 
 /* For `count` (at most 8) channels the sums of four pixels; the first weight is that of the first channel. */
@@ -1232,7 +1240,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pointwise_2_sums(const int32_t *co
 #endif
 
 /* The first `pixels` of the four in `columns`. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pointwise_2_multiply(const int32_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int32_t pixels, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pointwise_2_multiply(const int32_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int32_t pixels, const int8_t *residual, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; channel += 8) {
         int32_t sums[32];
@@ -1241,14 +1249,16 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pointwise_2_multiply(const int32_t
         weights += 48;
         for (int32_t q = 0; q < count; ++q) {
             int8_t *pixel = y + channel + q;
+            const int8_t *other = residual + channel + q;
             const int32_t *sum = sums + 4 * q;
             const int32_t own_bias = bias[channel + q];
             const int32_t own_multiplier = multiplier[channel + q];
-            const int8_t own_shift = shift[channel + q];
+            const int32_t own_step = step[channel + q];
 
             for (const int32_t *const end = sum + pixels; sum != end; ++sum) {
-                *pixel = int8_m0plus_pointwise_2_finish(*sum, own_bias, own_multiplier, own_shift);
-                pixel += 6;
+                *pixel = int8_m0plus_pointwise_2_sum(int8_m0plus_pointwise_2_finish(*sum, own_bias, own_multiplier, own_step), *other);
+                pixel += -6;
+                other += -6;
             }
         }
     }
@@ -1272,51 +1282,41 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pointwise_2_widen(const int8_t *va
 }
 
 /* Pointwise 1x1, stride 1: [4, 3, 6] -> [4, 3, 6]. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int32_t *columns, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int32_t *columns, const int8_t *residual, int8_t *y)
 {
-    int8_t *pixel = y;
+    int8_t *pixel = y + 66;
+    residual += 66;
     int32_t filled = 0; /* pixels of the current group */
     for (int32_t i = 0; i < 12; ++i) {
-        int8_m0plus_pointwise_2_widen(x + i * 6, filled, columns);
+        int8_m0plus_pointwise_2_widen(x + (11 - i) * 6, filled, columns);
         if (++filled == 4) {
-            int8_m0plus_pointwise_2_multiply(columns, weights, bias, multiplier, shift, 4, pixel);
-            pixel += 24;
+            int8_m0plus_pointwise_2_multiply(columns, weights, bias, multiplier, step, 4, residual, pixel);
+            pixel -= 24;
+            residual -= 24;
             filled = 0;
         }
     }
 }
 
-static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_binary_3_element(int32_t a, int32_t b)
-{
-    const int32_t scaled_a = requantize_tflite(((a + 128)) * 1048576, 2133401788, -2);
-    const int32_t scaled_b = requantize_tflite(((b + 3)) * 1048576, 1073741824, 0);
-    const int32_t result = requantize_tflite(scaled_a + scaled_b, 1073741824, -18);
-    return clamp_int8(result + (-3), -128, 127);
-}
-
-/* Sum over [72]. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_binary_3(const int8_t *a, const int8_t *b, int8_t *y)
-{
-    for (int32_t i0 = 0; i0 < 72; ++i0) {
-        y[i0] = int8_m0plus_binary_3_element(a[i0], b[i0]);
-    }
-}
-
 /* Table of 256 entries for 72 elements. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_lookup_4(const int8_t *x, const int8_t *table, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_lookup_3(const int8_t *x, const int8_t *table, int8_t *y)
 {
     for (int32_t i = 0; i < 72; ++i) {
         y[i] = table[x[i] + 128];
     }
 }
 
-static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_depthwise_5_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
+ * zero are two lines, one for each sign. */
+static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_depthwise_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    return clamp_int8(requantize_tflite(sum + bias, multiplier, shift) + (-3), -128, 127);
+    const int32_t below = bias + sum * 8192;
+    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
+    return saturate_int8((-1572864 + level) >> 19);
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5_taps_0_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_4_taps_0_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -1329,13 +1329,13 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5_taps_0_2(const int8_t 
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_m0plus_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_m0plus_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* One pixel of 3x3. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5_taps_0_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_4_taps_0_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -1349,13 +1349,13 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5_taps_0_3(const int8_t 
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_m0plus_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_m0plus_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* One pixel of 3x3 with only the columns 1 to 2 of its window inside the image. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5_taps_1_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_4_taps_1_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -1368,13 +1368,13 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5_taps_1_3(const int8_t 
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_m0plus_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_m0plus_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* Depthwise 3x3, stride 1: [4, 3, 6] -> [4, 3, 12]. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_4(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 4; ++row) {
@@ -1384,22 +1384,22 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_5(const int8_t *x, const
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 18;
         {
-            int8_m0plus_depthwise_5_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_m0plus_depthwise_4_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
         {
-            int8_m0plus_depthwise_5_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_m0plus_depthwise_4_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
         {
-            int8_m0plus_depthwise_5_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_m0plus_depthwise_4_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_6_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_5_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const int8_t *taps = x + channel;
@@ -1416,7 +1416,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_6_pixel(const int8_t *x, int3
 }
 
 /* Max pool 2x2, stride 2: [4, 3, 12] -> [2, 1, 12]. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_6(const int8_t *x, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_5(const int8_t *x, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 2; ++row) {
@@ -1424,7 +1424,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_6(const int8_t *x, int8_t *y)
         const int32_t end = 2;
         const int8_t *const x_row = x + row * 72;
         {
-            int8_m0plus_pool_6_pixel(x_row + 0, end - first, 2, pixel);
+            int8_m0plus_pool_5_pixel(x_row + 0, end - first, 2, pixel);
             pixel += 12;
         }
     }
@@ -1432,7 +1432,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_6(const int8_t *x, int8_t *y)
 
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. Both halves of
  * the multiplier make products of 32 bits. */
-static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_depthwise_7_finish(int32_t sum, int32_t bias, int32_t multiplier)
+static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_depthwise_6_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
     const int32_t level = (bias + sum * high + ((sum * low) >> 14)) >> 20;
@@ -1442,7 +1442,7 @@ static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_depthwise_7_finish(int32_
 /* Sums of `count` channels, windows of 1 columns. */
 #if defined(__thumb__) && !defined(__thumb2__) && defined(__GNUC__)
 /* Pixels and taps of a row lie equally far apart: r2, r3, r4 (one, two, three times as far) are offsets of both. */
-__attribute__((naked, noinline)) static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_7_sums_1_2(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), int32_t *sums __attribute__((unused)), int32_t count __attribute__((unused)), int32_t rows __attribute__((unused)))
+__attribute__((naked, noinline)) static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_6_sums_1_2(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), int32_t *sums __attribute__((unused)), int32_t count __attribute__((unused)), int32_t rows __attribute__((unused)))
 {
     __asm volatile(
         ".syntax unified\n"
@@ -1508,7 +1508,7 @@ __attribute__((naked, noinline)) static INT8_M0PLUS_CODE_ATTR void int8_m0plus_d
         "pop {r4-r7, pc}\n");
 }
 #else
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_7_sums_1_2(const int8_t *x, const int8_t *taps, int32_t *sums, int32_t count, int32_t rows)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_6_sums_1_2(const int8_t *x, const int8_t *taps, int32_t *sums, int32_t count, int32_t rows)
 {
     for (int32_t channel = 0; channel < count; ++channel) {
         int32_t sum = 0;
@@ -1523,26 +1523,26 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_7_sums_1_2(const int8_t 
 #endif
 
 /* Finishes sums of channels from `channel` on. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_7_store(const int32_t *sums, int32_t channel, int32_t count, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_6_store(const int32_t *sums, int32_t channel, int32_t count, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     for (int32_t end = channel + count; channel < end; ++channel) {
-        y[channel] = int8_m0plus_depthwise_7_finish(*sums, bias[channel], multiplier[channel]);
+        y[channel] = int8_m0plus_depthwise_6_finish(*sums, bias[channel], multiplier[channel]);
         ++sums;
     }
 }
 /* One pixel of 3x3 with only the columns 1 to 1 of its window inside the image. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_7_taps_1_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_6_taps_1_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; channel += 32) {
         int32_t sums[32];
         const int32_t count = 12 - channel < 32 ? 12 - channel : 32;
-        int8_m0plus_depthwise_7_sums_1_2(x + channel, taps + channel + 12, sums, count, rows);
-        int8_m0plus_depthwise_7_store(sums, channel, count, bias, multiplier, y);
+        int8_m0plus_depthwise_6_sums_1_2(x + channel, taps + channel + 12, sums, count, rows);
+        int8_m0plus_depthwise_6_store(sums, channel, count, bias, multiplier, y);
     }
 }
 
 /* Depthwise 3x3, stride 1: [2, 1, 12] -> [2, 1, 12]. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_7(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_6(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 2; ++row) {
@@ -1552,14 +1552,14 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_depthwise_7(const int8_t *x, const
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_m0plus_depthwise_7_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, multiplier, pixel);
+            int8_m0plus_depthwise_6_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, multiplier, pixel);
             pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_8_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_7_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const int8_t *taps = x + channel;
@@ -1580,7 +1580,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_8_pixel(const int8_t *x, int3
 }
 
 /* Average pool 2x1, stride 1: [2, 1, 12] -> [1, 1, 12]. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_8(const int8_t *x, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_7(const int8_t *x, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 1; ++row) {
@@ -1588,7 +1588,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_8(const int8_t *x, int8_t *y)
         const int32_t end = 2;
         const int8_t *const x_row = x + row * 12;
         {
-            int8_m0plus_pool_8_pixel(x_row + 0, end - first, 1, pixel);
+            int8_m0plus_pool_7_pixel(x_row + 0, end - first, 1, pixel);
             pixel += 12;
         }
     }
@@ -1596,14 +1596,14 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_8(const int8_t *x, int8_t *y)
 
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. Both halves of
  * the multiplier make products of 32 bits. */
-static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_dense_9_finish(int32_t sum, int32_t bias, int32_t multiplier)
+static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_dense_8_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
     const int32_t level = (bias + sum * high + ((sum * low) >> 14)) >> 22;
     return saturate_int8(level);
 }
 
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_9_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_8_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     for (int32_t channel = 0; channel < 2; channel += 2) {
         const int8_t *row = weights + channel * 12;
@@ -1616,8 +1616,8 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_9_multiply_1(const int8_t *c
             sum_0_0 += x_0 * w_0;
             sum_0_1 += x_0 * w_1;
         }
-        y[channel] = int8_m0plus_dense_9_finish(sum_0_0, bias[channel], multiplier[channel]);
-        y[channel + 1] = int8_m0plus_dense_9_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1]);
+        y[channel] = int8_m0plus_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
+        y[channel + 1] = int8_m0plus_dense_8_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1]);
     }
     {
         const int32_t channel = 2;
@@ -1628,18 +1628,18 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_9_multiply_1(const int8_t *c
             const int32_t w_0 = row[i];
             sum_0_0 += x_0 * w_0;
         }
-        y[channel] = int8_m0plus_dense_9_finish(sum_0_0, bias[channel], multiplier[channel]);
+        y[channel] = int8_m0plus_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
     }
 }
 
 /* Dense 12 -> 3. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_9(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_8(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
-    int8_m0plus_dense_9_multiply_1(x, weights, bias, multiplier, y);
+    int8_m0plus_dense_8_multiply_1(x, weights, bias, multiplier, y);
 }
 
 /* exp(difference to the row's largest) as Q0.31; -1 for what is too small to count. */
-static INT8_M0PLUS_CODE_ATTR int32_t int8_m0plus_softmax_10_power(int32_t difference)
+static INT8_M0PLUS_CODE_ATTR int32_t int8_m0plus_softmax_9_power(int32_t difference)
 {
     if (difference < -496) {
         return -1;
@@ -1648,7 +1648,7 @@ static INT8_M0PLUS_CODE_ATTR int32_t int8_m0plus_softmax_10_power(int32_t differ
 }
 
 /* Softmax of 1 rows of 3, in the fixed point of TFLite's reference kernel. */
-static INT8_M0PLUS_CODE_ATTR void int8_m0plus_softmax_10(const int8_t *x, int8_t *y)
+static INT8_M0PLUS_CODE_ATTR void int8_m0plus_softmax_9(const int8_t *x, int8_t *y)
 {
     for (int32_t row = 0; row < 1; ++row) {
         int32_t largest = x[0], bits = 0;
@@ -1657,7 +1657,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_softmax_10(const int8_t *x, int8_t
             largest = x[i] > largest ? x[i] : largest;
         }
         for (int32_t i = 0; i < 3; ++i) {
-            const int32_t power = int8_m0plus_softmax_10_power(x[i] - largest);
+            const int32_t power = int8_m0plus_softmax_9_power(x[i] - largest);
             sum += power < 0 ? 0u : (uint32_t)divide_by_power(power, 12);
         }
         while (bits < 31 && (sum << bits) < 0x80000000u) {
@@ -1667,7 +1667,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_softmax_10(const int8_t *x, int8_t
             const int32_t fraction = (int32_t)((sum << bits) - 0x80000000u);
             const int32_t reciprocal = reciprocal_of_one_plus(fraction);
             for (int32_t i = 0; i < 3; ++i) {
-                const int32_t power = int8_m0plus_softmax_10_power(x[i] - largest);
+                const int32_t power = int8_m0plus_softmax_9_power(x[i] - largest);
                 const int32_t share = doubling_high_product(reciprocal, power < 0 ? 0 : power);
                 y[i] = power < 0 ? (int8_t)-128 : clamp_int8(divide_by_power(share, 35 - bits) - 128, -128, 127);
             }
@@ -1707,79 +1707,72 @@ static INT8_M0PLUS_CODE_ATTR void step_1_block_depthwise(int8_m0plus_arena *aren
                             region(arena, BUFFER_BLOCK_POINTWISE));
 }
 
-/* Step 2: linear: pointwise [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 72 B. */
+/* Step 2: linear with residual: pointwise + add [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 72 B. */
 static INT8_M0PLUS_CODE_ATTR void step_2_linear(int8_m0plus_arena *arena)
 {
     int8_m0plus_pointwise_2(region(arena, BUFFER_BLOCK_POINTWISE),
                             int8_m0plus_linear_weights,
                             int8_m0plus_linear_bias,
                             int8_m0plus_linear_multiplier,
-                            int8_m0plus_linear_shift,
+                            int8_m0plus_linear_step,
                             region(arena, BUFFER_LINEAR_COLUMNS),
-                            region(arena, BUFFER_LINEAR));
+                            region(arena, BUFFER_BLOCK_POINTWISE),
+                            region(arena, BUFFER_RESIDUAL));
 }
 
-/* Step 3: residual: add [1, 4, 3, 6], [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
-static INT8_M0PLUS_CODE_ATTR void step_3_residual(int8_m0plus_arena *arena)
+/* Step 3: swish: hard_swish [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
+static INT8_M0PLUS_CODE_ATTR void step_3_swish(int8_m0plus_arena *arena)
 {
-    int8_m0plus_binary_3(region(arena, BUFFER_BLOCK_POINTWISE),
-                         region(arena, BUFFER_LINEAR),
-                         region(arena, BUFFER_RESIDUAL));
+    int8_m0plus_lookup_3(region(arena, BUFFER_RESIDUAL), int8_m0plus_swish_table, region(arena, BUFFER_SWISH));
 }
 
-/* Step 4: swish: hard_swish [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
-static INT8_M0PLUS_CODE_ATTR void step_4_swish(int8_m0plus_arena *arena)
+/* Step 4: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 144 B. */
+static INT8_M0PLUS_CODE_ATTR void step_4_multiplied(int8_m0plus_arena *arena)
 {
-    int8_m0plus_lookup_4(region(arena, BUFFER_RESIDUAL), int8_m0plus_swish_table, region(arena, BUFFER_SWISH));
-}
-
-/* Step 5: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 144 B. */
-static INT8_M0PLUS_CODE_ATTR void step_5_multiplied(int8_m0plus_arena *arena)
-{
-    int8_m0plus_depthwise_5(region(arena, BUFFER_SWISH),
+    int8_m0plus_depthwise_4(region(arena, BUFFER_SWISH),
                             int8_m0plus_multiplied_weights,
                             int8_m0plus_multiplied_bias,
                             int8_m0plus_multiplied_multiplier,
-                            int8_m0plus_multiplied_shift,
+                            int8_m0plus_multiplied_step,
                             region(arena, BUFFER_MULTIPLIED));
 }
 
-/* Step 6: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 24 B. */
-static INT8_M0PLUS_CODE_ATTR void step_6_largest(int8_m0plus_arena *arena)
+/* Step 5: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 24 B. */
+static INT8_M0PLUS_CODE_ATTR void step_5_largest(int8_m0plus_arena *arena)
 {
-    int8_m0plus_pool_6(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
+    int8_m0plus_pool_5(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
 }
 
-/* Step 7: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 24 B. */
-static INT8_M0PLUS_CODE_ATTR void step_7_depthwise(int8_m0plus_arena *arena)
+/* Step 6: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 24 B. */
+static INT8_M0PLUS_CODE_ATTR void step_6_depthwise(int8_m0plus_arena *arena)
 {
-    int8_m0plus_depthwise_7(region(arena, BUFFER_LARGEST),
+    int8_m0plus_depthwise_6(region(arena, BUFFER_LARGEST),
                             int8_m0plus_depthwise_weights,
                             int8_m0plus_depthwise_bias,
                             int8_m0plus_depthwise_multiplier,
                             region(arena, BUFFER_DEPTHWISE));
 }
 
-/* Step 8: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 12 B. */
-static INT8_M0PLUS_CODE_ATTR void step_8_average(int8_m0plus_arena *arena)
+/* Step 7: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 12 B. */
+static INT8_M0PLUS_CODE_ATTR void step_7_average(int8_m0plus_arena *arena)
 {
-    int8_m0plus_pool_8(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
+    int8_m0plus_pool_7(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
 }
 
-/* Step 9: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 3 B. */
-static INT8_M0PLUS_CODE_ATTR void step_9_classifier(int8_m0plus_arena *arena)
+/* Step 8: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 3 B. */
+static INT8_M0PLUS_CODE_ATTR void step_8_classifier(int8_m0plus_arena *arena)
 {
-    int8_m0plus_dense_9(region(arena, BUFFER_AVERAGE),
+    int8_m0plus_dense_8(region(arena, BUFFER_AVERAGE),
                         int8_m0plus_classifier_weights,
                         int8_m0plus_classifier_bias,
                         int8_m0plus_classifier_multiplier,
                         region(arena, BUFFER_CLASSIFIER));
 }
 
-/* Step 10: softmax: softmax [1, 3] -> [1, 3], result 3 B. */
-static INT8_M0PLUS_CODE_ATTR void step_10_softmax(int8_m0plus_arena *arena, int8_t *output)
+/* Step 9: softmax: softmax [1, 3] -> [1, 3], result 3 B. */
+static INT8_M0PLUS_CODE_ATTR void step_9_softmax(int8_m0plus_arena *arena, int8_t *output)
 {
-    int8_m0plus_softmax_10(region(arena, BUFFER_CLASSIFIER), output);
+    int8_m0plus_softmax_9(region(arena, BUFFER_CLASSIFIER), output);
 }
 
 static INT8_M0PLUS_CODE_ATTR int8_m0plus_status check(const void *arena, const void *input, const void *output)
@@ -1804,14 +1797,13 @@ INT8_M0PLUS_CODE_ATTR int8_m0plus_status int8_m0plus_run(int8_m0plus_arena *aren
     step_0_stem(arena, input);
     step_1_block_depthwise(arena);
     step_2_linear(arena);
-    step_3_residual(arena);
-    step_4_swish(arena);
-    step_5_multiplied(arena);
-    step_6_largest(arena);
-    step_7_depthwise(arena);
-    step_8_average(arena);
-    step_9_classifier(arena);
-    step_10_softmax(arena, output);
+    step_3_swish(arena);
+    step_4_multiplied(arena);
+    step_5_largest(arena);
+    step_6_depthwise(arena);
+    step_7_average(arena);
+    step_8_classifier(arena);
+    step_9_softmax(arena, output);
     return INT8_M0PLUS_OK;
 }
 
@@ -1830,23 +1822,21 @@ INT8_M0PLUS_CODE_ATTR int8_m0plus_status int8_m0plus_run_profiled(int8_m0plus_ar
     step_1_block_depthwise(arena);
     hook(user, 1u, region(arena, BUFFER_BLOCK_POINTWISE));
     step_2_linear(arena);
-    hook(user, 2u, region(arena, BUFFER_LINEAR));
-    step_3_residual(arena);
-    hook(user, 3u, region(arena, BUFFER_RESIDUAL));
-    step_4_swish(arena);
-    hook(user, 4u, region(arena, BUFFER_SWISH));
-    step_5_multiplied(arena);
-    hook(user, 5u, region(arena, BUFFER_MULTIPLIED));
-    step_6_largest(arena);
-    hook(user, 6u, region(arena, BUFFER_LARGEST));
-    step_7_depthwise(arena);
-    hook(user, 7u, region(arena, BUFFER_DEPTHWISE));
-    step_8_average(arena);
-    hook(user, 8u, region(arena, BUFFER_AVERAGE));
-    step_9_classifier(arena);
-    hook(user, 9u, region(arena, BUFFER_CLASSIFIER));
-    step_10_softmax(arena, output);
-    hook(user, 10u, output);
+    hook(user, 2u, region(arena, BUFFER_RESIDUAL));
+    step_3_swish(arena);
+    hook(user, 3u, region(arena, BUFFER_SWISH));
+    step_4_multiplied(arena);
+    hook(user, 4u, region(arena, BUFFER_MULTIPLIED));
+    step_5_largest(arena);
+    hook(user, 5u, region(arena, BUFFER_LARGEST));
+    step_6_depthwise(arena);
+    hook(user, 6u, region(arena, BUFFER_DEPTHWISE));
+    step_7_average(arena);
+    hook(user, 7u, region(arena, BUFFER_AVERAGE));
+    step_8_classifier(arena);
+    hook(user, 8u, region(arena, BUFFER_CLASSIFIER));
+    step_9_softmax(arena, output);
+    hook(user, 9u, output);
     return INT8_M0PLUS_OK;
 }
 
