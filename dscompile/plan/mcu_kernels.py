@@ -19,7 +19,7 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Residual
 
 Element = Literal["float32", "int8"]
-Method = Literal["affine", "stepped", "narrow", "tflite", "half-up", "single", "float32"]
+Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
 Variant = Literal["c99", "dsp", "m0plus", "block"]
 
 
@@ -44,7 +44,8 @@ class IntegerEpilogue:
     that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); stepped:
     the same, with `step` added to bias + (sum << left) where that is not negative. narrow: as affine in 32 bits
     (plan/requantization_narrow.py), clamp((bias + sum * high + (sum * low >> left)) >> right), with the upper, signed,
-    and the lower, unsigned, half of multiplier. The others are that rounding itself, of sum + bias, followed by
+    and the lower, unsigned, half of multiplier; narrow-stepped: the same, with `step` added before the last shift where
+    the level would be zero_point or more. The others are that rounding itself, of sum + bias, followed by
     + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded twice (tflite), twice with halves
     up (half-up) or once (single), or a float factor (float32).
     """
@@ -68,7 +69,7 @@ class IntegerEpilogue:
         match self.method:
             case "affine" | "narrow":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"))
-            case "stepped":
+            case "stepped" | "narrow-stepped":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}step", "int32"))
             case "float32":
                 return (bias, Parameter(f"{prefix}scale"))

@@ -30,8 +30,8 @@ from dscompile.plan.mcu_kernels import (
     Method,
     SoftmaxKernel,
 )
-from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
-from dscompile.plan.requantization_narrow import search_narrow
+from dscompile.plan.requantization import Affine, Integers, Range, constant_channels, search_affine
+from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
 _INT32_MAX = (1 << 31) - 1
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
@@ -100,10 +100,9 @@ def _affine(
     found = search_affine(without_constants, still, slopes, zero_point, clamp)
     if found is None:
         return None
-    integers = (found.bias, found.multiplier) if found.step is None else (found.bias, found.multiplier, found.step)
     method: Method = "affine" if found.step is None else "stepped"
     epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
-    return epilogue, tuple(each.astype(np.int32) for each in integers), constant
+    return epilogue, _constants(found), constant
 
 
 def _narrow(
@@ -118,8 +117,15 @@ def _narrow(
     found = search_narrow(without_constants, still, slopes, zero_point, clamp)
     if found is None:
         return None
-    epilogue = IntegerEpilogue("narrow", clamp.low, clamp.high, 0, found.left, found.right)
-    return epilogue, (found.bias.astype(np.int32), found.multiplier.astype(np.int32)), constant
+    method: Method = "narrow" if found.step is None else "narrow-stepped"
+    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
+    return epilogue, _constants(found), constant
+
+
+def _constants(found: Affine | Narrow) -> tuple[Array, ...]:
+    """(bias, multiplier) or (bias, multiplier, step)."""
+    integers = (found.bias, found.multiplier) if found.step is None else (found.bias, found.multiplier, found.step)
+    return tuple(each.astype(np.int32) for each in integers)
 
 
 def _without_constants(

@@ -94,12 +94,6 @@ static inline INT8_M0PLUS_CODE_ATTR int8_t saturate_int8(int32_t value)
 #endif
 }
 
-/* The upper 32 bits of a * b. */
-static inline INT8_M0PLUS_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
-{
-    return (int32_t)(((int64_t)a * b) >> 32);
-}
-
 /* a * b / 2^31, halves rounded up; a and b are not both INT32_MIN. */
 static inline INT8_M0PLUS_CODE_ATTR int32_t doubling_high_product(int32_t a, int32_t b)
 {
@@ -157,13 +151,14 @@ static INT8_M0PLUS_CODE_ATTR int32_t reciprocal_of_one_plus(int32_t a)
     return shift_up(x, 1);
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. Both halves of
- * the multiplier make products of 32 bits. */
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
+ * multiplier make products of 32 bits. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_conv_0_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
-    const int32_t level = (bias + sum * high + ((sum * low) >> 13)) >> 19;
-    return saturate_int8(level);
+    const int32_t level = bias + sum * high + ((sum * low) >> 13);
+    const int32_t rounded = level >> 19;
+    return saturate_int8(rounded);
 }
 
 /* For `count` (at most 8) channels the sums of four pixels; the first weight is that of the first channel. */
@@ -453,22 +448,24 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_conv_0(const int8_t *x, const int8
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. Both halves of
- * the multiplier make products of 32 bits. */
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
+ * multiplier make products of 32 bits. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_separable_1_depthwise_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
-    const int32_t level = (bias + sum * high + ((sum * low) >> 14)) >> 21;
-    return clamp_int8(level, -128, 70);
+    const int32_t level = bias + sum * high + ((sum * low) >> 14);
+    const int32_t rounded = level >> 21;
+    return clamp_int8(rounded, -128, 70);
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. Both halves of
- * the multiplier make products of 32 bits. */
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
+ * multiplier make products of 32 bits. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_separable_1_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
-    const int32_t level = (bias + sum * high + ((sum * low) >> 14)) >> 21;
-    return saturate_int8(level);
+    const int32_t level = bias + sum * high + ((sum * low) >> 14);
+    const int32_t rounded = level >> 21;
+    return saturate_int8(rounded);
 }
 
 /* Sums of `count` channels, windows of 2 columns. */
@@ -1096,13 +1093,14 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_separable_1(const int8_t *x, const
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
- * zero are two lines, one for each sign. */
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
+ * multiplier make products of 32 bits. Halves away from zero are two lines, one for each sign. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    const int32_t below = bias + sum * 8192;
-    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
-    return saturate_int8((-3145728 + level) >> 20);
+    const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
+    const int32_t level = bias + sum * high + ((sum * low) >> 14);
+    const int32_t rounded = (level < -12582912 ? level : level + step) >> 22;
+    return saturate_int8(rounded);
 }
 
 /* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
@@ -1306,13 +1304,14 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_lookup_3(const int8_t *x, const in
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
- * zero are two lines, one for each sign. */
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
+ * multiplier make products of 32 bits. Halves away from zero are two lines, one for each sign. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_depthwise_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    const int32_t below = bias + sum * 8192;
-    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
-    return saturate_int8((-1572864 + level) >> 19);
+    const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
+    const int32_t level = bias + sum * high + ((sum * low) >> 14);
+    const int32_t rounded = (level < -6291456 ? level : level + step) >> 21;
+    return saturate_int8(rounded);
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
@@ -1430,13 +1429,14 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_5(const int8_t *x, int8_t *y)
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. Both halves of
- * the multiplier make products of 32 bits. */
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
+ * multiplier make products of 32 bits. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_depthwise_6_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
-    const int32_t level = (bias + sum * high + ((sum * low) >> 14)) >> 20;
-    return saturate_int8(level);
+    const int32_t level = bias + sum * high + ((sum * low) >> 14);
+    const int32_t rounded = level >> 20;
+    return saturate_int8(rounded);
 }
 
 /* Sums of `count` channels, windows of 1 columns. */
@@ -1594,13 +1594,14 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_pool_7(const int8_t *x, int8_t *y)
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. Both halves of
- * the multiplier make products of 32 bits. */
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
+ * multiplier make products of 32 bits. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_dense_8_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t high = multiplier >> 16, low = multiplier & 0xffff;
-    const int32_t level = (bias + sum * high + ((sum * low) >> 14)) >> 22;
-    return saturate_int8(level);
+    const int32_t level = bias + sum * high + ((sum * low) >> 14);
+    const int32_t rounded = level >> 22;
+    return saturate_int8(rounded);
 }
 
 static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_8_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
