@@ -15,6 +15,7 @@ from dscompile.plan.arena import Overlap
 from dscompile.target import Target
 
 if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
+    from dscompile.plan.int8_kernels import Int8Kernel
     from dscompile.plan.kernels import Kernel, Parameter
     from dscompile.plan.knobs import Knobs
     from dscompile.plan.mcu_kernels import McuKernel
@@ -36,7 +37,7 @@ class Function:
     """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
 
     symbol: str
-    kernel: Kernel | McuKernel
+    kernel: Kernel | Int8Kernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
 
