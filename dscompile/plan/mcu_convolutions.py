@@ -49,7 +49,8 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
         y = lowering.new(layer.output)
-        kernel, operands = _depthwise(lowering, layer, op, window, "")
+        kernel, weights, constants = _depthwise(lowering, layer, op, window)
+        operands = _taps(lowering, kernel, weights, constants)
         lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
@@ -79,12 +80,14 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     assert isinstance(after, Conv2D)
     x = lowering.dense(layer.inputs[0])
     window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
-    depthwise, taps = _depthwise(lowering, layer, op, window, "taps_")
-    lowering.enter(follower)
+    depthwise, taps, taps_constants = _depthwise(lowering, layer, op, window)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
     dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
+    depthwise = replace(depthwise, dsp=dsp)
+    first = _taps(lowering, depthwise, taps, taps_constants)
+    lowering.enter(follower)
     separable = SeparableKernel(
-        depthwise=replace(depthwise, dsp=dsp),
+        depthwise=depthwise,
         out_channels=after.out_channels,
         epilogue=epilogue,
         group=DSP_GROUP if dsp else PORTABLE_GROUP,
@@ -92,7 +95,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     )
     matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), epilogue, constants, dsp=dsp)
     columns = lowering.scratch(separable.column_bytes)
-    _finish(lowering, separable, [x.operand, *taps, *matrix, columns], fused, residual)
+    _finish(lowering, separable, [x.operand, *first, *matrix, columns], fused, residual)
 
 
 def _finish(
@@ -125,9 +128,9 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
 
 
 def _depthwise(
-    lowering: McuLowering, layer: Layer, op: Conv2D, window: Window, prefix: str
-) -> tuple[DepthwiseKernel, list[Operand]]:
-    """The depthwise kernel, and its weights and constants."""
+    lowering: McuLowering, layer: Layer, op: Conv2D, window: Window
+) -> tuple[DepthwiseKernel, Array, tuple[Array, ...]]:
+    """The depthwise kernel, its weights [kh, kw, C_out] and its constants."""
     weights, epilogue, constants = _weights(lowering, layer, centered=True)
     quantized = lowering.network.is_quantized_layer(layer)
     kernel = DepthwiseKernel(
@@ -137,10 +140,21 @@ def _depthwise(
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
         dsp=op.out_channels == window.channels and _uses_dsp(lowering, epilogue, op.out_channels),
     )
-    operands = [lowering.constant("weights", weights[:, :, 0, :])]
-    names = [parameter.name.removeprefix(prefix) for parameter in epilogue.constants(prefix)]
-    operands += [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
-    return kernel, operands
+    return kernel, weights[:, :, 0, :], constants
+
+
+def _taps(
+    lowering: McuLowering, kernel: DepthwiseKernel, weights: Array, constants: tuple[Array, ...]
+) -> list[Operand]:
+    """Weights [kh, kw, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
+    if kernel.dsp:
+        return [
+            lowering.constant("weights", four_weights(weights)),
+            lowering.constant("constants", np.stack(constants, axis=1)),
+        ]
+    names = [parameter.name for parameter in kernel.epilogue.constants()]
+    operands = [lowering.constant("weights", weights)]
+    return operands + [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
 
 
 def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Array, Epilogue, tuple[Array, ...]]:
@@ -181,6 +195,14 @@ def _matrix(
     operands = [lowering.constant("weights", np.ascontiguousarray(weights.T))]
     names = [parameter.name for parameter in epilogue.constants()]
     return operands + [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
+
+
+def four_weights(weights: Array) -> Array:
+    """[kh, kw, C] -> [C / 4, rounded up][kh][kw][4]; zeros fill up."""
+    rows, columns, channels = weights.shape
+    padded = np.zeros((rows, columns, -(-channels // 4), 4), np.int8)
+    padded.reshape(rows, columns, -1)[..., :channels] = weights
+    return np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
 
 
 def pair_weights(weights: Array) -> Array:

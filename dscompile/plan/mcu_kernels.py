@@ -231,7 +231,10 @@ class ConvKernel:
 
 @dataclass(frozen=True)
 class DepthwiseKernel:
-    """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out]."""
+    """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
+
+    With `dsp`, weights are [C / 4, rounded up][kh][kw][4]. Pixels of y begin `step` elements apart if that is not 0.
+    """
 
     kind: ClassVar[str] = "depthwise"
     window: Window
@@ -258,8 +261,7 @@ class DepthwiseKernel:
         element = self.epilogue.element
         return (
             _elements("x", element),
-            Parameter("weights", element, alignment=4),
-            *self.epilogue.constants(),
+            *_matrix(self.epilogue, self.dsp),
             _elements("y", element, written=True),
         )
 
@@ -304,8 +306,7 @@ class SeparableKernel:
         element = self.epilogue.element
         return (
             _elements("x", element),
-            Parameter("taps", element, alignment=4),
-            *self.depthwise.epilogue.constants("taps_"),
+            *_matrix(self.depthwise.epilogue, self.dsp, "taps", "taps_"),
             *_matrix(self.epilogue, self.dsp),
             Parameter("columns", element, True, alignment=4),
             *_residual(self),
@@ -322,10 +323,10 @@ def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:
     return group * (2 * (-(-depth // 4) * 4) if dsp else depth * DTYPE_BYTES[element])
 
 
-def _matrix(epilogue: Epilogue, dsp: bool) -> tuple[Parameter, ...]:
-    """Weights and per-channel constants of a matrix product; for dsp, those of one channel after the other."""
-    weights = Parameter("weights", epilogue.element, alignment=4)
-    return (weights, Parameter("constants", "int32")) if dsp else (weights, *epilogue.constants())
+def _matrix(epilogue: Epilogue, dsp: bool, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
+    """Weights and per-channel constants of a product of sums; for dsp, those of one channel after the other."""
+    first = Parameter(weights, epilogue.element, alignment=4)
+    return (first, Parameter(f"{prefix}constants", "int32")) if dsp else (first, *epilogue.constants(prefix))
 
 
 @dataclass(frozen=True)
