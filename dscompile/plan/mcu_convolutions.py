@@ -48,13 +48,13 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         taps, epilogue, constants = _weights(lowering, layer, centered=True)
         chosen = depthwise_set(lowering.sets, epilogue, window, op.out_channels)
         kernel = _depthwise(lowering, layer, window, epilogue, chosen)
-        operands = _operands(lowering, taps[:, :, 0, :], epilogue, constants)
+        operands = _taps(lowering, taps, epilogue, constants, chosen)
         lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
     matrix = dense.reshape(-1, op.out_channels)
-    chosen = matrix_set(lowering.sets, epilogue, matrix, lowering.pixel_step(fused.layers[-1].output))
+    chosen = matrix_set(lowering.sets, epilogue, matrix)
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -83,8 +83,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     taps, taps_epilogue, taps_constants = _weights(lowering, layer, centered=True)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, after.out_channels)
-    step = lowering.pixel_step(fused.layers[-1].output)
-    first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix, step)
+    first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix)
     separable = SeparableKernel(
         depthwise=_depthwise(lowering, layer, window, taps_epilogue, first),
         out_channels=after.out_channels,
@@ -93,7 +92,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         variant=second.variant,
         block=second.block,
     )
-    operands = _operands(lowering, taps[:, :, 0, :], taps_epilogue, taps_constants)
+    operands = _taps(lowering, taps, taps_epilogue, taps_constants, first)
     lowering.enter(follower)
     operands += _matrix(lowering, matrix, epilogue, constants, second)
     columns = lowering.scratch(separable.column_bytes)
@@ -141,6 +140,19 @@ def _depthwise(
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
         variant=chosen.variant,
     )
+
+
+def _taps(
+    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], chosen: KernelSet
+) -> list[Operand]:
+    """Weights [kh, kw, 1, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
+    taps = weights[:, :, 0, :]
+    if chosen.variant == "dsp":
+        return [
+            lowering.constant("weights", four_weights(taps)),
+            lowering.constant("constants", np.stack(constants, axis=1)),
+        ]
+    return _operands(lowering, taps, epilogue, constants)
 
 
 def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Array, Epilogue, tuple[Array, ...]]:
@@ -191,6 +203,14 @@ def block_weights(weights: Array, block: int) -> Array:
     """[depth, C_out] -> for every `block` channels [depth][block], then [depth][C_out % block]; all in one row."""
     starts = range(0, weights.shape[1], block)
     return np.concatenate([weights[:, start : start + block].reshape(-1) for start in starts])
+
+
+def four_weights(weights: Array) -> Array:
+    """[kh, kw, C] -> [C / 4, rounded up][kh][kw][4]; zeros fill up."""
+    rows, columns, channels = weights.shape
+    padded = np.zeros((rows, columns, -(-channels // 4), 4), np.int8)
+    padded.reshape(rows, columns, -1)[..., :channels] = weights
+    return np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
 
 
 def pair_weights(weights: Array) -> Array:

@@ -243,7 +243,10 @@ class ConvKernel:
 
 @dataclass(frozen=True)
 class DepthwiseKernel:
-    """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out]."""
+    """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
+
+    With `dsp`, weights are [C / 4, rounded up][kh][kw][4]. Pixels of y begin `step` elements apart if that is not 0.
+    """
 
     kind: ClassVar[str] = "depthwise"
     window: Window
@@ -270,8 +273,7 @@ class DepthwiseKernel:
         element = self.epilogue.element
         return (
             _elements("x", element),
-            Parameter("weights", element, alignment=4),
-            *self.epilogue.constants(),
+            *_matrix(self.epilogue, self.variant),
             _elements("y", element, written=True),
         )
 
@@ -319,8 +321,7 @@ class SeparableKernel:
         element = self.epilogue.element
         return (
             _elements("x", element),
-            Parameter("taps", element, alignment=4),
-            *self.depthwise.epilogue.constants("taps_"),
+            *_matrix(self.depthwise.epilogue, self.depthwise.variant, "taps", "taps_"),
             *_matrix(self.epilogue, self.variant),
             _columns(element, self.variant),
             *_residual(self),
@@ -346,10 +347,12 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
     return group * (2 * (-(-depth // 4) * 4) if variant == "dsp" else depth * DTYPE_BYTES[element])
 
 
-def _matrix(epilogue: Epilogue, variant: Variant) -> tuple[Parameter, ...]:
-    """Weights and per-channel constants of a matrix product; for dsp, those of one channel after the other."""
-    weights = Parameter("weights", epilogue.element, alignment=4)
-    return (weights, Parameter("constants", "int32")) if variant == "dsp" else (weights, *epilogue.constants())
+def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
+    """Weights and per-channel constants of a product of sums; for dsp, those of one channel after the other."""
+    first = Parameter(weights, epilogue.element, alignment=4)
+    if variant == "dsp":
+        return (first, Parameter(f"{prefix}constants", "int32"))
+    return (first, *epilogue.constants(prefix))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from dscompile.plan.mcu_kernels import Epilogue, Variant, Window
 from dscompile.target import Target
 
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
-_LARGEST_OFFSET = 4094  # of a byte store, with one more for the second channel
 _NOT_SYMMETRIC = -128  # symmetric weights have no such value; two products with it could leave 16 bits
 _LARGEST_WORD_DEPTH = 2040  # that the assembly of templates/mcu/matrix_m0plus.j2 can count to
 
@@ -50,15 +49,15 @@ def _block_set(name: str) -> KernelSet | None:
     return KernelSet("block", int(match[1]), int(match[2])) if match is not None else None
 
 
-def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, step: int) -> KernelSet:
-    """The set for a matrix product with weights [depth, C_out], whose pixels of y lie `step` bytes apart."""
-    return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, step))
+def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
+    """The set for a matrix product with weights [depth, C_out]."""
+    return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights))
 
 
-def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, step: int) -> bool:
+def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
     match variant:
         case "dsp":
-            return _takes_pairs(epilogue, step)
+            return epilogue.is_searched
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH
@@ -77,7 +76,7 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
     single = out_channels == window.channels
     match variant:
         case "dsp":
-            return single and _takes_pairs(epilogue, out_channels)
+            return single and epilogue.is_searched
         case "m0plus":  # its assembly wants the taps of a row as far apart as pixels, and at least one of them
             inside = all(axis.taps(o) != (0, 0) for axis in (window.rows, window.columns) for o in range(axis.outputs))
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
@@ -88,20 +87,15 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
 
 
 def combined_sets(
-    sets: Sequence[KernelSet], depthwise: Epilogue, window: Window, epilogue: Epilogue, weights: Array, step: int
+    sets: Sequence[KernelSet], depthwise: Epilogue, window: Window, epilogue: Epilogue, weights: Array
 ) -> tuple[KernelSet, KernelSet]:
     """The sets for a depthwise convolution and the pointwise one after it, in one kernel.
 
-    `depthwise` is the epilogue of the first; weights [depth, C_out], `epilogue` and `step` are of the second.
+    `depthwise` is the epilogue of the first; weights [depth, C_out] and `epilogue` are of the second.
     """
     channels = weights.shape[0]
     if depthwise_set(sets, depthwise, window, channels).variant != "dsp":
         sets = [each for each in sets if each.variant != "dsp"]
-    second = matrix_set(sets, epilogue, weights, step)
+    second = matrix_set(sets, epilogue, weights)
     first = [each for each in sets if each.variant in _COLUMNS_FROM[second.variant]]
     return depthwise_set(first, depthwise, window, channels), second
-
-
-def _takes_pairs(epilogue: Epilogue, step: int) -> bool:
-    """The kernels on pairs of int16 know only the searched requantization, and reach four pixels from one pointer."""
-    return epilogue.is_searched and 3 * step < _LARGEST_OFFSET

@@ -32,6 +32,7 @@ _WORD = 1 << 31
 _LARGEST_RIGHT = 20  # zero_point << right and what is added to it must stay in 32 bits
 _FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per channel and shift
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
+_USUAL_RIGHT = 14  # tried first: layers with the same shift share code (plan/mcu_bodies.py)
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,10 @@ def search_affine(
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
     for stepped in (False, True):
-        for left in range(most, max(most - _SHIFTS, -1), -1):
-            right = _right_shift(left, slopes)
-            if right >= 0:
-                shifts = _Shifts(left, min(right, _LARGEST_RIGHT))
-                found = _search(thresholds, sums, slopes, zero_point, shifts, stepped=stepped)
-                if found is not None:
-                    return found
+        for shifts in _shifts(most, slopes):
+            found = _search(thresholds, sums, slopes, zero_point, shifts, stepped=stepped)
+            if found is not None:
+                return found
     return None
 
 
@@ -123,6 +121,17 @@ class _Shifts:
     def unit(self) -> int:
         """What (bias + (sum << left)) * multiplier counts as one level."""
         return 1 << (32 + self.right)
+
+
+def _shifts(most: int, slopes: NDArray[np.float64]) -> Iterator[_Shifts]:
+    """Shifts to try, `left` at most `most`: those with the usual `right`, then the finest of all."""
+    for left in range(most + 1):
+        if _right_shift(left, slopes) == _USUAL_RIGHT:
+            yield _Shifts(left, _USUAL_RIGHT)
+    for left in range(most, max(most - _SHIFTS, -1), -1):
+        right = _right_shift(left, slopes)
+        if right >= 0:
+            yield _Shifts(left, min(right, _LARGEST_RIGHT))
 
 
 def _search(

@@ -1,4 +1,4 @@
-"""Fused sums and concatenations of odd shapes on emulated cores, where the inner loops are assembly."""
+"""Kernels of odd shapes, fused sums and concatenations on emulated cores, where the inner loops are assembly."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from dscompile.plan import mcu_lowering
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
+from tests.emulated.test_mcu_assembly import WIDE
 from tests.mcu import random_inputs, write
 from tests.unit.test_mcu_concat import NETWORKS
+from tests.unit.test_mcu_kernels import CASES
 from tests.unit.test_mcu_residual import BLOCKS, CORES, int8
 
 
@@ -27,6 +29,12 @@ def assert_exact_on(core: str, network: Network, directory: Path) -> None:
     expected, results = oracle_outputs(network, inputs), device.run(inputs)
     for name in network.outputs:
         np.testing.assert_array_equal(results[name], expected[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES | WIDE)
+def test_int8_kernel_on_cortex_m4(name, tmp_path):
+    assert_exact_on("cortex-m4", int8((CASES | WIDE)[name].network(), "tflite"), tmp_path / "a")
 
 
 @pytest.mark.slow

@@ -1106,8 +1106,7 @@ static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_finish(int32_
 /* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_sum(int32_t a, int32_t b)
 {
-    const int32_t level = (a * 4194304 + b * 2083400 + 268775804) >> 22;
-    return saturate_int8(level);
+    return saturate_int8((a * 4194304 + b * 2083400 + 268775804) >> 22);
 }
 
 /* For `count` (at most 8) channels the sums of four pixels; the first weight is that of the first channel. */
