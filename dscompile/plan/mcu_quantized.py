@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dscompile.errors import Diagnostic, UnsupportedError
+from dscompile.errors import UnsupportedError
 from dscompile.ir.fixed_point import (
     Clamp,
     layer_clamp,
@@ -17,12 +15,11 @@ from dscompile.ir.fixed_point import (
     layer_float_factors,
     layer_rounding,
     quantize_multiplier,
-    requantize_layer,
     tensor_quantization,
 )
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Conv2D, Softmax
-from dscompile.ir.tensor import Quantization
+from dscompile.ir.ops import Softmax
+from dscompile.plan.integer_layers import LayerSums, layer_sums
 from dscompile.plan.mcu_arithmetic import FixedPointRounding
 from dscompile.plan.mcu_kernels import (
     IntegerEpilogue,
@@ -30,10 +27,9 @@ from dscompile.plan.mcu_kernels import (
     Method,
     SoftmaxKernel,
 )
-from dscompile.plan.requantization import Affine, Integers, Range, constant_channels, search_affine
+from dscompile.plan.requantization import Affine, Integers, Range, search_affine
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
-_INT32_MAX = (1 << 31) - 1
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
 
@@ -56,90 +52,38 @@ def quantized_weights(
 
     Raises UnsupportedError naming the channels whose sums could leave 32 bits.
     """
-    kernel = network.weight(layer, "kernel")
-    channels = kernel.shape[-1]
-    wide = kernel.astype(np.int64).reshape(-1, channels)
-    bias = np.zeros(channels, np.int64)
-    if network.has_weight(layer, "bias"):
-        bias = network.weight(layer, "bias").astype(np.int64)
-    zero = tensor_quantization(network, layer.inputs[0]).zero_point
-    centered_sums = _range(wide, zero, padded=isinstance(layer.op, Conv2D) and bool(layer.op.pads))
-    _check_accumulators(layer, wide, zero, bias)
-    shift = np.zeros(channels, np.int64) if centered else -zero * wide.sum(axis=0)
-    sums = Range(centered_sums.low - shift, centered_sums.high - shift)
-    folded = bias + shift
+    found = layer_sums(network, layer, centered=centered)
+    searched = _searched(found, narrow=narrow) if affine else None
+    if searched is None:
+        return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
+    clamp = found.clamp
+    epilogue = IntegerEpilogue(
+        _method(searched), clamp.low, clamp.high, found.zero_point, searched.left, searched.right
+    )
+    integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
+    kernel = np.where(found.constant, 0, found.kernel).astype(np.int8)
+    return QuantizedWeights(kernel, epilogue, tuple(each.astype(np.int32) for each in integers))
+
+
+def _searched(found: LayerSums, *, narrow: bool) -> Affine | Narrow | None:
+    """What was found for a layer; its channels of only one level are as if their sums were 0."""
+    constant, sums = found.constant, found.sums
+    level = found.staircase(sums.low[None])
 
     def staircase(values: Integers) -> Integers:
-        return requantize_layer(network, layer, values + folded)
-
-    clamp = layer_clamp(network, layer)
-    zero_point = tensor_quantization(network, layer.output).zero_point
-    if affine:
-        slopes = layer_float_factors(network, layer).astype(np.float64)
-        searched = _narrow(staircase, sums, slopes, zero_point, clamp) if narrow else None
-        if searched is None:
-            searched = _affine(staircase, sums, slopes, zero_point, clamp)
-        if searched is not None:
-            epilogue, constants, constant = searched
-            return QuantizedWeights(np.where(constant, 0, kernel).astype(np.int8), epilogue, constants)
-    return QuantizedWeights(kernel, *_own_rounding(network, layer, folded, zero_point, clamp))
-
-
-def _affine(
-    staircase: Callable[[Integers], Integers],
-    sums: Range,
-    slopes: NDArray[np.float64],
-    zero_point: int,
-    clamp: Clamp,
-) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
-    """The searched form: epilogue, (bias, multiplier) or (bias, multiplier, step), and which channels are constant.
-
-    The weights of these may be 0.
-    """
-    without_constants, still, constant = _without_constants(staircase, sums)
-    found = search_affine(without_constants, still, slopes, zero_point, clamp)
-    if found is None:
-        return None
-    method: Method = "affine" if found.step is None else "stepped"
-    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
-    return epilogue, _constants(found), constant
-
-
-def _narrow(
-    staircase: Callable[[Integers], Integers],
-    sums: Range,
-    slopes: NDArray[np.float64],
-    zero_point: int,
-    clamp: Clamp,
-) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
-    """The searched form of 32-bit products (plan/requantization_narrow.py); otherwise as `_affine`."""
-    without_constants, still, constant = _without_constants(staircase, sums)
-    found = search_narrow(without_constants, still, slopes, zero_point, clamp)
-    if found is None:
-        return None
-    method: Method = "narrow" if found.step is None else "narrow-stepped"
-    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
-    return epilogue, _constants(found), constant
-
-
-def _constants(found: Affine | Narrow) -> tuple[Array, ...]:
-    """(bias, multiplier) or (bias, multiplier, step)."""
-    integers = (found.bias, found.multiplier) if found.step is None else (found.bias, found.multiplier, found.step)
-    return tuple(each.astype(np.int32) for each in integers)
-
-
-def _without_constants(
-    staircase: Callable[[Integers], Integers], sums: Range
-) -> tuple[Callable[[Integers], Integers], Range, NDArray[np.bool_]]:
-    """The same with sums of 0 in the channels that have only one level, and which channels these are, [C]."""
-    constant = constant_channels(staircase, sums)
-    level = staircase(sums.low[None])
-
-    def without_constants(values: Integers) -> Integers:
-        return np.where(constant, level, staircase(values))
+        return np.where(constant, level, found.staircase(values))
 
     still = Range(np.where(constant, 0, sums.low), np.where(constant, 0, sums.high))
-    return without_constants, still, constant
+    form = (staircase, still, found.slopes, found.zero_point, found.clamp)
+    return (search_narrow(*form) if narrow else None) or search_affine(*form)
+
+
+def _method(found: Affine | Narrow) -> Method:
+    match found:
+        case Affine():
+            return "affine" if found.step is None else "stepped"
+        case Narrow():
+            return "narrow" if found.step is None else "narrow-stepped"
 
 
 def _own_rounding(
@@ -153,30 +97,6 @@ def _own_rounding(
     shifts = np.array([factor.shift for factor in factors], np.int8)
     epilogue = IntegerEpilogue(layer_rounding(network, layer), clamp.low, clamp.high, zero_point)
     return epilogue, (bias.astype(np.int32), multipliers, shifts)
-
-
-def _range(kernel: Integers, zero: int, *, padded: bool) -> Range:
-    """Smallest and largest sum of kernel * (x - zero) over any int8 x; padding contributes 0."""
-    low, high = -128 - zero, 127 - zero
-    if padded:
-        low, high = min(low, 0), max(high, 0)
-    products = np.stack([kernel * low, kernel * high])
-    return Range(products.min(axis=0).sum(axis=0), products.max(axis=0).sum(axis=0))
-
-
-def _check_accumulators(layer: Layer, kernel: Integers, zero: int, bias: Integers) -> None:
-    """No partial sum in any order, with or without the zero point and the bias, may leave 32 bits."""
-    largest = np.abs(kernel).sum(axis=0) * (255 + abs(zero)) + np.abs(bias)
-    problems = [
-        Diagnostic(
-            f"channel {channel} can sum up to {int(largest[channel])}, which does not fit into 32 bits",
-            layer=layer.name,
-            help="use smaller kernels or fewer input channels, or a smaller bias",
-        )
-        for channel in np.flatnonzero(largest > _INT32_MAX)
-    ]
-    if problems:
-        raise UnsupportedError(problems)
 
 
 def fixed_point_rounding(network: Network) -> FixedPointRounding:
@@ -232,10 +152,3 @@ def integer_softmax(network: Network, layer: Layer, op: Softmax) -> SoftmaxKerne
         shift=factor.shift,
         smallest=-math.floor(31 * 2.0**26 / 2.0**factor.shift),
     )
-
-
-def quantized_value(real: float, quantization: Quantization) -> int:
-    """The int8 that stands for a real number: zero_point + round(real / scale) in float32, halves away from zero."""
-    ratio = float(np.float32(real) / np.float32(quantization.scale))
-    rounded = int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
-    return max(-128, min(127, quantization.zero_point + rounded))

@@ -88,6 +88,16 @@ class Thresholds:
     last: Integers
     clamp: Clamp
 
+    @property
+    def crossed(self) -> NDArray[np.bool_]:
+        """[n, C]: whether a channel crosses the threshold of a level between its smallest and its largest sum."""
+        levels = self.levels[:, None]
+        return np.asarray((levels > self.first) & (levels <= self.last))
+
+    def of(self, channels: Integers) -> Thresholds:
+        """Those of some channels."""
+        return Thresholds(self.levels, self.sums[:, channels], self.first[channels], self.last[channels], self.clamp)
+
 
 def find_thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> Thresholds:
     """By bisection of [low, high] for all channels and levels at once."""
