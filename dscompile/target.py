@@ -17,6 +17,7 @@ from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
+BROADCAST, ELEMENT = "broadcast", "element"
 PORTABLE = "portable"  # the family of targets that any machine with a C compiler runs
 _UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9}
 
@@ -49,6 +50,8 @@ class Target:
 
     `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
     name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one;
+    `multiply` says where a multiply-add takes the factor from that all lanes share: `broadcast` from memory, or an
+    `element` of a register.
     `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
     sets for targets that get C: the first one that has a kernel provides it. `board` is there for microcontrollers.
     """
@@ -64,6 +67,7 @@ class Target:
     registers: int = 0
     fma_per_cycle: int = 1
     fma_latency: int = 4
+    multiply: str = BROADCAST
     caches: Caches = field(default_factory=Caches)
     compiler: str = "gcc"
     compiler_flags: tuple[str, ...] = ()
@@ -77,6 +81,8 @@ class Target:
             raise ValueError(f"vector_bytes must be a power of two, not {self.vector_bytes}")
         if self.arena_alignment < self.vector_bytes or self.arena_alignment & (self.arena_alignment - 1):
             raise ValueError(f"arena_alignment must be a power of two and hold a vector, not {self.arena_alignment}")
+        if self.multiply not in (BROADCAST, ELEMENT):
+            raise ValueError(f"multiply must be '{BROADCAST}' or '{ELEMENT}', not '{self.multiply}'")
 
     @property
     def lanes(self) -> int:
@@ -107,7 +113,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "emulators",
     ),
     "isa": ("mcpu", "triple", "attributes", "features"),
-    "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency"),
+    "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency", "multiply"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
     "toolchain.gcc": ("prefix", "flags"),
@@ -225,6 +231,7 @@ def _parse(content: object, path: Path) -> Target:
             registers=int(vector.get("registers", 0)),
             fma_per_cycle=int(vector.get("fma_per_cycle", 1)),
             fma_latency=int(vector.get("fma_latency", 4)),
+            multiply=str(vector.get("multiply", BROADCAST)),
             caches=Caches(*(parse_size(caches.get(key, 0)) for key in ("l1d", "l2", "l3"))),
             compiler=str(toolchain.get("compiler", "gcc")),
             compiler_flags=tuple(str(f) for f in toolchain.get("flags", ())),

@@ -17,8 +17,9 @@ from dscompile.ir.tensor import Shape
 from dscompile.oracle.activation import apply
 from dscompile.plan.kernels import Epilogue, Kernel, Parameter
 from dscompile.plan.knobs import Knobs
+from dscompile.run.emulated_kernel import EmulatedKernel
 from dscompile.run.kernel import At, CompiledKernel, aligned_buffer
-from dscompile.target import Target
+from dscompile.target import Target, runs_here
 
 MARGIN = 64  # elements before and behind every view
 SENTINEL = np.uint32(0x7FC0BEEF).view(np.float32)  # a NaN that no computation makes
@@ -29,7 +30,7 @@ def run_kernel(kernel: Kernel, knobs: Knobs | None, target: Target, inputs: Mapp
 
     Asserts that nothing else was written.
     """
-    compiled = CompiledKernel(kernel, knobs, target)
+    compiled = (CompiledKernel if runs_here(target) else EmulatedKernel)(kernel, knobs, target)
     places = {
         p.name: Place(p, shape if p.written else inputs[p.name].shape, SENTINEL if p.written else np.float32(np.nan))
         for p in kernel.parameters

@@ -16,19 +16,24 @@ from dscompile.ir.network import Array, Network
 from dscompile.passes import canonicalize
 from dscompile.plan.lowering import plan_program
 from dscompile.plan.program import Program
+from dscompile.run.emulators.qemu_user import PROGRAM
 from dscompile.run.native import NativeModel
 from dscompile.target import Target, find_target, runs_here
+from tests.tools import require_tools
 
 TARGETS = ("x86-avx512", "x86-avx2")
-# For tests of single kernels, of which there are many: the second target only in the slow set.
-TARGETS_FIRST_FAST = (TARGETS[0], pytest.param(TARGETS[1], marks=pytest.mark.slow))
+ARM = "arm64-neon"
+# For tests of single kernels, of which there are many: other targets only in the slow set.
+TARGETS_FIRST_FAST = (TARGETS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in (TARGETS[1], ARM)))
 TOLERANCE = 1e-4  # of an output's largest magnitude
 
 
 def target_here(name: str) -> Target:
-    """The target, or the test is skipped by the name of what the CPU lacks."""
+    """The target, or the test is skipped by the name of what the CPU or its emulation lacks."""
     target = find_target(name)
-    if not runs_here(target):
+    if target.family == "arm64" and not runs_here(target):
+        require_tools(PROGRAM, target.compiler)
+    elif not runs_here(target):
         pytest.skip(f"this CPU does not run {name}")
     return target
 

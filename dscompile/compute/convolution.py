@@ -15,7 +15,7 @@ PrimFunc = Any
 
 
 def conv(kernel: ConvKernel) -> PrimFunc:
-    """Dense convolution; pointwise is its 1x1 case. Blocks: `acc` (the sum) and `y` (bias, activation, residual).
+    """Dense convolution; pointwise is its 1x1 case. Blocks: `acc` (the sum), `biased`, `y` (activation, residual).
 
     acc[b, h, w, l] = sum_{k, r, q} x[k, h s + r d, w s + q d] weights[n / panel, r, q, k, n % panel], n = b lanes + l.
     A flat x is [C][H][W], whatever its strides.
@@ -49,7 +49,7 @@ def conv(kernel: ConvKernel) -> PrimFunc:
 
 
 def depthwise(kernel: DepthwiseKernel) -> PrimFunc:
-    """One filter per channel. Blocks: `acc` and `y`.
+    """One filter per channel. Blocks: `acc`, `biased` and `y`.
 
     acc[b, h, w, l] = sum_{r, q} x[b, h s + r d, w s + q d, l] weights[b, r, q, l].
     """
@@ -72,12 +72,13 @@ def depthwise(kernel: DepthwiseKernel) -> PrimFunc:
 
 
 def _finish(inputs: list[Tensor], acc: Tensor, epilogue: Epilogue, lanes: int) -> PrimFunc:
-    """Y = outer(inner(acc + bias) + residual) as the block `y`."""
+    """biased = acc + bias and y = outer(inner(biased) + residual), as blocks of these names."""
     bias = inputs[-1]
+    biased = te.compute(acc.shape, lambda b, h, w, lane: acc[b, h, w, lane] + bias[b * lanes + lane], name="biased")
     residual = None if epilogue.residual is None else te.placeholder(acc.shape, name="residual")
 
     def value(b: Any, h: Any, w: Any, lane: Any) -> Any:
-        y = activate(acc[b, h, w, lane] + bias[b * lanes + lane], epilogue.activation)
+        y = activate(biased[b, h, w, lane], epilogue.activation)
         if residual is None:
             return y
         return activate(y + residual[b, h, w, lane], epilogue.residual_activation)

@@ -241,7 +241,9 @@ class _Group:
         if self._is_flattenable():
             height, width = 1, height * width
         lanes = self.builder.lanes
-        tiling = conv_tiling(self.builder.target, height, width, -(-self.count // lanes), taps.shape[2])
+        blocked = isinstance(self.source, BlockedView)
+        blocks = -(-self.count // lanes)
+        tiling = conv_tiling(self.builder.target, height, width, blocks, taps.shape[2], blocked=blocked)
         for panels in tiling.blocks:
             for span in tiling.columns:
                 self._call(_Window(rows, columns), (height, span), panels, taps, tiling.knobs(span))
@@ -351,7 +353,7 @@ def _depthwise(
     bias = builder.constant("bias", pack_vector(_bias(builder, layer), 0, layout.blocks * lanes))
 
     def emit(first: int, count: int) -> None:
-        for tile in depthwise_tiling(builder.target, count, layout.width, op.kernel):
+        for tile in depthwise_tiling(builder.target, count, layout.width, op.kernel, op.stride):
             row, column = first + tile.rows.start, tile.columns.start
             work = DepthwiseKernel(
                 height=tile.rows.size,

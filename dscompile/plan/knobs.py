@@ -25,11 +25,26 @@ class TileKnobs:
 
 
 @dataclass(frozen=True)
+class PixelKnobs:
+    """`pixels` x panel sums of an int8 convolution stay in registers."""
+
+    pixels: int
+
+    def __post_init__(self) -> None:
+        if self.pixels < 1:
+            raise ValueError(f"tile sizes must be positive: {self}")
+
+
+@dataclass(frozen=True)
 class DepthwiseKnobs:
-    """`rows` x `columns` output pixels of one block of channels stay in registers for all taps."""
+    """`rows` x `columns` output pixels of one block of channels stay in registers for all taps.
+
+    `reread_taps`: the taps are read for every tile, because not all of them fit into registers beside the tile.
+    """
 
     columns: int
     rows: int = 1
+    reread_taps: bool = False
 
     def __post_init__(self) -> None:
         if self.columns < 1 or self.rows < 1:
@@ -47,4 +62,4 @@ class DenseKnobs:
             raise ValueError(f"partial_sums must be positive: {self}")
 
 
-Knobs = TileKnobs | DepthwiseKnobs | DenseKnobs
+Knobs = TileKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs

@@ -1,7 +1,7 @@
 """Tiles: how the work of a kernel is cut so that every piece divides evenly, and which knobs each piece gets.
 
 A layer becomes a few kernels over sub-views: full tiles, and what is left over at the right edge or in the last
-channels. The choice is analytical: cycles of the inner loop by its multiply-adds, loads and latency.
+channels. The choice is analytical: the cheapest by the target's model (plan/costs.py).
 """
 
 from __future__ import annotations
@@ -10,22 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dscompile.ir.ops import Pair
+from dscompile.plan.costs import ConvTile, costs_of
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
 from dscompile.target import Target
 
-LOADS_PER_CYCLE = 1.5  # of two ports; broadcasts that cross with vector loads lose a quarter, measured
-ISSUE_PER_CYCLE = 4
-L2_BYTES_PER_CYCLE = 24  # sustained, measured on Skylake-SP with a neighbouring core at work
-MEMORY_BYTES_PER_CYCLE = 6  # weights from the last-level cache, measured there too
-# Shares of these transfers that out-of-order execution does not hide behind multiply-adds (fitted to MobileNetV1/V2
-# layers of 7x7 and 14x14 on Skylake-SP, tiles of 7 to 25 pixels and 1 to 3 vectors).
-PREFETCHED_WEIGHT_BYTES = 96 * 1024  # from here on fetching the next panel early pays, measured
-EXPOSED_L2 = 0.2
-EXPOSED_MEMORY = 0.3
-TILE_OVERHEAD_CYCLES = 24  # addresses, accumulators zeroed and stored
 MAX_PANEL_BLOCKS = 4
 MAX_TILE_PIXELS = 28
-MAX_DEPTHWISE_TILE = 14  # 16 accumulators and the hoisted taps spill, even of 32 registers
+MAX_DEPTHWISE_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -48,12 +40,13 @@ class ConvTiling:
 
     columns: tuple[Span, ...]
     blocks: tuple[Span, ...]
+    unroll_channels: int = 1
     panel_outer: bool = True
     prefetch: bool = False
 
     def knobs(self, columns: Span) -> TileKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return TileKnobs(columns.tile, panel_outer=self.panel_outer, prefetch=self.prefetch)
+        return TileKnobs(columns.tile, self.unroll_channels, self.panel_outer, self.prefetch)
 
 
 def cut(size: int, tile: int) -> tuple[Span, ...]:
@@ -64,65 +57,31 @@ def cut(size: int, tile: int) -> tuple[Span, ...]:
 
 
 @lru_cache(maxsize=4096)
-def conv_tiling(target: Target, height: int, width: int, blocks: int, depth: int) -> ConvTiling:
-    """The cheapest cut of height x width pixels and `blocks` output blocks at `depth` products per output."""
+def conv_tiling(
+    target: Target, height: int, width: int, blocks: int, depth: int, *, blocked: bool = True
+) -> ConvTiling:
+    """The cheapest cut of height x width pixels and `blocks` output blocks at `depth` products per output.
+
+    `blocked`: the input is a blocked image, not one with few channels as the user passes it.
+    """
+    costs = costs_of(target)
+    weights = depth * blocks * target.vector_bytes
     best: tuple[float, ConvTiling] | None = None
     for panel in range(1, min(MAX_PANEL_BLOCKS, blocks) + 1):
         for pixels in range(1, min(MAX_TILE_PIXELS, width) + 1):
-            if not _fits(target, pixels, panel):
+            if not costs.fits(ConvTile(pixels, panel, depth, blocked)):
                 break
             columns, panels = cut(width, pixels), cut(blocks, panel)
-            weights = depth * blocks * target.vector_bytes
-            cycles = len(columns) * EXPOSED_MEMORY * weights / MEMORY_BYTES_PER_CYCLE + height * sum(
-                c.count * p.count * _tile_cycles(target, c.tile, p.tile, depth) for c in columns for p in panels
+            cost = len(columns) * costs.conv_pass(weights) + height * sum(
+                c.count * p.count * costs.conv(ConvTile(c.tile, p.tile, depth, blocked))
+                for c in columns
+                for p in panels
             )
-            if best is None or cycles < best[0]:
-                best = (cycles, ConvTiling(columns, panels, prefetch=weights >= PREFETCHED_WEIGHT_BYTES))
+            if best is None or cost < best[0]:
+                step = costs.channel_step(depth, blocked=blocked)
+                best = (cost, ConvTiling(columns, panels, step, prefetch=costs.prefetches(weights)))
     if best is None:
         raise ValueError(f"target {target.name} has no registers for a tile")
-    return best[1]
-
-
-def _fits(target: Target, pixels: int, panel: int) -> bool:
-    """The spill rule: accumulators, one register per weight vector and one broadcast."""
-    return pixels * panel + panel + 1 <= target.registers
-
-
-def _tile_cycles(target: Target, pixels: int, panel: int, depth: int) -> float:
-    """Cycles of one register tile over `depth` input channels."""
-    products = pixels * panel
-    chains = target.fma_latency * target.fma_per_cycle / products  # above 1, the adds wait for each other
-    multiply = products / target.fma_per_cycle + chains
-    loads = (pixels + panel) / LOADS_PER_CYCLE
-    broadcasts = pixels if panel > 1 else 0
-    issue = (products + panel + broadcasts) / ISSUE_PER_CYCLE
-    footprint = depth * (
-        panel * target.vector_bytes + pixels * 4
-    )  # bytes of weights and inputs that a tile passes over
-    stream = footprint / depth / L2_BYTES_PER_CYCLE if footprint > target.caches.l1d_bytes else 0.0
-    bound = max(multiply, loads, issue, stream)
-    return depth * (bound + EXPOSED_L2 * stream) + TILE_OVERHEAD_CYCLES + products
-
-
-@lru_cache(maxsize=4096)
-def depthwise_tiling(target: Target, height: int, width: int, kernel: tuple[int, int]) -> tuple[DepthwiseTile, ...]:
-    """Rectangles that cover height x width outputs, each with knobs that divide it; the cheapest set of them."""
-    taps = kernel[0] * kernel[1]
-    limit = min(MAX_DEPTHWISE_TILE, target.registers // 2)
-    best: tuple[float, tuple[DepthwiseTile, ...]] | None = None
-    for rows in (1, 2, 3, 4):
-        for columns in range(1, min(width, limit // rows) + 1):
-            if rows > height:
-                continue
-            tiles = tuple(
-                DepthwiseTile(r, c, DepthwiseKnobs(c.tile, r.tile))
-                for r in cut(height, rows)
-                for c in cut(width, columns)
-            )
-            cycles = sum(t.rows.count * t.columns.count * _depthwise_cycles(target, t, kernel, taps) for t in tiles)
-            if best is None or cycles < best[0]:
-                best = (cycles, tiles)
-    assert best is not None
     return best[1]
 
 
@@ -135,13 +94,30 @@ class DepthwiseTile:
     knobs: DepthwiseKnobs
 
 
-def _depthwise_cycles(target: Target, tile: DepthwiseTile, kernel: tuple[int, int], taps: int) -> float:
-    """Cycles of one tile: its multiply-adds against its loads (inputs once per row of taps, weights once)."""
-    rows, columns = tile.rows.tile, tile.columns.tile
-    outputs = rows * columns
-    multiply = max(outputs / target.fma_per_cycle, float(target.fma_latency)) * taps
-    loads = ((rows + kernel[0] - 1) * columns * kernel[1] + taps) / LOADS_PER_CYCLE
-    return max(multiply, loads) + outputs + TILE_OVERHEAD_CYCLES / 2
+@lru_cache(maxsize=4096)
+def depthwise_tiling(
+    target: Target, height: int, width: int, kernel: Pair, stride: Pair = (1, 1)
+) -> tuple[DepthwiseTile, ...]:
+    """Rectangles that cover height x width outputs, each with knobs that divide it; the cheapest set of them."""
+    costs = costs_of(target)
+    best: tuple[float, tuple[DepthwiseTile, ...]] | None = None
+    for rows in range(1, min(MAX_DEPTHWISE_ROWS, height) + 1):
+        for columns in range(1, width + 1):
+            if not costs.depthwise_fits(rows, columns, kernel, stride):
+                break
+            tiles = tuple(
+                DepthwiseTile(r, c, costs.depthwise_knobs(r.tile, c.tile, kernel))
+                for r in cut(height, rows)
+                for c in cut(width, columns)
+            )
+            cost = sum(
+                t.rows.count * t.columns.count * costs.depthwise(t.rows.tile, t.columns.tile, kernel, stride)
+                for t in tiles
+            )
+            if best is None or cost < best[0]:
+                best = (cost, tiles)
+    assert best is not None
+    return best[1]
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ def _rewrite(statement: Stmt, place: _Place) -> Stmt:
     elif DEPTH in marks and place.panel_elements:
         place = replace(place, iteration=place.iteration * statement.extent + statement.loop_var)
         prefetches = _prefetches(place, int(marks[DEPTH]))
-        return _with_body(statement, tirx.SeqStmt([*prefetches, statement.body]))
-    return _with_body(statement, _rewrite(statement.body, place))
+        return with_body(statement, tirx.SeqStmt([*prefetches, statement.body]))
+    return with_body(statement, _rewrite(statement.body, place))
 
 
 def _prefetches(place: _Place, lines: int) -> list[Stmt]:
@@ -103,7 +103,8 @@ def _prefetches(place: _Place, lines: int) -> list[Stmt]:
     ]
 
 
-def _with_body(loop: Any, body: Stmt) -> Stmt:
+def with_body(loop: Any, body: Stmt) -> Stmt:
+    """The loop with another body."""
     return tirx.For(
         loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations, loop.step
     )

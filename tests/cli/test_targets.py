@@ -26,6 +26,11 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
     assert outcome.code == 0
     assert outcome.out == (
         "target         vector     runs here    what\n"
+        "arm64-dotprod  4 floats   no           "
+        "64-bit Arm with NEON and SDOT (Cortex-A55, A76, Neoverse N1 and later)\n"
+        "arm64-i8mm     4 floats   no           "
+        "64-bit Arm with NEON, SDOT and SMMLA (Cortex-A510, A710, X2, Neoverse V1 and later)\n"
+        "arm64-neon     4 floats   no           64-bit Arm with NEON (Cortex-A53, A72 and every later core)\n"
         "c99                       yes          portable C99 for any compiler and any core\n"
         "cortex-m0plus             no           Arm Cortex-M0+ and M0 (RP2040, STM32L0, SAMD21, nRF51)\n"
         "cortex-m3                 no           Arm Cortex-M3 (STM32F1, LPC17xx, SAM3)\n"

@@ -1,0 +1,93 @@
+"""Schedules for 64-bit Arm: blocked channels in vector registers, accumulators never leave them.
+
+A multiply-add takes one of its factors from any element of a register (FMLA by element). Four input channels of a pixel
+are one register, so inputs are read as vectors and serve four steps. What is not here is the same for all CPUs
+(schedule/common.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tvm.s_tir import Schedule
+
+from dscompile import compute
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, Kernel
+from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
+from dscompile.plan.layout import Strides
+from dscompile.schedule import common
+from dscompile.schedule.barrier import read_anew
+from dscompile.schedule.common import InputSteps, finish_conv, require_divides, tile_conv, unroll, without_knobs
+
+PrimFunc = Any
+Block = Any
+Loop = Any
+
+LANES = 4  # float32 in a vector register, whose elements a multiply-add can take
+
+
+def scheduled(kernel: Kernel, knobs: Knobs | None) -> PrimFunc:
+    """The scheduled PrimFunc of `kernel`; `knobs` as its kind takes them."""
+    function = compute.define(kernel)
+    match kernel, knobs:
+        case ConvKernel(), TileKnobs():
+            schedule = conv(function, kernel, knobs)
+        case DepthwiseKernel(), DepthwiseKnobs():
+            schedule = depthwise(function, kernel, knobs)
+        case DenseKernel(), DenseKnobs():
+            schedule = dense(function, kernel, knobs)
+        case _:
+            schedule = without_knobs(function, kernel, knobs)
+    return schedule.mod["main"]
+
+
+def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
+    """A tile of `pixels` x panel accumulators in registers; per four input channels one vector of every pixel.
+
+    Serves pointwise and dense convolutions. `kernel.width` must be a multiple of `knobs.pixels`. Inputs of which four
+    channels do not lie together, or that do not have four times as many, are read one by one.
+    """
+    require_divides(knobs.unroll_channels, kernel.in_channels, "unroll_channels")
+    sch = Schedule(function)
+    loops = tile_conv(sch, kernel, knobs)
+    step = knobs.unroll_channels
+    vector = LANES if isinstance(kernel.x, Strides) and step % LANES == 0 else 1
+    k_outer, k_vector, k_element = sch.split(loops.k, [None, step // vector, vector])
+    tile = (loops.tile_row, loops.pixels, loops.filters, loops.lane)
+    sch.reorder(loops.r, loops.q, k_outer, k_vector, k_element, *tile)
+    if vector > 1:
+        inputs = sch.cache_read(sch.get_sblock("acc"), "x", "local")
+        sch.compute_at(inputs, k_vector, preserve_unit_loops=True)
+        *_, block, row, pixel, lane = sch.get_loops(inputs)
+        sch.vectorize(lane)
+        unroll(sch, [block, row, pixel])
+    unroll(sch, [k_vector, k_element])
+    finish_conv(sch, kernel, knobs, loops, step, k_outer)
+    read_anew(sch, [loops.row, loops.tile])
+    return sch
+
+
+def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
+    """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
+    sch = common.depthwise(function, kernel, knobs, pixel_by_pixel=True)
+    if knobs.reread_taps:
+        _, row_tile, column_tile, *_ = sch.get_loops(sch.get_sblock("y"))
+        read_anew(sch, [row_tile, column_tile])
+    return sch
+
+
+def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs) -> Schedule:
+    """One panel of outputs in registers; the input is read as vectors where four of its channels make whole steps."""
+    step = math.lcm(LANES, knobs.partial_sums)
+    steps = InputSteps(step, _read_vectors) if kernel.in_channels % step == 0 else None
+    return common.dense(function, kernel, knobs, steps)
+
+
+def _read_vectors(sch: Schedule, block: Block, loop: Loop) -> None:
+    """Reads what `block` takes from x in a round of `loop` into registers, four elements at a time."""
+    inputs = sch.cache_read(block, "x", "local")
+    sch.compute_at(inputs, loop, preserve_unit_loops=True)
+    vector, lane = sch.split(sch.get_loops(inputs)[-1], [None, LANES])
+    sch.vectorize(lane)
+    sch.unroll(vector)
