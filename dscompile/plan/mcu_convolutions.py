@@ -29,7 +29,6 @@ from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
 PORTABLE_GROUP = 2  # pixels multiplied at once: 2 x 2 sums, 2 x 2 operands and the pointers fit into 13 registers
-_LARGEST_OFFSET = 4094  # of a byte store, with one more for the second channel
 DSP_GROUP = 4  # 4 pixels x 2 channels: 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 
 
@@ -55,7 +54,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
-    dsp = _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
+    dsp = _uses_dsp(lowering, epilogue)
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -82,7 +81,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
     depthwise, taps, taps_constants = _depthwise(lowering, layer, op, window)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
-    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
+    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue)
     depthwise = replace(depthwise, dsp=dsp)
     first = _taps(lowering, depthwise, taps, taps_constants)
     lowering.enter(follower)
@@ -138,7 +137,7 @@ def _depthwise(
         multiplier=op.out_channels // window.channels,
         epilogue=epilogue,
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
-        dsp=op.out_channels == window.channels and _uses_dsp(lowering, epilogue, op.out_channels),
+        dsp=op.out_channels == window.channels and _uses_dsp(lowering, epilogue),
     )
     return kernel, weights[:, :, 0, :], constants
 
@@ -174,13 +173,9 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     return kernel, FloatEpilogue(layer.op.activation), (bias,)
 
 
-def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, step: int) -> bool:
-    """Whether the kernels on pairs of int16 take this layer.
-
-    They know only the searched requantization, and reach four pixels, `step` bytes apart, from one pointer.
-    """
-    searched = isinstance(epilogue, IntegerEpilogue) and epilogue.is_searched
-    return lowering.dsp and searched and 3 * step < _LARGEST_OFFSET
+def _uses_dsp(lowering: McuLowering, epilogue: Epilogue) -> bool:
+    """Whether the kernels on pairs of int16 take this layer: they know only the searched requantization."""
+    return lowering.dsp and isinstance(epilogue, IntegerEpilogue) and epilogue.is_searched
 
 
 def _matrix(

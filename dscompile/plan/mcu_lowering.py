@@ -198,11 +198,6 @@ class McuLowering:
         self._places[name] = place
         return place
 
-    def pixel_step(self, name: str) -> int:
-        """Elements from one pixel of a tensor to the next, where `new` will place it."""
-        part = self._slices.get(name)
-        return part.step if part is not None and part.step else self.network.shape(name)[-1]
-
     def joined(self, name: str) -> Place:
         """Room for the result of a concatenation, which may be in use since the first of its parts was written."""
         return self._places.get(name) or self.new(name)
