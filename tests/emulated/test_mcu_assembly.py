@@ -13,12 +13,11 @@ from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.mcu import random_inputs, write
 from tests.unit.test_mcu_cores import ALL, ROUNDINGS
-from tests.unit.test_mcu_kernels import Case, depthwise, int8
+from tests.unit.test_mcu_kernels import depthwise, int8
 
 # Constants that do not fit into 8 or 16 bits: distances between rows and ends of columns.
 WIDE = {
     "depthwise_of_300_channels": depthwise(4, 3, 300),
-    "pointwise_to_1400_channels": Case(1, 6, 4, 1400, (1, 1)),
     "separable_to_1500_channels": depthwise(2, 3, 5, then=1500),
     "depthwise_on_rows_of_70_000_bytes": depthwise(3, 700, 100, stride=(3, 9)),
 }

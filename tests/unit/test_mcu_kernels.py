@@ -69,6 +69,7 @@ CASES = {
     "pointwise_that_shrinks_in_place": Case(4, 4, 32, 4, (1, 1)),
     "conv_linear_to_9_channels": Case(5, 7, 17, 9, activation=NONE),
     "pointwise_linear_to_15_channels": Case(4, 5, 12, 15, (1, 1), activation=NONE),
+    "pointwise_of_pixels_beyond_an_immediate_offset": Case(2, 3, 4, 1402, (1, 1)),
     "depthwise_3x3_same": depthwise(6, 5, 16),
     "depthwise_5x5_stride_2_of_17_channels": depthwise(9, 7, 17, kernel=(5, 5), stride=(2, 2)),
     "depthwise_7x7_on_a_smaller_image": depthwise(3, 4, 3, kernel=(7, 7)),
