@@ -35,6 +35,7 @@ _FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per
 _CACHED = 1 << 14  # elements that are looked at together, so that they stay in a cache
 _NOTHING = 1 << 62  # of where nothing is asked: larger than any level less a product
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
+_USUAL_RIGHT = 14  # tried first: layers with the same shift share code (plan/mcu_bodies.py)
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,10 @@ def fit_affine(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64],
     most = 30 - reach.bit_length()
     for stepped in (False, True):
         layer, doubtful = _Layer(thresholds, sums, slopes, zero_point, stepped), list[int]()
-        for left in range(most, max(most - _SHIFTS, -1), -1):
-            right = _right_shift(left, slopes)
-            if right >= 0:
-                shifts = _Shifts(left, min(right, _LARGEST_RIGHT))
-                found = _search(layer, shifts, doubtful)
-                if found is not None:
-                    return found
+        for shifts in _shifts(most, slopes):
+            found = _search(layer, shifts, doubtful)
+            if found is not None:
+                return found
     return None
 
 
@@ -198,6 +196,17 @@ class _Shifts:
         return 1 << (32 + self.right)
 
 
+def _shifts(most: int, slopes: NDArray[np.float64]) -> Iterator[_Shifts]:
+    """Shifts to try, `left` at most `most`: those with the usual `right`, then the finest of all."""
+    for left in range(most + 1):
+        if _right_shift(left, slopes) == _USUAL_RIGHT:
+            yield _Shifts(left, _USUAL_RIGHT)
+    for left in range(most, max(most - _SHIFTS, -1), -1):
+        right = _right_shift(left, slopes)
+        if right >= 0:
+            yield _Shifts(left, min(right, _LARGEST_RIGHT))
+
+
 @dataclass(frozen=True)
 class _Layer:
     """What is searched: the thresholds of all channels, on one line or on two (`stepped`)."""
@@ -208,10 +217,10 @@ class _Layer:
     zero_point: int
     stepped: bool
 
-    def lines(self, channel: int) -> tuple[_Line, ...]:
+    def lines(self, channel: int) -> tuple[Line, ...]:
         """What the line of a channel must meet, or its two lines."""
-        one = _one_line(self.thresholds, self.sums, channel, self.zero_point)
-        return _two_lines(one) if self.stepped else (one,)
+        one = one_line(self.thresholds, self.sums, channel, self.zero_point)
+        return two_lines(one) if self.stepped else (one,)
 
     def starts(self, shifts: _Shifts) -> Integers:
         """[C]: the multipliers nearest to the slopes."""
@@ -259,7 +268,7 @@ def _fit_all(layer: _Layer, starts: Integers, shifts: _Shifts) -> tuple[Integers
 
 @dataclass(frozen=True)
 class _Lines:
-    """`_Line` for one line of all channels: levels and sums [n, C], and where they are asked for, [n, C].
+    """`Line` for one line of all channels: levels and sums [n, C], and where they are asked for, [n, C].
 
     `reach` [C] is the largest magnitude of the sums on the line.
     """
@@ -269,7 +278,7 @@ class _Lines:
     reach: Integers
 
 
-def _all_lines(layer: _Layer) -> tuple[_Lines, ...]:
+def _all_lines(layer: _Layer) -> tuple[Lines, ...]:
     """`_Layer.lines` of all channels at once."""
     thresholds, low, high = layer.thresholds, layer.sums.low, layer.sums.high
     crossed, reached = thresholds.crossed, thresholds.sums
@@ -320,7 +329,7 @@ class _Windows:
         return cls(pruned(*lines.at_least, 1), pruned(*lines.less_than, -1), room)
 
     def biases(self, multipliers: Integers) -> tuple[Integers, Integers]:
-        """[begin, end) for each channel, as of `_Line.biases`."""
+        """[begin, end) for each channel, as of `Line.biases`."""
         needed = (self.at_least[0] - self.at_least[1] * multipliers).max(axis=0)
         limit = (self.less_than[0] - self.less_than[1] * multipliers).min(axis=0)
         begin, end = np.maximum(-self.room, -(-needed // multipliers)), -(-limit // multipliers)
@@ -328,7 +337,7 @@ class _Windows:
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """What one line must meet: `sums[i]` reach `levels[i]` (less the zero point) in `at_least`, not in `less_than`.
 
     `low` and `high` are the smallest and the largest sum on it.
@@ -364,7 +373,7 @@ def _largest(levels: Integers, sums: Integers, multipliers: Integers, shifts: _S
     return largest
 
 
-def _one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int) -> _Line:
+def one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int) -> Line:
     """All thresholds of a channel, and the ends of its range unless the clamp keeps these in."""
     low, high = int(sums.low[channel]), int(sums.high[channel])
     first, last = int(thresholds.first[channel]), int(thresholds.last[channel])
@@ -376,10 +385,10 @@ def _one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int
         at_least = np.append(levels, first - zero_point), np.append(reached, low)
     if last < thresholds.clamp.high or not len(levels):
         less_than = np.append(levels, last + 1 - zero_point), np.append(reached - 1, high)
-    return _Line(at_least, less_than, low, high)
+    return Line(at_least, less_than, low, high)
 
 
-def _two_lines(one: _Line) -> tuple[_Line, _Line]:
+def two_lines(one: Line) -> tuple[Line, Line]:
     """The same, split at the zero point: the first line also tells by its sign which of the two is right."""
     levels, reached = one.at_least
     crossing = reached[levels == 0]
@@ -394,14 +403,14 @@ def _two_lines(one: _Line) -> tuple[_Line, _Line]:
         sign = np.array([0]), np.array([split])
         below = (_joined(below[0], sign), below[1])
         above = (_joined(above[0], sign), above[1])
-    return _Line(*below, one.low, one.high), _Line(*above, split, max(split, one.high))
+    return Line(*below, one.low, one.high), Line(*above, split, max(split, one.high))
 
 
 def _joined(one: tuple[Integers, Integers], other: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
     return np.append(one[0], other[0]), np.append(one[1], other[1])
 
 
-def _fit(lines: tuple[_Line, ...], start: int, shifts: _Shifts) -> tuple[int, int, int] | None:
+def _fit(lines: tuple[Line, ...], start: int, shifts: _Shifts) -> tuple[int, int, int] | None:
     """(bias, multiplier, step) with one multiplier for all lines, the widest choice of biases, and the middle of it.
 
     With unit = 2^(32 + right), a level k with threshold t needs (bias + (t << left)) * multiplier >= k * unit, and
