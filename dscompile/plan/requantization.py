@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -222,6 +223,11 @@ class _Layer:
         one = one_line(self.thresholds, self.sums, channel, self.zero_point)
         return two_lines(one) if self.stepped else (one,)
 
+    @cached_property
+    def all_lines(self) -> tuple[_Lines, ...]:
+        """`lines` of all channels at once."""
+        return _all_lines(self)
+
     def starts(self, shifts: _Shifts) -> Integers:
         """[C]: the multipliers nearest to the slopes."""
         return np.maximum(np.rint(self.slopes * 2.0 ** (32 + shifts.right - shifts.left)).astype(np.int64), 1)
@@ -247,7 +253,7 @@ def _search(layer: _Layer, shifts: _Shifts, doubtful: list[int]) -> Affine | Non
 def _fit_all(layer: _Layer, starts: Integers, shifts: _Shifts) -> tuple[Integers, NDArray[np.bool_]]:
     """(bias, multiplier, step) [3, C] as `_fit` finds them among the first few candidates, and where it does, [C]."""
     step = np.maximum(1, starts >> 28)
-    windows = [_Windows.of(line, starts - _FEW * step, starts + _FEW * step, shifts) for line in _all_lines(layer)]
+    windows = [_Windows.of(line, starts - _FEW * step, starts + _FEW * step, shifts) for line in layer.all_lines]
     widest, chosen = np.zeros_like(starts), np.zeros((2 + len(windows), len(starts)), np.int64)
     for number in range(-_FEW, _FEW + 1):
         multipliers = starts + number * step
@@ -278,8 +284,8 @@ class _Lines:
     reach: Integers
 
 
-def _all_lines(layer: _Layer) -> tuple[Lines, ...]:
-    """`_Layer.lines` of all channels at once."""
+def _all_lines(layer: _Layer) -> tuple[_Lines, ...]:
+    """See `_Layer.lines`."""
     thresholds, low, high = layer.thresholds, layer.sums.low, layer.sums.high
     crossed, reached = thresholds.crossed, thresholds.sums
     levels = np.broadcast_to(thresholds.levels[:, None] - layer.zero_point, crossed.shape)
