@@ -60,6 +60,10 @@ class EmulatedKernel:
         self._take_results(run, [view for view, p in zip(views, self.parameters, strict=True) if p.written])
         return run.counts[_SYMBOL]
 
+    def reach(self, name: str) -> int:
+        """Elements from the first of the parameter's view to the end of its last."""
+        return self._signature.reach[[parameter.name for parameter in self.parameters].index(name)]
+
     def disassembly(self) -> str:
         """The kernel's machine code as the toolchain's objdump shows it. Raises ToolError if there is none."""
         return disassemble(self.object, _SYMBOL, self.target)
