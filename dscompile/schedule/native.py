@@ -22,6 +22,8 @@ from dscompile.schedule.barrier import insert_barriers
 from dscompile.schedule.prefetch import insert_prefetches
 from dscompile.target import Target
 
+_NO_ALIAS = "tirx.noalias"
+
 PrimFunc = Any
 Progress = Callable[[int, int, str], None]
 
@@ -48,6 +50,9 @@ def compile_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: s
 
 
 def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
+    # TVM's code generator takes the promise that pointers do not alias from any function for the whole module.
+    if not all(_NO_ALIAS in prim.attrs for prim in lowered.values()):
+        lowered = {symbol: prim.without_attr(_NO_ALIAS) for symbol, prim in lowered.items()}
     module = tirx.transform.LowerIntrin()(tvm.IRModule(dict(lowered)))
     library = tvm.get_global_func("target.build.llvm")(module, llvm_target(target))
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
