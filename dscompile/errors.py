@@ -7,7 +7,6 @@ travel together as its `diagnostics`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -120,5 +119,7 @@ class CheckFailedError(DscompileError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """`did you mean 'x'?` for the nearest known word, or None if nothing is near."""
+    import difflib  # only a user who mistyped waits for it
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from dscompile.target import Target, resolve_target
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact, Manifest
-    from dscompile.frontend.netfile import NetFile
+    from dscompile.frontend.loaded import NetFile
     from dscompile.ir.network import Array, Network
     from dscompile.ir.tensor import Rounding
     from dscompile.plan.program import Program
@@ -216,6 +215,8 @@ def _destination(network: Network, name: str, target: Target, output: str | Path
 
 def _require_writable(destination: Path) -> None:
     """Raises UsageError or ToolError before any work is done if the artifact could not be written in the end."""
+    import tempfile
+
     from dscompile.emit.directory import check_replaceable
 
     check_replaceable(destination)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, CountResult, Sampler
+    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming
 
 
 _FRESH_INPUTS = 3
+_PROFILED_RUNS = 50
 
 
 def verify(
@@ -62,14 +64,16 @@ def bench(
     model: str | Path | None = None,
     threads: int = 1,
     repeats: int | None = None,
+    layers: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[BenchResult | CountResult, ...]:
     """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
-    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). Artifacts for
-    microcontrollers run once in an emulator, which counts instructions. Raises UsageError, BadInputError or ToolError.
+    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the
+    time of every step, measured alone afterwards. Artifacts for microcontrollers run once in an emulator, which counts
+    instructions. Raises UsageError, BadInputError or ToolError.
     """
     from dscompile.report.budgets import check_threads
 
@@ -82,6 +86,11 @@ def bench(
     models = {str(path): load(path) for path in paths}
     emulated = {path: one for path, one in models.items() if one.is_emulated}
     timed = {path: one for path, one in models.items() if not one.is_emulated}
+    if emulated and layers:
+        raise UsageError(
+            f"'{next(iter(emulated))}' runs in an emulator, where the instructions of a whole inference are counted",
+            help="leave out --layers",
+        )
     if emulated and against:
         raise UsageError(
             f"'{next(iter(emulated))}' runs in an emulator, where instructions are counted and nothing is timed",
@@ -91,7 +100,11 @@ def bench(
         path: _count(path, one, seed, progress) for path, one in emulated.items()
     }
     if timed:
-        results |= _timed(timed, against, model, threads, repeats, seed, progress)
+        for path, result in _timed(timed, against, model, threads, repeats, seed, progress).items():
+            results[path] = result
+            if layers:
+                progress(Event(f"measuring the layers of {path}"))
+                results[path] = replace(result, steps=_step_timings(timed[path], repeats, seed))
     return tuple(results[path] for path in models)
 
 
@@ -113,6 +126,24 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
         instructions,
         stack_bytes,
         manifest.latency_budget_us,
+    )
+
+
+def _step_timings(model: Model, repeats: int | None, seed: int) -> tuple[StepTiming, ...]:
+    from dscompile.report.timing import LayerPart, StepTiming
+    from dscompile.report.vectors import seeded_inputs
+
+    manifest = model.artifact.manifest
+    times_us = model.timed.profile(seeded_inputs(manifest.inputs, seed), repeats or _PROFILED_RUNS)
+    return tuple(
+        StepTiming(
+            step.name,
+            step.kind,
+            step.macs,
+            time_us,
+            tuple(map(LayerPart, step.layers, step.layer_macs)) if len(step.layers) > 1 else (),
+        )
+        for step, time_us in zip(manifest.layers, times_us, strict=True)
     )
 
 

@@ -10,7 +10,7 @@ from dscompile.errors import UsageError
 from dscompile.target import resolve_target
 
 if TYPE_CHECKING:
-    from dscompile.frontend.netfile import NetFile
+    from dscompile.frontend.loaded import NetFile
     from dscompile.frontend.zoo import ZooEntry
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Rounding

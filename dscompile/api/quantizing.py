@@ -11,7 +11,7 @@ from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
 if TYPE_CHECKING:
-    from dscompile.frontend.netfile import NetFile
+    from dscompile.frontend.loaded import NetFile
     from dscompile.ir.tensor import Rounding
     from dscompile.quantize import Method
     from dscompile.quantize.pipeline import Quantized

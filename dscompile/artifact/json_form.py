@@ -40,6 +40,7 @@ def manifest_to_json(m: Manifest) -> Json:
                 "name": layer.name,
                 "kind": layer.kind,
                 "layers": list(layer.layers),
+                "layer_macs": list(layer.layer_macs),
                 "macs": layer.macs,
                 "result_bytes": layer.result_bytes,
             }
@@ -85,12 +86,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         inputs=fields.children("inputs", _tensor_from_json),
         outputs=fields.children("outputs", _tensor_from_json),
         labels=fields.texts("labels"),
-        layers=fields.children(
-            "layers",
-            lambda f: LayerInfo(
-                f.text("name"), f.text("kind"), f.texts("layers"), f.whole("macs"), f.whole("result_bytes")
-            ),
-        ),
+        layers=fields.children("layers", _layer_from_json),
         macs=fields.whole("macs"),
         parameters=fields.whole("parameters"),
         arena=ArenaInfo(
@@ -116,6 +112,20 @@ def manifest_from_json(fields: Fields) -> Manifest:
         checksums=_checksums_from_json(fields),
         latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
     )
+
+
+def _layer_from_json(fields: Fields) -> LayerInfo:
+    layer = LayerInfo(
+        name=fields.text("name"),
+        kind=fields.text("kind"),
+        layers=fields.texts("layers"),
+        macs=fields.whole("macs"),
+        result_bytes=fields.whole("result_bytes"),
+        layer_macs=fields.wholes("layer_macs") if fields.has_value("layer_macs") else (),
+    )
+    if layer.layer_macs and len(layer.layer_macs) != len(layer.layers):
+        fields.problems.append(f"'{fields.where}layer_macs' must have an entry for each of 'layers'")
+    return layer
 
 
 def _tensor_to_json(tensor: Tensor) -> Json:

@@ -10,13 +10,18 @@ from dscompile.target import Target
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One step of the program: a row of the layer table and of the profiling hook."""
+    """One step of the program: a row of the layer table and of the profiling hook.
+
+    `layers` are the layers of the network that it computes: several where they are fused or go band by band; they have
+    `layer_macs` (none in manifests of before these were written down).
+    """
 
     name: str
     kind: str
     layers: tuple[str, ...]
     macs: int
     result_bytes: int
+    layer_macs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

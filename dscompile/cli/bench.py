@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -17,8 +17,9 @@ from dscompile.report import budgets, records, text
 from dscompile.report.timing import BenchResult, CountResult
 
 if TYPE_CHECKING:
-    from dscompile.report.timing import Timing
+    from dscompile.report.timing import StepTiming, Timing
 
+_LAYER_HEADER = ("layer", "kind", "MAC", "of MAC", "us", "of time", "GMAC/s")
 _COUNT_HEADER = ("what", "instructions", "per MAC", "stack B", "counted by")
 _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak", "ratio")
 
@@ -34,8 +35,14 @@ _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak",
 @click.option("--model", type=click.Path(), metavar="FILE", help="The .onnx or .tflite that the runtimes run.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of everything.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured runs of each.  [default: a second's worth]")
+@click.option("--layers", is_flag=True, help="Also the time of every layer.")
 def command(
-    directories: tuple[str, ...], against: tuple[str, ...], model: str | None, threads: int, repeats: int | None
+    directories: tuple[str, ...],
+    against: tuple[str, ...],
+    model: str | None,
+    threads: int,
+    repeats: int | None,
+    layers: bool,
 ) -> ExitCode:
     """Measure the speed of artifacts, alone or beside other runtimes; count instructions on emulated devices.
 
@@ -50,6 +57,7 @@ def command(
             model=model,
             threads=threads,
             repeats=repeats,
+            layers=layers,
             seed=current_settings().seed,
             progress=progress,
         )
@@ -80,9 +88,26 @@ def _report(results: tuple[BenchResult | CountResult, ...]) -> str:
         lines.append(text.table(_HEADER, [row for result in timed for row in _rows(result)], right=_HEADER[1:]))
         if timed[0].peak_gflops is not None:
             lines.append(f"FMA peak of a core, measured in between: {timed[0].peak_gflops:.1f} GFLOP/s")
+    lines += [f"\n{result.path}\n{_layers(result, result.steps)}" for result in timed if result.steps is not None]
     if counted:
         lines.append(text.table(_COUNT_HEADER, [_count(result) for result in counted], right=_COUNT_HEADER[1:4]))
     return "\n".join(lines)
+
+
+def _layers(result: BenchResult, steps: Sequence[StepTiming]) -> str:
+    """A row for every step; the layers that one computes together stand below it, without times of their own."""
+    whole_us = sum(step.median_us for step in steps) or 1.0
+    rows = []
+    for step in steps:
+        speed = f"{step.macs / step.median_us / 1e3:.2f}" if step.macs and step.median_us else ""
+        time = (f"{step.median_us:.1f}", text.percent(step.median_us / whole_us), speed)
+        rows.append((step.name, step.kind, *_macs(result, step.macs), *time))
+        rows += [(f"  {part.name}", "", *_macs(result, part.macs), "", "", "") for part in step.parts]
+    return text.table(_LAYER_HEADER, rows, right=_LAYER_HEADER[2:])
+
+
+def _macs(result: BenchResult, macs: int) -> tuple[str, str]:
+    return (text.number(macs), text.percent(macs / result.macs)) if macs else ("", "")
 
 
 def _count(result: CountResult) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -27,6 +26,8 @@ def result(text: str, record: JsonObject) -> None:
 
 def print_json(record: JsonObject) -> None:
     """One JSON object with "schema": 1 on stdout. Infinite numbers, which JSON does not know, become null."""
+    import json
+
     print(json.dumps(_plain({"schema": 1, **record}), indent=2, ensure_ascii=False, allow_nan=False))
 
 

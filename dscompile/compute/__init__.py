@@ -12,8 +12,10 @@ from dscompile.compute.convolution import conv, depthwise
 from dscompile.compute.dense import dense
 from dscompile.compute.elementwise import elementwise, fill, flat
 from dscompile.compute.image import pack, unpack
+from dscompile.compute.int8_convolution import int8_conv, int8_dense, int8_depthwise
 from dscompile.compute.pool import pool
 from dscompile.compute.softmax import softmax
+from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Int8Kernel
 from dscompile.plan.kernels import (
     ConvKernel,
     DenseKernel,
@@ -36,6 +38,9 @@ __all__ = [
     "elementwise",
     "fill",
     "flat",
+    "int8_conv",
+    "int8_dense",
+    "int8_depthwise",
     "pack",
     "pool",
     "softmax",
@@ -43,7 +48,7 @@ __all__ = [
 ]
 
 
-def define(kernel: Kernel) -> Any:
+def define(kernel: Kernel | Int8Kernel) -> Any:
     """The PrimFunc of `kernel`, unscheduled."""
     match kernel:
         case ConvKernel():
@@ -66,3 +71,9 @@ def define(kernel: Kernel) -> Any:
             return flat(kernel)
         case SoftmaxKernel():
             return softmax(kernel)
+        case Int8ConvKernel():
+            return int8_conv(kernel)
+        case Int8DepthwiseKernel():
+            return int8_depthwise(kernel)
+        case Int8DenseKernel():
+            return int8_dense(kernel)

@@ -104,7 +104,9 @@ def _pair_problems(program: Program, one: Buffer, two: Buffer, overlap: Overlap 
 
 
 def _direction_problems(program: Program, index: int, overlap: Overlap, shift: int) -> Iterator[str]:
-    """The kernel must go in the direction for which the place of its result is right."""
+    """The kernel must go in the direction for which the place of its result is right; in place, either is."""
+    if overlap.is_in_place:
+        return
     step = program.steps[index]
     kernels = {function.symbol: function.kernel for function in program.functions}
     for call in step.calls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dscompile.artifact import ArenaInfo, BufferInfo, LayerInfo, Manifest, Sizes, Versions, checksums
-from dscompile.ir.cost import layer_parameters
+from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.plan.program import Program
 
 
@@ -21,6 +21,7 @@ def describe(
 ) -> Manifest:
     """The manifest of the finished `files` in `directory`, which hold `program`."""
     network = program.network
+    macs = {layer.name: layer_macs(network, layer) for layer in network.layers}
     return Manifest(
         name=network.name,
         c_name=c_name,
@@ -30,7 +31,10 @@ def describe(
         inputs=tuple(network.tensor(name) for name in network.inputs),
         outputs=tuple(network.tensor(name) for name in network.outputs),
         labels=network.labels,
-        layers=tuple(LayerInfo(s.name, s.kind, s.layers, s.macs, s.result_bytes) for s in program.steps),
+        layers=tuple(
+            LayerInfo(s.name, s.kind, s.layers, s.macs, s.result_bytes, tuple(macs[name] for name in s.layers))
+            for s in program.steps
+        ),
         macs=program.macs,
         parameters=sum(layer_parameters(network, layer) for layer in network.layers),
         arena=ArenaInfo(

@@ -70,7 +70,8 @@ class Code:
     """What a kernel template needs besides its kernel.
 
     `name` is the C function; `element` and `sum` are the types of elements and sums, `constants` the per-channel
-    arrays of the epilogue, `padding` the literal that stands outside of an image.
+    arrays of the epilogue, `padding` the literal that stands outside of an image, `residual` says whether the kernel
+    adds one.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Code:
     parameters: tuple[str, ...]
     constants: tuple[Parameter, ...] = ()
     padding: str = "0"
+    residual: bool = False
 
     @property
     def constant_parameters(self) -> list[str]:
@@ -94,7 +96,8 @@ class Code:
     def matrix_parameters(self) -> list[str]:
         """Declarations of a matrix product: columns, weights, constants, y."""
         e = self.element
-        return [f"const {e} *columns", f"const {e} *weights", *self.constant_parameters, f"{e} *y"]
+        residual = [f"const {e} *residual"] if self.residual else []
+        return [f"const {e} *columns", f"const {e} *weights", *self.constant_parameters, *residual, f"{e} *y"]
 
     @property
     def matrix_arguments(self) -> str:
@@ -162,6 +165,7 @@ def _code(kernel: McuKernel, name: str, prefix: str = "") -> Code:
         parameters=parameters,
         constants=constants,
         padding=padding,
+        residual=isinstance(kernel, ConvKernel | SeparableKernel) and kernel.residual is not None,
     )
 
 
@@ -230,10 +234,6 @@ def _index(strides: tuple[int, ...]) -> str:
     return " + ".join(terms) or "0"
 
 
-def _dense_index(shape: tuple[int, ...]) -> str:
-    return _index(tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))))
-
-
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
@@ -255,7 +255,6 @@ def _environment() -> jinja2.Environment:
         "all_inside": _all_inside,
         "bound": _bound,
         "column_taps": _column_taps,
-        "dense_index": _dense_index,
         "describe": _describe,
         "halves": _halves,
         "index": _index,

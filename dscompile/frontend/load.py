@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dscompile.errors import BadInputError, UsageError
-from dscompile.frontend.netfile import NetFile, read_netfile
+from dscompile.frontend.loaded import NetFile
 from dscompile.ir.tensor import Rounding
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -35,6 +35,8 @@ def load_network(
                 f"'{path.name}' says itself how its layers round",
                 help="change 'rounding' in its section 'quantization'",
             )
+        from dscompile.frontend.netfile import read_netfile
+
         return read_netfile(path, weights=weights, load_weights=load_weights)
     if suffix not in (ONNX_SUFFIX, TFLITE_SUFFIX):
         raise _unknown(path)

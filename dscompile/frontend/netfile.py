@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from dscompile.errors import BadInputError, Position, UnsupportedError
+from dscompile.errors import BadInputError, Position
 from dscompile.frontend.builder import Graph, build_graph
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.layers import read_network
+from dscompile.frontend.loaded import NetFile
 from dscompile.frontend.paths import file_beside
-from dscompile.frontend.settings import QuantizationSettings, TargetSettings, read_quantization, read_targets
+from dscompile.frontend.settings import QuantizationSettings, read_quantization, read_targets
 from dscompile.frontend.weights import FileSource, SeededSource, WeightSource, collect_weights
 from dscompile.frontend.yamltree import MappingNode, describe, parse_yaml, read_text
-from dscompile.ir.network import Network, NetworkBuilder
+from dscompile.ir.network import NetworkBuilder
 
 SCHEMA = 1
 MAX_SEED = (1 << 53) - 1
-
-
-@dataclass(frozen=True)
-class NetFile:
-    """A network as it was found on disk, whatever its format.
-
-    `budgets` are the settings of `targets:` by target name. `positions` tells where each layer stands, for errors
-    found later. Without `weights_loaded` the weights have their shapes and types, but no values.
-    """
-
-    network: Network
-    path: Path
-    budgets: Mapping[str, TargetSettings] = field(default_factory=lambda: MappingProxyType({}))
-    quantization: QuantizationSettings | None = None
-    title: str = ""
-    paper: str = ""
-    version: str = ""
-    license: str = ""
-    positions: Mapping[str, Position] = field(default_factory=lambda: MappingProxyType({}))
-    weights_loaded: bool = True
-
-    def require_as_asked(self) -> None:
-        """Raises UnsupportedError if the file asks for int8 and its network is float32: that is another network."""
-        if self.quantization is not None and not self.network.is_quantized:
-            raise UnsupportedError(
-                "the file asks for int8, and this network is still float32",
-                position=self.quantization.position,
-                help="'dscompile quantize' makes the int8 network; without this section the float32 network is built",
-            )
 
 
 def read_netfile(path: Path, *, weights: Path | None = None, load_weights: bool = True) -> NetFile:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dscompile.plan.arena_exact import ExactSearch
 from dscompile.plan.arena_instance import Instance
-from dscompile.plan.arena_sweep import Sweep
+
+if TYPE_CHECKING:  # most networks need no search
+    from dscompile.plan.arena_exact import ExactSearch
+    from dscompile.plan.arena_sweep import Sweep
 
 Fit = Literal["first", "best"]
 
@@ -257,6 +259,9 @@ def _search(
 
 def _decide(instance: Instance, limit: int, budget: Budget) -> tuple[tuple[int, ...] | None, bool]:
     """A placement of at most `limit`, or None and whether there is none; spends at most half of what is left."""
+    from dscompile.plan.arena_exact import ExactSearch
+    from dscompile.plan.arena_sweep import Sweep
+
     searches: list[type[ExactSearch] | type[Sweep]] = [ExactSearch]
     if max(map(len, instance.cliques)) <= SWEEP_CROWD:
         searches.insert(0, Sweep)

@@ -5,6 +5,9 @@ points of inputs are folded into the constants, so that a kernel sums plain prod
 
 Products are summed in words: `word` neighbouring channels of a pixel (1, 2, 4 or 8) against as many weights that lie
 together. Input channels beyond the last meet weights of 0.
+
+`smallest_weight` says whether any weight is -128. Where none is, two products of bytes fit 16 bits together, which
+plain NEON makes use of.
 """
 
 from __future__ import annotations
@@ -52,6 +55,11 @@ def blocked_bytes(name: str, view: Strides, lanes: int, written: bool = False) -
     return Parameter(name, "int8", written, (view.block, view.row, view.pixel, 1), lanes)
 
 
+def _packed(name: str, step: int) -> Parameter:
+    """Packed int8 weights that are read in steps of so many bytes, from the beginning of a cache line on."""
+    return Parameter(name, "int8", alignment=min(step & -step, 64))
+
+
 @dataclass(frozen=True)
 class Int8ConvKernel:
     """Dense convolution of a blocked, padded image. Weights int8 [N / panel][kh][kw][ceil(C_in / word)][panel][word].
@@ -72,6 +80,7 @@ class Int8ConvKernel:
     x: Strides
     y: Strides
     requantization: Requantization
+    smallest_weight: int = -128
 
     @property
     def kind(self) -> str:
@@ -83,7 +92,7 @@ class Int8ConvKernel:
         """x, weights, constants of the requantization, y."""
         return (
             blocked_bytes("x", self.x, self.lanes),
-            Parameter("weights", "int8", alignment=self.panel * self.word),
+            _packed("weights", self.panel * self.word),
             *self.requantization.parameters,
             blocked_bytes("y", self.y, self.lanes, written=True),
         )
@@ -104,13 +113,14 @@ class Int8DepthwiseKernel:
     x: Strides
     y: Strides
     requantization: Requantization
+    smallest_weight: int = -128
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants of the requantization, y."""
         return (
             blocked_bytes("x", self.x, self.lanes),
-            Parameter("weights", "int8", alignment=self.lanes),
+            _packed("weights", self.lanes),
             *self.requantization.parameters,
             blocked_bytes("y", self.y, self.lanes, written=True),
         )
@@ -126,13 +136,17 @@ class Int8DenseKernel:
     panel: int
     word: int
     requantization: Requantization
+    smallest_weight: int = -128
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants of the requantization, y."""
         return (
             Parameter("x", "int8", alignment=1),
-            Parameter("weights", "int8", alignment=self.panel * self.word),
+            _packed("weights", self.panel * self.word),
             *self.requantization.parameters,
             Parameter("y", "int8", written=True, alignment=1),
         )
+
+
+Int8Kernel = Int8ConvKernel | Int8DepthwiseKernel | Int8DenseKernel

@@ -25,6 +25,17 @@ class TileKnobs:
 
 
 @dataclass(frozen=True)
+class PixelKnobs:
+    """`pixels` x panel sums of an int8 convolution stay in registers."""
+
+    pixels: int
+
+    def __post_init__(self) -> None:
+        if self.pixels < 1:
+            raise ValueError(f"tile sizes must be positive: {self}")
+
+
+@dataclass(frozen=True)
 class DepthwiseKnobs:
     """`rows` x `columns` output pixels of one block of channels stay in registers for all taps.
 
@@ -51,4 +62,4 @@ class DenseKnobs:
             raise ValueError(f"partial_sums must be positive: {self}")
 
 
-Knobs = TileKnobs | DepthwiseKnobs | DenseKnobs
+Knobs = TileKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.ir.fixed_point import tensor_quantization
-from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
 from dscompile.ir.tensor import Shape
+from dscompile.plan.mcu_arithmetic import Residual
+from dscompile.plan.mcu_fusion import Fused
 from dscompile.plan.mcu_kernels import (
     Axis,
     ConvKernel,
@@ -31,20 +33,6 @@ _LARGEST_OFFSET = 4094  # of a byte store, with one more for the second channel
 DSP_GROUP = 4  # 4 pixels x 2 channels: 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 
 
-def fusable_pointwise(network: Network, layer: Layer) -> Layer | None:
-    """The pointwise convolution that alone reads a depthwise layer, whose result then never exists as a whole."""
-    op = layer.op
-    if not isinstance(op, Conv2D) or not op.is_depthwise(network.shape(layer.inputs[0])[3]):
-        return None
-    readers = network.consumers[layer.output]
-    if len(readers) != 1 or layer.output in network.outputs:
-        return None
-    follower = readers[0]
-    if isinstance(follower.op, Conv2D) and follower.op.is_pointwise and len(follower.inputs) == 1:
-        return follower
-    return None
-
-
 def image_window(x: Shape, y: Shape, kernel: Pair, stride: Pair, pads: Pads, dilation: Pair = (1, 1)) -> Window:
     """The window that makes an image of shape `y` from one of shape `x`."""
     rows = Axis(x[1], y[1], kernel[0], stride[0], pads.top, dilation[0])
@@ -52,18 +40,21 @@ def image_window(x: Shape, y: Shape, kernel: Pair, stride: Pair, pads: Pads, dil
     return Window(rows, columns, x[3])
 
 
-def lower_conv(lowering: McuLowering, layer: Layer, op: Conv2D) -> None:
-    """A convolution of any kind, alone in its step."""
+def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -> None:
+    """A convolution of any kind, with the sum that is fused into it."""
+    layer, op = fused.layer, fused.layer.op
+    assert isinstance(op, Conv2D)
     x = lowering.dense(layer.inputs[0])
     shape = lowering.network.shape(layer.output)
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
+        y = lowering.new(layer.output)
         kernel, operands = _depthwise(lowering, layer, op, window, "")
-        lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
+        lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
-    dsp = _uses_dsp(lowering, epilogue, op.out_channels)
+    dsp = _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -73,14 +64,16 @@ def lower_conv(lowering: McuLowering, layer: Layer, op: Conv2D) -> None:
         group=DSP_GROUP if dsp else PORTABLE_GROUP,
         dsp=dsp,
     )
-    operands = _matrix(lowering, dense.reshape(-1, op.out_channels), constants, dsp)
+    operands = _matrix(lowering, dense.reshape(-1, op.out_channels), epilogue, constants, dsp=dsp)
     if conv.gathered:
         operands = [*operands, lowering.scratch(conv.column_bytes)]
-    lowering.call(conv, [x.operand, *operands, lowering.new(layer.output).operand])
+    _finish(lowering, conv, [x.operand, *operands], fused, residual)
 
 
-def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> None:
-    """A depthwise layer and the pointwise one after it, in one step."""
+def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | None) -> None:
+    """A depthwise layer and the pointwise one after it, in one step, with the sum that is fused into it."""
+    layer, follower = fused.layer, fused.pointwise
+    assert follower is not None
     op, after = layer.op, follower.op
     assert isinstance(op, Conv2D)
     assert isinstance(after, Conv2D)
@@ -89,7 +82,7 @@ def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> Non
     depthwise, taps = _depthwise(lowering, layer, op, window, "taps_")
     lowering.enter(follower)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
-    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, after.out_channels)
+    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
     separable = SeparableKernel(
         depthwise=replace(depthwise, dsp=dsp),
         out_channels=after.out_channels,
@@ -97,9 +90,29 @@ def lower_separable(lowering: McuLowering, layer: Layer, follower: Layer) -> Non
         group=DSP_GROUP if dsp else PORTABLE_GROUP,
         dsp=dsp,
     )
-    matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), constants, dsp)
+    matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), epilogue, constants, dsp=dsp)
     columns = lowering.scratch(separable.column_bytes)
-    lowering.call(separable, [x.operand, *taps, *matrix, columns, lowering.new(follower.output).operand])
+    _finish(lowering, separable, [x.operand, *taps, *matrix, columns], fused, residual)
+
+
+def _finish(
+    lowering: McuLowering,
+    kernel: ConvKernel | SeparableKernel,
+    operands: list[Operand],
+    fused: Fused,
+    residual: Residual | None,
+) -> None:
+    """The call of a kernel, with the sum in it if there is one; `residual` is in the order of the sum's operands."""
+    layer = fused.layers[-1]
+    y = lowering.new(layer.output)
+    if residual is not None:
+        producer = fused.layers[-2]
+        first, second = layer.inputs
+        if residual.integer is not None and second == producer.output:
+            residual = replace(residual, integer=residual.integer.swapped)
+        kernel = replace(kernel, residual=residual)
+        operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
+    lowering.call(replace(kernel, step=y.step), [*operands, y.operand])
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
@@ -107,7 +120,7 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     kernel = DenseKernel(x.shape[1], op.units, epilogue)
-    operands = _matrix(lowering, weights, constants, dsp=False)
+    operands = _matrix(lowering, weights, epilogue, constants, dsp=False)
     lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
 
 
@@ -134,7 +147,10 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
     network = lowering.network
     if network.is_quantized_layer(layer):
-        prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine)
+        prepared = lowering.prepared.get(layer.name)
+        if prepared is None:
+            prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine)
+            lowering.prepared[layer.name] = prepared
         return prepared.kernel, prepared.epilogue, prepared.constants
     assert isinstance(layer.op, Conv2D | Dense)
     kernel = np.asarray(network.weight(layer, "kernel"), np.float32)
@@ -144,24 +160,26 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     return kernel, FloatEpilogue(layer.op.activation), (bias,)
 
 
-def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, out_channels: int) -> bool:
+def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, step: int) -> bool:
     """Whether the kernels on pairs of int16 take this layer.
 
-    They know only the searched requantization, and reach four pixels from one pointer.
+    They know only the searched requantization, and reach four pixels, `step` bytes apart, from one pointer.
     """
-    searched = isinstance(epilogue, IntegerEpilogue) and epilogue.method == "affine"
-    return lowering.dsp and searched and 3 * out_channels < _LARGEST_OFFSET
+    searched = isinstance(epilogue, IntegerEpilogue) and epilogue.is_searched
+    return lowering.dsp and searched and 3 * step < _LARGEST_OFFSET
 
 
-def _matrix(lowering: McuLowering, weights: Array, constants: tuple[Array, ...], dsp: bool) -> list[Operand]:
+def _matrix(
+    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], *, dsp: bool
+) -> list[Operand]:
     """Weights [depth, C_out] as rows of [C_out][depth], and the constants, as operands of a matrix product."""
     if dsp:
         return [
             lowering.constant("weights", pair_weights(weights)),
             lowering.constant("constants", pair_constants(*constants)),
         ]
-    names = {1: ("bias",), 2: ("bias", "multiplier"), 3: ("bias", "multiplier", "shift")}[len(constants)]
     operands = [lowering.constant("weights", np.ascontiguousarray(weights.T))]
+    names = [parameter.name for parameter in epilogue.constants()]
     return operands + [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
 
 
@@ -179,9 +197,9 @@ def pair_weights(weights: Array) -> Array:
     return np.ascontiguousarray(pairs.transpose(2, 0, 1, 3))
 
 
-def pair_constants(bias: Array, multiplier: Array) -> Array:
-    """[C_out] int32 each -> [C_out rounded up to even][2]; an odd last channel has a companion of zeros."""
-    even = -(-len(bias) // 2) * 2
-    constants = np.zeros((even, 2), np.int32)
-    constants[: len(bias)] = np.stack([bias, multiplier], axis=1)
-    return constants
+def pair_constants(*constants: Array) -> Array:
+    """n arrays [C_out] int32 -> [C_out rounded up to even][n]; an odd last channel has a companion of zeros."""
+    channels = len(constants[0])
+    paired = np.zeros((-(-channels // 2) * 2, len(constants)), np.int32)
+    paired[:channels] = np.stack(constants, axis=1)
+    return paired

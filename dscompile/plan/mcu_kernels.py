@@ -16,10 +16,10 @@ from typing import ClassVar, Literal
 from dscompile.ir.ops import NONE, Activation, Pair
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Residual
 
 Element = Literal["float32", "int8"]
-Method = Literal["affine", "tflite", "half-up", "single", "float32"]
-FixedPointRounding = Literal["tflite", "half-up", "single"]
+Method = Literal["affine", "stepped", "tflite", "half-up", "single", "float32"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class IntegerEpilogue:
     """How a 32-bit sum of a channel becomes int8.
 
     affine: clamp(((bias + (sum << left)) * multiplier) >> 32 >> right), where bias and multiplier were searched so
-    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); the others
-    are that rounding itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier *
-    2^(shift - 31) rounded twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
+    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); stepped:
+    the same, with `step` added to bias + (sum << left) where that is not negative. The others are that rounding
+    itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded
+    twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
     """
 
     element: ClassVar[Element] = "int8"
@@ -52,12 +53,19 @@ class IntegerEpilogue:
     left: int = 0
     right: int = 0
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether it is a searched multiplication and not the network's own rounding."""
+        return self.method in ("affine", "stepped")
+
     def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
         """Pointers to what it needs per channel."""
         bias = Parameter(f"{prefix}bias", "int32")
         match self.method:
             case "affine":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"))
+            case "stepped":
+                return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}step", "int32"))
             case "float32":
                 return (bias, Parameter(f"{prefix}scale"))
             case _:
@@ -165,7 +173,8 @@ class ConvKernel:
     weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
     is not `gathered` does without: its columns are the pixels of x themselves. With `dsp`, columns are int16 in pairs,
-    for two multiplications at once (templates/mcu/matrix_dsp.j2).
+    for two multiplications at once (templates/mcu/matrix_dsp.j2). `residual` is added to what the epilogue makes; it is
+    the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0.
     """
 
     window: Window
@@ -175,6 +184,8 @@ class ConvKernel:
     group: int = 2
     dsp: bool = False
     descending: bool = False
+    residual: Residual | None = None
+    step: int = 0
 
     @property
     def kind(self) -> str:
@@ -200,14 +211,20 @@ class ConvKernel:
         return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp) + window
 
     @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, [columns], y."""
+        """x, weights, constants, [columns], [residual], y."""
         element = self.epilogue.element
         columns = (Parameter("columns", element, True, alignment=4),) if self.gathered else ()
         return (
             _elements("x", element),
             *_matrix(self.epilogue, self.dsp),
             *columns,
+            *_residual(self),
             _elements("y", element, written=True),
         )
 
@@ -223,11 +240,17 @@ class DepthwiseKernel:
     zero_point: int = 0
     dsp: bool = False
     descending: bool = False
+    step: int = 0
 
     @property
     def out_channels(self) -> int:
         """Channels of the result."""
         return self.window.channels * self.multiplier
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -252,6 +275,8 @@ class SeparableKernel:
     group: int = 2
     dsp: bool = False
     descending: bool = False
+    residual: Residual | None = None
+    step: int = 0
 
     @property
     def window(self) -> Window:
@@ -269,8 +294,13 @@ class SeparableKernel:
         return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp)
 
     @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, taps and constants of the depthwise part, weights and constants of the pointwise one, columns, y."""
+        """x, taps and constants of the depthwise part, weights and constants of the other, columns, [residual], y."""
         element = self.epilogue.element
         return (
             _elements("x", element),
@@ -278,8 +308,13 @@ class SeparableKernel:
             *self.depthwise.epilogue.constants("taps_"),
             *_matrix(self.epilogue, self.dsp),
             Parameter("columns", element, True, alignment=4),
+            *_residual(self),
             _elements("y", element, written=True),
         )
+
+
+def _residual(kernel: ConvKernel | SeparableKernel) -> tuple[Parameter, ...]:
+    return (_elements("residual", kernel.epilogue.element),) if kernel.residual else ()
 
 
 def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:
@@ -288,7 +323,7 @@ def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:
 
 
 def _matrix(epilogue: Epilogue, dsp: bool) -> tuple[Parameter, ...]:
-    """Weights and per-channel constants of a matrix product; for dsp, pairs of (bias, multiplier)."""
+    """Weights and per-channel constants of a matrix product; for dsp, those of one channel after the other."""
     weights = Parameter("weights", epilogue.element, alignment=4)
     return (weights, Parameter("constants", "int32")) if dsp else (weights, *epilogue.constants())
 
@@ -330,6 +365,17 @@ class PoolKernel:
     low: int = -128
     high: int = 127
     descending: bool = False
+    step: int = 0
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the result."""
+        return self.window.channels
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.out_channels
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -353,47 +399,6 @@ class MeanKernel:
 
 
 @dataclass(frozen=True)
-class Rescale:
-    """One operand of an int8 addition: factor multiplier * 2^(shift - 31) of (q - zero_point) << 20."""
-
-    zero_point: int
-    multiplier: int
-    shift: int
-
-
-@dataclass(frozen=True)
-class IntegerBinary:
-    """Constants of an int8 addition or product: rounding, operands, the result's factor and zero point, the clamp.
-
-    add: out = clamp(requantize(requantize(a) + requantize(b)) + zero point), with operands as Rescale says; mul:
-    out = clamp(requantize((a - zero_point) * (b - zero_point)) + zero point).
-    """
-
-    method: FixedPointRounding
-    a: Rescale
-    b: Rescale
-    result: Rescale
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
-class FloatBinary:
-    """Constants of an int8 addition in the rounding `float32` (ir/fixed_point.py: float_sum), and the clamp.
-
-    out = clamp(round_to_even((a + shift) * first + ((b + shift) * second + offset)) - shift), each multiply-add of
-    float32 rounded once.
-    """
-
-    first: float
-    second: float
-    offset: float
-    shift: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
 class BinaryKernel:
     """y = activation(a + b) or activation(a * b), element by element over `shape`; strides of 0 repeat."""
 
@@ -402,14 +407,10 @@ class BinaryKernel:
     shape: tuple[int, ...]
     a: tuple[int, ...]
     b: tuple[int, ...]
+    y: tuple[int, ...]
     element: Element
     activation: Activation = NONE
-    integer: IntegerBinary | FloatBinary | None = None
-
-    @property
-    def in_float(self) -> bool:
-        """Whether integers are added as float32."""
-        return isinstance(self.integer, FloatBinary)
+    integer: IntegerBinary | IntegerSum | FloatBinary | None = None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -419,12 +420,16 @@ class BinaryKernel:
 
 @dataclass(frozen=True)
 class ActivateKernel:
-    """y[i] = activation(x[i]) of `rows` x `channels` floats; prelu takes its slopes as the parameter `slope`."""
+    """y[i] = activation(x[i]) of `rows` x `channels` floats; prelu takes its slopes as the parameter `slope`.
+
+    Rows of y begin `step` elements apart if that is not 0.
+    """
 
     kind: ClassVar[str] = "activation"
     rows: int
     channels: int
     activation: Activation
+    step: int = 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -435,12 +440,17 @@ class ActivateKernel:
 
 @dataclass(frozen=True)
 class LookupKernel:
-    """y[i] = table[x[i] - smallest x]: any function of one int8 or uint8, as 256 entries."""
+    """y[i] = table[x[i] - smallest x] of `rows` x `channels`: any function of one int8 or uint8, as 256 entries.
+
+    Rows of y begin `step` elements apart if that is not 0.
+    """
 
     kind: ClassVar[str] = "lookup"
-    elements: int
+    rows: int
+    channels: int
     x: DType
     y: DType
+    step: int = 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,9 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.ir.tensor import Shape
-from dscompile.plan.mcu_convolutions import fusable_pointwise, image_window, lower_conv, lower_dense, lower_separable
+from dscompile.plan.mcu_arithmetic import Residual
+from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dense, lower_separable
+from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_kernels import (
     ActivateKernel,
     BinaryKernel,
@@ -39,32 +42,45 @@ from dscompile.plan.mcu_kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_quantized import integer_binary, integer_mean, integer_softmax, quantized_value
+from dscompile.plan.mcu_quantized import integer_mean, integer_softmax, quantized_value
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
+from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.mcu_tables import activation_table, requantization_table
 
 
 def lower_network(lowering: McuLowering) -> None:
-    """All layers in order, one step each; a pointwise convolution joins the depthwise one before it."""
+    """All layers in order, one step each, but for those that are fused (plan/mcu_fusion.py)."""
     absorbed: set[str] = set()
     for layer in lowering.network.layers:
         if layer.name in absorbed:
             continue
+        fused = fused_layers(lowering.network, layer)
+        residual = None
+        if fused.sum is not None:
+            residual = _residual(lowering, fused.sum)
+            fused = fused if residual is not None else replace(fused, sum=None)
+        absorbed.update(each.name for each in fused.layers)
         lowering.begin(layer)
-        follower = fusable_pointwise(lowering.network, layer)
-        if follower is None:
-            _lower_layer(lowering, layer)
-            lowering.end([layer])
+        if fused.pointwise is not None:
+            lower_separable(lowering, fused, residual)
+        elif isinstance(layer.op, Conv2D):
+            lower_conv(lowering, fused, residual)
         else:
-            absorbed.add(follower.name)
-            lower_separable(lowering, layer, follower)
-            lowering.end([layer, follower])
+            _lower_layer(lowering, layer)
+        lowering.end(fused.layers)
+
+
+def _residual(lowering: McuLowering, layer: Layer) -> Residual | None:
+    """How a convolution adds its result to the other operand of the sum `layer`; None: not in its own step."""
+    assert isinstance(layer.op, Binary)
+    if not _is_quantized(lowering, layer):
+        return Residual(layer.op.activation)
+    integer = integer_sum(lowering.network, layer, layer.op) if lowering.affine else None
+    return None if integer is None else Residual(integer=integer)
 
 
 def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
     match layer.op:
-        case Conv2D() as op:
-            lower_conv(lowering, layer, op)
         case Dense() as op:
             lower_dense(lowering, layer, op)
         case Pool() as op:
@@ -109,9 +125,9 @@ def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
     divisor = math.prod(kernel) if op.count_pads else 0
     if _is_quantized(lowering, layer):
         clamp = layer_clamp(lowering.network, layer)
-        pool = PoolKernel(op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high)
+        pool = PoolKernel(op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high, step=y.step)
     else:
-        pool = PoolKernel(op.kind, window, "float32", divisor, op.activation)
+        pool = PoolKernel(op.kind, window, "float32", divisor, op.activation, step=y.step)
     lowering.call(pool, [x.operand, y.operand])
 
 
@@ -127,14 +143,15 @@ def _mean(lowering: McuLowering, layer: Layer) -> None:
 def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
     a, b = (lowering.dense(name) for name in layer.inputs)
     y = lowering.new(layer.output)
-    shape, first, second, _ = merge_axes(
-        y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), dense_strides(y.shape)
+    shape, first, second, made = merge_axes(
+        y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), y.strides
     )
     if _is_quantized(lowering, layer):
-        integer = integer_binary(lowering.network, layer, op)
-        kernel = BinaryKernel(op.kind, shape, first, second, "int8", integer=integer)
+        searched = integer_sum(lowering.network, layer, op) if op.kind == "add" and lowering.affine else None
+        integer = searched or integer_binary(lowering.network, layer, op)
+        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer)
     else:
-        kernel = BinaryKernel(op.kind, shape, first, second, "float32", op.activation)
+        kernel = BinaryKernel(op.kind, shape, first, second, made, "float32", op.activation)
     lowering.call(kernel, [a.operand, b.operand, y.operand])
 
 
@@ -148,14 +165,15 @@ def _activate(lowering: McuLowering, layer: Layer, op: Activate) -> None:
     extra = []
     if op.activation.kind == "prelu":
         extra = [lowering.constant("slope", np.asarray(lowering.network.weight(layer, "slope"), np.float32))]
-    kernel = ActivateKernel(y.elements // channels, channels, op.activation)
+    kernel = ActivateKernel(y.elements // channels, channels, op.activation, y.step)
     lowering.call(kernel, [x.operand, *extra, y.operand])
 
 
 def _lookup(lowering: McuLowering, layer: Layer, table: Array) -> None:
     x = lowering.dense(layer.inputs[0])
     y = lowering.new(layer.output)
-    kernel = LookupKernel(y.elements, x.dtype, y.dtype)
+    channels = y.shape[-1] if y.step else y.elements
+    kernel = LookupKernel(y.elements // channels, channels, x.dtype, y.dtype, y.step)
     lowering.call(kernel, [x.operand, lowering.constant("table", table), y.operand])
 
 
@@ -170,13 +188,14 @@ def _softmax(lowering: McuLowering, layer: Layer, op: Softmax) -> None:
 
 
 def _concat(lowering: McuLowering, layer: Layer, op: Concat) -> None:
+    """Copies of what does not lie in its place yet."""
     places = [lowering.dense(name) for name in layer.inputs]
-    y = lowering.new(layer.output)
-    strides = dense_strides(y.shape)
+    y = lowering.joined(layer.output)
     start = 0
     for place in places:
-        target = y.at(start * strides[op.axis])
-        lowering.copy(place.operand, dense_strides(place.shape), target, strides, place.shape, y.dtype)
+        target = y.at(start * y.strides[op.axis])
+        if place.operand != target:
+            lowering.copy(place.operand, place.strides, target, y.strides, place.shape, y.dtype)
         start += place.shape[op.axis]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,9 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     WindowedKernel,
 )
-from dscompile.plan.mcu_overlap import downward_distance, upward_distance
+from dscompile.plan.mcu_overlap import goes_upwards, permitted_distances
+from dscompile.plan.mcu_quantized import QuantizedWeights
+from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.plan.mcu_storage import Place, Store, border_strides, dense_strides, merge_axes
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
 from dscompile.target import Target
@@ -52,22 +54,43 @@ def plan_mcu_program(network: Network, target: Target, *, affine: bool = True) -
     """The program of a canonical network (see dscompile.passes) as standalone C for `target`.
 
     `affine` allows requantization by a searched multiplication (plan/requantization.py), which gives the same results
-    as the network's own rounding. Raises UnsupportedError for batches, and for sums that could leave 32 bits.
+    as the network's own rounding. Concatenated tensors are written where they belong, unless copies save memory. Raises
+    UnsupportedError for batches, and for sums that could leave 32 bits.
     """
     from dscompile.plan.mcu_layers import lower_network
 
-    lowering = McuLowering(network, target, affine=affine)
-    lower_network(lowering)
-    return lowering.finish()
+    slices = concatenated_slices(network)
+    prepared: dict[str, QuantizedWeights] = {}
+    programs = []
+    for inside in (slices, {}) if slices else (slices,):
+        lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
+        lower_network(lowering)
+        programs.append(lowering.finish())
+    return _smallest(programs)
+
+
+def _smallest(programs: Sequence[Program]) -> Program:
+    """The one with the smallest arena; of equals the first."""
+    return min(programs, key=lambda program: program.arena_bytes)
 
 
 class McuLowering:
     """A program in the making: where tensors live, the calls of the current step."""
 
-    def __init__(self, network: Network, target: Target, *, affine: bool) -> None:
+    def __init__(
+        self,
+        network: Network,
+        target: Target,
+        *,
+        affine: bool,
+        slices: Mapping[str, Slice],
+        prepared: dict[str, QuantizedWeights],
+    ) -> None:
         self.network = network
         self.target = target
         self.affine = affine
+        self.prepared = prepared
+        self._slices = slices
         self.dsp = "dsp" in target.kernels
         self._stores: dict[str, Store] = {}
         self._constants: dict[str, Array] = {}
@@ -152,8 +175,10 @@ class McuLowering:
         return place
 
     def new(self, name: str) -> Place:
-        """Room for a tensor: the user's buffer, if it is an output that nobody else reads; else in the arena."""
+        """Room for a tensor: its part of a concatenation, the user's buffer if nobody else reads it, or the arena."""
         tensor = self.network.tensor(name)
+        if name in self._slices:
+            return self._new_slice(name, self._slices[name])
         direct = (
             name in self.network.outputs
             and not self.network.consumers[name]
@@ -165,6 +190,22 @@ class McuLowering:
             place = self._new_store(name, tensor.shape, tensor.dtype)
         self._places[name] = place
         return place
+
+    def _new_slice(self, name: str, part: Slice) -> Place:
+        tensor = self.network.tensor(name)
+        whole = self._places.get(part.whole) or self.new(part.whole)
+        place = Place(whole.at(part.start), tensor.shape, tensor.dtype, part.step)
+        self._places[name] = place
+        return place
+
+    def pixel_step(self, name: str) -> int:
+        """Elements from one pixel of a tensor to the next, where `new` will place it."""
+        part = self._slices.get(name)
+        return part.step if part is not None and part.step else self.network.shape(name)[-1]
+
+    def joined(self, name: str) -> Place:
+        """Room for the result of a concatenation, which may be in use since the first of its parts was written."""
+        return self._places.get(name) or self.new(name)
 
     def alias(self, name: str, place: Place) -> None:
         """The tensor lies where another one does."""
@@ -258,17 +299,21 @@ class McuLowering:
                 continue  # what another call of the step does in between is not accounted for
             (call,) = step.calls
             later = self._store_of(call.operands[-1])
-            for operand, parameter in zip(call.operands[:-1], call.kernel.parameters, strict=False):
+            given = list(zip(call.operands[:-1], call.kernel.parameters, strict=False))
+            for operand in dict.fromkeys(call.operands[:-1]):
                 earlier = self._store_of(operand)
-                below = upward_distance(call.kernel, parameter.name)
-                if earlier is None or later is None or below is None or earlier is later:
+                names = [parameter.name for each, parameter in given if each == operand]
+                distances = permitted_distances(call.kernel, names)
+                if earlier is None or later is None or distances is None or earlier is later:
                     continue
                 if earlier.last != index or later.first != index or earlier.first >= index:
                     continue
-                if operand.offset_bytes or call.operands[-1].offset_bytes or call.operands.count(operand) > 1:
+                others = [each for each in call.operands if self._store_of(each) is earlier and each != operand]
+                if operand.offset_bytes or call.operands[-1].offset_bytes or others:
                     continue
-                above = downward_distance(call.kernel) if isinstance(call.kernel, WindowedKernel) else None
-                overlaps[earlier.name, later.name] = Overlap(earlier.name, later.name, below, above)
+                overlaps[earlier.name, later.name] = Overlap(
+                    earlier.name, later.name, distances.below_bytes, distances.above_bytes
+                )
         return list(overlaps.values())
 
     def _step(self, step: _PlannedStep, placement: Placement, functions: _Functions) -> Step:
@@ -292,8 +337,7 @@ class McuLowering:
             return call.kernel
         start, begin = placement.offsets[earlier.name], placement.offsets[later.name]
         meet = start < begin + later.size_bytes and begin < start + earlier.size_bytes
-        below = upward_distance(call.kernel, "x")
-        if not meet or (below is not None and begin <= start - below):
+        if not meet or goes_upwards(call.kernel, begin - start):
             return call.kernel
         return _downwards(call.kernel)
 

@@ -6,14 +6,14 @@ its input, only what the windows of the pixels from p on read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.mcu_kernels import (
     ActivateKernel,
     BinaryKernel,
     ConvKernel,
-    DepthwiseKernel,
     LookupKernel,
     McuKernel,
     PoolKernel,
@@ -25,25 +25,54 @@ from dscompile.plan.mcu_kernels import (
 )
 
 
-def upward_distance(kernel: McuKernel, parameter: str) -> int | None:
-    """Bytes that y must begin below the input `parameter` where the two share memory; None: they must not.
+@dataclass(frozen=True)
+class Distances:
+    """How far y may reach into an input, as in plan/arena.py: Overlap; without either only the same place will do."""
 
-    For the kernel as it goes upwards. 0 means that y may begin at the very same byte.
+    below_bytes: int | None = None
+    above_bytes: int | None = None
+
+
+def permitted_distances(kernel: McuKernel, parameters: Sequence[str]) -> Distances | None:
+    """Where y may begin when it shares memory with the input that `parameters` point to; None: nowhere in it.
+
+    An element of a residual is read just before the element of y in its place is written: no other place of y will do,
+    unless y keeps away from it by a whole group, as it must where the same input is the window's image too.
     """
+    if tuple(parameters) == ("residual",):
+        return Distances()
+    if isinstance(kernel, WindowedKernel):
+        if not set(parameters) <= {"x", "residual"}:
+            return None
+        group = _pixel_bytes(kernel) * _group(kernel) if "residual" in parameters else 0
+        return Distances(max(_upward(kernel), group), max(_downward(kernel), group))
+    if len(parameters) > 1:
+        return None
+    below = _in_place(kernel, parameters[0])
+    return Distances(0) if below else None
+
+
+def goes_upwards(kernel: WindowedKernel, shift_bytes: int) -> bool:
+    """Whether the kernel may go upwards when y begins `shift_bytes` above x and the two share memory."""
+    return shift_bytes <= -_upward(kernel)
+
+
+def _in_place(kernel: McuKernel, parameter: str) -> bool:
+    """Whether y may lie at or below an input of a kernel without window."""
     match kernel:
-        case ConvKernel() | DepthwiseKernel() | SeparableKernel() | PoolKernel():
-            return _upward(kernel) if parameter == "x" else None
-        case ActivateKernel() | SoftmaxKernel() | QuantizeKernel() | LookupKernel():
-            return 0 if parameter == "x" else None
+        case ActivateKernel() | LookupKernel():
+            return parameter == "x" and not kernel.step
+        case SoftmaxKernel() | QuantizeKernel():
+            return parameter == "x"
         case BinaryKernel():
             strides = {"a": kernel.a, "b": kernel.b}
-            return 0 if parameter in strides and _covers(kernel.shape, strides[parameter]) else None
+            return parameter in strides and all(_covers(kernel.shape, each) for each in (strides[parameter], kernel.y))
         case _:
-            return None
+            return False
 
 
-def downward_distance(kernel: WindowedKernel) -> int:
-    """Bytes that y must begin above x for the kernel as it goes downwards (see `upward_distance`)."""
+def _downward(kernel: WindowedKernel) -> int:
+    """Bytes that y must begin above x for the kernel as it goes downwards."""
     lasts = _last_bytes(kernel.window)
     size = _pixel_bytes(kernel)
     distance = 0
@@ -55,6 +84,7 @@ def downward_distance(kernel: WindowedKernel) -> int:
 
 
 def _upward(kernel: WindowedKernel) -> int:
+    """Bytes that y must begin below x for the kernel as it goes upwards; 0: at the very same byte or below."""
     firsts = _first_bytes(kernel.window)
     size = _pixel_bytes(kernel)
     distance = 0
@@ -66,7 +96,7 @@ def _upward(kernel: WindowedKernel) -> int:
 
 
 def _covers(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether strides walk through memory exactly as the dense result does."""
+    """Whether strides walk through memory as those of a dense tensor do."""
     step = 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         if size > 1 and stride != step:
@@ -77,12 +107,14 @@ def _covers(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 def _groups(kernel: WindowedKernel, *, descending: bool) -> Iterator[tuple[int, int]]:
     """Pixels [begin, end) that are written together; the group that is not full comes last on the way."""
-    pixels, group = kernel.window.pixels, 1
-    if isinstance(kernel, ConvKernel | SeparableKernel):
-        group = kernel.group
+    pixels, group = kernel.window.pixels, _group(kernel)
     for start in range(0, pixels, group):
         stop = min(pixels, start + group)
         yield (pixels - stop, pixels - start) if descending else (start, stop)
+
+
+def _group(kernel: WindowedKernel) -> int:
+    return kernel.group if isinstance(kernel, ConvKernel | SeparableKernel) else 1
 
 
 def _is_buffered(kernel: WindowedKernel) -> bool:
@@ -115,8 +147,7 @@ def _last_bytes(window: Window) -> list[int]:
 
 
 def _pixel_bytes(kernel: WindowedKernel) -> int:
-    channels = kernel.window.channels if isinstance(kernel, PoolKernel) else kernel.out_channels
-    return channels * _element_bytes(kernel)
+    return kernel.y_step * _element_bytes(kernel)
 
 
 def _element_bytes(kernel: WindowedKernel) -> int:

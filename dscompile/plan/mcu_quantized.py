@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from dscompile.errors import Diagnostic, UnsupportedError
 from dscompile.ir.fixed_point import (
     Clamp,
-    float_sum,
     layer_clamp,
     layer_factors,
     layer_float_factors,
@@ -22,15 +21,13 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Binary, Conv2D, Softmax
+from dscompile.ir.ops import Conv2D, Softmax
 from dscompile.ir.tensor import Quantization
+from dscompile.plan.mcu_arithmetic import FixedPointRounding
 from dscompile.plan.mcu_kernels import (
-    FixedPointRounding,
-    FloatBinary,
-    IntegerBinary,
     IntegerEpilogue,
     MeanKernel,
-    Rescale,
+    Method,
     SoftmaxKernel,
 )
 from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
@@ -89,7 +86,10 @@ def _affine(
     zero_point: int,
     clamp: Clamp,
 ) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
-    """The searched form: epilogue, (bias, multiplier), and which channels are constant: their weights may be 0."""
+    """The searched form: epilogue, (bias, multiplier) or (bias, multiplier, step), and which channels are constant.
+
+    The weights of these may be 0.
+    """
     constant = constant_channels(staircase, sums)
     level = staircase(sums.low[None])
 
@@ -100,8 +100,10 @@ def _affine(
     found = search_affine(without_constants, still, slopes, zero_point, clamp)
     if found is None:
         return None
-    epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, zero_point, found.left, found.right)
-    return epilogue, (found.bias.astype(np.int32), found.multiplier.astype(np.int32)), constant
+    integers = (found.bias, found.multiplier) if found.step is None else (found.bias, found.multiplier, found.step)
+    method: Method = "affine" if found.step is None else "stepped"
+    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
+    return epilogue, tuple(each.astype(np.int32) for each in integers), constant
 
 
 def _own_rounding(
@@ -141,35 +143,7 @@ def _check_accumulators(layer: Layer, kernel: Integers, zero: int, bias: Integer
         raise UnsupportedError(problems)
 
 
-def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary | FloatBinary:
-    """Constants of an int8 addition or product: as TFLite's reference kernels define them, but sums in `float32`."""
-    if op.kind == "add" and network.rounding == "float32":
-        limits, parts = layer_clamp(network, layer), float_sum(network, layer)
-        return FloatBinary(parts.first, parts.second, parts.offset, parts.shift, limits.low, limits.high)
-    a, b = (tensor_quantization(network, name) for name in layer.inputs)
-    result = tensor_quantization(network, layer.output)
-    clamp = layer_clamp(network, layer)
-    if op.kind == "mul":
-        factors = (1.0, 1.0, a.scale * b.scale / result.scale)
-    else:
-        widest = 2 * max(a.scale, b.scale)
-        factors = (a.scale / widest, b.scale / widest, widest / ((1 << 20) * result.scale))
-    return IntegerBinary(
-        method=_fixed_point_rounding(network),
-        a=_rescale(a, factors[0]),
-        b=_rescale(b, factors[1]),
-        result=_rescale(result, factors[2]),
-        low=clamp.low,
-        high=clamp.high,
-    )
-
-
-def _rescale(quantization: Quantization, factor: float) -> Rescale:
-    fixed = quantize_multiplier(factor)
-    return Rescale(quantization.zero_point, fixed.multiplier, fixed.shift)
-
-
-def _fixed_point_rounding(network: Network) -> FixedPointRounding:
+def fixed_point_rounding(network: Network) -> FixedPointRounding:
     """The rounding of everything but convolutions and dense layers: `float32` leaves them as `tflite` has them."""
     assert network.rounding is not None
     return "tflite" if network.rounding == "float32" else network.rounding
@@ -192,7 +166,7 @@ def integer_mean(network: Network, layer: Layer) -> tuple[MeanKernel, tuple[Arra
         return MeanKernel(count, channels, epilogue), (bias, np.full(channels, factor, np.float32))
     fixed = quantize_multiplier(given.scale / made.scale)
     extra = min(count.bit_length() - 1, 31 + fixed.shift)
-    epilogue = IntegerEpilogue(_fixed_point_rounding(network), clamp.low, clamp.high, made.zero_point)
+    epilogue = IntegerEpilogue(fixed_point_rounding(network), clamp.low, clamp.high, made.zero_point)
     multiplier = np.full(channels, (fixed.multiplier << extra) // count, np.int32)
     return MeanKernel(count, channels, epilogue), (bias, multiplier, np.full(channels, fixed.shift - extra, np.int8))
 

@@ -26,11 +26,12 @@ class Store:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a dense tensor begins."""
+    """Where a tensor begins: dense, or with pixels (all but the last axis) that begin `step` elements apart."""
 
     operand: Operand
     shape: Shape
     dtype: DType
+    step: int = 0
 
     @property
     def elements(self) -> int:
@@ -38,9 +39,17 @@ class Place:
         return math.prod(self.shape)
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Elements from one index of an axis to the next."""
+        if not self.step:
+            return dense_strides(self.shape)
+        return (*(stride * self.step for stride in dense_strides(self.shape[:-1])), 1)
+
+    @property
     def size_bytes(self) -> int:
-        """Bytes."""
-        return self.elements * DTYPE_BYTES[self.dtype]
+        """Bytes from its first element to its last."""
+        spanned = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)) + 1
+        return spanned * DTYPE_BYTES[self.dtype]
 
     def at(self, element: int) -> Operand:
         """Pointer to an element."""

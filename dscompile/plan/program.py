@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dscompile.ir.network import Array, Network
 from dscompile.plan.arena import Overlap
-from dscompile.plan.kernels import Kernel, Parameter
-from dscompile.plan.knobs import Knobs
-from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.target import Target
+
+if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
+    from dscompile.plan.int8_kernels import Int8Kernel
+    from dscompile.plan.kernels import Kernel, Parameter
+    from dscompile.plan.knobs import Knobs
+    from dscompile.plan.mcu_kernels import McuKernel
 
 Space = Literal["arena", "input", "output", "constant"]
 
@@ -34,7 +37,7 @@ class Function:
     """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
 
     symbol: str
-    kernel: Kernel | McuKernel
+    kernel: Kernel | Int8Kernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
 

@@ -9,6 +9,10 @@ channel we search integers (bias, multiplier) such that
 lies on the right side of every threshold between the smallest and the largest sum that can occur. `left` and `right`
 are the same for all channels of a layer. The result is exact by construction; where no such integers are found, the
 layer keeps its own rounding.
+
+Halves rounded away from zero are two lines: the thresholds of negative results come later by one unit of the first
+rounding. Layers that have both signs take a third integer, `step`, which is added to bias + (sum << left) where that is
+not negative, that is, from the threshold of the zero point on; both lines have the same multiplier.
 """
 
 from __future__ import annotations
@@ -40,18 +44,19 @@ class Range:
 
 @dataclass(frozen=True)
 class Affine:
-    """What was found: bias [C] and multiplier [C] in 32 bits, and the two shifts."""
+    """What was found: bias [C] and multiplier [C] in 32 bits, the two shifts, and step [C] if one line does not do."""
 
     bias: Integers
     multiplier: Integers
     left: int
     right: int
+    step: Integers | None = None
 
 
 def search_affine(
     staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
 ) -> Affine | None:
-    """The affine form of `staircase` on `sums`, or None.
+    """The affine form of `staircase` on `sums`, with steps if it needs them, or None.
 
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
@@ -59,12 +64,14 @@ def search_affine(
     thresholds = _thresholds(staircase, sums, clamp)
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
-    for left in range(most, max(most - _SHIFTS, -1), -1):
-        right = _right_shift(left, slopes)
-        if right >= 0:
-            found = _search(thresholds, sums, slopes, zero_point, left, min(right, _LARGEST_RIGHT))
-            if found is not None:
-                return found
+    for stepped in (False, True):
+        for left in range(most, max(most - _SHIFTS, -1), -1):
+            right = _right_shift(left, slopes)
+            if right >= 0:
+                shifts = _Shifts(left, min(right, _LARGEST_RIGHT))
+                found = _search(thresholds, sums, slopes, zero_point, shifts, stepped=stepped)
+                if found is not None:
+                    return found
     return None
 
 
@@ -105,32 +112,75 @@ def _right_shift(left: int, slopes: NDArray[np.float64]) -> int:
     return right
 
 
+@dataclass(frozen=True)
+class _Shifts:
+    """The two shifts of a layer."""
+
+    left: int
+    right: int
+
+    @property
+    def unit(self) -> int:
+        """What (bias + (sum << left)) * multiplier counts as one level."""
+        return 1 << (32 + self.right)
+
+
 def _search(
-    thresholds: _Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int, left: int, right: int
+    thresholds: _Thresholds,
+    sums: Range,
+    slopes: NDArray[np.float64],
+    zero_point: int,
+    shifts: _Shifts,
+    *,
+    stepped: bool,
 ) -> Affine | None:
-    biases, multipliers = [], []
+    found: list[tuple[int, int, int]] = []
     for channel, slope in enumerate(slopes):
-        found = _channel(thresholds, sums, channel, float(slope), zero_point, left, right)
-        if found is None:
+        start = max(1, round(float(slope) * 2.0 ** (32 + shifts.right - shifts.left)))
+        if sums.low[channel] == sums.high[channel] == 0:  # one level: the middle of it
+            level = int(thresholds.first[channel]) - zero_point
+            found.append(((2 * level + 1) << (shifts.right + 1), _WORD >> 1, 0))
+            continue
+        one = _one_line(thresholds, sums, channel, zero_point)
+        lines = _two_lines(one) if stepped else (one,)
+        integers = _fit(lines, start, shifts)
+        if integers is None:
             return None
-        biases.append(found[0])
-        multipliers.append(found[1])
-    return Affine(np.array(biases, np.int64), np.array(multipliers, np.int64), left, right)
+        found.append(integers)
+    bias, multiplier, step = np.array(found, np.int64).T
+    return Affine(bias, multiplier, shifts.left, shifts.right, step if stepped else None)
 
 
-def _channel(
-    thresholds: _Thresholds, sums: Range, channel: int, slope: float, zero_point: int, left: int, right: int
-) -> tuple[int, int] | None:
-    """(bias, multiplier) of one channel.
+@dataclass(frozen=True)
+class _Line:
+    """What one line must meet: `sums[i]` reach `levels[i]` (less the zero point) in `at_least`, not in `less_than`.
 
-    With unit = 2^(32 + right), a level k with threshold t needs (bias + (t << left)) * multiplier >= k * unit, and
-    (bias + ((t - 1) << left)) * multiplier < k * unit. So do the ends of the range, unless the clamp keeps them in.
+    `low` and `high` are the smallest and the largest sum on it.
     """
-    unit = 1 << (32 + right)
+
+    at_least: tuple[Integers, Integers]
+    less_than: tuple[Integers, Integers]
+    low: int
+    high: int
+
+    def biases(self, multipliers: Integers, shifts: _Shifts) -> tuple[Integers, Integers]:
+        """For each multiplier the biases [begin, end) that meet everything within 32 bits; none where begin >= end."""
+        levels, sums = self.at_least
+        room = _WORD - 1 - (max(abs(self.low), abs(self.high)) << shifts.left)
+        begin, end = np.full(len(multipliers), -room), np.full(len(multipliers), room + 1)
+        if len(levels):
+            needed = (levels * shifts.unit - (sums << shifts.left) * multipliers[:, None]).max(axis=1)
+            begin = np.maximum(begin, -(-needed // multipliers))
+        levels, sums = self.less_than
+        if len(levels):
+            limit = (levels * shifts.unit - (sums << shifts.left) * multipliers[:, None]).min(axis=1)
+            end = np.minimum(end, -(-limit // multipliers))
+        return begin, end
+
+
+def _one_line(thresholds: _Thresholds, sums: Range, channel: int, zero_point: int) -> _Line:
+    """All thresholds of a channel, and the ends of its range unless the clamp keeps these in."""
     low, high = int(sums.low[channel]), int(sums.high[channel])
-    if low == high == 0:  # one level: the middle of it
-        level = int(thresholds.first[channel]) - zero_point
-        return (2 * level + 1) << (right + 1), _WORD >> 1
     first, last = int(thresholds.first[channel]), int(thresholds.last[channel])
     crossed = (thresholds.levels > first) & (thresholds.levels <= last)
     levels = thresholds.levels[crossed] - zero_point
@@ -140,15 +190,45 @@ def _channel(
         at_least = np.append(levels, first - zero_point), np.append(reached, low)
     if last < thresholds.clamp.high or not len(levels):
         less_than = np.append(levels, last + 1 - zero_point), np.append(reached - 1, high)
-    start = max(1, round(slope * 2.0 ** (32 + right - left)))
+    return _Line(at_least, less_than, low, high)
+
+
+def _two_lines(one: _Line) -> tuple[_Line, _Line]:
+    """The same, split at the zero point: the first line also tells by its sign which of the two is right."""
+    levels, reached = one.at_least
+    crossing = reached[levels == 0]
+    split = int(crossing[0]) if len(crossing) else one.low if (levels > 0).any() else one.high + 1
+
+    def side(requirement: tuple[Integers, Integers], chosen: NDArray[np.bool_]) -> tuple[Integers, Integers]:
+        return requirement[0][chosen], requirement[1][chosen]
+
+    below = side(one.at_least, levels <= 0), side(one.less_than, one.less_than[0] <= 0)
+    above = side(one.at_least, levels > 0), side(one.less_than, one.less_than[0] > 0)
+    if split <= one.high:  # the sums from here on are not negative on either line
+        sign = np.array([0]), np.array([split])
+        below = (_joined(below[0], sign), below[1])
+        above = (_joined(above[0], sign), above[1])
+    return _Line(*below, one.low, one.high), _Line(*above, split, max(split, one.high))
+
+
+def _joined(one: tuple[Integers, Integers], other: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
+    return np.append(one[0], other[0]), np.append(one[1], other[1])
+
+
+def _fit(lines: tuple[_Line, ...], start: int, shifts: _Shifts) -> tuple[int, int, int] | None:
+    """(bias, multiplier, step) with one multiplier for all lines, the widest choice of biases, and the middle of it.
+
+    With unit = 2^(32 + right), a level k with threshold t needs (bias + (t << left)) * multiplier >= k * unit, and
+    (bias + ((t - 1) << left)) * multiplier < k * unit. So do the ends of the range, unless the clamp keeps them in.
+    """
     for multipliers in _candidates(start):
-        lowest = (at_least[0] * unit - (at_least[1] << left) * multipliers[:, None]).max(axis=1)
-        highest = (less_than[0] * unit - (less_than[1] << left) * multipliers[:, None]).min(axis=1)
-        begin, end = -(-lowest // multipliers), -(-highest // multipliers)
-        fits = (begin < end) & (np.maximum(np.abs(begin), np.abs(end)) + (max(abs(low), abs(high)) << left) < _WORD)
-        if fits.any():
-            best = int(np.argmax(np.where(fits, end - begin, -1)))
-            return int((begin[best] + end[best]) >> 1), int(multipliers[best])
+        windows = [line.biases(multipliers, shifts) for line in lines]
+        widths = np.min([end - begin for begin, end in windows], axis=0)
+        best = int(np.argmax(widths))
+        if widths[best] > 0:
+            middles = [int((begin[best] + end[best]) >> 1) for begin, end in windows]
+            step = middles[-1] - middles[0]
+            return (middles[0], int(multipliers[best]), step) if abs(step) < _WORD else None
     return None
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dscompile.report.timing import CountResult
-
 if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.artifact import Artifact
     from dscompile.frontend.zoo import ZooEntry
@@ -14,7 +12,7 @@ if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.ir.tensor import Tensor
     from dscompile.report.comparison import Verification
     from dscompile.report.inspection import ArenaMap, Inspection
-    from dscompile.report.timing import BenchResult, Timing
+    from dscompile.report.timing import BenchResult, CountResult, StepTiming, Timing
     from dscompile.target import Target
 
 Record = Mapping[str, object]
@@ -115,10 +113,13 @@ def verify_record(verification: Verification) -> Record:
 
 def bench_record(results: Sequence[BenchResult | CountResult]) -> Record:
     """`bench --json`: a peer's `ratio` is its median over the artifact's; emulated devices have counts and no times."""
+    from dscompile.report.timing import CountResult
+
     return {"results": [_count(one) if isinstance(one, CountResult) else _bench(one) for one in results]}
 
 
 def _bench(result: BenchResult) -> Record:
+    steps = {} if result.steps is None else {"steps": [_step(step) for step in result.steps]}
     return {
         "path": result.path,
         "target": result.target,
@@ -130,6 +131,20 @@ def _bench(result: BenchResult) -> Record:
         "peak_gflops_fraction": result.peak_gflops_fraction,
         "latency_budget_us": result.latency_budget_us,
         "peers": {name: {**_timing(peer.timing), "ratio": peer.ratio} for name, peer in result.peers.items()},
+        **steps,
+    }
+
+
+def _step(step: StepTiming) -> Record:
+    return {
+        "name": step.name,
+        "kind": step.kind,
+        "macs": step.macs,
+        "median_us": step.median_us,
+        "layers": [
+            {"name": part.name, "macs": part.macs, "macs_share": part.macs / step.macs if step.macs else None}
+            for part in step.parts
+        ],
     }
 
 

@@ -37,10 +37,30 @@ class PeerTiming:
 
 
 @dataclass(frozen=True)
+class LayerPart:
+    """A layer of the network that is computed in a step together with others; its time is not known."""
+
+    name: str
+    macs: int
+
+
+@dataclass(frozen=True)
+class StepTiming:
+    """Median time of one step of an artifact. `parts` are the layers in it, where there are several."""
+
+    name: str
+    kind: str
+    macs: int
+    median_us: float
+    parts: tuple[LayerPart, ...] = ()
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """Speed of one artifact. `peak_gflops` was measured between the runs; None where the machine cannot say.
 
-    `latency_budget_us` is what the network's file allows an inference on this target.
+    `latency_budget_us` is what the network's file allows an inference on this target. `steps` are there
+    where they were asked for.
     """
 
     path: str
@@ -51,6 +71,7 @@ class BenchResult:
     peak_gflops: float | None = None
     peers: Mapping[str, PeerTiming] = field(default_factory=dict)
     latency_budget_us: float | None = None
+    steps: tuple[StepTiming, ...] | None = None
 
     @property
     def gmac_per_second(self) -> float:

@@ -9,9 +9,10 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.errors import UsageError
+from dscompile.errors import CheckFailedError, UsageError
 
 _CALIBRATION_CALLS = 200
+_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 
 
 def latencies_us(
@@ -30,6 +31,38 @@ def latencies_us(
         run(*arguments)
     times = durations_ns(run, arguments, repeats)
     return np.maximum(times - overhead, 0.0) / 1000.0
+
+
+def profile_us(
+    run: Callable[..., int],
+    run_profiled: Callable[..., int],
+    arguments: Sequence[ctypes.c_void_p],
+    steps: int,
+    repeats: int,
+) -> tuple[float, ...]:
+    """Median time of every step over `repeats` profiled inferences in microseconds, after one that is not counted.
+
+    The hook is a Python function. What calling it costs is estimated by comparison with unprofiled inferences and
+    taken off in equal parts, so that the steps add up to the latency. Raises UsageError unless `repeats` is at least 1.
+    """
+    latency_us = float(np.median(latencies_us(run, arguments, repeats, warmup=3)))
+    ended, resumed = np.zeros(steps, np.int64), np.zeros(steps + 1, np.int64)
+
+    def hook(_user: object, step: int, _result: object) -> None:
+        ended[step] = perf_counter_ns()
+        resumed[step + 1] = perf_counter_ns()
+
+    callback = _HOOK(hook)
+    times = np.zeros((repeats + 1, steps))
+    for round_times in times:
+        resumed[0] = perf_counter_ns()
+        status = run_profiled(*arguments, callback, None)
+        if status:
+            raise CheckFailedError(f"the profiled run returned {status}")
+        round_times[:] = ended - resumed[:steps]
+    medians_us = np.median(times[1:], axis=0) / 1000.0
+    overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(steps, 1))
+    return tuple(max(0.0, float(median) - overhead_us) for median in medians_us)
 
 
 def durations_ns(

@@ -7,9 +7,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +16,8 @@ from dscompile.artifact import Artifact
 from dscompile.errors import BadInputError, Diagnostic, Position, ToolError
 from dscompile.ir.network import Array
 from dscompile.run.arrays import aligned_bytes, check_inputs
-from dscompile.run.latency import latencies_us
+from dscompile.run.latency import latencies_us, profile_us
 from dscompile.target import runs_here
-
-_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-
-
-@dataclass(frozen=True)
-class LayerTime:
-    """Median time of one layer of the artifact's layer table."""
-
-    name: str
-    kind: str
-    macs: int
-    median_us: float
 
 
 class NativeModel:
@@ -95,35 +81,12 @@ class NativeModel:
         with self._lock:
             return latencies_us(self._run, arguments, repeats, warmup)
 
-    def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[LayerTime, ...]:
-        """Median time of every layer over `repeats` profiled inferences, after one that is not counted.
-
-        The hook is a Python function. What calling it costs is estimated by comparison with unprofiled inferences and
-        taken off in equal parts, so that the layers add up to the latency.
-        """
-        latency_us = float(np.median(self.latencies_us(inputs, repeats)))
+    def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
+        """Median time of every step of the manifest in microseconds (see run/latency.py: profile_us)."""
         outputs = self._outputs()  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
-        count = len(self.manifest.layers)
-        ended, resumed = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
-
-        def hook(_user: object, layer: int, _result: object) -> None:
-            ended[layer] = perf_counter_ns()
-            resumed[layer + 1] = perf_counter_ns()
-
-        callback = _HOOK(hook)
-        times = np.zeros((repeats + 1, count))
         with self._lock:
-            for round_times in times:
-                resumed[0] = perf_counter_ns()
-                self._check(self._run_profiled(*arguments, callback, None))
-                round_times[:] = ended - resumed[:count]
-        medians_us = np.median(times[1:], axis=0) / 1000.0
-        overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(count, 1))
-        return tuple(
-            LayerTime(layer.name, layer.kind, layer.macs, max(0.0, float(median) - overhead_us))
-            for layer, median in zip(self.manifest.layers, medians_us, strict=True)
-        )
+            return profile_us(self._run, self._run_profiled, arguments, len(self.manifest.layers), repeats)
 
     def _outputs(self) -> dict[str, Array]:
         """Arrays of NaN: fresh memory may still hold an earlier result, and would hide an element never written."""

@@ -15,7 +15,7 @@ from dscompile.ir.network import Array
 from dscompile.plan.kernels import Parameter
 
 if TYPE_CHECKING:
-    from tvm.tirx import PrimFunc
+    from tvm.tirx import Buffer, PrimFunc
 
 Floats = NDArray[np.float32]
 
@@ -48,8 +48,9 @@ class Signature:
     @classmethod
     def of(cls, prim: PrimFunc, parameters: Sequence[Parameter]) -> Signature:
         """Of a definition and the views behind its buffers."""
-        shapes = [tuple(int(n) for n in buffer.shape) for buffer in prim.params]
-        reach = tuple(_reach(shape, p.strides) for shape, p in zip(shapes, parameters, strict=True))
+        reach = tuple(
+            _reach(_shape_in(buffer, p), p.strides) for buffer, p in zip(prim.params, parameters, strict=True)
+        )
         return cls(tuple(parameters), reach)
 
     def check(self, operands: Sequence[Operand]) -> list[At]:
@@ -95,6 +96,12 @@ def aligned_copy(array: Array) -> Floats:
     buffer = aligned_buffer(array.size)
     buffer[:] = array.ravel()
     return buffer
+
+
+def _shape_in(buffer: Buffer, parameter: Parameter) -> tuple[int, ...]:
+    """The shape of a buffer in elements of the parameter, of which an element of the buffer may hold several."""
+    *outer, last = (int(n) for n in buffer.shape)
+    return (*outer, last * np.dtype(str(buffer.dtype)).itemsize // np.dtype(parameter.dtype).itemsize)
 
 
 def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:

@@ -14,7 +14,7 @@ from dscompile.artifact import Artifact
 from dscompile.errors import CheckFailedError
 from dscompile.ir.network import Array
 from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
-from dscompile.run.latency import latencies_us
+from dscompile.run.latency import latencies_us, profile_us
 from dscompile.toolchain import find_toolchain
 
 _FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared")
@@ -37,7 +37,8 @@ class SourceModel:
             sources = [str(directory / f"{name}{part}.c") for part in ("", "_weights")]
             arguments = [*_FLAGS, *sources, "-lm", "-o", str(library)]
             toolchain.compile(arguments, Path(scratch), f"compiling {name}.c for this machine")
-            self._run = getattr(ctypes.CDLL(str(library)), f"{name}_run")
+            loaded = ctypes.CDLL(str(library))
+            self._run, self._run_profiled = (getattr(loaded, f"{name}_{end}") for end in ("run", "run_profiled"))
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -55,6 +56,12 @@ class SourceModel:
         """Time of each of `repeats` inferences in microseconds (see run/latency.py)."""
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         return latencies_us(self._run, self._arguments(inputs, outputs), repeats, warmup)
+
+    def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
+        """Median time of every step of the manifest in microseconds (see run/latency.py: profile_us)."""
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
+        arguments = self._arguments(inputs, outputs)
+        return profile_us(self._run, self._run_profiled, arguments, len(self.manifest.layers), repeats)
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> list[ctypes.c_void_p]:
         check_inputs(self.manifest.inputs, inputs)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import s_tir, tirx
 
@@ -19,6 +20,7 @@ from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule import scheduled
 from dscompile.schedule.barrier import insert_barriers
+from dscompile.schedule.dot_products import lower_dot_products
 from dscompile.schedule.prefetch import insert_prefetches
 from dscompile.target import Target
 
@@ -53,8 +55,9 @@ def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
     # TVM's code generator takes the promise that pointers do not alias from any function for the whole module.
     if not all(_NO_ALIAS in prim.attrs for prim in lowered.values()):
         lowered = {symbol: prim.without_attr(_NO_ALIAS) for symbol, prim in lowered.items()}
-    module = tirx.transform.LowerIntrin()(tvm.IRModule(dict(lowered)))
-    library = tvm.get_global_func("target.build.llvm")(module, llvm_target(target))
+    machine = llvm_target(target)
+    module = lower_dot_products(tvm.IRModule(dict(lowered)), machine)
+    library = tvm.get_global_func("target.build.llvm")(module, machine)
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         path = Path(scratch) / "kernels.o"
         library.write_to_file(str(path))
@@ -113,11 +116,22 @@ def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:
         buffer = nodes[node["data"]["ty"]]["data"]
         buffer["data_alignment"] = view.alignment
         if view.strides:
+            element = nodes[buffer["dtype"]]["data"]["dtype"]
             values = [
-                add("ir.IntImm", {"span": nothing, "ty": int32, "value": add("int", stride)}) for stride in view.strides
+                add("ir.IntImm", {"span": nothing, "ty": int32, "value": add("int", stride)})
+                for stride in _in_elements(view, str(element))
             ]
             buffer["strides"] = add("ffi.Array", values)
     return tvm.ir.load_json(json.dumps(graph))
+
+
+def _in_elements(view: Parameter, dtype: str) -> tuple[int, ...]:
+    """Strides of a view in elements of `dtype`, which may hold several of the parameter's own."""
+    size = np.dtype(dtype).itemsize // np.dtype(view.dtype).itemsize
+    *outer, last = view.strides
+    if any(stride % size for stride in outer) or (size > 1 and last != 1):
+        raise ValueError(f"strides {list(view.strides)} of '{view.name}' are no multiples of {size}")
+    return (*(stride // size for stride in outer), last)
 
 
 def _lowering() -> Any:

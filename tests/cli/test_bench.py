@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dscompile import api
+from dscompile.artifact.target_json import target_to_json
 from dscompile.report.timing import CountResult
+from dscompile.target import find_target
 from tests.cli.conftest import TINY, CommandLine
 from tests.tools import require_tools
 
@@ -40,6 +42,49 @@ def test_a_latency_budget_that_is_exceeded_fails_with_exit_code_4(dscompile: Com
 def test_a_latency_budget_that_is_kept(dscompile: CommandLine, folder: Path):
     outcome = dscompile("bench", built(dscompile, folder, "100 s"), "--repeats", "30", "-q")
     assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_layers_that_share_a_step_are_named_below_it(dscompile: CommandLine, folder: Path):
+    artifact = built(dscompile, folder, "100 s")
+    outcome = dscompile("bench", artifact, "--layers", "--repeats", "30", "-q")
+    assert outcome.code == 0
+    _, table = outcome.out.split("\nartifact\n")
+    header, *rows = table.splitlines()
+    assert header.split() == ["layer", "kind", "MAC", "of", "MAC", "us", "of", "time", "GMAC/s"]
+    assert [re.split(r"(?<=\S)  ", row)[0] for row in rows] == [
+        "stem",
+        "block.depthwise",
+        "  block.depthwise",
+        "  block.pointwise",
+        "pool",
+        "head",
+        "softmax",
+    ]
+    assert re.fullmatch(r"block.depthwise    depthwise \+ pointwise  5 200  48.7 % .*", rows[1])
+    assert re.fullmatch(r"  block.pointwise                         3 400  31.9 %", rows[3])
+
+
+def test_layers_as_json_have_the_share_of_their_step(dscompile: CommandLine, folder: Path):
+    outcome = dscompile("bench", built(dscompile, folder, "100 s"), "--layers", "--repeats", "30", "--json", "-q")
+    (result,) = json.loads(outcome.out)["results"]
+    assert sum(step["macs"] for step in result["steps"]) == result["macs"]
+    assert 0.1 * result["median_us"] < sum(step["median_us"] for step in result["steps"]) < 10 * result["median_us"]
+    (fused,) = (step for step in result["steps"] if step["layers"])
+    assert sum(layer["macs"] for layer in fused["layers"]) == fused["macs"]
+    assert sum(layer["macs_share"] for layer in fused["layers"]) == pytest.approx(1.0)
+
+
+def test_emulated_devices_have_no_times_of_layers(dscompile: CommandLine, folder: Path):
+    manifest = Path(built(dscompile, folder, "100 s")) / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["target"] = target_to_json(find_target("cortex-m4"))
+    manifest.write_text(json.dumps(content))
+    outcome = dscompile("bench", "artifact", "--layers")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "error: 'artifact' runs in an emulator, where the instructions of a whole inference are counted\n"
+        "  = help: leave out --layers\n"
+    )
 
 
 def test_an_emulated_device_has_no_clock_to_check_a_budget_with(

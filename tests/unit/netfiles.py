@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dscompile.errors import BadInputError, Diagnostic
-from dscompile.frontend.netfile import NetFile, netfile_from_text
+from dscompile.frontend.loaded import NetFile
+from dscompile.frontend.netfile import netfile_from_text
 from dscompile.ir.network import Network
 
 HEAD = "dscompile: 1\nnetwork:\n  name: test\n"

@@ -37,7 +37,7 @@ MANIFEST = Manifest(
     inputs=(Tensor("x", (1, 2, 3, 4), "int8", Quantization((0.5,), -7), "nchw"),),
     outputs=(Tensor("y", (1, 2)),),
     labels=("ja", "nein"),
-    layers=(LayerInfo("a", "conv", ("a", "b"), 5, 6),),
+    layers=(LayerInfo("a", "conv", ("a", "b"), 5, 6, (2, 3)),),
     macs=5,
     parameters=7,
     arena=ArenaInfo(64, 60, 64, (BufferInfo("a", 0, 60, -1, 1),)),
@@ -54,6 +54,12 @@ MANIFEST = Manifest(
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     write_manifest(MANIFEST, tmp_path)
     assert read_manifest(tmp_path / "manifest.json") == MANIFEST
+
+
+def test_a_layer_that_lacks_some_macs_is_wrong(tmp_path: Path) -> None:
+    write_manifest(replace(MANIFEST, layers=(LayerInfo("a", "conv", ("a", "b"), 5, 6, (2,)),)), tmp_path)
+    with pytest.raises(BadInputError, match=r"'layers\[0\].layer_macs' must have an entry for each of 'layers'"):
+        read_manifest(tmp_path / "manifest.json")
 
 
 def test_a_manifest_without_a_latency_budget_has_none(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import RELU6, Conv2D, Pads
 from dscompile.ir.tensor import Tensor
 from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, FillKernel, Parameter, SoftmaxKernel
-from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
+from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, PixelKnobs, TileKnobs
 from dscompile.plan.layout import Blocked
 from dscompile.run.kernel import At, CompiledKernel, aligned_buffer, aligned_copy
 from dscompile.target import Target, resolve_target
@@ -145,6 +145,7 @@ def test_knobs_that_do_not_fit_are_refused(kernel, knobs, text, target):
         (lambda: TileKnobs(0), "tile sizes must be positive"),
         (lambda: TileKnobs(1, unroll_channels=0), "tile sizes must be positive"),
         (lambda: DepthwiseKnobs(1, 0), "tile sizes must be positive"),
+        (lambda: PixelKnobs(0), "tile sizes must be positive"),
         (lambda: DenseKnobs(0), "partial_sums must be positive"),
     ],
 )

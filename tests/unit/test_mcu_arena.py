@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 
 from dscompile.frontend.load import load_network
-from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, FloatEpilogue, SeparableKernel, Window
-from dscompile.plan.mcu_overlap import downward_distance, upward_distance
+from dscompile.plan.mcu_arithmetic import Residual
+from dscompile.plan.mcu_kernels import (
+    Axis,
+    ConvKernel,
+    DepthwiseKernel,
+    FloatEpilogue,
+    McuKernel,
+    SeparableKernel,
+    Window,
+)
+from dscompile.plan.mcu_overlap import Distances, permitted_distances
 from dscompile.target import find_target
 from tests.mcu import planned
 
@@ -17,27 +26,47 @@ def image(size: int, channels: int, kernel: int, stride: int = 1, before: int = 
     return Window(axis, axis, channels)
 
 
+def below(kernel: McuKernel) -> int | None:
+    distances = permitted_distances(kernel, ["x"])
+    assert distances is not None
+    return distances.below_bytes
+
+
 def test_a_depthwise_layer_stays_one_row_and_two_pixels_behind_its_input():
     # Pixel (r, c) is written while row r - 1 is read from column c - 1 on: 5 + 1 pixels back, and itself.
     kernel = DepthwiseKernel(image(5, 2, 3, before=1), 1, FloatEpilogue())
-    assert upward_distance(kernel, "x") == (5 + 1 + 1) * 2 * 4
-    assert downward_distance(kernel) == (5 + 1 + 1) * 2 * 4
+    assert permitted_distances(kernel, ["x"]) == Distances((5 + 1 + 1) * 2 * 4, (5 + 1 + 1) * 2 * 4)
 
 
 def test_columns_of_a_group_are_read_before_the_group_is_written():
     depthwise = DepthwiseKernel(image(5, 2, 3, before=1), 1, FloatEpilogue())
     kernel = SeparableKernel(depthwise, 2, FloatEpilogue(), group=4)
-    assert upward_distance(kernel, "x") == (5 + 1) * 2 * 4
+    assert below(kernel) == (5 + 1) * 2 * 4
 
 
 def test_a_pointwise_layer_that_reads_pixels_where_they_lie_needs_its_own_group():
     kernel = ConvKernel(image(4, 3, 1), 3, FloatEpilogue(), group=2)
-    assert upward_distance(kernel, "x") == 2 * 3 * 4
+    assert below(kernel) == 2 * 3 * 4
 
 
 def test_a_layer_that_grows_must_begin_below_by_all_that_it_grows():
     kernel = ConvKernel(image(4, 1, 1), 3, FloatEpilogue(), group=1)
-    assert upward_distance(kernel, "x") == (16 * 3 - 15) * 4
+    assert below(kernel) == (16 * 3 - 15) * 4
+
+
+def test_a_sum_takes_exactly_the_place_of_its_residual():
+    kernel = ConvKernel(image(4, 3, 1), 3, FloatEpilogue(), residual=Residual())
+    assert permitted_distances(kernel, ["residual"]) == Distances()
+
+
+def test_a_sum_with_its_own_image_keeps_a_group_away():
+    kernel = ConvKernel(image(4, 3, 1), 3, FloatEpilogue(), group=2, residual=Residual())
+    assert permitted_distances(kernel, ["x", "residual"]) == Distances(2 * 3 * 4, 2 * 3 * 4)
+
+
+def test_weights_are_never_overwritten():
+    kernel = ConvKernel(image(4, 3, 1), 3, FloatEpilogue())
+    assert permitted_distances(kernel, ["weights"]) is None
 
 
 def test_taps_of_a_window_beside_the_image_are_no_taps():

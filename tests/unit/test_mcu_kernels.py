@@ -68,6 +68,8 @@ CASES = {
     "pointwise_of_100_channels": Case(3, 5, 100, 33, (1, 1)),
     "pointwise_that_grows_in_place": Case(4, 4, 4, 32, (1, 1)),
     "pointwise_that_shrinks_in_place": Case(4, 4, 32, 4, (1, 1)),
+    "conv_linear_to_9_channels": Case(5, 7, 17, 9, activation=NONE),
+    "pointwise_linear_to_15_channels": Case(4, 5, 12, 15, (1, 1), activation=NONE),
     "depthwise_3x3_same": depthwise(6, 5, 16),
     "depthwise_5x5_stride_2_of_17_channels": depthwise(9, 7, 17, kernel=(5, 5), stride=(2, 2)),
     "depthwise_7x7_on_a_smaller_image": depthwise(3, 4, 3, kernel=(7, 7)),

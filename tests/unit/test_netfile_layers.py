@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dscompile.errors import UnsupportedError
-from dscompile.frontend.netfile import NetFile
+from dscompile.frontend.loaded import NetFile
 from dscompile.frontend.settings import Calibration, TargetSettings
 from dscompile.ir.ops import (
     HARD_SIGMOID,

@@ -28,8 +28,12 @@ def staircase_of(factors, zero_point, clamp, rounding):
 
 
 def applied(found, sums, zero_point, clamp):
-    level = ((found.bias + (sums << found.left)) * found.multiplier) >> 32
-    assert np.abs(found.bias + (sums << found.left)).max() < 2**31
+    shifted = found.bias + (sums << found.left)
+    assert np.abs(shifted).max() < 2**31
+    if found.step is not None:
+        shifted = np.where(shifted < 0, shifted, shifted + found.step)
+        assert np.abs(shifted).max() < 2**31
+    level = (shifted * found.multiplier) >> 32
     return np.clip(((zero_point << found.right) + level) >> found.right, clamp.low, clamp.high)
 
 
@@ -48,6 +52,51 @@ def test_every_sum_of_a_rectified_layer_gets_its_level(rounding, zero_point, cla
         sums[:, channel] = np.arange(-reach, reach + 1)
         want, got = staircase(sums), applied(found, sums, zero_point, clamp)
         assert np.array_equal(got[:, channel], want[:, channel])
+
+
+LINEAR = [
+    (4, Clamp(-128, 127)),
+    (-17, Clamp(-128, 127)),
+    (0, Clamp(-100, 90)),
+    (38, Clamp(-60, 38)),
+    (-128, Clamp(-120, 100)),
+    (127, Clamp(-128, 127)),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("zero_point", "clamp"), LINEAR)
+def test_every_sum_of_a_linear_layer_gets_its_level(zero_point, clamp, seed):
+    """Ranges around zero, of one sign only, from the very threshold of the zero point, and of few levels."""
+    factors = np.random.default_rng(seed).uniform(0.0005, 0.004, 7)
+    low = np.array([-60_000, -90_000, 10, -50_000, 0, -300, -1], np.int64)
+    high = np.array([60_000, 40_000, 70_000, -9, 90_000, 300, 120_000], np.int64)
+    staircase = staircase_of(factors, zero_point, clamp, "tflite")
+    constant = constant_channels(staircase, Range(low, high))
+    low, high = np.where(constant, 0, low), np.where(constant, 0, high)
+    level = staircase(np.zeros((1, 7), np.int64))
+
+    def without_constants(sums):
+        return np.where(constant, level, staircase(sums))
+
+    found = search_affine(without_constants, Range(low, high), factors, zero_point, clamp)
+    if found is None:
+        assert not clamp.low <= zero_point <= clamp.high
+        return
+    for channel in range(len(factors)):
+        sums = np.zeros((int(high[channel] - low[channel]) + 1, 7), np.int64)
+        sums[:, channel] = np.arange(low[channel], high[channel] + 1)
+        want, got = without_constants(sums), applied(found, sums, zero_point, clamp)
+        np.testing.assert_array_equal(got[:, channel], want[:, channel])
+
+
+def test_halves_away_from_zero_take_a_step_and_halves_up_do_not():
+    factors, clamp = np.random.default_rng(0).uniform(0.0005, 0.004, 5), Clamp(-128, 127)
+    reach = np.full(5, 80_000, np.int64)
+    for rounding in get_args(Rounding):
+        found = search_affine(staircase_of(factors, 3, clamp, rounding), Range(-reach, reach), factors, 3, clamp)
+        assert found is not None
+        assert (found.step is not None) == (rounding == "tflite")
 
 
 def test_a_channel_of_one_level_is_found_and_served():

@@ -16,7 +16,8 @@ import pytest
 from dscompile import toolchain
 from dscompile.artifact import Artifact, load_artifact
 from dscompile.emit.selftest import selftest_input
-from dscompile.errors import BadInputError, ToolError, UsageError
+from dscompile.errors import BadInputError, CheckFailedError, ToolError, UsageError
+from dscompile.run.latency import profile_us
 from dscompile.run.native import NativeModel, aligned_bytes
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from dscompile.toolchain import install_advice, run_tool
@@ -133,10 +134,15 @@ def test_a_profile_has_every_layer_and_adds_up(tmp_path: Path) -> None:
     inputs = selftest_input(big.network)
     model = NativeModel(big.write(tmp_path / "big"))
     profile = model.profile(inputs, 20)
-    assert [(row.name, row.kind, row.macs) for row in profile] == [("twice", "add", 1234567), ("shift", "add", 0)]
+    assert len(profile) == 2
     latency = float(np.median(model.latencies_us(inputs, 20)))
-    assert 0.3 * latency < sum(row.median_us for row in profile) < 3 * latency
-    assert all(row.median_us > 0 for row in profile)
+    assert 0.3 * latency < sum(profile) < 3 * latency
+    assert min(profile) > 0
+
+
+def test_a_profiled_run_that_fails_is_an_error() -> None:
+    with pytest.raises(CheckFailedError, match="the profiled run returned -1"):
+        profile_us(lambda *_: 0, lambda *_: -1, (), 1, 1)
 
 
 def test_artifacts_for_other_machines_are_not_run(copy: Path) -> None:

@@ -124,10 +124,10 @@ static ACTIVATIONS_CODE_ATTR void activations_activation_1(const float *x, float
 /* prelu of 12 x 2 elements. */
 static ACTIVATIONS_CODE_ATTR void activations_activation_2(const float *x, const float *slope, float *y)
 {
-    for (int32_t i = 0; i < 12; ++i) {
+    for (int32_t row = 0; row < 12; ++row) {
         for (int32_t channel = 0; channel < 2; ++channel) {
-            const float value = x[i * 2 + channel];
-            y[i * 2 + channel] = value > 0.0f ? value : slope[channel] * value;
+            const float value = x[row * 2 + channel];
+            y[row * 2 + channel] = value > 0.0f ? value : slope[channel] * value;
         }
     }
 }

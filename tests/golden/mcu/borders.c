@@ -13,7 +13,7 @@ const borders_layer borders_layers[BORDERS_LAYER_COUNT] = {
     {"valid", 0u, 24u},
     {"padded", 0u, 40u},
     {"sum", 0u, 40u},
-    {"sigmoid", 0u, 40u},
+    {"sigmoid", 0u, 78u},
     {"joined", 0u, 80u},
     {"mean", 0u, 4u},
     {"real", 0u, 16u},
@@ -28,9 +28,8 @@ const borders_layer borders_layers[BORDERS_LAYER_COUNT] = {
 #define BUFFER_CONV_COLUMNS 48u /* 36 B, step 1 */
 #define BUFFER_VALID 96u /* 24 B, steps 2 to 3 */
 #define BUFFER_PADDED 48u /* 40 B, steps 3 to 4 */
-#define BUFFER_SUM 48u /* 40 B, steps 4 to 5 */
-#define BUFFER_SIGMOID 128u /* 40 B, steps 5 to 6 */
-#define BUFFER_JOINED 48u /* 80 B, steps 6 to 7 */
+#define BUFFER_SUM 128u /* 40 B, steps 4 to 5 */
+#define BUFFER_JOINED 48u /* 80 B, steps 5 to 7 */
 #define BUFFER_MEAN 16u /* 4 B, steps 7 to 8 */
 #define BUFFER_OUTPUT_REAL 0u /* 16 B, step 8 */
 
@@ -42,7 +41,7 @@ const borders_layer borders_layers[BORDERS_LAYER_COUNT] = {
 #endif
 extern WORDS const int8_t borders_conv_weights[36];
 extern WORDS const int32_t borders_conv_bias[2];
-extern WORDS const float borders_conv_multiplier[2];
+extern WORDS const float borders_conv_scale[2];
 extern WORDS const int8_t borders_sigmoid_table[256];
 extern WORDS const int32_t borders_mean_bias[4];
 extern WORDS const float borders_mean_scale[4];
@@ -290,8 +289,10 @@ static BORDERS_CODE_ATTR void borders_binary_6(const int8_t *a, const int8_t *b,
 /* Table of 256 entries for 40 elements. */
 static BORDERS_CODE_ATTR void borders_lookup_7(const int8_t *x, const int8_t *table, int8_t *y)
 {
-    for (int32_t i = 0; i < 40; ++i) {
-        y[i] = table[x[i] + 128];
+    for (int32_t row = 0; row < 20; ++row) {
+        for (int32_t channel = 0; channel < 2; ++channel) {
+            y[row * 4 + channel] = table[x[row * 2 + channel] + 128];
+        }
     }
 }
 
@@ -348,7 +349,7 @@ static BORDERS_CODE_ATTR void step_1_conv(borders_arena *arena)
     borders_conv_2(region(arena, BUFFER_QUANTIZE),
                    borders_conv_weights,
                    borders_conv_bias,
-                   borders_conv_multiplier,
+                   borders_conv_scale,
                    region(arena, BUFFER_CONV_COLUMNS),
                    region(arena, BUFFER_CONV));
 }
@@ -372,17 +373,16 @@ static BORDERS_CODE_ATTR void step_4_sum(borders_arena *arena)
     borders_binary_6(region(arena, BUFFER_CONV), region(arena, BUFFER_PADDED), region(arena, BUFFER_SUM));
 }
 
-/* Step 5: sigmoid: sigmoid [1, 4, 5, 2] -> [1, 4, 5, 2], result 40 B. */
+/* Step 5: sigmoid: sigmoid [1, 4, 5, 2] -> [1, 4, 5, 2], result 78 B. */
 static BORDERS_CODE_ATTR void step_5_sigmoid(borders_arena *arena)
 {
-    borders_lookup_7(region(arena, BUFFER_SUM), borders_sigmoid_table, region(arena, BUFFER_SIGMOID));
+    borders_lookup_7(region(arena, BUFFER_SUM), borders_sigmoid_table, region(arena, BUFFER_JOINED + 2u));
 }
 
 /* Step 6: joined: concat [1, 4, 5, 2], [1, 4, 5, 2] -> [1, 4, 5, 4], result 80 B. */
 static BORDERS_CODE_ATTR void step_6_joined(borders_arena *arena)
 {
     borders_copy_8(region(arena, BUFFER_CONV), region(arena, BUFFER_JOINED));
-    borders_copy_8(region(arena, BUFFER_SIGMOID), region(arena, BUFFER_JOINED + 2u));
 }
 
 /* Step 7: mean: mean [1, 4, 5, 4] -> [1, 1, 1, 4], result 4 B. */
@@ -449,7 +449,7 @@ BORDERS_CODE_ATTR borders_status borders_run_profiled(borders_arena *arena,
     step_4_sum(arena);
     hook(user, 4u, region(arena, BUFFER_SUM));
     step_5_sigmoid(arena);
-    hook(user, 5u, region(arena, BUFFER_SIGMOID));
+    hook(user, 5u, region(arena, BUFFER_JOINED + 2u));
     step_6_joined(arena);
     hook(user, 6u, region(arena, BUFFER_JOINED));
     step_7_mean(arena);

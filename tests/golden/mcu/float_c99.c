@@ -24,7 +24,6 @@ const float_c99_layer float_c99_layers[FLOAT_C99_LAYER_COUNT] = {
     {"stem", 1944u, 288u},
     {"block.depthwise", 1080u, 288u},
     {"linear", 432u, 288u},
-    {"residual", 0u, 288u},
     {"multiplied", 1296u, 576u},
     {"largest", 0u, 96u},
     {"depthwise", 216u, 96u},
@@ -38,16 +37,15 @@ const float_c99_layer float_c99_layers[FLOAT_C99_LAYER_COUNT] = {
 #define BUFFER_INPUT_IMAGE 0u /* 504 B, step 0 */
 #define BUFFER_STEM 0u /* 288 B, steps 0 to 1 */
 #define BUFFER_STEM_COLUMNS 512u /* 216 B, step 0 */
-#define BUFFER_BLOCK_POINTWISE 96u /* 288 B, steps 1 to 3 */
+#define BUFFER_BLOCK_POINTWISE 96u /* 288 B, steps 1 to 2 */
 #define BUFFER_BLOCK_POINTWISE_COLUMNS 384u /* 48 B, step 1 */
-#define BUFFER_LINEAR 384u /* 288 B, steps 2 to 3 */
-#define BUFFER_SWISH 0u /* 288 B, steps 3 to 4 */
-#define BUFFER_MULTIPLIED 128u /* 576 B, steps 4 to 5 */
-#define BUFFER_LARGEST 0u /* 96 B, steps 5 to 6 */
-#define BUFFER_DEPTHWISE 96u /* 96 B, steps 6 to 7 */
-#define BUFFER_AVERAGE 16u /* 48 B, steps 7 to 8 */
-#define BUFFER_CLASSIFIER 0u /* 12 B, steps 8 to 9 */
-#define BUFFER_OUTPUT_SOFTMAX 0u /* 12 B, step 9 */
+#define BUFFER_SWISH 416u /* 288 B, steps 2 to 3 */
+#define BUFFER_MULTIPLIED 0u /* 576 B, steps 3 to 4 */
+#define BUFFER_LARGEST 480u /* 96 B, steps 4 to 5 */
+#define BUFFER_DEPTHWISE 64u /* 96 B, steps 5 to 6 */
+#define BUFFER_AVERAGE 16u /* 48 B, steps 6 to 7 */
+#define BUFFER_CLASSIFIER 0u /* 12 B, steps 7 to 8 */
+#define BUFFER_OUTPUT_SOFTMAX 0u /* 12 B, step 8 */
 
 /* Weights and constants, in float_c99_weights.c. */
 #if defined(__GNUC__)
@@ -321,7 +319,13 @@ static inline FLOAT_C99_CODE_ATTR float float_c99_pointwise_2_finish(float sum, 
     return y;
 }
 
-static FLOAT_C99_CODE_ATTR void float_c99_pointwise_2_multiply_2(const float *columns, const float *weights, const float *bias, float *y)
+static inline FLOAT_C99_CODE_ATTR float float_c99_pointwise_2_sum(float a, float b)
+{
+    const float sum = a + b;
+    return sum * clip(sum / 6.0f + 0.5f, 0.0f, 1.0f);
+}
+
+static FLOAT_C99_CODE_ATTR void float_c99_pointwise_2_multiply_2(const float *columns, const float *weights, const float *bias, const float *residual, float *y)
 {
     for (int32_t channel = 0; channel < 6; channel += 2) {
         const float *row = weights + channel * 6;
@@ -339,42 +343,34 @@ static FLOAT_C99_CODE_ATTR void float_c99_pointwise_2_multiply_2(const float *co
             sum_1_0 += x_1 * w_0;
             sum_1_1 += x_1 * w_1;
         }
-        y[channel] = float_c99_pointwise_2_finish(sum_0_0, bias[channel]);
-        y[channel + 1] = float_c99_pointwise_2_finish(sum_0_1, bias[channel + 1]);
-        y[channel + 6] = float_c99_pointwise_2_finish(sum_1_0, bias[channel]);
-        y[channel + 7] = float_c99_pointwise_2_finish(sum_1_1, bias[channel + 1]);
+        y[channel] = float_c99_pointwise_2_sum(float_c99_pointwise_2_finish(sum_0_0, bias[channel]), residual[channel]);
+        y[channel + 1] = float_c99_pointwise_2_sum(float_c99_pointwise_2_finish(sum_0_1, bias[channel + 1]), residual[channel + 1]);
+        y[channel + 6] = float_c99_pointwise_2_sum(float_c99_pointwise_2_finish(sum_1_0, bias[channel]), residual[channel + 6]);
+        y[channel + 7] = float_c99_pointwise_2_sum(float_c99_pointwise_2_finish(sum_1_1, bias[channel + 1]), residual[channel + 7]);
     }
 }
 
 /* Pointwise 1x1, stride 1: [4, 3, 6] -> [4, 3, 6]. */
-static FLOAT_C99_CODE_ATTR void float_c99_pointwise_2(const float *x, const float *weights, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_pointwise_2(const float *x, const float *weights, const float *bias, const float *residual, float *y)
 {
     float *pixel = y;
     const float *column = x;
     for (int32_t group = 0; group < 6; ++group) {
-        float_c99_pointwise_2_multiply_2(column, weights, bias, pixel);
+        float_c99_pointwise_2_multiply_2(column, weights, bias, residual, pixel);
         column += 12;
         pixel += 12;
+        residual += 12;
     }
 }
 
-/* Sum over [72]. */
-static FLOAT_C99_CODE_ATTR void float_c99_binary_3(const float *a, const float *b, float *y)
-{
-    for (int32_t i0 = 0; i0 < 72; ++i0) {
-        const float result = a[i0] + b[i0];
-        y[i0] = result * clip(result / 6.0f + 0.5f, 0.0f, 1.0f);
-    }
-}
-
-static inline FLOAT_C99_CODE_ATTR float float_c99_depthwise_4_finish(float sum, float bias)
+static inline FLOAT_C99_CODE_ATTR float float_c99_depthwise_3_finish(float sum, float bias)
 {
     const float y = sum + bias;
     return y;
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
-static FLOAT_C99_CODE_ATTR void float_c99_depthwise_4_taps_0_2(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_depthwise_3_taps_0_2(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -387,13 +383,13 @@ static FLOAT_C99_CODE_ATTR void float_c99_depthwise_4_taps_0_2(const float *x, c
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = float_c99_depthwise_4_finish(sum, bias[out]);
+            y[out] = float_c99_depthwise_3_finish(sum, bias[out]);
         }
     }
 }
 
 /* One pixel of 3x3. */
-static FLOAT_C99_CODE_ATTR void float_c99_depthwise_4_taps_0_3(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_depthwise_3_taps_0_3(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -407,13 +403,13 @@ static FLOAT_C99_CODE_ATTR void float_c99_depthwise_4_taps_0_3(const float *x, c
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = float_c99_depthwise_4_finish(sum, bias[out]);
+            y[out] = float_c99_depthwise_3_finish(sum, bias[out]);
         }
     }
 }
 
 /* One pixel of 3x3 with only the columns 1 to 2 of its window inside the image. */
-static FLOAT_C99_CODE_ATTR void float_c99_depthwise_4_taps_1_3(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_depthwise_3_taps_1_3(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -426,38 +422,38 @@ static FLOAT_C99_CODE_ATTR void float_c99_depthwise_4_taps_1_3(const float *x, c
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = float_c99_depthwise_4_finish(sum, bias[out]);
+            y[out] = float_c99_depthwise_3_finish(sum, bias[out]);
         }
     }
 }
 
 /* Depthwise 3x3, stride 1: [4, 3, 6] -> [4, 3, 12]. */
-static FLOAT_C99_CODE_ATTR void float_c99_depthwise_4(const float *x, const float *weights, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_depthwise_3(const float *x, const float *weights, const float *bias, float *y)
 {
-    float *pixel = y + 132;
-    for (int32_t row = 3; row >= 0; --row) {
+    float *pixel = y;
+    for (int32_t row = 0; row < 4; ++row) {
         const int32_t top = row - 1; /* the image row under the first tap */
         const int32_t first = top < 0 ? -top : 0;
         const int32_t room = 4 - top;
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const float *const x_row = x + (top + first) * 18;
         {
-            float_c99_depthwise_4_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, pixel);
-            pixel -= 12;
+            float_c99_depthwise_3_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, pixel);
+            pixel += 12;
         }
         {
-            float_c99_depthwise_4_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, pixel);
-            pixel -= 12;
+            float_c99_depthwise_3_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, pixel);
+            pixel += 12;
         }
         {
-            float_c99_depthwise_4_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, pixel);
-            pixel -= 12;
+            float_c99_depthwise_3_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, pixel);
+            pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static FLOAT_C99_CODE_ATTR void float_c99_pool_5_pixel(const float *x, int32_t rows, int32_t columns, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_pool_4_pixel(const float *x, int32_t rows, int32_t columns, float *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const float *taps = x + channel;
@@ -474,28 +470,28 @@ static FLOAT_C99_CODE_ATTR void float_c99_pool_5_pixel(const float *x, int32_t r
 }
 
 /* Max pool 2x2, stride 2: [4, 3, 12] -> [2, 1, 12]. */
-static FLOAT_C99_CODE_ATTR void float_c99_pool_5(const float *x, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_pool_4(const float *x, float *y)
 {
-    float *pixel = y;
-    for (int32_t row = 0; row < 2; ++row) {
+    float *pixel = y + 12;
+    for (int32_t row = 1; row >= 0; --row) {
         const int32_t first = 0;
         const int32_t end = 2;
         const float *const x_row = x + row * 72;
         {
-            float_c99_pool_5_pixel(x_row + 0, end - first, 2, pixel);
-            pixel += 12;
+            float_c99_pool_4_pixel(x_row + 0, end - first, 2, pixel);
+            pixel -= 12;
         }
     }
 }
 
-static inline FLOAT_C99_CODE_ATTR float float_c99_depthwise_6_finish(float sum, float bias)
+static inline FLOAT_C99_CODE_ATTR float float_c99_depthwise_5_finish(float sum, float bias)
 {
     const float y = sum + bias;
     return clip(y, 0.0f, 3.4028234e+38f);
 }
 
 /* One pixel of 3x3 with only the columns 1 to 1 of its window inside the image. */
-static FLOAT_C99_CODE_ATTR void float_c99_depthwise_6_taps_1_2(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_depthwise_5_taps_1_2(const float *x, const float *taps, int32_t rows, const float *bias, float *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const float *pixel = x + channel;
@@ -506,12 +502,12 @@ static FLOAT_C99_CODE_ATTR void float_c99_depthwise_6_taps_1_2(const float *x, c
             pixel += 12;
             tap += 36;
         }
-        y[channel] = float_c99_depthwise_6_finish(sum, bias[channel]);
+        y[channel] = float_c99_depthwise_5_finish(sum, bias[channel]);
     }
 }
 
 /* Depthwise 3x3, stride 1: [2, 1, 12] -> [2, 1, 12]. */
-static FLOAT_C99_CODE_ATTR void float_c99_depthwise_6(const float *x, const float *weights, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_depthwise_5(const float *x, const float *weights, const float *bias, float *y)
 {
     float *pixel = y;
     for (int32_t row = 0; row < 2; ++row) {
@@ -521,14 +517,14 @@ static FLOAT_C99_CODE_ATTR void float_c99_depthwise_6(const float *x, const floa
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const float *const x_row = x + (top + first) * 12;
         {
-            float_c99_depthwise_6_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, pixel);
+            float_c99_depthwise_5_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, pixel);
             pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static FLOAT_C99_CODE_ATTR void float_c99_pool_7_pixel(const float *x, int32_t rows, int32_t columns, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_pool_6_pixel(const float *x, int32_t rows, int32_t columns, float *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const float *taps = x + channel;
@@ -548,7 +544,7 @@ static FLOAT_C99_CODE_ATTR void float_c99_pool_7_pixel(const float *x, int32_t r
 }
 
 /* Average pool 2x1, stride 1: [2, 1, 12] -> [1, 1, 12]. */
-static FLOAT_C99_CODE_ATTR void float_c99_pool_7(const float *x, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_pool_6(const float *x, float *y)
 {
     float *pixel = y;
     for (int32_t row = 0; row < 1; ++row) {
@@ -556,19 +552,19 @@ static FLOAT_C99_CODE_ATTR void float_c99_pool_7(const float *x, float *y)
         const int32_t end = 2;
         const float *const x_row = x + row * 12;
         {
-            float_c99_pool_7_pixel(x_row + 0, end - first, 1, pixel);
+            float_c99_pool_6_pixel(x_row + 0, end - first, 1, pixel);
             pixel += 12;
         }
     }
 }
 
-static inline FLOAT_C99_CODE_ATTR float float_c99_dense_8_finish(float sum, float bias)
+static inline FLOAT_C99_CODE_ATTR float float_c99_dense_7_finish(float sum, float bias)
 {
     const float y = sum + bias;
     return y;
 }
 
-static FLOAT_C99_CODE_ATTR void float_c99_dense_8_multiply_1(const float *columns, const float *weights, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_dense_7_multiply_1(const float *columns, const float *weights, const float *bias, float *y)
 {
     for (int32_t channel = 0; channel < 2; channel += 2) {
         const float *row = weights + channel * 12;
@@ -581,8 +577,8 @@ static FLOAT_C99_CODE_ATTR void float_c99_dense_8_multiply_1(const float *column
             sum_0_0 += x_0 * w_0;
             sum_0_1 += x_0 * w_1;
         }
-        y[channel] = float_c99_dense_8_finish(sum_0_0, bias[channel]);
-        y[channel + 1] = float_c99_dense_8_finish(sum_0_1, bias[channel + 1]);
+        y[channel] = float_c99_dense_7_finish(sum_0_0, bias[channel]);
+        y[channel + 1] = float_c99_dense_7_finish(sum_0_1, bias[channel + 1]);
     }
     {
         const int32_t channel = 2;
@@ -593,18 +589,18 @@ static FLOAT_C99_CODE_ATTR void float_c99_dense_8_multiply_1(const float *column
             const float w_0 = row[i];
             sum_0_0 += x_0 * w_0;
         }
-        y[channel] = float_c99_dense_8_finish(sum_0_0, bias[channel]);
+        y[channel] = float_c99_dense_7_finish(sum_0_0, bias[channel]);
     }
 }
 
 /* Dense 12 -> 3. */
-static FLOAT_C99_CODE_ATTR void float_c99_dense_8(const float *x, const float *weights, const float *bias, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_dense_7(const float *x, const float *weights, const float *bias, float *y)
 {
-    float_c99_dense_8_multiply_1(x, weights, bias, y);
+    float_c99_dense_7_multiply_1(x, weights, bias, y);
 }
 
 /* Softmax of 1 rows of 3. */
-static FLOAT_C99_CODE_ATTR void float_c99_softmax_9(const float *x, float *y)
+static FLOAT_C99_CODE_ATTR void float_c99_softmax_8(const float *x, float *y)
 {
     for (int32_t row = 0; row < 1; ++row) {
         float largest = x[0], sum = 0.0f;
@@ -650,66 +646,59 @@ static FLOAT_C99_CODE_ATTR void step_1_block_depthwise(float_c99_arena *arena)
                           region(arena, BUFFER_BLOCK_POINTWISE));
 }
 
-/* Step 2: linear: pointwise [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 288 B. */
+/* Step 2: linear with residual: pointwise + add [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 288 B. */
 static FLOAT_C99_CODE_ATTR void step_2_linear(float_c99_arena *arena)
 {
     float_c99_pointwise_2(region(arena, BUFFER_BLOCK_POINTWISE),
                           float_c99_linear_weights,
                           float_c99_linear_bias,
-                          region(arena, BUFFER_LINEAR));
+                          region(arena, BUFFER_BLOCK_POINTWISE),
+                          region(arena, BUFFER_SWISH));
 }
 
-/* Step 3: residual: add [1, 4, 3, 6], [1, 4, 3, 6] -> [1, 4, 3, 6], result 288 B. */
-static FLOAT_C99_CODE_ATTR void step_3_residual(float_c99_arena *arena)
+/* Step 3: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 576 B. */
+static FLOAT_C99_CODE_ATTR void step_3_multiplied(float_c99_arena *arena)
 {
-    float_c99_binary_3(region(arena, BUFFER_BLOCK_POINTWISE),
-                       region(arena, BUFFER_LINEAR),
-                       region(arena, BUFFER_SWISH));
-}
-
-/* Step 4: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 576 B. */
-static FLOAT_C99_CODE_ATTR void step_4_multiplied(float_c99_arena *arena)
-{
-    float_c99_depthwise_4(region(arena, BUFFER_SWISH),
+    float_c99_depthwise_3(region(arena, BUFFER_SWISH),
                           float_c99_multiplied_weights,
                           float_c99_multiplied_bias,
                           region(arena, BUFFER_MULTIPLIED));
 }
 
-/* Step 5: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 96 B. */
-static FLOAT_C99_CODE_ATTR void step_5_largest(float_c99_arena *arena)
+/* Step 4: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 96 B. */
+static FLOAT_C99_CODE_ATTR void step_4_largest(float_c99_arena *arena)
 {
-    float_c99_pool_5(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
+    float_c99_pool_4(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
 }
 
-/* Step 6: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 96 B. */
-static FLOAT_C99_CODE_ATTR void step_6_depthwise(float_c99_arena *arena)
+/* Step 5: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 96 B. */
+static FLOAT_C99_CODE_ATTR void step_5_depthwise(float_c99_arena *arena)
 {
-    float_c99_depthwise_6(region(arena, BUFFER_LARGEST),
+    float_c99_depthwise_5(region(arena, BUFFER_LARGEST),
                           float_c99_depthwise_weights,
                           float_c99_depthwise_bias,
                           region(arena, BUFFER_DEPTHWISE));
 }
 
-/* Step 7: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 48 B. */
-static FLOAT_C99_CODE_ATTR void step_7_average(float_c99_arena *arena)
+/* Step 6: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 48 B. */
+static FLOAT_C99_CODE_ATTR void step_6_average(float_c99_arena *arena)
 {
-    float_c99_pool_7(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
+    float_c99_pool_6(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
 }
 
-/* Step 8: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 12 B. */
-static FLOAT_C99_CODE_ATTR void step_8_classifier(float_c99_arena *arena)
+/* Step 7: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 12 B. */
+static FLOAT_C99_CODE_ATTR void step_7_classifier(float_c99_arena *arena)
 {
-    float_c99_dense_8(region(arena, BUFFER_AVERAGE),
+    float_c99_dense_7(region(arena, BUFFER_AVERAGE),
                       float_c99_classifier_weights,
                       float_c99_classifier_bias,
                       region(arena, BUFFER_CLASSIFIER));
 }
 
-/* Step 9: softmax: softmax [1, 3] -> [1, 3], result 12 B. */
-static FLOAT_C99_CODE_ATTR void step_9_softmax(float_c99_arena *arena, float *output)
+/* Step 8: softmax: softmax [1, 3] -> [1, 3], result 12 B. */
+static FLOAT_C99_CODE_ATTR void step_8_softmax(float_c99_arena *arena, float *output)
 {
-    float_c99_softmax_9(region(arena, BUFFER_CLASSIFIER), output);
+    float_c99_softmax_8(region(arena, BUFFER_CLASSIFIER), output);
 }
 
 static FLOAT_C99_CODE_ATTR float_c99_status check(const void *arena, const void *input, const void *output)
@@ -734,13 +723,12 @@ FLOAT_C99_CODE_ATTR float_c99_status float_c99_run(float_c99_arena *arena,
     step_0_stem(arena, input);
     step_1_block_depthwise(arena);
     step_2_linear(arena);
-    step_3_residual(arena);
-    step_4_multiplied(arena);
-    step_5_largest(arena);
-    step_6_depthwise(arena);
-    step_7_average(arena);
-    step_8_classifier(arena);
-    step_9_softmax(arena, output);
+    step_3_multiplied(arena);
+    step_4_largest(arena);
+    step_5_depthwise(arena);
+    step_6_average(arena);
+    step_7_classifier(arena);
+    step_8_softmax(arena, output);
     return FLOAT_C99_OK;
 }
 
@@ -759,21 +747,19 @@ FLOAT_C99_CODE_ATTR float_c99_status float_c99_run_profiled(float_c99_arena *are
     step_1_block_depthwise(arena);
     hook(user, 1u, region(arena, BUFFER_BLOCK_POINTWISE));
     step_2_linear(arena);
-    hook(user, 2u, region(arena, BUFFER_LINEAR));
-    step_3_residual(arena);
-    hook(user, 3u, region(arena, BUFFER_SWISH));
-    step_4_multiplied(arena);
-    hook(user, 4u, region(arena, BUFFER_MULTIPLIED));
-    step_5_largest(arena);
-    hook(user, 5u, region(arena, BUFFER_LARGEST));
-    step_6_depthwise(arena);
-    hook(user, 6u, region(arena, BUFFER_DEPTHWISE));
-    step_7_average(arena);
-    hook(user, 7u, region(arena, BUFFER_AVERAGE));
-    step_8_classifier(arena);
-    hook(user, 8u, region(arena, BUFFER_CLASSIFIER));
-    step_9_softmax(arena, output);
-    hook(user, 9u, output);
+    hook(user, 2u, region(arena, BUFFER_SWISH));
+    step_3_multiplied(arena);
+    hook(user, 3u, region(arena, BUFFER_MULTIPLIED));
+    step_4_largest(arena);
+    hook(user, 4u, region(arena, BUFFER_LARGEST));
+    step_5_depthwise(arena);
+    hook(user, 5u, region(arena, BUFFER_DEPTHWISE));
+    step_6_average(arena);
+    hook(user, 6u, region(arena, BUFFER_AVERAGE));
+    step_7_classifier(arena);
+    hook(user, 7u, region(arena, BUFFER_CLASSIFIER));
+    step_8_softmax(arena, output);
+    hook(user, 8u, output);
     return FLOAT_C99_OK;
 }
 

@@ -67,7 +67,7 @@ float *float_c99_output(float_c99_arena *arena);
 #endif
 
 /* Profiling: the hook runs after each layer and sees its result where it lies; user is handed through. */
-#define FLOAT_C99_LAYER_COUNT 10u
+#define FLOAT_C99_LAYER_COUNT 9u
 typedef struct float_c99_layer {
     const char *name;
     uint32_t mac, result_size; /* multiply-accumulates; bytes, with the padding inside the arena */

@@ -17,7 +17,6 @@ const int8_c99_layer int8_c99_layers[INT8_C99_LAYER_COUNT] = {
     {"stem", 1944u, 72u},
     {"block.depthwise", 1080u, 72u},
     {"linear", 432u, 72u},
-    {"residual", 0u, 72u},
     {"swish", 0u, 72u},
     {"multiplied", 1296u, 144u},
     {"largest", 0u, 24u},
@@ -32,17 +31,16 @@ const int8_c99_layer int8_c99_layers[INT8_C99_LAYER_COUNT] = {
 #define BUFFER_INPUT_IMAGE 0u /* 126 B, step 0 */
 #define BUFFER_STEM 0u /* 72 B, steps 0 to 1 */
 #define BUFFER_STEM_COLUMNS 128u /* 54 B, step 0 */
-#define BUFFER_BLOCK_POINTWISE 32u /* 72 B, steps 1 to 3 */
+#define BUFFER_BLOCK_POINTWISE 32u /* 72 B, steps 1 to 2 */
 #define BUFFER_BLOCK_POINTWISE_COLUMNS 112u /* 12 B, step 1 */
-#define BUFFER_LINEAR 112u /* 72 B, steps 2 to 3 */
-#define BUFFER_RESIDUAL 112u /* 72 B, steps 3 to 4 */
-#define BUFFER_SWISH 112u /* 72 B, steps 4 to 5 */
-#define BUFFER_MULTIPLIED 0u /* 144 B, steps 5 to 6 */
-#define BUFFER_LARGEST 128u /* 24 B, steps 6 to 7 */
-#define BUFFER_DEPTHWISE 32u /* 24 B, steps 7 to 8 */
-#define BUFFER_AVERAGE 16u /* 12 B, steps 8 to 9 */
-#define BUFFER_CLASSIFIER 0u /* 3 B, steps 9 to 10 */
-#define BUFFER_OUTPUT_SOFTMAX 0u /* 3 B, step 10 */
+#define BUFFER_RESIDUAL 0u /* 72 B, steps 2 to 3 */
+#define BUFFER_SWISH 112u /* 72 B, steps 3 to 4 */
+#define BUFFER_MULTIPLIED 0u /* 144 B, steps 4 to 5 */
+#define BUFFER_LARGEST 128u /* 24 B, steps 5 to 6 */
+#define BUFFER_DEPTHWISE 32u /* 24 B, steps 6 to 7 */
+#define BUFFER_AVERAGE 16u /* 12 B, steps 7 to 8 */
+#define BUFFER_CLASSIFIER 0u /* 3 B, steps 8 to 9 */
+#define BUFFER_OUTPUT_SOFTMAX 0u /* 3 B, step 9 */
 
 /* Weights and constants, in int8_c99_weights.c. */
 #if defined(__GNUC__)
@@ -62,12 +60,12 @@ extern WORDS const int32_t int8_c99_block_pointwise_multiplier[6];
 extern WORDS const int8_t int8_c99_linear_weights[36];
 extern WORDS const int32_t int8_c99_linear_bias[6];
 extern WORDS const int32_t int8_c99_linear_multiplier[6];
-extern WORDS const int8_t int8_c99_linear_shift[6];
+extern WORDS const int32_t int8_c99_linear_step[6];
 extern WORDS const int8_t int8_c99_swish_table[256];
 extern WORDS const int8_t int8_c99_multiplied_weights[108];
 extern WORDS const int32_t int8_c99_multiplied_bias[12];
 extern WORDS const int32_t int8_c99_multiplied_multiplier[12];
-extern WORDS const int8_t int8_c99_multiplied_shift[12];
+extern WORDS const int32_t int8_c99_multiplied_step[12];
 extern WORDS const int8_t int8_c99_depthwise_weights[108];
 extern WORDS const int32_t int8_c99_depthwise_bias[12];
 extern WORDS const int32_t int8_c99_depthwise_multiplier[12];
@@ -123,13 +121,6 @@ static inline INT8_C99_CODE_ATTR int32_t shift_up(int32_t x, int32_t shift)
         return INT32_MAX;
     }
     return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
-}
-
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite's reference kernels do. */
-static inline INT8_C99_CODE_ATTR int32_t requantize_tflite(int32_t x, int32_t multiplier, int32_t shift)
-{
-    const int32_t product = doubling_high_product(shift > 0 ? shift_up(x, shift) : x, multiplier);
-    return shift < 0 ? divide_by_power(product, -shift) : product;
 }
 
 /* exp(a) for a <= 0 in Q5.26 -> Q0.31: a polynomial on [-1/4, 0), then a factor for every set bit above. */
@@ -393,12 +384,23 @@ static INT8_C99_CODE_ATTR void int8_c99_separable_1(const int8_t *x, const int8_
     }
 }
 
-static inline INT8_C99_CODE_ATTR int8_t int8_c99_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
+ * zero are two lines, one for each sign. */
+static inline INT8_C99_CODE_ATTR int8_t int8_c99_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    return clamp_int8(requantize_tflite(sum + bias, multiplier, shift) + (-3), -128, 127);
+    const int32_t below = bias + sum * 8192;
+    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
+    return saturate_int8((-3145728 + level) >> 20);
 }
 
-static INT8_C99_CODE_ATTR void int8_c99_pointwise_2_multiply_2(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+/* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
+static inline INT8_C99_CODE_ATTR int8_t int8_c99_pointwise_2_sum(int32_t a, int32_t b)
+{
+    const int32_t level = (a * 4194304 + b * 2083400 + 268775804) >> 22;
+    return saturate_int8(level);
+}
+
+static INT8_C99_CODE_ATTR void int8_c99_pointwise_2_multiply_2(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, const int8_t *residual, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; channel += 2) {
         const int8_t *row = weights + channel * 6;
@@ -416,56 +418,45 @@ static INT8_C99_CODE_ATTR void int8_c99_pointwise_2_multiply_2(const int8_t *col
             sum_1_0 += x_1 * w_0;
             sum_1_1 += x_1 * w_1;
         }
-        y[channel] = int8_c99_pointwise_2_finish(sum_0_0, bias[channel], multiplier[channel], shift[channel]);
-        y[channel + 1] = int8_c99_pointwise_2_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1], shift[channel + 1]);
-        y[channel + 6] = int8_c99_pointwise_2_finish(sum_1_0, bias[channel], multiplier[channel], shift[channel]);
-        y[channel + 7] = int8_c99_pointwise_2_finish(sum_1_1, bias[channel + 1], multiplier[channel + 1], shift[channel + 1]);
+        y[channel] = int8_c99_pointwise_2_sum(int8_c99_pointwise_2_finish(sum_0_0, bias[channel], multiplier[channel], step[channel]), residual[channel]);
+        y[channel + 1] = int8_c99_pointwise_2_sum(int8_c99_pointwise_2_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1], step[channel + 1]), residual[channel + 1]);
+        y[channel + 6] = int8_c99_pointwise_2_sum(int8_c99_pointwise_2_finish(sum_1_0, bias[channel], multiplier[channel], step[channel]), residual[channel + 6]);
+        y[channel + 7] = int8_c99_pointwise_2_sum(int8_c99_pointwise_2_finish(sum_1_1, bias[channel + 1], multiplier[channel + 1], step[channel + 1]), residual[channel + 7]);
     }
 }
 
 /* Pointwise 1x1, stride 1: [4, 3, 6] -> [4, 3, 6]. */
-static INT8_C99_CODE_ATTR void int8_c99_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, const int8_t *residual, int8_t *y)
 {
     int8_t *pixel = y;
     const int8_t *column = x;
     for (int32_t group = 0; group < 6; ++group) {
-        int8_c99_pointwise_2_multiply_2(column, weights, bias, multiplier, shift, pixel);
+        int8_c99_pointwise_2_multiply_2(column, weights, bias, multiplier, step, residual, pixel);
         column += 12;
         pixel += 12;
-    }
-}
-
-static inline INT8_C99_CODE_ATTR int8_t int8_c99_binary_3_element(int32_t a, int32_t b)
-{
-    const int32_t scaled_a = requantize_tflite(((a + 128)) * 1048576, 2133401788, -2);
-    const int32_t scaled_b = requantize_tflite(((b + 3)) * 1048576, 1073741824, 0);
-    const int32_t result = requantize_tflite(scaled_a + scaled_b, 1073741824, -18);
-    return clamp_int8(result + (-3), -128, 127);
-}
-
-/* Sum over [72]. */
-static INT8_C99_CODE_ATTR void int8_c99_binary_3(const int8_t *a, const int8_t *b, int8_t *y)
-{
-    for (int32_t i0 = 0; i0 < 72; ++i0) {
-        y[i0] = int8_c99_binary_3_element(a[i0], b[i0]);
+        residual += 12;
     }
 }
 
 /* Table of 256 entries for 72 elements. */
-static INT8_C99_CODE_ATTR void int8_c99_lookup_4(const int8_t *x, const int8_t *table, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_lookup_3(const int8_t *x, const int8_t *table, int8_t *y)
 {
     for (int32_t i = 0; i < 72; ++i) {
         y[i] = table[x[i] + 128];
     }
 }
 
-static inline INT8_C99_CODE_ATTR int8_t int8_c99_depthwise_5_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
+ * zero are two lines, one for each sign. */
+static inline INT8_C99_CODE_ATTR int8_t int8_c99_depthwise_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    return clamp_int8(requantize_tflite(sum + bias, multiplier, shift) + (-3), -128, 127);
+    const int32_t below = bias + sum * 8192;
+    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
+    return saturate_int8((-1572864 + level) >> 19);
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
-static INT8_C99_CODE_ATTR void int8_c99_depthwise_5_taps_0_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_depthwise_4_taps_0_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -478,13 +469,13 @@ static INT8_C99_CODE_ATTR void int8_c99_depthwise_5_taps_0_2(const int8_t *x, co
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_c99_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_c99_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* One pixel of 3x3. */
-static INT8_C99_CODE_ATTR void int8_c99_depthwise_5_taps_0_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_depthwise_4_taps_0_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -498,13 +489,13 @@ static INT8_C99_CODE_ATTR void int8_c99_depthwise_5_taps_0_3(const int8_t *x, co
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_c99_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_c99_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* One pixel of 3x3 with only the columns 1 to 2 of its window inside the image. */
-static INT8_C99_CODE_ATTR void int8_c99_depthwise_5_taps_1_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_depthwise_4_taps_1_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -517,13 +508,13 @@ static INT8_C99_CODE_ATTR void int8_c99_depthwise_5_taps_1_3(const int8_t *x, co
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_c99_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_c99_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* Depthwise 3x3, stride 1: [4, 3, 6] -> [4, 3, 12]. */
-static INT8_C99_CODE_ATTR void int8_c99_depthwise_5(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_depthwise_4(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 4; ++row) {
@@ -533,22 +524,22 @@ static INT8_C99_CODE_ATTR void int8_c99_depthwise_5(const int8_t *x, const int8_
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 18;
         {
-            int8_c99_depthwise_5_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_c99_depthwise_4_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
         {
-            int8_c99_depthwise_5_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_c99_depthwise_4_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
         {
-            int8_c99_depthwise_5_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_c99_depthwise_4_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static INT8_C99_CODE_ATTR void int8_c99_pool_6_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_pool_5_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const int8_t *taps = x + channel;
@@ -565,7 +556,7 @@ static INT8_C99_CODE_ATTR void int8_c99_pool_6_pixel(const int8_t *x, int32_t ro
 }
 
 /* Max pool 2x2, stride 2: [4, 3, 12] -> [2, 1, 12]. */
-static INT8_C99_CODE_ATTR void int8_c99_pool_6(const int8_t *x, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_pool_5(const int8_t *x, int8_t *y)
 {
     int8_t *pixel = y + 12;
     for (int32_t row = 1; row >= 0; --row) {
@@ -573,21 +564,21 @@ static INT8_C99_CODE_ATTR void int8_c99_pool_6(const int8_t *x, int8_t *y)
         const int32_t end = 2;
         const int8_t *const x_row = x + row * 72;
         {
-            int8_c99_pool_6_pixel(x_row + 0, end - first, 2, pixel);
+            int8_c99_pool_5_pixel(x_row + 0, end - first, 2, pixel);
             pixel -= 12;
         }
     }
 }
 
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_C99_CODE_ATTR int8_t int8_c99_depthwise_7_finish(int32_t sum, int32_t bias, int32_t multiplier)
+static inline INT8_C99_CODE_ATTR int8_t int8_c99_depthwise_6_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t level = high_product(bias + sum * 8192, multiplier);
     return saturate_int8((-16777216 + level) >> 17);
 }
 
 /* One pixel of 3x3 with only the columns 1 to 1 of its window inside the image. */
-static INT8_C99_CODE_ATTR void int8_c99_depthwise_7_taps_1_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_depthwise_6_taps_1_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const int8_t *pixel = x + channel;
@@ -598,12 +589,12 @@ static INT8_C99_CODE_ATTR void int8_c99_depthwise_7_taps_1_2(const int8_t *x, co
             pixel += 12;
             tap += 36;
         }
-        y[channel] = int8_c99_depthwise_7_finish(sum, bias[channel], multiplier[channel]);
+        y[channel] = int8_c99_depthwise_6_finish(sum, bias[channel], multiplier[channel]);
     }
 }
 
 /* Depthwise 3x3, stride 1: [2, 1, 12] -> [2, 1, 12]. */
-static INT8_C99_CODE_ATTR void int8_c99_depthwise_7(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_depthwise_6(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 2; ++row) {
@@ -613,14 +604,14 @@ static INT8_C99_CODE_ATTR void int8_c99_depthwise_7(const int8_t *x, const int8_
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_c99_depthwise_7_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, multiplier, pixel);
+            int8_c99_depthwise_6_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, multiplier, pixel);
             pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static INT8_C99_CODE_ATTR void int8_c99_pool_8_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_pool_7_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const int8_t *taps = x + channel;
@@ -641,7 +632,7 @@ static INT8_C99_CODE_ATTR void int8_c99_pool_8_pixel(const int8_t *x, int32_t ro
 }
 
 /* Average pool 2x1, stride 1: [2, 1, 12] -> [1, 1, 12]. */
-static INT8_C99_CODE_ATTR void int8_c99_pool_8(const int8_t *x, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_pool_7(const int8_t *x, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 1; ++row) {
@@ -649,20 +640,20 @@ static INT8_C99_CODE_ATTR void int8_c99_pool_8(const int8_t *x, int8_t *y)
         const int32_t end = 2;
         const int8_t *const x_row = x + row * 12;
         {
-            int8_c99_pool_8_pixel(x_row + 0, end - first, 1, pixel);
+            int8_c99_pool_7_pixel(x_row + 0, end - first, 1, pixel);
             pixel += 12;
         }
     }
 }
 
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_C99_CODE_ATTR int8_t int8_c99_dense_9_finish(int32_t sum, int32_t bias, int32_t multiplier)
+static inline INT8_C99_CODE_ATTR int8_t int8_c99_dense_8_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t level = high_product(bias + sum * 8192, multiplier);
     return saturate_int8((-3145728 + level) >> 20);
 }
 
-static INT8_C99_CODE_ATTR void int8_c99_dense_9_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_dense_8_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     for (int32_t channel = 0; channel < 2; channel += 2) {
         const int8_t *row = weights + channel * 12;
@@ -675,8 +666,8 @@ static INT8_C99_CODE_ATTR void int8_c99_dense_9_multiply_1(const int8_t *columns
             sum_0_0 += x_0 * w_0;
             sum_0_1 += x_0 * w_1;
         }
-        y[channel] = int8_c99_dense_9_finish(sum_0_0, bias[channel], multiplier[channel]);
-        y[channel + 1] = int8_c99_dense_9_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1]);
+        y[channel] = int8_c99_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
+        y[channel + 1] = int8_c99_dense_8_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1]);
     }
     {
         const int32_t channel = 2;
@@ -687,18 +678,18 @@ static INT8_C99_CODE_ATTR void int8_c99_dense_9_multiply_1(const int8_t *columns
             const int32_t w_0 = row[i];
             sum_0_0 += x_0 * w_0;
         }
-        y[channel] = int8_c99_dense_9_finish(sum_0_0, bias[channel], multiplier[channel]);
+        y[channel] = int8_c99_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
     }
 }
 
 /* Dense 12 -> 3. */
-static INT8_C99_CODE_ATTR void int8_c99_dense_9(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_dense_8(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
-    int8_c99_dense_9_multiply_1(x, weights, bias, multiplier, y);
+    int8_c99_dense_8_multiply_1(x, weights, bias, multiplier, y);
 }
 
 /* exp(difference to the row's largest) as Q0.31; -1 for what is too small to count. */
-static INT8_C99_CODE_ATTR int32_t int8_c99_softmax_10_power(int32_t difference)
+static INT8_C99_CODE_ATTR int32_t int8_c99_softmax_9_power(int32_t difference)
 {
     if (difference < -496) {
         return -1;
@@ -707,7 +698,7 @@ static INT8_C99_CODE_ATTR int32_t int8_c99_softmax_10_power(int32_t difference)
 }
 
 /* Softmax of 1 rows of 3, in the fixed point of TFLite's reference kernel. */
-static INT8_C99_CODE_ATTR void int8_c99_softmax_10(const int8_t *x, int8_t *y)
+static INT8_C99_CODE_ATTR void int8_c99_softmax_9(const int8_t *x, int8_t *y)
 {
     for (int32_t row = 0; row < 1; ++row) {
         int32_t largest = x[0], bits = 0;
@@ -716,7 +707,7 @@ static INT8_C99_CODE_ATTR void int8_c99_softmax_10(const int8_t *x, int8_t *y)
             largest = x[i] > largest ? x[i] : largest;
         }
         for (int32_t i = 0; i < 3; ++i) {
-            const int32_t power = int8_c99_softmax_10_power(x[i] - largest);
+            const int32_t power = int8_c99_softmax_9_power(x[i] - largest);
             sum += power < 0 ? 0u : (uint32_t)divide_by_power(power, 12);
         }
         while (bits < 31 && (sum << bits) < 0x80000000u) {
@@ -726,7 +717,7 @@ static INT8_C99_CODE_ATTR void int8_c99_softmax_10(const int8_t *x, int8_t *y)
             const int32_t fraction = (int32_t)((sum << bits) - 0x80000000u);
             const int32_t reciprocal = reciprocal_of_one_plus(fraction);
             for (int32_t i = 0; i < 3; ++i) {
-                const int32_t power = int8_c99_softmax_10_power(x[i] - largest);
+                const int32_t power = int8_c99_softmax_9_power(x[i] - largest);
                 const int32_t share = doubling_high_product(reciprocal, power < 0 ? 0 : power);
                 y[i] = power < 0 ? (int8_t)-128 : clamp_int8(divide_by_power(share, 35 - bits) - 128, -128, 127);
             }
@@ -766,78 +757,71 @@ static INT8_C99_CODE_ATTR void step_1_block_depthwise(int8_c99_arena *arena)
                          region(arena, BUFFER_BLOCK_POINTWISE));
 }
 
-/* Step 2: linear: pointwise [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 72 B. */
+/* Step 2: linear with residual: pointwise + add [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 72 B. */
 static INT8_C99_CODE_ATTR void step_2_linear(int8_c99_arena *arena)
 {
     int8_c99_pointwise_2(region(arena, BUFFER_BLOCK_POINTWISE),
                          int8_c99_linear_weights,
                          int8_c99_linear_bias,
                          int8_c99_linear_multiplier,
-                         int8_c99_linear_shift,
-                         region(arena, BUFFER_LINEAR));
+                         int8_c99_linear_step,
+                         region(arena, BUFFER_BLOCK_POINTWISE),
+                         region(arena, BUFFER_RESIDUAL));
 }
 
-/* Step 3: residual: add [1, 4, 3, 6], [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
-static INT8_C99_CODE_ATTR void step_3_residual(int8_c99_arena *arena)
+/* Step 3: swish: hard_swish [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
+static INT8_C99_CODE_ATTR void step_3_swish(int8_c99_arena *arena)
 {
-    int8_c99_binary_3(region(arena, BUFFER_BLOCK_POINTWISE),
-                      region(arena, BUFFER_LINEAR),
-                      region(arena, BUFFER_RESIDUAL));
+    int8_c99_lookup_3(region(arena, BUFFER_RESIDUAL), int8_c99_swish_table, region(arena, BUFFER_SWISH));
 }
 
-/* Step 4: swish: hard_swish [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
-static INT8_C99_CODE_ATTR void step_4_swish(int8_c99_arena *arena)
+/* Step 4: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 144 B. */
+static INT8_C99_CODE_ATTR void step_4_multiplied(int8_c99_arena *arena)
 {
-    int8_c99_lookup_4(region(arena, BUFFER_RESIDUAL), int8_c99_swish_table, region(arena, BUFFER_SWISH));
-}
-
-/* Step 5: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 144 B. */
-static INT8_C99_CODE_ATTR void step_5_multiplied(int8_c99_arena *arena)
-{
-    int8_c99_depthwise_5(region(arena, BUFFER_SWISH),
+    int8_c99_depthwise_4(region(arena, BUFFER_SWISH),
                          int8_c99_multiplied_weights,
                          int8_c99_multiplied_bias,
                          int8_c99_multiplied_multiplier,
-                         int8_c99_multiplied_shift,
+                         int8_c99_multiplied_step,
                          region(arena, BUFFER_MULTIPLIED));
 }
 
-/* Step 6: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 24 B. */
-static INT8_C99_CODE_ATTR void step_6_largest(int8_c99_arena *arena)
+/* Step 5: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 24 B. */
+static INT8_C99_CODE_ATTR void step_5_largest(int8_c99_arena *arena)
 {
-    int8_c99_pool_6(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
+    int8_c99_pool_5(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
 }
 
-/* Step 7: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 24 B. */
-static INT8_C99_CODE_ATTR void step_7_depthwise(int8_c99_arena *arena)
+/* Step 6: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 24 B. */
+static INT8_C99_CODE_ATTR void step_6_depthwise(int8_c99_arena *arena)
 {
-    int8_c99_depthwise_7(region(arena, BUFFER_LARGEST),
+    int8_c99_depthwise_6(region(arena, BUFFER_LARGEST),
                          int8_c99_depthwise_weights,
                          int8_c99_depthwise_bias,
                          int8_c99_depthwise_multiplier,
                          region(arena, BUFFER_DEPTHWISE));
 }
 
-/* Step 8: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 12 B. */
-static INT8_C99_CODE_ATTR void step_8_average(int8_c99_arena *arena)
+/* Step 7: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 12 B. */
+static INT8_C99_CODE_ATTR void step_7_average(int8_c99_arena *arena)
 {
-    int8_c99_pool_8(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
+    int8_c99_pool_7(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
 }
 
-/* Step 9: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 3 B. */
-static INT8_C99_CODE_ATTR void step_9_classifier(int8_c99_arena *arena)
+/* Step 8: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 3 B. */
+static INT8_C99_CODE_ATTR void step_8_classifier(int8_c99_arena *arena)
 {
-    int8_c99_dense_9(region(arena, BUFFER_AVERAGE),
+    int8_c99_dense_8(region(arena, BUFFER_AVERAGE),
                      int8_c99_classifier_weights,
                      int8_c99_classifier_bias,
                      int8_c99_classifier_multiplier,
                      region(arena, BUFFER_CLASSIFIER));
 }
 
-/* Step 10: softmax: softmax [1, 3] -> [1, 3], result 3 B. */
-static INT8_C99_CODE_ATTR void step_10_softmax(int8_c99_arena *arena, int8_t *output)
+/* Step 9: softmax: softmax [1, 3] -> [1, 3], result 3 B. */
+static INT8_C99_CODE_ATTR void step_9_softmax(int8_c99_arena *arena, int8_t *output)
 {
-    int8_c99_softmax_10(region(arena, BUFFER_CLASSIFIER), output);
+    int8_c99_softmax_9(region(arena, BUFFER_CLASSIFIER), output);
 }
 
 static INT8_C99_CODE_ATTR int8_c99_status check(const void *arena, const void *input, const void *output)
@@ -862,14 +846,13 @@ INT8_C99_CODE_ATTR int8_c99_status int8_c99_run(int8_c99_arena *arena,
     step_0_stem(arena, input);
     step_1_block_depthwise(arena);
     step_2_linear(arena);
-    step_3_residual(arena);
-    step_4_swish(arena);
-    step_5_multiplied(arena);
-    step_6_largest(arena);
-    step_7_depthwise(arena);
-    step_8_average(arena);
-    step_9_classifier(arena);
-    step_10_softmax(arena, output);
+    step_3_swish(arena);
+    step_4_multiplied(arena);
+    step_5_largest(arena);
+    step_6_depthwise(arena);
+    step_7_average(arena);
+    step_8_classifier(arena);
+    step_9_softmax(arena, output);
     return INT8_C99_OK;
 }
 
@@ -888,23 +871,21 @@ INT8_C99_CODE_ATTR int8_c99_status int8_c99_run_profiled(int8_c99_arena *arena,
     step_1_block_depthwise(arena);
     hook(user, 1u, region(arena, BUFFER_BLOCK_POINTWISE));
     step_2_linear(arena);
-    hook(user, 2u, region(arena, BUFFER_LINEAR));
-    step_3_residual(arena);
-    hook(user, 3u, region(arena, BUFFER_RESIDUAL));
-    step_4_swish(arena);
-    hook(user, 4u, region(arena, BUFFER_SWISH));
-    step_5_multiplied(arena);
-    hook(user, 5u, region(arena, BUFFER_MULTIPLIED));
-    step_6_largest(arena);
-    hook(user, 6u, region(arena, BUFFER_LARGEST));
-    step_7_depthwise(arena);
-    hook(user, 7u, region(arena, BUFFER_DEPTHWISE));
-    step_8_average(arena);
-    hook(user, 8u, region(arena, BUFFER_AVERAGE));
-    step_9_classifier(arena);
-    hook(user, 9u, region(arena, BUFFER_CLASSIFIER));
-    step_10_softmax(arena, output);
-    hook(user, 10u, output);
+    hook(user, 2u, region(arena, BUFFER_RESIDUAL));
+    step_3_swish(arena);
+    hook(user, 3u, region(arena, BUFFER_SWISH));
+    step_4_multiplied(arena);
+    hook(user, 4u, region(arena, BUFFER_MULTIPLIED));
+    step_5_largest(arena);
+    hook(user, 5u, region(arena, BUFFER_LARGEST));
+    step_6_depthwise(arena);
+    hook(user, 6u, region(arena, BUFFER_DEPTHWISE));
+    step_7_average(arena);
+    hook(user, 7u, region(arena, BUFFER_AVERAGE));
+    step_8_classifier(arena);
+    hook(user, 8u, region(arena, BUFFER_CLASSIFIER));
+    step_9_softmax(arena, output);
+    hook(user, 9u, output);
     return INT8_C99_OK;
 }
 

@@ -24,7 +24,6 @@ const int8_m4_layer int8_m4_layers[INT8_M4_LAYER_COUNT] = {
     {"stem", 1944u, 72u},
     {"block.depthwise", 1080u, 72u},
     {"linear", 432u, 72u},
-    {"residual", 0u, 72u},
     {"swish", 0u, 72u},
     {"multiplied", 1296u, 144u},
     {"largest", 0u, 24u},
@@ -39,17 +38,17 @@ const int8_m4_layer int8_m4_layers[INT8_M4_LAYER_COUNT] = {
 #define BUFFER_INPUT_IMAGE 256u /* 126 B, step 0 */
 #define BUFFER_STEM 256u /* 72 B, steps 0 to 1 */
 #define BUFFER_STEM_COLUMNS 0u /* 252 B, step 0 */
-#define BUFFER_BLOCK_POINTWISE 0u /* 72 B, steps 1 to 3 */
+#define BUFFER_BLOCK_POINTWISE 0u /* 72 B, steps 1 to 2 */
 #define BUFFER_BLOCK_POINTWISE_COLUMNS 80u /* 64 B, step 1 */
-#define BUFFER_LINEAR 80u /* 72 B, steps 2 to 3 */
-#define BUFFER_RESIDUAL 0u /* 72 B, steps 3 to 4 */
-#define BUFFER_SWISH 128u /* 72 B, steps 4 to 5 */
-#define BUFFER_MULTIPLIED 16u /* 144 B, steps 5 to 6 */
-#define BUFFER_LARGEST 0u /* 24 B, steps 6 to 7 */
-#define BUFFER_DEPTHWISE 32u /* 24 B, steps 7 to 8 */
-#define BUFFER_AVERAGE 16u /* 12 B, steps 8 to 9 */
-#define BUFFER_CLASSIFIER 0u /* 3 B, steps 9 to 10 */
-#define BUFFER_OUTPUT_SOFTMAX 0u /* 3 B, step 10 */
+#define BUFFER_LINEAR_COLUMNS 112u /* 72 B, step 2 */
+#define BUFFER_RESIDUAL 32u /* 72 B, steps 2 to 3 */
+#define BUFFER_SWISH 128u /* 72 B, steps 3 to 4 */
+#define BUFFER_MULTIPLIED 16u /* 144 B, steps 4 to 5 */
+#define BUFFER_LARGEST 0u /* 24 B, steps 5 to 6 */
+#define BUFFER_DEPTHWISE 32u /* 24 B, steps 6 to 7 */
+#define BUFFER_AVERAGE 16u /* 12 B, steps 7 to 8 */
+#define BUFFER_CLASSIFIER 0u /* 3 B, steps 8 to 9 */
+#define BUFFER_OUTPUT_SOFTMAX 0u /* 3 B, step 9 */
 
 /* Weights and constants, in int8_m4_weights.c. */
 #if defined(__GNUC__)
@@ -64,15 +63,13 @@ extern WORDS const int32_t int8_m4_block_depthwise_bias[6];
 extern WORDS const int32_t int8_m4_block_depthwise_multiplier[6];
 extern WORDS const int8_t int8_m4_block_pointwise_weights[48];
 extern WORDS const int32_t int8_m4_block_pointwise_constants[12];
-extern WORDS const int8_t int8_m4_linear_weights[36];
-extern WORDS const int32_t int8_m4_linear_bias[6];
-extern WORDS const int32_t int8_m4_linear_multiplier[6];
-extern WORDS const int8_t int8_m4_linear_shift[6];
+extern WORDS const int8_t int8_m4_linear_weights[48];
+extern WORDS const int32_t int8_m4_linear_constants[18];
 extern WORDS const int8_t int8_m4_swish_table[256];
 extern WORDS const int8_t int8_m4_multiplied_weights[108];
 extern WORDS const int32_t int8_m4_multiplied_bias[12];
 extern WORDS const int32_t int8_m4_multiplied_multiplier[12];
-extern WORDS const int8_t int8_m4_multiplied_shift[12];
+extern WORDS const int32_t int8_m4_multiplied_step[12];
 extern WORDS const int8_t int8_m4_depthwise_weights[108];
 extern WORDS const int32_t int8_m4_depthwise_bias[12];
 extern WORDS const int32_t int8_m4_depthwise_multiplier[12];
@@ -263,13 +260,6 @@ static inline INT8_M4_CODE_ATTR int32_t shift_up(int32_t x, int32_t shift)
     return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
 }
 
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite's reference kernels do. */
-static inline INT8_M4_CODE_ATTR int32_t requantize_tflite(int32_t x, int32_t multiplier, int32_t shift)
-{
-    const int32_t product = doubling_high_product(shift > 0 ? shift_up(x, shift) : x, multiplier);
-    return shift < 0 ? divide_by_power(product, -shift) : product;
-}
-
 /* exp(a) for a <= 0 in Q5.26 -> Q0.31: a polynomial on [-1/4, 0), then a factor for every set bit above. */
 static INT8_M4_CODE_ATTR int32_t exp_of_negative(int32_t a)
 {
@@ -308,24 +298,6 @@ static inline INT8_M4_CODE_ATTR int8_t int8_m4_conv_0_finish(int32_t sum, int32_
 {
     const int32_t level = high_product(bias + sum * 4096, multiplier);
     return saturate_int8((-16777216 + level) >> 17);
-}
-
-/* One pixel of a group of four, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_conv_0_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 6; channel += 2) {
-        int32_t sum_0 = 0, sum_1 = 0;
-        for (int32_t step = 0; step < 14; ++step) {
-            const uint32_t x = load_word(columns + 16 * step);
-            const uint32_t w = load_word(weights + 4 * step);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, widen_odd(w));
-        }
-        y[channel] = int8_m4_conv_0_finish(sum_0, constants[0], constants[1]);
-        y[channel + 1] = int8_m4_conv_0_finish(sum_1, constants[2], constants[3]);
-        weights += 56;
-        constants += 4;
-    }
 }
 
 /* Four pixels and all pairs of channels; y is the one that lies lowest in memory. */
@@ -497,10 +469,28 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_conv_0_mu
         "pop {r4-r11, pc}\n");
 }
 #else
+/* All pairs of channels of one pixel of a group of four, whose column begins at `columns`. */
+static INT8_M4_CODE_ATTR void int8_m4_conv_0_multiply_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
+{
+    for (int32_t channel = 0; channel < 6; channel += 2) {
+        int32_t sum_0 = 0, sum_1 = 0;
+        for (int32_t step = 0; step < 14; ++step) {
+            const uint32_t x = load_word(columns + 16 * step);
+            const uint32_t w = load_word(weights + 4 * step);
+            sum_0 = add_products(sum_0, x, widen_even(w));
+            sum_1 = add_products(sum_1, x, widen_odd(w));
+        }
+        y[channel] = int8_m4_conv_0_finish(sum_0, constants[0], constants[1]);
+        y[channel + 1] = int8_m4_conv_0_finish(sum_1, constants[2], constants[3]);
+        weights += 56;
+        constants += 4;
+    }
+}
+
 static INT8_M4_CODE_ATTR void int8_m4_conv_0_multiply_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_conv_0_multiply_1(columns + 4 * pixel, weights, constants, y + pixel * 6);
+        int8_m4_conv_0_multiply_1_pairs(columns + 4 * pixel, weights, constants, y + pixel * 6);
     }
 }
 #endif
@@ -807,24 +797,6 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1_depthwise_taps_1_3(const int8_
     }
 }
 
-/* One pixel of a group of four, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 6; channel += 2) {
-        int32_t sum_0 = 0, sum_1 = 0;
-        for (int32_t step = 0; step < 4; ++step) {
-            const uint32_t x = load_word(columns + 16 * step);
-            const uint32_t w = load_word(weights + 4 * step);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, widen_odd(w));
-        }
-        y[channel] = int8_m4_separable_1_finish(sum_0, constants[0], constants[1]);
-        y[channel + 1] = int8_m4_separable_1_finish(sum_1, constants[2], constants[3]);
-        weights += 16;
-        constants += 4;
-    }
-}
-
 /* Four pixels and all pairs of channels; y is the one that lies lowest in memory. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
 /* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
@@ -952,10 +924,28 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_separable
         "pop {r4-r11, pc}\n");
 }
 #else
+/* All pairs of channels of one pixel of a group of four, whose column begins at `columns`. */
+static INT8_M4_CODE_ATTR void int8_m4_separable_1_multiply_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
+{
+    for (int32_t channel = 0; channel < 6; channel += 2) {
+        int32_t sum_0 = 0, sum_1 = 0;
+        for (int32_t step = 0; step < 4; ++step) {
+            const uint32_t x = load_word(columns + 16 * step);
+            const uint32_t w = load_word(weights + 4 * step);
+            sum_0 = add_products(sum_0, x, widen_even(w));
+            sum_1 = add_products(sum_1, x, widen_odd(w));
+        }
+        y[channel] = int8_m4_separable_1_finish(sum_0, constants[0], constants[1]);
+        y[channel + 1] = int8_m4_separable_1_finish(sum_1, constants[2], constants[3]);
+        weights += 16;
+        constants += 4;
+    }
+}
+
 static INT8_M4_CODE_ATTR void int8_m4_separable_1_multiply_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_separable_1_multiply_1(columns + 4 * pixel, weights, constants, y + pixel * 6);
+        int8_m4_separable_1_multiply_1_pairs(columns + 4 * pixel, weights, constants, y + pixel * 6);
     }
 }
 #endif
@@ -1004,79 +994,309 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t 
     }
 }
 
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
+ * zero are two lines, one for each sign. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    return clamp_int8(requantize_tflite(sum + bias, multiplier, shift) + (-3), -128, 127);
+    const int32_t below = bias + sum * 8192;
+    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
+    return saturate_int8((-3145728 + level) >> 20);
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_2(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+/* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_pointwise_2_sum(int32_t a, int32_t b)
+{
+    const int32_t level = (a * 4194304 + b * 2083400 + 268775804) >> 22;
+    return saturate_int8(level);
+}
+
+/* Four pixels and all pairs of channels; y is the one that lies lowest in memory. */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+ * weights. On the stack: columns, constants, residual, ends of columns and weights, y. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), const int8_t *residual __attribute__((unused)), int8_t *y __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #24\n"
+        "strd r0, r2, [sp]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r4, [sp, #60]\n"
+        "str r4, [sp, #20]\n"
+        "movw r4, #64\n"
+        "add r4, r0\n"
+        "movw r5, #48\n"
+        "movt r5, #0\n"
+        "add r5, r1\n"
+        "strd r4, r5, [sp, #12]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "mov r2, #0\n"
+        "mov r3, #0\n"
+        "mov r4, #0\n"
+        "mov r5, #0\n"
+        "mov r6, #0\n"
+        "mov r7, #0\n"
+        "mov r12, #0\n"
+        "mov lr, #0\n"
+        "2:\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlad r2, r10, r8, r2\n"
+        "smlad r6, r10, r9, r6\n"
+        "smlad r3, r11, r8, r3\n"
+        "smlad r7, r11, r9, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r8, r4\n"
+        "smlad r12, r10, r9, r12\n"
+        "smlad r5, r11, r8, r5\n"
+        "smlad lr, r11, r9, lr\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlad r2, r10, r8, r2\n"
+        "smlad r6, r10, r9, r6\n"
+        "smlad r3, r11, r8, r3\n"
+        "smlad r7, r11, r9, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r8, r4\n"
+        "smlad r12, r10, r9, r12\n"
+        "smlad r5, r11, r8, r5\n"
+        "smlad lr, r11, r9, lr\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlad r2, r10, r8, r2\n"
+        "smlad r6, r10, r9, r6\n"
+        "smlad r3, r11, r8, r3\n"
+        "smlad r7, r11, r9, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r8, r4\n"
+        "smlad r12, r10, r9, r12\n"
+        "smlad r5, r11, r8, r5\n"
+        "smlad lr, r11, r9, lr\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlad r2, r10, r8, r2\n"
+        "smlad r6, r10, r9, r6\n"
+        "smlad r3, r11, r8, r3\n"
+        "smlad r7, r11, r9, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r8, r4\n"
+        "smlad r12, r10, r9, r12\n"
+        "smlad r5, r11, r8, r5\n"
+        "smlad lr, r11, r9, lr\n"
+        "ldr r8, [sp, #4]\n"
+        "ldm r8!, {r0, r9, r10}\n" /* bias, multiplier, step of a channel */
+        "str r8, [sp, #4]\n"
+        "movw r8, #0\n" /* the zero point */
+        "movt r8, #65488\n"
+        "adds r2, r0, r2, lsl #13\n"
+        "it pl\n"
+        "addpl r2, r10\n"
+        "smmla r2, r2, r9, r8\n"
+        "ssat r2, #8, r2, asr #20\n"
+        "adds r3, r0, r3, lsl #13\n"
+        "it pl\n"
+        "addpl r3, r10\n"
+        "smmla r3, r3, r9, r8\n"
+        "ssat r3, #8, r3, asr #20\n"
+        "adds r4, r0, r4, lsl #13\n"
+        "it pl\n"
+        "addpl r4, r10\n"
+        "smmla r4, r4, r9, r8\n"
+        "ssat r4, #8, r4, asr #20\n"
+        "adds r5, r0, r5, lsl #13\n"
+        "it pl\n"
+        "addpl r5, r10\n"
+        "smmla r5, r5, r9, r8\n"
+        "ssat r5, #8, r5, asr #20\n"
+        "ldr r8, [sp, #4]\n"
+        "ldm r8!, {r0, r9, r10}\n" /* bias, multiplier, step of a channel */
+        "str r8, [sp, #4]\n"
+        "movw r8, #0\n" /* the zero point */
+        "movt r8, #65488\n"
+        "adds r6, r0, r6, lsl #13\n"
+        "it pl\n"
+        "addpl r6, r10\n"
+        "smmla r6, r6, r9, r8\n"
+        "ssat r6, #8, r6, asr #20\n"
+        "adds r7, r0, r7, lsl #13\n"
+        "it pl\n"
+        "addpl r7, r10\n"
+        "smmla r7, r7, r9, r8\n"
+        "ssat r7, #8, r7, asr #20\n"
+        "adds r12, r0, r12, lsl #13\n"
+        "it pl\n"
+        "addpl r12, r10\n"
+        "smmla r12, r12, r9, r8\n"
+        "ssat r12, #8, r12, asr #20\n"
+        "adds lr, r0, lr, lsl #13\n"
+        "it pl\n"
+        "addpl lr, r10\n"
+        "smmla lr, lr, r9, r8\n"
+        "ssat lr, #8, lr, asr #20\n"
+        "ldr r0, [sp, #8]\n" /* residual */
+        "movw r9, #0\n"
+        "movt r9, #64\n"
+        "movw r10, #51784\n"
+        "movt r10, #31\n"
+        "movw r11, #12668\n"
+        "movt r11, #4101\n"
+        "ldrsb r8, [r0, #18]\n"
+        "mla r2, r2, r9, r11\n"
+        "mla r2, r8, r10, r2\n"
+        "ssat r2, #8, r2, asr #22\n"
+        "ldrsb r8, [r0, #19]\n"
+        "mla r6, r6, r9, r11\n"
+        "mla r6, r8, r10, r6\n"
+        "ssat r6, #8, r6, asr #22\n"
+        "ldrsb r8, [r0, #12]\n"
+        "mla r3, r3, r9, r11\n"
+        "mla r3, r8, r10, r3\n"
+        "ssat r3, #8, r3, asr #22\n"
+        "ldrsb r8, [r0, #13]\n"
+        "mla r7, r7, r9, r11\n"
+        "mla r7, r8, r10, r7\n"
+        "ssat r7, #8, r7, asr #22\n"
+        "ldrsb r8, [r0, #6]\n"
+        "mla r4, r4, r9, r11\n"
+        "mla r4, r8, r10, r4\n"
+        "ssat r4, #8, r4, asr #22\n"
+        "ldrsb r8, [r0, #7]\n"
+        "mla r12, r12, r9, r11\n"
+        "mla r12, r8, r10, r12\n"
+        "ssat r12, #8, r12, asr #22\n"
+        "ldrsb r8, [r0, #0]\n"
+        "mla r5, r5, r9, r11\n"
+        "mla r5, r8, r10, r5\n"
+        "ssat r5, #8, r5, asr #22\n"
+        "ldrsb r8, [r0, #1]\n"
+        "mla lr, lr, r9, r11\n"
+        "mla lr, r8, r10, lr\n"
+        "ssat lr, #8, lr, asr #22\n"
+        "add r0, #2\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #20]\n"
+        "strb r2, [r0, #18]\n"
+        "strb r6, [r0, #19]\n"
+        "strb r3, [r0, #12]\n"
+        "strb r7, [r0, #13]\n"
+        "strb r4, [r0, #6]\n"
+        "strb r12, [r0, #7]\n"
+        "strb r5, [r0, #0]\n"
+        "strb lr, [r0, #1]\n"
+        "add r0, #2\n"
+        "str r0, [sp, #20]\n"
+        "ldr r8, [sp, #16]\n"
+        "cmp r1, r8\n"
+        "bne 1b\n"
+        "add sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+/* All pairs of channels of one pixel of a group of four, whose column begins at `columns`. */
+static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, const int8_t *residual, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; channel += 2) {
-        const int8_t *row = weights + channel * 6;
-        int32_t sum_0_0 = 0;
-        int32_t sum_0_1 = 0;
-        int32_t sum_1_0 = 0;
-        int32_t sum_1_1 = 0;
-        for (int32_t i = 0; i < 6; ++i) {
-            const int32_t x_0 = columns[i];
-            const int32_t x_1 = columns[i + 6];
-            const int32_t w_0 = row[i];
-            const int32_t w_1 = row[i + 6];
-            sum_0_0 += x_0 * w_0;
-            sum_0_1 += x_0 * w_1;
-            sum_1_0 += x_1 * w_0;
-            sum_1_1 += x_1 * w_1;
+        int32_t sum_0 = 0, sum_1 = 0;
+        for (int32_t step = 0; step < 4; ++step) {
+            const uint32_t x = load_word(columns + 16 * step);
+            const uint32_t w = load_word(weights + 4 * step);
+            sum_0 = add_products(sum_0, x, widen_even(w));
+            sum_1 = add_products(sum_1, x, widen_odd(w));
         }
-        y[channel] = int8_m4_pointwise_2_finish(sum_0_0, bias[channel], multiplier[channel], shift[channel]);
-        y[channel + 1] = int8_m4_pointwise_2_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1], shift[channel + 1]);
-        y[channel + 6] = int8_m4_pointwise_2_finish(sum_1_0, bias[channel], multiplier[channel], shift[channel]);
-        y[channel + 7] = int8_m4_pointwise_2_finish(sum_1_1, bias[channel + 1], multiplier[channel + 1], shift[channel + 1]);
+        y[channel] = int8_m4_pointwise_2_sum(int8_m4_pointwise_2_finish(sum_0, constants[0], constants[1], constants[2]), residual[channel]);
+        y[channel + 1] = int8_m4_pointwise_2_sum(int8_m4_pointwise_2_finish(sum_1, constants[3], constants[4], constants[5]), residual[channel + 1]);
+        weights += 16;
+        constants += 6;
+    }
+}
+
+static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, const int8_t *residual, int8_t *y)
+{
+    for (int32_t pixel = 0; pixel < 4; ++pixel) {
+        int8_m4_pointwise_2_multiply_1_pairs(columns + 4 * pixel, weights, constants, residual + (3 - pixel) * 6, y + (3 - pixel) * 6);
+    }
+}
+#endif
+
+/* Four pixels; y is the one that lies lowest in memory. */
+static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_4(const int8_t *columns, const int8_t *weights, const int32_t *constants, const int8_t *residual, int8_t *y)
+{
+    int8_m4_pointwise_2_multiply_pairs(columns, weights, constants, residual, y);
+}
+
+/* One column of 6 values as int16. */
+static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_widen(const int8_t *values, int8_t *column)
+{
+    for (int32_t i = 0; i < 8; i += 4) {
+        const uint32_t word = load_word(values + i);
+        store_word(column + 8 * i, widen_even(word));
+        store_word(column + 8 * i + 16, widen_odd(word));
+    }
+}
+static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_gather_0_1(const int8_t *x, int32_t first, int32_t end, int8_t *column)
+{
+    for (int32_t tap_row = first; tap_row < end; ++tap_row) {
+        int8_t *taps = column + tap_row * 6;
+        COPY_BYTES(taps, x, 6);
+        x += 18;
     }
 }
 
 /* Pointwise 1x1, stride 1: [4, 3, 6] -> [4, 3, 6]. */
-static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, const int8_t *residual, int8_t *y)
 {
-    int8_t *pixel = y;
-    const int8_t *column = x;
-    for (int32_t group = 0; group < 6; ++group) {
-        int8_m4_pointwise_2_multiply_2(column, weights, bias, multiplier, shift, pixel);
-        column += 12;
-        pixel += 12;
+    int8_t *pixel = y + 66;
+    residual += 66;
+    int32_t filled = 0; /* columns of the current group */
+    int8_t *const values = columns + 64; /* one window, before it becomes a column */
+    for (int32_t i = 6; i < 8; ++i) {
+        values[i] = 0;
     }
-}
-
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_binary_3_element(int32_t a, int32_t b)
-{
-    const int32_t scaled_a = requantize_tflite(((a + 128)) * 1048576, 2133401788, -2);
-    const int32_t scaled_b = requantize_tflite(((b + 3)) * 1048576, 1073741824, 0);
-    const int32_t result = requantize_tflite(scaled_a + scaled_b, 1073741824, -18);
-    return clamp_int8(result + (-3), -128, 127);
-}
-
-/* Sum over [72]. */
-static INT8_M4_CODE_ATTR void int8_m4_binary_3(const int8_t *a, const int8_t *b, int8_t *y)
-{
-    for (int32_t i0 = 0; i0 < 72; ++i0) {
-        y[i0] = int8_m4_binary_3_element(a[i0], b[i0]);
+    for (int32_t row = 3; row >= 0; --row) {
+        const int32_t first = 0;
+        const int32_t end = 1;
+        const int8_t *const x_row = x + row * 18;
+        for (int32_t column = 2; column >= 0; --column) {
+            int8_m4_pointwise_2_gather_0_1(x_row + column * 6, first, end, values);
+            int8_m4_pointwise_2_widen(values, columns + 4 * filled);
+            if (++filled == 4) {
+                int8_m4_pointwise_2_multiply_4(columns, weights, constants, residual - 18, pixel - 18);
+                pixel -= 24;
+                residual -= 24;
+                filled = 0;
+            }
+        }
     }
 }
 
 /* Table of 256 entries for 72 elements. */
-static INT8_M4_CODE_ATTR void int8_m4_lookup_4(const int8_t *x, const int8_t *table, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_lookup_3(const int8_t *x, const int8_t *table, int8_t *y)
 {
     for (int32_t i = 0; i < 72; ++i) {
         y[i] = table[x[i] + 128];
     }
 }
 
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_depthwise_5_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
+ * zero are two lines, one for each sign. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_depthwise_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    return clamp_int8(requantize_tflite(sum + bias, multiplier, shift) + (-3), -128, 127);
+    const int32_t below = bias + sum * 8192;
+    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
+    return saturate_int8((-1572864 + level) >> 19);
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_5_taps_0_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_depthwise_4_taps_0_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -1089,13 +1309,13 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_5_taps_0_2(const int8_t *x, cons
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_m4_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_m4_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* One pixel of 3x3. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_5_taps_0_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_depthwise_4_taps_0_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -1109,13 +1329,13 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_5_taps_0_3(const int8_t *x, cons
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_m4_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_m4_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* One pixel of 3x3 with only the columns 1 to 2 of its window inside the image. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_5_taps_1_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_depthwise_4_taps_1_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 6; ++channel) {
         for (int32_t out = channel * 2; out < (channel + 1) * 2; ++out) {
@@ -1128,13 +1348,13 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_5_taps_1_3(const int8_t *x, cons
                 pixel += 18;
                 tap += 36;
             }
-            y[out] = int8_m4_depthwise_5_finish(sum, bias[out], multiplier[out], shift[out]);
+            y[out] = int8_m4_depthwise_4_finish(sum, bias[out], multiplier[out], step[out]);
         }
     }
 }
 
 /* Depthwise 3x3, stride 1: [4, 3, 6] -> [4, 3, 12]. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_5(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_depthwise_4(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 4; ++row) {
@@ -1144,22 +1364,22 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_5(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 18;
         {
-            int8_m4_depthwise_5_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_m4_depthwise_4_taps_1_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
         {
-            int8_m4_depthwise_5_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_m4_depthwise_4_taps_0_3(x_row + 0, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
         {
-            int8_m4_depthwise_5_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, multiplier, shift, pixel);
+            int8_m4_depthwise_4_taps_0_2(x_row + 6, weights + first * 36, end - first, bias, multiplier, step, pixel);
             pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_pool_6_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_pool_5_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const int8_t *taps = x + channel;
@@ -1176,7 +1396,7 @@ static INT8_M4_CODE_ATTR void int8_m4_pool_6_pixel(const int8_t *x, int32_t rows
 }
 
 /* Max pool 2x2, stride 2: [4, 3, 12] -> [2, 1, 12]. */
-static INT8_M4_CODE_ATTR void int8_m4_pool_6(const int8_t *x, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_pool_5(const int8_t *x, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 2; ++row) {
@@ -1184,21 +1404,21 @@ static INT8_M4_CODE_ATTR void int8_m4_pool_6(const int8_t *x, int8_t *y)
         const int32_t end = 2;
         const int8_t *const x_row = x + row * 72;
         {
-            int8_m4_pool_6_pixel(x_row + 0, end - first, 2, pixel);
+            int8_m4_pool_5_pixel(x_row + 0, end - first, 2, pixel);
             pixel += 12;
         }
     }
 }
 
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_depthwise_7_finish(int32_t sum, int32_t bias, int32_t multiplier)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_depthwise_6_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t level = high_product(bias + sum * 8192, multiplier);
     return saturate_int8((-16777216 + level) >> 17);
 }
 
 /* One pixel of 3x3 with only the columns 1 to 1 of its window inside the image. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_7_taps_1_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_depthwise_6_taps_1_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; channel += 4) {
         const int8_t *pixel = x + channel;
@@ -1218,10 +1438,10 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_7_taps_1_2(const int8_t *x, cons
             pixel += 12;
             tap += 36;
         }
-        const int32_t y_0 = int8_m4_depthwise_7_finish(sum_0, bias[channel], multiplier[channel]);
-        const int32_t y_1 = int8_m4_depthwise_7_finish(sum_1, bias[channel + 1], multiplier[channel + 1]);
-        const int32_t y_2 = int8_m4_depthwise_7_finish(sum_2, bias[channel + 2], multiplier[channel + 2]);
-        const int32_t y_3 = int8_m4_depthwise_7_finish(sum_3, bias[channel + 3], multiplier[channel + 3]);
+        const int32_t y_0 = int8_m4_depthwise_6_finish(sum_0, bias[channel], multiplier[channel]);
+        const int32_t y_1 = int8_m4_depthwise_6_finish(sum_1, bias[channel + 1], multiplier[channel + 1]);
+        const int32_t y_2 = int8_m4_depthwise_6_finish(sum_2, bias[channel + 2], multiplier[channel + 2]);
+        const int32_t y_3 = int8_m4_depthwise_6_finish(sum_3, bias[channel + 3], multiplier[channel + 3]);
         y[channel] = (int8_t)y_0;
         y[channel + 1] = (int8_t)y_1;
         y[channel + 2] = (int8_t)y_2;
@@ -1230,7 +1450,7 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_7_taps_1_2(const int8_t *x, cons
 }
 
 /* Depthwise 3x3, stride 1: [2, 1, 12] -> [2, 1, 12]. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_7(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 2; ++row) {
@@ -1240,14 +1460,14 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_7(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_m4_depthwise_7_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, multiplier, pixel);
+            int8_m4_depthwise_6_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, multiplier, pixel);
             pixel += 12;
         }
     }
 }
 
 /* One pixel of a window whose taps inside the image are `rows` x `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_pool_8_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_pool_7_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
     for (int32_t channel = 0; channel < 12; ++channel) {
         const int8_t *taps = x + channel;
@@ -1268,7 +1488,7 @@ static INT8_M4_CODE_ATTR void int8_m4_pool_8_pixel(const int8_t *x, int32_t rows
 }
 
 /* Average pool 2x1, stride 1: [2, 1, 12] -> [1, 1, 12]. */
-static INT8_M4_CODE_ATTR void int8_m4_pool_8(const int8_t *x, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_pool_7(const int8_t *x, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 1; ++row) {
@@ -1276,20 +1496,20 @@ static INT8_M4_CODE_ATTR void int8_m4_pool_8(const int8_t *x, int8_t *y)
         const int32_t end = 2;
         const int8_t *const x_row = x + row * 12;
         {
-            int8_m4_pool_8_pixel(x_row + 0, end - first, 1, pixel);
+            int8_m4_pool_7_pixel(x_row + 0, end - first, 1, pixel);
             pixel += 12;
         }
     }
 }
 
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_dense_9_finish(int32_t sum, int32_t bias, int32_t multiplier)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_dense_8_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
     const int32_t level = high_product(bias + sum * 8192, multiplier);
     return saturate_int8((-3145728 + level) >> 20);
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_dense_9_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_dense_8_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
     for (int32_t channel = 0; channel < 2; channel += 2) {
         const int8_t *row = weights + channel * 12;
@@ -1302,8 +1522,8 @@ static INT8_M4_CODE_ATTR void int8_m4_dense_9_multiply_1(const int8_t *columns, 
             sum_0_0 += x_0 * w_0;
             sum_0_1 += x_0 * w_1;
         }
-        y[channel] = int8_m4_dense_9_finish(sum_0_0, bias[channel], multiplier[channel]);
-        y[channel + 1] = int8_m4_dense_9_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1]);
+        y[channel] = int8_m4_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
+        y[channel + 1] = int8_m4_dense_8_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1]);
     }
     {
         const int32_t channel = 2;
@@ -1314,18 +1534,18 @@ static INT8_M4_CODE_ATTR void int8_m4_dense_9_multiply_1(const int8_t *columns, 
             const int32_t w_0 = row[i];
             sum_0_0 += x_0 * w_0;
         }
-        y[channel] = int8_m4_dense_9_finish(sum_0_0, bias[channel], multiplier[channel]);
+        y[channel] = int8_m4_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
     }
 }
 
 /* Dense 12 -> 3. */
-static INT8_M4_CODE_ATTR void int8_m4_dense_9(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_dense_8(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
-    int8_m4_dense_9_multiply_1(x, weights, bias, multiplier, y);
+    int8_m4_dense_8_multiply_1(x, weights, bias, multiplier, y);
 }
 
 /* exp(difference to the row's largest) as Q0.31; -1 for what is too small to count. */
-static INT8_M4_CODE_ATTR int32_t int8_m4_softmax_10_power(int32_t difference)
+static INT8_M4_CODE_ATTR int32_t int8_m4_softmax_9_power(int32_t difference)
 {
     if (difference < -496) {
         return -1;
@@ -1334,7 +1554,7 @@ static INT8_M4_CODE_ATTR int32_t int8_m4_softmax_10_power(int32_t difference)
 }
 
 /* Softmax of 1 rows of 3, in the fixed point of TFLite's reference kernel. */
-static INT8_M4_CODE_ATTR void int8_m4_softmax_10(const int8_t *x, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_softmax_9(const int8_t *x, int8_t *y)
 {
     for (int32_t row = 0; row < 1; ++row) {
         int32_t largest = x[0], bits = 0;
@@ -1343,7 +1563,7 @@ static INT8_M4_CODE_ATTR void int8_m4_softmax_10(const int8_t *x, int8_t *y)
             largest = x[i] > largest ? x[i] : largest;
         }
         for (int32_t i = 0; i < 3; ++i) {
-            const int32_t power = int8_m4_softmax_10_power(x[i] - largest);
+            const int32_t power = int8_m4_softmax_9_power(x[i] - largest);
             sum += power < 0 ? 0u : (uint32_t)divide_by_power(power, 12);
         }
         while (bits < 31 && (sum << bits) < 0x80000000u) {
@@ -1353,7 +1573,7 @@ static INT8_M4_CODE_ATTR void int8_m4_softmax_10(const int8_t *x, int8_t *y)
             const int32_t fraction = (int32_t)((sum << bits) - 0x80000000u);
             const int32_t reciprocal = reciprocal_of_one_plus(fraction);
             for (int32_t i = 0; i < 3; ++i) {
-                const int32_t power = int8_m4_softmax_10_power(x[i] - largest);
+                const int32_t power = int8_m4_softmax_9_power(x[i] - largest);
                 const int32_t share = doubling_high_product(reciprocal, power < 0 ? 0 : power);
                 y[i] = power < 0 ? (int8_t)-128 : clamp_int8(divide_by_power(share, 35 - bits) - 128, -128, 127);
             }
@@ -1391,78 +1611,70 @@ static INT8_M4_CODE_ATTR void step_1_block_depthwise(int8_m4_arena *arena)
                         region(arena, BUFFER_BLOCK_POINTWISE));
 }
 
-/* Step 2: linear: pointwise [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 72 B. */
+/* Step 2: linear with residual: pointwise + add [1, 4, 3, 6] -> [1, 4, 3, 6], 432 MAC, result 72 B. */
 static INT8_M4_CODE_ATTR void step_2_linear(int8_m4_arena *arena)
 {
     int8_m4_pointwise_2(region(arena, BUFFER_BLOCK_POINTWISE),
                         int8_m4_linear_weights,
-                        int8_m4_linear_bias,
-                        int8_m4_linear_multiplier,
-                        int8_m4_linear_shift,
-                        region(arena, BUFFER_LINEAR));
+                        int8_m4_linear_constants,
+                        region(arena, BUFFER_LINEAR_COLUMNS),
+                        region(arena, BUFFER_BLOCK_POINTWISE),
+                        region(arena, BUFFER_RESIDUAL));
 }
 
-/* Step 3: residual: add [1, 4, 3, 6], [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
-static INT8_M4_CODE_ATTR void step_3_residual(int8_m4_arena *arena)
+/* Step 3: swish: hard_swish [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
+static INT8_M4_CODE_ATTR void step_3_swish(int8_m4_arena *arena)
 {
-    int8_m4_binary_3(region(arena, BUFFER_BLOCK_POINTWISE),
-                     region(arena, BUFFER_LINEAR),
-                     region(arena, BUFFER_RESIDUAL));
+    int8_m4_lookup_3(region(arena, BUFFER_RESIDUAL), int8_m4_swish_table, region(arena, BUFFER_SWISH));
 }
 
-/* Step 4: swish: hard_swish [1, 4, 3, 6] -> [1, 4, 3, 6], result 72 B. */
-static INT8_M4_CODE_ATTR void step_4_swish(int8_m4_arena *arena)
+/* Step 4: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 144 B. */
+static INT8_M4_CODE_ATTR void step_4_multiplied(int8_m4_arena *arena)
 {
-    int8_m4_lookup_4(region(arena, BUFFER_RESIDUAL), int8_m4_swish_table, region(arena, BUFFER_SWISH));
-}
-
-/* Step 5: multiplied: depthwise [1, 4, 3, 6] -> [1, 4, 3, 12], 1 296 MAC, result 144 B. */
-static INT8_M4_CODE_ATTR void step_5_multiplied(int8_m4_arena *arena)
-{
-    int8_m4_depthwise_5(region(arena, BUFFER_SWISH),
+    int8_m4_depthwise_4(region(arena, BUFFER_SWISH),
                         int8_m4_multiplied_weights,
                         int8_m4_multiplied_bias,
                         int8_m4_multiplied_multiplier,
-                        int8_m4_multiplied_shift,
+                        int8_m4_multiplied_step,
                         region(arena, BUFFER_MULTIPLIED));
 }
 
-/* Step 6: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 24 B. */
-static INT8_M4_CODE_ATTR void step_6_largest(int8_m4_arena *arena)
+/* Step 5: largest: max pool [1, 4, 3, 12] -> [1, 2, 1, 12], result 24 B. */
+static INT8_M4_CODE_ATTR void step_5_largest(int8_m4_arena *arena)
 {
-    int8_m4_pool_6(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
+    int8_m4_pool_5(region(arena, BUFFER_MULTIPLIED), region(arena, BUFFER_LARGEST));
 }
 
-/* Step 7: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 24 B. */
-static INT8_M4_CODE_ATTR void step_7_depthwise(int8_m4_arena *arena)
+/* Step 6: depthwise: depthwise [1, 2, 1, 12] -> [1, 2, 1, 12], 216 MAC, result 24 B. */
+static INT8_M4_CODE_ATTR void step_6_depthwise(int8_m4_arena *arena)
 {
-    int8_m4_depthwise_7(region(arena, BUFFER_LARGEST),
+    int8_m4_depthwise_6(region(arena, BUFFER_LARGEST),
                         int8_m4_depthwise_weights,
                         int8_m4_depthwise_bias,
                         int8_m4_depthwise_multiplier,
                         region(arena, BUFFER_DEPTHWISE));
 }
 
-/* Step 8: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 12 B. */
-static INT8_M4_CODE_ATTR void step_8_average(int8_m4_arena *arena)
+/* Step 7: average: average pool [1, 2, 1, 12] -> [1, 1, 1, 12], result 12 B. */
+static INT8_M4_CODE_ATTR void step_7_average(int8_m4_arena *arena)
 {
-    int8_m4_pool_8(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
+    int8_m4_pool_7(region(arena, BUFFER_DEPTHWISE), region(arena, BUFFER_AVERAGE));
 }
 
-/* Step 9: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 3 B. */
-static INT8_M4_CODE_ATTR void step_9_classifier(int8_m4_arena *arena)
+/* Step 8: classifier: dense [1, 12] -> [1, 3], 36 MAC, result 3 B. */
+static INT8_M4_CODE_ATTR void step_8_classifier(int8_m4_arena *arena)
 {
-    int8_m4_dense_9(region(arena, BUFFER_AVERAGE),
+    int8_m4_dense_8(region(arena, BUFFER_AVERAGE),
                     int8_m4_classifier_weights,
                     int8_m4_classifier_bias,
                     int8_m4_classifier_multiplier,
                     region(arena, BUFFER_CLASSIFIER));
 }
 
-/* Step 10: softmax: softmax [1, 3] -> [1, 3], result 3 B. */
-static INT8_M4_CODE_ATTR void step_10_softmax(int8_m4_arena *arena, int8_t *output)
+/* Step 9: softmax: softmax [1, 3] -> [1, 3], result 3 B. */
+static INT8_M4_CODE_ATTR void step_9_softmax(int8_m4_arena *arena, int8_t *output)
 {
-    int8_m4_softmax_10(region(arena, BUFFER_CLASSIFIER), output);
+    int8_m4_softmax_9(region(arena, BUFFER_CLASSIFIER), output);
 }
 
 static INT8_M4_CODE_ATTR int8_m4_status check(const void *arena, const void *input, const void *output)
@@ -1487,14 +1699,13 @@ INT8_M4_CODE_ATTR int8_m4_status int8_m4_run(int8_m4_arena *arena,
     step_0_stem(arena, input);
     step_1_block_depthwise(arena);
     step_2_linear(arena);
-    step_3_residual(arena);
-    step_4_swish(arena);
-    step_5_multiplied(arena);
-    step_6_largest(arena);
-    step_7_depthwise(arena);
-    step_8_average(arena);
-    step_9_classifier(arena);
-    step_10_softmax(arena, output);
+    step_3_swish(arena);
+    step_4_multiplied(arena);
+    step_5_largest(arena);
+    step_6_depthwise(arena);
+    step_7_average(arena);
+    step_8_classifier(arena);
+    step_9_softmax(arena, output);
     return INT8_M4_OK;
 }
 
@@ -1513,23 +1724,21 @@ INT8_M4_CODE_ATTR int8_m4_status int8_m4_run_profiled(int8_m4_arena *arena,
     step_1_block_depthwise(arena);
     hook(user, 1u, region(arena, BUFFER_BLOCK_POINTWISE));
     step_2_linear(arena);
-    hook(user, 2u, region(arena, BUFFER_LINEAR));
-    step_3_residual(arena);
-    hook(user, 3u, region(arena, BUFFER_RESIDUAL));
-    step_4_swish(arena);
-    hook(user, 4u, region(arena, BUFFER_SWISH));
-    step_5_multiplied(arena);
-    hook(user, 5u, region(arena, BUFFER_MULTIPLIED));
-    step_6_largest(arena);
-    hook(user, 6u, region(arena, BUFFER_LARGEST));
-    step_7_depthwise(arena);
-    hook(user, 7u, region(arena, BUFFER_DEPTHWISE));
-    step_8_average(arena);
-    hook(user, 8u, region(arena, BUFFER_AVERAGE));
-    step_9_classifier(arena);
-    hook(user, 9u, region(arena, BUFFER_CLASSIFIER));
-    step_10_softmax(arena, output);
-    hook(user, 10u, output);
+    hook(user, 2u, region(arena, BUFFER_RESIDUAL));
+    step_3_swish(arena);
+    hook(user, 3u, region(arena, BUFFER_SWISH));
+    step_4_multiplied(arena);
+    hook(user, 4u, region(arena, BUFFER_MULTIPLIED));
+    step_5_largest(arena);
+    hook(user, 5u, region(arena, BUFFER_LARGEST));
+    step_6_depthwise(arena);
+    hook(user, 6u, region(arena, BUFFER_DEPTHWISE));
+    step_7_average(arena);
+    hook(user, 7u, region(arena, BUFFER_AVERAGE));
+    step_8_classifier(arena);
+    hook(user, 8u, region(arena, BUFFER_CLASSIFIER));
+    step_9_softmax(arena, output);
+    hook(user, 9u, output);
     return INT8_M4_OK;
 }
 

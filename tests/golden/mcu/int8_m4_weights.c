@@ -67,30 +67,19 @@ INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_pointwise_constants[12] =
     55114976, 1459617792, -220323319, 1845493760, -56927363, 1308622848, -146410958, 1962934230, 8412451, 1593835520, 81686789, 2113929209,
 };
 
-/* linear.weights: [6, 6] */
-extern WORDS const int8_t int8_m4_linear_weights[36];
-INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_linear_weights[36] = {
-    -61, -123, -101, 64, -67, -119, -32, 83, 1, -47, -117, 85, 95, -21, -34, 20,
-    122, 88, 53, -69, 57, -1, 8, -122, -117, 58, 110, 59, -3, 31, -40, 95,
-    9, -115, -6, 15,
+/* linear.weights: [3, 4, 2, 2] */
+extern WORDS const int8_t int8_m4_linear_weights[48];
+INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_linear_weights[48] = {
+    -61, -32, -101, 1, -123, 83, 64, -47, -67, -117, 0, 0, -119, 85, 0, 0,
+    95, 53, -34, 57, -21, -69, 20, -1, 122, 8, 0, 0, 88, -122, 0, 0,
+    -117, -40, 110, 9, 58, 95, 59, -115, -3, -6, 0, 0, 31, 15, 0, 0,
 };
 
-/* linear.bias: [6] */
-extern WORDS const int32_t int8_m4_linear_bias[6];
-INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_linear_bias[6] = {
-    -52573, -3494, 36086, -9081, 17621, -4458,
-};
-
-/* linear.multiplier: [6] */
-extern WORDS const int32_t int8_m4_linear_multiplier[6];
-INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_linear_multiplier[6] = {
-    1850059363, 1683387348, 1983396975, 1716721751, 1783390557, 1650052945,
-};
-
-/* linear.shift: [6] */
-extern WORDS const int8_t int8_m4_linear_shift[6];
-INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_linear_shift[6] = {
-    -8, -8, -8, -8, -8, -8,
+/* linear.constants: [6, 3] */
+extern WORDS const int32_t int8_m4_linear_constants[18];
+INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_linear_constants[18] = {
+    -429465617, 1850059344, 9526, -27290429, 1683387344, 10482, 296747400, 1983396936, 8862, -73084957, 1716721750, 10182, 145608979, 1783390634, 9814, -35160531,
+    1650053028, 10558,
 };
 
 /* swish.table: [256] */
@@ -129,19 +118,19 @@ INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_multiplied_weights[108] = {
 /* multiplied.bias: [12] */
 extern WORDS const int32_t int8_m4_multiplied_bias[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_multiplied_bias[12] = {
-    -906, 1039, 510, 1291, 939, -69, -807, -448, -1194, 1789, -1877, -503,
+    -6522050, 9057330, 4788825, 11276805, 8261424, 158676, -5924463, -2938274, -9202216, 15567662, -14723514, -3346241,
 };
 
 /* multiplied.multiplier: [12] */
 extern WORDS const int32_t int8_m4_multiplied_multiplier[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_multiplied_multiplier[12] = {
-    1241513984, 2046820352, 1828716544, 1593835520, 1962934272, 1543503872, 1627389952, 1526726656, 1929379840, 1224736768, 1711276032, 1442840576,
+    1241513980, 2046820317, 1828716508, 1593835510, 1962934307, 1543503872, 1627389952, 1526726616, 1929379833, 1224736764, 1711276020, 1442840571,
 };
 
-/* multiplied.shift: [12] */
-extern WORDS const int8_t int8_m4_multiplied_shift[12];
-INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_multiplied_shift[12] = {
-    -7, -7, -7, -7, -7, -7, -7, -7, -7, -7, -7, -7,
+/* multiplied.step: [12] */
+extern WORDS const int32_t int8_m4_multiplied_step[12];
+INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_multiplied_step[12] = {
+    14171, 8597, 9623, 11039, 8959, 11397, 10810, 11527, 9118, 14365, 10282, 12193,
 };
 
 /* depthwise.weights: [3, 3, 12] */

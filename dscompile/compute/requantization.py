@@ -1,0 +1,73 @@
+"""From the sums of a channel to its bytes, as TE: exact in every rounding, on any target, in no hurry.
+
+Schedules of fast kernels bring instructions of their own; this is what these must equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import te, tirx
+
+from dscompile.plan.int8_kernels import Requantization
+
+Tensor = Any
+Expr = Any
+
+
+def constants(requantization: Requantization, channels: int) -> list[Tensor]:
+    """A placeholder [channels] for each constant of the requantization."""
+    return [te.placeholder((channels,), name=p.name, dtype=p.dtype) for p in requantization.parameters]
+
+
+def requantized(total: Expr, constants: Sequence[Expr], requantization: Requantization) -> Expr:
+    """The int8 of an int32 sum; `constants` are its channel's, in the order of `requantization.parameters`.
+
+    The formulas are those of plan/int8_kernels.py; fixed-point ones are computed in 64 bits.
+    """
+    low, high, zero_point = requantization.low, requantization.high, requantization.zero_point
+    if requantization.scaling == "affine":
+        scale, offset = constants
+        real = tirx.call_llvm_pure_intrin("float32", "llvm.fma.f32", tirx.Cast("float32", total), scale, offset)
+        return tirx.Cast("int8", _nearest(real, low, high))
+    bias = constants[0]
+    if requantization.scaling == "float32":
+        real = tirx.Cast("float32", total + bias) * constants[1]
+        return tirx.Cast("int8", _nearest(real, low - zero_point, high - zero_point) + zero_point)
+    multiplier, shift = (tirx.Cast("int64", constant) for constant in constants[1:])
+    scaled = _fixed_point(tirx.Cast("int64", total) + tirx.Cast("int64", bias), multiplier, shift, requantization)
+    return tirx.Cast("int8", tirx.max(tirx.min(scaled + zero_point, _int64(high)), _int64(low)))
+
+
+def _nearest(real: Expr, low: int, high: int) -> Expr:
+    """`real` clamped and rounded to an int32, halves to even; what lies outside of 32 bits is clamped first."""
+    clamped = tirx.max(tirx.min(real, tirx.const(float(high), "float32")), tirx.const(float(low), "float32"))
+    return tirx.Cast("int32", tirx.call_llvm_pure_intrin("float32", "llvm.roundeven.f32", clamped))
+
+
+def _fixed_point(total: Expr, multiplier: Expr, shift: Expr, requantization: Requantization) -> Expr:
+    """total * multiplier * 2^(shift - 31), rounded as `requantization.scaling` says."""
+    if requantization.scaling == "single":
+        right = _int64(31) - shift
+        return _right(total * multiplier + _left(_int64(1), right - 1), right)
+    left, right = tirx.max(shift, _int64(0)), tirx.max(_int64(0) - shift, _int64(0))
+    shifted = tirx.max(tirx.min(_left(total, left), _int64(2**31 - 1)), _int64(-(2**31)))
+    product = _right(shifted * multiplier + _int64(2**30), _int64(31))
+    half = _right(_left(_int64(1), right), _int64(1))
+    if requantization.scaling == "half-up":
+        return _right(product + half, right)
+    # Halves away from zero: of negative products one less is added.
+    return _right(product + half - tirx.Cast("int64", tirx.all(product < _int64(0), right > _int64(0))), right)
+
+
+def _int64(value: int) -> Expr:
+    return tirx.const(value, "int64")
+
+
+def _left(value: Expr, bits: Expr) -> Expr:
+    return tirx.shift_left(value, bits)
+
+
+def _right(value: Expr, bits: Expr) -> Expr:
+    return tirx.shift_right(value, bits)

@@ -1,0 +1,199 @@
+"""Int8 tiles: which instruction computes a layer, how its weights are packed for it, how its work is cut.
+
+What a planner asks for, and does with the answer:
+
+- `int8_conv_tiling(...)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles (`columns`),
+  with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are packed
+  [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
+- `int8_depthwise_tiling(...)`: one `Int8DepthwiseKernel` for each tile, weights [blocks][kh][kw][lanes].
+- `int8_dense_panels(...)`: one `Int8DenseKernel` without knobs for each run of panels, weights
+  [units / panel][ceil(K / word)][panel][word].
+
+Choices count instructions: on small cores they are the time, and QEMU measures them (docs/decisions/arm64-int8.md).
+Input channels beyond the last word or block meet weights of 0, so that any number of channels fits any word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dscompile.ir.ops import Pair
+from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
+from dscompile.plan.tiles import DepthwiseTile, Span, cut
+from dscompile.target import Target
+
+BLOCK = 8  # channels of a block on arm64: a pixel's block is half a register
+MAX_PIXELS, MAX_PANEL_BLOCKS = 14, 4
+# Instructions that requantize and store eight outputs, and those around a tile and around its inner loop: counted.
+FINISH, TILE, LOOP = 12.0, 8.0, 3.0
+MAX_SUMS = 24  # registers of sums; the other 8 hold pixels and weights
+MAX_PRODUCT_SUMS = 16  # SMULL needs registers for products too
+DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
+
+
+@dataclass(frozen=True)
+class Int8ConvTiling:
+    """Runs of tiles of pixels, runs of panels of channel blocks, and how many input channels are summed at once."""
+
+    columns: tuple[Span, ...]
+    blocks: tuple[Span, ...]
+    word: int
+
+    def knobs(self, columns: Span) -> PixelKnobs:
+        """Knobs of the kernel that covers `columns`."""
+        return PixelKnobs(columns.tile)
+
+
+@dataclass(frozen=True)
+class Int8DensePanels:
+    """A run of panels of a dense layer: `units` from `start`, `panel` wide, packed in words of `word`."""
+
+    start: int
+    units: int
+    panel: int
+    word: int
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a row of tiles computes: taps, stride, gap between taps along the row, input channels."""
+
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    channels: int
+
+    def columns(self, pixels: int) -> int:
+        """Different pixels of a row that a tile sees."""
+        _, taps = self.kernel
+        return len({p * self.stride[1] + q * self.dilation[1] for p in range(pixels) for q in range(taps)})
+
+
+@lru_cache(maxsize=4096)
+def int8_conv_tiling(
+    target: Target,
+    height: int,
+    width: int,
+    blocks: int,
+    channels: int,
+    kernel: Pair = (1, 1),
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+) -> Int8ConvTiling:
+    """The cut of height x width outputs and `blocks` output blocks that takes fewest instructions.
+
+    A pointwise convolution over pixels that lie in one run is one of height 1.
+    """
+    work = _Work(kernel, stride, dilation, channels)
+    if not target.has("asimd"):
+        return Int8ConvTiling(cut(width, min(4, width)), cut(blocks, 1), 4)
+    candidates = (
+        (count, Int8ConvTiling(cut(width, pixels), cut(blocks, panel), way.word))
+        for way in _ways(target)
+        for panel in range(1, min(MAX_PANEL_BLOCKS, blocks) + 1)
+        for pixels in range(1, min(MAX_PIXELS, width) + 1)
+        if way.fits(work, pixels, panel)
+        for count in [_instructions(way, work, height, cut(width, pixels), cut(blocks, panel))]
+    )
+    return min(candidates, key=lambda candidate: candidate[0])[1]
+
+
+def int8_depthwise_tiling(
+    target: Target, height: int, width: int, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> tuple[DepthwiseTile, ...]:
+    """Rectangles that cover height x width outputs; on arm64 one, whose kernel cuts off its edges itself."""
+    if not target.has("asimd"):
+        return tuple(
+            DepthwiseTile(Span(0, height, 1), columns, DepthwiseKnobs(columns.tile))
+            for columns in cut(width, min(4, width))
+        )
+    small = kernel[1] <= 3
+    in_words = target.has("asimddp") and dilation[1] == 1 and (stride[1] == 1 or not small)
+    square = small and stride == (1, 1) and height % 2 == width % 2 == 0
+    rows, columns = (2, 2 if kernel[1] < 7 else 4) if in_words else (2, 2) if square else (1, 4)
+    return (DepthwiseTile(Span(0, 1, height), Span(0, 1, width), DepthwiseKnobs(columns, rows)),)
+
+
+def int8_dense_panels(target: Target, units: int) -> tuple[Int8DensePanels, ...]:
+    """Panels of a matrix-vector product: wide ones, then narrower ones, then what is left; nothing is padded."""
+    return tuple(_dense_panels(8 if target.has("asimd") and not target.has("asimddp") else 4, units))
+
+
+def _dense_panels(word: int, units: int) -> Iterator[Int8DensePanels]:
+    start = 0
+    for panel in DENSE_PANELS[1:] if word > 4 else DENSE_PANELS:
+        count = (units - start) // panel * panel
+        if count:
+            yield Int8DensePanels(start, count, panel, word)
+            start += count
+    if start < units:
+        yield Int8DensePanels(start, units - start, units - start, word)
+
+
+# Instructions of a convolution on arm64, by what multiplies
+
+
+class _Sdot:
+    """Four outputs of a pixel times a word of four input channels."""
+
+    word = 4
+
+    def fits(self, work: _Work, pixels: int, panel: int) -> bool:
+        sums = pixels * panel * 2
+        return sums <= MAX_SUMS and sums + -(-work.columns(pixels) // 2) + 2 <= 32
+
+    def inner(self, work: _Work, pixels: int, panel: int) -> float:
+        """For a row of taps and all input channels; two registers are loaded at once."""
+        words, taps = -(-work.channels // 4), work.kernel[1]
+        weights = taps * words * panel * 2
+        pairs = -(-work.columns(pixels) // 2) * -(-words // 2)
+        return weights * (pixels + 0.5) + pairs / 2 + LOOP * max(1, words // 2)
+
+
+class _Smmla:
+    """Two outputs of two pixels times a block of eight input channels."""
+
+    word = 8
+
+    def fits(self, work: _Work, pixels: int, panel: int) -> bool:
+        return -(-pixels // 2) * panel * 4 <= MAX_SUMS and pixels > 1
+
+    def inner(self, work: _Work, pixels: int, panel: int) -> float:
+        """Pixels that do not lie side by side are put together."""
+        blocks, pairs = -(-work.channels // 8), -(-pixels // 2)
+        load = 0.5 if work.stride[1] == 1 else 2
+        return blocks * work.kernel[1] * (panel * 4 * (pairs + 0.5) + pairs * load) + LOOP * blocks
+
+
+class _Products:
+    """An output of a pixel times one or two blocks of eight input channels."""
+
+    word = 8
+
+    def fits(self, work: _Work, pixels: int, panel: int) -> bool:
+        return pixels * panel * 8 <= MAX_PRODUCT_SUMS
+
+    def inner(self, work: _Work, pixels: int, panel: int) -> float:
+        blocks, outputs = -(-work.channels // 8), panel * 8
+        return work.kernel[1] * blocks * (outputs * (1.5 * pixels + 0.5) + pixels + LOOP / 2)
+
+
+_Way = _Sdot | _Smmla | _Products
+
+
+def _ways(target: Target) -> tuple[_Way, ...]:
+    """Instructions that the target has, and that are worth a thought."""
+    if target.has("i8mm"):
+        return (_Smmla(), _Sdot())
+    return (_Sdot(),) if target.has("asimddp") else (_Products(),)
+
+
+def _instructions(way: _Way, work: _Work, height: int, columns: tuple[Span, ...], panels: tuple[Span, ...]) -> float:
+    """Of all tiles of a layer."""
+    return height * sum(
+        c.count * p.count * (work.kernel[0] * way.inner(work, c.tile, p.tile) + c.tile * p.tile * FINISH + TILE)
+        for c in columns
+        for p in panels
+    )

@@ -1,0 +1,85 @@
+"""How standalone C adds and multiplies elements: int8 in several exact forms, and what is fused into convolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from dscompile.ir.ops import NONE, Activation
+
+FixedPointRounding = Literal["tflite", "half-up", "single"]
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """One operand of an int8 addition: factor multiplier * 2^(shift - 31) of (q - zero_point) << 20."""
+
+    zero_point: int
+    multiplier: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class IntegerBinary:
+    """Constants of an int8 addition or product: rounding, operands, the result's factor and zero point, the clamp.
+
+    add: out = clamp(requantize(requantize(a) + requantize(b)) + zero point), with operands as Rescale says; mul:
+    out = clamp(requantize((a - zero_point) * (b - zero_point)) + zero point).
+    """
+
+    form: ClassVar[str] = "fixed point"
+    method: FixedPointRounding
+    a: Rescale
+    b: Rescale
+    result: Rescale
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class FloatBinary:
+    """Constants of an int8 addition in the rounding `float32` (ir/fixed_point.py: float_sum), and the clamp.
+
+    out = clamp(round_to_even((a + shift) * first + ((b + shift) * second + offset)) - shift), each multiply-add of
+    float32 rounded once.
+    """
+
+    form: ClassVar[str] = "float"
+    first: float
+    second: float
+    offset: float
+    shift: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class IntegerSum:
+    """Constants of an int8 addition: clamp((a * first + b * second + bias) >> right).
+
+    They were searched so that all pairs get what the network's own arithmetic gives (plan/integer_sums.py).
+    """
+
+    form: ClassVar[str] = "plane"
+    first: int
+    second: int
+    bias: int
+    right: int
+    low: int
+    high: int
+
+    @property
+    def swapped(self) -> IntegerSum:
+        """The same with a and b exchanged."""
+        return replace(self, first=self.second, second=self.first)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What a convolution adds to its finished result, element by element: y = activation(result + residual).
+
+    For int8 `integer` says how (a is the finished result, b the residual); the activation is in its clamp then.
+    """
+
+    activation: Activation = NONE
+    integer: IntegerSum | None = None

@@ -1,0 +1,78 @@
+"""Constants of int8 additions and products, and of additions that are fused into a convolution."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dscompile.ir.fixed_point import (
+    Integers,
+    float_sum,
+    layer_clamp,
+    quantize_multiplier,
+    requantize,
+    tensor_quantization,
+)
+from dscompile.ir.network import Layer, Network
+from dscompile.ir.ops import Binary
+from dscompile.ir.tensor import Quantization
+from dscompile.plan.integer_sums import BYTES, search_plane
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Rescale
+from dscompile.plan.mcu_quantized import fixed_point_rounding
+
+
+def integer_sum(network: Network, layer: Layer, op: Binary) -> IntegerSum | None:
+    """An int8 addition as two searched multiplications, or None where there are none for it."""
+    own = integer_binary(network, layer, op)
+    made = tensor_quantization(network, layer.output).scale
+    first, second = (tensor_quantization(network, name).scale / made for name in layer.inputs)
+    found = search_plane(_sum_levels(own), (first, second), layer_clamp(network, layer))
+    if found is None:
+        return None
+    return IntegerSum(found.first, found.second, found.bias, found.right, own.low, own.high)
+
+
+def _sum_levels(own: IntegerBinary | FloatBinary) -> Integers:
+    """The results of an addition for all pairs [a + 128][b + 128], as the kernel's own arithmetic has them."""
+    a, b = BYTES[:, None], BYTES[None, :]
+    if isinstance(own, FloatBinary):
+        inner = (b + own.shift) * np.float64(own.second) + np.float64(own.offset)
+        outer = (a + own.shift) * np.float64(own.first) + inner.astype(np.float32).astype(np.float64)
+        sums = np.rint(outer.astype(np.float32)).astype(np.int64) - own.shift
+    else:
+        parts = [
+            _rescaled((values - operand.zero_point) << 20, operand, own) for values, operand in ((a, own.a), (b, own.b))
+        ]
+        sums = _rescaled(parts[0] + parts[1], own.result, own) + own.result.zero_point
+    return np.asarray(np.clip(sums, own.low, own.high))
+
+
+def _rescaled(values: Integers, factor: Rescale, own: IntegerBinary) -> Integers:
+    return requantize(values, np.array(factor.multiplier), np.array(factor.shift), own.method)
+
+
+def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary | FloatBinary:
+    """Constants of an int8 addition or product: as TFLite's reference kernels define them, but sums in `float32`."""
+    if op.kind == "add" and network.rounding == "float32":
+        limits, parts = layer_clamp(network, layer), float_sum(network, layer)
+        return FloatBinary(parts.first, parts.second, parts.offset, parts.shift, limits.low, limits.high)
+    a, b = (tensor_quantization(network, name) for name in layer.inputs)
+    result = tensor_quantization(network, layer.output)
+    clamp = layer_clamp(network, layer)
+    if op.kind == "mul":
+        factors = (1.0, 1.0, a.scale * b.scale / result.scale)
+    else:
+        widest = 2 * max(a.scale, b.scale)
+        factors = (a.scale / widest, b.scale / widest, widest / ((1 << 20) * result.scale))
+    return IntegerBinary(
+        method=fixed_point_rounding(network),
+        a=_rescale(a, factors[0]),
+        b=_rescale(b, factors[1]),
+        result=_rescale(result, factors[2]),
+        low=clamp.low,
+        high=clamp.high,
+    )
+
+
+def _rescale(quantization: Quantization, factor: float) -> Rescale:
+    fixed = quantize_multiplier(factor)
+    return Rescale(quantization.zero_point, fixed.multiplier, fixed.shift)

@@ -1,0 +1,90 @@
+"""Kernels written down vector by vector, where schedule primitives cannot say what is meant.
+
+`Code` collects statements in the order in which they are to run. What it gives is the body of a PrimFunc whose
+parameters come from `dscompile.compute`; views and lowering are those of every other kernel. Loops over Python ranges
+are unrolled, `Code.loop` makes loops of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+
+Expr = Any
+Buffer = Any
+PrimFunc = Any
+
+
+class Code:
+    """The statements of a function, from the first to the last."""
+
+    def __init__(self) -> None:
+        self._statements: list[Any] = []
+
+    @contextmanager
+    def loop(self, extent: int, name: str) -> Iterator[Expr]:
+        """What is written inside runs for name = 0 .. extent - 1; not at all for an extent of 0."""
+        variable = tirx.Var(name, "int32")
+        outer, self._statements = self._statements, []
+        yield variable
+        inner, self._statements = self._statements, outer
+        if inner and extent:
+            self._statements.append(tirx.For(variable, 0, extent, tirx.ForKind.SERIAL, _sequence(inner)))
+
+    def value(self, expression: Expr, name: str) -> Expr:
+        """`expression`, computed here and once."""
+        variable = tirx.Var(name, str(expression.ty.dtype))
+        self._statements.append(tirx.Bind(variable, expression))
+        return variable
+
+    def store(self, buffer: Buffer, index: Sequence[Expr], value: Expr) -> None:
+        """Writes the vector `value` to consecutive elements from `index` on."""
+        self._statements.append(tirx.BufferStore(buffer, value, _ramp(index, lanes_of(value))))
+
+    def sums(self, count: int) -> Sums:
+        """`count` vectors of four int32, all 0."""
+        buffer = tirx.decl_buffer((4 * count,), "int32", name="sums", scope="local")
+        self._statements.append(tirx.AllocBuffer(buffer))
+        sums = Sums(self, buffer)
+        for index in range(count):
+            sums[index] = tirx.Broadcast(tirx.const(0, "int32"), 4)
+        return sums
+
+    def body_of(self, function: PrimFunc) -> PrimFunc:
+        """`function` with this code as its body."""
+        return function.with_body(_sequence(self._statements))
+
+
+class Sums:
+    """Vectors of four int32 that change from one iteration of a loop to the next; LLVM keeps them in registers."""
+
+    def __init__(self, code: Code, buffer: Buffer) -> None:
+        self._code, self._buffer = code, buffer
+
+    def __getitem__(self, index: int) -> Expr:
+        return load(self._buffer, [4 * index], 4)
+
+    def __setitem__(self, index: int, value: Expr) -> None:
+        self._code.store(self._buffer, [4 * index], value)
+
+
+def load(buffer: Buffer, index: Sequence[Expr], lanes: int) -> Expr:
+    """The vector of `lanes` consecutive elements from `index` on; it may run on into the next pixel."""
+    return tirx.BufferLoad(buffer, _ramp(index, lanes))
+
+
+def lanes_of(value: Expr) -> int:
+    """Elements of a vector."""
+    return int(value.ty.dtype.lanes) if hasattr(value.ty.dtype, "lanes") else 1
+
+
+def _ramp(index: Sequence[Expr], lanes: int) -> list[Expr]:
+    *outer, last = index
+    return [*outer, tirx.Ramp(last, 1, lanes) if lanes > 1 else last]
+
+
+def _sequence(statements: list[Any]) -> Any:
+    return statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)

@@ -1,0 +1,43 @@
+"""Fused sums and concatenations of odd shapes on emulated cores, where the inner loops are assembly."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.api.reference import oracle_outputs
+from dscompile.ir.network import Network
+from dscompile.plan import mcu_lowering
+from dscompile.run.firmware import FirmwareModel
+from dscompile.target import find_target
+from tests.emulated.conftest import require
+from tests.mcu import random_inputs, write
+from tests.unit.test_mcu_concat import NETWORKS
+from tests.unit.test_mcu_residual import BLOCKS, int8
+
+
+def assert_exact_on(core: str, network: Network, directory: Path) -> None:
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    device = FirmwareModel(write(network, directory, find_target(core)))
+    inputs = random_inputs(network, 3)
+    expected, results = oracle_outputs(network, inputs), device.run(inputs)
+    for name in network.outputs:
+        np.testing.assert_array_equal(results[name], expected[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_int8_sum_in_a_convolution_on_a_core(name, core, tmp_path):
+    assert_exact_on(core, int8(BLOCKS[name].network(), "tflite"), tmp_path / "a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parts_of_a_concatenation_on_a_core(name, core, tmp_path, monkeypatch):
+    monkeypatch.setattr(mcu_lowering, "_smallest", lambda programs: programs[0])
+    assert_exact_on(core, int8(NETWORKS[name](), "tflite"), tmp_path / "a")
