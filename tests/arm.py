@@ -12,8 +12,7 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.emit.native import write_artifact
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Network
-from dscompile.plan.program import Program
-from dscompile.run.emulators.qemu_user import InstructionCounts, UserRun, run_counted
+from dscompile.run.emulators.qemu_user import InstructionCounts, run_counted
 from dscompile.target import Target
 from dscompile.toolchain import find_toolchain
 from tests.native import planned
@@ -39,8 +38,8 @@ class NetworkRun:
         return sum(counts.spills for counts in self.counts.values()) / SELFTEST_RUNS / self.macs
 
 
-def run_network(network: Network, target: Target, cpu: str = "max") -> NetworkRun:
-    """Builds a network and runs its self-test, which compares one inference with the oracle."""
+def run_network(network: Network, target: Target, cpus: tuple[str, ...] = ("max",)) -> NetworkRun:
+    """Builds a network and runs its self-test, which compares one inference with the oracle, on every one of `cpus`."""
     from dscompile.schedule.native import compile_functions
 
     program = planned(network, target)
@@ -52,13 +51,10 @@ def run_network(network: Network, target: Target, cpu: str = "max") -> NetworkRu
         name = artifact.manifest.c_name
         command = ["-std=c99", "-O1", "-static", "selftest.c", f"lib{name}.a", "-lm", "-o", "selftest"]
         find_toolchain(target).compile(command, artifact.directory, "linking the self-test")
-        run = run_counted(artifact.directory / "selftest", cpu=cpu)
-    return _network_run(program, name, run)
-
-
-def _network_run(program: Program, name: str, run: UserRun) -> NetworkRun:
-    own = {symbol: counts for symbol, counts in run.counts.items() if symbol.startswith(f"{name}_")}
-    return NetworkRun(run.status == 0, run.stdout.decode() + run.stderr.decode(), program.macs, own)
+        runs = [run_counted(artifact.directory / "selftest", cpu=cpu) for cpu in cpus]
+    own = {symbol: counts for symbol, counts in runs[0].counts.items() if symbol.startswith(f"{name}_")}
+    message = "".join((run.stdout + run.stderr).decode() for run in runs)
+    return NetworkRun(all(run.status == 0 for run in runs), message, program.macs, own)
 
 
 def innermost_loops(disassembly: str) -> list[list[str]]:

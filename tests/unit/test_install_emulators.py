@@ -67,7 +67,8 @@ def test_without_root_the_command_is_said(programs: Path):
     done = run(programs)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
-        "not installed: riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc qemu-system-arm qemu-system-riscv32 qemu-aarch64 cmake g++ clang cppcheck "
+        "not installed: riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc qemu-system-arm qemu-system-riscv32 "
+        "qemu-aarch64 cmake g++ clang cppcheck "
         "libclang-rt\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )
