@@ -1,4 +1,7 @@
-"""What a microcontroller target adds: where code and data lie, who compiles for it, and which emulators run it."""
+"""What a microcontroller target adds: where code and data lie, who compiles for it, and which emulators run it.
+
+`ZigTools` and `QemuUser` also serve targets with an operating system.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +49,21 @@ class GccTools:
 
 @dataclass(frozen=True)
 class ZigTools:
-    """`zig cc` as a cross compiler: its target triple and its name of the core."""
+    """`zig cc` as a cross compiler: its target triple and its name of the core.
+
+    `static_triple` is the one that static programs are linked for, if it is another.
+    """
 
     triple: str
+    cpu: str
+    static_triple: str = ""
+
+
+@dataclass(frozen=True)
+class QemuUser:
+    """QEMU's user emulation: its program, and the core with the features of the target."""
+
+    program: str
     cpu: str
 
 

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
-from dscompile.board import Board, GccTools, Memory, QemuMachine, Sections, UnicornCpu, ZigTools
+from dscompile.board import Board, GccTools, Memory, QemuMachine, QemuUser, Sections, UnicornCpu, ZigTools
 from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
 BROADCAST, ELEMENT = "broadcast", "element"
 PORTABLE = "portable"  # the family of targets that any machine with a C compiler runs
+Choice = Literal["build", "run"]
+INT8_FEATURES = frozenset({"asimddp", "i8mm", "avx512_vnni", "avx_vnni"})
+"""Extensions that only multiply integers: a float32 network gains nothing from a variant that adds no others."""
+
+_FAMILIES = {"x86_64": "x86", "AMD64": "x86", "aarch64": "arm64", "arm64": "arm64"}  # by platform.machine()
 _UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9}
 
 
@@ -48,31 +53,42 @@ class Caches:
 class Target:
     """One kind of machine that artifacts are built for.
 
-    `lanes` is the number of float32 in a vector register, `registers` the number of vector registers. `mcpu` is LLVM's
-    name of the core, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it is not this one;
-    `multiply` says where a multiply-add takes the factor from that all lanes share: `broadcast` from memory, or an
-    `element` of a register.
-    `compiler_flags` go to the C compiler that builds the driver. `kernels` is the chain of template
-    sets for targets that get C: the first one that has a kernel provides it. `board` is there for microcontrollers.
+    `lanes` is the number of float32 in a vector register, `registers` the number of vector registers, `int8_lanes` how
+    many channels of an int8 image lie together. `mcpu` is LLVM's name of the core, `simulated` that of the one whose
+    cycles are estimated if it is another, `attributes` what it has beyond that (`+dotprod`), `triple` the machine if it
+    is not this one. `multiply` says where a multiply-add takes the factor from that all lanes share: `broadcast` from
+    memory, or an `element` of a register. `compiler`, `other_compilers` and `zig` are the chain of C compilers for the
+    driver: the first that is there is taken, with `compiler_flags` unless it is zig. `emulator` runs programs of the
+    target on other machines. `kernels` is the chain of template sets for targets that get C: the first one that has a
+    kernel provides it. `board` is there for microcontrollers.
+
+    `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the
+    best of them for the building machine (`host`), with "run" a library that holds them and chooses when it runs.
     """
 
     name: str
     family: str
     description: str
     mcpu: str = ""
+    simulated: str = ""
     triple: str = ""
     attributes: tuple[str, ...] = ()
     features: frozenset[str] = frozenset()
     vector_bytes: int = 4
     registers: int = 0
+    int8_lanes: int = 8
     fma_per_cycle: int = 1
     fma_latency: int = 4
     multiply: str = BROADCAST
     caches: Caches = field(default_factory=Caches)
     compiler: str = "gcc"
+    other_compilers: tuple[str, ...] = ()
     compiler_flags: tuple[str, ...] = ()
+    zig: ZigTools | None = None
+    emulator: QemuUser | None = None
     arena_alignment: int = 64
-    variants: tuple[str, ...] = ()  # names of concrete targets, best first, for a name like `host`
+    variants: tuple[str, ...] = ()
+    choice: Choice = "build"
     kernels: tuple[str, ...] = ()
     board: Board | None = None
 
@@ -83,6 +99,9 @@ class Target:
             raise ValueError(f"arena_alignment must be a power of two and hold a vector, not {self.arena_alignment}")
         if self.multiply not in (BROADCAST, ELEMENT):
             raise ValueError(f"multiply must be '{BROADCAST}' or '{ELEMENT}', not '{self.multiply}'")
+
+        if self.int8_lanes <= 0 or self.int8_lanes % 8:
+            raise ValueError(f"int8_lanes must be a multiple of 8, not {self.int8_lanes}")
 
     @property
     def lanes(self) -> int:
@@ -106,23 +125,25 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "toolchain",
         "arena",
         "variants",
+        "choice",
         "kernels",
         "float_unit",
         "memories",
         "sections",
         "emulators",
     ),
-    "isa": ("mcpu", "triple", "attributes", "features"),
-    "vector": ("bytes", "registers", "fma_per_cycle", "fma_latency", "multiply"),
+    "isa": ("mcpu", "simulated", "triple", "attributes", "features"),
+    "vector": ("bytes", "registers", "int8_lanes", "fma_per_cycle", "fma_latency", "multiply"),
     "caches": ("l1d", "l2", "l3"),
     "toolchain": ("compiler", "flags", "gcc", "zig"),
     "toolchain.gcc": ("prefix", "flags"),
-    "toolchain.zig": ("target", "cpu"),
+    "toolchain.zig": ("target", "cpu", "static"),
     "arena": ("alignment",),
     "sections": ("code", "constants", "data", "stack"),
-    "emulators": ("qemu", "unicorn"),
+    "emulators": ("qemu", "unicorn", "qemu_user"),
     "emulators.qemu": ("program", "machine", "options"),
     "emulators.unicorn": ("architecture", "model"),
+    "emulators.qemu_user": ("program", "cpu"),
     "memories.": ("origin", "size"),
 }
 
@@ -164,7 +185,7 @@ def find_target(name: str) -> Target:
 
 
 def resolve_target(name: str) -> Target:
-    """The concrete target to build for: for `host` and `x86` the best variant that this machine runs.
+    """One concrete target: for `host`, `x86` and the like the best variant that this machine runs.
 
     Raises UsageError, BadInputError, or ToolError when this machine runs none of the variants.
     """
@@ -182,11 +203,61 @@ def resolve_target(name: str) -> Target:
     )
 
 
+def build_target(name: str) -> Target:
+    """What a build for `name` makes: `host` becomes a concrete target, while `x86` and `arm64` stay the names of a
+    library with several variants, aligned for the most demanding one and run wherever the least demanding one does.
+
+    Raises as `resolve_target`, and BadInputError for variants that cannot be one library.
+    """
+    target = find_target(name)
+    if not target.variants or target.choice == "build":
+        return resolve_target(name)
+    variants = variants_of(target)
+    others = [variant.name for variant in variants if variant.family != target.family or variant.variants]
+    if others:
+        raise BadInputError(f"target {target.name}: {', '.join(others)} cannot be a variant of family {target.family}")
+    return replace(
+        target,
+        features=frozenset.intersection(*(variant.features for variant in variants)),
+        vector_bytes=max(variant.vector_bytes for variant in variants),
+        arena_alignment=max(variant.arena_alignment for variant in variants),
+    )
+
+
+def variants_of(target: Target) -> tuple[Target, ...]:
+    """The concrete targets that a target stands for, best first; itself if it is concrete."""
+    return tuple(find_target(name) for name in target.variants) or (target,)
+
+
+def representative(target: Target) -> Target:
+    """The variant to show when one must stand for all: the best that this machine runs, otherwise the best."""
+    variants = variants_of(target)
+    return next((variant for variant in variants if runs_here(variant)), variants[0])
+
+
+def useful_variants(variants: Sequence[Target], *, int8: bool) -> tuple[tuple[Target, ...], ...]:
+    """The variants that a network has a use for, each in front of those that it also stands for.
+
+    A float32 network needs no variant that differs from the next less demanding one by int8 instructions alone.
+    """
+    groups: list[tuple[Target, ...]] = []
+    for variant in reversed(variants):
+        if groups and not int8 and variant.features - INT8_FEATURES == groups[0][0].features - INT8_FEATURES:
+            groups[0] = (*groups[0], variant)
+        else:
+            groups.insert(0, (variant,))
+    return tuple(groups)
+
+
 def runs_here(target: Target, features: frozenset[str] | None = None) -> bool:
     """Whether artifacts for `target` run on this machine."""
-    machine_family = {"x86_64": "x86", "AMD64": "x86", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
     available = host_features() if features is None else features
-    return target.family in (machine_family, PORTABLE) and target.features <= available
+    return target.family in (machine_family(), PORTABLE) and target.features <= available
+
+
+def machine_family() -> str | None:
+    """The family of targets that this machine belongs to; None if there is none."""
+    return _FAMILIES.get(platform.machine())
 
 
 def host_features() -> frozenset[str]:
@@ -215,28 +286,38 @@ def _parse(content: object, path: Path) -> Target:
     top = _section(content, "", where)
     if top.get("dscompile_target") != 1:
         raise BadInputError("not a target file: it must begin with 'dscompile_target: 1'", position=where)
-    isa, vector, caches, toolchain, arena = (
-        _section(top.get(key, {}), key, where) for key in ("isa", "vector", "caches", "toolchain", "arena")
+    isa, vector, caches, toolchain, arena, emulators = (
+        _section(top.get(key, {}), key, where) for key in ("isa", "vector", "caches", "toolchain", "arena", "emulators")
     )
+    zig = _optional(toolchain, "zig", "toolchain.zig", where)
+    qemu = _optional(emulators, "qemu_user", "emulators.qemu_user", where)
+    compilers = toolchain.get("compiler", "gcc")
+    compilers = compilers if isinstance(compilers, list) else [compilers]
     try:
         return Target(
             name=str(top["name"]),
             family=str(top["family"]),
             description=str(top["description"]),
             mcpu=str(isa.get("mcpu", "")),
+            simulated=str(isa.get("simulated", "")),
             triple=str(isa.get("triple", "")),
             attributes=tuple(str(a) for a in isa.get("attributes", ())),
             features=frozenset(str(f) for f in isa.get("features", ())),
             vector_bytes=int(vector.get("bytes", 4)),
             registers=int(vector.get("registers", 0)),
+            int8_lanes=int(vector.get("int8_lanes", 8)),
             fma_per_cycle=int(vector.get("fma_per_cycle", 1)),
             fma_latency=int(vector.get("fma_latency", 4)),
             multiply=str(vector.get("multiply", BROADCAST)),
             caches=Caches(*(parse_size(caches.get(key, 0)) for key in ("l1d", "l2", "l3"))),
-            compiler=str(toolchain.get("compiler", "gcc")),
+            compiler=str(compilers[0]) if compilers else "",
+            other_compilers=tuple(str(c) for c in compilers[1:]),
             compiler_flags=tuple(str(f) for f in toolchain.get("flags", ())),
+            zig=_zig(zig) if zig and "memories" not in top else None,
+            emulator=QemuUser(str(qemu["program"]), str(qemu["cpu"])) if qemu else None,
             arena_alignment=int(arena.get("alignment", 64)),
             variants=tuple(str(v) for v in top.get("variants", ())),
+            choice=_choice(top.get("choice", "build")),
             kernels=tuple(str(k) for k in top.get("kernels", ())),
             board=_board(top, where) if "memories" in top else None,
         )
@@ -259,12 +340,22 @@ def _board(top: Mapping[str, Any], where: Position) -> Board:
         sections=Sections(*(str(sections[use]) for use in _KEYS["sections"])),
         float_unit=str(top.get("float_unit", "none")),
         gcc=GccTools(str(gcc["prefix"]), tuple(str(f) for f in gcc.get("flags", ()))) if gcc else None,
-        zig=ZigTools(str(zig["target"]), str(zig["cpu"])) if zig else None,
+        zig=_zig(zig) if zig else None,
         qemu=QemuMachine(str(qemu["program"]), str(qemu["machine"]), tuple(str(o) for o in qemu.get("options", ())))
         if qemu
         else None,
         unicorn=UnicornCpu(str(unicorn["architecture"]), str(unicorn["model"])) if unicorn else None,
     )
+
+
+def _zig(content: Mapping[str, Any]) -> ZigTools:
+    return ZigTools(str(content["target"]), str(content["cpu"]), str(content.get("static", "")))
+
+
+def _choice(word: object) -> Choice:
+    if word not in get_args(Choice):
+        raise ValueError(f"'choice' must be build or run, not '{word}'")
+    return cast(Choice, word)
 
 
 def _memories(content: object, where: Position) -> tuple[Memory, ...]:

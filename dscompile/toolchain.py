@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dscompile.board import ZigTools
 from dscompile.errors import ToolError
 from dscompile.target import Target
 
 _SHOWN_LINES = 12
 
 
+ZIG_ADVICE = "pip install 'dscompile[cross]' (zig, on any machine)"
+
+
 @dataclass(frozen=True)
 class Toolchain:
-    """A C compiler with its flags for a target, and the binutils that belong to it."""
+    """A C compiler with its flags for a target, and the binutils that belong to it.
+
+    `static_flags` are used instead of `flags` for programs that need nothing of the machine they run on. `is_zig`: the
+    compiler is `zig cc`, with the linker and the archiver of LLVM.
+    """
 
     compiler: tuple[str, ...]
     flags: tuple[str, ...]
+    static_flags: tuple[str, ...] = ("-static",)
+    is_zig: bool = False
 
     def compile(self, arguments: Sequence[str], directory: Path, task: str) -> None:
         """Runs the compiler in `directory`. Raises ToolError, which says that `task` failed."""
         run_tool([*self.compiler, *self.flags, *arguments], directory, task)
 
-    def binutil(self, name: str) -> str:
-        """The `ar` or `objcopy` that belongs to the compiler (it knows where its own are)."""
-        return run_tool([*self.compiler, f"-print-prog-name={name}"], Path.cwd(), f"looking for {name}").strip()
+    def link_static(self, arguments: Sequence[str], directory: Path, task: str) -> None:
+        """Makes a static program in `directory`. Raises ToolError, which says that `task` failed."""
+        run_tool([*self.compiler, *self.static_flags, *arguments], directory, task)
+
+    def binutil(self, name: str) -> tuple[str, ...]:
+        """How to call the `ar` or `objdump` that belongs to the compiler (it knows where its own are)."""
+        if self.is_zig:
+            return (*self.compiler[:-1], name)
+        return (run_tool([*self.compiler, f"-print-prog-name={name}"], Path.cwd(), f"looking for {name}").strip(),)
 
     @property
     def version(self) -> str:
@@ -41,14 +59,53 @@ class Toolchain:
 
 
 def find_toolchain(target: Target) -> Toolchain:
-    """The toolchain of a target. Raises ToolError (exit 5) saying what to install if its compiler is missing."""
-    command = tuple(shlex.split(target.compiler))
-    if not command or shutil.which(command[0]) is None:
-        raise ToolError(
-            f"the C compiler '{target.compiler}' of target {target.name} is not installed",
-            help=install_advice(command[0] if command else "gcc"),
-        )
-    return Toolchain(command, target.compiler_flags)
+    """The first compiler of a target's chain that is installed and makes code for its family.
+
+    Raises ToolError (exit 5) saying what to install if there is none.
+    """
+    commands = [tuple(shlex.split(name)) for name in (target.compiler, *target.other_compilers)]
+    installed = [command for command in commands if command and shutil.which(command[0]) is not None]
+    for command in installed:
+        if _makes_code_for(command, target):
+            return Toolchain(command, target.compiler_flags, ("-static", *target.compiler_flags))
+    zig = zig_command() if target.zig is not None else None
+    if target.zig is not None and zig is not None:
+        return _zig_toolchain(zig, target.zig)
+    advice = install_advice(commands[0][0] if commands[0] else "gcc")
+    if target.zig is not None:
+        advice = f"{advice}; or {ZIG_ADVICE}"
+    if commands[0] in installed:
+        raise ToolError(f"the C compiler '{target.compiler}' makes no code for target {target.name}", help=advice)
+    raise ToolError(f"the C compiler '{target.compiler}' of target {target.name} is not installed", help=advice)
+
+
+def zig_command() -> tuple[str, ...] | None:
+    """How to call zig: pip's package, or one on the PATH; None if there is neither."""
+    if importlib.util.find_spec("ziglang") is not None:
+        return (sys.executable, "-m", "ziglang")
+    found = shutil.which("zig")
+    return None if found is None else (found,)
+
+
+def _zig_toolchain(zig: tuple[str, ...], tools: ZigTools) -> Toolchain:
+    def flags(triple: str) -> tuple[str, ...]:
+        return ("-target", triple, f"-mcpu={tools.cpu}", "-fno-sanitize=all", "-g0")
+
+    return Toolchain(
+        (*zig, "cc"), flags(tools.triple), ("-static", *flags(tools.static_triple or tools.triple)), is_zig=True
+    )
+
+
+def _makes_code_for(command: tuple[str, ...], target: Target) -> bool:
+    """Whether a compiler's own machine is of the target's family; True where neither can be known."""
+    machines = {"x86": ("x86_64", "amd64"), "arm64": ("aarch64", "arm64")}.get(target.family)
+    if machines is None:
+        return True
+    try:
+        said = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, errors="replace", check=False)
+    except OSError:
+        return True
+    return said.returncode != 0 or said.stdout.strip().lower().startswith(machines)
 
 
 def disassemble(code: bytes, symbol: str, target: Target) -> str:
@@ -61,7 +118,7 @@ def disassemble(code: bytes, symbol: str, target: Target) -> str:
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         Path(scratch, "kernel.o").write_bytes(code)
         options = [f"--disassemble={symbol}", "--no-show-raw-insn", "--reloc", *style]
-        return run_tool([objdump, *options, "kernel.o"], Path(scratch), "disassembling the kernel")
+        return run_tool([*objdump, *options, "kernel.o"], Path(scratch), "disassembling the kernel")
 
 
 def run_tool(command: Sequence[str], directory: Path, task: str) -> str:

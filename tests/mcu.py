@@ -14,7 +14,7 @@ import numpy as np
 from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact
 from dscompile.emit.mcu import write_artifact
-from dscompile.emit.mcu_text import mcu_selftest_input
+from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
 from dscompile.passes import canonicalize
 from dscompile.plan.mcu_lowering import plan_mcu_program
@@ -33,7 +33,7 @@ def planned(network: Network, target: Target | None = None, *, affine: bool = Tr
 
 def write(network: Network, directory: Path, target: Target | None = None, *, affine: bool = True) -> Artifact:
     """The artifact of a network."""
-    inputs = mcu_selftest_input(network)
+    inputs = selftest_input(network)
     program = planned(network, target, affine=affine)
     return write_artifact(program, inputs, oracle_outputs(network, inputs), directory, origin="test")
 

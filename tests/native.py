@@ -18,7 +18,9 @@ from dscompile.plan.lowering import plan_program
 from dscompile.plan.program import Program
 from dscompile.run.emulators.qemu_user import PROGRAM
 from dscompile.run.native import NativeModel
+from dscompile.run.opening import RunnableModel, open_model
 from dscompile.target import Target, find_target, runs_here
+from tests.mcu import random_inputs
 from tests.tools import require_tools
 
 TARGETS = ("x86-avx512", "x86-avx2")
@@ -45,6 +47,13 @@ def planned(network: Network, target: Target) -> Program:
 
 def load(network: Network, target: Target) -> NativeModel:
     """The network built for `target` and loaded; its arena holds NaN until the first run."""
+    model = opened(network, target)
+    assert isinstance(model, NativeModel)
+    return model
+
+
+def opened(network: Network, target: Target) -> RunnableModel:
+    """The network built for `target` and loaded here, or made ready for an emulator."""
     from dscompile.schedule.native import compile_functions
 
     program = planned(network, target)
@@ -53,22 +62,28 @@ def load(network: Network, target: Target) -> NativeModel:
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         expected = oracle_outputs(network, inputs)
         artifact = write_artifact(program, kernels, inputs, expected, Path(scratch) / "artifact", origin="test")
-        return NativeModel(artifact)
+        return open_model(artifact)
 
 
 def input_sets(network: Network, seed: int) -> list[dict[str, Array]]:
-    """Two inputs in border shapes: uniform in [-1, 1), and normal of deviation 2."""
-    rng = np.random.default_rng(seed)
-    wide = {name: rng.normal(0, 2, network.tensor(name).border_shape).astype(np.float32) for name in network.inputs}
-    return [selftest_input(network), wide]
+    """Two inputs in border shapes: floats uniform in [-1, 1), then normal of deviation 2; integers uniform."""
+    return [selftest_input(network), random_inputs(network, seed)]
 
 
-def differences(model: NativeModel, network: Network, inputs: Sequence[dict[str, Array]]) -> list[str]:
-    """Every output that is further from the oracle's than TOLERANCE, over runs one after another in one arena."""
+def differences(model: RunnableModel, network: Network, inputs: Sequence[dict[str, Array]]) -> list[str]:
+    """Every output that differs from the oracle's, over runs one after another in one arena.
+
+    Floats may differ by TOLERANCE, integers not at all.
+    """
     found = []
     for number, feeds in enumerate(inputs):
         expected, results = oracle_outputs(network, feeds), model.run(feeds)
         for name in network.outputs:
+            if expected[name].dtype != np.float32:
+                wrong = int((results[name] != expected[name]).sum())
+                if wrong:
+                    found.append(f"run {number}, output {name}: {wrong} of {expected[name].size} integers")
+                continue
             error = np.abs(results[name] - expected[name]).max() / max(float(np.abs(expected[name]).max()), 1e-6)
             if not error <= TOLERANCE:  # NaN is a difference too
                 found.append(f"run {number}, output {name}: {error:.3g} of its maximum")
@@ -77,4 +92,4 @@ def differences(model: NativeModel, network: Network, inputs: Sequence[dict[str,
 
 def assert_equals_oracle(network: Network, target: Target, seed: int = 0) -> None:
     """Builds the network and compares two runs with the oracle."""
-    assert differences(load(network, target), network, input_sets(network, seed)) == []
+    assert differences(opened(network, target), network, input_sets(network, seed)) == []

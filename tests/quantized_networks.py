@@ -29,6 +29,7 @@ from dscompile.ir.ops import (
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
 from dscompile.passes import canonicalize
 from tests.networks import STEPS, random_inputs, random_network
+from tests.towers import random_tower
 
 INT8_STEPS = sorted(STEPS.keys() - {"prelu", "spelled_hard_swish", "batch_norm"})
 SOFTMAX = Quantization((1 / 256,), -128)
@@ -39,6 +40,12 @@ def random_int8_network(seed: int, rounding: Rounding = "tflite", *, max_layers:
     rng = np.random.default_rng(seed)
     source = canonicalize(random_network(seed, max_layers=max_layers, steps=INT8_STEPS, nchw_borders=False))
     return Quantizer(source, rng, rounding, float_borders=seed % 3 == 2).run()
+
+
+def quantized_tower(seed: int, rounding: Rounding = "tflite") -> Network:
+    """A random tower of convolutions (tests/towers.py) in int8; every third one has float borders."""
+    source = canonicalize(random_tower(seed))
+    return Quantizer(source, np.random.default_rng(seed), rounding, float_borders=seed % 3 == 2).run()
 
 
 class Quantizer:

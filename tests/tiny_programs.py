@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ import numpy as np
 from dscompile.artifact import Artifact
 from dscompile.emit.native import write_artifact
 from dscompile.emit.selftest import selftest_input
+from dscompile.emit.variants import Variant, write_variants
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Binary, Constant
 from dscompile.ir.tensor import Tensor
@@ -199,12 +200,42 @@ def _functions(prefix: str, count: int) -> tuple[Function, ...]:
     )
 
 
+NEW = replace(TARGET, name="tiny-new", features=frozenset({"avx2", "avx512_vnni"}))
+OLD = replace(TARGET, name="tiny-old", features=frozenset({"avx2"}))
+BOTH = replace(TARGET, name="tiny", features=frozenset({"avx2"}), variants=("tiny-new", "tiny-old"), choice="run")
+
+
+def variants() -> tuple[Variant, ...]:
+    """Two variants of `single`: the new one has its buffers elsewhere and a step more, the old one is as it was."""
+    tiny = single()
+    program = tiny.program
+    alive = {"input:image": (-1, 1), "twice:copy": (0, 1), "twice": (0, 2), "output:scores": (2, 3)}
+    moved = tuple(
+        replace(b, offset_bytes=b.offset_bytes + 64, first=alive[b.name][0], last=alive[b.name][1])
+        for b in program.buffers
+    )
+    first, last = program.steps
+    again = replace(first, name="again", calls=first.calls[1:], macs=0)
+    new = replace(program, target=NEW, buffers=moved, arena_bytes=program.arena_bytes + 64, steps=(first, again, last))
+    return (
+        Variant(new, compiled(KERNELS.format(p="tiny_", n=12), "-O3"), ("tiny-new",)),
+        Variant(replace(program, target=OLD), tiny.kernels, ("tiny-old",)),
+    )
+
+
+def write_both(destination: Path, made: tuple[Variant, ...] | None = None, target: Target = BOTH) -> Artifact:
+    """The artifact of `variants` (or of `made`) in `destination`."""
+    tiny = single()
+    inputs = selftest_input(tiny.network)
+    return write_variants(target, made or variants(), inputs, tiny.expected(inputs), destination, origin="tiny.yaml")
+
+
 @cache
-def compiled(source: str, *flags: str) -> bytes:
+def compiled(source: str, *flags: str, compiler: str = "gcc") -> bytes:
     """A relocatable object of C source."""
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "kernels.c"
         path.write_text(source)
-        command = ["gcc", "-O2", "-fPIC", *flags, "-c", path.name, "-o", "kernels.o"]
+        command = [compiler, "-O2", "-fPIC", *flags, "-c", path.name, "-o", "kernels.o"]
         subprocess.run(command, cwd=scratch, check=True)
         return (Path(scratch) / "kernels.o").read_bytes()

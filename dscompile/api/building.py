@@ -13,7 +13,7 @@ from dscompile.api.networks import read_network
 from dscompile.api.reference import Golden
 from dscompile.errors import ToolError, UsageError
 from dscompile.report.progress import Event, Progress, silent
-from dscompile.target import Target, resolve_target
+from dscompile.target import Target, build_target, useful_variants, variants_of
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact, Manifest
@@ -75,7 +75,7 @@ def build(
     names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
     if not names:
         raise UsageError("no target is given", help="'host' is this machine")
-    targets = [(name, resolve_target(name)) for name in names]
+    targets = [(name, build_target(name)) for name in names]
     _check_packages(packages, targets)
     progress(Event(f"reading {source}"))
     net = read_network(source, weights, rounding=rounding)
@@ -111,9 +111,17 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    program = plan(canonical, job.target)
-    budgets.check_program(program, job.name, settings)
-    emitter = _standalone(program, net, job) if job.target.kernels else _native(program, job, progress)
+    groups = useful_variants(variants_of(job.target), int8=canonical.is_quantized)
+    programs = [plan(canonical, group[0]) for group in groups]
+    for program in programs:
+        budgets.check_program(program, job.name, settings)
+    if job.target.kernels:
+        emitter = _standalone(programs[0], net, job)
+    elif job.target.variants:
+        names = [tuple(target.name for target in group) for group in groups]
+        emitter = _several(programs, names, job, progress)
+    else:
+        emitter = _native(programs[0], progress)
     inputs = emitter.selftest_input(net.network)
     outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
@@ -124,7 +132,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
         job.destination,
         origin=net.path.name,
         extra_files={FILE_NAME: encode_vectors(vectors)},
-        accept=lambda manifest: budgets.check_flash(program, manifest.sizes.flash_bytes, job.name, settings),
+        accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
         latency_budget_us=settings.latency_us,
     )
     return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
@@ -154,32 +162,51 @@ class _Emitter:
     write: _Write
 
 
-def _native(program: Program, job: _Job, progress: Progress) -> _Emitter:
+def _native(program: Program, progress: Progress) -> _Emitter:
     """Kernels through TVM into libraries, for targets that have schedules."""
     from dscompile.emit.native import write_artifact
     from dscompile.emit.selftest import selftest_input
+
+    return _Emitter(selftest_input, partial(write_artifact, program, _compiled(program, "", progress)))
+
+
+def _several(
+    programs: Sequence[Program], stands_for: Sequence[tuple[str, ...]], job: _Job, progress: Progress
+) -> _Emitter:
+    """As `_native`, for a target whose libraries hold several variants; `stands_for` has the names of each."""
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.emit.variants import Variant, write_variants
+
+    variants = [
+        Variant(program, _compiled(program, f" for {program.target.name}", progress), names)
+        for program, names in zip(programs, stands_for, strict=True)
+    ]
+    return _Emitter(selftest_input, partial(write_variants, job.target, variants))
+
+
+def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
+    """The object file with the kernels of a program."""
     from dscompile.report.text import plural
 
-    kernels = len(program.functions)
-    progress(Event(f"compiling {plural(kernels, 'kernel')}", 0, kernels))
+    task = f"compiling {plural(len(program.functions), 'kernel')}{purpose}"
+    progress(Event(task, 0, len(program.functions)))
     from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
 
-    kernels_object = compile_functions(
+    return compile_functions(
         program.functions,
-        job.target,
-        lambda done, total, _symbol: progress(Event(f"compiling {plural(total, 'kernel')}", done, total)),
+        program.target,
+        lambda done, total, _symbol: progress(Event(task, done, total)),
     )
-    return _Emitter(selftest_input, partial(write_artifact, program, kernels_object))
 
 
 def _standalone(program: Program, net: NetFile, job: _Job) -> _Emitter:
     """C99 sources from templates, for targets that have kernel sets."""
     from dscompile.emit.mcu import write_artifact
-    from dscompile.emit.mcu_text import mcu_selftest_input
     from dscompile.emit.packages import About
+    from dscompile.emit.selftest import selftest_input
 
     about = About(net.title, net.version, net.license)
-    return _Emitter(mcu_selftest_input, partial(write_artifact, program, packages=job.packages, about=about))
+    return _Emitter(selftest_input, partial(write_artifact, program, packages=job.packages, about=about))
 
 
 def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,49 +12,87 @@ from dscompile.api.networks import read_network
 from dscompile.api.reference import oracle_outputs
 from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
+from dscompile.target import Target, resolve_target, runs_here
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact
     from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming
+    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming, Timing
+    from dscompile.report.vectors import Vectors
+    from dscompile.run.opening import RunnableModel
 
 
 _FRESH_INPUTS = 3
 _PROFILED_RUNS = 50
+_REMOTE_TURN_US = 250_000.0  # a turn on another machine costs a connection, half a second
 
 
 def verify(
-    directory: str | Path, against: str | Path | None = None, *, seed: int = 0, progress: Progress = silent
+    directory: str | Path,
+    against: str | Path | None = None,
+    *,
+    runner: str | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Verification:
     """Runs an artifact and compares its outputs with the NumPy oracle's.
 
     First the checksums of its files, then the golden vectors that the oracle computed at build time, then its
     selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
-    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes.
+    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a library
+    with variants, all that this machine (or an emulator here) runs are compared with the oracle. `runner` is another
+    machine to run everything on, ssh://[user@]host[:port].
 
     Wrong outputs make `Verification.ok` False. Raises UsageError, BadInputError (files were changed) or ToolError.
     """
-    from dscompile.report.comparison import Verification, compare
-    from dscompile.report.vectors import FILE_NAME, read_vectors, seeded_inputs
+    from dscompile.report.comparison import Verification
+    from dscompile.report.vectors import FILE_NAME, read_vectors
 
-    model = load(directory)
+    model = load(directory, runner)
     artifact = model.artifact
     artifact.verify_checksums()
     vectors = read_vectors(artifact.directory / FILE_NAME, artifact.manifest.outputs)
+    try:
+        runnable = model.runner
+        checks = [_oracle_check("oracle", artifact, runnable, vectors, progress)]
+        if runner is None:
+            checks += _variant_checks(artifact, runnable, vectors, progress)
+        if artifact.manifest.target.board is None:
+            progress(Event("compiling and running selftest.c"))
+            checks.append(_selftest(artifact, runnable))
+        if against is not None:
+            checks += _against(model, Path(against), seed, progress)
+        return Verification(str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions)
+    finally:
+        model.close()
+
+
+def _oracle_check(
+    name: str, artifact: Artifact, runnable: RunnableModel, vectors: Vectors, progress: Progress
+) -> Check:
+    """The outputs of something that runs the artifact, beside those that the oracle computed at build time."""
+    from dscompile.report.comparison import compare
+    from dscompile.report.vectors import seeded_inputs
+
     got = []
     for index, vector_seed in enumerate(vectors.seeds):
-        progress(Event("comparing with the oracle", index, len(vectors.seeds)))
-        got.append(_outputs(model, seeded_inputs(artifact.manifest.inputs, vector_seed)))
+        progress(Event(f"comparing with the {name}", index, len(vectors.seeds)))
+        results = runnable.run(seeded_inputs(artifact.manifest.inputs, vector_seed))
+        got.append([results[output] for output in _output_names(artifact)])
     want = [[output[index] for output in vectors.outputs] for index in range(len(vectors.seeds))]
-    checks = [compare("oracle", _output_names(artifact), got, want)]
-    if not model.is_emulated:
-        progress(Event("compiling and running selftest.c"))
-        checks.append(_selftest(artifact))
-    if against is not None:
-        checks += _against(model, Path(against), seed, progress)
-    return Verification(str(artifact.directory), model.runner.runner, tuple(checks), model.runner.instructions)
+    return compare(name, _output_names(artifact), got, want)
+
+
+def _variant_checks(
+    artifact: Artifact, runnable: RunnableModel, vectors: Vectors, progress: Progress
+) -> Iterator[Check]:
+    """The variants of a library that were not chosen here, each beside the oracle."""
+    from dscompile.run.opening import other_variants
+
+    for name, other in other_variants(artifact, getattr(runnable, "variant", None)):
+        yield _oracle_check(f"oracle, {name}", artifact, other, vectors, progress)
 
 
 def bench(
@@ -65,6 +103,7 @@ def bench(
     threads: int = 1,
     repeats: int | None = None,
     layers: bool = False,
+    runner: str | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[BenchResult | CountResult, ...]:
@@ -72,8 +111,9 @@ def bench(
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
     artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the
-    time of every step, measured alone afterwards. Artifacts for microcontrollers run once in an emulator, which counts
-    instructions. Raises UsageError, BadInputError or ToolError.
+    time of every step, measured alone afterwards. Artifacts for microcontrollers, and those for other machines that an
+    emulator runs here, run in it, which counts instructions and times nothing. `runner` is another machine to measure
+    artifacts on, ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
     """
     from dscompile.report.budgets import check_threads
 
@@ -83,12 +123,32 @@ def bench(
     paths = [directories] if isinstance(directories, str | Path) else list(directories)
     if not paths:
         raise UsageError("no artifact is given")
-    models = {str(path): load(path) for path in paths}
+    models = {str(path): load(path, runner) for path in paths}
+    try:
+        return _bench(models, against, model, threads, repeats, layers, runner, seed, progress)
+    finally:
+        for one in models.values():
+            one.close()
+
+
+def _bench(
+    models: Mapping[str, Model],
+    against: Sequence[str],
+    model: str | Path | None,
+    threads: int,
+    repeats: int | None,
+    layers: bool,
+    runner: str | None,
+    seed: int,
+    progress: Progress,
+) -> tuple[BenchResult | CountResult, ...]:
+    """`bench` of opened artifacts: each counted in an emulator, or timed here or on `runner`."""
     emulated = {path: one for path, one in models.items() if one.is_emulated}
     timed = {path: one for path, one in models.items() if not one.is_emulated}
-    if emulated and layers:
+    whole = [path for path, one in emulated.items() if one.artifact.manifest.target.board is not None]
+    if whole and layers:
         raise UsageError(
-            f"'{next(iter(emulated))}' runs in an emulator, where the instructions of a whole inference are counted",
+            f"'{whole[0]}' runs in an emulator, where the instructions of a whole inference are counted",
             help="leave out --layers",
         )
     if emulated and against:
@@ -100,7 +160,12 @@ def bench(
         path: _count(path, one, seed, progress) for path, one in emulated.items()
     }
     if timed:
-        for path, result in _timed(timed, against, model, threads, repeats, seed, progress).items():
+        measured = (
+            _timed(timed, against, model, threads, repeats, seed, progress)
+            if runner is None
+            else _timed_remotely(timed, against, runner, repeats, seed, progress)
+        )
+        for path, result in measured.items():
             results[path] = result
             if layers:
                 progress(Event(f"measuring the layers of {path}"))
@@ -110,14 +175,22 @@ def bench(
 
 def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult:
     """One inference in an emulator."""
-    from dscompile.report.timing import CountResult
+    from dscompile.report.timing import CountResult, StepInstructions
     from dscompile.report.vectors import seeded_inputs
+    from dscompile.run.emulated import EmulatedModel
 
     manifest = model.artifact.manifest
     progress(Event(f"counting instructions of {path}"))
     runner = model.runner
-    runner.run(seeded_inputs(manifest.inputs, seed))
-    instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes or 0
+    inputs = seeded_inputs(manifest.inputs, seed)
+    if isinstance(runner, EmulatedModel):
+        count = runner.count(inputs)
+        steps = tuple(StepInstructions(row.name, row.kind, row.macs, row.instructions) for row in count.layers)
+        instructions, stack_bytes = count.instructions, None
+    else:
+        steps = ()
+        runner.run(inputs)
+        instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes
     return CountResult(
         path,
         manifest.target.name,
@@ -126,7 +199,44 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
         instructions,
         stack_bytes,
         manifest.latency_budget_us,
+        steps,
     )
+
+
+def _timed_remotely(
+    models: Mapping[str, Model],
+    against: Sequence[str],
+    runner: str,
+    repeats: int | None,
+    seed: int,
+    progress: Progress,
+) -> dict[str, BenchResult]:
+    """Artifacts on another machine, one after the other, by its clock; `against` are other artifacts there."""
+    from dscompile.report.timing import interleave
+    from dscompile.report.vectors import seeded_inputs
+
+    elsewhere = [name for name in against if not Path(name).is_dir()]
+    if elsewhere:
+        raise UsageError(
+            f"{elsewhere[0]} would run on this machine, and the artifacts on {runner}",
+            help="with --runner, --against takes directories of artifacts",
+        )
+    rivals = {name: load(name, runner) for name in against if name not in models}
+    everybody = {**models, **rivals}
+    try:
+        contenders = {
+            name: _artifact_sampler(one, seeded_inputs(one.artifact.manifest.inputs, seed))
+            for name, one in everybody.items()
+        }
+
+        def between_rounds(done: int, total: int) -> None:
+            progress(Event(f"measuring on {runner}", done, total))
+
+        timings = interleave(contenders, repeats, between_rounds, turn_us=_REMOTE_TURN_US)
+        return {path: _result(path, one, timings, list(rivals), 1, None) for path, one in models.items()}
+    finally:
+        for one in rivals.values():
+            one.close()
 
 
 def _step_timings(model: Model, repeats: int | None, seed: int) -> tuple[StepTiming, ...]:
@@ -135,6 +245,7 @@ def _step_timings(model: Model, repeats: int | None, seed: int) -> tuple[StepTim
 
     manifest = model.artifact.manifest
     times_us = model.timed.profile(seeded_inputs(manifest.inputs, seed), repeats or _PROFILED_RUNS)
+    variant: str | None = getattr(model.timed, "variant", None)
     return tuple(
         StepTiming(
             step.name,
@@ -143,7 +254,7 @@ def _step_timings(model: Model, repeats: int | None, seed: int) -> tuple[StepTim
             time_us,
             tuple(map(LayerPart, step.layers, step.layer_macs)) if len(step.layers) > 1 else (),
         )
-        for step, time_us in zip(manifest.layers, times_us, strict=True)
+        for step, time_us in zip(manifest.layers_of(variant), times_us, strict=True)
     )
 
 
@@ -158,9 +269,8 @@ def _timed(
 ) -> dict[str, BenchResult]:
     """Artifacts that run on this machine, in turns with their rivals."""
     from dscompile.report.peak import PeakProbe
-    from dscompile.report.timing import BenchResult, PeerTiming, interleave
+    from dscompile.report.timing import interleave
     from dscompile.report.vectors import seeded_inputs
-    from dscompile.target import resolve_target
 
     rivals = {name: load(name) for name in against if Path(name).is_dir() and name not in models}
     peers = _open_peers([name for name in against if not Path(name).is_dir()], model, threads)
@@ -171,30 +281,47 @@ def _timed(
     inputs = list(seeded_inputs(first.manifest.inputs, seed).values())
     for name, peer in peers.items():
         contenders[name] = _peer_sampler(peer, inputs)
-    target = first.manifest.target
-    probe = PeakProbe(target if target.registers else resolve_target("host"))
+    probe = PeakProbe(_peak_target(first))
 
     def between_rounds(done: int, total: int) -> None:
         probe.sample()
         progress(Event(f"measuring {', '.join(contenders)}", done, total))
 
     timings = interleave(contenders, repeats, between_rounds)
-    return {
-        path: BenchResult(
-            path=path,
-            target=one.artifact.manifest.target.name,
-            threads=threads,
-            macs=one.artifact.manifest.macs,
-            timing=timings[path],
-            peak_gflops=probe.gflops,
-            peers={
-                name: PeerTiming(timings[name], timings[name].median_us / timings[path].median_us)
-                for name in (*peers, *rivals)
-            },
-            latency_budget_us=one.artifact.manifest.latency_budget_us,
-        )
-        for path, one in models.items()
-    }
+    beside = [*peers, *rivals]
+    return {path: _result(path, one, timings, beside, threads, probe.gflops) for path, one in models.items()}
+
+
+def _result(
+    path: str,
+    model: Model,
+    timings: Mapping[str, Timing],
+    peers: Sequence[str],
+    threads: int,
+    peak_gflops: float | None,
+) -> BenchResult:
+    """The record of one artifact, among all `timings`, beside `peers`."""
+    from dscompile.report.timing import BenchResult, PeerTiming
+
+    manifest, own = model.artifact.manifest, timings[path]
+    return BenchResult(
+        path=path,
+        target=manifest.target.name,
+        threads=threads,
+        macs=manifest.macs,
+        timing=own,
+        peak_gflops=peak_gflops,
+        peers={name: PeerTiming(timings[name], timings[name].median_us / own.median_us) for name in peers},
+        latency_budget_us=manifest.latency_budget_us,
+        runner=model.runner.runner,
+    )
+
+
+def _peak_target(artifact: Artifact) -> Target:
+    """Whose vectors the FMA peak is measured with: those of the variant that this machine runs."""
+    manifest = artifact.manifest
+    concrete = [manifest.target, *(variant.target for variant in manifest.variants)]
+    return next((target for target in concrete if target.registers and runs_here(target)), resolve_target("host"))
 
 
 def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[Check]:
@@ -226,12 +353,16 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
     ]
 
 
-def _selftest(artifact: Artifact) -> Check:
+def _selftest(artifact: Artifact, runnable: RunnableModel) -> Check:
     """selftest.c as its user would run it: compiled, linked with the library, and asked for its verdict."""
     from dscompile.report.comparison import Check
-    from dscompile.run.selftest import run_selftest
+    from dscompile.run.program import ProgramModel
+    from dscompile.run.selftest import run_selftest, run_selftest_with
 
-    outcome = run_selftest(artifact)
+    if isinstance(runnable, ProgramModel):
+        outcome = run_selftest_with(runnable.launcher, artifact)
+    else:
+        outcome = run_selftest(artifact)
     return Check("selftest.c", 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
 
 

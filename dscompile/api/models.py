@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.run.native import NativeModel
     from dscompile.run.opening import RunnableModel
+    from dscompile.run.program import ProgramModel
     from dscompile.run.sources import SourceModel
 
 
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 class Model:
     """An artifact that can be called: `y = model(x)` runs one inference on this machine.
 
-    `notes` tell what the network file asked for and its build did not do.
+    `notes` tell what the network file asked for and its build did not do. `remote` is another machine to run it on,
+    `ssh://[user@]host[:port]`; `close` removes what was copied there.
     """
 
     artifact: Artifact
     notes: tuple[str, ...] = ()
+    remote: str | None = None
 
     @property
     def path(self) -> Path:
@@ -36,28 +39,38 @@ class Model:
     @cached_property
     def runner(self) -> RunnableModel:
         """The artifact made ready to run: its library, its sources, or an emulated device. Raises ToolError."""
-        from dscompile.run.opening import open_model
+        from dscompile.run.opening import open_model, open_remote
 
-        return open_model(self.artifact)
+        return open_model(self.artifact) if self.remote is None else open_remote(self.artifact, self.remote)
 
     @property
     def is_emulated(self) -> bool:
-        """Whether it runs in an emulator, and not on this machine itself."""
-        return self.artifact.manifest.target.board is not None
+        """Whether it runs in an emulator, and not on this machine or another one."""
+        from dscompile.run.opening import is_emulated
+
+        return self.remote is None and is_emulated(self.artifact)
 
     @cached_property
-    def timed(self) -> NativeModel | SourceModel:
-        """The artifact on this machine, where it can be timed. Raises ToolError if it cannot run here."""
+    def timed(self) -> NativeModel | SourceModel | ProgramModel:
+        """The artifact on a machine that can time it. Raises ToolError if it cannot run there."""
         from dscompile.run.native import NativeModel
+        from dscompile.run.program import ProgramModel
         from dscompile.run.sources import SourceModel
 
         runner = self.runner
-        if not isinstance(runner, NativeModel | SourceModel):
+        if self.is_emulated or not isinstance(runner, NativeModel | SourceModel | ProgramModel):
             raise UsageError(f"'{self.path}' runs in an emulator and cannot be timed")
         return runner
 
+    def close(self) -> None:
+        """Removes what was copied to another machine; the model cannot be called there afterwards."""
+        from dscompile.run.remote import RemoteModel
+
+        if self.remote is not None and isinstance(runner := self.__dict__.get("runner"), RemoteModel):
+            runner.board.close()
+
     def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | dict[str, Array]:
-        """One inference: float32 in the shape and layout of the network's border.
+        """One inference: arrays of the types, shapes and layout of the network's border.
 
         Takes an array for a network with one input, else a mapping by name; gives an array for a network with one
         output, else a dict by name. Raises UsageError for wrong names, shapes or types.
@@ -78,11 +91,14 @@ class Model:
         return {names[0]: inputs}
 
 
-def load(directory: str | Path) -> Model:
-    """The artifact in `directory`, ready to be called. Raises UsageError or BadInputError if it is not one."""
+def load(directory: str | Path, runner: str | None = None) -> Model:
+    """The artifact in `directory`, ready to be called: here, or on the machine `runner`, ssh://[user@]host[:port].
+
+    Raises UsageError or BadInputError if it is not one.
+    """
     from dscompile.artifact import load_artifact
 
-    return Model(load_artifact(Path(directory)))
+    return Model(load_artifact(Path(directory)), remote=runner)
 
 
 def run(directory: str | Path, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:

@@ -1,13 +1,14 @@
-"""Networks: checked, looked at, imported, written from nothing. Nothing here imports tvm."""
+"""Networks: checked, looked at, imported, written from nothing. Only estimating cycles imports tvm."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dscompile.errors import UsageError
-from dscompile.target import resolve_target
+from dscompile.report.progress import Progress, silent
+from dscompile.target import build_target, representative
 
 if TYPE_CHECKING:
     from dscompile.frontend.loaded import NetFile
@@ -47,9 +48,7 @@ def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResu
     net = read_network(source, weights, load_weights=False)
     check_accumulators(net.network)
     notes: list[str] = []
-    if net.network.is_quantized:
-        notes.append("int8 networks are built for c99 and microcontrollers; x86 has no int8 kernels yet")
-    elif net.quantization is not None:
+    if net.quantization is not None and not net.network.is_quantized:
         notes.append("the file asks for int8: 'dscompile quantize' makes that network, and a build refuses this one")
     for name, settings in net.budgets.items():
         notes.extend(budgets.setting_notes(name, settings))
@@ -57,18 +56,43 @@ def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResu
     return CheckResult(net.path, inspect_network(net.network), tuple(notes))
 
 
-def inspect(source: str | Path, target: str | None = None, *, weights: str | Path | None = None) -> Inspection:
-    """What every layer is and costs; with a target also its share of the roofline, and the planned arena."""
+def inspect(
+    source: str | Path,
+    target: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    cycles: bool = False,
+    progress: Progress = silent,
+) -> Inspection:
+    """What every layer is and costs; with a target also its share of the roofline, and the planned arena.
+
+    With `cycles` also what llvm-mca estimates for the inner loops, for which the kernels are compiled
+    (report/cycles.py).
+    Of a target with variants it shows the best that this machine runs, otherwise the best.
+    """
     from dscompile.report.inspection import inspect_network
 
     net = read_network(source, weights, load_weights=False)
     if target is None:
+        if cycles:
+            raise UsageError("cycles are those of a target's core", help="name it with --target")
         return inspect_network(net.network)
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
 
-    concrete = resolve_target(target)
-    return inspect_network(net.network, concrete, plan(canonicalize(net.network), concrete))
+    concrete = representative(build_target(target))
+    if cycles and concrete.kernels:
+        raise UsageError(
+            f"{concrete.name} gets C, and cycles are estimated of compiled kernels",
+            help="'dscompile bench' counts the instructions of an artifact in an emulator",
+        )
+    program = plan(canonicalize(net.network), concrete)
+    inspection = inspect_network(net.network, concrete, program)
+    if not cycles:
+        return inspection
+    from dscompile.report.cycles import estimate_cycles
+
+    return replace(inspection, loops=estimate_cycles(program, progress))
 
 
 def import_model(

@@ -17,6 +17,7 @@ from dscompile.artifact.manifest import (
     LayerInfo,
     Manifest,
     Sizes,
+    VariantInfo,
     Versions,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "LayerInfo",
     "Manifest",
     "Sizes",
+    "VariantInfo",
     "Versions",
     "checksums",
     "is_artifact",

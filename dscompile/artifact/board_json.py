@@ -13,12 +13,23 @@ def board_to_json(board: Board) -> Json:
         "memories": memories_to_json(board),
         "sections": dict(vars(board.sections)),
         "gcc": None if board.gcc is None else {"prefix": board.gcc.prefix, "flags": list(board.gcc.flags)},
-        "zig": None if board.zig is None else {"target": board.zig.triple, "cpu": board.zig.cpu},
+        "zig": zig_to_json(board.zig),
         "qemu": None
         if board.qemu is None
         else {"program": board.qemu.program, "machine": board.qemu.machine, "options": list(board.qemu.options)},
         "unicorn": None if board.unicorn is None else dict(vars(board.unicorn)),
     }
+
+
+def zig_to_json(zig: ZigTools | None) -> Json | None:
+    """`zig cc` as an object; null if there is none."""
+    return None if zig is None else {"target": zig.triple, "cpu": zig.cpu, "static": zig.static_triple}
+
+
+def zig_from_json(fields: Fields) -> ZigTools:
+    """`zig cc` in an object; `static` may be missing, as in artifacts of older builds."""
+    static = fields.text("static") if fields.has_value("static") else ""
+    return ZigTools(fields.text("target"), fields.text("cpu"), static)
 
 
 def memories_to_json(board: Board) -> list[Json]:
@@ -37,7 +48,7 @@ def board_from_json(fields: Fields) -> Board | None:
             Sections(*(sections.text(use) for use in ("code", "constants", "data", "stack"))),
             fields.text("float_unit"),
             GccTools(gcc.text("prefix"), gcc.texts("flags")) if gcc else None,
-            ZigTools(zig.text("target"), zig.text("cpu")) if zig else None,
+            zig_from_json(zig) if zig else None,
             QemuMachine(qemu.text("program"), qemu.text("machine"), qemu.texts("options")) if qemu else None,
             UnicornCpu(unicorn.text("architecture"), unicorn.text("model")) if unicorn else None,
         )

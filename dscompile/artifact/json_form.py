@@ -13,6 +13,7 @@ from dscompile.artifact.manifest import (
     LayerInfo,
     Manifest,
     Sizes,
+    VariantInfo,
     Versions,
 )
 from dscompile.artifact.target_json import target_from_json, target_to_json
@@ -43,8 +44,21 @@ def manifest_to_json(m: Manifest) -> Json:
                 "layer_macs": list(layer.layer_macs),
                 "macs": layer.macs,
                 "result_bytes": layer.result_bytes,
+                "kernels": list(layer.kernels),
             }
             for layer in m.layers
+        ],
+        "variants": [
+            {
+                "target": target_to_json(variant.target),
+                "stands_for": list(variant.stands_for),
+                "text": variant.text_bytes,
+                "constants": variant.constants_bytes,
+                "arena_bytes": variant.arena_bytes,
+                "first_layer": variant.first_layer,
+                "layer_count": variant.layer_count,
+            }
+            for variant in m.variants
         ],
         "macs": m.macs,
         "parameters": m.parameters,
@@ -76,6 +90,11 @@ def manifest_to_json(m: Manifest) -> Json:
 def manifest_from_json(fields: Fields) -> Manifest:
     """The manifest in an object; nonsense where `fields.problems` has entries afterwards."""
     arena, sizes, compiler = fields.child("arena"), fields.child("sizes"), fields.child("compiler")
+    layers = fields.children("layers", _layer_from_json)
+    variants = fields.children("variants", _variant_from_json) if fields.has_value("variants") else ()
+    for variant in variants:
+        if variant.first_layer + variant.layer_count > len(layers):
+            fields.problems.append(f"'variants': {variant.name} has rows beyond the {len(layers)} of 'layers'")
     fingerprint = fields.matching("fingerprint", re.compile(r"0x[0-9a-f]{8}"), "eight hexadecimal digits after 0x")
     return Manifest(
         name=fields.text("name"),
@@ -86,7 +105,8 @@ def manifest_from_json(fields: Fields) -> Manifest:
         inputs=fields.children("inputs", _tensor_from_json),
         outputs=fields.children("outputs", _tensor_from_json),
         labels=fields.texts("labels"),
-        layers=fields.children("layers", _layer_from_json),
+        layers=layers,
+        variants=variants,
         macs=fields.whole("macs"),
         parameters=fields.whole("parameters"),
         arena=ArenaInfo(
@@ -122,10 +142,23 @@ def _layer_from_json(fields: Fields) -> LayerInfo:
         macs=fields.whole("macs"),
         result_bytes=fields.whole("result_bytes"),
         layer_macs=fields.wholes("layer_macs") if fields.has_value("layer_macs") else (),
+        kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
     )
     if layer.layer_macs and len(layer.layer_macs) != len(layer.layers):
         fields.problems.append(f"'{fields.where}layer_macs' must have an entry for each of 'layers'")
     return layer
+
+
+def _variant_from_json(fields: Fields) -> VariantInfo:
+    return VariantInfo(
+        target=target_from_json(fields.child("target")),
+        stands_for=fields.texts("stands_for"),
+        text_bytes=fields.whole("text"),
+        constants_bytes=fields.whole("constants"),
+        arena_bytes=fields.whole("arena_bytes", least=1),
+        first_layer=fields.whole("first_layer"),
+        layer_count=fields.whole("layer_count"),
+    )
 
 
 def _tensor_to_json(tensor: Tensor) -> Json:

@@ -13,7 +13,8 @@ class LayerInfo:
     """One step of the program: a row of the layer table and of the profiling hook.
 
     `layers` are the layers of the network that it computes: several where they are fused or go band by band; they have
-    `layer_macs` (none in manifests of before these were written down).
+    `layer_macs` (none in manifests of before these were written down). `kernels` are the C symbols of the compiled
+    kernels that it calls, in order; empty where kernels are C.
     """
 
     name: str
@@ -22,6 +23,7 @@ class LayerInfo:
     macs: int
     result_bytes: int
     layer_macs: tuple[int, ...] = ()
+    kernels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,37 @@ class Checksum:
 
 
 @dataclass(frozen=True)
+class VariantInfo:
+    """One of the variants in a library that chooses when it runs.
+
+    `stands_for` are the names of the target's variants that it serves, its own first. `constants_bytes` are the packed
+    weights that it reads (variants share what is equal), `text_bytes` its kernels. Its layers are `layer_count` rows of
+    the layer table from `first_layer` on.
+    """
+
+    target: Target
+    stands_for: tuple[str, ...]
+    text_bytes: int
+    constants_bytes: int
+    arena_bytes: int
+    first_layer: int
+    layer_count: int
+
+    @property
+    def name(self) -> str:
+        """The name of its target."""
+        return self.target.name
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything an artifact says about itself.
 
     `c_name` is the network's name as C knows it: the prefix of its symbols and the stem of its files. `fingerprint`
     equals the one in the header and in the library. `inputs` and `outputs` have their shapes channels last; `border`
     says in which order the user's buffers hold them. `latency_budget_us` is what the network's file allows one
-    inference; `bench` checks it.
+    inference; `bench` checks it. `variants` are those of a library that chooses when it runs, best first; then `layers`
+    has the rows of all, and `arena` the buffers of the variant that needs most.
     """
 
     name: str
@@ -106,3 +132,15 @@ class Manifest:
     checksums: tuple[Checksum, ...] = ()
     rounding: Rounding | None = None
     latency_budget_us: float | None = None
+    variants: tuple[VariantInfo, ...] = ()
+
+    def rows_of(self, variant: str | None) -> range:
+        """Which of `layers` the variant of this name has; all for None or a library without variants."""
+        for one in self.variants:
+            if one.name == variant:
+                return range(one.first_layer, one.first_layer + one.layer_count)
+        return range(len(self.layers))
+
+    def layers_of(self, variant: str | None) -> tuple[LayerInfo, ...]:
+        """The layers of the variant of this name; all for None or a library without variants."""
+        return tuple(self.layers[row] for row in self.rows_of(variant))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dscompile.artifact.board_json import board_from_json, board_to_json
+from typing import cast, get_args
+
+from dscompile.artifact.board_json import board_from_json, board_to_json, zig_from_json, zig_to_json
 from dscompile.artifact.fields import Fields, Json
-from dscompile.target import Caches, Target
+from dscompile.board import QemuUser
+from dscompile.target import BROADCAST, Caches, Choice, Target
 
 
 def target_to_json(target: Target) -> Json:
@@ -19,6 +22,7 @@ def hardware_to_json(target: Target) -> Json:
         "family": target.family,
         "description": target.description,
         "mcpu": target.mcpu,
+        "simulated": target.simulated,
         "triple": target.triple,
         "attributes": list(target.attributes),
         "features": sorted(target.features),
@@ -26,24 +30,32 @@ def hardware_to_json(target: Target) -> Json:
         "registers": target.registers,
         "fma_per_cycle": target.fma_per_cycle,
         "fma_latency": target.fma_latency,
+        "multiply": target.multiply,
         "l1d_bytes": target.caches.l1d_bytes,
         "l2_bytes": target.caches.l2_bytes,
         "l3_bytes": target.caches.l3_bytes,
         "compiler": target.compiler,
+        "other_compilers": list(target.other_compilers),
         "compiler_flags": list(target.compiler_flags),
+        "zig": zig_to_json(target.zig),
+        "emulator": None if target.emulator is None else dict(vars(target.emulator)),
         "arena_alignment": target.arena_alignment,
+        "variants": list(target.variants),
+        "choice": target.choice if target.variants else None,
         "kernels": list(target.kernels),
     }
 
 
 def target_from_json(fields: Fields) -> Target:
     """The target that `target_to_json` wrote; nonsense where `fields.problems` has entries afterwards."""
+    emulator = fields.child("emulator") if fields.has_value("emulator") else None
     try:
         return Target(
             name=fields.text("name"),
             family=fields.text("family"),
             description=fields.text("description"),
             mcpu=fields.text("mcpu"),
+            simulated=fields.text("simulated") if fields.has_value("simulated") else "",
             triple=fields.text("triple"),
             attributes=fields.texts("attributes"),
             features=frozenset(fields.texts("features")),
@@ -51,10 +63,16 @@ def target_from_json(fields: Fields) -> Target:
             registers=fields.whole("registers"),
             fma_per_cycle=fields.whole("fma_per_cycle"),
             fma_latency=fields.whole("fma_latency"),
+            multiply=fields.text("multiply") if fields.has_value("multiply") else BROADCAST,
             caches=Caches(fields.whole("l1d_bytes"), fields.whole("l2_bytes"), fields.whole("l3_bytes")),
             compiler=fields.text("compiler"),
+            other_compilers=fields.texts("other_compilers") if fields.has_value("other_compilers") else (),
             compiler_flags=fields.texts("compiler_flags"),
+            zig=zig_from_json(fields.child("zig")) if fields.has_value("zig") else None,
+            emulator=QemuUser(emulator.text("program"), emulator.text("cpu")) if emulator else None,
             arena_alignment=fields.whole("arena_alignment", least=1),
+            variants=fields.texts("variants") if fields.has_value("variants") else (),
+            choice=cast(Choice, fields.word("choice", get_args(Choice))) if fields.has_value("choice") else "build",
             kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
             board=board_from_json(fields.child("board")) if fields.has_value("board") else None,
         )

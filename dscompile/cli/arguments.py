@@ -23,6 +23,12 @@ rounding_option = click.option(
     help="How int8 layers requantize.  [default: tflite for .tflite, float32 for .onnx; a net.yaml says it itself]",
 )
 
+runner_option = click.option(
+    "--runner",
+    metavar="ssh://[USER@]HOST[:PORT]",
+    help="Another machine to run the artifact on, through OpenSSH; what is copied there is removed afterwards.",
+)
+
 targets_option = click.option(
     "-t",
     "--target",

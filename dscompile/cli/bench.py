@@ -9,16 +9,18 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
+from dscompile.cli.arguments import runner_option
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.errors import BudgetError, ExitCode
 from dscompile.report import budgets, records, text
-from dscompile.report.timing import BenchResult, CountResult
+from dscompile.report.timing import BenchResult, CountResult, StepInstructions
 
 if TYPE_CHECKING:
     from dscompile.report.timing import StepTiming, Timing
 
+_STEP_HEADER = ("layer", "kind", "MAC", "instructions", "per MAC")
 _LAYER_HEADER = ("layer", "kind", "MAC", "of MAC", "us", "of time", "GMAC/s")
 _COUNT_HEADER = ("what", "instructions", "per MAC", "stack B", "counted by")
 _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak", "ratio")
@@ -35,7 +37,8 @@ _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak",
 @click.option("--model", type=click.Path(), metavar="FILE", help="The .onnx or .tflite that the runtimes run.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of everything.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured runs of each.  [default: a second's worth]")
-@click.option("--layers", is_flag=True, help="Also the time of every layer.")
+@click.option("--layers", is_flag=True, help="Also the time of every layer, or its instructions in an emulator.")
+@runner_option
 def command(
     directories: tuple[str, ...],
     against: tuple[str, ...],
@@ -43,6 +46,7 @@ def command(
     threads: int,
     repeats: int | None,
     layers: bool,
+    runner: str | None,
 ) -> ExitCode:
     """Measure the speed of artifacts, alone or beside other runtimes; count instructions on emulated devices.
 
@@ -58,10 +62,11 @@ def command(
             threads=threads,
             repeats=repeats,
             layers=layers,
+            runner=runner,
             seed=current_settings().seed,
             progress=progress,
         )
-    output.result(_report(results), records.bench_record(results))
+    output.result(_report(results, layers), records.bench_record(results))
     return _check_budgets(results)
 
 
@@ -80,7 +85,7 @@ def _check_budgets(results: tuple[BenchResult | CountResult, ...]) -> ExitCode:
     return code
 
 
-def _report(results: tuple[BenchResult | CountResult, ...]) -> str:
+def _report(results: tuple[BenchResult | CountResult, ...], layers: bool) -> str:
     timed = [result for result in results if isinstance(result, BenchResult)]
     counted = [result for result in results if isinstance(result, CountResult)]
     lines = []
@@ -91,6 +96,10 @@ def _report(results: tuple[BenchResult | CountResult, ...]) -> str:
     lines += [f"\n{result.path}\n{_layers(result, result.steps)}" for result in timed if result.steps is not None]
     if counted:
         lines.append(text.table(_COUNT_HEADER, [_count(result) for result in counted], right=_COUNT_HEADER[1:4]))
+    for result in counted:
+        if layers:
+            rows = [_step(step) for step in result.steps]
+            lines.append(f"\n{result.path}\n{text.table(_STEP_HEADER, rows, right=_STEP_HEADER[2:])}")
     return "\n".join(lines)
 
 
@@ -111,8 +120,15 @@ def _macs(result: BenchResult, macs: int) -> tuple[str, str]:
 
 
 def _count(result: CountResult) -> tuple[str, ...]:
-    count, stack = text.number(result.instructions), text.number(result.stack_bytes)
-    return (result.path, count, f"{result.instructions_per_mac:.2f}", stack, result.runner)
+    stack = "" if result.stack_bytes is None else text.number(result.stack_bytes)
+    count = text.number(result.instructions)
+    return (result.path, count, f"{result.instructions_per_mac:.3f}", stack, result.runner)
+
+
+def _step(step: StepInstructions) -> tuple[str, ...]:
+    per_mac = "" if step.per_mac is None else f"{step.per_mac:.3f}"
+    macs = text.number(step.macs) if step.macs else ""
+    return (step.name, step.kind, macs, text.number(step.instructions), per_mac)
 
 
 def _rows(result: BenchResult) -> Iterator[tuple[str, ...]]:

@@ -17,7 +17,7 @@ from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
 
 if TYPE_CHECKING:
-    from dscompile.artifact import Artifact
+    from dscompile.artifact import Artifact, VariantInfo
     from dscompile.ir.tensor import Rounding
 
 
@@ -86,6 +86,13 @@ def _summary(artifact: Artifact) -> str:
         if artifact.has_libraries
         else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
+    if manifest.variants:
+        pairs.insert(1, ("variants", ", ".join(map(_variant, manifest.variants))))
     if manifest.fallback_layers:
         pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))
     return f"{artifact.directory}\n{text.fields(pairs)}"
+
+
+def _variant(variant: VariantInfo) -> str:
+    also = [name for name in variant.stands_for if name != variant.name]
+    return f"{variant.name} (also for {' and '.join(also)})" if also else variant.name

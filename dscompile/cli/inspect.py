@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.arguments import net_argument, target_option, weights_option
 from dscompile.cli.describe import network_fields
+from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.report import records, text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection, LayerRow
+    from dscompile.target import Target
 
 
 @subcommand("inspect")
 @net_argument
 @target_option
 @weights_option
-def command(net: str, target: str | None, weights: str | None) -> None:
+@click.option(
+    "--cycles", is_flag=True, help="Also the inner loops of the target's kernels, as llvm-mca estimates them."
+)
+def command(net: str, target: str | None, weights: str | None, cycles: bool) -> None:
     """Show what every layer of a network is and costs.
 
     Columns: bytes a layer must read and write; FLOP/B, its arithmetic intensity; standard MAC, the cost of the standard
     convolution that a depthwise layer and its pointwise one replace. With a target also share, the layer's part of the
-    network's roofline time, and bound, what limits it there. Never imports tvm.
+    network's roofline time, and bound, what limits it there.
+
+    --cycles compiles the kernels and shows, for every step, the loop that multiplies most: a limit to compare schedules
+    by, with everything in the L1 cache, and no time.
     """
-    inspection = api.inspect(net, target, weights=weights)
+    with shown_progress() as progress:
+        inspection = api.inspect(net, target, weights=weights, cycles=cycles, progress=progress)
     parts = [text.fields(network_fields(inspection), indent=""), _layers(inspection), _comparison(inspection)]
     if inspection.arena is not None and inspection.target is not None:
         parts.append(_arena(inspection.arena, inspection.target.name))
+    if inspection.loops is not None and inspection.target is not None:
+        parts.append(_loops(inspection.loops, inspection.target))
     output.result("\n\n".join(parts), records.inspection_record(inspection))
 
 
@@ -79,6 +95,18 @@ def _comparison(inspection: Inspection) -> str:
 
 def _ratio(standard: int, actual: int) -> str:
     return f"{standard / actual:.1f}x" if actual else "-"
+
+
+def _loops(loops: Sequence[LoopCycles], target: Target) -> str:
+    from dscompile.report.cycles import simulated_core
+
+    header = ("step", "instructions", "MAC", "cycles", "MAC/cycle")
+    rows = [
+        (loop.step, str(loop.instructions), str(loop.macs), f"{loop.cycles:.2f}", f"{loop.macs_per_cycle:.1f}")
+        for loop in loops
+    ]
+    head = f"one pass of the inner loop on {target.name}, by llvm-mca's model of {simulated_core(target)}"
+    return f"{head}\n{text.table(header, rows, right=header[1:])}"
 
 
 def _arena(arena: ArenaMap, target: str) -> str:

@@ -54,7 +54,8 @@ def _here(target: Target) -> str:
 def _details(target: Target) -> str:
     pairs = [("description", target.description), ("runs here", _here(target))]
     if target.variants:
-        pairs.append(("variants", ", ".join(target.variants)))
+        when = {"build": "when it is built", "run": "when it runs, in one library"}[target.choice]
+        pairs += [("variants", ", ".join(target.variants)), ("chosen", when)]
         return f"{target.name}\n{text.fields(pairs)}"
     if target.board is not None:
         return f"{target.name}\n{text.fields(pairs + _board(target, target.board))}"
@@ -67,10 +68,19 @@ def _details(target: Target) -> str:
         ("vector", f"{target.vector_bytes} B, {target.lanes} floats, {target.registers} registers"),
         ("FMA", f"{target.fma_per_cycle} per cycle, latency {target.fma_latency} cycles"),
         ("caches", ", ".join(f"{name} {text.short_size(size)}" for name, size in levels if size)),
-        ("compiler", " ".join((target.compiler, *target.compiler_flags))),
+        ("compiler", _compilers(target)),
+        ("emulator", f"{target.emulator.program} -cpu {target.emulator.cpu}" if target.emulator else "none"),
         ("alignment", f"arena {target.arena_alignment} B"),
     ]
     return f"{target.name}\n{text.fields(pairs)}"
+
+
+def _compilers(target: Target) -> str:
+    flags = " ".join(target.compiler_flags)
+    chain = [f"{name} {flags}".strip() for name in (target.compiler, *target.other_compilers)]
+    if target.zig is not None:
+        chain.append(f"zig cc -target {target.zig.triple} -mcpu={target.zig.cpu}")
+    return " or ".join(chain)
 
 
 def _board(target: Target, board: Board) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import artifact_argument
+from dscompile.cli.arguments import artifact_argument, runner_option
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="The .onnx or .tflite it came from: compare with onnxruntime or LiteRT too, on other inputs.",
 )
-def command(directory: str, against: str | None) -> ExitCode:
+@runner_option
+def command(directory: str, against: str | None, runner: str | None) -> ExitCode:
     """Run an artifact and compare it with the NumPy oracle; exit code 1 if they differ.
 
     The oracle's outputs for a few inputs were stored by the build. selftest.c is compiled, linked with the library and
-    run as its user would.
+    run as its user would. Of a library with variants, all that can run are compared. Artifacts for other machines run
+    in an emulator, or with --runner on a machine of their kind.
     """
     with shown_progress() as progress:
-        verification = api.verify(directory, against, seed=current_settings().seed, progress=progress)
+        verification = api.verify(directory, against, runner=runner, seed=current_settings().seed, progress=progress)
     output.result(_report(verification), records.verify_record(verification))
     return ExitCode.OK if verification.ok else ExitCode.CHECK_FAILED
 

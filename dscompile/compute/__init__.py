@@ -13,8 +13,27 @@ from dscompile.compute.dense import dense
 from dscompile.compute.elementwise import elementwise, fill, flat
 from dscompile.compute.image import pack, unpack
 from dscompile.compute.int8_convolution import int8_conv, int8_dense, int8_depthwise
+from dscompile.compute.int8_elementwise import (
+    int8_mean,
+    int8_pool,
+    int8_product,
+    int8_softmax,
+    int8_sum,
+    lookup,
+    quantize,
+)
 from dscompile.compute.pool import pool
 from dscompile.compute.softmax import softmax
+from dscompile.plan.int8_elementwise import (
+    Int8ElementwiseKernel,
+    Int8MeanKernel,
+    Int8PoolKernel,
+    Int8ProductKernel,
+    Int8SoftmaxKernel,
+    Int8SumKernel,
+    LookupKernel,
+    QuantizeKernel,
+)
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Int8Kernel
 from dscompile.plan.kernels import (
     ConvKernel,
@@ -41,14 +60,21 @@ __all__ = [
     "int8_conv",
     "int8_dense",
     "int8_depthwise",
+    "int8_mean",
+    "int8_pool",
+    "int8_product",
+    "int8_softmax",
+    "int8_sum",
+    "lookup",
     "pack",
     "pool",
+    "quantize",
     "softmax",
     "unpack",
 ]
 
 
-def define(kernel: Kernel | Int8Kernel) -> Any:
+def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel) -> Any:
     """The PrimFunc of `kernel`, unscheduled."""
     match kernel:
         case ConvKernel():
@@ -77,3 +103,17 @@ def define(kernel: Kernel | Int8Kernel) -> Any:
             return int8_depthwise(kernel)
         case Int8DenseKernel():
             return int8_dense(kernel)
+        case Int8PoolKernel():
+            return int8_pool(kernel)
+        case Int8MeanKernel():
+            return int8_mean(kernel)
+        case Int8SumKernel():
+            return int8_sum(kernel)
+        case Int8ProductKernel():
+            return int8_product(kernel)
+        case LookupKernel():
+            return lookup(kernel)
+        case QuantizeKernel():
+            return quantize(kernel)
+        case Int8SoftmaxKernel():
+            return int8_softmax(kernel)

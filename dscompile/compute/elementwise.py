@@ -6,7 +6,9 @@ from typing import Any
 
 from tvm import te
 
-from dscompile.compute.activation import activate, const
+from dscompile.compute.activation import activate
+from dscompile.compute.integer import typed_const
+from dscompile.ir.tensor import DType
 from dscompile.plan.kernels import ElementwiseKernel, FillKernel, FlatKernel, Function
 
 
@@ -18,28 +20,29 @@ def elementwise(kernel: ElementwiseKernel) -> Any:
     def slope_at(index: tuple[Any, ...]) -> Any:
         return slope[index[0] * kernel.lanes + index[3]]
 
-    return _combine(shape, kernel.function, kernel.b is not None, kernel.activation, slope, slope_at)
+    return _combine(shape, kernel.function, kernel.b is not None, kernel.activation, slope, slope_at, kernel.dtype)
 
 
 def flat(kernel: FlatKernel) -> Any:
     """y = activation(a), activation(a + b) or activation(a * b) over `shape`. Block: `y`."""
     slope = te.placeholder((kernel.shape[-1],), name="slope")
     return _combine(
-        kernel.shape, kernel.function, kernel.b is not None, kernel.activation, slope, lambda index: slope[index[-1]]
-    )
+        kernel.shape, kernel.function, kernel.b is not None, kernel.activation, slope, lambda index: slope[index[-1]],
+        kernel.dtype,
+    )  # fmt: skip
 
 
 def fill(kernel: FillKernel) -> Any:
     """y[o, r, i] = value. Block: `y`."""
     shape = (kernel.outer, kernel.rows, kernel.length)
-    return te.create_prim_func([te.compute(shape, lambda *_: const(kernel.value), name="y")])
+    return te.create_prim_func([te.compute(shape, lambda *_: typed_const(kernel.value, kernel.dtype), name="y")])
 
 
 def _combine(
-    shape: tuple[int, ...], function: Function, binary: bool, activation: Any, slope: Any, slope_at: Any
+    shape: tuple[int, ...], function: Function, binary: bool, activation: Any, slope: Any, slope_at: Any, dtype: DType
 ) -> Any:
-    a = te.placeholder(shape, name="a")
-    b = te.placeholder(shape, name="b")
+    a = te.placeholder(shape, dtype, name="a")
+    b = te.placeholder(shape, dtype, name="b")
     prelu = activation.kind == "prelu"
 
     def value(*index: Any) -> Any:

@@ -6,20 +6,22 @@ from typing import Any
 
 from tvm import te, tirx
 
-from dscompile.compute.activation import const
+from dscompile.compute.integer import typed_const
 from dscompile.plan.kernels import PackKernel, UnpackKernel
 
 
 def pack(kernel: PackKernel) -> Any:
     """y[b, h, w, l] = x[b lanes + l, h, w], or 0 beyond the last channel; x is [C][H][W] with any strides."""
     channels, lanes = kernel.channels, kernel.lanes
-    x = te.placeholder((channels, kernel.height, kernel.width), name="x")
+    x = te.placeholder((channels, kernel.height, kernel.width), kernel.dtype, name="x")
 
     def value(b: Any, h: Any, w: Any, lane: Any) -> Any:
         channel = b * lanes + lane
         if channels % lanes == 0:
             return x[channel, h, w]
-        return tirx.if_then_else(channel < channels, x[tirx.min(channel, channels - 1), h, w], const(0.0))
+        return tirx.if_then_else(
+            channel < channels, x[tirx.min(channel, channels - 1), h, w], typed_const(0, kernel.dtype)
+        )
 
     y = te.compute((-(-channels // lanes), kernel.height, kernel.width, lanes), value, name="y")
     return te.create_prim_func([x, y])
@@ -28,7 +30,7 @@ def pack(kernel: PackKernel) -> Any:
 def unpack(kernel: UnpackKernel) -> Any:
     """y[c, h, w] = x[c / lanes, h, w, c % lanes]; y is [C][H][W] with any strides."""
     lanes = kernel.lanes
-    x = te.placeholder((-(-kernel.channels // lanes), kernel.height, kernel.width, lanes), name="x")
+    x = te.placeholder((-(-kernel.channels // lanes), kernel.height, kernel.width, lanes), kernel.dtype, name="x")
     y = te.compute(
         (kernel.channels, kernel.height, kernel.width), lambda c, h, w: x[c // lanes, h, w, c % lanes], name="y"
     )

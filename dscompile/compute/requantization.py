@@ -32,11 +32,19 @@ def requantized(total: Expr, constants: Sequence[Expr], requantization: Requanti
         real = tirx.call_llvm_pure_intrin("float32", "llvm.fma.f32", tirx.Cast("float32", total), scale, offset)
         return tirx.Cast("int8", _nearest(real, low, high))
     bias = constants[0]
+    if requantization.scaling in ("integer", "stepped"):
+        factor = bias + tirx.shift_left(total, _int32(requantization.left))
+        if requantization.scaling == "stepped":
+            factor = factor + tirx.Select(factor >= _int32(0), constants[2], _int32(0))
+        scaled = _searched(factor, constants[1], requantization)
+        return tirx.Cast("int8", tirx.max(tirx.min(scaled, _int32(high)), _int32(low)))
     if requantization.scaling == "float32":
         real = tirx.Cast("float32", total + bias) * constants[1]
         return tirx.Cast("int8", _nearest(real, low - zero_point, high - zero_point) + zero_point)
     multiplier, shift = (tirx.Cast("int64", constant) for constant in constants[1:])
-    scaled = _fixed_point(tirx.Cast("int64", total) + tirx.Cast("int64", bias), multiplier, shift, requantization)
+    scaled = fixed_point(
+        tirx.Cast("int64", total) + tirx.Cast("int64", bias), multiplier, shift, requantization.scaling
+    )
     return tirx.Cast("int8", tirx.max(tirx.min(scaled + zero_point, _int64(high)), _int64(low)))
 
 
@@ -46,19 +54,31 @@ def _nearest(real: Expr, low: int, high: int) -> Expr:
     return tirx.Cast("int32", tirx.call_llvm_pure_intrin("float32", "llvm.roundeven.f32", clamped))
 
 
-def _fixed_point(total: Expr, multiplier: Expr, shift: Expr, requantization: Requantization) -> Expr:
-    """total * multiplier * 2^(shift - 31), rounded as `requantization.scaling` says."""
-    if requantization.scaling == "single":
+def _searched(factor: Expr, multiplier: Expr, requantization: Requantization) -> Expr:
+    """The high half of one product, and a shift; all but the product in 32 bits."""
+    right = requantization.right
+    product = tirx.Cast("int64", factor) * tirx.Cast("int64", multiplier)
+    high = tirx.Cast("int32", tirx.shift_right(product, _int64(32)))
+    return tirx.shift_right(_int32(requantization.zero_point << right) + high, _int32(right))
+
+
+def fixed_point(total: Expr, multiplier: Expr, shift: Expr, rounding: str) -> Expr:
+    """total * multiplier * 2^(shift - 31) in int64, rounded as `rounding` says: tflite, half-up or single."""
+    if rounding == "single":
         right = _int64(31) - shift
         return _right(total * multiplier + _left(_int64(1), right - 1), right)
     left, right = tirx.max(shift, _int64(0)), tirx.max(_int64(0) - shift, _int64(0))
     shifted = tirx.max(tirx.min(_left(total, left), _int64(2**31 - 1)), _int64(-(2**31)))
     product = _right(shifted * multiplier + _int64(2**30), _int64(31))
     half = _right(_left(_int64(1), right), _int64(1))
-    if requantization.scaling == "half-up":
+    if rounding == "half-up":
         return _right(product + half, right)
     # Halves away from zero: of negative products one less is added.
     return _right(product + half - tirx.Cast("int64", tirx.all(product < _int64(0), right > _int64(0))), right)
+
+
+def _int32(value: int) -> Expr:
+    return tirx.const(value, "int32")
 
 
 def _int64(value: int) -> Expr:

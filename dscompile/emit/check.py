@@ -14,17 +14,14 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu_kernels import WindowedKernel
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program
 
-_BORDER_ALIGNMENT = 4  # the user's buffers are aligned as their elements are, no more
+_BORDER_TYPES: tuple[DType, ...] = ("float32", "int8", "uint8")  # of inputs and outputs
 _LARGEST = 2**32 - 1  # sizes and offsets are uint32_t in C
 
 
-def check_program(program: Program, border_types: tuple[DType, ...] = ("float32",)) -> None:
-    """Raises ValueError naming every step, operand and buffer that does not hold together.
-
-    `border_types` are the types of inputs and outputs that the emitter can write.
-    """
+def check_program(program: Program) -> None:
+    """Raises ValueError naming every step, operand and buffer that does not hold together."""
     problems = [
-        *_border_problems(program, border_types),
+        *_border_problems(program),
         *_arena_problems(program),
         *_step_problems(program),
         *_lifetime_problems(program),
@@ -34,7 +31,7 @@ def check_program(program: Program, border_types: tuple[DType, ...] = ("float32"
         raise ValueError("the program is inconsistent:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-def _border_problems(program: Program, border_types: tuple[DType, ...]) -> Iterator[str]:
+def _border_problems(program: Program) -> Iterator[str]:
     network = program.network
     names = {buffer.name for buffer in program.buffers}
     for role, tensors, homes in (
@@ -43,8 +40,8 @@ def _border_problems(program: Program, border_types: tuple[DType, ...]) -> Itera
     ):
         for name in tensors:
             tensor = network.tensor(name)
-            if tensor.dtype not in border_types:
-                yield f"{role} '{name}' is {tensor.dtype}; this emitter writes {' and '.join(border_types)} borders"
+            if tensor.dtype not in _BORDER_TYPES:
+                yield f"{role} '{name}' is {tensor.dtype}; borders are {', '.join(_BORDER_TYPES)}"
             if homes.get(name) not in names:
                 yield f"{role} '{name}' has no buffer in the arena"
             elif program.buffer(homes[name]).size_bytes < tensor.size_bytes:
@@ -169,7 +166,8 @@ def _pointer_problems(program: Program, operand: Operand, parameter: Parameter) 
     border = operand.space in ("input", "output")
     if border and program.network.tensor(operand.name).dtype != parameter.dtype:
         yield f"takes {operand.space} '{operand.name}' for {parameter.dtype}"
-    base = _BORDER_ALIGNMENT if border else program.target.arena_alignment
+    # The user's buffers are aligned as their elements are, no more.
+    base = DTYPE_BYTES[parameter.dtype] if border else program.target.arena_alignment
     offset = operand.offset_bytes
     if operand.space == "arena":
         offset += program.buffer(operand.name).offset_bytes

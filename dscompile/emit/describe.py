@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from dscompile.artifact import ArenaInfo, BufferInfo, LayerInfo, Manifest, Sizes, Versions, checksums
@@ -18,10 +19,14 @@ def describe(
     versions: Versions,
     directory: Path,
     files: list[str],
+    *,
+    symbols: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """The manifest of the finished `files` in `directory`, which hold `program`."""
+    """The manifest of the finished `files` in `directory`, which hold `program`.
+
+    `symbols` are the C names of its compiled kernels, if they are compiled.
+    """
     network = program.network
-    macs = {layer.name: layer_macs(network, layer) for layer in network.layers}
     return Manifest(
         name=network.name,
         c_name=c_name,
@@ -31,21 +36,41 @@ def describe(
         inputs=tuple(network.tensor(name) for name in network.inputs),
         outputs=tuple(network.tensor(name) for name in network.outputs),
         labels=network.labels,
-        layers=tuple(
-            LayerInfo(s.name, s.kind, s.layers, s.macs, s.result_bytes, tuple(macs[name] for name in s.layers))
-            for s in program.steps
-        ),
+        layers=layer_infos(program, symbols or {}),
         macs=program.macs,
         parameters=sum(layer_parameters(network, layer) for layer in network.layers),
-        arena=ArenaInfo(
-            program.arena_bytes,
-            program.arena_lower_bound_bytes,
-            program.target.arena_alignment,
-            tuple(BufferInfo(b.name, b.offset_bytes, b.size_bytes, b.first, b.last) for b in program.buffers),
-        ),
+        arena=arena_info(program),
         sizes=sizes,
         fingerprint=fingerprint,
         versions=versions,
         fallback_layers=program.fallback_layers,
         checksums=checksums(directory, files),
+    )
+
+
+def arena_info(program: Program) -> ArenaInfo:
+    """The arena of a program."""
+    return ArenaInfo(
+        program.arena_bytes,
+        program.arena_lower_bound_bytes,
+        program.target.arena_alignment,
+        tuple(BufferInfo(b.name, b.offset_bytes, b.size_bytes, b.first, b.last) for b in program.buffers),
+    )
+
+
+def layer_infos(program: Program, symbols: Mapping[str, str]) -> tuple[LayerInfo, ...]:
+    """A row for each step, with the C names of the kernels that `symbols` knows."""
+    network = program.network
+    macs = {layer.name: layer_macs(network, layer) for layer in network.layers}
+    return tuple(
+        LayerInfo(
+            step.name,
+            step.kind,
+            step.layers,
+            step.macs,
+            step.result_bytes,
+            tuple(macs[name] for name in step.layers),
+            tuple(symbols[call.symbol] for call in step.calls if call.symbol in symbols),
+        )
+        for step in program.steps
     )

@@ -72,15 +72,16 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Home:
-    """The place of an input or output in the arena: the port, and the expression of its pointer."""
+    """The place of an input or output in the arena: the port, the macro of its offset, and its pointer in C."""
 
     port: Port
+    offset: str
     pointer: str
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver template lays out."""
+    """What the driver template lays out. `unused` are the parameters of `run` that no step takes."""
 
     buffers: tuple[Region, ...]
     constants: tuple[Region, ...]
@@ -88,21 +89,25 @@ class Driver:
     steps: tuple[StepCode, ...]
     homes: tuple[Home, ...]
     layers: tuple[LayerRow, ...]
+    unused: tuple[str, ...]
 
 
-def kernel_symbols(program: Program, interface: Interface) -> dict[str, str]:
-    """Symbol in the kernels object -> symbol in the library, always `<prefix>_...`, so that networks do not clash."""
+def kernel_symbols(program: Program, interface: Interface, scope: str = "") -> dict[str, str]:
+    """Symbol in the kernels object -> symbol in the library, always `<prefix>_...`, so that networks do not clash.
+
+    With a `scope`, always `<prefix>_<scope>_...`, so that variants of a network do not clash.
+    """
     start = f"{interface.prefix}_"
     wanted = {}
     for function in program.functions:
-        cleaned = c_identifier(function.symbol, "kernel")
-        wanted[function.symbol] = cleaned if cleaned.startswith(start) else start + cleaned
+        cleaned = c_identifier(function.symbol, "kernel").removeprefix(start)
+        wanted[function.symbol] = f"{start}{scope}_{cleaned}" if scope else start + cleaned
     return unique_identifiers(wanted, "kernel", interface.declared)
 
 
-def plan_driver(program: Program, interface: Interface, weights: Weights) -> Driver:
-    """The driver of a checked program."""
-    return _Writer(program, interface, weights).driver()
+def plan_driver(program: Program, interface: Interface, weights: Weights, scope: str = "") -> Driver:
+    """The driver of a checked program; `scope` stands in front of all names in it, for one variant of several."""
+    return _Writer(program, interface, weights, scope=scope).driver()
 
 
 def plan_steps(program: Program, interface: Interface, arrays: Mapping[str, str]) -> Driver:
@@ -114,23 +119,33 @@ class _Writer:
     """Turns a program's names into C names, and its operands into expressions."""
 
     def __init__(
-        self, program: Program, interface: Interface, weights: Weights, arrays: Mapping[str, str] | None = None
+        self,
+        program: Program,
+        interface: Interface,
+        weights: Weights,
+        arrays: Mapping[str, str] | None = None,
+        scope: str = "",
     ) -> None:
+        self.scope = scope
         self.arrays = arrays or {}
         self.program = program
         self.weights = weights
         self.ports = {port.tensor.name: port for port in interface.inputs}
         self.results = {port.tensor.name: port for port in interface.outputs}
         self.interface = interface
-        self.symbols = kernel_symbols(program, interface)
+        self.symbols = kernel_symbols(program, interface, scope)
         self.functions = {function.symbol: function for function in program.functions}
-        self.buffer_macros = _macros("buffer", [b.name for b in program.buffers], interface.macros)
-        self.constant_macros = _macros("weights", program.constants, (*interface.macros, *self.buffer_macros.values()))
+        taken = interface.macros
+        self.buffer_macros = _macros(f"{scope} buffer", [b.name for b in program.buffers], taken)
+        taken = (*taken, *self.buffer_macros.values())
+        self.constant_macros = _macros(f"{scope} weights", program.constants, taken)
 
     def driver(self) -> Driver:
         """Everything, in the order of the program."""
         program = self.program
         used = {call.symbol for step in program.steps for call in step.calls}
+        steps = tuple(self._step(index, step) for index, step in enumerate(program.steps))
+        taken = {argument for step in steps for argument in step.arguments}
         return Driver(
             buffers=tuple(self._buffer(buffer) for buffer in program.buffers),
             constants=tuple(
@@ -138,11 +153,14 @@ class _Writer:
                 for name in program.constants
             ),
             prototypes=tuple(self._prototype(f) for f in program.functions if f.symbol in used),
-            steps=tuple(self._step(index, step) for index, step in enumerate(program.steps)),
+            steps=steps,
             homes=tuple(self._home(port) for port in self.interface.ports),
             layers=tuple(
                 LayerRow(step.name, min(step.macs, _UINT32_MAX), min(step.result_bytes, _UINT32_MAX))
                 for step in program.steps
+            ),
+            unused=tuple(
+                name for name in ("arena", *(port.parameter for port in self.interface.ports)) if name not in taken
             ),
         )
 
@@ -153,7 +171,8 @@ class _Writer:
 
     def _home(self, port: Port) -> Home:
         homes = self.program.inputs if port in self.interface.inputs else self.program.outputs
-        return Home(port, f"region(arena, {self.buffer_macros[homes[port.tensor.name]]})")
+        offset = self.buffer_macros[homes[port.tensor.name]]
+        return Home(port, offset, f"region(arena, {offset})")
 
     def _prototype(self, function: Function) -> Prototype:
         names = unique_identifiers({p.name: p.name for p in function.parameters}, "pointer", _KEYWORDS)
@@ -171,7 +190,7 @@ class _Writer:
                 const = "const " if port in self.interface.inputs else ""
                 taken.append((f"{const}{port.c_type} *{port.parameter}", port.parameter))
         return StepCode(
-            name=f"step_{index}_{c_identifier(step.name, 'step')}",
+            name=f"{self.scope}{'_' if self.scope else ''}step_{index}_{c_identifier(step.name, 'step')}",
             comment=self._comment(index, step),
             parameters=tuple(declaration for declaration, _ in taken) or ("void",),
             arguments=tuple(name for _, name in taken),
@@ -235,6 +254,6 @@ def _pointer(parameter: Parameter) -> str:
 
 def _macros(role: str, names: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
     """Name -> macro `<ROLE>_<NAME>`, different from the macros in `taken`."""
-    wanted = {name: f"{role} {name}" for name in names}
-    unique = unique_identifiers(wanted, role, (macro.lower() for macro in taken))
+    wanted = {name: f"{role.strip()} {name}" for name in names}
+    unique = unique_identifiers(wanted, role.split()[-1], (macro.lower() for macro in taken))
     return {name: identifier.upper() for name, identifier in unique.items()}

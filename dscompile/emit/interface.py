@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dscompile.emit.names import C_TYPES, c_comment, network_prefix, unique_identifiers
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Network
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import INTEGER_RANGES, Rounding, Tensor
 
 _LETTERS = {"nhwc": {3: "NWC ", 4: "NHWC "}, "nchw": {3: "NCW ", 4: "NCHW "}}
 
@@ -26,6 +26,11 @@ class Port:
     def c_type(self) -> str:
         """Type of an element."""
         return C_TYPES[self.tensor.dtype]
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its elements are integers that stand for reals."""
+        return self.tensor.dtype in INTEGER_RANGES
 
     @property
     def elements(self) -> int:
@@ -58,7 +63,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Interface:
-    """Names that a network's header declares. `macro` is the prefix of its macros."""
+    """Names that a network's header declares. `macro` is the prefix of its macros.
+
+    `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
+    """
 
     name: str
     prefix: str
@@ -66,6 +74,8 @@ class Interface:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     labels: tuple[str, ...]
+    has_variants: bool = False
+    rounding: Rounding | None = None
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -90,7 +100,8 @@ class Interface:
     def exported(self) -> tuple[str, ...]:
         """Every symbol that the library offers."""
         labels = ("labels",) if self.labels else ()
-        names = ("fingerprint", *labels, "layers", "run", "run_profiled")
+        variant = ("variant",) if self.has_variants else ()
+        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *variant)
         return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
 
     @property
@@ -103,7 +114,7 @@ class Interface:
     def macros(self) -> tuple[str, ...]:
         """Every macro that the header defines."""
         names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "LAYER_COUNT")
-        status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT")
+        status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ONLY_VARIANT")
         sections = ("WEIGHTS_ATTR", "CODE_ATTR")
         ports = ("SIZE", "SCALE", "ZERO_POINT")
         return (
@@ -117,7 +128,7 @@ class Interface:
         return f"{self.prefix}.h"
 
 
-def network_interface(network: Network) -> Interface:
+def network_interface(network: Network, *, has_variants: bool = False) -> Interface:
     """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
     prefix = network_prefix(network.name)
     outputs = _ports(prefix, "output", [network.tensor(name) for name in network.outputs])
@@ -134,6 +145,8 @@ def network_interface(network: Network) -> Interface:
         inputs=_ports(prefix, "input", [network.tensor(name) for name in network.inputs]),
         outputs=outputs,
         labels=network.labels,
+        has_variants=has_variants,
+        rounding=network.rounding,
     )
 
 

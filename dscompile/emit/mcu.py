@@ -22,10 +22,11 @@ from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, network_interface
 from dscompile.emit.mcu_code import helper_code, kernel_code, placeable
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
-from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_input, mcu_selftest_source
+from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
 from dscompile.emit.packages import About, Package, check_packages, package_files
 from dscompile.emit.render import render
+from dscompile.emit.selftest import selftest_input as generated_input
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.version import __version__
@@ -56,12 +57,12 @@ def write_artifact(
 ) -> Artifact:
     """Writes the artifact directory of a program from plan_mcu_program, completely or not at all, and returns it.
 
-    `selftest_input` is what `emit.mcu_text.mcu_selftest_input` gives for the network, `selftest_output` the right
+    `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right
     answer; both have border shapes. `packages` are packagings of emit.packages, `about` is what these say of the
     network. The other parameters and the errors are those of emit.native.write_artifact. The target's compiler
     measures code size and stack; it leaves nothing behind.
     """
-    check_program(program, ("float32", "int8", "uint8"))
+    check_program(program)
     _check_selftest(program, selftest_input, selftest_output)
     interface = network_interface(program.network)
     compiler = target_compiler(program.target)
@@ -99,10 +100,10 @@ def _write(directory: Path, texts: Mapping[str, str]) -> None:
 def _check_selftest(program: Program, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
     """Raises ValueError unless `inputs` are the generated ones and `outputs` have border shapes."""
     network = program.network
-    wanted = mcu_selftest_input(network)
+    wanted = generated_input(network)
     for name in network.inputs:
         if name not in inputs or not np.array_equal(inputs[name], wanted[name]):
-            raise ValueError(f"self-test input '{name}' is not what mcu_selftest_input() generates")
+            raise ValueError(f"self-test input '{name}' is not what selftest_input() generates")
     for name in network.outputs:
         tensor = network.tensor(name)
         if name not in outputs or outputs[name].shape != tensor.border_shape or outputs[name].dtype != tensor.dtype:
@@ -154,8 +155,9 @@ class _Emitter:
             fingerprint=fingerprint,
             sizes=None if measured is None else self.sizes(measured),
             stack_bytes=0 if measured is None else measured.stack_bytes,
-            rounding=self.program.network.rounding,
             has_sections=True,
+            variants=(),
+            remembered=False,
         )
 
     def packages(self, names: Sequence[str], about: About, texts: Mapping[str, str]) -> dict[str, bytes]:

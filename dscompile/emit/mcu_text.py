@@ -10,8 +10,8 @@ import numpy as np
 from dscompile.emit.interface import Interface, Port
 from dscompile.emit.names import C_TYPES, c_comment, c_float, unique_identifiers
 from dscompile.emit.render import render
-from dscompile.emit.selftest import TOLERANCE, generated
-from dscompile.ir.network import Array, Network
+from dscompile.emit.selftest import TOLERANCE
+from dscompile.ir.network import Array
 from dscompile.ir.tensor import INTEGER_RANGES, DType
 from dscompile.plan.program import Program
 
@@ -92,24 +92,6 @@ def literal_lines(values: Array) -> list[str]:
 def _integer(value: int) -> str:
     """-2147483648 is no literal of int: it is minus a long."""
     return "-2147483647 - 1" if value == -(1 << 31) else str(value)
-
-
-def mcu_selftest_input(network: Network) -> dict[str, Array]:
-    """The self-test's input: name -> array of the tensor's border shape and type.
-
-    Floats are uniform in [-1, 1), integers uniform over their range, both from the streams of emit/selftest.py.
-    """
-    inputs: dict[str, Array] = {}
-    for stream, name in enumerate(network.inputs):
-        tensor = network.tensor(name)
-        values = generated(stream, tensor.elements)
-        if tensor.dtype in INTEGER_RANGES:
-            low, high = INTEGER_RANGES[tensor.dtype]
-            whole = np.floor((values.astype(np.float64) + 1) / 2 * (high - low + 1)) + low
-            inputs[name] = whole.astype(np.dtype(tensor.dtype)).reshape(tensor.border_shape)
-        else:
-            inputs[name] = values.reshape(tensor.border_shape)
-    return inputs
 
 
 def mcu_selftest_source(interface: Interface, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> str:

@@ -6,8 +6,9 @@ import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import Protocol
 
 from dscompile.artifact import (
     Artifact,
@@ -22,14 +23,52 @@ from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_driver
 from dscompile.emit.elf import loaded_bytes
 from dscompile.emit.interface import Interface, network_interface
-from dscompile.emit.link import Libraries, build_libraries
+from dscompile.emit.link import Kernels, Libraries, build_libraries
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest, selftest_source
-from dscompile.emit.weights import Weights, lay_out
+from dscompile.emit.weights import lay_out
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
+from dscompile.target import Target
 from dscompile.toolchain import Toolchain, find_toolchain
 from dscompile.version import __version__
+
+Accept = Callable[[Manifest], None]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is known once the code is compiled: for the manifest."""
+
+    libraries: Libraries
+    sizes: Sizes
+    fingerprint: int
+    versions: Versions
+    directory: Path
+    files: list[str]
+
+
+class LibraryCode(Protocol):
+    """The code of one artifact: texts and compiled kernels, of one program or of several to choose from.
+
+    `memory` are the sections, with their sizes, that the driver writes to, `variants` the names of those it chooses
+    from.
+    """
+
+    target: Target
+    interface: Interface
+    origin: str
+    driver: str
+    kernels: tuple[Kernels, ...]
+    weights: bytes
+    macs: int
+    arena_bytes: int
+    layer_count: int
+    memory: tuple[tuple[str, int], ...]
+    variants: tuple[str, ...]
+
+    def manifest(self, finished: Finished) -> Manifest:
+        """The manifest of the finished files."""
 
 
 def write_artifact(
@@ -41,7 +80,7 @@ def write_artifact(
     *,
     origin: str,
     extra_files: Mapping[str, bytes] | None = None,
-    accept: Callable[[Manifest], None] | None = None,
+    accept: Accept | None = None,
     latency_budget_us: float | None = None,
 ) -> Artifact:
     """Writes the artifact directory of a program, completely or not at all, and returns it.
@@ -57,32 +96,43 @@ def write_artifact(
     """
     check_program(program)
     check_selftest(program.network, selftest_input, selftest_output)
-    interface = network_interface(program.network)
-    toolchain = find_toolchain(program.target)
-    weights = lay_out(program.constants, program.target.arena_alignment)
+    code = _Single(program, kernels_object, PurePath(origin).name)
+    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us)
+
+
+def write_library(
+    code: LibraryCode,
+    selftest_output: Mapping[str, Array],
+    destination: Path,
+    extra_files: Mapping[str, bytes],
+    accept: Accept | None,
+    latency_budget_us: float | None,
+) -> Artifact:
+    """Compiles and writes an artifact; parameters and errors are those of `write_artifact`."""
+    interface = code.interface
+    toolchain = find_toolchain(code.target)
     with replaced_directory(destination) as directory:
-        emitter = _Emitter(program, interface, weights, PurePath(origin).name)
-        driver = emitter.driver()
-        fingerprint = fingerprint_of(kernels_object, weights.blob, driver.encode(), emitter.header(0, None).encode())
-        libraries = _compile(emitter, toolchain, kernels_object, driver, fingerprint, directory)
+        objects = [kernels.content for kernels in code.kernels]
+        fingerprint = fingerprint_of(*objects, code.weights, code.driver.encode(), _header(code, 0, None).encode())
+        libraries = _compile(code, toolchain, fingerprint, directory)
         sizes = Sizes(
-            weights=len(weights.blob),
-            text=loaded_bytes(libraries.driver_object) + loaded_bytes(libraries.kernels_object),
+            weights=len(code.weights),
+            text=sum(map(loaded_bytes, (libraries.driver_object, *libraries.kernels_objects))),
             shared_library=libraries.shared.stat().st_size,
             static_library=libraries.static.stat().st_size,
         )
         texts = {
-            interface.header: emitter.header(fingerprint, sizes),
-            f"{interface.prefix}.c": driver,
+            interface.header: _header(code, fingerprint, sizes),
+            f"{interface.prefix}.c": code.driver,
             "selftest.c": selftest_source(interface, selftest_output),
         }
         for name, text in texts.items():
             (directory / name).write_text(text, encoding="utf-8")
-        extra = extra_files or {}
-        for name, content in extra.items():
+        for name, content in extra_files.items():
             (directory / name).write_bytes(content)
-        files = [*texts, *extra, libraries.shared.name, libraries.static.name]
-        manifest = emitter.manifest(fingerprint, sizes, toolchain, directory, files)
+        files = [*texts, *extra_files, libraries.shared.name, libraries.static.name]
+        versions = Versions(__version__, toolchain.version, _tvm_version())
+        manifest = code.manifest(Finished(libraries, sizes, fingerprint, versions, directory, files))
         manifest = replace(manifest, latency_budget_us=latency_budget_us)
         if accept is not None:
             accept(manifest)
@@ -90,83 +140,80 @@ def write_artifact(
     return Artifact(destination, manifest)
 
 
-def _compile(
-    emitter: _Emitter, toolchain: Toolchain, kernels_object: bytes, driver: str, fingerprint: int, directory: Path
-) -> Libraries:
+def _compile(code: LibraryCode, toolchain: Toolchain, fingerprint: int, directory: Path) -> Libraries:
     """Both libraries, in `directory`; everything in between is removed again."""
     work = directory / "work"
     work.mkdir()
-    prefix = emitter.interface.prefix
-    (work / emitter.interface.header).write_text(emitter.header(fingerprint, None), encoding="utf-8")
-    (work / f"{prefix}.c").write_text(driver, encoding="utf-8")
-    if emitter.weights.blob:
-        (work / f"{prefix}_weights.bin").write_bytes(emitter.weights.blob)
-        (work / f"{prefix}_weights.S").write_text(emitter.weights_assembly(), encoding="utf-8")
-    symbols = kernel_symbols(emitter.program, emitter.interface)
-    libraries = build_libraries(toolchain, emitter.interface, symbols, kernels_object, work, directory)
+    prefix = code.interface.prefix
+    (work / code.interface.header).write_text(_header(code, fingerprint, None), encoding="utf-8")
+    (work / f"{prefix}.c").write_text(code.driver, encoding="utf-8")
+    if code.weights:
+        blob = f"{prefix}_weights.bin"
+        (work / blob).write_bytes(code.weights)
+        assembly = render("native/weights.S.j2", net=code.interface, target=code.target, blob=blob)
+        (work / f"{prefix}_weights.S").write_text(assembly, encoding="utf-8")
+    libraries = build_libraries(toolchain, code.interface, code.kernels, work, directory, memory=code.memory)
     shutil.rmtree(work)
     return libraries
 
 
-class _Emitter:
-    """The texts of one artifact."""
+def _header(code: LibraryCode, fingerprint: int, sizes: Sizes | None) -> str:
+    """`<net>.h`; without sizes before anything is compiled (they only stand in its comment)."""
+    return render(
+        "native/header.h.j2",
+        net=code.interface,
+        target=code.target,
+        version=__version__,
+        origin=code.origin,
+        macs=code.macs,
+        arena_bytes=code.arena_bytes,
+        layers=code.layer_count,
+        fingerprint=fingerprint,
+        sizes=sizes,
+        stack_bytes=0,
+        has_sections=False,
+        variants=code.variants,
+        remembered=bool(code.memory),
+    )
 
-    def __init__(self, program: Program, interface: Interface, weights: Weights, origin: str) -> None:
-        self.program = program
-        self.interface = interface
-        self.weights = weights
+
+class _Single:
+    """The code of one program."""
+
+    def __init__(self, program: Program, kernels_object: bytes, origin: str) -> None:
+        self._program = program
+        self.target = program.target
+        self.interface = network_interface(program.network)
         self.origin = origin
-
-    def header(self, fingerprint: int, sizes: Sizes | None) -> str:
-        """`<net>.h`; without sizes before anything is compiled (they only stand in its comment)."""
-        return render(
-            "native/header.h.j2",
-            net=self.interface,
-            target=self.program.target,
-            version=__version__,
-            origin=self.origin,
-            macs=self.program.macs,
-            arena_bytes=self.program.arena_bytes,
-            layers=len(self.program.steps),
-            fingerprint=fingerprint,
-            sizes=sizes,
-            stack_bytes=0,
-            rounding=None,
-            has_sections=False,
-        )
-
-    def driver(self) -> str:
-        """`<net>.c`."""
-        return render(
+        weights = lay_out(program.constants, program.target.arena_alignment)
+        self.weights = weights.blob
+        self.driver = render(
             "native/driver.c.j2",
             net=self.interface,
-            target=self.program.target,
+            target=program.target,
             version=__version__,
-            driver=plan_driver(self.program, self.interface, self.weights),
+            driver=plan_driver(program, self.interface, weights),
         )
+        self._symbols = kernel_symbols(program, self.interface)
+        self.kernels: tuple[Kernels, ...] = (Kernels("kernels", kernels_object, self._symbols),)
+        self.macs = program.macs
+        self.arena_bytes = program.arena_bytes
+        self.layer_count = len(program.steps)
+        self.memory: tuple[tuple[str, int], ...] = ()
+        self.variants: tuple[str, ...] = ()
 
-    def weights_assembly(self) -> str:
-        """The assembler file that brings the weights into an object."""
-        return render(
-            "native/weights.S.j2",
-            net=self.interface,
-            target=self.program.target,
-            blob=f"{self.interface.prefix}_weights.bin",
-        )
-
-    def manifest(
-        self, fingerprint: int, sizes: Sizes, toolchain: Toolchain, directory: Path, files: list[str]
-    ) -> Manifest:
-        """The manifest of the finished `files` in `directory`."""
+    def manifest(self, finished: Finished) -> Manifest:
+        """The manifest of the finished files."""
         return describe(
-            self.program,
+            self._program,
             self.interface.prefix,
             self.origin,
-            sizes,
-            fingerprint,
-            Versions(__version__, toolchain.version, _tvm_version()),
-            directory,
-            files,
+            finished.sizes,
+            finished.fingerprint,
+            finished.versions,
+            finished.directory,
+            finished.files,
+            symbols=self._symbols,
         )
 
 

@@ -23,6 +23,7 @@ from dscompile.emit.names import c_float
 from dscompile.emit.render import render
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Array, Network
+from dscompile.ir.tensor import INTEGER_RANGES
 
 TOLERANCE = 1e-4
 _LARGEST_WHOLE = 16_384
@@ -33,7 +34,8 @@ _VALUES_PER_LINE = 8
 class Expectation:
     """What an output must be: samples of every `stride`-th element and, if stride > 1, means of blocks of `stride`.
 
-    `limit` is the largest error that passes: TOLERANCE times the output's largest magnitude `scale`.
+    Errors are relative to `scale`: of floats the output's largest magnitude, of integers 1, so that TOLERANCE lets
+    none pass.
     """
 
     port: Port
@@ -54,11 +56,20 @@ class Expectation:
 
 
 def selftest_input(network: Network) -> dict[str, Array]:
-    """The input of the self-test: name -> float32 array of the tensor's border shape, uniform in [-1, 1)."""
-    return {
-        name: generated(stream, network.tensor(name).elements).reshape(network.tensor(name).border_shape)
-        for stream, name in enumerate(network.inputs)
-    }
+    """The input of the self-test: name -> array of the tensor's border shape and type.
+
+    Floats are uniform in [-1, 1), integers over their range: floor((value + 1) * 128), counted from the smallest.
+    """
+    inputs: dict[str, Array] = {}
+    for stream, name in enumerate(network.inputs):
+        tensor = network.tensor(name)
+        values: Array = generated(stream, tensor.elements)
+        if tensor.dtype in INTEGER_RANGES:
+            low, high = INTEGER_RANGES[tensor.dtype]
+            whole = np.floor((values.astype(np.float64) + 1) / 2 * (high - low + 1)) + low
+            values = whole.astype(np.dtype(tensor.dtype))
+        inputs[name] = values.reshape(tensor.border_shape)
+    return inputs
 
 
 def generated(stream: int, count: int) -> NDArray[np.float32]:
@@ -85,6 +96,8 @@ def check_selftest(network: Network, inputs: Mapping[str, Array], outputs: Mappi
         shape = network.tensor(name).border_shape
         if name not in outputs or outputs[name].shape != shape:
             raise ValueError(f"self-test output '{name}' must have the border shape {list(shape)}")
+        if outputs[name].dtype.kind != np.dtype(network.tensor(name).dtype).kind:
+            raise ValueError(f"self-test output '{name}' must be {network.tensor(name).dtype}")
         if not np.all(np.isfinite(np.asarray(outputs[name], np.float32))):
             raise BadInputError(
                 f"output '{name}' is not finite on an input of random values in [-1, 1)",
@@ -111,7 +124,7 @@ def _expectation(port: Port, output: Array) -> Expectation:
         stride=stride,
         samples=tuple(c_float(float(value)) for value in values[::stride]),
         means=tuple(c_float(float(value)) for value in means),
-        scale=float(np.abs(values).max()) or 1.0,
+        scale=1.0 if port.is_integer else float(np.abs(values).max()) or 1.0,
     )
 
 

@@ -1,8 +1,11 @@
-"""The weights blob: every constant of a program in one run of bytes, each aligned for vector loads."""
+"""The weights blob: every constant of a program in one run of bytes, each aligned for vector loads.
+
+Programs that go into one library share a blob, and constants of the same bytes in it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dscompile.ir.network import Array
@@ -17,11 +20,23 @@ class Weights:
 
 
 def lay_out(constants: Mapping[str, Array], alignment: int) -> Weights:
-    """Constants one after the other, each at a multiple of `alignment` bytes."""
+    """Constants one after the other, each at a multiple of `alignment` bytes; those with the same bytes once."""
+    return lay_out_shared([constants], alignment)[0]
+
+
+def lay_out_shared(programs: Sequence[Mapping[str, Array]], alignment: int) -> tuple[Weights, ...]:
+    """One blob with the constants of several programs, and where each program finds its own in it."""
     blob = bytearray()
-    offsets: dict[str, int] = {}
-    for name, array in constants.items():
-        blob.extend(bytes(-len(blob) % alignment))
-        offsets[name] = len(blob)
-        blob.extend(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return Weights(bytes(blob), offsets)
+    places: dict[bytes, int] = {}
+    offsets: list[dict[str, int]] = []
+    for constants in programs:
+        own: dict[str, int] = {}
+        for name, array in constants.items():
+            content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+            if content not in places:
+                blob.extend(bytes(-len(blob) % alignment))
+                places[content] = len(blob)
+                blob.extend(content)
+            own[name] = places[content]
+        offsets.append(own)
+    return tuple(Weights(bytes(blob), own) for own in offsets)

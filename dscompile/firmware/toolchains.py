@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Literal
 from dscompile.board import Board
 from dscompile.errors import ToolError, UsageError
 from dscompile.target import Target
-from dscompile.toolchain import run_tool
+from dscompile.toolchain import ZIG_ADVICE, run_tool, zig_command
 
 Kind = Literal["gcc", "zig"]
 
@@ -21,7 +19,6 @@ _DEBIAN_PACKAGES = {
     "arm-none-eabi-": "gcc-arm-none-eabi",
     "riscv64-unknown-elf-": "gcc-riscv64-unknown-elf",
 }
-_ZIG_ADVICE = "pip install 'dscompile[cross]' (zig, on any machine)"
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,6 @@ def find_cross_toolchain(target: Target, kind: Kind | None = None) -> CrossToolc
     raise ToolError(f"no C compiler for {target.name} is installed{_which(kind)}", help=_advice(board, kind))
 
 
-def zig_command() -> tuple[str, ...] | None:
-    """How to call zig: pip's package, or one on the PATH; None if there is neither."""
-    if importlib.util.find_spec("ziglang") is not None:
-        return (sys.executable, "-m", "ziglang")
-    found = shutil.which("zig")
-    return None if found is None else (found,)
-
-
 def host_compilers() -> tuple[tuple[str, ...], ...]:
     """How to call every C compiler for this machine: gcc, clang and zig, as far as they are there."""
     named = tuple((name,) for name in ("gcc", "clang") if shutil.which(name) is not None)
@@ -97,7 +86,7 @@ def host_compiler() -> tuple[str, ...]:
         return command
     raise ToolError(
         "counting instructions needs a C compiler for this machine, and none is installed",
-        help=f"{_ZIG_ADVICE}, or apt install gcc libc6-dev (Debian and Ubuntu)",
+        help=f"{ZIG_ADVICE}, or apt install gcc libc6-dev (Debian and Ubuntu)",
     )
 
 
@@ -125,7 +114,7 @@ def _which(kind: Kind | None) -> str:
 def _advice(board: Board, kind: Kind | None) -> str:
     ways = []
     if board.zig is not None and kind in (None, "zig"):
-        ways.append(_ZIG_ADVICE)
+        ways.append(ZIG_ADVICE)
     if board.gcc is not None and kind in (None, "gcc"):
         package = _DEBIAN_PACKAGES.get(board.gcc.prefix)
         ways.append(f"apt install {package} (Debian and Ubuntu)" if package else f"install {board.gcc.prefix}gcc")

@@ -166,6 +166,11 @@ def requantize(sums: Integers, multiplier: Integers, shift: Integers, rounding: 
     return np.asarray(np.where(product < 0, -half_away, half_away))
 
 
+def quantized_value(real: float, quantization: Quantization) -> int:
+    """The int8 that stands for a real number: zero_point + round(real / scale) in float32, halves away from zero."""
+    return max(-128, min(127, _quantized(real, quantization)))
+
+
 def _quantized(bound: float, quantization: Quantization) -> int:
     ratio = float(np.float32(bound) / np.float32(quantization.scale))
     return quantization.zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))

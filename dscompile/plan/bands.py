@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D
 from dscompile.ir.shapes import dilated_extent
+from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.fusion import Work, network_work
 from dscompile.target import Target
 
@@ -100,12 +101,17 @@ def _band_bytes(network: Network, run: list[Work], rows: int) -> float:
     for work in reversed(run):
         op = work.layer.op
         _, height, width, channels = network.shape(work.result)
-        total += min(rows, height) * width * channels * 4
+        total += min(rows, height) * width * channels * _bytes(network, work.result)
         if isinstance(op, Conv2D):
             rows = (rows - 1) * op.stride[0] + dilated_extent(op.kernel[0], op.dilation[0])
     _, height, width, channels = network.shape(run[0].layer.inputs[0])
-    return total + min(rows, height) * width * channels * 4
+    return total + min(rows, height) * width * channels * _bytes(network, run[0].layer.inputs[0])
+
+
+def _bytes(network: Network, name: str) -> int:
+    """Bytes of an element."""
+    return DTYPE_BYTES[network.tensor(name).dtype]
 
 
 def _weight_bytes(network: Network, work: Work) -> int:
-    return 4 * math.prod(network.weight(work.layer, "kernel").shape)
+    return _bytes(network, work.layer.inputs[0]) * math.prod(network.weight(work.layer, "kernel").shape)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,15 +18,14 @@ from dscompile.errors import UnsupportedError
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Constant, Pads
-from dscompile.ir.tensor import Shape, Tensor
+from dscompile.ir.tensor import DTYPE_BYTES, DType, Shape, Tensor
 from dscompile.plan.arena import Request, plan_arena
 from dscompile.plan.bands import Segment
+from dscompile.plan.elements import Element, element_of
 from dscompile.plan.fusion import Part, concatenated_parts
 from dscompile.plan.kernels import (
-    ELEMENT_BYTES,
     FillKernel,
     FlatKernel,
-    Kernel,
     PackKernel,
     UnpackKernel,
 )
@@ -43,6 +44,9 @@ from dscompile.plan.storage import (
 )
 from dscompile.target import Target
 
+if TYPE_CHECKING:
+    from dscompile.plan.program import NativeKernel
+
 BEFORE_FIRST_STEP = -1
 
 
@@ -58,19 +62,19 @@ class ProgramBuilder:
         self.stores: dict[str, Store] = {}
         self.constants: dict[str, Array] = {}
         self.fallbacks: list[str] = []
-        self._functions: dict[tuple[Kernel, Knobs | None], Function] = {}
+        self._functions: dict[tuple[NativeKernel, Knobs | None], Function] = {}
         self._views: dict[str, View] = {}
         self._converted: dict[tuple[str, str], View] = {}
         self._calls: list[Call] = []
         self._result: tuple[Operand, int] | None = None
         self._layer = ""
-        self._parts = concatenated_parts(network, target.lanes)
+        self._parts = concatenated_parts(network, lambda name: self.element(name).lanes)
         self._wholes: dict[str, BlockedView] = {}
         self._prefix = re.sub(r"\W", "_", network.name)
         self._border_stores = {name: self._border_store(name) for name in (*network.inputs, *network.outputs)}
         for name in network.inputs:
             tensor = network.tensor(name)
-            self._views[name] = FlatView(tensor.shape, border_strides(tensor), "input", name)
+            self._views[name] = FlatView(tensor.shape, border_strides(tensor), tensor.dtype, "input", name)
 
     # Steps
 
@@ -87,10 +91,6 @@ class ProgramBuilder:
         self._calls, self._result = [], None
 
     def _check(self, tensor: Tensor, layer: Layer) -> None:
-        if tensor.dtype != "float32":
-            raise UnsupportedError(
-                f"{tensor.dtype} tensors have no kernels on {self.target.name} yet", layer=layer.name
-            )
         if len(tensor.shape) > 1 and tensor.shape[0] != 1:
             raise UnsupportedError(
                 f"tensor '{tensor.name}' has a batch of {tensor.shape[0]}; only 1 is supported",
@@ -125,7 +125,7 @@ class ProgramBuilder:
             )
         )
 
-    def call(self, kernel: Kernel, operands: Sequence[Operand], knobs: Knobs | None = None) -> None:
+    def call(self, kernel: NativeKernel, operands: Sequence[Operand], knobs: Knobs | None = None) -> None:
         """Appends a call; equal kernels with equal knobs share one function. Operands follow kernel.parameters."""
         function = self._functions.get((kernel, knobs))
         if function is None:
@@ -151,24 +151,29 @@ class ProgramBuilder:
 
     # Tensors
 
+    def element(self, name: str) -> Element:
+        """What the elements of a tensor are."""
+        return element_of(self.network.tensor(name), self.target)
+
     def new_blocked(self, name: str, shape: Shape, halo: Pads | None = None, *, tag: str = "") -> BlockedView:
         """Room for an image tensor, its halo cleared at once."""
         view = self.uncleared_blocked(name, shape, halo, tag=tag)
         if tag or not self.is_part_of_any(name):
-            self.clear_halo(view)
+            self.clear_halo(name, view)
         return view
 
     def uncleared_blocked(self, name: str, shape: Shape, halo: Pads | None = None, *, tag: str = "") -> BlockedView:
         """Room for an image tensor, whose halo the caller clears; a part of a concatenation lies in the whole."""
         _, height, width, channels = shape
+        element = self.element(name)
         part = None if tag else self._parts.get(name)
         if part is not None:
             whole = self._whole_view(part)
-            layout = Blocked(height, width, channels, self.lanes, whole.layout.halo)
-            base = whole.base + part.channel // self.lanes * whole.layout.strides.block
+            layout = Blocked(height, width, channels, element.lanes, whole.layout.halo)
+            base = whole.base + part.channel // element.lanes * whole.layout.strides.block
             return BlockedView(whole.store, layout, base)
-        layout = Blocked(height, width, channels, self.lanes, self.halos.get(name) if halo is None else halo)
-        return BlockedView(self._store(name + tag, layout.elements), layout)
+        layout = Blocked(height, width, channels, element.lanes, self.halos.get(name) if halo is None else halo)
+        return BlockedView(self._store(name + tag, layout.elements, element.dtype), layout)
 
     def whole(self, name: str) -> BlockedView | None:
         """The image of a concatenation that its parts were written into, if any part was."""
@@ -192,20 +197,22 @@ class ProgramBuilder:
 
     def new_flat(self, name: str, shape: Shape, *, tag: str = "") -> FlatView:
         """Room for a dense tensor; the user's own buffer if it is an output that lies dense there."""
+        dtype = self.network.tensor(name).dtype
         if name in self.network.outputs and not tag:
             border = border_strides(self.network.tensor(name))
             if border == dense_strides(shape):
-                return FlatView(shape, border, "output", name)
-        store = self._store(name + tag, math.prod(shape))
-        return FlatView(shape, dense_strides(shape), "arena", store.name, 0, store)
+                return FlatView(shape, border, dtype, "output", name)
+        store = self._store(name + tag, math.prod(shape), dtype)
+        return FlatView(shape, dense_strides(shape), dtype, "arena", store.name, 0, store)
 
     def place(self, name: str, view: View) -> None:
         """Declares where a tensor lives from now on; it may be another name for memory already written."""
         self._views[name] = view
         if isinstance(view, BlockedView):
-            self._result = (Operand("arena", view.store.name, view.base * ELEMENT_BYTES), view.layout.elements * 4)
+            size = DTYPE_BYTES[view.dtype]
+            self._result = (Operand("arena", view.store.name, view.base * size), view.layout.elements * size)
         else:
-            self._result = (view.at(), math.prod(view.shape) * ELEMENT_BYTES)
+            self._result = (view.at(), math.prod(view.shape) * DTYPE_BYTES[view.dtype])
 
     def home(self, name: str) -> View:
         """Where a tensor lives."""
@@ -225,9 +232,11 @@ class ProgramBuilder:
 
     def pack(self, view: FlatView, image: BlockedView) -> BlockedView:
         """Writes a flat tensor into a blocked image, and returns that."""
-        source = FlatView(image_shape(view.shape), _image_strides(view), view.space, view.name, view.offset, view.store)
+        source = replace(view, shape=image_shape(view.shape), strides=_image_strides(view))
         layout = image.layout
-        kernel = PackKernel(layout.height, layout.width, layout.channels, self.lanes, source.image, layout.strides)
+        kernel = PackKernel(
+            layout.height, layout.width, layout.channels, layout.lanes, source.image, layout.strides, view.dtype
+        )
         self.call(kernel, [source.at(), image.at()])
         return image
 
@@ -238,7 +247,7 @@ class ProgramBuilder:
             return view
         layout, shape = view.layout, self.network.shape(name)
         if layout.height == layout.width == 1 and not layout.halo:
-            return FlatView(shape, dense_strides(shape), "arena", view.store.name, view.base, view.store)
+            return FlatView(shape, dense_strides(shape), view.dtype, "arena", view.store.name, view.base, view.store)
         known = self._converted.get((name, "flat"))
         if isinstance(known, FlatView):
             return known
@@ -258,28 +267,31 @@ class ProgramBuilder:
 
     def copy(self, source: FlatView, target: FlatView) -> None:
         """Copies element by element between views of equal shape."""
-        self.call(FlatKernel("copy", source.shape, source.strides, target.strides), [source.at(), target.at()])
+        kernel = FlatKernel("copy", source.shape, source.strides, target.strides, dtype=source.dtype)
+        self.call(kernel, [source.at(), target.at()])
 
-    def clear_halo(self, view: BlockedView, first: int = 0, count: int | None = None) -> None:
-        """Zeroes the halo beside `count` rows from `first` on (default: all), and above and below if they touch it.
+    def clear_halo(self, name: str, view: BlockedView, first: int = 0, count: int | None = None) -> None:
+        """Zeroes the halo of tensor `name` beside `count` rows from `first` on (default: all), and above and below if
+        they touch it.
 
         What lies right of a row and left of the next is one run in memory.
         """
         layout, halo = view.layout, view.layout.halo
+        zero, dtype = self.element(name).zero, view.dtype
         strides, lanes = layout.strides, layout.lanes
         end = layout.height if count is None else first + count
         side = (halo.left + halo.right) * lanes
         above = halo.top * strides.row + halo.left * lanes
         below = halo.right * lanes + halo.bottom * strides.row
         if first == 0 and above:
-            fill = FillKernel(layout.blocks, 1, above, strides.block, strides.row)
+            fill = FillKernel(layout.blocks, 1, above, strides.block, strides.row, zero, dtype)
             self.call(fill, [view.at(-halo.top, -halo.left)])
         between = min(end, layout.height - 1) - first
         if side and between > 0:
-            fill = FillKernel(layout.blocks, between, side, strides.block, strides.row)
+            fill = FillKernel(layout.blocks, between, side, strides.block, strides.row, zero, dtype)
             self.call(fill, [view.at(first, layout.width)])
         if end == layout.height and below:
-            fill = FillKernel(layout.blocks, 1, below, strides.block, strides.row)
+            fill = FillKernel(layout.blocks, 1, below, strides.block, strides.row, zero, dtype)
             self.call(fill, [view.at(layout.height - 1, layout.width)])
 
     # The end
@@ -293,7 +305,7 @@ class ProgramBuilder:
             self._border_stores[name].touch(len(self.steps))
         stores = lifetimes([*self.stores.values(), *self._border_stores.values()])
         alignment = self.target.arena_alignment
-        requests = [Request(s.name, s.elements * ELEMENT_BYTES, s.first, s.last) for s in stores]
+        requests = [Request(s.name, s.size_bytes, s.first, s.last) for s in stores]
         placement = plan_arena(requests, alignment=alignment)
         buffers = tuple(Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in requests)
         return Program(
@@ -313,9 +325,10 @@ class ProgramBuilder:
     def materialize(self, layer: Layer) -> None:
         """A Constant layer: its value becomes a constant of the program, found by its tensor's name."""
         self._layer = layer.name
-        value = np.asarray(self.network.weight(layer, "value"), np.float32)
+        dtype = self.network.tensor(layer.output).dtype
+        value = np.asarray(self.network.weight(layer, "value"), np.dtype(dtype))
         operand = self.constant("value", value)
-        self._views[layer.output] = FlatView(value.shape, dense_strides(value.shape), "constant", operand.name)
+        self._views[layer.output] = FlatView(value.shape, dense_strides(value.shape), dtype, "constant", operand.name)
 
     def _deliver(self, name: str) -> None:
         """Brings an output into the user's buffer if it does not lie there yet."""
@@ -323,7 +336,7 @@ class ProgramBuilder:
         if isinstance(view, FlatView) and view.space == "output" and view.name == name:
             return
         tensor = self.network.tensor(name)
-        result = FlatView(tensor.shape, border_strides(tensor), "output", name)
+        result = FlatView(tensor.shape, border_strides(tensor), tensor.dtype, "output", name)
         if isinstance(view, BlockedView) and len(tensor.shape) == 4:
             self._unpack(view, result)
         else:
@@ -334,10 +347,12 @@ class ProgramBuilder:
     def _unpack(self, view: BlockedView, result: FlatView) -> None:
         layout = view.layout
         shaped = result if len(result.shape) == 4 else result.reshaped(image_shape(result.shape))
-        kernel = UnpackKernel(layout.height, layout.width, layout.channels, self.lanes, layout.strides, shaped.image)
+        kernel = UnpackKernel(
+            layout.height, layout.width, layout.channels, layout.lanes, layout.strides, shaped.image, view.dtype
+        )
         self.call(kernel, [view.at(), result.at()])
 
-    def _store(self, wanted: str, elements: int) -> Store:
+    def _store(self, wanted: str, elements: int, dtype: DType) -> Store:
         """Room of its own in the arena, called `wanted`, or `wanted.2` and so on where that is taken.
 
         One tensor may be padded, repeated or copied several times, for several readers.
@@ -346,16 +361,16 @@ class ProgramBuilder:
         while name in self.stores:
             number += 1
             name = f"{wanted}.{number}"
-        store = Store(name, elements, self.index, self.index)
+        store = Store(name, elements, dtype, self.index, self.index)
         self.stores[name] = store
         return store
 
     def _border_store(self, name: str) -> Store:
         """Room in the arena for a border tensor, alive while anyone reads or writes it."""
-        elements = self.network.tensor(name).elements
+        tensor = self.network.tensor(name)
         if name in self.network.inputs:
-            return Store(f"input:{name}", elements, BEFORE_FIRST_STEP, BEFORE_FIRST_STEP)
-        return Store(f"output:{name}", elements, len(self.network.layers), BEFORE_FIRST_STEP)
+            return Store(f"input:{name}", tensor.elements, tensor.dtype, BEFORE_FIRST_STEP, BEFORE_FIRST_STEP)
+        return Store(f"output:{name}", tensor.elements, tensor.dtype, len(self.network.layers), BEFORE_FIRST_STEP)
 
     def _touch(self, operand: Operand) -> None:
         if operand.space == "arena":

@@ -48,7 +48,8 @@ def lower_conv(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     """Appends all calls of a convolution (with a fused addition, if any) and places its result."""
     layer = work.layer
     one_pixel = builder.network.shape(layer.inputs[0])[1:3] == (1, 1)
-    if one_pixel and op.is_pointwise and work.residual is None:
+    floats = not builder.network.is_quantized_layer(layer)
+    if floats and one_pixel and op.is_pointwise and work.residual is None:
         _pixel(builder, layer, op)
         return
     prepared = prepare_conv(builder, work)
@@ -69,14 +70,18 @@ def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None
     epilogue = _epilogue(builder, work, op)
     y = window or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
-    if depthwise and isinstance(source, BlockedView):
+    if isinstance(source, BlockedView) and network.is_quantized_layer(layer):
+        from dscompile.plan.int8_convolutions import int8_pixels  # float32 networks do without
+
+        emit_pixels = int8_pixels(builder, layer, op, source, y)
+    elif depthwise and isinstance(source, BlockedView):
         emit_pixels = _depthwise(builder, layer, op, source, y, epilogue)
     else:
         emit_pixels = _dense_conv(builder, layer, op, source, y, epilogue)
 
     def emit(first: int, count: int) -> None:
         if owns_halo:
-            builder.clear_halo(y, first, count)
+            builder.clear_halo(work.result, y, first, count)
         emit_pixels(first, count)
 
     builder.place(work.result, y)
@@ -115,7 +120,7 @@ def _pixel(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> None:
     units = y.layout.blocks * builder.lanes
     padded = np.pad(kernel, [(0, 0), (0, units - kernel.shape[1])])
     apart = y.layout.blocks > 1 and y.layout.strides.block != builder.lanes
-    flat = FlatView((units,), (1,), "arena", y.store.name, y.base + y.layout.offset(), y.store)
+    flat = FlatView((units,), (1,), y.dtype, "arena", y.store.name, y.base + y.layout.offset(), y.store)
     if apart:
         flat = builder.new_flat(layer.output, (units,), tag=".flat")
     lower_matrix_vector(builder, layer, padded, x.at(), flat, op.activation)
@@ -158,10 +163,11 @@ class _Window:
 
 
 def _conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView | FlatView:
-    """The input as the user passes it if it has few channels, else blocked."""
+    """The input as the user passes it if it is float32 and has few channels, else blocked."""
     view = builder.home(layer.inputs[0])
-    if isinstance(view, FlatView) and len(view.shape) == 4 and view.shape[3] < builder.lanes and op.groups == 1:
-        return view
+    if isinstance(view, FlatView) and view.dtype == "float32" and len(view.shape) == 4:
+        few = view.shape[3] < builder.lanes and op.groups == 1
+        return view if few else builder.blocked(layer.inputs[0])
     return builder.blocked(layer.inputs[0])
 
 
@@ -339,6 +345,7 @@ def _depthwise_input(builder: ProgramBuilder, layer: Layer, op: Conv2D, channels
         (height, width, channels, multiplier),
         (*source.strides[1:], 0),
         (*repeated.strides[1:3], multiplier, 1),
+        dtype=source.dtype,
     )
     builder.call(copy, [source.at(), repeated.at()])
     return builder.pack(repeated, builder.new_blocked(name, repeated.shape, op.pads, tag=".repeated.blocked"))

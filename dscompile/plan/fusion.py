@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dscompile.ir.network import Layer, Network
@@ -52,12 +52,15 @@ def fuse_residuals(network: Network) -> Mapping[str, Residual]:
 
     Every addition of equal shapes goes into the later of its two producers, if that is a convolution.
 
-    The sum must be the only reader of the convolution, which must not be an output itself.
+    The sum must be the only reader of the convolution, which must not be an output itself. Int8 convolutions finish
+    with a requantization, and additions over int8 stay layers of their own.
     """
     order = {layer.output: index for index, layer in enumerate(network.layers)}
     fused: dict[str, Residual] = {}
     for layer in network.layers:
         if not isinstance(layer.op, Binary) or layer.op.kind != "add" or layer.inputs[0] == layer.inputs[1]:
+            continue
+        if network.is_quantized_layer(layer):
             continue
         if len({network.shape(name) for name in layer.inputs}) > 1:
             continue
@@ -85,8 +88,8 @@ class Part:
     channel: int
 
 
-def concatenated_parts(network: Network, lanes: int) -> Mapping[str, Part]:
-    """Tensor -> its place in a concatenation of channels, where every part begins at a whole block of `lanes`.
+def concatenated_parts(network: Network, lanes: Callable[[str], int]) -> Mapping[str, Part]:
+    """Tensor -> its place in a concatenation of channels, where every part begins at a whole block of `lanes(tensor)`.
 
     Parts must be made by kernels that write blocked images, and belong to one concatenation only.
     """
@@ -97,7 +100,7 @@ def concatenated_parts(network: Network, lanes: int) -> Mapping[str, Part]:
         channel = 0
         for name in layer.inputs:
             alone = name not in parts and layer.inputs.count(name) == 1
-            if channel % lanes == 0 and alone and _writes_blocked(network, name):
+            if channel % lanes(name) == 0 and alone and _writes_blocked(network, name):
                 parts[name] = Part(layer.output, channel)
             channel += network.shape(name)[3]
     return parts

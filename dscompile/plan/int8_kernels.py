@@ -19,24 +19,35 @@ from dscompile.ir.ops import Pair
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.layout import Strides
 
-Scaling = Literal["affine", "tflite", "half-up", "single", "float32"]
+Scaling = Literal["affine", "integer", "stepped", "tflite", "half-up", "single", "float32"]
 
 
 @dataclass(frozen=True)
 class Requantization:
     """From the int32 sum of a channel to its int8: y = clamp(scaled(sum), low, high).
 
-    `affine`: rint(fma(float32(sum), scale, offset)), halves to even, with one scale and offset per channel in which
-    bias and zero point are contained; searched so that it equals the network's own rounding on every sum that can
-    occur. The others are that rounding itself (int8.md's A, B, C and D) of sum + bias, plus `zero_point`:
-    for networks where the search fails. `float32` takes a bias and a scale per channel, the fixed-point ones a bias,
-    a multiplier and a shift.
+    Three forms were searched so that they equal the network's own rounding on every sum that can occur; bias and zero
+    point are contained in their constants. None leaves 32 bits before the clamp.
+
+    - affine: rint(fma(float32(sum), scale, offset)), halves to even, with one scale and offset per channel
+      (plan/affine_requantization.py).
+    - integer: ((zero_point << right) + (((bias + (sum << left)) * multiplier) >> 32)) >> right, with one bias and
+      multiplier per channel, for what float32 is too coarse for (plan/requantization.py). `bias + (sum << left)` stays
+      in 32 bits, the product in 64.
+    - stepped: the same, with `step`, a third constant per channel, added to bias + (sum << left) where that is not
+      negative.
+
+    The others are that rounding itself (A, C, B and D of the specification) of sum + bias, plus `zero_point`.
+    `float32` takes a bias and a scale per channel; the fixed-point ones a bias, a multiplier and a shift, for the
+    factor multiplier * 2^(shift - 31).
     """
 
     scaling: Scaling
     low: int
     high: int
     zero_point: int = 0
+    left: int = 0
+    right: int = 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -44,6 +55,10 @@ class Requantization:
         match self.scaling:
             case "affine":
                 return (Parameter("scale"), Parameter("offset"))
+            case "integer":
+                return (Parameter("bias", "int32"), Parameter("multiplier", "int32"))
+            case "stepped":
+                return (Parameter("bias", "int32"), Parameter("multiplier", "int32"), Parameter("step", "int32"))
             case "float32":
                 return (Parameter("bias", "int32"), Parameter("scale"))
             case _:
@@ -128,7 +143,10 @@ class Int8DepthwiseKernel:
 
 @dataclass(frozen=True)
 class Int8DenseKernel:
-    """y[n] = requantized(sum_k x[k] w[k, n]). Weights int8 [N / panel][ceil(K / word)][panel][word], x [K], y [N]."""
+    """y[n] = requantized(sum_k x[k] w[k, n]). Weights int8 [N / panel][ceil(K / word)][panel][word], y [N].
+
+    x is [K], and readable up to a whole number of words, the rest of which meets weights of 0.
+    """
 
     kind: ClassVar[str] = "int8_dense"
     in_channels: int

@@ -1,7 +1,8 @@
 """Kernels: hashable workloads. One key joins compute definition, schedule, tuning record and benchmark.
 
 A kernel says what is computed on which views, never how. Sizes are in elements; `lanes` is the block of channels that
-lies contiguous in a blocked image (plan/layout.py). All of these are float32.
+lies contiguous in a blocked image (plan/layout.py). What computes is float32 (int8 kernels are in
+plan/int8_kernels.py and plan/int8_elementwise.py); what only moves elements has a `dtype`.
 
 `parameters` lists the pointers a kernel takes. A parameter with strides is a view: the compute definition indexes it
 as a dense array, and its strides are bound when the kernel is compiled.
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, Pair
-from dscompile.ir.tensor import DType
+from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.layout import Strides
 
 ELEMENT_BYTES = 4
@@ -42,13 +43,23 @@ class ImageStrides:
     pixel: int
 
 
-def _blocked(name: str, view: Strides, lanes: int, written: bool = False) -> Parameter:
+def blocked_parameter(
+    name: str, view: Strides, lanes: int, written: bool = False, dtype: DType = "float32"
+) -> Parameter:
+    """An image [blocks][rows][columns][lanes]."""
     strides = (view.block, view.row, view.pixel, 1)
-    return Parameter(name, written=written, strides=strides, alignment=lanes * ELEMENT_BYTES)
+    return Parameter(name, dtype, written, strides, lanes * DTYPE_BYTES[dtype])
 
 
-def _image(name: str, view: ImageStrides, written: bool = False) -> Parameter:
-    return Parameter(name, written=written, strides=(view.channel, view.row, view.pixel))
+def strided_parameter(
+    name: str, strides: tuple[int, ...], written: bool = False, dtype: DType = "float32"
+) -> Parameter:
+    """A view of any rank that is aligned as its elements are, no more."""
+    return Parameter(name, dtype, written, strides, DTYPE_BYTES[dtype])
+
+
+def _image(name: str, view: ImageStrides, dtype: DType, written: bool = False) -> Parameter:
+    return strided_parameter(name, (view.channel, view.row, view.pixel), written, dtype)
 
 
 def _packed(name: str, lanes: int) -> Parameter:
@@ -68,7 +79,7 @@ class Epilogue:
 
     def parameters(self, lanes: int) -> tuple[Parameter, ...]:
         """The pointer to the residual, if there is one."""
-        return () if self.residual is None else (_blocked("residual", self.residual, lanes),)
+        return () if self.residual is None else (blocked_parameter("residual", self.residual, lanes),)
 
 
 @dataclass(frozen=True)
@@ -101,11 +112,13 @@ class ConvKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, bias, [residual], y."""
         return (
-            _blocked("x", self.x, self.lanes) if isinstance(self.x, Strides) else _image("x", self.x),
+            blocked_parameter("x", self.x, self.lanes)
+            if isinstance(self.x, Strides)
+            else _image("x", self.x, "float32"),
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
             *self.epilogue.parameters(self.lanes),
-            _blocked("y", self.y, self.lanes, written=True),
+            blocked_parameter("y", self.y, self.lanes, written=True),
         )
 
 
@@ -129,11 +142,11 @@ class DepthwiseKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, bias, [residual], y."""
         return (
-            _blocked("x", self.x, self.lanes),
+            blocked_parameter("x", self.x, self.lanes),
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
             *self.epilogue.parameters(self.lanes),
-            _blocked("y", self.y, self.lanes, written=True),
+            blocked_parameter("y", self.y, self.lanes, written=True),
         )
 
 
@@ -186,7 +199,7 @@ class PoolKernel:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
-        return (_blocked("x", self.x, self.lanes), _blocked("y", self.y, self.lanes, written=True))
+        return (blocked_parameter("x", self.x, self.lanes), blocked_parameter("y", self.y, self.lanes, written=True))
 
 
 Function = Literal["copy", "add", "mul"]
@@ -197,7 +210,7 @@ class ElementwiseKernel:
     """Blocked images, element by element: y = activation(a), a + b or a * b; unary if `b` is None.
 
     A `b` with row and pixel strides 0 is one vector of channels for all pixels. prelu takes its slopes
-    [blocks][lanes] as the parameter `slope`.
+    [blocks][lanes] as the parameter `slope`. Other types than float32 can only be copied.
     """
 
     kind: ClassVar[str] = "elementwise"
@@ -210,13 +223,15 @@ class ElementwiseKernel:
     y: Strides
     b: Strides | None = None
     activation: Activation = NONE
+    dtype: DType = "float32"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """a, [b], [slope], y."""
-        second = () if self.b is None else (_blocked("b", self.b, self.lanes),)
+        second = () if self.b is None else (blocked_parameter("b", self.b, self.lanes),)
         slope = (_packed("slope", self.lanes),) if self.activation.kind == "prelu" else ()
-        return (_blocked("a", self.a, self.lanes), *second, *slope, _blocked("y", self.y, self.lanes, written=True))
+        a = blocked_parameter("a", self.a, self.lanes, dtype=self.dtype)
+        return (a, *second, *slope, blocked_parameter("y", self.y, self.lanes, True, self.dtype))
 
 
 @dataclass(frozen=True)
@@ -230,11 +245,12 @@ class PackKernel:
     lanes: int
     x: ImageStrides
     y: Strides
+    dtype: DType = "float32"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
-        return (_image("x", self.x), _blocked("y", self.y, self.lanes, written=True))
+        return (_image("x", self.x, self.dtype), blocked_parameter("y", self.y, self.lanes, True, self.dtype))
 
 
 @dataclass(frozen=True)
@@ -248,11 +264,13 @@ class UnpackKernel:
     lanes: int
     x: Strides
     y: ImageStrides
+    dtype: DType = "float32"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
-        return (_blocked("x", self.x, self.lanes), _image("y", self.y, written=True))
+        x = blocked_parameter("x", self.x, self.lanes, dtype=self.dtype)
+        return (x, _image("y", self.y, self.dtype, written=True))
 
 
 @dataclass(frozen=True)
@@ -266,11 +284,12 @@ class FillKernel:
     outer_stride: int
     row_stride: int
     value: float = 0.0
+    dtype: DType = "float32"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The written rows, y."""
-        return (Parameter("y", written=True, strides=(self.outer_stride, self.row_stride, 1)),)
+        return (strided_parameter("y", (self.outer_stride, self.row_stride, 1), True, self.dtype),)
 
 
 @dataclass(frozen=True)
@@ -278,7 +297,7 @@ class FlatKernel:
     """Flat tensors, element by element over `shape` with any strides (0 repeats): y = activation(a), a + b or a * b.
 
     Transposes, concatenations, slices, paddings and broadcasts are copies with the right strides. prelu takes one
-    slope per element of the last axis as the parameter `slope`.
+    slope per element of the last axis as the parameter `slope`. Other types than float32 can only be copied.
     """
 
     kind: ClassVar[str] = "flat"
@@ -288,13 +307,15 @@ class FlatKernel:
     y: tuple[int, ...]
     b: tuple[int, ...] | None = None
     activation: Activation = NONE
+    dtype: DType = "float32"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """a, [b], [slope], y."""
         second = () if self.b is None else (Parameter("b", strides=self.b),)
         slope = (Parameter("slope"),) if self.activation.kind == "prelu" else ()
-        return (Parameter("a", strides=self.a), *second, *slope, Parameter("y", written=True, strides=self.y))
+        a, y = strided_parameter("a", self.a, dtype=self.dtype), strided_parameter("y", self.y, True, self.dtype)
+        return (a, *second, *slope, y)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
-"""How each operator becomes kernel calls (see plan/lowering.py; convolutions are in plan/convolutions.py)."""
+"""How each operator becomes kernel calls (see plan/lowering.py; convolutions are in plan/convolutions.py).
+
+Operators that only move elements are here for every type, those that compute for float32; what computes on integers
+is in plan/int8_layers.py.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from dscompile.errors import UnsupportedError
-from dscompile.ir.network import Layer
+from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import (
-    NONE,
     Activate,
     Activation,
     BatchNorm,
@@ -18,8 +22,11 @@ from dscompile.ir.ops import (
     Constant,
     Conv2D,
     Dense,
+    Dequantize,
+    Mean,
     Pad,
     Pool,
+    Quantize,
     Reshape,
     Softmax,
     Transpose,
@@ -38,12 +45,17 @@ from dscompile.plan.kernels import (
 from dscompile.plan.layout import Strides
 from dscompile.plan.packing import pack_vector
 from dscompile.plan.program import Operand
-from dscompile.plan.storage import BlockedView, FlatView, broadcast_strides
+from dscompile.plan.storage import BlockedView, broadcast_strides
 
 
 def lower_layer(builder: ProgramBuilder, work: Work) -> None:
     """Appends the calls of a layer to the current step and places its result."""
     layer = work.layer
+    if _computes_on_integers(builder.network, layer):
+        from dscompile.plan.int8_layers import lower_int8_layer  # float32 networks do without
+
+        lower_int8_layer(builder, layer)
+        return
     match layer.op:
         case Conv2D() as op:
             lower_conv(builder, work, op)
@@ -71,6 +83,15 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
             raise UnsupportedError(
                 "a batch norm is left in the network; fold it first (dscompile.passes.canonicalize)", layer=layer.name
             )
+
+
+def _computes_on_integers(network: Network, layer: Layer) -> bool:
+    """Whether a layer has other kernels for integers than for float32; convolutions see to that themselves."""
+    if isinstance(layer.op, Quantize):
+        return True
+    return network.is_quantized_layer(layer) and isinstance(
+        layer.op, Dense | Pool | Mean | Binary | Activate | Softmax | Dequantize
+    )
 
 
 def _dense(builder: ProgramBuilder, layer: Layer, op: Dense) -> None:
@@ -223,20 +244,29 @@ def _concat(builder: ProgramBuilder, layer: Layer, op: Concat) -> None:
 
 
 def _concat_part(builder: ProgramBuilder, name: str, y: BlockedView, offset: list[int]) -> None:
-    x, lanes = builder.blocked(name), builder.lanes
+    x = builder.blocked(name)
+    lanes = x.layout.lanes
     _, row, column, channel = offset
     if channel % lanes == 0:
-        kernel = ElementwiseKernel(
-            "copy", x.layout.height, x.layout.width, x.layout.blocks, lanes, x.layout.strides, y.layout.strides
-        )
-        builder.call(kernel, [x.at(), y.at(row, column, channel // lanes)])
+        _copy_image(builder, x, y, y.at(row, column, channel // lanes))
         return
     _shifted_channels(builder, x, y, channel)
 
 
+def _copy_image(builder: ProgramBuilder, x: BlockedView, y: BlockedView, first: Operand) -> None:
+    """Copies an image into a larger one, whose pixel `first` is to be its first."""
+    layout = x.layout
+    kernel = ElementwiseKernel(
+        "copy", layout.height, layout.width, layout.blocks, layout.lanes, layout.strides, y.layout.strides,
+        dtype=x.dtype,
+    )  # fmt: skip
+    builder.call(kernel, [x.at(), first])
+
+
 def _shifted_channels(builder: ProgramBuilder, x: BlockedView, y: BlockedView, start: int) -> None:
     """Copies an image to channels from `start` on, where blocks do not line up: runs within one block on both sides."""
-    lanes, layout = builder.lanes, x.layout
+    layout = x.layout
+    lanes = layout.lanes
     channel = 0
     while channel < layout.channels:
         target = start + channel
@@ -246,9 +276,11 @@ def _shifted_channels(builder: ProgramBuilder, x: BlockedView, y: BlockedView, s
             (layout.height, layout.width, run),
             (layout.strides.row, layout.strides.pixel, 1),
             (y.layout.strides.row, y.layout.strides.pixel, 1),
+            dtype=x.dtype,
         )
-        source = _shift(x.at(0, 0, channel // lanes), channel % lanes)
-        builder.call(kernel, [source, _shift(y.at(0, 0, target // lanes), target % lanes)])
+        builder.call(
+            kernel, [x.at(0, 0, channel // lanes, channel % lanes), y.at(0, 0, target // lanes, target % lanes)]
+        )
         channel += run
     rest = -(start + channel) % lanes
     if start + channel == y.layout.channels and rest:
@@ -258,12 +290,8 @@ def _shifted_channels(builder: ProgramBuilder, x: BlockedView, y: BlockedView, s
 def _zero_lanes(builder: ProgramBuilder, view: BlockedView, lane: int, count: int) -> None:
     """Zeroes the unused lanes of an image's last block."""
     layout = view.layout
-    kernel = FillKernel(layout.height, layout.width, count, layout.strides.row, layout.strides.pixel)
-    builder.call(kernel, [_shift(view.at(0, 0, layout.blocks - 1), lane)])
-
-
-def _shift(operand: Operand, elements: int) -> Operand:
-    return Operand(operand.space, operand.name, operand.offset_bytes + 4 * elements)
+    kernel = FillKernel(layout.height, layout.width, count, layout.strides.row, layout.strides.pixel, dtype=view.dtype)
+    builder.call(kernel, [view.at(0, 0, layout.blocks - 1, lane)])
 
 
 def _concat_flat(builder: ProgramBuilder, layer: Layer, op: Concat) -> None:
@@ -272,7 +300,7 @@ def _concat_flat(builder: ProgramBuilder, layer: Layer, op: Concat) -> None:
     for name in layer.inputs:
         x = builder.flat(name)
         index = tuple(offset if axis == op.axis else 0 for axis in range(len(x.shape)))
-        builder.call(FlatKernel("copy", x.shape, x.strides, y.strides), [x.at(), y.at(*index)])
+        builder.call(FlatKernel("copy", x.shape, x.strides, y.strides, dtype=x.dtype), [x.at(), y.at(*index)])
         offset += x.shape[op.axis]
     builder.place(layer.output, y)
 
@@ -289,14 +317,13 @@ def _pad(builder: ProgramBuilder, layer: Layer, op: Pad) -> None:
     x = builder.blocked(layer.inputs[0])
     y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
     layout = y.layout
-    length = layout.width * builder.lanes
-    fill = FillKernel(layout.blocks, layout.height, length, layout.strides.block, layout.strides.row, op.value)
-    builder.call(fill, [y.at()])
-    kernel = ElementwiseKernel(
-        "copy", x.layout.height, x.layout.width, x.layout.blocks, builder.lanes, x.layout.strides, layout.strides,
-        None, NONE,
+    value = builder.element(layer.output).stored(op.value)
+    fill = FillKernel(
+        layout.blocks, layout.height, layout.width * layout.lanes, layout.strides.block, layout.strides.row, value,
+        y.dtype,
     )  # fmt: skip
-    builder.call(kernel, [x.at(), y.at(op.pads.top, op.pads.left)])
+    builder.call(fill, [y.at()])
+    _copy_image(builder, x, y, y.at(op.pads.top, op.pads.left))
     builder.place(layer.output, y)
 
 
@@ -304,4 +331,4 @@ def _transpose(builder: ProgramBuilder, layer: Layer, op: Transpose) -> None:
     x = builder.flat(layer.inputs[0])
     strides = tuple(x.strides[axis] for axis in op.permutation)
     shape = builder.network.shape(layer.output)
-    builder.place(layer.output, FlatView(shape, strides, x.space, x.name, x.offset, x.store))
+    builder.place(layer.output, replace(x, shape=shape, strides=strides))

@@ -27,7 +27,7 @@ class Blocked:
     """[ceil(C / lanes)][halo + H + halo][halo + W + halo][lanes]: the layout of images inside CPU kernels.
 
     Lanes beyond the last channel are kept zero-weighted: kernels may write anything finite there and must not let it
-    reach a real channel. The halo is zero whenever a kernel reads it.
+    reach a real channel. The halo is zero (or the integer that stands for it) whenever a kernel reads it.
     """
 
     height: int

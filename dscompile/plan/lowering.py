@@ -14,7 +14,7 @@ from dscompile.target import Target
 def plan_program(network: Network, target: Target) -> Program:
     """The program of a canonical network (see dscompile.passes) for a CPU target.
 
-    Raises UnsupportedError for what has no kernel: batches, integer tensors.
+    Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
     builder = ProgramBuilder(network, target)
     for segment in find_segments(network, target):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.errors import UnsupportedError
-from dscompile.ir.fixed_point import layer_clamp, tensor_quantization
+from dscompile.ir.fixed_point import layer_clamp, quantized_value, tensor_quantization
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import (
     Activate,
@@ -28,6 +28,7 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.ir.tensor import Shape
+from dscompile.plan.integer_tables import activation_table, requantization_table
 from dscompile.plan.mcu_arithmetic import Residual
 from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dense, lower_separable
 from dscompile.plan.mcu_fusion import fused_layers
@@ -42,10 +43,9 @@ from dscompile.plan.mcu_kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_quantized import integer_mean, integer_softmax, quantized_value
+from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
-from dscompile.plan.mcu_tables import activation_table, requantization_table
 
 
 def lower_network(lowering: McuLowering) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.errors import Diagnostic, UnsupportedError
+from dscompile.errors import UnsupportedError
 from dscompile.ir.fixed_point import (
     Clamp,
     layer_clamp,
@@ -17,12 +17,11 @@ from dscompile.ir.fixed_point import (
     layer_float_factors,
     layer_rounding,
     quantize_multiplier,
-    requantize_layer,
     tensor_quantization,
 )
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Conv2D, Softmax
-from dscompile.ir.tensor import Quantization
+from dscompile.ir.ops import Softmax
+from dscompile.plan.integer_layers import layer_sums
 from dscompile.plan.mcu_arithmetic import FixedPointRounding
 from dscompile.plan.mcu_kernels import (
     IntegerEpilogue,
@@ -32,7 +31,6 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
 
-_INT32_MAX = (1 << 31) - 1
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
 
@@ -53,30 +51,13 @@ def quantized_weights(network: Network, layer: Layer, *, centered: bool, affine:
 
     Raises UnsupportedError naming the channels whose sums could leave 32 bits.
     """
-    kernel = network.weight(layer, "kernel")
-    channels = kernel.shape[-1]
-    wide = kernel.astype(np.int64).reshape(-1, channels)
-    bias = np.zeros(channels, np.int64)
-    if network.has_weight(layer, "bias"):
-        bias = network.weight(layer, "bias").astype(np.int64)
-    zero = tensor_quantization(network, layer.inputs[0]).zero_point
-    centered_sums = _range(wide, zero, padded=isinstance(layer.op, Conv2D) and bool(layer.op.pads))
-    _check_accumulators(layer, wide, zero, bias)
-    shift = np.zeros(channels, np.int64) if centered else -zero * wide.sum(axis=0)
-    sums = Range(centered_sums.low - shift, centered_sums.high - shift)
-    folded = bias + shift
-
-    def staircase(values: Integers) -> Integers:
-        return requantize_layer(network, layer, values + folded)
-
-    clamp = layer_clamp(network, layer)
-    zero_point = tensor_quantization(network, layer.output).zero_point
+    found = layer_sums(network, layer, centered=centered)
     if affine:
-        searched = _affine(staircase, sums, layer_float_factors(network, layer).astype(np.float64), zero_point, clamp)
+        searched = _affine(found.staircase, found.sums, found.slopes, found.zero_point, found.clamp)
         if searched is not None:
             epilogue, constants, constant = searched
-            return QuantizedWeights(np.where(constant, 0, kernel).astype(np.int8), epilogue, constants)
-    return QuantizedWeights(kernel, *_own_rounding(network, layer, folded, zero_point, clamp))
+            return QuantizedWeights(np.where(constant, 0, found.kernel).astype(np.int8), epilogue, constants)
+    return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
 
 
 def _affine(
@@ -117,30 +98,6 @@ def _own_rounding(
     shifts = np.array([factor.shift for factor in factors], np.int8)
     epilogue = IntegerEpilogue(layer_rounding(network, layer), clamp.low, clamp.high, zero_point)
     return epilogue, (bias.astype(np.int32), multipliers, shifts)
-
-
-def _range(kernel: Integers, zero: int, *, padded: bool) -> Range:
-    """Smallest and largest sum of kernel * (x - zero) over any int8 x; padding contributes 0."""
-    low, high = -128 - zero, 127 - zero
-    if padded:
-        low, high = min(low, 0), max(high, 0)
-    products = np.stack([kernel * low, kernel * high])
-    return Range(products.min(axis=0).sum(axis=0), products.max(axis=0).sum(axis=0))
-
-
-def _check_accumulators(layer: Layer, kernel: Integers, zero: int, bias: Integers) -> None:
-    """No partial sum in any order, with or without the zero point and the bias, may leave 32 bits."""
-    largest = np.abs(kernel).sum(axis=0) * (255 + abs(zero)) + np.abs(bias)
-    problems = [
-        Diagnostic(
-            f"channel {channel} can sum up to {int(largest[channel])}, which does not fit into 32 bits",
-            layer=layer.name,
-            help="use smaller kernels or fewer input channels, or a smaller bias",
-        )
-        for channel in np.flatnonzero(largest > _INT32_MAX)
-    ]
-    if problems:
-        raise UnsupportedError(problems)
 
 
 def fixed_point_rounding(network: Network) -> FixedPointRounding:
@@ -196,10 +153,3 @@ def integer_softmax(network: Network, layer: Layer, op: Softmax) -> SoftmaxKerne
         shift=factor.shift,
         smallest=-math.floor(31 * 2.0**26 / 2.0**factor.shift),
     )
-
-
-def quantized_value(real: float, quantization: Quantization) -> int:
-    """The int8 that stands for a real number: zero_point + round(real / scale) in float32, halves away from zero."""
-    ratio = float(np.float32(real) / np.float32(quantization.scale))
-    rounded = int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
-    return max(-128, min(127, quantization.zero_point + rounded))

@@ -15,10 +15,13 @@ from dscompile.plan.arena import Overlap
 from dscompile.target import Target
 
 if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
+    from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
     from dscompile.plan.int8_kernels import Int8Kernel
     from dscompile.plan.kernels import Kernel, Parameter
     from dscompile.plan.knobs import Knobs
     from dscompile.plan.mcu_kernels import McuKernel
+
+    NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel
 
 Space = Literal["arena", "input", "output", "constant"]
 
@@ -37,7 +40,7 @@ class Function:
     """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
 
     symbol: str
-    kernel: Kernel | Int8Kernel | McuKernel
+    kernel: NativeKernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
 

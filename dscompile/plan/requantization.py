@@ -61,7 +61,7 @@ def search_affine(
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
     """
-    thresholds = _thresholds(staircase, sums, clamp)
+    thresholds = find_thresholds(staircase, sums, clamp)
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
     for stepped in (False, True):
@@ -81,7 +81,7 @@ def constant_channels(staircase: Staircase, sums: Range) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class _Thresholds:
+class Thresholds:
     """The smallest sum that reaches each of `levels`, [n, C]; `first` and `last` are the levels at the ends, [C]."""
 
     levels: Integers
@@ -90,8 +90,18 @@ class _Thresholds:
     last: Integers
     clamp: Clamp
 
+    @property
+    def crossed(self) -> NDArray[np.bool_]:
+        """[n, C]: whether a channel crosses the threshold of a level between its smallest and its largest sum."""
+        levels = self.levels[:, None]
+        return np.asarray((levels > self.first) & (levels <= self.last))
 
-def _thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> _Thresholds:
+    def of(self, channels: Integers) -> Thresholds:
+        """Those of some channels."""
+        return Thresholds(self.levels, self.sums[:, channels], self.first[channels], self.last[channels], self.clamp)
+
+
+def find_thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> Thresholds:
     """By bisection of [low, high] for all channels and levels at once."""
     levels = np.arange(clamp.low + 1, clamp.high + 1, dtype=np.int64)
     below = np.broadcast_to(sums.low, (len(levels), len(sums.low))).copy()
@@ -101,7 +111,7 @@ def _thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> _Thresholds:
         reached = staircase(middle) >= levels[:, None]
         above = np.where(reached, middle, above)
         below = np.where(reached, below, middle)
-    return _Thresholds(levels, above, staircase(sums.low[None])[0], staircase(sums.high[None])[0], clamp)
+    return Thresholds(levels, above, staircase(sums.low[None])[0], staircase(sums.high[None])[0], clamp)
 
 
 def _right_shift(left: int, slopes: NDArray[np.float64]) -> int:
@@ -126,7 +136,7 @@ class _Shifts:
 
 
 def _search(
-    thresholds: _Thresholds,
+    thresholds: Thresholds,
     sums: Range,
     slopes: NDArray[np.float64],
     zero_point: int,
@@ -178,7 +188,7 @@ class _Line:
         return begin, end
 
 
-def _one_line(thresholds: _Thresholds, sums: Range, channel: int, zero_point: int) -> _Line:
+def _one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int) -> _Line:
     """All thresholds of a channel, and the ends of its range unless the clamp keeps these in."""
     low, high = int(sums.low[channel]), int(sums.high[channel])
     first, last = int(thresholds.first[channel]), int(thresholds.last[channel])

@@ -51,11 +51,11 @@ def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
             name = row_work.work.result
             rows = band[name]
             if name in windows:
-                _slide(builder, windows[name], None if before is None else before[name], rows)
+                _slide(builder, name, windows[name], None if before is None else before[name], rows)
             if rows.end > rows.begin:
                 row_work.emit(rows.begin, rows.end - rows.begin)
             if name in windows and rows.highest > row_work.height:
-                _clear_rows(builder, windows[name], row_work.height, rows.highest)
+                _clear_rows(builder, name, windows[name], row_work.height, rows.highest)
 
 
 def plan_bands(network: Network, segment: Segment) -> list[Mapping[str, Rows]]:
@@ -150,25 +150,28 @@ def _new_window(builder: ProgramBuilder, work: Work, height: int) -> BlockedView
     return BlockedView(window.store, window.layout, window.base, RowOrigin())
 
 
-def _slide(builder: ProgramBuilder, window: BlockedView, before: Rows | None, rows: Rows) -> None:
+def _slide(builder: ProgramBuilder, name: str, window: BlockedView, before: Rows | None, rows: Rows) -> None:
     """Moves the window to `rows.lowest`: rows that are read again go to its top; padding above is cleared once."""
     origin, layout = window.origin, window.layout
     if before is None:
         origin.row = rows.lowest
         if rows.lowest < 0:
-            _clear_rows(builder, window, rows.lowest, 0)
+            _clear_rows(builder, name, window, rows.lowest, 0)
         return
     step, kept = rows.lowest - before.lowest, rows.begin - rows.lowest
     if step > 0 and kept > 0:
         source = window.at(rows.lowest)
         move = ElementwiseKernel(
-            "copy", kept, layout.width, layout.blocks, layout.lanes, layout.strides, layout.strides
+            "copy", kept, layout.width, layout.blocks, layout.lanes, layout.strides, layout.strides, dtype=window.dtype
         )
         builder.call(move, [source, window.at(before.lowest)])
     origin.row = rows.lowest
 
 
-def _clear_rows(builder: ProgramBuilder, window: BlockedView, first: int, end: int) -> None:
-    layout = window.layout
-    fill = FillKernel(layout.blocks, end - first, layout.width * layout.lanes, layout.strides.block, layout.strides.row)
+def _clear_rows(builder: ProgramBuilder, name: str, window: BlockedView, first: int, end: int) -> None:
+    layout, strides = window.layout, window.layout.strides
+    zero = builder.element(name).zero
+    fill = FillKernel(
+        layout.blocks, end - first, layout.width * layout.lanes, strides.block, strides.row, zero, window.dtype
+    )
     builder.call(fill, [window.at(first)])

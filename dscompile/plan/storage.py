@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dscompile.ir.network import Network
 from dscompile.ir.ops import Concat, Conv2D, Pads
-from dscompile.ir.tensor import Shape, Tensor
-from dscompile.plan.kernels import ELEMENT_BYTES, ImageStrides
+from dscompile.ir.tensor import DTYPE_BYTES, DType, Shape, Tensor
+from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.layout import Blocked
 from dscompile.plan.program import Operand, Space
 
@@ -19,8 +19,14 @@ class Store:
 
     name: str
     elements: int
+    dtype: DType
     first: int
     last: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes."""
+        return self.elements * DTYPE_BYTES[self.dtype]
 
     def touch(self, step: int) -> None:
         """The store is read or written in `step`."""
@@ -47,10 +53,15 @@ class BlockedView:
     base: int = 0
     origin: RowOrigin = field(default_factory=RowOrigin)
 
-    def at(self, row: int = 0, column: int = 0, block: int = 0) -> Operand:
+    @property
+    def dtype(self) -> DType:
+        """Type of its elements."""
+        return self.store.dtype
+
+    def at(self, row: int = 0, column: int = 0, block: int = 0, lane: int = 0) -> Operand:
         """Pointer to a pixel of the image; negative coordinates reach into the halo."""
-        elements = self.base + self.layout.offset(row - self.origin.row, column, block)
-        return Operand("arena", self.store.name, elements * ELEMENT_BYTES)
+        elements = self.base + self.layout.offset(row - self.origin.row, column, block) + lane
+        return Operand("arena", self.store.name, elements * DTYPE_BYTES[self.dtype])
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class FlatView:
 
     shape: Shape
     strides: tuple[int, ...]
+    dtype: DType
     space: Space
     name: str
     offset: int = 0
@@ -67,7 +79,7 @@ class FlatView:
     def at(self, *index: int) -> Operand:
         """Pointer to an element."""
         elements = self.offset + sum(i * s for i, s in zip(index, self.strides, strict=False))
-        return Operand(self.space, self.name, elements * ELEMENT_BYTES)
+        return Operand(self.space, self.name, elements * DTYPE_BYTES[self.dtype])
 
     @property
     def is_dense(self) -> bool:
@@ -82,7 +94,7 @@ class FlatView:
 
     def reshaped(self, shape: Shape) -> FlatView:
         """The same dense elements under another shape."""
-        return FlatView(shape, dense_strides(shape), self.space, self.name, self.offset, self.store)
+        return replace(self, shape=shape, strides=dense_strides(shape))
 
 
 View = BlockedView | FlatView

@@ -13,6 +13,7 @@ from dscompile.target import Target
 
 if TYPE_CHECKING:
     from dscompile.plan.program import Program  # not needed, and not paid for, without a target
+    from dscompile.report.cycles import LoopCycles
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ class ArenaMap:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A network's table of layers and its sums. `target` and `arena` are None unless asked for."""
+    """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for."""
 
     network: Network
     layers: tuple[LayerRow, ...]
     target: Target | None = None
     arena: ArenaMap | None = None
+    loops: tuple[LoopCycles, ...] | None = None
 
     @property
     def macs(self) -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Tensor
     from dscompile.report.comparison import Verification
+    from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection
     from dscompile.report.timing import BenchResult, CountResult, StepTiming, Timing
     from dscompile.target import Target
@@ -45,6 +46,18 @@ def inspection_record(inspection: Inspection) -> Record:
             for layer in inspection.layers
         ],
         "arena": _arena(inspection.arena) if inspection.arena else None,
+        "loops": None if inspection.loops is None else [_loop(loop) for loop in inspection.loops],
+    }
+
+
+def _loop(loop: LoopCycles) -> Record:
+    return {
+        "step": loop.step,
+        "kernel": loop.kernel,
+        "instructions": loop.instructions,
+        "macs": loop.macs,
+        "cycles": loop.cycles,
+        "macs_per_cycle": loop.macs_per_cycle,
     }
 
 
@@ -78,6 +91,16 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "macs": artifact.manifest.macs,
                 "parameters": artifact.manifest.parameters,
                 "fallback_layers": list(artifact.manifest.fallback_layers),
+                "variants": [
+                    {
+                        "name": variant.name,
+                        "stands_for": list(variant.stands_for),
+                        "text_bytes": variant.text_bytes,
+                        "constants_bytes": variant.constants_bytes,
+                        "arena_bytes": variant.arena_bytes,
+                    }
+                    for variant in artifact.manifest.variants
+                ],
             }
             for artifact in artifacts
         ]
@@ -124,6 +147,7 @@ def _bench(result: BenchResult) -> Record:
         "path": result.path,
         "target": result.target,
         "threads": result.threads,
+        "runner": result.runner,
         **_timing(result.timing),
         "macs": result.macs,
         "gmac_per_s": result.gmac_per_second,
@@ -160,6 +184,16 @@ def _count(result: CountResult) -> Record:
         "instructions_per_mac": result.instructions_per_mac,
         "stack_bytes": result.stack_bytes,
         "latency_budget_us": result.latency_budget_us,
+        "steps": [
+            {
+                "name": step.name,
+                "kind": step.kind,
+                "macs": step.macs,
+                "instructions": step.instructions,
+                "instructions_per_mac": step.per_mac,
+            }
+            for step in result.steps
+        ],
         "peers": {},
     }
 
@@ -193,7 +227,6 @@ def target_record(target: Target) -> Record:
 
     return {
         **hardware_to_json(target),
-        "variants": list(target.variants),
         "float_unit": target.board.float_unit if target.board else None,
         "memories": memories_to_json(target.board) if target.board else [],
     }

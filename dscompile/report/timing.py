@@ -72,6 +72,7 @@ class BenchResult:
     peers: Mapping[str, PeerTiming] = field(default_factory=dict)
     latency_budget_us: float | None = None
     steps: tuple[StepTiming, ...] | None = None
+    runner: str = "host"
 
     @property
     def gmac_per_second(self) -> float:
@@ -85,11 +86,27 @@ class BenchResult:
 
 
 @dataclass(frozen=True)
-class CountResult:
-    """Executed instructions of one inference of an artifact for a microcontroller, counted by an emulator.
+class StepInstructions:
+    """Executed instructions of one step of an artifact."""
 
-    The same program always executes the same number. `stack_bytes` is the deepest the stack was. A `latency_budget_us`
-    cannot be checked, as an emulator keeps no time.
+    name: str
+    kind: str
+    macs: int
+    instructions: int
+
+    @property
+    def per_mac(self) -> float | None:
+        """Instructions per multiply-accumulate; None for a step without any."""
+        return self.instructions / self.macs if self.macs else None
+
+
+@dataclass(frozen=True)
+class CountResult:
+    """Executed instructions of one inference of an artifact, counted by an emulator.
+
+    The same program always executes the same number. `stack_bytes` is the deepest the stack was, where that is
+    measured, and `steps` are there where instructions are counted by step; what no step has is the driver and the C
+    library. A `latency_budget_us` cannot be checked, as an emulator keeps no time.
     """
 
     path: str
@@ -97,8 +114,9 @@ class CountResult:
     runner: str
     macs: int
     instructions: int
-    stack_bytes: int
+    stack_bytes: int | None = None
     latency_budget_us: float | None = None
+    steps: tuple[StepInstructions, ...] = ()
 
     @property
     def instructions_per_mac(self) -> float:
@@ -110,11 +128,13 @@ def interleave(
     contenders: Mapping[str, Sampler],
     repeats: int | None = None,
     between_rounds: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    turn_us: float = _TURN_US,
 ) -> dict[str, Timing]:
     """Lets the contenders take turns until each has run `repeats` times (by default for about a second each).
 
-    Each first runs three times to see how long it takes. `between_rounds(done, total)` is called before each round,
-    with the runs done so far and in all.
+    Each first runs three times to see how long it takes; a turn lasts about `turn_us`. `between_rounds(done, total)` is
+    called before each round, with the runs done so far and in all.
     """
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     wanted: dict[str, int] = {}
@@ -122,7 +142,7 @@ def interleave(
     for name, sampler in contenders.items():
         typical = max(min(sampler(_TYPICAL_RUNS)), 0.1)
         wanted[name] = repeats or max(_FEWEST_REPEATS, math.ceil(_BUDGET_US / typical))
-        turn[name] = max(1, int(_TURN_US / typical))
+        turn[name] = max(1, int(turn_us / typical))
     total = sum(wanted.values())
     while (done := sum(map(len, samples.values()))) < total:
         between_rounds(done, total)

@@ -37,31 +37,34 @@ def profile_us(
     run: Callable[..., int],
     run_profiled: Callable[..., int],
     arguments: Sequence[ctypes.c_void_p],
-    steps: int,
+    steps: range,
     repeats: int,
 ) -> tuple[float, ...]:
-    """Median time of every step over `repeats` profiled inferences in microseconds, after one that is not counted.
+    """Median time of each of `steps`, by their numbers in the hook, over `repeats` profiled inferences in microseconds.
+
+    One inference more comes first and is not counted.
 
     The hook is a Python function. What calling it costs is estimated by comparison with unprofiled inferences and
     taken off in equal parts, so that the steps add up to the latency. Raises UsageError unless `repeats` is at least 1.
     """
     latency_us = float(np.median(latencies_us(run, arguments, repeats, warmup=3)))
-    ended, resumed = np.zeros(steps, np.int64), np.zeros(steps + 1, np.int64)
+    count = len(steps)
+    ended, resumed = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
 
     def hook(_user: object, step: int, _result: object) -> None:
-        ended[step] = perf_counter_ns()
-        resumed[step + 1] = perf_counter_ns()
+        ended[step - steps.start] = perf_counter_ns()
+        resumed[step - steps.start + 1] = perf_counter_ns()
 
     callback = _HOOK(hook)
-    times = np.zeros((repeats + 1, steps))
+    times = np.zeros((repeats + 1, count))
     for round_times in times:
         resumed[0] = perf_counter_ns()
         status = run_profiled(*arguments, callback, None)
         if status:
             raise CheckFailedError(f"the profiled run returned {status}")
-        round_times[:] = ended - resumed[:steps]
+        round_times[:] = ended - resumed[:count]
     medians_us = np.median(times[1:], axis=0) / 1000.0
-    overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(steps, 1))
+    overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(count, 1))
     return tuple(max(0.0, float(median) - overhead_us) for median in medians_us)
 
 

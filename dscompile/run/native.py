@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from dscompile.artifact import Artifact
 from dscompile.errors import BadInputError, Diagnostic, Position, ToolError
 from dscompile.ir.network import Array
-from dscompile.run.arrays import aligned_bytes, check_inputs
+from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
 from dscompile.run.latency import latencies_us, profile_us
 from dscompile.target import runs_here
+from dscompile.toolchain import find_toolchain
 
 
 class NativeModel:
     """A loaded artifact with an arena of its own. Calls from several threads wait for each other.
 
-    `instructions` is None: nobody counts them here.
+    `instructions` is None: nobody counts them here. `variant` is the one that runs, if the library has several; with
+    `only_variant`, an index, the driver is compiled anew for that one alone.
 
     Raises ToolError if the artifact's target does not run on this machine, BadInputError if its files do not belong
     together.
@@ -33,12 +35,12 @@ class NativeModel:
     instructions: int | None = None
     stack_bytes: int | None = None
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, only_variant: int | None = None) -> None:
         self.artifact = artifact
         self.manifest = artifact.manifest
         require_host(artifact)
         check_header(artifact)
-        library = _load(artifact.shared_library)
+        library = _load(artifact.shared_library) if only_variant is None else _load_variant(artifact, only_variant)
         try:
             self._run = self._function(library, "run")
             self._run_profiled = self._function(library, "run_profiled")
@@ -56,15 +58,22 @@ class NativeModel:
                 position=Position(str(artifact.shared_library)),
                 help="build the artifact again",
             )
+        self.variant: str | None = None
+        if self.manifest.variants:
+            name = getattr(library, f"{self.manifest.c_name}_variant")
+            name.restype = ctypes.c_char_p
+            said: bytes | None = name()
+            self.variant = "none" if said is None else said.decode()
+            self.runner = f"host as {self.variant}"
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
         self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One inference: name -> float32 array of the border shape, for inputs and outputs alike.
+        """One inference: name -> array of the border shape and type, for inputs and outputs alike.
 
         Raises UsageError naming everything that is wrong with `inputs`.
         """
-        outputs = self._outputs()
+        outputs = empty_outputs(self.manifest.outputs)
         arguments = self._arguments(inputs, outputs)
         with self._lock:
             self._check(self._run(*arguments))
@@ -76,21 +85,18 @@ class NativeModel:
         What Python needs to call a C function (about a microsecond) is taken off: the median time of the same call
         with NULL pointers, which the library answers at once.
         """
-        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
         with self._lock:
             return latencies_us(self._run, arguments, repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
-        """Median time of every step of the manifest in microseconds (see run/latency.py: profile_us)."""
-        outputs = self._outputs()  # kept until the end: the arguments are only addresses
+        """Median time of every step of what runs in microseconds (see run/latency.py: profile_us)."""
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
+        rows = self.manifest.rows_of(self.variant)
         with self._lock:
-            return profile_us(self._run, self._run_profiled, arguments, len(self.manifest.layers), repeats)
-
-    def _outputs(self) -> dict[str, Array]:
-        """Arrays of NaN: fresh memory may still hold an earlier result, and would hide an element never written."""
-        return {tensor.name: np.full(tensor.border_shape, np.nan, np.float32) for tensor in self.manifest.outputs}
+            return profile_us(self._run, self._run_profiled, arguments, rows, repeats)
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
         check_inputs(self.manifest.inputs, inputs)
@@ -166,6 +172,18 @@ def _load(path: Path) -> ctypes.CDLL:
         raise BadInputError(
             f"cannot load the library: {error}", position=Position(str(path)), help="build the artifact again"
         ) from error
+
+
+def _load_variant(artifact: Artifact, index: int) -> ctypes.CDLL:
+    """The library with a driver that knows one variant alone (docs/c-api.md). Raises ToolError without a compiler."""
+    directory, prefix = artifact.directory.resolve(), artifact.manifest.c_name
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        library = Path(scratch) / f"variant-{index}.so"
+        only = f"-D{prefix.upper()}_ONLY_VARIANT={index}u"
+        sources = [str(directory / artifact.driver.name), str(directory / artifact.static_library.name), "-lm"]
+        arguments = ["-std=c99", "-O2", "-fPIC", "-shared", only, *sources, "-o", library.name]
+        find_toolchain(artifact.manifest.target).compile(arguments, Path(scratch), "compiling one variant")
+        return _load(library)
 
 
 def _shown(values: list[int]) -> str:

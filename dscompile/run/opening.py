@@ -1,22 +1,32 @@
-"""Choosing how an artifact runs here: its own library, its sources on this machine, or an emulated device."""
+"""Choosing how an artifact runs: its own library, its sources on this machine, an emulated device, another machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from dscompile.artifact import Artifact
 from dscompile.ir.network import Array
+from dscompile.target import runs_here
+
+if TYPE_CHECKING:
+    from dscompile.run.remote import RemoteModel
 
 
 class RunnableModel(Protocol):
-    """An artifact that can be run. `runner` says where; `instructions` and `stack_bytes`
-    of the latest run, where they are counted.
-    """
+    """An artifact that can be run."""
 
-    runner: str
-    instructions: int | None
-    stack_bytes: int | None
+    @property
+    def runner(self) -> str:
+        """Where it runs."""
+
+    @property
+    def instructions(self) -> int | None:
+        """Executed instructions of the latest run, where they are counted."""
+
+    @property
+    def stack_bytes(self) -> int | None:
+        """How deep the stack of the latest run was, where that is measured."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type."""
@@ -33,6 +43,57 @@ def open_model(artifact: Artifact) -> RunnableModel:
         from dscompile.run.sources import SourceModel
 
         return SourceModel(artifact)
+    if target.emulator is not None and is_emulated(artifact):
+        from dscompile.run.emulated import EmulatedModel
+
+        return EmulatedModel(artifact, target.emulator)
     from dscompile.run.native import NativeModel
 
     return NativeModel(artifact)
+
+
+def is_emulated(artifact: Artifact) -> bool:
+    """Whether an artifact runs in an emulator, and not on this machine itself."""
+    target = artifact.manifest.target
+    return target.board is not None or (target.emulator is not None and not runs_here(target))
+
+
+def open_remote(artifact: Artifact, runner: str) -> RemoteModel:
+    """Makes an artifact ready to run on the machine `ssh://[user@]host[:port]`; close its `board` afterwards.
+
+    Raises UsageError for another `runner` or an artifact that is no library, ToolError if the machine cannot be
+    reached or does not run it.
+    """
+    from dscompile.errors import UsageError
+    from dscompile.run.remote import Board, RemoteModel, parse_address
+
+    address = parse_address(runner)
+    if not artifact.has_libraries:
+        raise UsageError(
+            f"'{artifact.directory}' holds C sources, which --runner does not copy",
+            help="leave it out: what this machine does not run itself runs in an emulator",
+        )
+    board = Board(address, artifact.manifest.target)
+    try:
+        return RemoteModel(artifact, board)
+    except BaseException:
+        board.close()
+        raise
+
+
+def other_variants(artifact: Artifact, chosen: str | None) -> Iterator[tuple[str, RunnableModel]]:
+    """The variants of a library beside the one `chosen` here, as far as they run here or have an emulator: name, model.
+
+    The driver is compiled for each alone; an emulator plays a core that has just its features.
+    """
+    for index, variant in enumerate(artifact.manifest.variants):
+        if variant.name == chosen:
+            continue
+        if runs_here(variant.target):
+            from dscompile.run.native import NativeModel
+
+            yield variant.name, NativeModel(artifact, only_variant=index)
+        elif variant.target.emulator is not None and is_emulated(artifact):
+            from dscompile.run.emulated import EmulatedModel
+
+            yield variant.name, EmulatedModel(artifact, variant.target.emulator, index)

@@ -12,6 +12,7 @@ from pathlib import Path
 from dscompile.artifact import Artifact
 from dscompile.errors import ToolError
 from dscompile.run.native import require_host
+from dscompile.run.program import Launcher, build_selftest
 from dscompile.toolchain import find_toolchain
 
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -44,6 +45,19 @@ def run_selftest(artifact: Artifact, flags: Sequence[str] = (), timeout_s: float
         ]
         toolchain.compile([*_FLAGS, *flags, *sources, "-lm", "-o", str(program)], Path(scratch), "compiling selftest.c")
         return _run(program, timeout_s)
+
+
+def run_selftest_with(launcher: Launcher, artifact: Artifact) -> SelftestResult:
+    """The artifact's selftest.c as a static program, run by `launcher`: an emulator or another machine.
+
+    Raises ToolError if the compiler is missing or fails, or the launcher cannot run it.
+    """
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        done = launcher.execute(build_selftest(artifact, Path(scratch)))
+    said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+    if done.status < 0:
+        said = f"{said}\nended by {done.ending}".strip()
+    return SelftestResult(done.status == 0, said)
 
 
 def _run(program: Path, timeout_s: float) -> SelftestResult:

@@ -61,7 +61,7 @@ class SourceModel:
         """Median time of every step of the manifest in microseconds (see run/latency.py: profile_us)."""
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         arguments = self._arguments(inputs, outputs)
-        return profile_us(self._run, self._run_profiled, arguments, len(self.manifest.layers), repeats)
+        return profile_us(self._run, self._run_profiled, arguments, range(len(self.manifest.layers)), repeats)
 
     def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> list[ctypes.c_void_p]:
         check_inputs(self.manifest.inputs, inputs)

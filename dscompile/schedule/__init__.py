@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from dscompile.errors import UnsupportedError
+from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Int8Kernel
 from dscompile.plan.kernels import Kernel
 from dscompile.plan.knobs import Knobs
 from dscompile.target import Target
 
 
-def scheduled(kernel: Kernel | Int8Kernel, knobs: Knobs | None, target: Target) -> Any:
+def scheduled(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel, knobs: Knobs | None, target: Target) -> Any:
     """The scheduled PrimFunc of `kernel`. Raises UnsupportedError for a family without schedules."""
     if isinstance(kernel, Int8ConvKernel | Int8DepthwiseKernel | Int8DenseKernel):
         from dscompile.schedule import arm_int8, int8
@@ -21,6 +22,10 @@ def scheduled(kernel: Kernel | Int8Kernel, knobs: Knobs | None, target: Target) 
             if fast is not None:
                 return fast
         return int8.scheduled(kernel, knobs, target)
+    if isinstance(kernel, Int8ElementwiseKernel):
+        from dscompile.schedule import int8_elementwise
+
+        return int8_elementwise.scheduled(kernel)
     match target.family:
         case "x86":
             from dscompile.schedule import x86

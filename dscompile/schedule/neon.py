@@ -109,6 +109,11 @@ def sqrdmulh(a: Expr, b: Expr) -> Expr:
     return _intrinsic("int32x4", "sqrdmulh.v4i32", a, b)
 
 
+def sqdmulh(a: Expr, b: Expr) -> Expr:
+    """(a * b) >> 31, saturated: int32x4."""
+    return _intrinsic("int32x4", "sqdmulh.v4i32", a, b)
+
+
 def _bytes(words: Expr) -> Expr:
     return tirx.reinterpret("int8x16", words)
 

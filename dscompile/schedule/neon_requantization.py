@@ -27,6 +27,14 @@ def scaled(code: Code, total: Expr, constants: Sequence[Expr], requantization: R
         case "affine":
             scale, offset = constants
             return neon.fcvtns(neon.fmla(offset, neon.scvtf(total), scale))
+        case "integer":
+            bias, multiplier = constants
+            return _searched(_raised(total, bias, requantization), multiplier, requantization)
+        case "stepped":
+            bias, multiplier, step = constants
+            factor = code.value(_raised(total, bias, requantization), "factor")
+            negative = tirx.shift_right(factor, neon.splat(31, "int32", 4))
+            return _searched(factor + (step & ~negative), multiplier, requantization)
         case "float32":
             bias, scale = constants
             return neon.fcvtns(neon.scvtf(total + bias) * scale)
@@ -58,6 +66,16 @@ def clamped(values: Expr, requantization: Requantization) -> Expr:
     if requantization.high < 127:
         values = tirx.min(values, neon.splat(requantization.high, "int8", lanes))
     return values
+
+
+def _raised(total: Expr, bias: Expr, requantization: Requantization) -> Expr:
+    """Bias + (total << left)."""
+    return bias + tirx.shift_left(total, neon.splat(requantization.left, "int32", 4))
+
+
+def _searched(factor: Expr, multiplier: Expr, requantization: Requantization) -> Expr:
+    """(factor * multiplier) >> 32 >> right; SQDMULH leaves one bit more."""
+    return tirx.shift_right(neon.sqdmulh(factor, multiplier), neon.splat(requantization.right + 1, "int32", 4))
 
 
 def _high_product(code: Code, total: Expr, constants: Sequence[Expr]) -> tuple[Expr, Expr]:

@@ -23,11 +23,12 @@ def test_inspect_shows_an_int8_network(dscompile: CommandLine):
     ]
 
 
-def test_int8_networks_have_no_kernels_for_x86_yet(dscompile: CommandLine, folder: Path):
-    model = DATA / "kws_ref_model_int8.tflite"
-    built = dscompile("build", model, "--target", "x86-avx2", "--output", folder / "kws")
-    assert built.code == 3
-    assert "layer conv2d: int8 tensors have no kernels on x86-avx2 yet" in built.err
+def test_an_int8_image_takes_a_quarter_of_the_arena(dscompile: CommandLine):
+    outcome = dscompile("inspect", DATA / "kws_ref_model_int8.tflite", "--target", "x86-avx2", "--json")
+    assert outcome.code == 0
+    arena = json.loads(outcome.out)["arena"]
+    assert {buffer["name"]: buffer["size_bytes"] for buffer in arena["buffers"]}["input:input_1"] == 490
+    assert arena["size_bytes"] < 30_000
 
 
 def test_inspect_shows_every_layer_beside_standard_convolutions(dscompile: CommandLine, tiny: Path):

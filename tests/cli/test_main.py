@@ -168,7 +168,11 @@ def test_completion_offers_targets_and_networks():
     build = import_module("dscompile.cli.build").command
     context = click.Context(build, info_name="build")
     target = next(p for p in build.params if p.name == "targets")
-    assert [item.value for item in target.shell_complete(context, "x86-a")] == ["x86-avx2", "x86-avx512"]
+    assert [item.value for item in target.shell_complete(context, "x86-a")] == [
+        "x86-avx2",
+        "x86-avx512",
+        "x86-avx512vnni",
+    ]
     show = import_module("dscompile.cli.zoo").command.commands["show"]
     assert [item.value for item in show.params[0].shell_complete(context, "ds")] == ["ds_cnn"]
 

@@ -25,24 +25,29 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
     outcome = dscompile("targets", "list")
     assert outcome.code == 0
     assert outcome.out == (
-        "target         vector     runs here    what\n"
-        "arm64-dotprod  4 floats   no           "
+        "target          vector     runs here    what\n"
+        "arm64                      no           "
+        "any 64-bit Arm, one library that holds variants for NEON, dotprod and i8mm and chooses when it runs\n"
+        "arm64-dotprod   4 floats   no           "
         "64-bit Arm with NEON and SDOT (Cortex-A55, A76, Neoverse N1 and later)\n"
-        "arm64-i8mm     4 floats   no           "
+        "arm64-i8mm      4 floats   no           "
         "64-bit Arm with NEON, SDOT and SMMLA (Cortex-A510, A710, X2, Neoverse V1 and later)\n"
-        "arm64-neon     4 floats   no           64-bit Arm with NEON (Cortex-A53, A72 and every later core)\n"
-        "c99                       yes          portable C99 for any compiler and any core\n"
-        "cortex-m0plus             no           Arm Cortex-M0+ and M0 (RP2040, STM32L0, SAMD21, nRF51)\n"
-        "cortex-m3                 no           Arm Cortex-M3 (STM32F1, LPC17xx, SAM3)\n"
-        "cortex-m33                no           Arm Cortex-M33 with DSP and FPU (nRF53, nRF91, STM32U5, LPC55)\n"
-        "cortex-m4                 no           Arm Cortex-M4 with FPU (STM32L4, nRF52, SAM4, Apollo)\n"
-        "cortex-m7                 no           Arm Cortex-M7 with double-precision FPU (STM32H7, i.MX RT)\n"
-        "host                      as x86-avx2  what this machine is\n"
-        "rv32imc                   no           RISC-V RV32IMC (ESP32-C3, CH32V, GD32V, Ibex)\n"
-        "x86                       as x86-avx2  the best x86-64 variant that this machine runs\n"
-        "x86-avx2       8 floats   yes          x86-64 with AVX2 and FMA (Haswell, Zen and later)\n"
-        "x86-avx512     16 floats  no           "
+        "arm64-neon      4 floats   no           64-bit Arm with NEON (Cortex-A53, A72 and every later core)\n"
+        "c99                        yes          portable C99 for any compiler and any core\n"
+        "cortex-m0plus              no           Arm Cortex-M0+ and M0 (RP2040, STM32L0, SAMD21, nRF51)\n"
+        "cortex-m3                  no           Arm Cortex-M3 (STM32F1, LPC17xx, SAM3)\n"
+        "cortex-m33                 no           Arm Cortex-M33 with DSP and FPU (nRF53, nRF91, STM32U5, LPC55)\n"
+        "cortex-m4                  no           Arm Cortex-M4 with FPU (STM32L4, nRF52, SAM4, Apollo)\n"
+        "cortex-m7                  no           Arm Cortex-M7 with double-precision FPU (STM32H7, i.MX RT)\n"
+        "host                       as x86-avx2  what this machine is\n"
+        "rv32imc                    no           RISC-V RV32IMC (ESP32-C3, CH32V, GD32V, Ibex)\n"
+        "x86                        as x86-avx2  "
+        "any x86-64 with AVX2, one library that also holds better variants and chooses when it runs\n"
+        "x86-avx2        8 floats   yes          x86-64 with AVX2 and FMA (Haswell, Zen and later)\n"
+        "x86-avx512      16 floats  no           "
         "x86-64 with AVX-512 F/BW/DQ/VL/CD (Skylake-SP, Ice Lake, Zen 4 and later)\n"
+        "x86-avx512vnni  16 floats  no           "
+        "x86-64 with AVX-512 F/BW/DQ/VL/CD and VNNI (Cascade Lake, Ice Lake, Zen 4 and later)\n"
     )
 
 
@@ -59,27 +64,40 @@ def test_show_prints_what_is_known(dscompile: CommandLine):
         "  FMA          2 per cycle, latency 5 cycles\n"
         "  caches       L1d 32.0 KiB, L2 256.0 KiB, L3 8.0 MiB\n"
         "  compiler     gcc -march=haswell\n"
+        "  emulator     none\n"
         "  alignment    arena 64 B\n"
     )
 
 
 @pytest.mark.usefixtures("haswell")
-def test_show_names_the_variants_of_an_alias(dscompile: CommandLine):
+def test_show_names_variants_and_when_one_is_chosen(dscompile: CommandLine):
     assert dscompile("targets", "show", "x86").out == (
         "x86\n"
-        "  description  the best x86-64 variant that this machine runs\n"
+        "  description  any x86-64 with AVX2, one library that also holds better variants and chooses when it runs\n"
         "  runs here    as x86-avx2\n"
-        "  variants     x86-avx512, x86-avx2\n"
+        "  variants     x86-avx512vnni, x86-avx512, x86-avx2\n"
+        "  chosen       when it runs, in one library\n"
     )
+    assert dscompile("targets", "show", "host").out.endswith("  chosen       when it is built\n")
+
+
+def test_show_tells_the_chain_of_compilers_and_the_emulator(dscompile: CommandLine):
+    said = dscompile("targets", "show", "arm64-neon").out
+    assert (
+        "  compiler     aarch64-linux-gnu-gcc -march=armv8-a or gcc -march=armv8-a"
+        " or zig cc -target aarch64-linux-gnu -mcpu=generic\n" in said
+    )
+    assert "  emulator     qemu-aarch64 -cpu cortex-a72\n" in said
 
 
 def test_a_machine_that_runs_no_variant(dscompile: CommandLine, monkeypatch: pytest.MonkeyPatch, tiny: Path):
     monkeypatch.setattr(target, "host_features", frozenset)
-    assert "host                      no " in dscompile("targets", "list").out
-    outcome = dscompile("build", tiny, "-t", "x86")
+    assert "host                       no " in dscompile("targets", "list").out
+    outcome = dscompile("build", tiny, "-t", "host")
     assert outcome.code == 5
     assert outcome.err == (
-        "error: this machine runs none of the variants of 'x86' (x86-avx512, x86-avx2)\n"
+        "error: this machine runs none of the variants of 'host' "
+        "(x86-avx512vnni, x86-avx512, x86-avx2, arm64-i8mm, arm64-dotprod, arm64-neon)\n"
         "  = help: name one of them to build for another machine\n"
     )
 

@@ -18,7 +18,7 @@ import pytest
 
 from dscompile.data import data_directory
 from dscompile.emit.mcu import write_artifact
-from dscompile.emit.mcu_text import mcu_selftest_input
+from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
 from dscompile.target import Target, find_target
 from tests.golden.conftest import GOLDEN, from_compiler
@@ -85,7 +85,7 @@ def generated(name: str) -> Generated:
         used.add(str(template))
         return get_template(self, template, *more, **named)  # type: ignore[arg-type]
 
-    inputs = mcu_selftest_input(network)
+    inputs = selftest_input(network)
     program = planned(network, measured_here(case.target), affine=case.affine)
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as scratch:
         patch.setattr(jinja2.Environment, "get_template", recording)

@@ -11,19 +11,22 @@ import pytest
 
 from dscompile.artifact import Artifact
 from tests.golden.conftest import from_compiler
-from tests.tiny_programs import Tiny, several, single
+from tests.tiny_programs import several, single, write_both
 from tests.tools import require_tools
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = {"single": single, "several": several}
+PROGRAMS: dict[str, Callable[[Path], Artifact]] = {
+    "single": lambda folder: single().write(folder),
+    "several": lambda folder: several().write(folder),
+    "variants": write_both,
+}
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
 
 @pytest.fixture(scope="module", params=PROGRAMS)
 def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Artifact]:
-    build: Callable[[], Tiny] = PROGRAMS[request.param]
-    return request.param, build().write(tmp_path_factory.mktemp("golden") / request.param)
+    return request.param, PROGRAMS[request.param](tmp_path_factory.mktemp("golden") / request.param)
 
 
 def test_header_driver_and_selftest(named: tuple[str, Artifact], golden: Callable[[str, str], None]) -> None:

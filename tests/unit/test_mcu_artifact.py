@@ -13,7 +13,7 @@ import pytest
 
 from dscompile.artifact import Artifact, load_artifact
 from dscompile.emit.mcu import write_artifact
-from dscompile.emit.mcu_text import mcu_selftest_input
+from dscompile.emit.selftest import selftest_input
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Conv2D, Dense, Pads, Pool, Reshape, Softmax
@@ -198,15 +198,15 @@ def test_a_softmax_of_another_output_scale_is_refused():
 
 def test_another_selftest_input_is_our_bug(tmp_path):
     network = small_float()
-    inputs = {name: array + 1 for name, array in mcu_selftest_input(network).items()}
-    with pytest.raises(ValueError, match="self-test input 'image' is not what mcu_selftest_input"):
+    inputs = {name: array + 1 for name, array in selftest_input(network).items()}
+    with pytest.raises(ValueError, match="self-test input 'image' is not what selftest_input"):
         write_artifact(planned(network), inputs, {}, tmp_path / "a", origin="test")
 
 
 def test_a_selftest_output_of_another_shape_is_our_bug(tmp_path):
     network = small_float()
     with pytest.raises(ValueError, match=r"self-test output 'softmax' must be float32 \[1, 4\]"):
-        write_artifact(planned(network), mcu_selftest_input(network), {}, tmp_path / "a", origin="test")
+        write_artifact(planned(network), selftest_input(network), {}, tmp_path / "a", origin="test")
 
 
 def long_softmax(elements: int) -> Network:

@@ -18,8 +18,8 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact, load_artifact
 from dscompile.emit.interface import network_interface
 from dscompile.emit.mcu import write_artifact
-from dscompile.emit.mcu_text import mcu_selftest_input
 from dscompile.emit.packages import PACKAGES, About, Package, check_packages, cmake_target, package_files
+from dscompile.emit.selftest import selftest_input
 from dscompile.errors import UsageError
 from dscompile.frontend.netfile import netfile_from_text
 from dscompile.ir.network import Network
@@ -48,7 +48,7 @@ def tiny(name: str = "tiny") -> Network:
 
 def write(directory: Path, packages: tuple[str, ...], about: About = ABOUT, network: Network | None = None) -> Artifact:
     network = network or tiny()
-    inputs = mcu_selftest_input(network)
+    inputs = selftest_input(network)
     outputs = oracle_outputs(network, inputs)
     program = planned(network)
     return write_artifact(program, inputs, outputs, directory, origin="tiny.yaml", packages=packages, about=about)
@@ -274,7 +274,7 @@ def test_the_arduino_demo_compiles_as_c_plus_plus_and_prints_a_label(
     flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", f"-I{root / 'src'}"]
     run(compiler, *flags, "main.cpp", "tiny.o", "tiny_weights.o", "-o", "demo", cwd=tmp_path)
     network = tiny()
-    zeros = {name: array * 0 for name, array in mcu_selftest_input(network).items()}
+    zeros = {name: array * 0 for name, array in selftest_input(network).items()}
     output = oracle_outputs(network, zeros)[network.outputs[0]]
     assert run("./demo", cwd=tmp_path) == f"{network.labels[int(output.argmax())]}\n"
 

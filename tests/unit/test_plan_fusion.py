@@ -123,8 +123,9 @@ def test_the_fused_sum_has_both_activations():
 def test_parts_that_begin_at_a_whole_block_are_written_in_place():
     graph = Graph().conv("a", "x", 32).conv("b", "x", 8).conv("c", "x", 16)
     network = graph.layer("join", Concat(3), "a", "b", "c").network("join")
-    assert concatenated_parts(network, 16) == {"a": Part("join", 0), "b": Part("join", 32)}
-    assert concatenated_parts(network, 8) == {"a": Part("join", 0), "b": Part("join", 32), "c": Part("join", 40)}
+    assert concatenated_parts(network, lambda _: 16) == {"a": Part("join", 0), "b": Part("join", 32)}
+    parts = concatenated_parts(network, lambda _: 8)
+    assert parts == {"a": Part("join", 0), "b": Part("join", 32), "c": Part("join", 40)}
 
 
 def test_an_aligned_concatenation_costs_no_step():
@@ -138,7 +139,7 @@ def test_an_aligned_concatenation_costs_no_step():
 def test_concatenations_nest():
     graph = Graph().conv("a", "x").conv("b", "x").layer("inner", Concat(3), "a", "b").conv("c", "inner")
     network = graph.layer("outer", Concat(3), "inner", "c").conv("y", "outer", 5, (5, 5)).network("y", "inner")
-    parts = concatenated_parts(network, 16)
+    parts = concatenated_parts(network, lambda _: 16)
     assert parts == {
         "a": Part("inner", 0), "b": Part("inner", 16), "inner": Part("outer", 0), "c": Part("outer", 32),
     }  # fmt: skip
@@ -164,5 +165,5 @@ def test_what_cannot_be_born_in_place_is_copied(case):
     else:
         sources = {"twice in one": ("a", "a"), "the input": ("x", "x"), "an activation": ("r", "r")}[case]
         network, expected = graph.layer("join", Concat(3), *sources).network("join", "r"), {}
-    assert concatenated_parts(network, 16) == expected
+    assert concatenated_parts(network, lambda _: 16) == expected
     assert_equals_oracle(network, target_here("x86-avx512"))

@@ -230,11 +230,19 @@ def one_layer(op, shape, **arrays):
     return builder.build(["y"])
 
 
-def test_integer_tensors_are_refused():
+def test_int8_sums_that_could_leave_32_bits_are_refused():
     builder = NetworkBuilder("refused", "tflite")
-    builder.input(Tensor("x", (1, 2, 3), "int8", Quantization((0.5,))))
-    builder.add("y", Reshape((1, 6)), ["x"])
-    with pytest.raises(UnsupportedError, match="layer y: int8 tensors have no kernels on x86-avx2 yet"):
+    builder.input(Tensor("x", (1, 3), "int8", Quantization((0.5,))))
+    builder.add(
+        "y",
+        Dense(2),
+        ["x"],
+        quantization=Quantization((0.5,)),
+        kernel=np.full((3, 2), 100, np.int8),
+        kernel_scale=np.full(2, 0.01, np.float32),
+        bias=np.array([0, 2**31 - 10], np.int32),
+    )
+    with pytest.raises(UnsupportedError, match=r"layer y: channel 1 can sum up to .* does not fit into 32 bits"):
         plan_program(builder.build(["y"]), AVX2)
 
 

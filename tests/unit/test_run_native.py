@@ -142,7 +142,7 @@ def test_a_profile_has_every_layer_and_adds_up(tmp_path: Path) -> None:
 
 def test_a_profiled_run_that_fails_is_an_error() -> None:
     with pytest.raises(CheckFailedError, match="the profiled run returned -1"):
-        profile_us(lambda *_: 0, lambda *_: -1, (), 1, 1)
+        profile_us(lambda *_: 0, lambda *_: -1, (), range(1), 1)
 
 
 def test_artifacts_for_other_machines_are_not_run(copy: Path) -> None:

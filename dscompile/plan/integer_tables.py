@@ -54,6 +54,15 @@ def requantization_table(network: Network, layer: Layer) -> Array:
     return table
 
 
+def dequantization_table(network: Network, layer: Layer) -> Array:
+    """[256] float32: scale * (q - zero point) for every int8 or uint8, rounded once."""
+    source = network.tensor(layer.inputs[0])
+    quantization = tensor_quantization(network, source.name)
+    low, high = INTEGER_RANGES[source.dtype]
+    table: Array = (quantization.scale * (np.arange(low, high + 1) - quantization.zero_point)).astype(np.float32)
+    return table
+
+
 def _scaled(network: Network, values: Integers, factor: float) -> Integers:
     fixed = quantize_multiplier(factor)
     rounding = "tflite" if network.rounding in (None, "float32") else network.rounding

@@ -1,0 +1,175 @@
+"""Int8 convolutions and dense layers as kernel calls: always on blocked images, whose halo holds the zero point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dscompile.ir.network import Array, Layer
+from dscompile.ir.ops import Conv2D
+from dscompile.plan.builder import ProgramBuilder
+from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
+from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
+from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
+from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling
+from dscompile.plan.packing import grouped_as_dense
+from dscompile.plan.program import Operand
+from dscompile.plan.storage import BlockedView
+from dscompile.plan.tiles import Span
+
+EmitRows = Callable[[int, int], None]
+
+
+def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView) -> EmitRows:
+    """What appends the calls for some rows of a convolution from image x to image y.
+
+    x of a depthwise convolution has a channel for every filter.
+    """
+    weights = int8_weights(builder.network, layer)
+    if op.is_depthwise(builder.network.shape(layer.inputs[0])[3]):
+        return _depthwise(builder, op, weights, x, y)
+    lanes, channels = x.layout.lanes, x.layout.channels
+    kernel, per_group, filters = weights.kernel, channels // op.groups, op.out_channels // op.groups
+    if op.groups > 1 and (per_group % lanes or filters % lanes):
+        builder.fallbacks.append(layer.name)
+        kernel, per_group, filters = grouped_as_dense(kernel, op.groups), channels, op.out_channels
+    groups = [
+        _Group(builder, op, kernel, weights.scaled, x, y, index * per_group, index * filters, filters)
+        for index in range(op.out_channels // filters)
+    ]
+
+    def emit(first: int, count: int) -> None:
+        builder.enter(layer)
+        for group in groups:
+            group.emit(first, count)
+
+    return emit
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One group of filters: from input channel `channel` on, output channels `start` .. + `count`."""
+
+    builder: ProgramBuilder
+    op: Conv2D
+    kernel: Array
+    scaled: Scaled
+    x: BlockedView
+    y: BlockedView
+    channel: int
+    start: int
+    count: int
+
+    def emit(self, first: int, count: int) -> None:
+        """Appends the calls for `count` rows of outputs from `first` on."""
+        target, lanes = self.builder.target, self.y.layout.lanes
+        height, width = count, self.y.layout.width
+        if self._is_flattenable():
+            height, width = 1, height * width
+        op, channels = self.op, self.kernel.shape[2]
+        tiling = int8_conv_tiling(
+            target, height, width, -(-self.count // lanes), channels, op.kernel, op.stride, op.dilation
+        )
+        for panels in tiling.blocks:
+            constants = self._constants(panels, tiling.word)
+            for span in tiling.columns:
+                work = Int8ConvKernel(
+                    height=height,
+                    width=span.size,
+                    in_channels=channels,
+                    out_channels=panels.size * lanes,
+                    panel=panels.tile * lanes,
+                    lanes=lanes,
+                    word=tiling.word,
+                    kernel=op.kernel,
+                    stride=op.stride,
+                    dilation=op.dilation,
+                    x=self.x.layout.strides,
+                    y=self.y.layout.strides,
+                    requantization=self.scaled.requantization,
+                    smallest_weight=smallest_weight(self.kernel),
+                )
+                operands = [self._input(first, span.start), *constants, self._output(first, span.start, panels)]
+                self.builder.call(work, operands, tiling.knobs(span))
+
+    def _input(self, row: int, column: int) -> Operand:
+        """Pointer to the first tap of an output."""
+        (down, right), pads = self.op.stride, self.op.pads
+        return self.x.at(row * down - pads.top, column * right - pads.left, self.channel // self.x.layout.lanes)
+
+    def _output(self, row: int, column: int, panels: Span) -> Operand:
+        return self.y.at(row, column, self.start // self.y.layout.lanes + panels.start)
+
+    def _constants(self, panels: Span, word: int) -> list[Operand]:
+        """Packed weights and the constants of the requantization for a run of panels."""
+        lanes = self.y.layout.lanes
+        start, size, panel = self.start + panels.start * lanes, panels.size * lanes, panels.tile * lanes
+        tag = f".{start}" if start else ""
+        part = self.kernel[..., start : min(start + size, self.start + self.count)]
+        packed = pack_int8_conv(part, panel, size, word)
+        return [self.builder.constant(f"kernel{tag}", packed), *_scaling(self.builder, self.scaled, start, size)]
+
+    def _is_flattenable(self) -> bool:
+        """Whether all pixels of both images lie in one row without gaps, so that tiles need not respect rows."""
+        if self.op.kernel != (1, 1) or self.op.stride != (1, 1) or self.op.pads:
+            return False
+        width = self.y.layout.width
+        return all(view.layout.strides.row == width * view.layout.strides.pixel for view in (self.x, self.y))
+
+
+def _scaling(builder: ProgramBuilder, scaled: Scaled, start: int, size: int) -> list[Operand]:
+    """The constants of a requantization for channels from `start` on, as operands."""
+    tag = f".{start}" if start else ""
+    arrays = scaled.padded(start, size)
+    return [
+        builder.constant(f"{parameter.name}{tag}", array)
+        for parameter, array in zip(scaled.requantization.parameters, arrays, strict=True)
+    ]
+
+
+def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: BlockedView, y: BlockedView) -> EmitRows:
+    layout = y.layout
+    kernel = builder.constant("kernel", pack_int8_depthwise(weights.kernel, layout.lanes))
+    scaling = _scaling(builder, weights.scaled, 0, layout.blocks * layout.lanes)
+
+    def emit(first: int, count: int) -> None:
+        for tile in int8_depthwise_tiling(builder.target, count, layout.width, op.kernel, op.stride, op.dilation):
+            row, column = first + tile.rows.start, tile.columns.start
+            work = Int8DepthwiseKernel(
+                height=tile.rows.size,
+                width=tile.columns.size,
+                blocks=layout.blocks,
+                lanes=layout.lanes,
+                kernel=op.kernel,
+                stride=op.stride,
+                dilation=op.dilation,
+                x=x.layout.strides,
+                y=layout.strides,
+                requantization=weights.scaled.requantization,
+                smallest_weight=smallest_weight(weights.kernel),
+            )
+            begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
+            builder.call(work, [begin, kernel, *scaling, y.at(row, column)], tile.knobs)
+
+    return emit
+
+
+def lower_int8_dense(builder: ProgramBuilder, layer: Layer) -> None:
+    """A dense layer, cut into panels of units."""
+    x, y = builder.dense(layer.inputs[0]), builder.new_flat(layer.output, builder.network.shape(layer.output))
+    weights = int8_weights(builder.network, layer)
+    for panels in int8_dense_panels(builder.target, weights.kernel.shape[1]):
+        start, units = panels.start, panels.units
+        part = weights.kernel[:, start : start + units]
+        tag = f".{start}" if start else ""
+        packed = builder.constant(f"kernel{tag}", pack_int8_dense(part, panels.panel, units, panels.word))
+        kernel = Int8DenseKernel(
+            part.shape[0],
+            units,
+            panels.panel,
+            panels.word,
+            weights.scaled.requantization,
+            smallest_weight(weights.kernel),
+        )
+        builder.call(kernel, [x.at(), packed, *_scaling(builder, weights.scaled, start, units), y.at(0, start)])
+    builder.place(layer.output, y)
