@@ -6,6 +6,7 @@ import ctypes
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -96,6 +97,11 @@ class HostModel:
             views[t.name][...] = inputs[t.name]
         assert self._run(ctypes.c_void_p(base), *places) == 0
         return {t.name: views[t.name].copy() for t in self._manifest.outputs}
+
+
+def here(core: str) -> Target:
+    """The kernels of a core for this machine: instructions and assembly run as their portable twins."""
+    return replace(find_target("c99"), kernels=find_target(core).kernels)
 
 
 def random_inputs(network: Network, seed: int) -> dict[str, Array]:

@@ -20,7 +20,7 @@ from dscompile.emit.describe import describe
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, network_interface
-from dscompile.emit.mcu_code import helper_code, kernel_code, placeable
+from dscompile.emit.mcu_code import bodies_code, helper_code, kernel_code, placeable, shared_bodies
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
 from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
@@ -123,7 +123,10 @@ class _Emitter:
         program, interface = self.program, self.interface
         arrays = constant_arrays(program, interface)
         symbols = kernel_symbols(program, interface)
-        kernels = [kernel_code(function, symbols[function.symbol]) for function in program.functions]
+        bodies = shared_bodies(program.functions, interface.prefix)
+        kernels = [kernel_code(function, symbols[function.symbol], bodies) for function in program.functions]
+        if bodies:
+            kernels.insert(0, bodies_code(bodies))
         code = render(
             "mcu/driver.c.j2",
             net=interface,
@@ -135,6 +138,7 @@ class _Emitter:
             arrays=arrays,
             helpers=helper_code("".join(kernels)),
             kernels=kernels,
+            has_assembly=bool(bodies),
         )
         return Sources(
             placeable(code, interface.macro),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 
 import jinja2
@@ -13,6 +14,15 @@ from dscompile.data import data_directory
 from dscompile.emit.names import C_TYPES, c_float
 from dscompile.emit.render import environment
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_bodies import (
+    Body,
+    Uses,
+    depthwise_bodies,
+    depthwise_shape,
+    matrix_body,
+    matrix_shape,
+    used_bodies,
+)
 from dscompile.plan.mcu_kernels import (
     Axis,
     ConvKernel,
@@ -30,6 +40,7 @@ from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
 HELPERS = (
+    "in_order",
     "clip",
     "exponential",
     "sigmoid",
@@ -60,6 +71,8 @@ HELPERS = (
     "exp_of_negative",
     "reciprocal_of_one_plus",
 )
+
+_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "m0plus": "_m0plus"}  # `block` has other inner loops only
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
@@ -109,7 +122,38 @@ class Code:
         return f" {'+' if elements > 0 else '-'} {abs(elements)}" if elements else ""
 
 
-def kernel_code(function: Function, name: str) -> str:
+@dataclass(frozen=True)
+class SharedBody:
+    """A body under its C name, and what is wanted of it."""
+
+    name: str
+    body: Body
+    uses: Uses
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The functions for depthwise pixels: with all rows of the window inside the image, and with some; '' for none."""
+
+    whole: str
+    partial: str
+
+
+def shared_bodies(functions: Sequence[Function], prefix: str) -> tuple[SharedBody, ...]:
+    """The inner loops that kernels share; their names begin with `prefix`."""
+    kernels = [function.kernel for function in functions if isinstance(function.kernel, McuKernel)]
+    return tuple(
+        SharedBody(f"{prefix}_shared_{body.kind}_{index}", body, uses)
+        for index, (body, uses) in enumerate(used_bodies(kernels).items())
+    )
+
+
+def bodies_code(bodies: Sequence[SharedBody]) -> str:
+    """The C text of shared bodies, or nothing."""
+    return _tidy(_environment().get_template("mcu/bodies.c.j2").render(bodies=bodies)) if bodies else ""
+
+
+def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()) -> str:
     """The C text of a function and of those that it alone calls; `name` is its C identifier."""
     kernel = function.kernel
     if not isinstance(kernel, McuKernel):
@@ -118,9 +162,30 @@ def kernel_code(function: Function, name: str) -> str:
     if isinstance(kernel, SeparableKernel):
         values["d"] = _code(kernel.depthwise, f"{name}_depthwise", "taps_")
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
-    if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) and kernel.dsp:
-        template += "_dsp"
-    text = _environment().get_template(f"mcu/{template}.c.j2").render(**values)
+    if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel):
+        template += _SUFFIXES[kernel.variant]
+        if kernel.variant == "dsp":
+            values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
+    return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
+
+
+def _body_names(kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body, str]) -> dict[str, object]:
+    """The values `matrix` and `pixels` of templates for dsp."""
+    values: dict[str, object] = {}
+    if not isinstance(kernel, DepthwiseKernel):
+        values["matrix"] = names[matrix_body(kernel)]
+    depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
+    if isinstance(depthwise, DepthwiseKernel):
+        found: dict[int, Pixels] = {}
+        for body in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
+            before = found.get(body.taps, Pixels("", ""))
+            found[body.taps] = replace(before, **{"whole" if body.whole else "partial": names[body]})
+        values["pixels"] = found
+    return values
+
+
+def _tidy(text: str) -> str:
+    """Without the empty lines that templates leave."""
     text = re.sub(r"\n{3,}", "\n\n", text)
     return re.sub(r"\n\n}", "\n}", text).strip("\n") + "\n"
 
@@ -242,9 +307,16 @@ def _largest_divisor(value: int, limit: int) -> int:
     return max(divisor for divisor in range(1, limit + 1) if value % divisor == 0)
 
 
-def _halves(value: int) -> str:
-    """A number as both 16-bit halves of a word."""
-    return f"0x{(value & 0xFFFF) * 0x10001:08x}u"
+def _depthwise_numbers(kernel: DepthwiseKernel) -> list[str]:
+    """A depthwise_shape as C; its third number is a word of two halves."""
+    return [
+        f"0x{value:08x}u" if place == 2 else str(value) for place, value in enumerate(astuple(depthwise_shape(kernel)))
+    ]
+
+
+def _matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[str]:
+    """A matrix_shape as C."""
+    return [str(value) for value in astuple(matrix_shape(kernel))]
 
 
 @cache
@@ -254,11 +326,13 @@ def _environment() -> jinja2.Environment:
         **overlay.filters,
         "all_inside": _all_inside,
         "bound": _bound,
+        "c_type": C_TYPES.__getitem__,
         "column_taps": _column_taps,
+        "depthwise_shape": _depthwise_numbers,
         "describe": _describe,
-        "halves": _halves,
         "index": _index,
         "largest_divisor": _largest_divisor,
+        "matrix_shape": _matrix_numbers,
         "minus": _minus,
         "round_up": _round_up,
         "signed": _signed,

@@ -90,7 +90,8 @@ def _mean(builder: ProgramBuilder, layer: Layer) -> None:
     y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
     own, constants = integer_mean(builder.network, layer)
     layout, rule = x.layout, own.epilogue
-    requantization = Requantization(rule.method, rule.low, rule.high, rule.zero_point)
+    assert builder.network.rounding is not None  # which is the method of every mean
+    requantization = Requantization(builder.network.rounding, rule.low, rule.high, rule.zero_point)
     kernel = Int8MeanKernel(
         layout.height, layout.width, layout.blocks, layout.lanes, layout.strides, y.layout.strides, requantization
     )

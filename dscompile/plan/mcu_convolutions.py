@@ -19,18 +19,14 @@ from dscompile.plan.mcu_kernels import (
     DepthwiseKernel,
     Epilogue,
     FloatEpilogue,
-    IntegerEpilogue,
     SeparableKernel,
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import quantized_weights
+from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
-
-PORTABLE_GROUP = 2  # pixels multiplied at once: 2 x 2 sums, 2 x 2 operands and the pointers fit into 13 registers
-_LARGEST_OFFSET = 4094  # of a byte store, with one more for the second channel
-DSP_GROUP = 4  # 4 pixels x 2 channels: 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 
 
 def image_window(x: Shape, y: Shape, kernel: Pair, stride: Pair, pads: Pads, dilation: Pair = (1, 1)) -> Window:
@@ -49,22 +45,27 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
         y = lowering.new(layer.output)
-        kernel, operands = _depthwise(lowering, layer, op, window, "")
+        taps, epilogue, constants = _weights(lowering, layer, centered=True)
+        chosen = depthwise_set(lowering.sets, epilogue, window, op.out_channels)
+        kernel = _depthwise(lowering, layer, window, epilogue, chosen)
+        operands = _taps(lowering, taps, epilogue, constants, chosen)
         lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
-    dsp = _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
+    matrix = dense.reshape(-1, op.out_channels)
+    chosen = matrix_set(lowering.sets, epilogue, matrix)
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
         out_channels=op.out_channels,
         epilogue=epilogue,
         padding=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
-        group=DSP_GROUP if dsp else PORTABLE_GROUP,
-        dsp=dsp,
+        group=chosen.group,
+        variant=chosen.variant,
+        block=chosen.block,
     )
-    operands = _matrix(lowering, dense.reshape(-1, op.out_channels), epilogue, constants, dsp=dsp)
+    operands = _matrix(lowering, matrix, epilogue, constants, chosen)
     if conv.gathered:
         operands = [*operands, lowering.scratch(conv.column_bytes)]
     _finish(lowering, conv, [x.operand, *operands], fused, residual)
@@ -79,20 +80,23 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     assert isinstance(after, Conv2D)
     x = lowering.dense(layer.inputs[0])
     window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
-    depthwise, taps = _depthwise(lowering, layer, op, window, "taps_")
-    lowering.enter(follower)
+    taps, taps_epilogue, taps_constants = _weights(lowering, layer, centered=True)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
-    dsp = depthwise.dsp and _uses_dsp(lowering, epilogue, lowering.pixel_step(fused.layers[-1].output))
+    matrix = weights.reshape(-1, after.out_channels)
+    first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix)
     separable = SeparableKernel(
-        depthwise=replace(depthwise, dsp=dsp),
+        depthwise=_depthwise(lowering, layer, window, taps_epilogue, first),
         out_channels=after.out_channels,
         epilogue=epilogue,
-        group=DSP_GROUP if dsp else PORTABLE_GROUP,
-        dsp=dsp,
+        group=second.group,
+        variant=second.variant,
+        block=second.block,
     )
-    matrix = _matrix(lowering, weights.reshape(-1, after.out_channels), epilogue, constants, dsp=dsp)
+    operands = _taps(lowering, taps, taps_epilogue, taps_constants, first)
+    lowering.enter(follower)
+    operands += _matrix(lowering, matrix, epilogue, constants, second)
     columns = lowering.scratch(separable.column_bytes)
-    _finish(lowering, separable, [x.operand, *taps, *matrix, columns], fused, residual)
+    _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
 
 def _finish(
@@ -120,27 +124,35 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     kernel = DenseKernel(x.shape[1], op.units, epilogue)
-    operands = _matrix(lowering, weights, epilogue, constants, dsp=False)
+    operands = _matrix(lowering, weights, epilogue, constants, PORTABLE)
     lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
 
 
 def _depthwise(
-    lowering: McuLowering, layer: Layer, op: Conv2D, window: Window, prefix: str
-) -> tuple[DepthwiseKernel, list[Operand]]:
-    """The depthwise kernel, and its weights and constants."""
-    weights, epilogue, constants = _weights(lowering, layer, centered=True)
+    lowering: McuLowering, layer: Layer, window: Window, epilogue: Epilogue, chosen: KernelSet
+) -> DepthwiseKernel:
+    """The depthwise kernel of a layer."""
     quantized = lowering.network.is_quantized_layer(layer)
-    kernel = DepthwiseKernel(
+    return DepthwiseKernel(
         window=window,
-        multiplier=op.out_channels // window.channels,
+        multiplier=lowering.network.shape(layer.output)[3] // window.channels,
         epilogue=epilogue,
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
-        dsp=op.out_channels == window.channels and _uses_dsp(lowering, epilogue, op.out_channels),
+        variant=chosen.variant,
     )
-    operands = [lowering.constant("weights", weights[:, :, 0, :])]
-    names = [parameter.name.removeprefix(prefix) for parameter in epilogue.constants(prefix)]
-    operands += [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
-    return kernel, operands
+
+
+def _taps(
+    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], chosen: KernelSet
+) -> list[Operand]:
+    """Weights [kh, kw, 1, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
+    taps = weights[:, :, 0, :]
+    if chosen.variant == "dsp":
+        return [
+            lowering.constant("weights", four_weights(taps)),
+            lowering.constant("constants", np.stack(constants, axis=1)),
+        ]
+    return _operands(lowering, taps, epilogue, constants)
 
 
 def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Array, Epilogue, tuple[Array, ...]]:
@@ -149,7 +161,8 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     if network.is_quantized_layer(layer):
         prepared = lowering.prepared.get(layer.name)
         if prepared is None:
-            prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine)
+            narrow = any(each.variant == "m0plus" for each in lowering.sets)
+            prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine, narrow=narrow)
             lowering.prepared[layer.name] = prepared
         return prepared.kernel, prepared.epilogue, prepared.constants
     assert isinstance(layer.op, Conv2D | Dense)
@@ -160,27 +173,44 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     return kernel, FloatEpilogue(layer.op.activation), (bias,)
 
 
-def _uses_dsp(lowering: McuLowering, epilogue: Epilogue, step: int) -> bool:
-    """Whether the kernels on pairs of int16 take this layer.
-
-    They know only the searched requantization, and reach four pixels, `step` bytes apart, from one pointer.
-    """
-    searched = isinstance(epilogue, IntegerEpilogue) and epilogue.is_searched
-    return lowering.dsp and searched and 3 * step < _LARGEST_OFFSET
-
-
 def _matrix(
-    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], *, dsp: bool
+    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], chosen: KernelSet
 ) -> list[Operand]:
-    """Weights [depth, C_out] as rows of [C_out][depth], and the constants, as operands of a matrix product."""
-    if dsp:
-        return [
-            lowering.constant("weights", pair_weights(weights)),
-            lowering.constant("constants", pair_constants(*constants)),
-        ]
-    operands = [lowering.constant("weights", np.ascontiguousarray(weights.T))]
-    names = [parameter.name for parameter in epilogue.constants()]
-    return operands + [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
+    """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
+    match chosen.variant:
+        case "dsp":
+            return [
+                lowering.constant("weights", pair_weights(weights)),
+                lowering.constant("constants", pair_constants(*constants)),
+            ]
+        case "m0plus":
+            padding = -weights.shape[1] % chosen.block
+            ordered = block_weights(np.pad(weights, ((0, 0), (0, padding))), chosen.block)
+        case "block":
+            ordered = block_weights(weights, chosen.block)
+        case "c99":
+            ordered = weights.T
+    return _operands(lowering, ordered, epilogue, constants)
+
+
+def _operands(lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...]) -> list[Operand]:
+    """Weights as they are, and the constants of an epilogue, as operands."""
+    names = ["weights", *(parameter.name for parameter in epilogue.constants())]
+    return [lowering.constant(name, array) for name, array in zip(names, (weights, *constants), strict=True)]
+
+
+def block_weights(weights: Array, block: int) -> Array:
+    """[depth, C_out] -> for every `block` channels [depth][block], then [depth][C_out % block]; all in one row."""
+    starts = range(0, weights.shape[1], block)
+    return np.concatenate([weights[:, start : start + block].reshape(-1) for start in starts])
+
+
+def four_weights(weights: Array) -> Array:
+    """[kh, kw, C] -> [C / 4, rounded up][kh][kw][4]; zeros fill up."""
+    rows, columns, channels = weights.shape
+    padded = np.zeros((rows, columns, -(-channels // 4), 4), np.int8)
+    padded.reshape(rows, columns, -1)[..., :channels] = weights
+    return np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
 
 
 def pair_weights(weights: Array) -> Array:

@@ -19,7 +19,8 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Residual
 
 Element = Literal["float32", "int8"]
-Method = Literal["affine", "stepped", "tflite", "half-up", "single", "float32"]
+Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
+Variant = Literal["c99", "dsp", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FloatEpilogue:
     """y = activation(sum + bias[channel])."""
 
     element: ClassVar[Element] = "float32"
+    is_searched: ClassVar[bool] = False
     activation: Activation = NONE
 
     def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
@@ -40,9 +42,12 @@ class IntegerEpilogue:
 
     affine: clamp(((bias + (sum << left)) * multiplier) >> 32 >> right), where bias and multiplier were searched so
     that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); stepped:
-    the same, with `step` added to bias + (sum << left) where that is not negative. The others are that rounding
-    itself, of sum + bias, followed by + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded
-    twice (tflite), twice with halves up (half-up) or once (single), or a float factor (float32).
+    the same, with `step` added to bias + (sum << left) where that is not negative. narrow: as affine in 32 bits
+    (plan/requantization_narrow.py), clamp((bias + sum * high + (sum * low >> left)) >> right), with the upper, signed,
+    and the lower, unsigned, half of multiplier; narrow-stepped: the same, with `step` added before the last shift where
+    the level would be zero_point or more. The others are that rounding itself, of sum + bias, followed by
+    + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded twice (tflite), twice with halves
+    up (half-up) or once (single), or a float factor (float32).
     """
 
     element: ClassVar[Element] = "int8"
@@ -55,16 +60,16 @@ class IntegerEpilogue:
 
     @property
     def is_searched(self) -> bool:
-        """Whether it is a searched multiplication and not the network's own rounding."""
+        """Whether it is a searched multiplication of 64 bits (not narrow, and not the network's own rounding)."""
         return self.method in ("affine", "stepped")
 
     def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
         """Pointers to what it needs per channel."""
         bias = Parameter(f"{prefix}bias", "int32")
         match self.method:
-            case "affine":
+            case "affine" | "narrow":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"))
-            case "stepped":
+            case "stepped" | "narrow-stepped":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}step", "int32"))
             case "float32":
                 return (bias, Parameter(f"{prefix}scale"))
@@ -172,9 +177,13 @@ class ConvKernel:
 
     weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
-    is not `gathered` does without: its columns are the pixels of x themselves. With `dsp`, columns are int16 in pairs,
-    for two multiplications at once (templates/mcu/matrix_dsp.j2). `residual` is added to what the epilogue makes; it is
-    the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0.
+    is not `gathered` does without: its columns are the pixels of x themselves. `residual` is added to what the epilogue
+    makes; it is the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0.
+
+    Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
+    templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
+    are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
+    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2).
     """
 
     window: Window
@@ -182,7 +191,8 @@ class ConvKernel:
     epilogue: Epilogue
     padding: int = 0
     group: int = 2
-    dsp: bool = False
+    variant: Variant = "c99"
+    block: int = 2
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
@@ -200,15 +210,17 @@ class ConvKernel:
     @property
     def gathered(self) -> bool:
         """Whether columns are copied out of x before they are multiplied."""
-        return self.dsp or not self.window.is_pointwise
+        return self.variant in ("dsp", "m0plus") or not self.window.is_pointwise
 
     @property
     def column_bytes(self) -> int:
-        """Bytes of the scratch parameter `columns`; for dsp also of one window as int8, before it becomes a column."""
+        """Bytes of `columns`; for dsp and m0plus also of one window as int8, before it becomes a column."""
         if not self.gathered:
             return 0
-        window = -(-self.depth // 4) * 4 if self.dsp else 0
-        return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp) + window
+        if self.variant == "m0plus":
+            return word_column_bytes(self.depth) + (0 if self.window.is_pointwise else self.depth)
+        window = -(-self.depth // 4) * 4 if self.variant == "dsp" else 0
+        return column_bytes(self.depth, self.group, self.epilogue.element, self.variant) + window
 
     @property
     def y_step(self) -> int:
@@ -219,10 +231,10 @@ class ConvKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants, [columns], [residual], y."""
         element = self.epilogue.element
-        columns = (Parameter("columns", element, True, alignment=4),) if self.gathered else ()
+        columns = (_columns(element, self.variant),) if self.gathered else ()
         return (
             _elements("x", element),
-            *_matrix(self.epilogue, self.dsp),
+            *_matrix(self.epilogue, self.variant),
             *columns,
             *_residual(self),
             _elements("y", element, written=True),
@@ -231,14 +243,17 @@ class ConvKernel:
 
 @dataclass(frozen=True)
 class DepthwiseKernel:
-    """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out]."""
+    """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
+
+    With `dsp`, weights are [C / 4, rounded up][kh][kw][4]. Pixels of y begin `step` elements apart if that is not 0.
+    """
 
     kind: ClassVar[str] = "depthwise"
     window: Window
     multiplier: int
     epilogue: Epilogue
     zero_point: int = 0
-    dsp: bool = False
+    variant: Variant = "c99"
     descending: bool = False
     step: int = 0
 
@@ -258,8 +273,7 @@ class DepthwiseKernel:
         element = self.epilogue.element
         return (
             _elements("x", element),
-            Parameter("weights", element, alignment=4),
-            *self.epilogue.constants(),
+            *_matrix(self.epilogue, self.variant),
             _elements("y", element, written=True),
         )
 
@@ -273,7 +287,8 @@ class SeparableKernel:
     out_channels: int
     epilogue: Epilogue
     group: int = 2
-    dsp: bool = False
+    variant: Variant = "c99"
+    block: int = 2
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
@@ -290,8 +305,10 @@ class SeparableKernel:
 
     @property
     def column_bytes(self) -> int:
-        """Bytes of the scratch parameter `columns`."""
-        return column_bytes(self.depth, self.group, self.epilogue.element, self.dsp)
+        """Bytes of `columns`; for m0plus also of one pixel as int8 where the depthwise part is not of that variant."""
+        if self.variant == "m0plus":
+            return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
+        return column_bytes(self.depth, self.group, self.epilogue.element, self.variant)
 
     @property
     def y_step(self) -> int:
@@ -304,10 +321,9 @@ class SeparableKernel:
         element = self.epilogue.element
         return (
             _elements("x", element),
-            Parameter("taps", element, alignment=4),
-            *self.depthwise.epilogue.constants("taps_"),
-            *_matrix(self.epilogue, self.dsp),
-            Parameter("columns", element, True, alignment=4),
+            *_matrix(self.depthwise.epilogue, self.depthwise.variant, "taps", "taps_"),
+            *_matrix(self.epilogue, self.variant),
+            _columns(element, self.variant),
             *_residual(self),
             _elements("y", element, written=True),
         )
@@ -317,15 +333,26 @@ def _residual(kernel: ConvKernel | SeparableKernel) -> tuple[Parameter, ...]:
     return (_elements("residual", kernel.epilogue.element),) if kernel.residual else ()
 
 
-def column_bytes(depth: int, group: int, element: Element, dsp: bool) -> int:
+def word_column_bytes(depth: int) -> int:
+    """Bytes of four columns of `depth` elements in words of two pixels each."""
+    return 8 * depth
+
+
+def _columns(element: Element, variant: Variant) -> Parameter:
+    return Parameter("columns", "int32" if variant == "m0plus" else element, True, alignment=4)
+
+
+def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> int:
     """Bytes of `group` columns of `depth` elements; int16, in whole fours, for dsp."""
-    return group * (2 * (-(-depth // 4) * 4) if dsp else depth * DTYPE_BYTES[element])
+    return group * (2 * (-(-depth // 4) * 4) if variant == "dsp" else depth * DTYPE_BYTES[element])
 
 
-def _matrix(epilogue: Epilogue, dsp: bool) -> tuple[Parameter, ...]:
-    """Weights and per-channel constants of a matrix product; for dsp, those of one channel after the other."""
-    weights = Parameter("weights", epilogue.element, alignment=4)
-    return (weights, Parameter("constants", "int32")) if dsp else (weights, *epilogue.constants())
+def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
+    """Weights and per-channel constants of a product of sums; for dsp, those of one channel after the other."""
+    first = Parameter(weights, epilogue.element, alignment=4)
+    if variant == "dsp":
+        return (first, Parameter(f"{prefix}constants", "int32"))
+    return (first, *epilogue.constants(prefix))
 
 
 @dataclass(frozen=True)

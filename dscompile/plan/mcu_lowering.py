@@ -24,6 +24,7 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_overlap import goes_upwards, permitted_distances
 from dscompile.plan.mcu_quantized import QuantizedWeights
+from dscompile.plan.mcu_sets import kernel_sets
 from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.plan.mcu_storage import Place, Store, border_strides, dense_strides, merge_axes
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
@@ -91,7 +92,7 @@ class McuLowering:
         self.affine = affine
         self.prepared = prepared
         self._slices = slices
-        self.dsp = "dsp" in target.kernels
+        self.sets = kernel_sets(target)
         self._stores: dict[str, Store] = {}
         self._constants: dict[str, Array] = {}
         self._places: dict[str, Place] = {}
@@ -197,11 +198,6 @@ class McuLowering:
         place = Place(whole.at(part.start), tensor.shape, tensor.dtype, part.step)
         self._places[name] = place
         return place
-
-    def pixel_step(self, name: str) -> int:
-        """Elements from one pixel of a tensor to the next, where `new` will place it."""
-        part = self._slices.get(name)
-        return part.step if part is not None and part.step else self.network.shape(name)[-1]
 
     def joined(self, name: str) -> Place:
         """Room for the result of a concatenation, which may be in use since the first of its parts was written."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dscompile.errors import UnsupportedError
 from dscompile.ir.fixed_point import (
@@ -21,7 +19,7 @@ from dscompile.ir.fixed_point import (
 )
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Softmax
-from dscompile.plan.integer_layers import layer_sums
+from dscompile.plan.integer_layers import LayerSums, layer_sums
 from dscompile.plan.mcu_arithmetic import FixedPointRounding
 from dscompile.plan.mcu_kernels import (
     IntegerEpilogue,
@@ -29,7 +27,8 @@ from dscompile.plan.mcu_kernels import (
     Method,
     SoftmaxKernel,
 )
-from dscompile.plan.requantization import Integers, Range, constant_channels, search_affine
+from dscompile.plan.requantization import Affine, Integers, Range, search_affine
+from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
@@ -46,45 +45,45 @@ class QuantizedWeights:
     constants: tuple[Array, ...]
 
 
-def quantized_weights(network: Network, layer: Layer, *, centered: bool, affine: bool) -> QuantizedWeights:
-    """Weights and requantization of a layer; `affine` allows the searched form.
+def quantized_weights(
+    network: Network, layer: Layer, *, centered: bool, affine: bool, narrow: bool = False
+) -> QuantizedWeights:
+    """Weights and requantization of a layer; `affine` allows the searched form, `narrow` that of 32-bit products first.
 
     Raises UnsupportedError naming the channels whose sums could leave 32 bits.
     """
     found = layer_sums(network, layer, centered=centered)
-    if affine:
-        searched = _affine(found.staircase, found.sums, found.slopes, found.zero_point, found.clamp)
-        if searched is not None:
-            epilogue, constants, constant = searched
-            return QuantizedWeights(np.where(constant, 0, found.kernel).astype(np.int8), epilogue, constants)
-    return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
+    searched = _searched(found, narrow=narrow) if affine else None
+    if searched is None:
+        return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
+    clamp = found.clamp
+    epilogue = IntegerEpilogue(
+        _method(searched), clamp.low, clamp.high, found.zero_point, searched.left, searched.right
+    )
+    integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
+    kernel = np.where(found.constant, 0, found.kernel).astype(np.int8)
+    return QuantizedWeights(kernel, epilogue, tuple(each.astype(np.int32) for each in integers))
 
 
-def _affine(
-    staircase: Callable[[Integers], Integers],
-    sums: Range,
-    slopes: NDArray[np.float64],
-    zero_point: int,
-    clamp: Clamp,
-) -> tuple[IntegerEpilogue, tuple[Array, ...], NDArray[np.bool_]] | None:
-    """The searched form: epilogue, (bias, multiplier) or (bias, multiplier, step), and which channels are constant.
+def _searched(found: LayerSums, *, narrow: bool) -> Affine | Narrow | None:
+    """What was found for a layer; its channels of only one level are as if their sums were 0."""
+    constant, sums = found.constant, found.sums
+    level = found.staircase(sums.low[None])
 
-    The weights of these may be 0.
-    """
-    constant = constant_channels(staircase, sums)
-    level = staircase(sums.low[None])
-
-    def without_constants(values: Integers) -> Integers:
-        return np.where(constant, level, staircase(values))
+    def staircase(values: Integers) -> Integers:
+        return np.where(constant, level, found.staircase(values))
 
     still = Range(np.where(constant, 0, sums.low), np.where(constant, 0, sums.high))
-    found = search_affine(without_constants, still, slopes, zero_point, clamp)
-    if found is None:
-        return None
-    integers = (found.bias, found.multiplier) if found.step is None else (found.bias, found.multiplier, found.step)
-    method: Method = "affine" if found.step is None else "stepped"
-    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, zero_point, found.left, found.right)
-    return epilogue, tuple(each.astype(np.int32) for each in integers), constant
+    form = (staircase, still, found.slopes, found.zero_point, found.clamp)
+    return (search_narrow(*form) if narrow else None) or search_affine(*form)
+
+
+def _method(found: Affine | Narrow) -> Method:
+    match found:
+        case Affine():
+            return "affine" if found.step is None else "stepped"
+        case Narrow():
+            return "narrow" if found.step is None else "narrow-stepped"
 
 
 def _own_rounding(

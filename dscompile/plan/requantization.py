@@ -32,6 +32,7 @@ _WORD = 1 << 31
 _LARGEST_RIGHT = 20  # zero_point << right and what is added to it must stay in 32 bits
 _FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per channel and shift
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
+_USUAL_RIGHT = 14  # tried first: layers with the same shift share code (plan/mcu_bodies.py)
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,10 @@ def search_affine(
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
     for stepped in (False, True):
-        for left in range(most, max(most - _SHIFTS, -1), -1):
-            right = _right_shift(left, slopes)
-            if right >= 0:
-                shifts = _Shifts(left, min(right, _LARGEST_RIGHT))
-                found = _search(thresholds, sums, slopes, zero_point, shifts, stepped=stepped)
-                if found is not None:
-                    return found
+        for shifts in _shifts(most, slopes):
+            found = _search(thresholds, sums, slopes, zero_point, shifts, stepped=stepped)
+            if found is not None:
+                return found
     return None
 
 
@@ -135,6 +133,17 @@ class _Shifts:
         return 1 << (32 + self.right)
 
 
+def _shifts(most: int, slopes: NDArray[np.float64]) -> Iterator[_Shifts]:
+    """Shifts to try, `left` at most `most`: those with the usual `right`, then the finest of all."""
+    for left in range(most + 1):
+        if _right_shift(left, slopes) == _USUAL_RIGHT:
+            yield _Shifts(left, _USUAL_RIGHT)
+    for left in range(most, max(most - _SHIFTS, -1), -1):
+        right = _right_shift(left, slopes)
+        if right >= 0:
+            yield _Shifts(left, min(right, _LARGEST_RIGHT))
+
+
 def _search(
     thresholds: Thresholds,
     sums: Range,
@@ -151,8 +160,8 @@ def _search(
             level = int(thresholds.first[channel]) - zero_point
             found.append(((2 * level + 1) << (shifts.right + 1), _WORD >> 1, 0))
             continue
-        one = _one_line(thresholds, sums, channel, zero_point)
-        lines = _two_lines(one) if stepped else (one,)
+        one = one_line(thresholds, sums, channel, zero_point)
+        lines = two_lines(one) if stepped else (one,)
         integers = _fit(lines, start, shifts)
         if integers is None:
             return None
@@ -162,7 +171,7 @@ def _search(
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """What one line must meet: `sums[i]` reach `levels[i]` (less the zero point) in `at_least`, not in `less_than`.
 
     `low` and `high` are the smallest and the largest sum on it.
@@ -188,7 +197,7 @@ class _Line:
         return begin, end
 
 
-def _one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int) -> _Line:
+def one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int) -> Line:
     """All thresholds of a channel, and the ends of its range unless the clamp keeps these in."""
     low, high = int(sums.low[channel]), int(sums.high[channel])
     first, last = int(thresholds.first[channel]), int(thresholds.last[channel])
@@ -200,10 +209,10 @@ def _one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int
         at_least = np.append(levels, first - zero_point), np.append(reached, low)
     if last < thresholds.clamp.high or not len(levels):
         less_than = np.append(levels, last + 1 - zero_point), np.append(reached - 1, high)
-    return _Line(at_least, less_than, low, high)
+    return Line(at_least, less_than, low, high)
 
 
-def _two_lines(one: _Line) -> tuple[_Line, _Line]:
+def two_lines(one: Line) -> tuple[Line, Line]:
     """The same, split at the zero point: the first line also tells by its sign which of the two is right."""
     levels, reached = one.at_least
     crossing = reached[levels == 0]
@@ -218,14 +227,14 @@ def _two_lines(one: _Line) -> tuple[_Line, _Line]:
         sign = np.array([0]), np.array([split])
         below = (_joined(below[0], sign), below[1])
         above = (_joined(above[0], sign), above[1])
-    return _Line(*below, one.low, one.high), _Line(*above, split, max(split, one.high))
+    return Line(*below, one.low, one.high), Line(*above, split, max(split, one.high))
 
 
 def _joined(one: tuple[Integers, Integers], other: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
     return np.append(one[0], other[0]), np.append(one[1], other[1])
 
 
-def _fit(lines: tuple[_Line, ...], start: int, shifts: _Shifts) -> tuple[int, int, int] | None:
+def _fit(lines: tuple[Line, ...], start: int, shifts: _Shifts) -> tuple[int, int, int] | None:
     """(bias, multiplier, step) with one multiplier for all lines, the widest choice of biases, and the middle of it.
 
     With unit = 2^(32 + right), a level k with threshold t needs (bias + (t << left)) * multiplier >= k * unit, and

@@ -1,4 +1,4 @@
-"""Fused sums and concatenations of odd shapes on emulated cores, where the inner loops are assembly."""
+"""Kernels of odd shapes, fused sums and concatenations on emulated cores, where the inner loops are assembly."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from dscompile.plan import mcu_lowering
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
+from tests.emulated.test_mcu_assembly import WIDE
 from tests.mcu import random_inputs, write
 from tests.unit.test_mcu_concat import NETWORKS
-from tests.unit.test_mcu_residual import BLOCKS, int8
+from tests.unit.test_mcu_kernels import CASES
+from tests.unit.test_mcu_residual import BLOCKS, CORES, int8
 
 
 def assert_exact_on(core: str, network: Network, directory: Path) -> None:
-    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    compiler = "riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc"
+    require(compiler, shutil.which(compiler) is not None)
     device = FirmwareModel(write(network, directory, find_target(core)))
     inputs = random_inputs(network, 3)
     expected, results = oracle_outputs(network, inputs), device.run(inputs)
@@ -29,14 +32,20 @@ def assert_exact_on(core: str, network: Network, directory: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("name", CASES | WIDE)
+def test_int8_kernel_on_cortex_m4(name, tmp_path):
+    assert_exact_on("cortex-m4", int8((CASES | WIDE)[name].network(), "tflite"), tmp_path / "a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", BLOCKS)
 def test_int8_sum_in_a_convolution_on_a_core(name, core, tmp_path):
     assert_exact_on(core, int8(BLOCKS[name].network(), "tflite"), tmp_path / "a")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parts_of_a_concatenation_on_a_core(name, core, tmp_path, monkeypatch):
     monkeypatch.setattr(mcu_lowering, "_smallest", lambda programs: programs[0])

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from dscompile.data import data_directory
+from dscompile.emit import mcu_code
 from dscompile.emit.mcu import write_artifact
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
@@ -46,6 +47,8 @@ CASES = {
     "float_c99": Case(lambda: backbone("float_c99"), whole=True),
     "int8_c99": Case(lambda: backbone("int8_c99", "tflite")),
     "int8_m4": Case(lambda: backbone("int8_m4", "tflite"), "cortex-m4", whole=True),
+    "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
+    "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),
     "borders": Case(lambda: borders("borders"), affine=False),
     "activations": Case(lambda: activations("activations")),
     "sums_tflite": Case(lambda: sums("sums_tflite", "tflite"), affine=False),
@@ -89,6 +92,7 @@ def generated(name: str) -> Generated:
     program = planned(network, measured_here(case.target), affine=case.affine)
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as scratch:
         patch.setattr(jinja2.Environment, "get_template", recording)
+        mcu_code._environment.cache_clear()  # templates that are loaded already do not ask again for those they import
         artifact = write_artifact(program, inputs, counting(network), Path(scratch) / name, origin=f"{name}.yaml")
         files = {artifact.driver.name: artifact.driver.read_text(encoding="utf-8")}
         if case.whole:

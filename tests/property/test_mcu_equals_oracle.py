@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,18 +9,14 @@ import pytest
 
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding
-from dscompile.target import Target, find_target
-from tests.mcu import assert_equals_oracle, differences, write
+from dscompile.target import Target
+from tests.mcu import assert_equals_oracle, differences, here, write
 from tests.networks import random_network
 from tests.quantized_networks import random_int8_network
 from tests.sanitized import SanitizedModel
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-
-
-def dsp_here() -> Target:
-    """The kernels of a Cortex-M4 for this machine: they run through the portable twins of their instructions."""
-    return replace(find_target("cortex-m4"), board=None, compiler="gcc", compiler_flags=())
+CORES = ("c99", "cortex-m4", "cortex-m0plus", "rv32imc", "cortex-m3")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -32,7 +27,7 @@ def test_float_network_as_c_equals_the_oracle(seed):
 @pytest.mark.parametrize("seed", range(8))
 def test_int8_network_as_c_equals_the_oracle(seed):
     network = random_int8_network(seed, ROUNDINGS[seed % 4])
-    assert_equals_oracle(network, (0,), dsp_here() if seed % 2 else None, affine=seed % 5 != 0)
+    assert_equals_oracle(network, (0,), here(CORES[seed % 5]), affine=seed % 6 != 0)
 
 
 def assert_clean(network: Network, target: Target | None, compiler: str, directory: Path) -> None:
@@ -45,15 +40,14 @@ def assert_clean(network: Network, target: Target | None, compiler: str, directo
 @pytest.mark.parametrize("seed", range(4))
 def test_network_as_c_is_clean_under_sanitizers(seed, compiler, tmp_path):
     network = random_int8_network(seed, ROUNDINGS[seed]) if seed else random_network(seed)
-    assert_clean(network, dsp_here() if seed % 2 else None, compiler, tmp_path)
+    assert_clean(network, here(CORES[seed % 5]), compiler, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("seed", range(4, 40))
 def test_many_int8_networks_as_c_are_clean_under_sanitizers(seed, compiler, tmp_path):
-    target = dsp_here() if seed % 2 else None
-    assert_clean(random_int8_network(seed, ROUNDINGS[seed // 2 % 4]), target, compiler, tmp_path)
+    assert_clean(random_int8_network(seed, ROUNDINGS[seed % 4]), here(CORES[seed % 5]), compiler, tmp_path)
 
 
 @pytest.mark.slow
@@ -73,4 +67,4 @@ def test_many_float_networks_as_c_equal_the_oracle(seed):
 @pytest.mark.parametrize("seed", range(8, 80))
 def test_many_int8_networks_as_c_equal_the_oracle(seed):
     network = random_int8_network(seed, ROUNDINGS[seed % 4])
-    assert_equals_oracle(network, (0,), dsp_here() if seed % 2 else None, affine=seed % 5 != 0)
+    assert_equals_oracle(network, (0,), here(CORES[seed % 5]), affine=seed % 6 != 0)

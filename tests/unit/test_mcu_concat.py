@@ -15,8 +15,8 @@ from dscompile.plan import mcu_lowering
 from dscompile.plan.mcu_kernels import CopyKernel
 from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.target import Target
-from tests.mcu import assert_equals_oracle, planned
-from tests.unit.test_mcu_residual import dsp_here, int8
+from tests.mcu import assert_equals_oracle, here, planned
+from tests.unit.test_mcu_residual import CORES, int8
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 AROUND = Pads(1, 1, 1, 1)
@@ -138,11 +138,12 @@ def test_int8_parts_are_written_where_they_belong(name, seed):
 
 
 @pytest.mark.usefixtures("joined")
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_int8_parts_of_int16_pairs_are_written_where_they_belong(name):
+def test_int8_parts_of_the_kernels_of_a_core_are_written_where_they_belong(name, core):
     network = int8(NETWORKS[name](), "tflite")
-    assert copies(network, dsp_here()) == 0
-    assert_equals_oracle(network, (0,), dsp_here())
+    assert copies(network, here(core)) == 0
+    assert_equals_oracle(network, (0,), here(core))
 
 
 @pytest.mark.usefixtures("joined")

@@ -13,8 +13,7 @@ from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Conv2D, Pads, Pair
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Rounding, Tensor
 from dscompile.plan.mcu_kernels import SeparableKernel
-from dscompile.target import Target, find_target
-from tests.mcu import assert_equals_oracle, planned
+from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
@@ -70,6 +69,7 @@ CASES = {
     "pointwise_that_shrinks_in_place": Case(4, 4, 32, 4, (1, 1)),
     "conv_linear_to_9_channels": Case(5, 7, 17, 9, activation=NONE),
     "pointwise_linear_to_15_channels": Case(4, 5, 12, 15, (1, 1), activation=NONE),
+    "pointwise_of_pixels_beyond_an_immediate_offset": Case(2, 3, 4, 1402, (1, 1)),
     "depthwise_3x3_same": depthwise(6, 5, 16),
     "depthwise_5x5_stride_2_of_17_channels": depthwise(9, 7, 17, kernel=(5, 5), stride=(2, 2)),
     "depthwise_7x7_on_a_smaller_image": depthwise(3, 4, 3, kernel=(7, 7)),
@@ -85,11 +85,6 @@ CASES = {
     "separable_multiplier_2": depthwise(5, 4, 6, 2, then=10),
     "separable_on_one_pixel": depthwise(1, 1, 8, then=6),
 }
-
-
-def dsp_here() -> Target:
-    """The kernels of a Cortex-M4 for this machine: they run through the portable twins of their instructions."""
-    return replace(find_target("cortex-m4"), board=None, compiler="gcc", compiler_flags=())
 
 
 def int8(network: Network, rounding: Rounding) -> Network:
@@ -109,7 +104,7 @@ def test_int8_kernel(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_int8_kernel_of_int16_pairs(name):
-    assert_equals_oracle(int8(CASES[name].network(), "tflite"), (0,), dsp_here())
+    assert_equals_oracle(int8(CASES[name].network(), "tflite"), (0,), here("cortex-m4"))
 
 
 @pytest.mark.slow

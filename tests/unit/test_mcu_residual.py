@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -12,12 +12,14 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Binary, Conv2D, Pads, Pair, Pool
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Rounding, Tensor
-from dscompile.plan.mcu_kernels import BinaryKernel
-from dscompile.target import Target, find_target
-from tests.mcu import assert_equals_oracle, planned
+from dscompile.plan.mcu_kernels import BinaryKernel, ConvKernel, SeparableKernel
+from dscompile.target import Target
+from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+VARIANTS = {"cortex-m4": "dsp", "cortex-m0plus": "m0plus", "rv32imc": "block"}  # of their matrix products
+CORES = tuple(VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,17 @@ BLOCKS = {
 }
 
 
-def dsp_here() -> Target:
-    """The kernels of a Cortex-M4 for this machine: they run through the portable twins of their instructions."""
-    return replace(find_target("cortex-m4"), board=None, compiler="gcc", compiler_flags=())
-
-
 def int8(network: Network, rounding: Rounding) -> Network:
     return Quantizer(network, np.random.default_rng(1), rounding, float_borders=False).run()
+
+
+def assert_takes_it(core: str, network: Network) -> None:
+    """The sum is in a kernel of the core's own; int16 pairs know no requantization but the searched one."""
+    kernels = [f.kernel for f in planned(network, here(core)).functions]
+    (kernel,) = [kernel for kernel in kernels if isinstance(kernel, ConvKernel | SeparableKernel)]
+    assert kernel.residual is not None
+    left_over = core == "cortex-m4" and not kernel.epilogue.is_searched
+    assert kernel.variant == ("c99" if left_over else VARIANTS[core])
 
 
 def has_own_pass(network: Network, target: Target | None = None) -> bool:
@@ -98,11 +104,13 @@ def test_int8_sum_in_a_convolution(name):
     assert_equals_oracle(network, (0,))
 
 
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", BLOCKS)
-def test_int8_sum_in_a_convolution_of_int16_pairs(name):
+def test_int8_sum_in_a_convolution_of_a_core(name, core):
     network = int8(BLOCKS[name].network(), ("tflite", "float32")[len(name) % 2])
-    assert not has_own_pass(network, dsp_here())
-    assert_equals_oracle(network, (0,), dsp_here())
+    assert_takes_it(core, network)
+    assert not has_own_pass(network, here(core))
+    assert_equals_oracle(network, (0,), here(core))
 
 
 def test_the_networks_own_arithmetic_keeps_a_pass_of_its_own():

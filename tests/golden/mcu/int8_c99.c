@@ -159,8 +159,8 @@ static INT8_C99_CODE_ATTR int32_t reciprocal_of_one_plus(int32_t a)
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_conv_0_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
-    const int32_t level = high_product(bias + sum * 4096, multiplier);
-    return saturate_int8((-16777216 + level) >> 17);
+    const int32_t level = high_product(bias + sum * 512, multiplier);
+    return saturate_int8((-2097152 + level) >> 14);
 }
 
 static INT8_C99_CODE_ATTR void int8_c99_conv_0_multiply_2(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
@@ -258,15 +258,15 @@ static INT8_C99_CODE_ATTR void int8_c99_conv_0(const int8_t *x, const int8_t *we
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_separable_1_depthwise_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return clamp_int8((-67108864 + level) >> 19, -128, 70);
+    const int32_t level = high_product(bias + sum * 256, multiplier);
+    return clamp_int8((-2097152 + level) >> 14, -128, 70);
 }
 
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_separable_1_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return saturate_int8((-67108864 + level) >> 19);
+    const int32_t level = high_product(bias + sum * 256, multiplier);
+    return saturate_int8((-2097152 + level) >> 14);
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
@@ -388,16 +388,15 @@ static INT8_C99_CODE_ATTR void int8_c99_separable_1(const int8_t *x, const int8_
  * zero are two lines, one for each sign. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    const int32_t below = bias + sum * 8192;
+    const int32_t below = bias + sum * 128;
     const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
-    return saturate_int8((-3145728 + level) >> 20);
+    return saturate_int8((-49152 + level) >> 14);
 }
 
 /* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_pointwise_2_sum(int32_t a, int32_t b)
 {
-    const int32_t level = (a * 4194304 + b * 2083400 + 268775804) >> 22;
-    return saturate_int8(level);
+    return saturate_int8((a * 4194304 + b * 2083400 + 268775804) >> 22);
 }
 
 static INT8_C99_CODE_ATTR void int8_c99_pointwise_2_multiply_2(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int32_t *step, const int8_t *residual, int8_t *y)
@@ -450,9 +449,9 @@ static INT8_C99_CODE_ATTR void int8_c99_lookup_3(const int8_t *x, const int8_t *
  * zero are two lines, one for each sign. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_depthwise_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    const int32_t below = bias + sum * 8192;
+    const int32_t below = bias + sum * 256;
     const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
-    return saturate_int8((-1572864 + level) >> 19);
+    return saturate_int8((-49152 + level) >> 14);
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
@@ -573,8 +572,8 @@ static INT8_C99_CODE_ATTR void int8_c99_pool_5(const int8_t *x, int8_t *y)
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_depthwise_6_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return saturate_int8((-16777216 + level) >> 17);
+    const int32_t level = high_product(bias + sum * 1024, multiplier);
+    return saturate_int8((-2097152 + level) >> 14);
 }
 
 /* One pixel of 3x3 with only the columns 1 to 1 of its window inside the image. */
@@ -649,8 +648,8 @@ static INT8_C99_CODE_ATTR void int8_c99_pool_7(const int8_t *x, int8_t *y)
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
 static inline INT8_C99_CODE_ATTR int8_t int8_c99_dense_8_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return saturate_int8((-3145728 + level) >> 20);
+    const int32_t level = high_product(bias + sum * 128, multiplier);
+    return saturate_int8((-49152 + level) >> 14);
 }
 
 static INT8_C99_CODE_ATTR void int8_c99_dense_8_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)

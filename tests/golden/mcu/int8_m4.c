@@ -58,9 +58,8 @@ const int8_m4_layer int8_m4_layers[INT8_M4_LAYER_COUNT] = {
 #endif
 extern WORDS const int8_t int8_m4_stem_weights[168];
 extern WORDS const int32_t int8_m4_stem_constants[12];
-extern WORDS const int8_t int8_m4_block_depthwise_weights[54];
-extern WORDS const int32_t int8_m4_block_depthwise_bias[6];
-extern WORDS const int32_t int8_m4_block_depthwise_multiplier[6];
+extern WORDS const int8_t int8_m4_block_depthwise_weights[72];
+extern WORDS const int32_t int8_m4_block_depthwise_constants[12];
 extern WORDS const int8_t int8_m4_block_pointwise_weights[48];
 extern WORDS const int32_t int8_m4_block_pointwise_constants[12];
 extern WORDS const int8_t int8_m4_linear_weights[48];
@@ -71,11 +70,15 @@ extern WORDS const int32_t int8_m4_multiplied_bias[12];
 extern WORDS const int32_t int8_m4_multiplied_multiplier[12];
 extern WORDS const int32_t int8_m4_multiplied_step[12];
 extern WORDS const int8_t int8_m4_depthwise_weights[108];
-extern WORDS const int32_t int8_m4_depthwise_bias[12];
-extern WORDS const int32_t int8_m4_depthwise_multiplier[12];
+extern WORDS const int32_t int8_m4_depthwise_constants[24];
 extern WORDS const int8_t int8_m4_classifier_weights[36];
 extern WORDS const int32_t int8_m4_classifier_bias[3];
 extern WORDS const int32_t int8_m4_classifier_multiplier[3];
+
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wunused-function" /* assembly may take the place of all that call one */
+#endif
 
 static inline INT8_M4_CODE_ATTR int8_t clamp_int8(int32_t value, int32_t low, int32_t high)
 {
@@ -293,41 +296,73 @@ static INT8_M4_CODE_ATTR int32_t reciprocal_of_one_plus(int32_t a)
     return shift_up(x, 1);
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_conv_0_finish(int32_t sum, int32_t bias, int32_t multiplier)
-{
-    const int32_t level = high_product(bias + sum * 4096, multiplier);
-    return saturate_int8((-16777216 + level) >> 17);
-}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
 
-/* Four pixels and all pairs of channels; y is the one that lies lowest in memory. */
-#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+#if defined(__clang__)
+#define SHARED __attribute__((noinline))
+#elif defined(__GNUC__)
+#define SHARED __attribute__((noinline, noclone))
+#else
+#define SHARED
+#endif
+
+/* Of a layer: bytes of a group's columns, bytes of the weights of all pairs of channels, where assembly enters its loop,
+ * bytes to the next pixel of y; what sums are multiplied by, the zero point, channels; bytes to the next pixel of the
+ * residual, factors of the result and of the residual, bias of their sum. */
+typedef struct matrix_shape {
+    int32_t column_bytes, weight_bytes, entry, y_step, factor, start, channels, residual_step, first, second, bias;
+} matrix_shape;
+
+/* Of a layer: bytes from a tap to the next and from a row to the next, less the zero point in both halves; what sums are
+ * multiplied by, the zero point of the result; channels, less the zero point. */
+typedef struct depthwise_shape {
+    int32_t tap_bytes, row_bytes;
+    uint32_t offsets;
+    int32_t factor, start, channels, offset;
+} depthwise_shape;
+
+/* Four pixels and all pairs of channels. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
- * weights. On the stack: columns, constants, y, ends of columns and weights. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_conv_0_multiply_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)))
+ * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
+ * entered. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #20\n"
+        "sub sp, #44\n"
         "strd r0, r2, [sp]\n"
-        "str r3, [sp, #8]\n"
-        "movw r4, #224\n"
+        "ldr r12, [sp, #80]\n" /* shape */
+        "strd r3, r12, [sp, #8]\n"
+        "ldm r12, {r4-r9}\n"
+        "strd r8, r9, [sp, #16]\n"
         "add r4, r0\n"
-        "movw r5, #168\n"
-        "movt r5, #0\n"
         "add r5, r1\n"
-        "strd r4, r5, [sp, #12]\n"
+        "strd r4, r5, [sp, #24]\n"
+        "adr r8, 2f\n"
+        "add r8, r6\n"
+        "str r8, [sp, #32]\n"
         "1:\n"
         "ldr r0, [sp]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "mov r6, #0\n"
-        "mov r7, #0\n"
-        "mov r12, #0\n"
-        "mov lr, #0\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smuad r2, r10, r8\n"
+        "smuad r6, r10, r9\n"
+        "smuad r3, r11, r8\n"
+        "smuad r7, r11, r9\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smuad r4, r10, r8\n"
+        "smuad r12, r10, r9\n"
+        "smuad r5, r11, r8\n"
+        "smuad lr, r11, r9\n"
+        "ldr pc, [sp, #32]\n"
+        ".p2align 2\n"
         "2:\n"
+        ".rept 16\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
         "sxtb16 r9, r8, ror #8\n"
@@ -341,165 +376,1202 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_conv_0_mu
         "smlad r12, r10, r9, r12\n"
         "smlad r5, r11, r8, r5\n"
         "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [sp, #12]\n"
+        ".endr\n"
+        "ldr r8, [sp, #24]\n"
         "cmp r0, r8\n"
         "bne 2b\n"
+        "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
-        "ldm r8!, {r0, r9, r10, r11}\n" /* bias and multiplier of both channels */
+        "ldm r8!, {r0, r9}\n" /* bias, multiplier */
+        "mla r2, r2, r10, r0\n"
+        "smmla r2, r2, r9, r11\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "mla r3, r3, r10, r0\n"
+        "smmla r3, r3, r9, r11\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "mla r4, r4, r10, r0\n"
+        "smmla r4, r4, r9, r11\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "mla r5, r5, r10, r0\n"
+        "smmla r5, r5, r9, r11\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "ldm r8!, {r0, r9}\n" /* bias, multiplier */
+        "mla r6, r6, r10, r0\n"
+        "smmla r6, r6, r9, r11\n"
+        "ssat r6, #8, r6, asr #14\n"
+        "mla r7, r7, r10, r0\n"
+        "smmla r7, r7, r9, r11\n"
+        "ssat r7, #8, r7, asr #14\n"
+        "mla r12, r12, r10, r0\n"
+        "smmla r12, r12, r9, r11\n"
+        "ssat r12, #8, r12, asr #14\n"
+        "mla lr, lr, r10, r0\n"
+        "smmla lr, lr, r9, r11\n"
+        "ssat lr, #8, lr, asr #14\n"
         "str r8, [sp, #4]\n"
-        "movw r8, #0\n" /* the zero point */
-        "movt r8, #65280\n"
-        "add r2, r0, r2, lsl #12\n"
-        "smmla r2, r2, r9, r8\n"
-        "ssat r2, #8, r2, asr #17\n"
-        "add r3, r0, r3, lsl #12\n"
-        "smmla r3, r3, r9, r8\n"
-        "ssat r3, #8, r3, asr #17\n"
-        "add r4, r0, r4, lsl #12\n"
-        "smmla r4, r4, r9, r8\n"
-        "ssat r4, #8, r4, asr #17\n"
-        "add r5, r0, r5, lsl #12\n"
-        "smmla r5, r5, r9, r8\n"
-        "ssat r5, #8, r5, asr #17\n"
-        "add r6, r10, r6, lsl #12\n"
-        "smmla r6, r6, r11, r8\n"
-        "ssat r6, #8, r6, asr #17\n"
-        "add r7, r10, r7, lsl #12\n"
-        "smmla r7, r7, r11, r8\n"
-        "ssat r7, #8, r7, asr #17\n"
-        "add r12, r10, r12, lsl #12\n"
-        "smmla r12, r12, r11, r8\n"
-        "ssat r12, #8, r12, asr #17\n"
-        "add lr, r10, lr, lsl #12\n"
-        "smmla lr, lr, r11, r8\n"
-        "ssat lr, #8, lr, asr #17\n"
-        "ldr r0, [sp, #8]\n"
-        "strb r2, [r0, #0]\n"
-        "strb r6, [r0, #1]\n"
-        "strb r3, [r0, #6]\n"
-        "strb r7, [r0, #7]\n"
-        "strb r4, [r0, #12]\n"
-        "strb r12, [r0, #13]\n"
-        "strb r5, [r0, #18]\n"
-        "strb lr, [r0, #19]\n"
+        "ldrd r0, r8, [sp, #8]\n"
+        "ldr r8, [r8, #12]\n" /* bytes per pixel */
+        "add r9, r8, r8, lsl #1\n"
+        "bfi r2, r6, #8, #8\n"
+        "bfi r3, r7, #8, #8\n"
+        "bfi r4, r12, #8, #8\n"
+        "bfi r5, lr, #8, #8\n"
+        "strh r2, [r0]\n"
+        "strh r3, [r0, r8]\n"
+        "strh r4, [r0, r8, lsl #1]\n"
+        "strh r5, [r0, r9]\n"
         "add r0, #2\n"
         "str r0, [sp, #8]\n"
-        "ldr r8, [sp, #16]\n"
+        "ldr r8, [sp, #28]\n"
         "cmp r1, r8\n"
         "bne 1b\n"
-        "add sp, #20\n"
+        "add sp, #44\n"
         "pop {r4-r11, pc}\n");
 }
 #else
-/* All pairs of channels of one pixel of a group of four, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_conv_0_multiply_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    for (int32_t channel = 0; channel < 6; channel += 2) {
+    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
+{
+    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
-        for (int32_t step = 0; step < 14; ++step) {
-            const uint32_t x = load_word(columns + 16 * step);
-            const uint32_t w = load_word(weights + 4 * step);
+        for (int32_t i = 0; i < shape->column_bytes; i += 16) {
+            const uint32_t x = load_word(columns + i);
+            const uint32_t w = load_word(weights);
             sum_0 = add_products(sum_0, x, widen_even(w));
             sum_1 = add_products(sum_1, x, widen_odd(w));
+            weights += 4;
         }
-        y[channel] = int8_m4_conv_0_finish(sum_0, constants[0], constants[1]);
-        y[channel + 1] = int8_m4_conv_0_finish(sum_1, constants[2], constants[3]);
-        weights += 56;
+        y[channel] = int8_m4_shared_matrix_0_finish(sum_0, constants, shape);
+        y[channel + 1] = int8_m4_shared_matrix_0_finish(sum_1, constants + 2, shape);
         constants += 4;
     }
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_conv_0_multiply_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_conv_0_multiply_1_pairs(columns + 4 * pixel, weights, constants, y + pixel * 6);
+        int8_m4_shared_matrix_0_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
     }
 }
 #endif
 
-/* Four pixels; y is the one that lies lowest in memory. */
-static INT8_M4_CODE_ATTR void int8_m4_conv_0_multiply_4(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_1_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    int8_m4_conv_0_multiply_pairs(columns, weights, constants, y);
+    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
+
+/* Whole windows of 3x3, 2 columns of them: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, bytes to the next row. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_1_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smulbb r2, r6, r8\n"
+        "smulbb r3, r7, r9\n"
+        "smultt r4, r6, r8\n"
+        "smultt r5, r7, r9\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r1, #4\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r1, #4\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r1, #4\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r2, r2, r12, r6\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "cmp r2, #70\n"
+        "it gt\n"
+        "movgt r2, #70\n"
+        "mla r3, r3, r12, r8\n"
+        "smmla r3, r3, r9, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "cmp r3, #70\n"
+        "it gt\n"
+        "movgt r3, #70\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r4, r4, r12, r6\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "cmp r4, #70\n"
+        "it gt\n"
+        "movgt r4, #70\n"
+        "mla r5, r5, r12, r8\n"
+        "smmla r5, r5, r9, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "cmp r5, #70\n"
+        "it gt\n"
+        "movgt r5, #70\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_1_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 9;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t weights = load_word(tap + 4 * column);
+                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
+                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        {
+            const int8_t y_0 = int8_m4_shared_depthwise_1_finish(sum_0, constants, shape);
+            const int8_t y_1 = int8_m4_shared_depthwise_1_finish(sum_1, constants + 2, shape);
+            const int8_t y_2 = int8_m4_shared_depthwise_1_finish(sum_2, constants + 4, shape);
+            const int8_t y_3 = int8_m4_shared_depthwise_1_finish(sum_3, constants + 6, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 8;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_1_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        int8_m4_shared_depthwise_1_fours(x, taps, constants, y, shape);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 9 + (channel - fours);
+        int32_t sum = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_1_finish(sum, constants + channel * 2, shape));
+    }
+}
+
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_2_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    return clamp_int8((shape->start + level) >> 14, -128, 70);
+}
+
+/* Some rows of 3x3, 2 columns of them: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_2_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "ldr r4, [sp, #76]\n" /* rows */
+        "rsb r7, r4, #3\n"
+        "mov r6, #12\n"
+        "mul r7, r6\n"
+        "strd r4, r7, [sp, #24]\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr lr, [sp, #24]\n"
+        "mov r2, #0\n"
+        "mov r3, #0\n"
+        "mov r4, #0\n"
+        "mov r5, #0\n"
+        "cmp lr, #0\n"
+        "beq 3f\n"
+        "2:\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "add r1, #4\n"
+        "subs lr, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r6, [sp, #28]\n"
+        "add r1, r6\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r2, r2, r12, r6\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "cmp r2, #70\n"
+        "it gt\n"
+        "movgt r2, #70\n"
+        "mla r3, r3, r12, r8\n"
+        "smmla r3, r3, r9, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "cmp r3, #70\n"
+        "it gt\n"
+        "movgt r3, #70\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r4, r4, r12, r6\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "cmp r4, #70\n"
+        "it gt\n"
+        "movgt r4, #70\n"
+        "mla r5, r5, r12, r8\n"
+        "smmla r5, r5, r9, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "cmp r5, #70\n"
+        "it gt\n"
+        "movgt r5, #70\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_2_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 9;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t weights = load_word(tap + 4 * column);
+                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
+                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        {
+            const int8_t y_0 = int8_m4_shared_depthwise_2_finish(sum_0, constants, shape);
+            const int8_t y_1 = int8_m4_shared_depthwise_2_finish(sum_1, constants + 2, shape);
+            const int8_t y_2 = int8_m4_shared_depthwise_2_finish(sum_2, constants + 4, shape);
+            const int8_t y_3 = int8_m4_shared_depthwise_2_finish(sum_3, constants + 6, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 8;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_2_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        int8_m4_shared_depthwise_2_fours(x, taps, constants, y, shape, rows);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 9 + (channel - fours);
+        int32_t sum = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_2_finish(sum, constants + channel * 2, shape));
+    }
+}
+
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    return clamp_int8((shape->start + level) >> 14, -128, 70);
+}
+
+/* Whole windows of 3x3: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, bytes to the next row. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_3_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smulbb r2, r6, r8\n"
+        "smulbb r3, r7, r9\n"
+        "smultt r4, r6, r8\n"
+        "smultt r5, r7, r9\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r2, r2, r12, r6\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "cmp r2, #70\n"
+        "it gt\n"
+        "movgt r2, #70\n"
+        "mla r3, r3, r12, r8\n"
+        "smmla r3, r3, r9, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "cmp r3, #70\n"
+        "it gt\n"
+        "movgt r3, #70\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r4, r4, r12, r6\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "cmp r4, #70\n"
+        "it gt\n"
+        "movgt r4, #70\n"
+        "mla r5, r5, r12, r8\n"
+        "smmla r5, r5, r9, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "cmp r5, #70\n"
+        "it gt\n"
+        "movgt r5, #70\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_3_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 9;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t weights = load_word(tap + 4 * column);
+                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
+                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        {
+            const int8_t y_0 = int8_m4_shared_depthwise_3_finish(sum_0, constants, shape);
+            const int8_t y_1 = int8_m4_shared_depthwise_3_finish(sum_1, constants + 2, shape);
+            const int8_t y_2 = int8_m4_shared_depthwise_3_finish(sum_2, constants + 4, shape);
+            const int8_t y_3 = int8_m4_shared_depthwise_3_finish(sum_3, constants + 6, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 8;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_3_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        int8_m4_shared_depthwise_3_fours(x, taps, constants, y, shape);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 9 + (channel - fours);
+        int32_t sum = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_3_finish(sum, constants + channel * 2, shape));
+    }
+}
+
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_4_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    return clamp_int8((shape->start + level) >> 14, -128, 70);
+}
+
+/* Some rows of 3x3: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_4_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "ldr r4, [sp, #76]\n" /* rows */
+        "rsb r7, r4, #3\n"
+        "mov r6, #12\n"
+        "mul r7, r6\n"
+        "strd r4, r7, [sp, #24]\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr lr, [sp, #24]\n"
+        "mov r2, #0\n"
+        "mov r3, #0\n"
+        "mov r4, #0\n"
+        "mov r5, #0\n"
+        "cmp lr, #0\n"
+        "beq 3f\n"
+        "2:\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "subs lr, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r6, [sp, #28]\n"
+        "add r1, r6\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r2, r2, r12, r6\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "cmp r2, #70\n"
+        "it gt\n"
+        "movgt r2, #70\n"
+        "mla r3, r3, r12, r8\n"
+        "smmla r3, r3, r9, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "cmp r3, #70\n"
+        "it gt\n"
+        "movgt r3, #70\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r4, r4, r12, r6\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "cmp r4, #70\n"
+        "it gt\n"
+        "movgt r4, #70\n"
+        "mla r5, r5, r12, r8\n"
+        "smmla r5, r5, r9, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "cmp r5, #70\n"
+        "it gt\n"
+        "movgt r5, #70\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_4_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 9;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t weights = load_word(tap + 4 * column);
+                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
+                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        {
+            const int8_t y_0 = int8_m4_shared_depthwise_4_finish(sum_0, constants, shape);
+            const int8_t y_1 = int8_m4_shared_depthwise_4_finish(sum_1, constants + 2, shape);
+            const int8_t y_2 = int8_m4_shared_depthwise_4_finish(sum_2, constants + 4, shape);
+            const int8_t y_3 = int8_m4_shared_depthwise_4_finish(sum_3, constants + 6, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 8;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_4_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        int8_m4_shared_depthwise_4_fours(x, taps, constants, y, shape, rows);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 9 + (channel - fours);
+        int32_t sum = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_4_finish(sum, constants + channel * 2, shape));
+    }
+}
+
+/* Four pixels and all pairs of channels. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+ * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
+ * entered, residual, weights. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *residual __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #44\n"
+        "strd r0, r2, [sp]\n"
+        "ldr r12, [sp, #80]\n" /* shape */
+        "strd r3, r12, [sp, #8]\n"
+        "ldm r12, {r4-r9}\n"
+        "strd r8, r9, [sp, #16]\n"
+        "add r4, r0\n"
+        "add r5, r1\n"
+        "strd r4, r5, [sp, #24]\n"
+        "adr r8, 2f\n"
+        "add r8, r6\n"
+        "str r8, [sp, #32]\n"
+        "ldr r8, [sp, #84]\n"
+        "str r8, [sp, #36]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smuad r2, r10, r8\n"
+        "smuad r6, r10, r9\n"
+        "smuad r3, r11, r8\n"
+        "smuad r7, r11, r9\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smuad r4, r10, r8\n"
+        "smuad r12, r10, r9\n"
+        "smuad r5, r11, r8\n"
+        "smuad lr, r11, r9\n"
+        "ldr pc, [sp, #32]\n"
+        ".p2align 2\n"
+        "2:\n"
+        ".rept 16\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlad r2, r10, r8, r2\n"
+        "smlad r6, r10, r9, r6\n"
+        "smlad r3, r11, r8, r3\n"
+        "smlad r7, r11, r9, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r8, r4\n"
+        "smlad r12, r10, r9, r12\n"
+        "smlad r5, r11, r8, r5\n"
+        "smlad lr, r11, r9, lr\n"
+        ".endr\n"
+        "ldr r8, [sp, #24]\n"
+        "cmp r0, r8\n"
+        "bne 2b\n"
+        "str r1, [sp, #40]\n"
+        "ldrd r10, r11, [sp, #16]\n"
+        "ldr r8, [sp, #4]\n"
+        "add r0, r8, #12\n"
+        "str r0, [sp, #4]\n"
+        "ldm r8, {r0, r8, r9}\n" /* bias, multiplier, step */
+        "mla r2, r2, r10, r0\n"
+        "bic r1, r9, r2, asr #31\n"
+        "add r2, r1\n"
+        "smmla r2, r2, r8, r11\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "mla r3, r3, r10, r0\n"
+        "bic r1, r9, r3, asr #31\n"
+        "add r3, r1\n"
+        "smmla r3, r3, r8, r11\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "mla r4, r4, r10, r0\n"
+        "bic r1, r9, r4, asr #31\n"
+        "add r4, r1\n"
+        "smmla r4, r4, r8, r11\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "mla r5, r5, r10, r0\n"
+        "bic r1, r9, r5, asr #31\n"
+        "add r5, r1\n"
+        "smmla r5, r5, r8, r11\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "ldr r8, [sp, #4]\n"
+        "add r0, r8, #12\n"
+        "str r0, [sp, #4]\n"
+        "ldm r8, {r0, r8, r9}\n" /* bias, multiplier, step */
+        "mla r6, r6, r10, r0\n"
+        "bic r1, r9, r6, asr #31\n"
+        "add r6, r1\n"
+        "smmla r6, r6, r8, r11\n"
+        "ssat r6, #8, r6, asr #14\n"
+        "mla r7, r7, r10, r0\n"
+        "bic r1, r9, r7, asr #31\n"
+        "add r7, r1\n"
+        "smmla r7, r7, r8, r11\n"
+        "ssat r7, #8, r7, asr #14\n"
+        "mla r12, r12, r10, r0\n"
+        "bic r1, r9, r12, asr #31\n"
+        "add r12, r1\n"
+        "smmla r12, r12, r8, r11\n"
+        "ssat r12, #8, r12, asr #14\n"
+        "mla lr, lr, r10, r0\n"
+        "bic r1, r9, lr, asr #31\n"
+        "add lr, r1\n"
+        "smmla lr, lr, r8, r11\n"
+        "ssat lr, #8, lr, asr #14\n"
+        "ldr r8, [sp, #12]\n"
+        "add r8, #28\n"
+        "ldm r8, {r1, r9, r10, r11}\n" /* bytes per pixel, both factors, bias */
+        "ldr r0, [sp, #36]\n"
+        "ldrsb r8, [r0, #0]\n"
+        "mla r2, r2, r9, r11\n"
+        "mla r2, r8, r10, r2\n"
+        "ssat r2, #8, r2, asr #22\n"
+        "ldrsb r8, [r0, #1]\n"
+        "mla r6, r6, r9, r11\n"
+        "mla r6, r8, r10, r6\n"
+        "ssat r6, #8, r6, asr #22\n"
+        "add r0, r1\n"
+        "ldrsb r8, [r0, #0]\n"
+        "mla r3, r3, r9, r11\n"
+        "mla r3, r8, r10, r3\n"
+        "ssat r3, #8, r3, asr #22\n"
+        "ldrsb r8, [r0, #1]\n"
+        "mla r7, r7, r9, r11\n"
+        "mla r7, r8, r10, r7\n"
+        "ssat r7, #8, r7, asr #22\n"
+        "add r0, r1\n"
+        "ldrsb r8, [r0, #0]\n"
+        "mla r4, r4, r9, r11\n"
+        "mla r4, r8, r10, r4\n"
+        "ssat r4, #8, r4, asr #22\n"
+        "ldrsb r8, [r0, #1]\n"
+        "mla r12, r12, r9, r11\n"
+        "mla r12, r8, r10, r12\n"
+        "ssat r12, #8, r12, asr #22\n"
+        "add r0, r1\n"
+        "ldrsb r8, [r0, #0]\n"
+        "mla r5, r5, r9, r11\n"
+        "mla r5, r8, r10, r5\n"
+        "ssat r5, #8, r5, asr #22\n"
+        "ldrsb r8, [r0, #1]\n"
+        "mla lr, lr, r9, r11\n"
+        "mla lr, r8, r10, lr\n"
+        "ssat lr, #8, lr, asr #22\n"
+        "ldr r0, [sp, #36]\n"
+        "add r0, #2\n"
+        "str r0, [sp, #36]\n"
+        "ldrd r0, r8, [sp, #8]\n"
+        "ldr r8, [r8, #12]\n" /* bytes per pixel */
+        "add r9, r8, r8, lsl #1\n"
+        "bfi r2, r6, #8, #8\n"
+        "bfi r3, r7, #8, #8\n"
+        "bfi r4, r12, #8, #8\n"
+        "bfi r5, lr, #8, #8\n"
+        "strh r2, [r0]\n"
+        "strh r3, [r0, r8]\n"
+        "strh r4, [r0, r8, lsl #1]\n"
+        "strh r5, [r0, r9]\n"
+        "add r0, #2\n"
+        "str r0, [sp, #8]\n"
+        "ldr r1, [sp, #40]\n"
+        "ldr r8, [sp, #28]\n"
+        "cmp r1, r8\n"
+        "bne 1b\n"
+        "add sp, #44\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_5_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+{
+    const int32_t below = constants[0] + sum * shape->factor;
+    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_5_sum(int32_t a, int32_t b, const matrix_shape *shape)
+{
+    return saturate_int8((a * shape->first + b * shape->second + shape->bias) >> 22);
+}
+
+/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
+{
+    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
+        int32_t sum_0 = 0, sum_1 = 0;
+        for (int32_t i = 0; i < shape->column_bytes; i += 16) {
+            const uint32_t x = load_word(columns + i);
+            const uint32_t w = load_word(weights);
+            sum_0 = add_products(sum_0, x, widen_even(w));
+            sum_1 = add_products(sum_1, x, widen_odd(w));
+            weights += 4;
+        }
+        y[channel] = int8_m4_shared_matrix_5_sum(int8_m4_shared_matrix_5_finish(sum_0, constants, shape), residual[channel], shape);
+        y[channel + 1] = int8_m4_shared_matrix_5_sum(int8_m4_shared_matrix_5_finish(sum_1, constants + 3, shape), residual[channel + 1], shape);
+        constants += 6;
+    }
+}
+
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
+{
+    for (int32_t pixel = 0; pixel < 4; ++pixel) {
+        int8_m4_shared_matrix_5_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape, residual + pixel * shape->residual_step);
+    }
+}
+#endif
+
+/* Some rows of 3x3, 1 columns of them: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_6_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "ldr r4, [sp, #76]\n" /* rows */
+        "rsb r7, r4, #3\n"
+        "mov r6, #12\n"
+        "mul r7, r6\n"
+        "strd r4, r7, [sp, #24]\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr lr, [sp, #24]\n"
+        "mov r2, #0\n"
+        "mov r3, #0\n"
+        "mov r4, #0\n"
+        "mov r5, #0\n"
+        "cmp lr, #0\n"
+        "beq 3f\n"
+        "2:\n"
+        "ldr r6, [r0]\n"
+        "ldr r8, [r1], #4\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "add r1, #8\n"
+        "subs lr, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r6, [sp, #28]\n"
+        "add r1, r6\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r2, r2, r12, r6\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "mla r3, r3, r12, r8\n"
+        "smmla r3, r3, r9, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
+        "mla r4, r4, r12, r6\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "mla r5, r5, r12, r8\n"
+        "smmla r5, r5, r9, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "bfi r2, r3, #8, #8\n"
+        "bfi r4, r5, #8, #8\n"
+        "bfi r2, r4, #16, #16\n"
+        "str r2, [r0], #4\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_6_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_6_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 9;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 1; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t weights = load_word(tap + 4 * column);
+                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
+                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 12;
+        }
+        {
+            const int8_t y_0 = int8_m4_shared_depthwise_6_finish(sum_0, constants, shape);
+            const int8_t y_1 = int8_m4_shared_depthwise_6_finish(sum_1, constants + 2, shape);
+            const int8_t y_2 = int8_m4_shared_depthwise_6_finish(sum_2, constants + 4, shape);
+            const int8_t y_3 = int8_m4_shared_depthwise_6_finish(sum_3, constants + 6, shape);
+            y[channel] = y_0;
+            y[channel + 1] = y_1;
+            y[channel + 2] = y_2;
+            y[channel + 3] = y_3;
+        }
+        constants += 8;
+    }
+}
+
+#endif
+
+static const matrix_shape int8_m4_conv_0_shape = {224, 168, 157, 6, 512, -2097152, 6, 0, 0, 0, 0};
 
 /* One column of 27 values as int16. */
 static INT8_M4_CODE_ATTR void int8_m4_conv_0_widen(const int8_t *values, int8_t *column)
@@ -562,7 +1634,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
             int8_m4_conv_0_gather_0_3(x_row + column * 6, first, end, values);
             int8_m4_conv_0_widen(values, columns + 4 * filled);
             if (++filled == 4) {
-                int8_m4_conv_0_multiply_4(columns, weights, constants, pixel);
+                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_conv_0_shape);
                 pixel += 24;
                 filled = 0;
             }
@@ -571,7 +1643,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
             int8_m4_conv_0_gather_0_2(x_row + 12, first, end, values);
             int8_m4_conv_0_widen(values, columns + 4 * filled);
             if (++filled == 4) {
-                int8_m4_conv_0_multiply_4(columns, weights, constants, pixel);
+                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_conv_0_shape);
                 pixel += 24;
                 filled = 0;
             }
@@ -579,385 +1651,12 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_separable_1_depthwise_finish(int32_t sum, int32_t bias, int32_t multiplier)
-{
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return clamp_int8((-67108864 + level) >> 19, -128, 70);
-}
+static const depthwise_shape int8_m4_separable_1_depthwise_shape = {6, 18, 0x00800080u, 256, -2097152, 6, 128};
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_separable_1_finish(int32_t sum, int32_t bias, int32_t multiplier)
-{
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return saturate_int8((-67108864 + level) >> 19);
-}
-
-/* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_depthwise_taps_0_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *taps_bias, const int32_t *taps_multiplier, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 4; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            {
-                const uint32_t values = load_word(pixel);
-                const uint32_t weights = load_word(tap);
-                const uint32_t even = even_bytes(0x00800080u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00800080u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            {
-                const uint32_t values = load_word(pixel + 6);
-                const uint32_t weights = load_word(tap + 6);
-                const uint32_t even = even_bytes(0x00800080u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00800080u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += 18;
-            tap += 18;
-        }
-        const int32_t y_0 = int8_m4_separable_1_depthwise_finish(sum_0, taps_bias[channel], taps_multiplier[channel]);
-        const int32_t y_1 = int8_m4_separable_1_depthwise_finish(sum_1, taps_bias[channel + 1], taps_multiplier[channel + 1]);
-        const int32_t y_2 = int8_m4_separable_1_depthwise_finish(sum_2, taps_bias[channel + 2], taps_multiplier[channel + 2]);
-        const int32_t y_3 = int8_m4_separable_1_depthwise_finish(sum_3, taps_bias[channel + 3], taps_multiplier[channel + 3]);
-        store_word(y + 8 * channel, pack_halves(y_0, y_2));
-        store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-    }
-    {
-        const int8_t *pixel = x + 4;
-        const int8_t *tap = taps + 4;
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            sum += (pixel[0] + 128) * tap[0];
-            sum += (pixel[6] + 128) * tap[6];
-            pixel += 18;
-            tap += 18;
-        }
-        store_half(y + 32, int8_m4_separable_1_depthwise_finish(sum, taps_bias[4], taps_multiplier[4]));
-    }
-    {
-        const int8_t *pixel = x + 5;
-        const int8_t *tap = taps + 5;
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            sum += (pixel[0] + 128) * tap[0];
-            sum += (pixel[6] + 128) * tap[6];
-            pixel += 18;
-            tap += 18;
-        }
-        store_half(y + 48, int8_m4_separable_1_depthwise_finish(sum, taps_bias[5], taps_multiplier[5]));
-    }
-}
-
-/* One pixel of 3x3. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_depthwise_taps_0_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *taps_bias, const int32_t *taps_multiplier, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 4; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            {
-                const uint32_t values = load_word(pixel);
-                const uint32_t weights = load_word(tap);
-                const uint32_t even = even_bytes(0x00800080u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00800080u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            {
-                const uint32_t values = load_word(pixel + 6);
-                const uint32_t weights = load_word(tap + 6);
-                const uint32_t even = even_bytes(0x00800080u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00800080u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            {
-                const uint32_t values = load_word(pixel + 12);
-                const uint32_t weights = load_word(tap + 12);
-                const uint32_t even = even_bytes(0x00800080u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00800080u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += 18;
-            tap += 18;
-        }
-        const int32_t y_0 = int8_m4_separable_1_depthwise_finish(sum_0, taps_bias[channel], taps_multiplier[channel]);
-        const int32_t y_1 = int8_m4_separable_1_depthwise_finish(sum_1, taps_bias[channel + 1], taps_multiplier[channel + 1]);
-        const int32_t y_2 = int8_m4_separable_1_depthwise_finish(sum_2, taps_bias[channel + 2], taps_multiplier[channel + 2]);
-        const int32_t y_3 = int8_m4_separable_1_depthwise_finish(sum_3, taps_bias[channel + 3], taps_multiplier[channel + 3]);
-        store_word(y + 8 * channel, pack_halves(y_0, y_2));
-        store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-    }
-    {
-        const int8_t *pixel = x + 4;
-        const int8_t *tap = taps + 4;
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            sum += (pixel[0] + 128) * tap[0];
-            sum += (pixel[6] + 128) * tap[6];
-            sum += (pixel[12] + 128) * tap[12];
-            pixel += 18;
-            tap += 18;
-        }
-        store_half(y + 32, int8_m4_separable_1_depthwise_finish(sum, taps_bias[4], taps_multiplier[4]));
-    }
-    {
-        const int8_t *pixel = x + 5;
-        const int8_t *tap = taps + 5;
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            sum += (pixel[0] + 128) * tap[0];
-            sum += (pixel[6] + 128) * tap[6];
-            sum += (pixel[12] + 128) * tap[12];
-            pixel += 18;
-            tap += 18;
-        }
-        store_half(y + 48, int8_m4_separable_1_depthwise_finish(sum, taps_bias[5], taps_multiplier[5]));
-    }
-}
-
-/* One pixel of 3x3 with only the columns 1 to 2 of its window inside the image. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_depthwise_taps_1_3(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *taps_bias, const int32_t *taps_multiplier, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 4; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            {
-                const uint32_t values = load_word(pixel);
-                const uint32_t weights = load_word(tap + 6);
-                const uint32_t even = even_bytes(0x00800080u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00800080u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            {
-                const uint32_t values = load_word(pixel + 6);
-                const uint32_t weights = load_word(tap + 12);
-                const uint32_t even = even_bytes(0x00800080u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00800080u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += 18;
-            tap += 18;
-        }
-        const int32_t y_0 = int8_m4_separable_1_depthwise_finish(sum_0, taps_bias[channel], taps_multiplier[channel]);
-        const int32_t y_1 = int8_m4_separable_1_depthwise_finish(sum_1, taps_bias[channel + 1], taps_multiplier[channel + 1]);
-        const int32_t y_2 = int8_m4_separable_1_depthwise_finish(sum_2, taps_bias[channel + 2], taps_multiplier[channel + 2]);
-        const int32_t y_3 = int8_m4_separable_1_depthwise_finish(sum_3, taps_bias[channel + 3], taps_multiplier[channel + 3]);
-        store_word(y + 8 * channel, pack_halves(y_0, y_2));
-        store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-    }
-    {
-        const int8_t *pixel = x + 4;
-        const int8_t *tap = taps + 4;
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            sum += (pixel[0] + 128) * tap[6];
-            sum += (pixel[6] + 128) * tap[12];
-            pixel += 18;
-            tap += 18;
-        }
-        store_half(y + 32, int8_m4_separable_1_depthwise_finish(sum, taps_bias[4], taps_multiplier[4]));
-    }
-    {
-        const int8_t *pixel = x + 5;
-        const int8_t *tap = taps + 5;
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            sum += (pixel[0] + 128) * tap[6];
-            sum += (pixel[6] + 128) * tap[12];
-            pixel += 18;
-            tap += 18;
-        }
-        store_half(y + 48, int8_m4_separable_1_depthwise_finish(sum, taps_bias[5], taps_multiplier[5]));
-    }
-}
-
-/* Four pixels and all pairs of channels; y is the one that lies lowest in memory. */
-#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
- * weights. On the stack: columns, constants, y, ends of columns and weights. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_separable_1_multiply_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #20\n"
-        "strd r0, r2, [sp]\n"
-        "str r3, [sp, #8]\n"
-        "movw r4, #64\n"
-        "add r4, r0\n"
-        "movw r5, #48\n"
-        "movt r5, #0\n"
-        "add r5, r1\n"
-        "strd r4, r5, [sp, #12]\n"
-        "1:\n"
-        "ldr r0, [sp]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "mov r6, #0\n"
-        "mov r7, #0\n"
-        "mov r12, #0\n"
-        "mov lr, #0\n"
-        "2:\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [sp, #4]\n"
-        "ldm r8!, {r0, r9, r10, r11}\n" /* bias and multiplier of both channels */
-        "str r8, [sp, #4]\n"
-        "movw r8, #0\n" /* the zero point */
-        "movt r8, #64512\n"
-        "add r2, r0, r2, lsl #13\n"
-        "smmla r2, r2, r9, r8\n"
-        "ssat r2, #8, r2, asr #19\n"
-        "add r3, r0, r3, lsl #13\n"
-        "smmla r3, r3, r9, r8\n"
-        "ssat r3, #8, r3, asr #19\n"
-        "add r4, r0, r4, lsl #13\n"
-        "smmla r4, r4, r9, r8\n"
-        "ssat r4, #8, r4, asr #19\n"
-        "add r5, r0, r5, lsl #13\n"
-        "smmla r5, r5, r9, r8\n"
-        "ssat r5, #8, r5, asr #19\n"
-        "add r6, r10, r6, lsl #13\n"
-        "smmla r6, r6, r11, r8\n"
-        "ssat r6, #8, r6, asr #19\n"
-        "add r7, r10, r7, lsl #13\n"
-        "smmla r7, r7, r11, r8\n"
-        "ssat r7, #8, r7, asr #19\n"
-        "add r12, r10, r12, lsl #13\n"
-        "smmla r12, r12, r11, r8\n"
-        "ssat r12, #8, r12, asr #19\n"
-        "add lr, r10, lr, lsl #13\n"
-        "smmla lr, lr, r11, r8\n"
-        "ssat lr, #8, lr, asr #19\n"
-        "ldr r0, [sp, #8]\n"
-        "strb r2, [r0, #0]\n"
-        "strb r6, [r0, #1]\n"
-        "strb r3, [r0, #6]\n"
-        "strb r7, [r0, #7]\n"
-        "strb r4, [r0, #12]\n"
-        "strb r12, [r0, #13]\n"
-        "strb r5, [r0, #18]\n"
-        "strb lr, [r0, #19]\n"
-        "add r0, #2\n"
-        "str r0, [sp, #8]\n"
-        "ldr r8, [sp, #16]\n"
-        "cmp r1, r8\n"
-        "bne 1b\n"
-        "add sp, #20\n"
-        "pop {r4-r11, pc}\n");
-}
-#else
-/* All pairs of channels of one pixel of a group of four, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_multiply_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 6; channel += 2) {
-        int32_t sum_0 = 0, sum_1 = 0;
-        for (int32_t step = 0; step < 4; ++step) {
-            const uint32_t x = load_word(columns + 16 * step);
-            const uint32_t w = load_word(weights + 4 * step);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, widen_odd(w));
-        }
-        y[channel] = int8_m4_separable_1_finish(sum_0, constants[0], constants[1]);
-        y[channel + 1] = int8_m4_separable_1_finish(sum_1, constants[2], constants[3]);
-        weights += 16;
-        constants += 4;
-    }
-}
-
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_multiply_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
-{
-    for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_separable_1_multiply_1_pairs(columns + 4 * pixel, weights, constants, y + pixel * 6);
-    }
-}
-#endif
-
-/* Four pixels; y is the one that lies lowest in memory. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_multiply_4(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y)
-{
-    int8_m4_separable_1_multiply_pairs(columns, weights, constants, y);
-}
+static const matrix_shape int8_m4_separable_1_shape = {64, 48, 677, 6, 256, -2097152, 6, 0, 0, 0, 0};
 
 /* Separable 3x3, stride 1: [4, 3, 6] -> [4, 3, 6]: depthwise, then pointwise; 4 pixels in between. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_bias, const int32_t *taps_multiplier, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
     int8_t *pixel = y;
     int32_t filled = 0; /* columns of the current group */
@@ -968,25 +1667,37 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 18;
         {
-            int8_m4_separable_1_depthwise_taps_1_3(x_row + 0, taps + first * 18, end - first, taps_bias, taps_multiplier, columns + 4 * filled);
+            if (end - first == 3) {
+                int8_m4_shared_depthwise_1_all(x_row + 0, taps + first * 12 + 4, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape);
+            } else {
+                int8_m4_shared_depthwise_2_all(x_row + 0, taps + first * 12 + 4, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape, end - first);
+            }
             if (++filled == 4) {
-                int8_m4_separable_1_multiply_4(columns, weights, constants, pixel);
+                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_separable_1_shape);
                 pixel += 24;
                 filled = 0;
             }
         }
         {
-            int8_m4_separable_1_depthwise_taps_0_3(x_row + 0, taps + first * 18, end - first, taps_bias, taps_multiplier, columns + 4 * filled);
+            if (end - first == 3) {
+                int8_m4_shared_depthwise_3_all(x_row + 0, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape);
+            } else {
+                int8_m4_shared_depthwise_4_all(x_row + 0, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape, end - first);
+            }
             if (++filled == 4) {
-                int8_m4_separable_1_multiply_4(columns, weights, constants, pixel);
+                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_separable_1_shape);
                 pixel += 24;
                 filled = 0;
             }
         }
         {
-            int8_m4_separable_1_depthwise_taps_0_2(x_row + 6, taps + first * 18, end - first, taps_bias, taps_multiplier, columns + 4 * filled);
+            if (end - first == 3) {
+                int8_m4_shared_depthwise_1_all(x_row + 6, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape);
+            } else {
+                int8_m4_shared_depthwise_2_all(x_row + 6, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape, end - first);
+            }
             if (++filled == 4) {
-                int8_m4_separable_1_multiply_4(columns, weights, constants, pixel);
+                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_separable_1_shape);
                 pixel += 24;
                 filled = 0;
             }
@@ -994,244 +1705,7 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t 
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
- * zero are two lines, one for each sign. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_pointwise_2_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
-{
-    const int32_t below = bias + sum * 8192;
-    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
-    return saturate_int8((-3145728 + level) >> 20);
-}
-
-/* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_pointwise_2_sum(int32_t a, int32_t b)
-{
-    const int32_t level = (a * 4194304 + b * 2083400 + 268775804) >> 22;
-    return saturate_int8(level);
-}
-
-/* Four pixels and all pairs of channels; y is the one that lies lowest in memory. */
-#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
- * weights. On the stack: columns, constants, residual, ends of columns and weights, y. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), const int8_t *residual __attribute__((unused)), int8_t *y __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "strd r0, r2, [sp]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r4, [sp, #60]\n"
-        "str r4, [sp, #20]\n"
-        "movw r4, #64\n"
-        "add r4, r0\n"
-        "movw r5, #48\n"
-        "movt r5, #0\n"
-        "add r5, r1\n"
-        "strd r4, r5, [sp, #12]\n"
-        "1:\n"
-        "ldr r0, [sp]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "mov r6, #0\n"
-        "mov r7, #0\n"
-        "mov r12, #0\n"
-        "mov lr, #0\n"
-        "2:\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
-        "ldr r8, [sp, #4]\n"
-        "ldm r8!, {r0, r9, r10}\n" /* bias, multiplier, step of a channel */
-        "str r8, [sp, #4]\n"
-        "movw r8, #0\n" /* the zero point */
-        "movt r8, #65488\n"
-        "adds r2, r0, r2, lsl #13\n"
-        "it pl\n"
-        "addpl r2, r10\n"
-        "smmla r2, r2, r9, r8\n"
-        "ssat r2, #8, r2, asr #20\n"
-        "adds r3, r0, r3, lsl #13\n"
-        "it pl\n"
-        "addpl r3, r10\n"
-        "smmla r3, r3, r9, r8\n"
-        "ssat r3, #8, r3, asr #20\n"
-        "adds r4, r0, r4, lsl #13\n"
-        "it pl\n"
-        "addpl r4, r10\n"
-        "smmla r4, r4, r9, r8\n"
-        "ssat r4, #8, r4, asr #20\n"
-        "adds r5, r0, r5, lsl #13\n"
-        "it pl\n"
-        "addpl r5, r10\n"
-        "smmla r5, r5, r9, r8\n"
-        "ssat r5, #8, r5, asr #20\n"
-        "ldr r8, [sp, #4]\n"
-        "ldm r8!, {r0, r9, r10}\n" /* bias, multiplier, step of a channel */
-        "str r8, [sp, #4]\n"
-        "movw r8, #0\n" /* the zero point */
-        "movt r8, #65488\n"
-        "adds r6, r0, r6, lsl #13\n"
-        "it pl\n"
-        "addpl r6, r10\n"
-        "smmla r6, r6, r9, r8\n"
-        "ssat r6, #8, r6, asr #20\n"
-        "adds r7, r0, r7, lsl #13\n"
-        "it pl\n"
-        "addpl r7, r10\n"
-        "smmla r7, r7, r9, r8\n"
-        "ssat r7, #8, r7, asr #20\n"
-        "adds r12, r0, r12, lsl #13\n"
-        "it pl\n"
-        "addpl r12, r10\n"
-        "smmla r12, r12, r9, r8\n"
-        "ssat r12, #8, r12, asr #20\n"
-        "adds lr, r0, lr, lsl #13\n"
-        "it pl\n"
-        "addpl lr, r10\n"
-        "smmla lr, lr, r9, r8\n"
-        "ssat lr, #8, lr, asr #20\n"
-        "ldr r0, [sp, #8]\n" /* residual */
-        "movw r9, #0\n"
-        "movt r9, #64\n"
-        "movw r10, #51784\n"
-        "movt r10, #31\n"
-        "movw r11, #12668\n"
-        "movt r11, #4101\n"
-        "ldrsb r8, [r0, #18]\n"
-        "mla r2, r2, r9, r11\n"
-        "mla r2, r8, r10, r2\n"
-        "ssat r2, #8, r2, asr #22\n"
-        "ldrsb r8, [r0, #19]\n"
-        "mla r6, r6, r9, r11\n"
-        "mla r6, r8, r10, r6\n"
-        "ssat r6, #8, r6, asr #22\n"
-        "ldrsb r8, [r0, #12]\n"
-        "mla r3, r3, r9, r11\n"
-        "mla r3, r8, r10, r3\n"
-        "ssat r3, #8, r3, asr #22\n"
-        "ldrsb r8, [r0, #13]\n"
-        "mla r7, r7, r9, r11\n"
-        "mla r7, r8, r10, r7\n"
-        "ssat r7, #8, r7, asr #22\n"
-        "ldrsb r8, [r0, #6]\n"
-        "mla r4, r4, r9, r11\n"
-        "mla r4, r8, r10, r4\n"
-        "ssat r4, #8, r4, asr #22\n"
-        "ldrsb r8, [r0, #7]\n"
-        "mla r12, r12, r9, r11\n"
-        "mla r12, r8, r10, r12\n"
-        "ssat r12, #8, r12, asr #22\n"
-        "ldrsb r8, [r0, #0]\n"
-        "mla r5, r5, r9, r11\n"
-        "mla r5, r8, r10, r5\n"
-        "ssat r5, #8, r5, asr #22\n"
-        "ldrsb r8, [r0, #1]\n"
-        "mla lr, lr, r9, r11\n"
-        "mla lr, r8, r10, lr\n"
-        "ssat lr, #8, lr, asr #22\n"
-        "add r0, #2\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #20]\n"
-        "strb r2, [r0, #18]\n"
-        "strb r6, [r0, #19]\n"
-        "strb r3, [r0, #12]\n"
-        "strb r7, [r0, #13]\n"
-        "strb r4, [r0, #6]\n"
-        "strb r12, [r0, #7]\n"
-        "strb r5, [r0, #0]\n"
-        "strb lr, [r0, #1]\n"
-        "add r0, #2\n"
-        "str r0, [sp, #20]\n"
-        "ldr r8, [sp, #16]\n"
-        "cmp r1, r8\n"
-        "bne 1b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
-}
-#else
-/* All pairs of channels of one pixel of a group of four, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, const int8_t *residual, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 6; channel += 2) {
-        int32_t sum_0 = 0, sum_1 = 0;
-        for (int32_t step = 0; step < 4; ++step) {
-            const uint32_t x = load_word(columns + 16 * step);
-            const uint32_t w = load_word(weights + 4 * step);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, widen_odd(w));
-        }
-        y[channel] = int8_m4_pointwise_2_sum(int8_m4_pointwise_2_finish(sum_0, constants[0], constants[1], constants[2]), residual[channel]);
-        y[channel + 1] = int8_m4_pointwise_2_sum(int8_m4_pointwise_2_finish(sum_1, constants[3], constants[4], constants[5]), residual[channel + 1]);
-        weights += 16;
-        constants += 6;
-    }
-}
-
-static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, const int8_t *residual, int8_t *y)
-{
-    for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_pointwise_2_multiply_1_pairs(columns + 4 * pixel, weights, constants, residual + (3 - pixel) * 6, y + (3 - pixel) * 6);
-    }
-}
-#endif
-
-/* Four pixels; y is the one that lies lowest in memory. */
-static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_multiply_4(const int8_t *columns, const int8_t *weights, const int32_t *constants, const int8_t *residual, int8_t *y)
-{
-    int8_m4_pointwise_2_multiply_pairs(columns, weights, constants, residual, y);
-}
+static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 677, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
 
 /* One column of 6 values as int16. */
 static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_widen(const int8_t *values, int8_t *column)
@@ -1269,7 +1743,7 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t 
             int8_m4_pointwise_2_gather_0_1(x_row + column * 6, first, end, values);
             int8_m4_pointwise_2_widen(values, columns + 4 * filled);
             if (++filled == 4) {
-                int8_m4_pointwise_2_multiply_4(columns, weights, constants, residual - 18, pixel - 18);
+                int8_m4_shared_matrix_5_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
                 pixel -= 24;
                 residual -= 24;
                 filled = 0;
@@ -1290,9 +1764,9 @@ static INT8_M4_CODE_ATTR void int8_m4_lookup_3(const int8_t *x, const int8_t *ta
  * zero are two lines, one for each sign. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_depthwise_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    const int32_t below = bias + sum * 8192;
+    const int32_t below = bias + sum * 256;
     const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
-    return saturate_int8((-1572864 + level) >> 19);
+    return saturate_int8((-49152 + level) >> 14);
 }
 
 /* One pixel of 3x3 with only the columns 0 to 1 of its window inside the image. */
@@ -1410,47 +1884,10 @@ static INT8_M4_CODE_ATTR void int8_m4_pool_5(const int8_t *x, int8_t *y)
     }
 }
 
-/* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_depthwise_6_finish(int32_t sum, int32_t bias, int32_t multiplier)
-{
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return saturate_int8((-16777216 + level) >> 17);
-}
-
-/* One pixel of 3x3 with only the columns 1 to 1 of its window inside the image. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_6_taps_1_2(const int8_t *x, const int8_t *taps, int32_t rows, const int32_t *bias, const int32_t *multiplier, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 12; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            {
-                const uint32_t values = load_word(pixel);
-                const uint32_t weights = load_word(tap + 12);
-                const uint32_t even = even_bytes(0x00030003u, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(0x00030003u, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += 12;
-            tap += 36;
-        }
-        const int32_t y_0 = int8_m4_depthwise_6_finish(sum_0, bias[channel], multiplier[channel]);
-        const int32_t y_1 = int8_m4_depthwise_6_finish(sum_1, bias[channel + 1], multiplier[channel + 1]);
-        const int32_t y_2 = int8_m4_depthwise_6_finish(sum_2, bias[channel + 2], multiplier[channel + 2]);
-        const int32_t y_3 = int8_m4_depthwise_6_finish(sum_3, bias[channel + 3], multiplier[channel + 3]);
-        y[channel] = (int8_t)y_0;
-        y[channel + 1] = (int8_t)y_1;
-        y[channel + 2] = (int8_t)y_2;
-        y[channel + 3] = (int8_t)y_3;
-    }
-}
+static const depthwise_shape int8_m4_depthwise_6_shape = {12, 12, 0x00030003u, 1024, -2097152, 12, 3};
 
 /* Depthwise 3x3, stride 1: [2, 1, 12] -> [2, 1, 12]. */
-static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *y)
 {
     int8_t *pixel = y;
     for (int32_t row = 0; row < 2; ++row) {
@@ -1460,7 +1897,7 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_m4_depthwise_6_taps_1_2(x_row + 0, weights + first * 36, end - first, bias, multiplier, pixel);
+            int8_m4_shared_depthwise_6_fours(x_row + 0, weights + first * 12 + 4, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
             pixel += 12;
         }
     }
@@ -1505,8 +1942,8 @@ static INT8_M4_CODE_ATTR void int8_m4_pool_7(const int8_t *x, int8_t *y)
 /* Exactly the network's rounding, for every sum that can occur: bias and multiplier were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_dense_8_finish(int32_t sum, int32_t bias, int32_t multiplier)
 {
-    const int32_t level = high_product(bias + sum * 8192, multiplier);
-    return saturate_int8((-3145728 + level) >> 20);
+    const int32_t level = high_product(bias + sum * 128, multiplier);
+    return saturate_int8((-49152 + level) >> 14);
 }
 
 static INT8_M4_CODE_ATTR void int8_m4_dense_8_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
@@ -1603,8 +2040,7 @@ static INT8_M4_CODE_ATTR void step_1_block_depthwise(int8_m4_arena *arena)
 {
     int8_m4_separable_1(region(arena, BUFFER_STEM),
                         int8_m4_block_depthwise_weights,
-                        int8_m4_block_depthwise_bias,
-                        int8_m4_block_depthwise_multiplier,
+                        int8_m4_block_depthwise_constants,
                         int8_m4_block_pointwise_weights,
                         int8_m4_block_pointwise_constants,
                         region(arena, BUFFER_BLOCK_POINTWISE_COLUMNS),
@@ -1650,8 +2086,7 @@ static INT8_M4_CODE_ATTR void step_6_depthwise(int8_m4_arena *arena)
 {
     int8_m4_depthwise_6(region(arena, BUFFER_LARGEST),
                         int8_m4_depthwise_weights,
-                        int8_m4_depthwise_bias,
-                        int8_m4_depthwise_multiplier,
+                        int8_m4_depthwise_constants,
                         region(arena, BUFFER_DEPTHWISE));
 }
 

@@ -29,28 +29,23 @@ INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_stem_weights[168] = {
 /* stem.constants: [6, 2] */
 extern WORDS const int32_t int8_m4_stem_constants[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_stem_constants[12] = {
-    5002296, 1823899440, 12083890, 1655019728, -241713, 1790123344, -1242964, 2144770525, -8657907, 1925227036, -301312, 1503028061,
+    625288, 1823899344, 1510486, 1655019728, -30214, 1790123344, -155370, 2144770504, -1082238, 1925227001, -37664, 1503028131,
 };
 
-/* block.depthwise.weights: [3, 3, 6] */
-extern WORDS const int8_t int8_m4_block_depthwise_weights[54];
-INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_block_depthwise_weights[54] = {
-    -19, -25, -89, -127, 74, -20, -38, 34, 16, 111, 29, 108, 20, -44, -45, 125,
-    22, -80, 84, 82, -125, -87, 49, -24, -41, -109, -79, 91, 85, 84, 18, -92,
-    -45, 7, 126, -62, 12, -2, 1, 14, 52, -100, 123, 93, 68, -56, -15, -13,
-    -49, -113, 62, -127, 67, -78,
+/* block.depthwise.weights: [2, 3, 3, 4] */
+extern WORDS const int8_t int8_m4_block_depthwise_weights[72];
+INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_block_depthwise_weights[72] = {
+    -19, -25, -89, -127, -38, 34, 16, 111, 20, -44, -45, 125, 84, 82, -125, -87,
+    -41, -109, -79, 91, 18, -92, -45, 7, 12, -2, 1, 14, 123, 93, 68, -56,
+    -49, -113, 62, -127, 74, -20, 0, 0, 29, 108, 0, 0, 22, -80, 0, 0,
+    49, -24, 0, 0, 85, 84, 0, 0, 126, -62, 0, 0, 52, -100, 0, 0,
+    -15, -13, 0, 0, 67, -78, 0, 0,
 };
 
-/* block.depthwise.bias: [6] */
-extern WORDS const int32_t int8_m4_block_depthwise_bias[6];
-INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_depthwise_bias[6] = {
-    5520852, -4503510, -7890989, 14721995, 130721, 13378057,
-};
-
-/* block.depthwise.multiplier: [6] */
-extern WORDS const int32_t int8_m4_block_depthwise_multiplier[6];
-INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_depthwise_multiplier[6] = {
-    1358954496, 1644167168, 1509949440, 1627389952, 1174405120, 1845493760,
+/* block.depthwise.constants: [6, 2] */
+extern WORDS const int32_t int8_m4_block_depthwise_constants[12];
+INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_depthwise_constants[12] = {
+    172527, 1358954511, -140735, 1644167120, -246593, 1509949400, 460062, 1627389970, 4085, 1174405088, 418064, 1845493754,
 };
 
 /* block.pointwise.weights: [3, 4, 2, 2] */
@@ -64,7 +59,7 @@ INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_block_pointwise_weights[48] = {
 /* block.pointwise.constants: [6, 2] */
 extern WORDS const int32_t int8_m4_block_pointwise_constants[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_pointwise_constants[12] = {
-    55114976, 1459617792, -220323319, 1845493760, -56927363, 1308622848, -146410958, 1962934230, 8412451, 1593835520, 81686789, 2113929209,
+    1722343, 1459617752, -6885104, 1845493748, -1778980, 1308622816, -4575342, 1962934216, 262889, 1593835480, 2552713, 2113929160,
 };
 
 /* linear.weights: [3, 4, 2, 2] */
@@ -78,8 +73,8 @@ INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_linear_weights[48] = {
 /* linear.constants: [6, 3] */
 extern WORDS const int32_t int8_m4_linear_constants[18];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_linear_constants[18] = {
-    -429465617, 1850059344, 9526, -27290429, 1683387344, 10482, 296747400, 1983396936, 8862, -73084957, 1716721750, 10182, 145608979, 1783390634, 9814, -35160531,
-    1650053028, 10558,
+    -6710401, 1850058270, 150, -426413, 1683387344, 164, 4636679, 1983396936, 138, -1141952, 1716721744, 159, 2275141, 1783390610, 153, -549383,
+    1650052944, 165,
 };
 
 /* swish.table: [256] */
@@ -118,43 +113,38 @@ INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_multiplied_weights[108] = {
 /* multiplied.bias: [12] */
 extern WORDS const int32_t int8_m4_multiplied_bias[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_multiplied_bias[12] = {
-    -6522050, 9057330, 4788825, 11276805, 8261424, 158676, -5924463, -2938274, -9202216, 15567662, -14723514, -3346241,
+    -203814, 283042, 149651, 352400, 258170, 4959, -185139, -91821, -287569, 486490, -460110, -104570,
 };
 
 /* multiplied.multiplier: [12] */
 extern WORDS const int32_t int8_m4_multiplied_multiplier[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_multiplied_multiplier[12] = {
-    1241513980, 2046820317, 1828716508, 1593835510, 1962934307, 1543503872, 1627389952, 1526726616, 1929379833, 1224736764, 1711276020, 1442840571,
+    1241513952, 2046820296, 1828716496, 1593835480, 1962934216, 1543503832, 1627389904, 1526726616, 1929379784, 1224736736, 1711275984, 1442840576,
 };
 
 /* multiplied.step: [12] */
 extern WORDS const int32_t int8_m4_multiplied_step[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_multiplied_step[12] = {
-    14171, 8597, 9623, 11039, 8959, 11397, 10810, 11527, 9118, 14365, 10282, 12193,
+    443, 269, 301, 345, 280, 356, 338, 360, 285, 449, 322, 381,
 };
 
-/* depthwise.weights: [3, 3, 12] */
+/* depthwise.weights: [3, 3, 3, 4] */
 extern WORDS const int8_t int8_m4_depthwise_weights[108];
 INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_depthwise_weights[108] = {
-    121, -69, -26, -112, 0, 11, 64, -15, -64, -121, 106, -88, 70, 107, -45, -93,
-    49, -32, -118, 115, 104, -99, 58, -23, -111, 77, 90, -123, -101, -110, 117, 110,
-    86, 47, -104, -61, 4, -5, -101, -64, 51, 100, -100, 115, -47, -109, 106, 6,
-    42, -81, 104, -24, -33, 62, 65, 54, -68, -79, 17, -43, -119, -19, 70, -29,
-    -22, 46, 120, 74, -90, -42, 10, -15, -69, -110, 38, -34, -46, 114, 84, 1,
-    104, 15, 107, 27, -37, 17, 50, 78, 120, -61, -101, -47, 20, 99, 105, 0,
-    -116, 117, -69, -92, -71, 72, 8, -7, -38, -7, 55, 97,
+    121, -69, -26, -112, 70, 107, -45, -93, -111, 77, 90, -123, 4, -5, -101, -64,
+    42, -81, 104, -24, -119, -19, 70, -29, -69, -110, 38, -34, -37, 17, 50, 78,
+    -116, 117, -69, -92, 0, 11, 64, -15, 49, -32, -118, 115, -101, -110, 117, 110,
+    51, 100, -100, 115, -33, 62, 65, 54, -22, 46, 120, 74, -46, 114, 84, 1,
+    120, -61, -101, -47, -71, 72, 8, -7, -64, -121, 106, -88, 104, -99, 58, -23,
+    86, 47, -104, -61, -47, -109, 106, 6, -68, -79, 17, -43, -90, -42, 10, -15,
+    104, 15, 107, 27, 20, 99, 105, 0, -38, -7, 55, 97,
 };
 
-/* depthwise.bias: [12] */
-extern WORDS const int32_t int8_m4_depthwise_bias[12];
-INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_depthwise_bias[12] = {
-    15093277, -11818417, 8251899, 950592, -3789613, -7941891, -13893223, -4886186, -8303426, 10703428, 13226970, -2924384,
-};
-
-/* depthwise.multiplier: [12] */
-extern WORDS const int32_t int8_m4_depthwise_multiplier[12];
-INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_depthwise_multiplier[12] = {
-    785289904, 987945448, 667074316, 591078448, 692406192, 1089273240, 810621864, 1072385289, 607966448, 928837653, 717738096, 683962240,
+/* depthwise.constants: [12, 2] */
+extern WORDS const int32_t int8_m4_depthwise_constants[24];
+INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_depthwise_constants[24] = {
+    1886660, 785289904, -1477302, 987945448, 1031487, 667074316, 118824, 591078464, -473702, 692406192, -992736, 1089273216, -1736653, 810621864, -610773, 1072385256,
+    -1037928, 607966448, 1337929, 928837647, 1653371, 717738096, -365548, 683962236,
 };
 
 /* classifier.weights: [3, 12] */
@@ -168,12 +158,12 @@ INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_classifier_weights[36] = {
 /* classifier.bias: [3] */
 extern WORDS const int32_t int8_m4_classifier_bias[3];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_classifier_bias[3] = {
-    -122994130, -35790290, -154491914,
+    -1921783, -559223, -2413936,
 };
 
 /* classifier.multiplier: [3] */
 extern WORDS const int32_t int8_m4_classifier_multiplier[3];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_classifier_multiplier[3] = {
-    1750056112, 1750056112, 1366710488,
+    1750056142, 1750056142, 1366710488,
 };
 /* clang-format on */

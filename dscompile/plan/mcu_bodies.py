@@ -1,0 +1,238 @@
+"""Inner loops of the DSP kernels that layers share: what a loop is compiled for, and the numbers that it is given.
+
+A `Body` is a function in C. Whatever differs between layers and costs next to nothing at run time is in a shape, a
+constant structure, so that one function serves many layers; whatever is an immediate of an instruction is in the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from dscompile.plan.mcu_arithmetic import IntegerSum
+from dscompile.plan.mcu_kernels import (
+    Axis,
+    ConvKernel,
+    DepthwiseKernel,
+    IntegerEpilogue,
+    McuKernel,
+    SeparableKernel,
+)
+
+UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
+_STEP_BYTES = 13 * 4
+_WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How sums become bytes: `step` says whether each channel has a third constant (see IntegerEpilogue: stepped)."""
+
+    right: int
+    low: int
+    high: int
+    step: bool
+
+    @property
+    def constants(self) -> int:
+        """Integers per channel."""
+        return 3 if self.step else 2
+
+
+@dataclass(frozen=True)
+class SumFinish:
+    """How a residual is added."""
+
+    right: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class MatrixBody:
+    """The product of columns of int16 pairs with all channels."""
+
+    kind: ClassVar[str] = "matrix"
+    finish: Finish
+    sum: SumFinish | None
+
+
+@dataclass(frozen=True)
+class DepthwiseBody:
+    """One depthwise pixel with `taps` columns of its window inside the image; a `whole` one has all rows inside, too.
+
+    The result is a column of int16 pairs (`column`) or bytes.
+    """
+
+    kind: ClassVar[str] = "depthwise"
+    finish: Finish
+    kernel_rows: int
+    kernel_columns: int
+    taps: int
+    whole: bool
+    column: bool
+
+
+Body = MatrixBody | DepthwiseBody
+
+
+@dataclass(frozen=True)
+class MatrixShape:
+    """What a MatrixBody is given; fields and order are those of `matrix_shape` in C.
+
+    Bytes of a group's columns and of the weights of all pairs of channels; where the assembly enters its unrolled loop;
+    bytes from one pixel of y to the next on its way; factor of sums (2^left) and zero point << right; channels; then
+    the residual's bytes per pixel and the constants of its sum.
+    """
+
+    column_bytes: int
+    weight_bytes: int
+    entry: int
+    y_step: int
+    factor: int
+    start: int
+    channels: int
+    residual_step: int = 0
+    first: int = 0
+    second: int = 0
+    bias: int = 0
+
+
+@dataclass(frozen=True)
+class DepthwiseShape:
+    """What a DepthwiseBody is given; fields and order are those of `depthwise_shape` in C.
+
+    Bytes from a tap to the next and from a row to the next; less the zero point in both halves of a word; factor and
+    start as for MatrixShape; channels, and less the zero point.
+    """
+
+    tap_bytes: int
+    row_bytes: int
+    offsets: int
+    factor: int
+    start: int
+    channels: int
+    offset: int
+
+
+def _finish(epilogue: IntegerEpilogue) -> Finish:
+    return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.method == "stepped")
+
+
+def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
+    """The body of a kernel with dsp."""
+    epilogue = kernel.epilogue
+    assert isinstance(epilogue, IntegerEpilogue)
+    total = _residual_sum(kernel)
+    return MatrixBody(_finish(epilogue), SumFinish(total.right, total.low, total.high) if total else None)
+
+
+def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
+    """The numbers of a kernel with dsp."""
+    epilogue = kernel.epilogue
+    assert isinstance(epilogue, IntegerEpilogue)
+    steps = -(-kernel.depth // 4) * 2
+    direction = -1 if kernel.descending else 1
+    shape = MatrixShape(
+        column_bytes=16 * steps,
+        weight_bytes=2 * steps * (kernel.out_channels // 2 * 2),
+        entry=(1 - steps) % UNROLLED_STEPS * _STEP_BYTES + 1,  # odd, as addresses of Thumb code are
+        y_step=direction * kernel.y_step,
+        factor=1 << epilogue.left,
+        start=epilogue.zero_point * (1 << epilogue.right),
+        channels=kernel.out_channels,
+    )
+    total = _residual_sum(kernel)
+    if total is None:
+        return shape
+    return replace(
+        shape,
+        residual_step=direction * kernel.out_channels,
+        first=total.first,
+        second=total.second,
+        bias=total.bias,
+    )
+
+
+def _residual_sum(kernel: ConvKernel | SeparableKernel) -> IntegerSum | None:
+    return kernel.residual.integer if kernel.residual is not None else None
+
+
+def depthwise_body(kernel: DepthwiseKernel, taps: int, *, whole: bool, column: bool) -> DepthwiseBody:
+    """The body for pixels with `taps` columns of the window inside the image."""
+    assert isinstance(kernel.epilogue, IntegerEpilogue)
+    rows, columns = kernel.window.kernel
+    return DepthwiseBody(_finish(kernel.epilogue), rows, columns, taps, whole, column)
+
+
+def depthwise_bodies(kernel: DepthwiseKernel, *, column: bool) -> list[DepthwiseBody]:
+    """All that a kernel needs."""
+    bodies = []
+    for taps in sorted({span.taps[1] - span.taps[0] for span in kernel.window.columns.spans}):
+        if has_whole_rows(kernel, taps):
+            bodies.append(depthwise_body(kernel, taps, whole=True, column=column))
+        if has_partial_rows(kernel, taps):
+            bodies.append(depthwise_body(kernel, taps, whole=False, column=column))
+    return bodies
+
+
+def has_whole_rows(kernel: DepthwiseKernel, taps: int) -> bool:
+    """Whether pixels of `taps` columns that have all rows of the window inside the image have a body for these."""
+    few = kernel.window.rows.kernel * taps <= _WHOLE_TAPS
+    return few and taps > 0 and any(_is_whole(kernel.window.rows, row) for row in range(kernel.window.rows.outputs))
+
+
+def has_partial_rows(kernel: DepthwiseKernel, taps: int) -> bool:
+    """Whether some pixels of `taps` columns need the body that counts rows."""
+    rows = kernel.window.rows
+    return not has_whole_rows(kernel, taps) or not all(_is_whole(rows, row) for row in range(rows.outputs))
+
+
+def _is_whole(axis: Axis, output: int) -> bool:
+    return axis.taps(output) == (0, axis.kernel)
+
+
+def depthwise_shape(kernel: DepthwiseKernel) -> DepthwiseShape:
+    """The numbers of a kernel with dsp."""
+    epilogue = kernel.epilogue
+    assert isinstance(epilogue, IntegerEpilogue)
+    window = kernel.window
+    return DepthwiseShape(
+        tap_bytes=window.columns.dilation * window.channels,
+        row_bytes=window.rows.dilation * window.columns.size * window.channels,
+        offsets=(-kernel.zero_point & 0xFFFF) * 0x10001,
+        factor=1 << epilogue.left,
+        start=epilogue.zero_point * (1 << epilogue.right),
+        channels=window.channels,
+        offset=-kernel.zero_point,
+    )
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What kernels want of a body besides its main function: single pixels, and channels that fill no pair or four."""
+
+    singles: bool
+    odd: bool
+
+
+def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
+    """The bodies that kernels share, in the order of their first use."""
+    found: dict[Body, Uses] = {}
+    for kernel in kernels:
+        for body, uses in _bodies(kernel):
+            before = found.get(body, Uses(False, False))
+            found[body] = Uses(before.singles or uses.singles, before.odd or uses.odd)
+    return found
+
+
+def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
+    if not isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) or kernel.variant != "dsp":
+        return
+    depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
+    if isinstance(depthwise, DepthwiseKernel):
+        for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
+            yield each, Uses(False, depthwise.out_channels % 4 > 0)
+    if not isinstance(kernel, DepthwiseKernel):
+        yield matrix_body(kernel), Uses(kernel.window.pixels % 4 > 0, kernel.out_channels % 2 > 0)

@@ -1,0 +1,101 @@
+"""Which set of kernels computes a convolution as standalone C: the first of the target's chain that takes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dscompile.ir.network import Array
+from dscompile.plan.mcu_kernels import Epilogue, Variant, Window
+from dscompile.target import Target
+
+_BLOCK = re.compile(r"block([1-9])x([1-9])")
+_NOT_SYMMETRIC = -128  # symmetric weights have no such value; two products with it could leave 16 bits
+_LARGEST_WORD_DEPTH = 2040  # that the assembly of templates/mcu/matrix_m0plus.j2 can count to
+
+
+@dataclass(frozen=True)
+class KernelSet:
+    """One word of a target's chain: which templates, and the pixels and channels that they multiply at once."""
+
+    variant: Variant
+    group: int
+    block: int
+
+
+PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
+_PAIRS = KernelSet("dsp", 4, 2)  # 8 sums, 2 words of weights, 2 of pixels, 2 pointers
+_WORDS = KernelSet("m0plus", 4, 8)  # two words of two pixels; the 8 bytes of both make weights of 8 channels neighbors
+
+# Whose depthwise convolutions can make the columns that a matrix product reads.
+_COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
+    "c99": ("block", "c99"),
+    "dsp": ("dsp",),
+    "m0plus": ("m0plus", "c99"),
+    "block": ("block", "c99"),
+}
+
+
+def kernel_sets(target: Target) -> tuple[KernelSet, ...]:
+    """The target's chain. Words that are no set of standalone C are left out; c99 comes last in any case."""
+    named = {"dsp": _PAIRS, "m0plus": _WORDS}
+    sets = [named[name] if name in named else _block_set(name) for name in target.kernels]
+    return (*(each for each in sets if each is not None), PORTABLE)
+
+
+def _block_set(name: str) -> KernelSet | None:
+    match = _BLOCK.fullmatch(name)
+    return KernelSet("block", int(match[1]), int(match[2])) if match is not None else None
+
+
+def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
+    """The set for a matrix product with weights [depth, C_out]."""
+    return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights))
+
+
+def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
+    match variant:
+        case "dsp":
+            return epilogue.is_searched
+        case "m0plus":
+            symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
+            return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH
+        case "block":
+            return epilogue.element == "int8"
+        case "c99":
+            return True
+
+
+def depthwise_set(sets: Sequence[KernelSet], epilogue: Epilogue, window: Window, out_channels: int) -> KernelSet:
+    """The set for a depthwise convolution."""
+    return next(each for each in sets if _takes_depthwise(each.variant, epilogue, window, out_channels))
+
+
+def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_channels: int) -> bool:
+    single = out_channels == window.channels
+    match variant:
+        case "dsp":
+            return single and epilogue.is_searched
+        case "m0plus":  # its assembly wants the taps of a row as far apart as pixels, and at least one of them
+            inside = all(axis.taps(o) != (0, 0) for axis in (window.rows, window.columns) for o in range(axis.outputs))
+            return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
+        case "block":
+            return epilogue.element == "int8"
+        case "c99":
+            return True
+
+
+def combined_sets(
+    sets: Sequence[KernelSet], depthwise: Epilogue, window: Window, epilogue: Epilogue, weights: Array
+) -> tuple[KernelSet, KernelSet]:
+    """The sets for a depthwise convolution and the pointwise one after it, in one kernel.
+
+    `depthwise` is the epilogue of the first; weights [depth, C_out] and `epilogue` are of the second.
+    """
+    channels = weights.shape[0]
+    if depthwise_set(sets, depthwise, window, channels).variant != "dsp":
+        sets = [each for each in sets if each.variant != "dsp"]
+    second = matrix_set(sets, epilogue, weights)
+    first = [each for each in sets if each.variant in _COLUMNS_FROM[second.variant]]
+    return depthwise_set(first, depthwise, window, channels), second

@@ -1,0 +1,79 @@
+"""Which set of kernels of a target's chain takes a layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dscompile.ir.network import Array
+from dscompile.plan.mcu_kernels import Axis, FloatEpilogue, IntegerEpilogue, Window
+from dscompile.plan.mcu_sets import KernelSet, combined_sets, depthwise_set, kernel_sets, matrix_set
+from dscompile.target import find_target
+
+SEARCHED = IntegerEpilogue("affine", -128, 127, -3, 9, 14)
+OWN = IntegerEpilogue("tflite", -128, 127, -3)
+NARROW = IntegerEpilogue("narrow", -128, 127, -3, 9, 14)
+AXIS = Axis(5, 5, 3, 1, 1)
+WINDOW = Window(AXIS, AXIS, 6)
+DILATED = Window(AXIS, replace(AXIS, dilation=2, before=2), 6)
+WEIGHTS = np.full((6, 10), -127, np.int8)
+UNSYMMETRIC = np.full((6, 10), -128, np.int8)
+
+
+def chain(*names: str) -> tuple[KernelSet, ...]:
+    return kernel_sets(replace(find_target("c99"), kernels=names))
+
+
+def variants(
+    depthwise: IntegerEpilogue, window: Window, own: IntegerEpilogue, weights: Array, *names: str
+) -> list[str]:
+    """Of a depthwise convolution and the pointwise one after it."""
+    return [each.variant for each in combined_sets(chain(*names), depthwise, window, own, weights)]
+
+
+def test_words_that_are_no_set_are_left_out_and_c99_comes_last():
+    assert [each.variant for each in chain("block4x3", "mve", "block4x4x4", "block0x2", "m0plus")] == [
+        "block",
+        "m0plus",
+        "c99",
+    ]
+    assert chain("block4x3")[0] == KernelSet("block", 4, 3)
+
+
+def test_the_first_set_that_takes_a_layer_provides_it():
+    assert matrix_set(chain("block2x4", "m0plus"), NARROW, WEIGHTS).variant == "block"
+    assert matrix_set(chain("m0plus", "block2x4"), NARROW, WEIGHTS).variant == "m0plus"
+    assert matrix_set(chain("m0plus", "block2x4"), NARROW, UNSYMMETRIC).variant == "block"
+    assert depthwise_set(chain("m0plus", "block2x4"), NARROW, DILATED, 6).variant == "block"
+
+
+@pytest.mark.parametrize("epilogue", [OWN, NARROW])
+def test_int16_pairs_are_for_the_searched_multiplication_of_64_bits(epilogue):
+    assert matrix_set(chain("dsp"), SEARCHED, WEIGHTS).variant == "dsp"
+    assert matrix_set(chain("dsp"), epilogue, WEIGHTS).variant == "c99"
+    assert depthwise_set(chain("dsp"), epilogue, WINDOW, 6).variant == "c99"
+
+
+@pytest.mark.parametrize("name", ["dsp", "m0plus", "block4x4"])
+def test_float_layers_are_for_c99(name):
+    assert matrix_set(chain(name), FloatEpilogue(), WEIGHTS.astype(np.float32)).variant == "c99"
+    assert depthwise_set(chain(name), FloatEpilogue(), WINDOW, 6).variant == "c99"
+
+
+def test_words_hold_sums_of_2040_products_at_most():
+    assert matrix_set(chain("m0plus"), NARROW, np.ones((2040, 2), np.int8)).variant == "m0plus"
+    assert matrix_set(chain("m0plus"), NARROW, np.ones((2041, 2), np.int8)).variant == "c99"
+
+
+def test_int16_pairs_take_both_parts_of_a_separable_layer_or_none():
+    assert variants(SEARCHED, WINDOW, SEARCHED, WEIGHTS, "dsp") == ["dsp", "dsp"]
+    assert variants(SEARCHED, WINDOW, OWN, WEIGHTS, "dsp", "block2x2") == ["block", "block"]
+    assert variants(OWN, WINDOW, SEARCHED, WEIGHTS, "dsp") == ["c99", "c99"]
+
+
+def test_columns_of_words_are_read_by_nobody_else_but_can_be_made_of_bytes():
+    assert variants(NARROW, WINDOW, NARROW, WEIGHTS, "m0plus") == ["m0plus", "m0plus"]
+    assert variants(NARROW, DILATED, NARROW, WEIGHTS, "m0plus") == ["c99", "m0plus"]
+    assert variants(NARROW, WINDOW, NARROW, UNSYMMETRIC, "m0plus") == ["c99", "c99"]
