@@ -44,9 +44,9 @@ def quantize(
 
     `calibrate` is an .npz file with an array [N, ...] for each input (see docs/quantization.md). It, `method`, `keep`
     (for the method percentile) and `rounding` default to what the section `quantization:` of a net.yaml says, then to
-    mse, 0.9999 and tflite. `weight_rounding` says whether the integers of kernels are the nearest ones, or are chosen so
-    that errors cancel in the sums of each layer. `against` is a second .npz on which the outputs are compared with float32. `output`
-    is the net.yaml to write (default: <net>_int8.yaml in the current directory).
+    mse, 0.9999 and tflite. `weight_rounding` says whether the integers of kernels are the nearest ones, or are chosen
+    so that errors cancel in the sums of each layer. `against` is a second .npz on which the outputs are compared with
+    float32. `output` is the net.yaml to write (default: <net>_int8.yaml in the current directory).
 
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
     """

@@ -82,8 +82,8 @@ def command(
     """Turn a float32 network into an int8 network.
 
     Ranges come from the calibration data. Equalization, bias correction and weight rounding are kept only where they
-    bring the outputs nearer to float32. Columns: SQNR, signal to quantization noise of the layer's result; kernel, that of its weights;
-    clipped, the share of results outside of the range.
+    bring the outputs nearer to float32. Columns: SQNR, signal to quantization noise of the layer's result; kernel, that
+    of its weights; clipped, the share of results outside of the range.
     """
     with shown_progress() as progress:
         result = api.quantize(

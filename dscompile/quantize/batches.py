@@ -27,7 +27,7 @@ class Batch:
 
 
 def batch_size(network: Network) -> int:
-    """How many samples `network` can take at once: 8, fewer if its tensors are large, 1 if it looks at the first axis."""
+    """How many samples a network takes at once: 8, fewer if its tensors are large, 1 if it looks at the first axis."""
     largest = max(tensor.elements for tensor in network.tensors.values())
     size = max(1, min(_MOST_SAMPLES, _MOST_ELEMENTS // largest))
     return size if size == 1 or _grown(network, size) is not None else 1
@@ -50,7 +50,7 @@ def batched(network: Network, count: int) -> Network:
 
 
 def _grown(network: Network, count: int) -> Network | None:
-    """Every tensor that depends on the inputs with `count` for a 1 in front, or None where a layer does not allow it."""
+    """All that depends on the inputs with `count` for a 1 in front of its shape, or None where a layer forbids it."""
     if count == 1:
         return network
     shapes: dict[str, Shape] = {}
@@ -77,7 +77,7 @@ def _grown(network: Network, count: int) -> Network | None:
 
 
 def _grown_layer(layer: Layer, shapes: dict[str, Shape], count: int) -> Layer:
-    """A reshape to [1, ...] of something that is there `count` times makes [count, ...] of it; others are as they were."""
+    """A reshape to [1, ...] of what is there `count` times makes [count, ...] of it; other layers are as they were."""
     if isinstance(layer.op, Reshape) and layer.op.shape[0] == 1 and shapes[layer.inputs[0]][0] == count:
         return replace(layer, op=Reshape((count, *layer.op.shape[1:])))
     return layer

@@ -32,11 +32,7 @@ def correct_biases(real: Network, integer: Network, samples: Sequence[Sample]) -
 
 
 def _corrected(pair: LayerPair) -> dict[str, NDArray[np.int32]]:
-    integer, ours = pair.integer, pair.ours
-    kernel = Int8Kernel(
-        integer.weight(ours, "kernel"), integer.weight(ours, "kernel_scale"), integer.weight(ours, "bias")
-    )
-    return {"bias": corrected_bias(pair, kernel)}
+    return {"bias": corrected_bias(pair, pair.kernel)}
 
 
 def corrected_bias(pair: LayerPair, kernel: Int8Kernel) -> NDArray[np.int32]:
@@ -53,7 +49,7 @@ def corrected_bias(pair: LayerPair, kernel: Int8Kernel) -> NDArray[np.int32]:
     }
     wanted = _mean_sums(real, theirs, wanted_input)
     got = _mean_sums(replace(real, weights={**real.weights, **as_real}), theirs, got_input)
-    bound = bias_bound(pair.ours.name, kernel.kernel.size // kernel.kernel.shape[-1])
+    bound = bias_bound(pair.ours.name, kernel.taps)
     return np.clip(np.rint(bias - (got - wanted) / unit), -bound, bound).astype(np.int32)
 
 

@@ -38,7 +38,7 @@ _LARGEST_FACTOR = 64.0  # in all: what a channel does beyond that belongs to inp
 
 @dataclass(frozen=True)
 class Pair:
-    """A convolution, and the convolution or dense layer that alone reads it, directly or through pools and a flatten."""
+    """A convolution, and the convolution or dense layer that alone reads it, maybe through pools and a flatten."""
 
     first: Layer
     second: Layer

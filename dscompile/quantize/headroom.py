@@ -41,10 +41,8 @@ def with_headroom(
     The ranges of the network's inputs, of tensors with fixed parameters, and beyond the bounds of a ReLU6 or clip stay.
     """
     groups = dict.fromkeys(tied_groups(network).values())
-    noise = {group: 0.0 for group in groups}
     alone = rounding_noise(network, scales, samples)
-    for group in groups:
-        noise[group] = sum(alone[name] for name in group)
+    noise = {group: sum(alone[name] for name in group) for group in groups}
     total = sum(noise.values())
     widened = dict(scales)
     for group in groups:
@@ -101,7 +99,7 @@ def rounding_noise(
         for name in _rounding_tensors(seen):
             rounded = dequantize_array(quantize_array(values[name], scales[name]), scales[name]).astype(np.float32)
             for output, array in _changed(grown, values, name, rounded).items():
-                lost[name][output] += _energy(array.astype(np.float64) - values[output])
+                lost[name][output] += _energy(array.astype(np.float64) - values[output].astype(np.float64))
     for name, by_output in lost.items():
         noise[name] = sum(energy / signal[output] for output, energy in by_output.items() if signal[output] > 0)
     return noise

@@ -12,6 +12,7 @@ from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Conv2D, Dense
 from dscompile.quantize.batches import batched, in_batches
 from dscompile.quantize.conversion import dequantize_array
+from dscompile.quantize.kernels import Int8Kernel
 from dscompile.quantize.measure import quantize_sample
 from dscompile.quantize.settings import Sample
 from dscompile.quantize.single_layer import layer_alone, run_layer
@@ -36,6 +37,12 @@ class LayerPair:
         assert isinstance(self.theirs.op, Conv2D | Dense)
         return self.theirs.op
 
+    @property
+    def kernel(self) -> Int8Kernel:
+        """The kernel that the int8 layer has so far."""
+        kernel, scale, bias = (self.integer.weight(self.ours, role) for role in ("kernel", "kernel_scale", "bias"))
+        return Int8Kernel(kernel.astype(np.int8), scale.astype(np.float32), bias.astype(np.int32))
+
     def inputs(self) -> Iterator[tuple[Reals, Reals]]:
         """What float32 and int8 read in each batch, [n, ...], both as reals."""
         given = self.integer.tensor(self.ours.inputs[0]).quantization
@@ -50,8 +57,8 @@ Improve = Callable[[LayerPair], Mapping[str, Array]]
 def improve_layers(real: Network, integer: Network, samples: Sequence[Sample], improve: Improve) -> Network:
     """`integer` with the weights that `improve` gives its layers, first to last.
 
-    Both networks have the same layers. `samples` are float32 inputs; what all of them make of the tensors that are still
-    to be read is kept in memory.
+    Both networks have the same layers. `samples` are float32 inputs; what all of them make of the tensors that are
+    still to be read is kept in memory.
     """
     weights = dict(integer.weights)
     batches = list(in_batches(real, samples))

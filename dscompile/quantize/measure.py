@@ -142,20 +142,19 @@ def compare(
         floats = run_all(batched(real, batch.count), batch.sample)
         integers = run_all(batched(integer, batch.count), quantize_sample(integer, batch.sample))
         for name, total in sums.items():
-            wanted = floats[name].astype(np.float64)
-            got = dequantize_array(integers[name], integer.tensor(name).quantization)
-            total.signal += float((wanted**2).sum())
-            total.noise += float(((wanted - got) ** 2).sum())
-            total.clipped += _outside(integer, name, wanted)
-            total.elements += wanted.size
-        wanted_outputs = {name: floats[name].astype(np.float64) for name in integer.outputs}
-        got_outputs = {
-            name: dequantize_array(integers[name], integer.tensor(name).quantization) for name in integer.outputs
-        }
-        outputs += [
-            ({name: array[row] for name, array in wanted_outputs.items()}, {name: array[row] for name, array in got_outputs.items()})
-            for row in range(batch.count)
-        ]
+            result = floats[name].astype(np.float64)
+            error = result - dequantize_array(integers[name], integer.tensor(name).quantization)
+            total.signal += float((result**2).sum())
+            total.noise += float((error**2).sum())
+            total.clipped += _outside(integer, name, result)
+            total.elements += result.size
+        for row in range(batch.count):
+            wanted = {name: floats[name][row].astype(np.float64) for name in integer.outputs}
+            got = {
+                name: dequantize_array(integers[name][row], integer.tensor(name).quantization)
+                for name in integer.outputs
+            }
+            outputs.append((wanted, got))
         advance(batch.first + batch.count, len(samples))
     return tuple(_layer_reports(real, integer, sums)), _agreement(integer, outputs)
 

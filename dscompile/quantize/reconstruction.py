@@ -2,9 +2,9 @@
 
 For every convolution and dense layer, first to last: X are the inputs of its windows in float32, Q the same in the int8
 network so far. The kernel W' with the least mean square of Q W' - X W replaces W (asymmetric reconstruction: it takes
-back what the layers before it lost, as far as that is linear), then its integers are chosen together (`weight_rounding`).
-Means are left to the bias. Both steps hold on to the weights they start from, by adding a share of the mean square to
-the diagonal: what the data hardly excite shall not follow from noise.
+back what the layers before it lost, as far as that is linear), then its integers are chosen together
+(`weight_rounding`). Means are left to the bias. Both steps hold on to the weights that they start from, by adding a
+multiple of the mean square to the diagonal: inputs that were not seen excite what the calibration data do not.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ Reals = NDArray[np.float64]
 
 # Layers with more inputs to a sum keep their nearest integers: matrices of their squares would take gigabytes.
 MOST_TAPS = 4608
-_MOST_ROWS = 1 << 15  # windows of a layer that are looked at, evenly spread
-_HOLD_WEIGHTS = 0.1  # of the mean square, against changing weights
-_HOLD_ROUNDING = 0.05  # of the mean square, against rounding far away
+_MOST_ROWS = 1 << 14  # windows of a layer that are looked at, evenly spread
+_HOLD_WEIGHTS = 2.0  # of the mean square, against changing weights
+_HOLD_ROUNDING = 1.0  # of the mean square, against rounding far away
 _SHARES = np.linspace(0.5, 1.0, 26)  # of the largest weight / 127: scales that are tried
 
 
 def reconstruct(real: Network, integer: Network, samples: Sequence[Sample], *, biases: bool) -> Network:
     """`integer` with kernels, kernel scales and, with `biases`, biases that keep the sums of `real` on the samples.
 
-    Both networks have the same layers; the samples are float32 inputs. Layers of more than 4608 inputs to a sum are left
-    as they are, but for their biases.
+    Both networks have the same layers; the samples are float32 inputs. Layers of more than 4608 inputs to a sum are
+    left as they are, but for their biases.
     """
     return improve_layers(real, integer, samples, lambda pair: _reconstructed(pair, biases=biases))
 
@@ -53,10 +53,8 @@ class Moments:
 
 
 def _reconstructed(pair: LayerPair, *, biases: bool) -> Mapping[str, Array]:
-    kernel = pair.integer.weight(pair.ours, "kernel")
-    scale, bias = pair.integer.weight(pair.ours, "kernel_scale"), pair.integer.weight(pair.ours, "bias")
-    made = Int8Kernel(kernel, scale, bias)
-    if kernel.size // kernel.shape[-1] <= MOST_TAPS:
+    made = pair.kernel
+    if made.taps <= MOST_TAPS:
         made = _rounded(pair, made, moments_of(pair, centered=biases))
     found = corrected_bias(pair, made) if biases else made.bias
     return {"kernel": made.kernel, "kernel_scale": made.kernel_scale, "bias": found}
@@ -68,7 +66,7 @@ def _rounded(pair: LayerPair, old: Int8Kernel, moments: Moments) -> Int8Kernel:
     weights = as_groups(pair.real.weight(pair.theirs, "kernel").astype(np.float64), groups)
     wanted = _adapted(moments, weights)
     held = _held(moments.own, _HOLD_ROUNDING)
-    bound = bias_bound(pair.ours.name, old.kernel.size // old.kernel.shape[-1])
+    bound = bias_bound(pair.ours.name, old.taps)
     scales = _scales(old, wanted, held, bound)
     integers = round_together(held, wanted, scales, KERNEL_LIMIT)
     kernel = from_groups(integers, old.kernel.shape).astype(np.int8)
@@ -82,10 +80,10 @@ def _adapted(moments: Moments, weights: Reals) -> Reals:
     return np.asarray(weights + np.linalg.solve(_held(moments.own, _HOLD_WEIGHTS), step))
 
 
-def _held(own: Reals, share: float) -> Reals:
-    """Second moments with a share of their mean on the diagonal; the identity where all inputs are constant."""
+def _held(own: Reals, weight: float) -> Reals:
+    """Second moments with a multiple of their mean on the diagonal; the identity where all inputs are constant."""
     mean = np.einsum("gkk->g", own) / own.shape[1]
-    return own + np.where(mean > 0, share * mean, 1.0)[:, None, None] * np.eye(own.shape[1])
+    return own + np.where(mean > 0, weight * mean, 1.0)[:, None, None] * np.eye(own.shape[1])
 
 
 def _scales(old: Int8Kernel, wanted: Reals, held: Reals, bound: int) -> Reals:
@@ -106,7 +104,7 @@ def _scales(old: Int8Kernel, wanted: Reals, held: Reals, bound: int) -> Reals:
 
 
 def moments_of(pair: LayerPair, *, centered: bool) -> Moments:
-    """Second moments of what the windows of a layer hold, over at most 32768 of them; `centered` of the deviations."""
+    """Second moments of what the windows of a layer hold, over at most 16384 of them; `centered` of the deviations."""
     sums: list[Reals] | None = None
     rows = 0
     step = _row_step(pair)
@@ -125,7 +123,7 @@ def moments_of(pair: LayerPair, *, centered: bool) -> Moments:
 
 
 def _row_step(pair: LayerPair) -> int:
-    """How many windows to go forward, so that at most 32768 are met, in all columns of the image."""
+    """How many windows to go forward, so that at most 16384 are met, in all columns of the image."""
     _, height, width, _ = (1, 1, *pair.real.shape(pair.theirs.output))[-4:]
     samples = sum(len(array) for array in pair.real_inputs)
     step = -(-samples * height * width // _MOST_ROWS)
