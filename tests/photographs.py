@@ -8,9 +8,33 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-# Two disjoint sets, so that what is measured on one was not seen in the other.
-CALIBRATION = ("astronaut", "coffee", "rocket", "coins", "retina", "page", "grass", "immunohistochemistry")
-HELD_OUT = ("camera", "chelsea", "motorcycle", "hubble_deep_field", "moon")
+# All photographs and scans in the package, by name.
+PHOTOGRAPHS = (
+    "astronaut",
+    "brick",
+    "camera",
+    "cell",
+    "chelsea",
+    "clock",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "moon",
+    "motorcycle",
+    "page",
+    "retina",
+    "rocket",
+    "text",
+)
+
+
+def split(part: int, parts: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The photographs to learn from and those that are held out: every `parts`-th, from number `part`."""
+    held_out = PHOTOGRAPHS[part::parts]
+    return tuple(name for name in PHOTOGRAPHS if name not in held_out), held_out
 
 
 def photographs(names: tuple[str, ...]) -> list[NDArray[np.uint8]]:

@@ -46,10 +46,21 @@ def reconstruct(real: Network, integer: Network, samples: Sequence[Sample], *, b
 
 @dataclass(frozen=True)
 class Moments:
-    """Means over the windows of a layer, group by group: `own` of q q^T, `cross` of q x^T, both [G, K, K]."""
+    """Means over `rows` windows of a layer, group by group: `own` of q q^T, `cross` of q x^T, both [G, K, K]."""
 
+    rows: int
     own: Reals
     cross: Reals
+
+    def held(self, weight: float) -> Reals:
+        """`own` with a multiple of its mean on the diagonal: `weight`, and more where windows are few for K inputs.
+
+        The identity where all inputs are constant.
+        """
+        count = self.own.shape[1]
+        mean = np.einsum("gkk->g", self.own) / count
+        added = np.where(mean > 0, weight * (1 + count / self.rows) * mean, 1.0)
+        return self.own + added[:, None, None] * np.eye(count)
 
 
 def _reconstructed(pair: LayerPair, *, biases: bool) -> Mapping[str, Array]:
@@ -65,7 +76,7 @@ def _rounded(pair: LayerPair, old: Int8Kernel, moments: Moments) -> Int8Kernel:
     groups = moments.own.shape[0]
     weights = as_groups(pair.real.weight(pair.theirs, "kernel").astype(np.float64), groups)
     wanted = _adapted(moments, weights)
-    held = _held(moments.own, _HOLD_ROUNDING)
+    held = moments.held(_HOLD_ROUNDING)
     bound = bias_bound(pair.ours.name, old.taps)
     scales = _scales(old, wanted, held, bound)
     integers = round_together(held, wanted, scales, KERNEL_LIMIT)
@@ -77,13 +88,7 @@ def _rounded(pair: LayerPair, old: Int8Kernel, moments: Moments) -> Int8Kernel:
 def _adapted(moments: Moments, weights: Reals) -> Reals:
     """W' = W + (E[q q^T] + h)^-1 (E[q x^T] - E[q q^T]) W: least squares that hold on to W (ridge regression)."""
     step = (moments.cross - moments.own) @ weights
-    return np.asarray(weights + np.linalg.solve(_held(moments.own, _HOLD_WEIGHTS), step))
-
-
-def _held(own: Reals, weight: float) -> Reals:
-    """Second moments with a multiple of their mean on the diagonal; the identity where all inputs are constant."""
-    mean = np.einsum("gkk->g", own) / own.shape[1]
-    return own + np.where(mean > 0, weight * mean, 1.0)[:, None, None] * np.eye(own.shape[1])
+    return np.asarray(weights + np.linalg.solve(moments.held(_HOLD_WEIGHTS), step))
 
 
 def _scales(old: Int8Kernel, wanted: Reals, held: Reals, bound: int) -> Reals:
@@ -119,7 +124,7 @@ def moments_of(pair: LayerPair, *, centered: bool) -> Moments:
     if centered:
         own = own - integer_mean[:, :, None] * integer_mean[:, None, :]
         cross = cross - integer_mean[:, :, None] * real_mean[:, None, :]
-    return Moments(own, cross)
+    return Moments(rows, own, cross)
 
 
 def _row_step(pair: LayerPair) -> int:
