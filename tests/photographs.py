@@ -47,7 +47,10 @@ def photographs(names: tuple[str, ...]) -> list[NDArray[np.uint8]]:
 
 
 def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> Floats:
-    """Crops [count, size, size, 3] from 0 to 1: squares of all sizes, mirrored, brighter and darker; area-averaged."""
+    """Crops [count, size, size, 3] from 0 to 1: squares of all sizes, mirrored, brighter and darker; area-averaged.
+
+    Each is an image of 8 bits, as a camera delivers it: its values are multiples of 1/255.
+    """
     rng = np.random.default_rng(seed)
     images = photographs(names)
     made = np.empty((count, size, size, 3), np.float32)
@@ -58,7 +61,8 @@ def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> Floats:
         crop = _resized(image[top : top + side, left : left + side].astype(np.float64) / 255, size)
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
-        made[index] = np.clip(crop * rng.uniform(0.6, 1.3) + rng.uniform(-0.1, 0.1), 0, 1)
+        levels = np.rint(255 * np.clip(crop * rng.uniform(0.6, 1.3) + rng.uniform(-0.1, 0.1), 0, 1))
+        made[index] = levels / 255
     return made
 
 

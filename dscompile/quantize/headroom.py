@@ -29,14 +29,14 @@ from dscompile.quantize.ties import fixed_output, moves, tied_groups
 Reals = NDArray[np.float64]
 
 NOISE_SAMPLES = 8  # the noise of one sample is an average over many elements already
-_SHARE = 0.02
+_SHARE = 0.007
 _LARGEST_FACTOR = 2.0
 
 
 def with_headroom(
     network: Network, scales: Mapping[str, Quantization], samples: Sequence[Sample]
 ) -> Mapping[str, Quantization]:
-    """`scales` with wider ranges: each by sqrt(1 + 2 % of all noise / its own noise), at most 2.
+    """`scales` with wider ranges: each by sqrt(1 + 0.7 % of all noise / its own noise), at most 2.
 
     The ranges of the network's inputs, of tensors with fixed parameters, and beyond the bounds of a ReLU6 or clip stay.
     """

@@ -58,7 +58,7 @@ def test_ranges_grow_by_their_share_of_all_noise() -> None:
     total = sum(noise.values())
     assert widened["x"] == scales["x"]
     assert widened["quiet"].scale == pytest.approx(2 * scales["quiet"].scale, rel=1e-6)
-    wanted = min(2.0, float(np.sqrt(1 + 0.02 * total / noise["loud"])))
+    wanted = min(2.0, float(np.sqrt(1 + 0.007 * total / noise["loud"])))
     assert widened["loud"].scale == pytest.approx(wanted * scales["loud"].scale, rel=1e-6)
     assert widened["sum"] == widened["mean"] == widened["flat"]
     # A flatten rounds nothing; the mean does, and counts for the scale that it shares.
