@@ -6,6 +6,7 @@ For plans, passes and emitters. The oracle has formulas of its own, so that it c
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,16 +129,28 @@ def float_sum(network: Network, layer: Layer) -> FloatSum:
 
 def requantize_layer(network: Network, layer: Layer, sums: Integers) -> Integers:
     """Accumulators [..., C_out] of a Conv2D or Dense, bias included -> its output, as the network's rounding says."""
+    return layer_requantization(network, layer)(sums)
+
+
+def layer_requantization(network: Network, layer: Layer) -> Callable[[Integers], Integers]:
+    """`requantize_layer` of one layer, for those who call it often: its factors are computed once."""
     zero_point = tensor_quantization(network, layer.output).zero_point
     clamp = layer_clamp(network, layer)
     if network.rounding == "float32":
-        scaled = np.rint(sums.astype(np.float32) * layer_float_factors(network, layer)).astype(np.int64)
+        reals = layer_float_factors(network, layer)
+
+        def scaled(sums: Integers) -> Integers:
+            return np.asarray(np.rint(sums.astype(np.float32) * reals).astype(np.int64))
+
     else:
-        factors = layer_factors(network, layer)
+        factors, rounding = layer_factors(network, layer), layer_rounding(network, layer)
         multipliers = np.array([factor.multiplier for factor in factors], np.int64)
         shifts = np.array([factor.shift for factor in factors], np.int64)
-        scaled = requantize(sums, multipliers, shifts, layer_rounding(network, layer))
-    return np.asarray(np.clip(scaled + zero_point, clamp.low, clamp.high))
+
+        def scaled(sums: Integers) -> Integers:
+            return requantize(sums, multipliers, shifts, rounding)
+
+    return lambda sums: np.asarray(np.clip(scaled(sums) + zero_point, clamp.low, clamp.high))
 
 
 def layer_rounding(network: Network, layer: Layer) -> Rounding:

@@ -12,20 +12,29 @@ is what `_is_exact` evaluates, without a rounding of its own. Where no such numb
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.fixed_point import Clamp
-from dscompile.plan.requantization import Integers, Range, Staircase, Thresholds, constant_channels, find_thresholds
+from dscompile.plan.requantization import (
+    Integers,
+    Range,
+    Staircase,
+    Thresholds,
+    find_thresholds,
+    largest_rows,
+)
 
 Reals = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 _REACHES = (0, 8, 256)  # scales tried: so many float32 numbers on either side of the slope
 _STEEPER = np.array([factor / 8 for factor in range(9, 65)])  # for channels of few levels
+_FLATTEST = 16  # channels tried before all others
+_SLACK = 2.0**-14  # float32 rounds levels by less: where no offset fits to within that, none is exact
 _INT32 = 2.0**31  # what is rounded to an integer must stay below
 
 
@@ -43,16 +52,39 @@ def search_float_affine(staircase: Staircase, sums: Range, slopes: Reals, clamp:
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     of one level get the scale 0, whatever their sums.
     """
-    level = staircase(sums.low[None])[0]
-    scale, offset = np.zeros(len(level), np.float32), level.astype(np.float32)
-    left = np.flatnonzero(~constant_channels(staircase, sums))
-    thresholds = find_thresholds(staircase, sums, clamp)
+    return fit_float_affine(find_thresholds(staircase, sums, clamp), sums, slopes)
+
+
+def fit_float_affine(thresholds: Thresholds, sums: Range, slopes: Reals) -> FloatAffine | None:
+    """The float32 form of a staircase with these thresholds, or None; see `search_float_affine`.
+
+    A few channels are tried before the others: the flattest, whose thresholds lie nearest to a sum.
+    """
+    channels = np.flatnonzero(~thresholds.constant)
+    channels = channels[np.argsort(slopes[channels], kind="stable")]
+    scale, offset = np.zeros(len(slopes), np.float32), thresholds.first.astype(np.float32)
+    for some in (channels[:_FLATTEST], channels[_FLATTEST:]):
+        found = _fit(thresholds.of(some), sums.of(some), slopes[some])
+        if found is None:
+            return None
+        scale[some], offset[some] = found.scale, found.offset
+    return FloatAffine(scale, offset)
+
+
+def _fit(thresholds: Thresholds, sums: Range, slopes: Reals) -> FloatAffine | None:
+    """For channels that have thresholds."""
+    scale, offset = np.zeros(len(slopes), np.float32), np.zeros(len(slopes), np.float32)
+    left = np.arange(len(slopes))
     for candidates in _candidates(slopes):
         if not len(left):
             break
-        found = _fitted(thresholds.of(left), Range(sums.low[left], sums.high[left]), candidates[:, left])
-        scale[left], offset[left] = found.scale, found.offset
-        left = left[~_is_exact(thresholds.of(left), Range(sums.low[left], sums.high[left]), found)]
+        fitted = _fitted(thresholds.of(left), sums.of(left), candidates[:, left])
+        if fitted.hopeless.any():
+            return None
+        scale[left], offset[left] = fitted.found.scale, fitted.found.offset
+        hopeful = left[fitted.possible]
+        exact = _is_exact(thresholds.of(hopeful), sums.of(hopeful), FloatAffine(scale[hopeful], offset[hopeful]))
+        left = np.setdiff1d(left, hopeful[exact])
     return None if len(left) else FloatAffine(scale, offset)
 
 
@@ -81,19 +113,55 @@ def _candidates(slopes: Reals) -> Iterator[Floats]:
     yield (slopes * _STEEPER[:, None]).astype(np.float32)
 
 
-def _fitted(thresholds: Thresholds, sums: Range, candidates: Floats) -> FloatAffine:
-    """Of the candidates [n, C], the scale that leaves the widest interval for its offset, and the middle of that."""
+@dataclass(frozen=True)
+class _Fitted:
+    """For every channel [C] the best of its candidates, and what is known of them all.
+
+    `possible`: perhaps exact, float32 permitting. `hopeless`: neither this scale nor any other is.
+    """
+
+    found: FloatAffine
+    possible: NDArray[np.bool_]
+    hopeless: NDArray[np.bool_]
+
+
+def _fitted(thresholds: Thresholds, sums: Range, candidates: Floats) -> _Fitted:
+    """Of the candidates [n, C], which never fall, the scale with the widest interval for its offset, and its middle.
+
+    The width is a concave function of the scale: where it is largest between two candidates, it is smaller beyond.
+    """
     at_least, less_than = _bounds(thresholds, sums)
-    best_scale, best_offset = candidates[0].copy(), np.zeros(candidates.shape[1])
-    widest = np.full(candidates.shape[1], -np.inf)
-    for scale in candidates:
-        lowest = np.max(at_least.levels - at_least.sums * scale.astype(np.float64), axis=0)
-        highest = np.min(less_than.levels - less_than.sums * scale.astype(np.float64), axis=0)
-        better = highest - lowest > widest
-        widest = np.where(better, highest - lowest, widest)
-        best_scale = np.where(better, scale, best_scale)
-        best_offset = np.where(better, (lowest + highest) / 2, best_offset)
-    return FloatAffine(best_scale, best_offset.astype(np.float32))
+    ends = candidates[0].astype(np.float64), candidates[-1].astype(np.float64)
+    at_least = at_least.of(largest_rows(at_least.at(ends[0]), at_least.at(ends[1])))
+    less_than = less_than.of(largest_rows(-less_than.at(ends[0]), -less_than.at(ends[1])))
+
+    def window(index: Integers) -> tuple[Floats, Reals, Reals]:
+        scale = candidates[index, np.arange(candidates.shape[1])]
+        exact = scale.astype(np.float64)
+        return scale, at_least.at(exact).max(axis=0), less_than.at(exact).min(axis=0)
+
+    def width(index: Integers) -> Reals:
+        _, lowest, highest = window(index)
+        return highest - lowest
+
+    best = _first_largest(width, *candidates.shape)
+    scale, lowest, highest = window(best)
+    possible = highest - lowest > -_SLACK
+    found = FloatAffine(scale, ((lowest + highest) / 2).astype(np.float32))
+    return _Fitted(found, possible, ~possible & (best > 0) & (best < len(candidates) - 1))
+
+
+def _first_largest(value: Callable[[Integers], Reals], count: int, columns: int) -> Integers:
+    """[C]: for each column the first index below `count` of the largest value, which rises up to there and then falls.
+
+    `value` maps indexes [C] to values [C].
+    """
+    low, high = np.zeros(columns, np.int64), np.full(columns, count - 1)
+    while (low < high).any():
+        middle = (low + high) >> 1
+        rising = (low < high) & (value(np.minimum(middle + 1, count - 1)) > value(middle))
+        low, high = np.where(rising, middle + 1, low), np.where(rising, high, middle)
+    return low
 
 
 @dataclass(frozen=True)
@@ -102,6 +170,14 @@ class _Bounds:
 
     levels: Reals
     sums: Reals
+
+    def at(self, scale: Reals) -> Reals:
+        """[n, C]: the offsets that these bounds ask for, with the scales [C]."""
+        return self.levels - self.sums * scale
+
+    def of(self, rows: Integers) -> _Bounds:
+        """Some rows of each column."""
+        return _Bounds(np.take_along_axis(self.levels, rows, 0), np.take_along_axis(self.sums, rows, 0))
 
 
 def _bounds(thresholds: Thresholds, sums: Range) -> tuple[_Bounds, _Bounds]:

@@ -66,11 +66,21 @@ def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None
         raise TypeError(f"layer {layer.name} is no convolution")
     channels, shape = network.shape(layer.inputs[0])[3], network.shape(work.result)
     depthwise = op.is_depthwise(channels)
-    source = _depthwise_input(builder, layer, op, channels) if depthwise else _conv_input(builder, layer, op)
+    quantized = network.is_quantized_layer(layer)
+    gathered = None
+    if quantized and not depthwise:
+        from dscompile.plan.int8_columns import gather_columns  # float32 networks do without
+
+        gathered = gather_columns(builder, layer, op)
+    source: BlockedView | FlatView
+    if gathered is not None:
+        source, op = gathered
+    else:
+        source = _depthwise_input(builder, layer, op, channels) if depthwise else _conv_input(builder, layer, op)
     epilogue = _epilogue(builder, work, op)
     y = window or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
-    if isinstance(source, BlockedView) and network.is_quantized_layer(layer):
+    if isinstance(source, BlockedView) and quantized:
         from dscompile.plan.int8_convolutions import int8_pixels  # float32 networks do without
 
         emit_pixels = int8_pixels(builder, layer, op, source, y)

@@ -23,13 +23,14 @@ EmitRows = Callable[[int, int], None]
 def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView) -> EmitRows:
     """What appends the calls for some rows of a convolution from image x to image y.
 
-    x of a depthwise convolution has a channel for every filter.
+    x of a depthwise convolution has a channel for every filter. `op` need not be the layer's own: plan/int8_columns.py.
     """
     weights = int8_weights(builder.network, layer)
     if op.is_depthwise(builder.network.shape(layer.inputs[0])[3]):
         return _depthwise(builder, op, weights, x, y)
     lanes, channels = x.layout.lanes, x.layout.channels
-    kernel, per_group, filters = weights.kernel, channels // op.groups, op.out_channels // op.groups
+    kernel = weights.kernel.reshape(*op.kernel, -1, op.out_channels)
+    per_group, filters = channels // op.groups, op.out_channels // op.groups
     if op.groups > 1 and (per_group % lanes or filters % lanes):
         builder.fallbacks.append(layer.name)
         kernel, per_group, filters = grouped_as_dense(kernel, op.groups), channels, op.out_channels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,10 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.plan.affine_requantization import search_float_affine
+from dscompile.plan.affine_requantization import fit_float_affine
 from dscompile.plan.int8_kernels import Requantization, Scaling
 from dscompile.plan.integer_layers import layer_sums
-from dscompile.plan.requantization import Integers, Range, Staircase, constant_channels, search_affine
+from dscompile.plan.requantization import Integers, Range, Staircase, find_thresholds, fit_affine
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,15 @@ def search_scaling(
     `floats`: the network's own rounding is a float32 multiplication, which costs less than the integer one.
     Channels that give one level whatever their sums must have sums of 0 in the kernel.
     """
-    affine = search_float_affine(staircase, sums, slopes, clamp)
+    thresholds = find_thresholds(staircase, sums, clamp)
+    affine = fit_float_affine(thresholds, sums, slopes)
     if affine is not None:
         return Scaled(Requantization("affine", clamp.low, clamp.high), (affine.scale, affine.offset))
     if floats:
         return None
-    constant, level = constant_channels(staircase, sums), staircase(sums.low[None])
+    constant = thresholds.constant
     still = Range(np.where(constant, 0, sums.low), np.where(constant, 0, sums.high))
-    found = search_affine(_without(constant, level, staircase), still, slopes, zero_point, clamp)
+    found = fit_affine(thresholds, still, slopes, zero_point)
     if found is None:
         return None
     steps = () if found.step is None else (found.step,)
@@ -87,11 +87,6 @@ def search_scaling(
         Requantization(scaling, clamp.low, clamp.high, zero_point, found.left, found.right),
         tuple(array.astype(np.int32) for array in (found.bias, found.multiplier, *steps)),
     )
-
-
-def _without(constant: NDArray[np.bool_], level: Integers, staircase: Staircase) -> Callable[[Integers], Integers]:
-    """The staircase with channels of one level replaced by that level."""
-    return lambda sums: np.where(constant, level, staircase(sums))
 
 
 def _own_rounding(network: Network, layer: Layer, bias: Integers) -> Scaled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,12 @@ from dscompile.ir.fixed_point import (
     Clamp,
     layer_clamp,
     layer_float_factors,
-    requantize_layer,
+    layer_requantization,
     tensor_quantization,
 )
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Conv2D
-from dscompile.plan.requantization import Integers, Range, constant_channels
+from dscompile.plan.requantization import Integers, Range, Staircase, constant_channels
 
 _INT32_MAX = (1 << 31) - 1
 
@@ -35,9 +36,11 @@ class LayerSums:
     sums: Range
     bias: Integers
 
-    def staircase(self, sums: Integers) -> Integers:
+    @cached_property
+    def staircase(self) -> Staircase:
         """Sums [..., C_out] -> the layer's result."""
-        return requantize_layer(self.network, self.layer, sums + self.bias)
+        requantize = layer_requantization(self.network, self.layer)
+        return lambda sums: requantize(sums + self.bias)
 
     @property
     def slopes(self) -> NDArray[np.float64]:
@@ -54,7 +57,7 @@ class LayerSums:
         """Of the result."""
         return tensor_quantization(self.network, self.layer.output).zero_point
 
-    @property
+    @cached_property
     def constant(self) -> NDArray[np.bool_]:
         """[C_out]: channels that give the same level whatever their sum; their weights may be 0."""
         return constant_channels(self.staircase, self.sums)

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ Staircase = Callable[[Integers], Integers]
 _WORD = 1 << 31
 _LARGEST_RIGHT = 20  # zero_point << right and what is added to it must stay in 32 bits
 _FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per channel and shift
+_CACHED = 1 << 14  # elements that are looked at together, so that they stay in a cache
+_NOTHING = 1 << 62  # of where nothing is asked: larger than any level less a product
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
 _USUAL_RIGHT = 14  # tried first: layers with the same shift share code (plan/mcu_bodies.py)
 
@@ -41,6 +45,10 @@ class Range:
 
     low: Integers
     high: Integers
+
+    def of(self, channels: Integers) -> Range:
+        """Those of some channels."""
+        return Range(self.low[channels], self.high[channels])
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,17 @@ def search_affine(
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
     """
-    thresholds = find_thresholds(staircase, sums, clamp)
+    return fit_affine(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point)
+
+
+def fit_affine(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int) -> Affine | None:
+    """The affine form of a staircase with these thresholds, or None; see `search_affine`."""
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
     for stepped in (False, True):
+        layer, doubtful = _Layer(thresholds, sums, slopes, zero_point, stepped), list[int]()
         for shifts in _shifts(most, slopes):
-            found = _search(thresholds, sums, slopes, zero_point, shifts, stepped=stepped)
+            found = _search(layer, shifts, doubtful)
             if found is not None:
                 return found
     return None
@@ -89,6 +102,11 @@ class Thresholds:
     clamp: Clamp
 
     @property
+    def constant(self) -> NDArray[np.bool_]:
+        """[C]: channels that give the same level whatever their sum."""
+        return np.asarray(self.first == self.last)
+
+    @property
     def crossed(self) -> NDArray[np.bool_]:
         """[n, C]: whether a channel crosses the threshold of a level between its smallest and its largest sum."""
         levels = self.levels[:, None]
@@ -100,16 +118,62 @@ class Thresholds:
 
 
 def find_thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> Thresholds:
-    """By bisection of [low, high] for all channels and levels at once."""
+    """For all channels and levels at once; where a level is not crossed, its sum is one more than the largest.
+
+    Those of the lowest and the highest level crossed are found by bisection. The others are sought from where they lie
+    on a line between these two, in steps that double: the staircase itself decides on which side of a sum each lies.
+    """
+    first, last = staircase(sums.low[None])[0], staircase(sums.high[None])[0]
     levels = np.arange(clamp.low + 1, clamp.high + 1, dtype=np.int64)
-    below = np.broadcast_to(sums.low, (len(levels), len(sums.low))).copy()
-    above = np.broadcast_to(sums.high + 1, below.shape).copy()
-    while (above - below > 1).any():
-        middle = (below + above) >> 1
-        reached = staircase(middle) >= levels[:, None]
-        above = np.where(reached, middle, above)
-        below = np.where(reached, below, middle)
-    return Thresholds(levels, above, staircase(sums.low[None])[0], staircase(sums.high[None])[0], clamp)
+    outermost = np.stack([first + 1, last])
+    crossed = outermost[0] <= outermost[1]
+    middle, span = (sums.low + sums.high)[None] >> 1, int((sums.high - sums.low).max())
+    begin, end = _sought(staircase, sums, outermost, middle, np.stack([crossed, crossed]), step=span)
+    share = (levels[:, None] - outermost[0]) / np.maximum(outermost[1] - outermost[0], 1)
+    guess = begin + np.ceil(share * (end - begin)).astype(np.int64) - 1  # a sum too small where it is not right
+    between = (levels[:, None] > first) & (levels[:, None] <= last)
+    rows = max(1, _CACHED // len(first))
+    parts = [
+        _sought(staircase, sums, levels[part, None], guess[part], between[part], step=1)
+        for part in (slice(begin, begin + rows) for begin in range(0, len(levels), rows))
+    ]
+    return Thresholds(levels, np.concatenate(parts), first, last, clamp)
+
+
+def _sought(
+    staircase: Staircase, sums: Range, levels: Integers, guess: Integers, sought: NDArray[np.bool_], *, step: int
+) -> Integers:
+    """The smallest sum [n, C] that reaches each of `levels`, [n, C] or [n, 1]; `high + 1` where none is `sought`.
+
+    From `guess` on in steps that double, the first of which is `step`, but never beyond the middle of what is left.
+    """
+    below = np.where(sought, sums.low, sums.high)  # does not reach the level
+    above = np.broadcast_to(sums.high + 1, below.shape).copy()  # reaches it
+    levels = np.broadcast_to(levels, below.shape)
+    tried = np.clip(guess, below + 1, above - 1)
+    rows = np.flatnonzero((above - below > 1).any(axis=1))
+    while len(rows):
+        low, high, middle = below[rows], above[rows], tried[rows]
+        unknown = high - low > 1
+        reached = staircase(middle) >= levels[rows]
+        high, low = np.where(unknown & reached, middle, high), np.where(unknown & ~reached, middle, low)
+        half = (low + high) >> 1
+        tried[rows] = np.where(reached, np.maximum(high - step, half), np.minimum(low + step, half))
+        below[rows], above[rows] = low, high
+        rows, step = rows[(high - low > 1).any(axis=1)], 2 * step
+    return above
+
+
+def largest_rows(first: NDArray[Any], second: NDArray[Any]) -> Integers:
+    """Rows [k, C] among which the largest of every column is, anywhere between two points.
+
+    Each element of [n, C] is a linear function of a point, `first` and `second` its values at the two. What is left out
+    is smaller all the way than a function that is kept.
+    """
+    most = np.maximum(first, second)
+    count = int((most >= np.minimum(first, second).max(axis=0)).sum(axis=0).max())
+    rows: Integers = np.argpartition(most, len(most) - count, axis=0)[len(most) - count :]
+    return rows
 
 
 def _right_shift(left: int, slopes: NDArray[np.float64]) -> int:
@@ -144,30 +208,138 @@ def _shifts(most: int, slopes: NDArray[np.float64]) -> Iterator[_Shifts]:
             yield _Shifts(left, min(right, _LARGEST_RIGHT))
 
 
-def _search(
-    thresholds: Thresholds,
-    sums: Range,
-    slopes: NDArray[np.float64],
-    zero_point: int,
-    shifts: _Shifts,
-    *,
-    stepped: bool,
-) -> Affine | None:
-    found: list[tuple[int, int, int]] = []
-    for channel, slope in enumerate(slopes):
-        start = max(1, round(float(slope) * 2.0 ** (32 + shifts.right - shifts.left)))
-        if sums.low[channel] == sums.high[channel] == 0:  # one level: the middle of it
-            level = int(thresholds.first[channel]) - zero_point
-            found.append(((2 * level + 1) << (shifts.right + 1), _WORD >> 1, 0))
-            continue
-        one = one_line(thresholds, sums, channel, zero_point)
-        lines = two_lines(one) if stepped else (one,)
-        integers = _fit(lines, start, shifts)
-        if integers is None:
+@dataclass(frozen=True)
+class _Layer:
+    """What is searched: the thresholds of all channels, on one line or on two (`stepped`)."""
+
+    thresholds: Thresholds
+    sums: Range
+    slopes: NDArray[np.float64]
+    zero_point: int
+    stepped: bool
+
+    def lines(self, channel: int) -> tuple[Line, ...]:
+        """What the line of a channel must meet, or its two lines."""
+        one = one_line(self.thresholds, self.sums, channel, self.zero_point)
+        return two_lines(one) if self.stepped else (one,)
+
+    @cached_property
+    def all_lines(self) -> tuple[_Lines, ...]:
+        """`lines` of all channels at once."""
+        return _all_lines(self)
+
+    def starts(self, shifts: _Shifts) -> Integers:
+        """[C]: the multipliers nearest to the slopes."""
+        return np.maximum(np.rint(self.slopes * 2.0 ** (32 + shifts.right - shifts.left)).astype(np.int64), 1)
+
+
+def _search(layer: _Layer, shifts: _Shifts, doubtful: list[int]) -> Affine | None:
+    """All channels or none; the one that fails becomes the last of `doubtful`, which are tried before the others."""
+    starts = layer.starts(shifts)
+    for channel in doubtful:
+        if _fit(layer.lines(channel), int(starts[channel]), shifts) is None:
             return None
-        found.append(integers)
-    bias, multiplier, step = np.array(found, np.int64).T
-    return Affine(bias, multiplier, shifts.left, shifts.right, step if stepped else None)
+    found, fits = _fit_all(layer, starts, shifts)
+    for channel in map(int, np.flatnonzero(~fits)):
+        integers = _fit(layer.lines(channel), int(starts[channel]), shifts)
+        if integers is None:
+            doubtful.append(channel)
+            return None
+        found[:, channel] = integers
+    bias, multiplier, step = found
+    return Affine(bias, multiplier, shifts.left, shifts.right, step if layer.stepped else None)
+
+
+def _fit_all(layer: _Layer, starts: Integers, shifts: _Shifts) -> tuple[Integers, NDArray[np.bool_]]:
+    """(bias, multiplier, step) [3, C] as `_fit` finds them among the first few candidates, and where it does, [C]."""
+    step = np.maximum(1, starts >> 28)
+    windows = [_Windows.of(line, starts - _FEW * step, starts + _FEW * step, shifts) for line in layer.all_lines]
+    widest, chosen = np.zeros_like(starts), np.zeros((2 + len(windows), len(starts)), np.int64)
+    for number in range(-_FEW, _FEW + 1):
+        multipliers = starts + number * step
+        valid = (multipliers > 0) & (multipliers < _WORD)
+        biases = [window.biases(np.maximum(multipliers, 1)) for window in windows]
+        widths = np.min([end - begin for begin, end in biases], axis=0)
+        better = valid & (widths > widest)
+        widest = np.where(better, widths, widest)
+        tried = np.stack([multipliers, *((begin + end) >> 1 for begin, end in biases)])
+        chosen[: len(tried)] = np.where(better, tried, chosen[: len(tried)])
+    multiplier, bias, step = chosen[0], chosen[1], chosen[len(windows)] - chosen[1]
+    fits = (widest > 0) & (np.abs(step) < _WORD)
+    still = (layer.sums.low == 0) & (layer.sums.high == 0)  # one level: the middle of it
+    middle = (2 * (layer.thresholds.first - layer.zero_point) + 1) << (shifts.right + 1)
+    whole = np.stack([middle, np.full_like(middle, _WORD >> 1), np.zeros_like(middle)])
+    return np.where(still, whole, np.stack([bias, multiplier, step])), fits | still
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """`Line` for one line of all channels: levels and sums [n, C], and where they are asked for, [n, C].
+
+    `reach` [C] is the largest magnitude of the sums on the line.
+    """
+
+    at_least: tuple[Integers, Integers, NDArray[np.bool_]]
+    less_than: tuple[Integers, Integers, NDArray[np.bool_]]
+    reach: Integers
+
+
+def _all_lines(layer: _Layer) -> tuple[_Lines, ...]:
+    """See `_Layer.lines`."""
+    thresholds, low, high = layer.thresholds, layer.sums.low, layer.sums.high
+    crossed, reached = thresholds.crossed, thresholds.sums
+    levels = np.broadcast_to(thresholds.levels[:, None] - layer.zero_point, crossed.shape)
+    first, last = thresholds.first - layer.zero_point, thresholds.last - layer.zero_point
+    none = ~crossed.any(axis=0)
+    least = np.vstack([levels, first]), np.vstack([reached, low])
+    less = np.vstack([levels, last + 1]), np.vstack([reached - 1, high])
+    asked = np.vstack([crossed, none | (thresholds.first > thresholds.clamp.low)])
+    asked_less = np.vstack([crossed, none | (thresholds.last < thresholds.clamp.high)])
+    reach = np.maximum(np.abs(low), np.abs(high))
+    if not layer.stepped:
+        return (_Lines((*least, asked), (*less, asked_less), reach),)
+    crossing = asked & (least[0] == 0)
+    positive = (asked & (least[0] > 0)).any(axis=0)
+    at_zero = np.take_along_axis(least[1], crossing.argmax(axis=0)[None], 0)[0]
+    split = np.where(crossing.any(axis=0), at_zero, np.where(positive, low, high + 1))
+    sign = np.vstack([least[0], np.zeros_like(split)]), np.vstack([least[1], split])
+    two = (
+        ((asked & (least[0] <= 0), less[0] <= 0), reach),
+        ((asked & (least[0] > 0), less[0] > 0), np.maximum(np.abs(split), np.abs(np.maximum(split, high)))),
+    )
+    return tuple(
+        _Lines((*sign, np.vstack([chosen, split <= high])), (*less, asked_less & chosen_less), reach)
+        for (chosen, chosen_less), reach in two
+    )
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Which biases a line of all channels allows: `level - sum * multiplier` [n, C] must not, and must lie above."""
+
+    at_least: tuple[Integers, Integers]
+    less_than: tuple[Integers, Integers]
+    room: Integers
+
+    @classmethod
+    def of(cls, lines: _Lines, first: Integers, last: Integers, shifts: _Shifts) -> _Windows:
+        """For multipliers [C] from `first` to `last`: what cannot matter there is left out."""
+
+        def pruned(levels: Integers, sums: Integers, asked: NDArray[np.bool_], sign: int) -> tuple[Integers, Integers]:
+            levels = np.where(asked, levels * shifts.unit, -sign * _NOTHING)
+            sums = np.where(asked, sums << shifts.left, 0)
+            rows = largest_rows(sign * (levels - sums * first), sign * (levels - sums * last))
+            return np.take_along_axis(levels, rows, 0), np.take_along_axis(sums, rows, 0)
+
+        room = _WORD - 1 - (lines.reach << shifts.left)
+        return cls(pruned(*lines.at_least, 1), pruned(*lines.less_than, -1), room)
+
+    def biases(self, multipliers: Integers) -> tuple[Integers, Integers]:
+        """[begin, end) for each channel, as of `Line.biases`."""
+        needed = (self.at_least[0] - self.at_least[1] * multipliers).max(axis=0)
+        limit = (self.less_than[0] - self.less_than[1] * multipliers).min(axis=0)
+        begin, end = np.maximum(-self.room, -(-needed // multipliers)), -(-limit // multipliers)
+        return begin, np.minimum(self.room + 1, end)
 
 
 @dataclass(frozen=True)
@@ -184,17 +356,27 @@ class Line:
 
     def biases(self, multipliers: Integers, shifts: _Shifts) -> tuple[Integers, Integers]:
         """For each multiplier the biases [begin, end) that meet everything within 32 bits; none where begin >= end."""
-        levels, sums = self.at_least
         room = _WORD - 1 - (max(abs(self.low), abs(self.high)) << shifts.left)
         begin, end = np.full(len(multipliers), -room), np.full(len(multipliers), room + 1)
-        if len(levels):
-            needed = (levels * shifts.unit - (sums << shifts.left) * multipliers[:, None]).max(axis=1)
+        needed = _largest(*self.at_least, multipliers, shifts)
+        if needed is not None:
             begin = np.maximum(begin, -(-needed // multipliers))
         levels, sums = self.less_than
-        if len(levels):
-            limit = (levels * shifts.unit - (sums << shifts.left) * multipliers[:, None]).min(axis=1)
-            end = np.minimum(end, -(-limit // multipliers))
+        limit = _largest(-levels, -sums, multipliers, shifts)
+        if limit is not None:
+            end = np.minimum(end, -(limit // multipliers))
         return begin, end
+
+
+def _largest(levels: Integers, sums: Integers, multipliers: Integers, shifts: _Shifts) -> Integers | None:
+    """For each multiplier, in rising order, the largest of levels [n] less sums [n] times it; None of nothing."""
+    if not len(levels):
+        return None
+    levels, sums = levels * shifts.unit, sums << shifts.left
+    ends = (levels - sums * multipliers[0])[:, None], (levels - sums * multipliers[-1])[:, None]
+    rows = largest_rows(*ends)[:, 0]
+    largest: Integers = (levels[rows] - sums[rows] * multipliers[:, None]).max(axis=1)
+    return largest
 
 
 def one_line(thresholds: Thresholds, sums: Range, channel: int, zero_point: int) -> Line:

@@ -9,7 +9,13 @@ import pytest
 
 from dscompile.ir.fixed_point import Clamp, quantize_multiplier, requantize
 from dscompile.ir.tensor import Rounding
-from dscompile.plan.requantization import Range, constant_channels, search_affine
+from dscompile.plan.requantization import (
+    Range,
+    constant_channels,
+    find_thresholds,
+    largest_rows,
+    search_affine,
+)
 
 
 def staircase_of(factors, zero_point, clamp, rounding):
@@ -119,3 +125,81 @@ def test_a_staircase_with_a_kink_is_refused_rather_than_bent():
 
     reach = np.array([20_000], np.int64)
     assert search_affine(kinked, Range(-reach, reach), np.array([0.01]), 0, clamp) is None
+
+
+def sorted_thresholds(staircase, sums, levels):
+    """By looking at every sum between the ends."""
+    found = np.zeros((len(levels), len(sums.low)), np.int64)
+    for channel, (low, high) in enumerate(zip(sums.low, sums.high, strict=True)):
+        values = np.zeros((high - low + 1, len(sums.low)), np.int64)
+        values[:, channel] = np.arange(low, high + 1)
+        found[:, channel] = low + np.searchsorted(staircase(values)[:, channel], levels)
+    return found
+
+
+@pytest.mark.parametrize("rounding", get_args(Rounding))
+def test_thresholds_are_those_of_every_sum(rounding):
+    factors = np.array([0.0007, 0.004, 0.03, 0.9, 1.7, 40.3, 300.7, 1e-9, 0.001])
+    low = np.array([-90_000, 50, -3_000, -200, -200, -5, -2, -1000, -20_000], np.int64)
+    high = np.array([60_000, 40_000, 9_000, 180, 180, 5, 2, 1000, -19_990], np.int64)
+    sums, clamp = Range(low, high), Clamp(-100, 127)
+    staircase = staircase_of(factors, 4, clamp, rounding)
+    found = find_thresholds(staircase, sums, clamp)
+    want = sorted_thresholds(staircase, sums, found.levels)
+    rises = staircase(np.stack([low, high]))
+    assert found.crossed.sum(axis=0).tolist() == (rises[1] - rises[0]).tolist()
+    np.testing.assert_array_equal(found.sums, np.where(found.crossed, want, high + 1))
+
+
+def test_thresholds_that_lie_on_no_line_are_found_too():
+    rng = np.random.default_rng(5)
+    edges = np.sort(rng.integers(-4000, 4000, 255))
+    edges[100:140] = edges[100]
+
+    def crooked(sums):
+        return np.searchsorted(edges, sums, side="right") - 128
+
+    sums, clamp = Range(np.array([-3000, -5000, 77]), np.array([3000, 5000, 78])), Clamp(-128, 127)
+    found = find_thresholds(crooked, sums, clamp)
+    want = sorted_thresholds(crooked, sums, found.levels)
+    np.testing.assert_array_equal(found.sums, np.where(found.crossed, want, sums.high + 1))
+
+
+def test_the_staircase_is_looked_at_twice_and_a_little_where_its_rounding_is_one_line():
+    factors = np.random.default_rng(3).uniform(0.0005, 0.004, 100)
+    reach, seen = np.full(100, 90_000), []
+    staircase = staircase_of(factors, 3, Clamp(-128, 127), "single")
+
+    def watched(sums):
+        seen.append(len(sums))
+        return staircase(sums)
+
+    find_thresholds(watched, Range(-reach, reach), Clamp(-128, 127))
+    assert sum(seen) < 2 * 255 + 60
+
+
+def test_what_is_left_out_of_linear_functions_is_never_the_largest(rng):
+    values, slopes = rng.integers(-1000, 1000, (2, 60, 7))
+    rows = largest_rows(values, values + 10 * slopes)
+    assert len(rows) < 60
+    for point in range(11):
+        at = values + point * slopes
+        np.testing.assert_array_equal(np.take_along_axis(at, rows, 0).max(axis=0), at.max(axis=0))
+
+
+@pytest.mark.parametrize("rounding", get_args(Rounding))
+def test_what_one_channel_gets_does_not_depend_on_the_others(rounding):
+    """All channels are fitted at once, those that fail one by one. The steepest, here the last, decides the shifts."""
+    factors = np.append(np.random.default_rng(9).uniform(0.001, 0.0019, 11), 0.00199)
+    high = np.append(np.random.default_rng(8).integers(60_000, 64_000, 11), 65_000)
+    clamp, compared = Clamp(-128, 127), 0
+    whole = search_affine(staircase_of(factors, 3, clamp, rounding), Range(-high, high), factors, 3, clamp)
+    assert whole is not None
+    for channel in range(11):
+        two, reach = factors[[channel, 11]], high[[channel, 11]]
+        found = search_affine(staircase_of(two, 3, clamp, rounding), Range(-reach, reach), two, 3, clamp)
+        assert found is not None
+        if (found.left, found.right) == (whole.left, whole.right):
+            assert (found.bias[0], found.multiplier[0]) == (whole.bias[channel], whole.multiplier[channel])
+            compared += 1
+    assert compared > 3
