@@ -24,7 +24,7 @@ COUNT = 1 << 18
 LEAKY = Activation("leaky_relu", alpha=0.1)
 LOWEST, HIGHEST = -87.33, 88.37  # the range in which exp is exact; dscompile.compute.activation clamps outside
 
-pytestmark = pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
+pytestmark = [pytest.mark.sampled, pytest.mark.parametrize("name", TARGETS_FIRST_FAST)]
 
 
 @pytest.fixture
