@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 JOBS ?= 2
+# Every case of the slow tests with random networks and kernels, not one in five: make CASES=--all-cases test
+CASES ?=
 DEMO_MODEL := tests/data/vww_96_float.tflite
 DEMO_OUTPUT := build/vww_96_float-host
 
@@ -59,7 +61,7 @@ test: export PATH := $(CURDIR)/$(BIN):$(PATH)
 test: lint
 	@tools/install_emulators.sh
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
-	$(BIN)/python -m pytest -q -n $(JOBS) -m slow
+	$(BIN)/python -m pytest -q -n $(JOBS) -m slow $(CASES)
 
 golden: export PATH := $(CURDIR)/$(BIN):$(PATH)
 golden: $(VENV)/test.stamp

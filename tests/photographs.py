@@ -8,9 +8,33 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-# Two disjoint sets, so that what is measured on one was not seen in the other.
-CALIBRATION = ("astronaut", "coffee", "rocket", "coins", "retina", "page", "grass", "immunohistochemistry")
-HELD_OUT = ("camera", "chelsea", "motorcycle", "hubble_deep_field", "moon")
+# All photographs and scans in the package, by name.
+PHOTOGRAPHS = (
+    "astronaut",
+    "brick",
+    "camera",
+    "cell",
+    "chelsea",
+    "clock",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "moon",
+    "motorcycle",
+    "page",
+    "retina",
+    "rocket",
+    "text",
+)
+
+
+def split(part: int, parts: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The photographs to learn from and those that are held out: every `parts`-th, from number `part`."""
+    held_out = PHOTOGRAPHS[part::parts]
+    return tuple(name for name in PHOTOGRAPHS if name not in held_out), held_out
 
 
 def photographs(names: tuple[str, ...]) -> list[NDArray[np.uint8]]:
@@ -23,7 +47,10 @@ def photographs(names: tuple[str, ...]) -> list[NDArray[np.uint8]]:
 
 
 def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> Floats:
-    """Crops [count, size, size, 3] from 0 to 1: squares of all sizes, mirrored, brighter and darker; area-averaged."""
+    """Crops [count, size, size, 3] from 0 to 1: squares of all sizes, mirrored, brighter and darker; area-averaged.
+
+    Each is an image of 8 bits, as a camera delivers it: its values are multiples of 1/255.
+    """
     rng = np.random.default_rng(seed)
     images = photographs(names)
     made = np.empty((count, size, size, 3), np.float32)
@@ -34,7 +61,8 @@ def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> Floats:
         crop = _resized(image[top : top + side, left : left + side].astype(np.float64) / 255, size)
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
-        made[index] = np.clip(crop * rng.uniform(0.6, 1.3) + rng.uniform(-0.1, 0.1), 0, 1)
+        levels = np.rint(255 * np.clip(crop * rng.uniform(0.6, 1.3) + rng.uniform(-0.1, 0.1), 0, 1))
+        made[index] = levels / 255
     return made
 
 

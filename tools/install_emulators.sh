@@ -8,10 +8,15 @@
 # with pip's tools alone; with DSCOMPILE_REQUIRE_TOOLS set, as in continuous integration, a missing tool is an error.
 set -euo pipefail
 
-programs=(arm-none-eabi-gcc riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++ clang cppcheck)
+programs=(
+    arm-none-eabi-gcc riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc
+    qemu-system-arm qemu-system-riscv32 qemu-aarch64
+    cmake g++ clang cppcheck
+)
 packages=(
     gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
     gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
     cmake g++ clang libclang-rt-dev cppcheck
 )
 

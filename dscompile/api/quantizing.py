@@ -13,7 +13,7 @@ from dscompile.report.progress import Event, Progress, silent
 if TYPE_CHECKING:
     from dscompile.frontend.loaded import NetFile
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantize import Method
+    from dscompile.quantize import Method, WeightRounding
     from dscompile.quantize.pipeline import Quantized
 
 
@@ -35,6 +35,7 @@ def quantize(
     rounding: Rounding | None = None,
     equalize: bool = True,
     bias_correction: bool = True,
+    weight_rounding: WeightRounding = "optimized",
     against: str | Path | None = None,
     weights: str | Path | None = None,
     progress: Progress = silent,
@@ -43,8 +44,9 @@ def quantize(
 
     `calibrate` is an .npz file with an array [N, ...] for each input (see docs/quantization.md). It, `method`, `keep`
     (for the method percentile) and `rounding` default to what the section `quantization:` of a net.yaml says, then to
-    mse, 0.9999 and tflite. `against` is a second .npz on which the outputs are compared with float32. `output`
-    is the net.yaml to write (default: <net>_int8.yaml in the current directory).
+    mse, 0.9999 and tflite. `weight_rounding` says whether the integers of kernels are the nearest ones, or are chosen
+    so that errors cancel in the sums of each layer. `against` is a second .npz on which the outputs are compared with
+    float32. `output` is the net.yaml to write (default: <net>_int8.yaml in the current directory).
 
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
     """
@@ -68,6 +70,7 @@ def quantize(
         rounding=rounding or (section.rounding if section is not None else "tflite"),
         equalize=equalize,
         bias_correction=bias_correction,
+        weight_rounding=weight_rounding,
     )
     quantized = quantize_network(
         net.network,

@@ -15,7 +15,7 @@ from dscompile.report.quantization import quantize_record, quantize_text
 
 if TYPE_CHECKING:
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantize import Method
+    from dscompile.quantize import Method, WeightRounding
 
 
 @subcommand("quantize")
@@ -53,6 +53,13 @@ if TYPE_CHECKING:
 @click.option("--no-equalize", is_flag=True, help="Do not try cross-layer equalization.")
 @click.option("--no-bias-correction", is_flag=True, help="Do not try bias correction.")
 @click.option(
+    "--weight-rounding",
+    type=click.Choice(("nearest", "optimized")),
+    default="optimized",
+    show_default=True,
+    help="Each weight to the nearest integer, or all so that errors cancel in the layer's sums, where that helps.",
+)
+@click.option(
     "--against",
     type=click.Path(),
     metavar="DATA.NPZ",
@@ -68,14 +75,15 @@ def command(
     rounding: Rounding | None,
     no_equalize: bool,
     no_bias_correction: bool,
+    weight_rounding: WeightRounding,
     against: str | None,
     weights: str | None,
 ) -> None:
     """Turn a float32 network into an int8 network.
 
-    Ranges come from the calibration data. Equalization and bias correction are kept only where they bring the outputs
-    nearer to float32. Columns: SQNR, signal to quantization noise of the layer's result; kernel, that of its weights;
-    clipped, the share of results outside of the range.
+    Ranges come from the calibration data. Equalization, bias correction and weight rounding are kept only where they
+    bring the outputs nearer to float32. Columns: SQNR, signal to quantization noise of the layer's result; kernel, that
+    of its weights; clipped, the share of results outside of the range.
     """
     with shown_progress() as progress:
         result = api.quantize(
@@ -87,6 +95,7 @@ def command(
             rounding=rounding,
             equalize=not no_equalize,
             bias_correction=not no_bias_correction,
+            weight_rounding=weight_rounding,
             against=against,
             weights=weights,
             progress=progress,

@@ -31,7 +31,7 @@ class Costs(Protocol):
     """The model of one target."""
 
     def fits(self, tile: ConvTile) -> bool:
-        """Whether a tile stays in registers. If a tile does not, no larger one does."""
+        """Whether a tile stays in registers."""
 
     def conv(self, tile: ConvTile) -> float:
         """Cost of one register tile over its input channels, for one tap."""
@@ -46,12 +46,12 @@ class Costs(Protocol):
         """Whether the next panel of weights is prefetched."""
 
     def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
-        """Whether a tile of a depthwise kernel stays in registers. If a tile does not, no wider one does."""
+        """Whether a tile of a depthwise kernel stays in registers."""
 
     def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> float:
         """Cost of one tile of a depthwise kernel."""
 
-    def depthwise_knobs(self, rows: int, columns: int, kernel: Pair) -> DepthwiseKnobs:
+    def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
         """The knobs of such a tile."""
 
 
@@ -124,7 +124,7 @@ class BroadcastCosts:
         loads = ((rows + kernel[0] - 1) * columns * kernel[1] + taps) / LOADS_PER_CYCLE
         return max(multiply, loads) + outputs + TILE_OVERHEAD_CYCLES / 2
 
-    def depthwise_knobs(self, rows: int, columns: int, kernel: Pair) -> DepthwiseKnobs:
+    def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
         """Nothing but the tile."""
         return DepthwiseKnobs(columns, rows)
 
@@ -137,11 +137,13 @@ OUTPUT_INSTRUCTIONS = 3.7  # an accumulator set, two for the activation, most st
 CHANNEL_STEPS = (16, 8, 4)  # from 32 on weights are out of reach of load-pair, below 8 the loop itself shows
 PAIRED = 0.5  # two neighboring vectors are one instruction
 HALF_PAIRED = 0.8  # where neighbors are not used together, or not soon
-# What LLVM needs beyond the plain count of registers so that nothing is spilled, found by trying.
-STRAIGHT_LINE_REGISTERS = 3  # few input channels make no loop, and it mixes their work with the next tile's
-MAX_SCALAR_PIXELS, MAX_SCALAR_PANEL = 4, 3  # inputs that are read one by one are read long before they are used
-MAX_DEPTHWISE_OUTPUTS = 16
+# Beyond the plain count of registers: where LLVM's scheduler was found to spill (docs/decisions/arm64-schedules.md).
+LOOP_REGISTERS = 1
+STRAIGHT_LINE_REGISTERS = 5  # few input channels make no loop, and it mixes their work with what comes next
+SCALAR_TILES = {1: 4, 2: 4, 3: 2, 4: 3}  # inputs that are read one by one: pixels -> largest panel
+MAX_DEPTHWISE_COLUMNS = 16
 SPARE_REGISTERS = 4  # beside accumulators and taps
+MIN_STRIDED_COLUMNS = 5  # fewer, and LLVM unrolls the loop over rows and mixes their work
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,8 @@ class ElementCosts:
     def fits(self, tile: ConvTile) -> bool:
         """The spill rule: accumulators, a vector of input channels per pixel, one register per weight vector."""
         if not self._reads_vectors(tile.depth, tile.blocked):
-            return tile.pixels <= MAX_SCALAR_PIXELS and tile.panel <= MAX_SCALAR_PANEL
-        spare = STRAIGHT_LINE_REGISTERS if self._is_straight_line(tile.depth) else 0
+            return tile.panel <= SCALAR_TILES.get(tile.pixels, 0)
+        spare = STRAIGHT_LINE_REGISTERS if self._is_straight_line(tile.depth) else LOOP_REGISTERS
         return tile.pixels * tile.panel + tile.pixels + tile.panel + spare <= self.target.registers
 
     def conv(self, tile: ConvTile) -> float:
@@ -189,30 +191,29 @@ class ElementCosts:
         return False
 
     def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
-        """A rule found by trying: strides, wide kernels and several rows keep more inputs in registers."""
-        limit = MAX_DEPTHWISE_OUTPUTS
+        """One row: several save loads, but LLVM spills them. Strides and wide kernels keep more inputs in registers."""
         strided = max(stride) > 1
-        if self._holds_taps(rows * columns, kernel):
-            limit -= (2 + 8 * (rows - 1)) if strided else 0
-        else:
-            limit -= 2 * max(0, kernel[1] - 5) + 4 * (rows - 1) + (4 if strided else 0)
-        return rows * columns <= max(limit, 1)
+        limit = MAX_DEPTHWISE_COLUMNS - (2 if strided else 0)
+        if not self._holds_taps(columns, kernel, stride):
+            limit -= 2 * max(0, kernel[1] - 5) + (2 if strided else 0)
+        return rows == 1 and columns <= max(limit, 1)
 
     def depthwise(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> float:
         """Instructions: taps that fit into registers are read once per block of channels, others once per tile."""
         outputs, (high, wide) = rows * columns, kernel
         inputs = ((rows - 1) * stride[0] + high) * ((columns - 1) * stride[1] + wide)
         work = outputs * (high * wide + OUTPUT_INSTRUCTIONS) + TILE_INSTRUCTIONS
-        if not self._holds_taps(outputs, kernel):
+        if not self._holds_taps(outputs, kernel, stride):
             return work + HALF_PAIRED * inputs + PAIRED * high * wide
         return work + (PAIRED if max(stride) == 1 else HALF_PAIRED) * inputs
 
-    def depthwise_knobs(self, rows: int, columns: int, kernel: Pair) -> DepthwiseKnobs:
+    def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
         """Taps that do not fit into registers are read for every tile."""
-        return DepthwiseKnobs(columns, rows, reread_taps=not self._holds_taps(rows * columns, kernel))
+        return DepthwiseKnobs(columns, rows, reread_taps=not self._holds_taps(rows * columns, kernel, stride))
 
-    def _holds_taps(self, outputs: int, kernel: Pair) -> bool:
-        return outputs + kernel[0] * kernel[1] + SPARE_REGISTERS <= self.target.registers
+    def _holds_taps(self, outputs: int, kernel: Pair, stride: Pair) -> bool:
+        few = max(stride) > 1 and outputs < MIN_STRIDED_COLUMNS
+        return not few and outputs + kernel[0] * kernel[1] + SPARE_REGISTERS <= self.target.registers
 
     def _reads_vectors(self, depth: int, blocked: bool) -> bool:
         return blocked and depth % self.target.lanes == 0

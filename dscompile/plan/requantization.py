@@ -135,7 +135,7 @@ def find_thresholds(staircase: Staircase, sums: Range, clamp: Clamp) -> Threshol
     rows = max(1, _CACHED // len(first))
     parts = [
         _sought(staircase, sums, levels[part, None], guess[part], between[part], step=1)
-        for part in (slice(begin, begin + rows) for begin in range(0, len(levels), rows))
+        for part in (slice(row, row + rows) for row in range(0, max(len(levels), 1), rows))
     ]
     return Thresholds(levels, np.concatenate(parts), first, last, clamp)
 

@@ -69,13 +69,12 @@ def conv_tiling(
     best: tuple[float, ConvTiling] | None = None
     for panel in range(1, min(MAX_PANEL_BLOCKS, blocks) + 1):
         for pixels in range(1, min(MAX_TILE_PIXELS, width) + 1):
-            if not costs.fits(ConvTile(pixels, panel, depth, blocked)):
-                break
             columns, panels = cut(width, pixels), cut(blocks, panel)
+            tiles = [(c.count * p.count, ConvTile(c.tile, p.tile, depth, blocked)) for c in columns for p in panels]
+            if not all(costs.fits(tile) for _, tile in tiles):
+                continue
             cost = len(columns) * costs.conv_pass(weights) + height * sum(
-                c.count * p.count * costs.conv(ConvTile(c.tile, p.tile, depth, blocked))
-                for c in columns
-                for p in panels
+                count * costs.conv(tile) for count, tile in tiles
             )
             if best is None or cost < best[0]:
                 step = costs.channel_step(depth, blocked=blocked)
@@ -102,14 +101,14 @@ def depthwise_tiling(
     costs = costs_of(target)
     best: tuple[float, tuple[DepthwiseTile, ...]] | None = None
     for rows in range(1, min(MAX_DEPTHWISE_ROWS, height) + 1):
-        for columns in range(1, width + 1):
-            if not costs.depthwise_fits(rows, columns, kernel, stride):
-                break
+        for columns in range(1, min(MAX_TILE_PIXELS, width) + 1):
             tiles = tuple(
-                DepthwiseTile(r, c, costs.depthwise_knobs(r.tile, c.tile, kernel))
+                DepthwiseTile(r, c, costs.depthwise_knobs(r.tile, c.tile, kernel, stride))
                 for r in cut(height, rows)
                 for c in cut(width, columns)
             )
+            if not all(costs.depthwise_fits(t.rows.tile, t.columns.tile, kernel, stride) for t in tiles):
+                continue
             cost = sum(
                 t.rows.count * t.columns.count * costs.depthwise(t.rows.tile, t.columns.tile, kernel, stride)
                 for t in tiles

@@ -7,85 +7,62 @@ mean of its sums is its sum over the mean input: one convolution measures all sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import NONE, Conv2D, Dense
-from dscompile.ir.tensor import Quantization
-from dscompile.quantize.conversion import dequantize_array
-from dscompile.quantize.kernels import bias_bound
+from dscompile.quantize.kernels import Int8Kernel, bias_bound
+from dscompile.quantize.layerwise import LayerPair, improve_layers
 from dscompile.quantize.settings import Sample
 from dscompile.quantize.single_layer import layer_alone, run_layer
 
 Reals = NDArray[np.float64]
 
 
-def correct_biases(
-    real: Network, integer: Network, samples: Sequence[Sample], integer_samples: Sequence[Sample]
-) -> Network:
+def correct_biases(real: Network, integer: Network, samples: Sequence[Sample]) -> Network:
     """`integer` with biases that give every channel of its sums the mean that it has in `real`.
 
-    Both networks have the same layers; the samples are inputs of the one and of the other.
+    Both networks have the same layers; the samples are float32 inputs.
     """
-    weights = dict(integer.weights)
-    real_values: list[dict[str, Array]] = [dict(sample) for sample in samples]
-    integer_values: list[dict[str, Array]] = [dict(sample) for sample in integer_samples]
-    last_use = {name: index for index, layer in enumerate(real.layers) for name in layer.inputs}
-    for index, (ours, theirs) in enumerate(zip(integer.layers, real.layers, strict=True)):
-        if isinstance(ours.op, Conv2D | Dense):
-            key = f"{ours.name}.bias"
-            weights[key] = _corrected(real, theirs, integer, ours, real_values, integer_values)
-        corrected = layer_alone(replace(integer, weights=weights), ours)
-        original = layer_alone(real, theirs)
-        for values in real_values:
-            values[theirs.output] = run_layer(original, values)
-        for values in integer_values:
-            values[ours.output] = run_layer(corrected, values)
-        for name in ours.inputs:
-            if last_use[name] == index:
-                for values in (*real_values, *integer_values):
-                    values.pop(name, None)
-    return replace(integer, weights=weights)
+    return improve_layers(real, integer, samples, _corrected)
 
 
-def _corrected(
-    real: Network,
-    theirs: Layer,
-    integer: Network,
-    ours: Layer,
-    real_values: Sequence[Mapping[str, Array]],
-    integer_values: Sequence[Mapping[str, Array]],
-) -> NDArray[np.int32]:
-    """The bias int32 [C_out] of an int8 layer without the shift of its sums' means."""
-    source = ours.inputs[0]
-    given = integer.tensor(source).quantization
+def _corrected(pair: LayerPair) -> dict[str, NDArray[np.int32]]:
+    return {"bias": corrected_bias(pair, pair.kernel)}
+
+
+def corrected_bias(pair: LayerPair, kernel: Int8Kernel) -> NDArray[np.int32]:
+    """The bias int32 [C_out] with which `kernel` has no shift of its sums' means."""
+    real, theirs = pair.real, pair.theirs
+    given = pair.integer.tensor(pair.ours.inputs[0]).quantization
     assert given is not None
-    wanted = _mean_sums(real, theirs, _mean([values[source] for values in real_values], None))
-    unit = given.scale * integer.weight(ours, "kernel_scale").astype(np.float64)
-    kernel = integer.weight(ours, "kernel").astype(np.float64)
-    bias = integer.weight(ours, "bias").astype(np.float64)
+    wanted_input, got_input = _mean_inputs(pair)
+    unit = given.scale * kernel.kernel_scale.astype(np.float64)
+    bias = kernel.bias.astype(np.float64)
     as_real = {
-        f"{theirs.name}.kernel": (kernel * integer.weight(ours, "kernel_scale").astype(np.float64)).astype(np.float32),
+        f"{theirs.name}.kernel": kernel.real_kernel().astype(np.float32),
         f"{theirs.name}.bias": (bias * unit).astype(np.float32),
     }
-    got = _mean_sums(
-        replace(real, weights={**real.weights, **as_real}),
-        theirs,
-        _mean([values[source] for values in integer_values], given),
-    )
-    bound = bias_bound(ours.name, kernel.size // kernel.shape[-1])
+    wanted = _mean_sums(real, theirs, wanted_input)
+    got = _mean_sums(replace(real, weights={**real.weights, **as_real}), theirs, got_input)
+    bound = bias_bound(pair.ours.name, kernel.taps)
     return np.clip(np.rint(bias - (got - wanted) / unit), -bound, bound).astype(np.int32)
 
 
-def _mean(arrays: Sequence[Array], quantization: Quantization | None) -> Reals:
-    total: Reals = np.zeros(arrays[0].shape)
-    for array in arrays:
-        total = total + dequantize_array(array, quantization)
-    return total / len(arrays)
+def _mean_inputs(pair: LayerPair) -> tuple[Reals, Reals]:
+    """The mean over all samples of what float32 and int8 read, [1, ...]."""
+    wanted: Reals = np.zeros(1)
+    got: Reals = np.zeros(1)
+    count = 0
+    for reals, integers in pair.inputs():
+        wanted = wanted + reals.sum(axis=0, keepdims=True)
+        got = got + integers.sum(axis=0, keepdims=True)
+        count += len(reals)
+    return wanted / count, got / count
 
 
 def _mean_sums(network: Network, layer: Layer, mean_input: Reals) -> Reals:

@@ -13,6 +13,7 @@ from dscompile.ir.network import Network
 from dscompile.ir.ops import Pad
 from dscompile.ir.tensor import Quantization
 from dscompile.oracle import run_all
+from dscompile.quantize.batches import batched, in_batches
 from dscompile.quantize.histogram import Histogram, histogram_of
 from dscompile.quantize.ranges import Range, choose_range, parameters
 from dscompile.quantize.settings import Method, Sample
@@ -40,13 +41,14 @@ def observe(network: Network, samples: Sequence[Sample], advance: Advance) -> Ma
     Raises BadInputError if a tensor is not finite.
     """
     seen: dict[str, Observation] = {}
-    for index, sample in enumerate(samples):
-        for name, array in run_all(network, sample).items():
+    for batch in in_batches(network, samples):
+        for name, array in run_all(batched(network, batch.count), batch.sample).items():
             values = array.astype(np.float64)
             if not np.isfinite(values).all():
                 producer = network.producers.get(name)
+                row = int(np.argwhere(~np.isfinite(values))[0, 0])
                 raise BadInputError(
-                    f"'{name}' becomes infinite or NaN with sample {index} of the calibration data",
+                    f"'{name}' becomes infinite or NaN with sample {batch.first + row} of the calibration data",
                     layer=producer.name if producer is not None else None,
                     help="the weights are damaged, or the data are not scaled as the network expects",
                 )
@@ -54,7 +56,7 @@ def observe(network: Network, samples: Sequence[Sample], advance: Advance) -> Ma
             new = Observation(histogram_of(values), np.abs(channels).max(axis=0), (channels**2).sum(axis=0))
             old = seen.get(name)
             seen[name] = new if old is None else _joined(old, new)
-        advance(index + 1, len(samples))
+        advance(batch.first + batch.count, len(samples))
     return seen
 
 

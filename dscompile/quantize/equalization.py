@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D
+from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D, Dense, Pool, Reshape
 from dscompile.quantize.calibration import Observation
 from dscompile.quantize.kernels import KERNEL_LIMIT
 from dscompile.quantize.ranges import LEVELS
@@ -38,7 +38,7 @@ _LARGEST_FACTOR = 64.0  # in all: what a channel does beyond that belongs to inp
 
 @dataclass(frozen=True)
 class Pair:
-    """Two convolutions of which only the second reads the first."""
+    """A convolution, and the convolution or dense layer that alone reads it, maybe through pools and a flatten."""
 
     first: Layer
     second: Layer
@@ -51,14 +51,29 @@ def equalizable_pairs(network: Network, seen: Mapping[str, Observation]) -> tupl
     a ReLU of that one. Any other ReLU6 would cut the scaled channels elsewhere, and its pair is left alone.
     """
     return tuple(
-        Pair(layer, readers[0])
+        Pair(layer, reader)
         for layer in network.layers
         if isinstance(layer.op, Conv2D)
-        and layer.output not in network.outputs
-        and len(readers := network.consumers[layer.output]) == 1
-        and isinstance(readers[0].op, Conv2D)
+        and (reader := _only_reader(network, layer.output)) is not None
         and (layer.op.activation in (NONE, RELU) or is_idle_relu6(layer, seen))
     )
+
+
+def _only_reader(network: Network, tensor: str) -> Layer | None:
+    """The convolution or dense layer that alone reads a tensor, through pools and a flatten of a single pixel.
+
+    Those do not mix channels, and scale with them.
+    """
+    if tensor in network.outputs or len(network.consumers[tensor]) != 1:
+        return None
+    (reader,) = network.consumers[tensor]
+    if isinstance(reader.op, Conv2D | Dense):
+        return reader
+    shape, made = network.shape(reader.inputs[0]), network.shape(reader.output)
+    flattens = isinstance(reader.op, Reshape) and shape[-1] == made[-1] == network.tensor(reader.output).elements
+    if flattens or (isinstance(reader.op, Pool) and reader.op.activation in (NONE, RELU)):
+        return _only_reader(network, reader.output)
+    return None
 
 
 def is_idle_relu6(layer: Layer, seen: Mapping[str, Observation]) -> bool:
@@ -74,7 +89,7 @@ def equalize(network: Network, seen: Mapping[str, Observation], pairs: Sequence[
         _balance_kernels(network, seen, pairs, weights)
     else:
         for pair in pairs:
-            _rescale(network, weights, pair, _quietest(network, seen[pair.first.output], pair))
+            _rescale(network, weights, pair, _quietest(network, seen, pair))
     rectified = {pair.first.name for pair in pairs if is_idle_relu6(pair.first, seen)}
     layers = tuple(_with_relu(layer) if layer.name in rectified else layer for layer in network.layers)
     return replace(network, weights=weights, layers=layers)
@@ -105,7 +120,7 @@ def _balance_kernels(
             return
 
 
-def _quietest(network: Network, seen: Observation, pair: Pair) -> Reals:
+def _quietest(network: Network, seen: Mapping[str, Observation], pair: Pair) -> Reals:
     """The s [C] = peak^p / range^q, with p and q on a grid, that promises the least noise in the reader's sums.
 
     Scaling the outputs of a kernel costs nothing where each has a scale of its own, so every pair can be chosen by
@@ -113,32 +128,34 @@ def _quietest(network: Network, seen: Observation, pair: Pair) -> Reals:
     """
     kernel = _by_input(network, pair.second, network.weight(pair.second, "kernel"))
     read = np.abs(kernel).max(axis=(0, 1, 2, 4))
-    usable = (seen.peaks > 0) & (read > 0)
-    peaks, ranges = np.where(usable, seen.peaks, 1.0), np.where(usable, read, 1.0)
+    peaks = seen[pair.first.output].peaks
+    usable = (peaks > 0) & (read > 0)
+    peaks, ranges = np.where(usable, peaks, 1.0), np.where(usable, read, 1.0)
     candidates = []
     for p in _PEAK_POWERS:
         for q in _RANGE_POWERS:
             raw = peaks**p / ranges**q
             raw = raw / raw[usable].max() if usable.any() else raw  # only ratios matter
             candidates.append(np.where(usable, np.clip(raw, 1 / _LARGEST_FACTOR, 1.0), 1.0))
-    return min(candidates, key=lambda factors: predicted_noise(pair.second, kernel, seen, factors))
+    return min(candidates, key=lambda factors: predicted_noise(pair, kernel, seen, factors))
 
 
-def predicted_noise(reader: Layer, kernel: Reals, seen: Observation, factors: Reals) -> float:
+def predicted_noise(pair: Pair, kernel: Reals, seen: Mapping[str, Observation], factors: Reals) -> float:
     """Noise energy that rounding adds to the sums of a reader whose input channels are divided by `factors` [C].
 
     kernel [kh, kw, 1, C, C_out / groups]. Rounding to steps of d adds d^2 / 12 to each element (Widrow 1956). Inputs
-    have one step for the tensor, and reach a sum through the squares of its weights; weights have one step for each
-    output, and reach it through the squares of the inputs.
+    have one step for the tensor, which a pool in between keeps, and reach a sum through the squares of its weights;
+    weights have one step for each output, and reach it through the squares of the inputs.
     """
-    assert isinstance(reader.op, Conv2D)
+    given = seen[pair.second.inputs[0]]
     scaled = kernel * factors[None, None, None, :, None]
-    input_step = float((seen.peaks / factors).max()) / LEVELS
-    positions = float(seen.histogram.counts.sum()) / factors.size
+    input_step = float((seen[pair.first.output].peaks / factors).max()) / LEVELS
+    positions = float(given.histogram.counts.sum()) / factors.size
     from_inputs = input_step**2 * float((scaled**2).sum()) * positions
-    grouped = scaled.reshape(*scaled.shape[:3], reader.op.groups, -1, scaled.shape[4])
+    groups = _groups(pair.second)
+    grouped = scaled.reshape(*scaled.shape[:3], groups, -1, scaled.shape[4])
     steps = np.abs(grouped).max(axis=(0, 1, 2, 4)) / KERNEL_LIMIT  # [groups, C_out / groups]
-    energies = (seen.energies / factors**2).reshape(reader.op.groups, -1).sum(axis=1)
+    energies = (given.energies / factors**2).reshape(groups, -1).sum(axis=1)
     taps = kernel.shape[0] * kernel.shape[1]
     from_kernel = taps * float((steps**2 * energies[:, None]).sum())
     return float((from_inputs + from_kernel) / 12)
@@ -163,23 +180,28 @@ def _rescale(network: Network, weights: dict[str, Array], pair: Pair, factors: R
     key = f"{pair.second.name}.kernel"
     kernel = weights[key]
     scaled = _by_input(network, pair.second, kernel) * factors[None, None, None, :, None]
-    weights[key] = _from_input(pair.second, scaled).astype(np.float32)
+    weights[key] = _from_input(pair.second, scaled, kernel.shape).astype(np.float32)
+
+
+def _groups(layer: Layer) -> int:
+    return layer.op.groups if isinstance(layer.op, Conv2D) else 1
 
 
 def _by_input(network: Network, layer: Layer, kernel: Array) -> Reals:
-    """Kernel [kh, kw, C_in / groups, C_out] -> [kh, kw, 1, C_in, C_out / groups]: input channels on one axis."""
-    assert isinstance(layer.op, Conv2D)
-    height, width, per_group, out = kernel.shape
-    groups = layer.op.groups
+    """Kernel [kh, kw, C_in / groups, C_out] -> [kh, kw, 1, C_in, C_out / groups]: input channels on one axis.
+
+    A dense layer's kernel [C_in, C_out] counts as one of a single pixel.
+    """
+    height, width, per_group, out = (1, 1, *kernel.shape)[-4:]
+    groups = _groups(layer)
     split = kernel.astype(np.float64).reshape(height, width, per_group, groups, out // groups)
-    channels = network.shape(layer.inputs[0])[3]
+    channels = network.shape(layer.inputs[0])[-1]
     return np.asarray(split.transpose(0, 1, 3, 2, 4).reshape(height, width, 1, channels, out // groups))
 
 
-def _from_input(layer: Layer, kernel: Reals) -> Reals:
-    """The inverse of `_by_input`."""
-    assert isinstance(layer.op, Conv2D)
+def _from_input(layer: Layer, kernel: Reals, shape: tuple[int, ...]) -> Reals:
+    """The inverse of `_by_input`, in the shape that the kernel had."""
     height, width, _, channels, per_out = kernel.shape
-    groups = layer.op.groups
+    groups = _groups(layer)
     split = kernel.reshape(height, width, groups, channels // groups, per_out).transpose(0, 1, 3, 2, 4)
-    return np.asarray(split.reshape(height, width, channels // groups, groups * per_out))
+    return np.asarray(split.reshape(shape))

@@ -28,6 +28,11 @@ class Int8Kernel:
     kernel_scale: Floats
     bias: NDArray[np.int32]
 
+    @property
+    def taps(self) -> int:
+        """Products in a sum."""
+        return int(self.kernel.size // self.kernel.shape[-1])
+
     def real_kernel(self) -> Reals:
         """What the integers stand for."""
         return np.asarray(self.kernel.astype(np.float64) * self.kernel_scale.astype(np.float64))

@@ -13,6 +13,7 @@ from dscompile.ir.cost import layer_kind
 from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import Activate, Reshape, Softmax
 from dscompile.oracle import run, run_all
+from dscompile.quantize.batches import batched, in_batches
 from dscompile.quantize.calibration import Advance
 from dscompile.quantize.conversion import dequantize_array, quantize_array
 from dscompile.quantize.ranges import expressed
@@ -86,13 +87,14 @@ def _hides_signal(op: object) -> bool:
 
 
 def signals(network: Network, samples: Sequence[Sample]) -> tuple[Mapping[str, Reals], ...]:
-    """The signal tensors of a float32 or int8 network, as reals, for every sample."""
-    names = signal_tensors(network)
-    seen = replace_outputs(network, names)
-    return tuple(
-        {name: dequantize_array(array, network.tensor(name).quantization) for name, array in run(seen, sample).items()}
-        for sample in samples
-    )
+    """The signal tensors of a float32 or int8 network, as reals, for every batch of float32 samples."""
+    seen = replace_outputs(network, signal_tensors(network))
+    made = []
+    for batch in in_batches(seen, samples):
+        given = quantize_sample(seen, batch.sample) if seen.is_quantized else batch.sample
+        arrays = run(batched(seen, batch.count), given)
+        made.append({name: dequantize_array(array, seen.tensor(name).quantization) for name, array in arrays.items()})
+    return tuple(made)
 
 
 def replace_outputs(network: Network, names: tuple[str, ...]) -> Network:
@@ -136,23 +138,24 @@ def compare(
     """Every layer, and the outputs, of both networks on the same samples. `real` has the layers of `integer`."""
     sums = {layer.output: _Sums() for layer in integer.layers}
     outputs: list[tuple[Mapping[str, Reals], Mapping[str, Reals]]] = []
-    for index, sample in enumerate(samples):
-        floats = run_all(real, sample)
-        integers = run_all(integer, quantize_sample(integer, sample))
+    for batch in in_batches(real, samples):
+        floats = run_all(batched(real, batch.count), batch.sample)
+        integers = run_all(batched(integer, batch.count), quantize_sample(integer, batch.sample))
         for name, total in sums.items():
-            wanted = floats[name].astype(np.float64)
-            got = dequantize_array(integers[name], integer.tensor(name).quantization)
-            total.signal += float((wanted**2).sum())
-            total.noise += float(((wanted - got) ** 2).sum())
-            total.clipped += _outside(integer, name, wanted)
-            total.elements += wanted.size
-        outputs.append(
-            (
-                {name: floats[name].astype(np.float64) for name in integer.outputs},
-                {name: dequantize_array(integers[name], integer.tensor(name).quantization) for name in integer.outputs},
-            )
-        )
-        advance(index + 1, len(samples))
+            result = floats[name].astype(np.float64)
+            error = result - dequantize_array(integers[name], integer.tensor(name).quantization)
+            total.signal += float((result**2).sum())
+            total.noise += float((error**2).sum())
+            total.clipped += _outside(integer, name, result)
+            total.elements += result.size
+        for row in range(batch.count):
+            wanted = {name: floats[name][row].astype(np.float64) for name in integer.outputs}
+            got = {
+                name: dequantize_array(integers[name][row], integer.tensor(name).quantization)
+                for name in integer.outputs
+            }
+            outputs.append((wanted, got))
+        advance(batch.first + batch.count, len(samples))
     return tuple(_layer_reports(real, integer, sums)), _agreement(integer, outputs)
 
 

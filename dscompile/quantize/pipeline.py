@@ -11,20 +11,23 @@ from dscompile.quantize.bias_correction import correct_biases
 from dscompile.quantize.calibration import Observation, observe, tensor_parameters
 from dscompile.quantize.conversion import int8_network
 from dscompile.quantize.equalization import MEASURES, equalizable_pairs, equalize
+from dscompile.quantize.headroom import with_headroom
 from dscompile.quantize.lowering import lower
 from dscompile.quantize.measure import (
     Agreement,
     LayerReport,
     compare,
-    quantize_sample,
     signal_sqnr_db,
     signals,
 )
+from dscompile.quantize.reconstruction import reconstruct
 from dscompile.quantize.settings import Sample, Settings
 
 # Samples on which improvements are tried and layers are compared, evenly spread over all of them: more would cost time
 # and decide nothing else.
 TRIAL_SAMPLES = 32
+# Elements of the largest tensor, over all samples from which kernels are fitted: they are kept in memory in both forms.
+_FITTED_ELEMENTS = 1 << 26
 
 Stage = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -90,6 +93,8 @@ def quantize_network(
         best = work.better("bias correction", best, work.corrected(best), steps)
     if settings.equalize:
         best = work.with_equalization(best, real, seen, steps)
+    if settings.weight_rounding == "optimized":
+        best = work.better("weight rounding", best, work.reconstructed(best), steps)
     layers, agreement = compare(best.real, best.integer, work.trial, work.advance("comparing layers"))
     # Against the network as it was: where the other samples reach the 6 of a ReLU6, the equalized one differs.
     second = compare(real, best.integer, against, work.advance("comparing outputs"))[1] if against else None
@@ -103,8 +108,12 @@ class _Work:
         self.settings = settings
         self.samples = samples
         self.progress = progress
-        count = min(len(samples), TRIAL_SAMPLES)
-        self.trial = [samples[index * len(samples) // count] for index in range(count)]
+        self.trial = _spread(samples, TRIAL_SAMPLES)
+
+    def fitted(self, network: Network) -> Sequence[Sample]:
+        """The samples from which kernels are fitted: as many as memory allows, at least those of the trials."""
+        largest = max(tensor.elements for tensor in network.tensors.values())
+        return _spread(self.samples, max(TRIAL_SAMPLES, _FITTED_ELEMENTS // largest))
 
     def advance(self, what: str) -> Callable[[int, int], None]:
         """A counter of one stage."""
@@ -118,20 +127,34 @@ class _Work:
         """The int8 form of a lowered network, measured."""
         chosen = self.settings
         scales = tensor_parameters(real, seen, chosen.method, chosen.keep)
+        if chosen.method == "mse":
+            scales = with_headroom(real, scales, self.trial)
         integer = int8_network(real, scales, chosen.rounding, least_error_kernels=chosen.method == "mse")
         return self.measured(real, integer)
 
     def measured(self, real: Network, integer: Network) -> _Candidate:
         """Signal to noise of the outputs on the trial samples."""
         wanted = signals(real, self.trial)
-        got = signals(integer, [quantize_sample(integer, sample) for sample in self.trial])
+        got = signals(integer, self.trial)
         return _Candidate(real, integer, signal_sqnr_db(wanted, got))
 
     def corrected(self, candidate: _Candidate) -> _Candidate:
         """The candidate with corrected biases."""
         self.progress("bias correction", 0, 0)
-        integers = [quantize_sample(candidate.integer, sample) for sample in self.trial]
-        return self.measured(candidate.real, correct_biases(candidate.real, candidate.integer, self.trial, integers))
+        return self.measured(candidate.real, correct_biases(candidate.real, candidate.integer, self.trial))
+
+    def reconstructed(self, candidate: _Candidate) -> _Candidate:
+        """The candidate with kernels whose integers are chosen together."""
+        self.progress("rounding weights", 0, 0)
+        return self.measured(
+            candidate.real,
+            reconstruct(
+                candidate.real,
+                candidate.integer,
+                self.fitted(candidate.real),
+                biases=self.settings.bias_correction,
+            ),
+        )
 
     def with_equalization(
         self, best: _Candidate, real: Network, seen: Mapping[str, Observation], steps: list[Step]
@@ -158,3 +181,9 @@ class _Work:
         kept = tried.sqnr_db > best.sqnr_db
         steps.append(Step(name, best.sqnr_db, tried.sqnr_db, kept))
         return tried if kept else best
+
+
+def _spread(samples: Sequence[Sample], most: int) -> Sequence[Sample]:
+    """At most so many of the samples, evenly spread."""
+    count = min(len(samples), most)
+    return [samples[index * len(samples) // count] for index in range(count)]

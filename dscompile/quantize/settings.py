@@ -13,6 +13,8 @@ Method = Literal["min-max", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "mse"
 DEFAULT_KEEP = 0.9999
+WeightRounding = Literal["nearest", "optimized"]
+WEIGHT_ROUNDINGS: tuple[WeightRounding, ...] = get_args(WeightRounding)
 
 Sample = Mapping[str, Array]
 """One float32 input of the network by name, channels last: [1, H, W, C]."""
@@ -20,10 +22,14 @@ Sample = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Settings:
-    """How ranges are chosen (`keep` is for percentile), the rounding, and which improvements may be tried."""
+    """How ranges are chosen (`keep` is for percentile), the rounding, and which improvements may be tried.
+
+    `rounding` is how the network requantizes when it runs; `weight_rounding` how its kernels become integers now.
+    """
 
     method: Method = DEFAULT_METHOD
     keep: float = DEFAULT_KEEP
     rounding: Rounding = "tflite"
     equalize: bool = True
     bias_correction: bool = True
+    weight_rounding: WeightRounding = "optimized"

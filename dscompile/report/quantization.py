@@ -23,6 +23,7 @@ def quantize_record(path: str, quantized: Quantized) -> Record:
         "method": settings.method,
         "keep": settings.keep if settings.method == "percentile" else None,
         "rounding": settings.rounding,
+        "weight_rounding": settings.weight_rounding,
         "calibration_samples": quantized.calibration_samples,
         "steps": [
             {"name": step.name, "before_db": step.before_db, "after_db": step.after_db, "kept": step.kept}

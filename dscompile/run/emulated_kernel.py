@@ -5,19 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dscompile.data import data_directory
 from dscompile.errors import ToolError
 from dscompile.plan.int8_kernels import Int8Kernel
-from dscompile.plan.kernels import Kernel
+from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.program import Function
 from dscompile.run.emulators.qemu_user import InstructionCounts, UserRun, run_counted
 from dscompile.run.operands import ALIGNMENT, At, Operand, Signature
 from dscompile.target import Target
 from dscompile.toolchain import disassemble, find_toolchain
+
+if TYPE_CHECKING:
+    from tvm.s_tir import Schedule
 
 _SYMBOL = "dscompile_kernel"
 
@@ -36,11 +40,28 @@ class EmulatedKernel:
         from dscompile import compute
         from dscompile.schedule.native import compile_functions
 
-        self.parameters = kernel.parameters
+        code = compile_functions([Function(_SYMBOL, kernel, kernel.parameters, knobs)], target)
+        self._set_up(code, Signature.of(compute.define(kernel), kernel.parameters), target, cpu)
+
+    @classmethod
+    def from_schedule(
+        cls, schedule: Schedule, parameters: Sequence[Parameter], target: Target, *, cpu: str = "max"
+    ) -> EmulatedKernel:
+        """Compiles what was scheduled by hand; `parameters` are those of `CompiledKernel.from_schedule`."""
+        from dscompile.schedule.native import compile_scheduled
+
+        prim = schedule.mod["main"]
+        self = cls.__new__(cls)
+        code = compile_scheduled(prim, parameters, _SYMBOL, target)
+        self._set_up(code, Signature.of(prim, parameters), target, cpu)
+        return self
+
+    def _set_up(self, code: bytes, signature: Signature, target: Target, cpu: str) -> None:
+        self.parameters = signature.parameters
         self.target = target
-        self.object = compile_functions([Function(_SYMBOL, kernel, kernel.parameters, knobs)], target)
+        self.object = code
         self._cpu = cpu
-        self._signature = Signature.of(compute.define(kernel), kernel.parameters)
+        self._signature = signature
         self._directory = tempfile.TemporaryDirectory(prefix="dscompile-")  # removed with this object
         self._program = self._link(Path(self._directory.name))
 
@@ -60,6 +81,10 @@ class EmulatedKernel:
             raise ToolError(f"the emulated kernel ended with status {run.status} on -cpu {self._cpu}")
         self._take_results(run, [view for view, p in zip(views, self.parameters, strict=True) if p.written])
         return run.counts[_SYMBOL]
+
+    def reach(self, name: str) -> int:
+        """Elements from the first of the parameter's view to the end of its last."""
+        return self._signature.reach[[parameter.name for parameter in self.parameters].index(name)]
 
     def disassembly(self) -> str:
         """The kernel's machine code as the toolchain's objdump shows it. Raises ToolError if there is none."""

@@ -24,6 +24,8 @@ from dscompile.schedule.dot_products import lower_dot_products
 from dscompile.schedule.prefetch import insert_prefetches
 from dscompile.target import Target
 
+_NO_ALIAS = "tirx.noalias"
+
 PrimFunc = Any
 Progress = Callable[[int, int, str], None]
 
@@ -50,6 +52,9 @@ def compile_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: s
 
 
 def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
+    # TVM's code generator takes the promise that pointers do not alias from any function for the whole module.
+    if not all(_NO_ALIAS in prim.attrs for prim in lowered.values()):
+        lowered = {symbol: prim.without_attr(_NO_ALIAS) for symbol, prim in lowered.items()}
     machine = llvm_target(target)
     module = lower_dot_products(tvm.IRModule(dict(lowered)), machine)
     library = tvm.get_global_func("target.build.llvm")(module, machine)

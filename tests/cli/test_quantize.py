@@ -41,13 +41,14 @@ def test_the_report_shows_layers_improvements_and_agreement(dscompile: CommandLi
         "head",
         "softmax",
     ]
-    assert [line.split("  ")[0] for line in lines[14:17]] == [
+    assert [line.split("  ")[0] for line in lines[14:18]] == [
         "bias correction",
         "equalization by noise",
         "equalization by kernels",
+        "weight rounding",
     ]
-    assert lines[19].startswith("calibration data")
-    assert lines[20].startswith("other data")
+    assert lines[20].startswith("calibration data")
+    assert lines[21].startswith("other data")
 
 
 def test_the_result_can_be_checked_inspected_and_built(dscompile: CommandLine, tiny: Path, calibration: Path):
@@ -112,9 +113,14 @@ def test_the_section_of_the_net_yaml_gives_defaults(dscompile: CommandLine, tiny
 
 def test_improvements_can_be_switched_off(dscompile: CommandLine, tiny: Path, calibration: Path):
     options = ("quantize", tiny, "--calibrate", calibration, "--json")
-    steps = json.loads(dscompile(*options, "--no-equalize").out)["steps"]
-    assert [step["name"] for step in steps] == ["bias correction"]
-    assert json.loads(dscompile(*options, "--no-equalize", "--no-bias-correction").out)["steps"] == []
+    record = json.loads(dscompile(*options, "--no-equalize").out)
+    assert [step["name"] for step in record["steps"]] == ["bias correction", "weight rounding"]
+    assert record["weight_rounding"] == "optimized"
+    record = json.loads(dscompile(*options, "--no-equalize", "--no-bias-correction").out)
+    assert [step["name"] for step in record["steps"]] == ["weight rounding"]
+    plain = ("--no-equalize", "--no-bias-correction", "--weight-rounding", "nearest")
+    record = json.loads(dscompile(*options, *plain).out)
+    assert (record["steps"], record["weight_rounding"]) == ([], "nearest")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +136,7 @@ def test_improvements_can_be_switched_off(dscompile: CommandLine, tiny: Path, ca
             "'keep' belongs to the method",
         ),
         (("--calibrate", "calib.npz", "--keep", "0"), 2, "0.0 is not in the range 0<x<=1"),
+        (("--calibrate", "calib.npz", "--weight-rounding", "best"), 2, "'best' is not one of 'nearest', 'optimized'"),
         (("--calibrate", "none.npz"), 3, "'none.npz' cannot be read"),
         (("--calibrate", "calib.npz", "--against", "none.npz"), 3, "'none.npz' cannot be read"),
     ],

@@ -145,3 +145,12 @@ def test_a_target_file_of_the_users(dscompile: CommandLine, folder: Path):
         "isa: {mcpu: znver3, features: [avx2]}\nvector: {bytes: 32, registers: 16}\n"
     )
     assert dscompile("targets", "show", "./mine.yaml").out.startswith("mine\n  description  my box\n")
+
+
+def test_a_multiply_that_is_not_known_is_refused(dscompile: CommandLine, folder: Path):
+    (folder / "mine.yaml").write_text(
+        "dscompile_target: 1\nname: mine\nfamily: arm64\ndescription: my box\nvector: {bytes: 16, multiply: lane}\n"
+    )
+    outcome = dscompile("targets", "show", "./mine.yaml")
+    assert outcome.code == 3
+    assert "the target file is wrong: multiply must be 'broadcast' or 'element', not 'lane'" in outcome.err

@@ -27,6 +27,8 @@ from tests.int8_kernels import (
     views,
 )
 
+pytestmark = pytest.mark.sampled
+
 MACHINES = (NEON, DOTPROD, I8MM)
 WORDS = {NEON: 8, DOTPROD: 4, I8MM: 8}
 LANES = 8

@@ -15,6 +15,8 @@ from tests.mcu import random_inputs, write
 from tests.unit.test_mcu_cores import ALL, ROUNDINGS
 from tests.unit.test_mcu_kernels import depthwise, int8
 
+pytestmark = pytest.mark.sampled
+
 # Constants that do not fit into 8 or 16 bits: distances between rows and ends of columns.
 WIDE = {
     "depthwise_of_300_channels": depthwise(4, 3, 300),

@@ -20,6 +20,8 @@ from tests.unit.test_mcu_concat import NETWORKS
 from tests.unit.test_mcu_kernels import CASES
 from tests.unit.test_mcu_residual import BLOCKS, CORES, int8
 
+pytestmark = pytest.mark.sampled
+
 
 def assert_exact_on(core: str, network: Network, directory: Path) -> None:
     compiler = "riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc"

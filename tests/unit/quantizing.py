@@ -10,7 +10,7 @@ from dscompile.quantize.pipeline import Quantized
 from dscompile.quantize.settings import Sample
 from tests.unit.netfiles import network as network_of
 
-PLAIN = Settings(method="min-max", equalize=False, bias_correction=False)
+PLAIN = Settings(method="min-max", equalize=False, bias_correction=False, weight_rounding="nearest")
 
 DS_CNN = """\
 - conv: {name: stem, out: 16, kernel: [5, 3], stride: 2, activation: relu}

@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = (
     "arm-none-eabi-gcc",
     "riscv64-unknown-elf-gcc",
+    "aarch64-linux-gnu-gcc",
     "qemu-system-arm",
     "qemu-system-riscv32",
+    "qemu-aarch64",
     "cmake",
     "g++",
     "clang",
@@ -21,8 +23,8 @@ TOOLS = (
 )
 COMMAND = (
     "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm "
-    "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc cmake g++ clang "
-    "libclang-rt-dev cppcheck"
+    "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc gcc-aarch64-linux-gnu "
+    "libc6-dev-arm64-cross qemu-user cmake g++ clang libclang-rt-dev cppcheck"
 )
 
 
@@ -65,7 +67,8 @@ def test_without_root_the_command_is_said(programs: Path):
     done = run(programs)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
-        "not installed: riscv64-unknown-elf-gcc qemu-system-arm qemu-system-riscv32 cmake g++ clang cppcheck "
+        "not installed: riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc qemu-system-arm qemu-system-riscv32 "
+        "qemu-aarch64 cmake g++ clang cppcheck "
         "libclang-rt\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )

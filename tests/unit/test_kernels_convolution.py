@@ -14,6 +14,8 @@ from dscompile.plan.layout import Blocked
 from tests.kernels import assert_close, finished, from_blocks, run_kernel, to_blocks
 from tests.native import TARGETS_FIRST_FAST, target_here
 
+pytestmark = pytest.mark.sampled
+
 HALO = Pads(1, 2, 3, 1)  # around every image, so that rows and blocks have gaps between them
 
 

@@ -27,7 +27,7 @@ from tests.native import TARGETS_FIRST_FAST, target_here
 HALO = Pads(1, 2, 3, 1)
 CHANNELS = (1, 3, 17, 100)
 
-pytestmark = pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
+pytestmark = [pytest.mark.sampled, pytest.mark.parametrize("name", TARGETS_FIRST_FAST)]
 
 
 def image(rng, height, width, channels):

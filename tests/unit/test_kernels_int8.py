@@ -8,6 +8,8 @@ from dscompile.plan.int8_kernels import Requantization
 from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from tests.int8_kernels import HERE, SCALINGS, Conv, Machine, assert_conv, assert_dense, assert_depthwise
 
+pytestmark = pytest.mark.sampled
+
 MACHINES = (HERE[0], pytest.param(HERE[1], marks=pytest.mark.slow))
 CONVOLUTIONS = [
     (Conv(5, 7, 1, 1), 16, 4, 7),

@@ -18,6 +18,8 @@ from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum
 from dscompile.plan.mcu_sums import integer_binary
 from tests.native import TARGETS_FIRST_FAST, opened, planned, target_here
 
+pytestmark = pytest.mark.sampled
+
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 BYTES = np.arange(-128, 128).astype(np.int8)
 Q = Quantization((0.05,), -3)

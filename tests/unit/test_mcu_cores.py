@@ -17,6 +17,8 @@ from dscompile.run.selftest import SANITIZERS, run_selftest
 from tests.mcu import assert_equals_oracle, here, planned, write
 from tests.unit.test_mcu_kernels import CASES, Case, depthwise, int8
 
+pytestmark = pytest.mark.sampled
+
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 CORES = ("cortex-m0plus", "cortex-m3", "rv32imc")
 

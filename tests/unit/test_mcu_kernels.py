@@ -16,6 +16,8 @@ from dscompile.plan.mcu_kernels import SeparableKernel
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 
+pytestmark = pytest.mark.sampled
+
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
 from dscompile.plan.tiles import Span, conv_tiling, cut, dense_panels, depthwise_tiling
 from dscompile.target import Target, find_target
 
-TARGETS = [find_target("x86-avx512"), find_target("x86-avx2")]
+TARGETS = [find_target("x86-avx512"), find_target("x86-avx2"), find_target("arm64-neon")]
 targets = st.sampled_from(TARGETS)
 sizes = st.one_of(st.integers(1, 64), st.sampled_from([112, 149, 196, 224, 3136]))
 
@@ -95,3 +96,39 @@ def test_a_target_without_vector_registers_has_no_tile():
     bare = Target("bare", "x86", "no vectors", registers=2)
     with pytest.raises(ValueError, match="target bare has no registers for a tile"):
         conv_tiling(bare, 1, 1, 1, 1)
+
+
+# Where a multiply-add takes elements of registers, four input channels of every pixel need a register as well.
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=sizes, blocks=st.integers(1, 80), depth=st.sampled_from([1, 3, 4, 16, 24, 30, 960]), blocked=st.booleans())
+def test_tiles_for_arm_leave_registers_for_vectors_of_inputs(width, blocks, depth, blocked):
+    tiling = conv_tiling(find_target("arm64-neon"), 1, width, blocks, depth, blocked=blocked)
+    assert depth % tiling.unroll_channels == 0
+    for columns in tiling.columns:
+        for panels in tiling.blocks:
+            pixels = columns.tile if blocked and depth % 4 == 0 else 1
+            assert columns.tile * panels.tile + pixels + panels.tile <= 31
+
+
+def test_the_widest_tile_of_a_mobilenet_on_arm_is_seven_pixels_of_three_vectors():
+    tiling = conv_tiling(find_target("arm64-neon"), 14, 14, 192, 512)
+    assert tiling.columns == (Span(0, 2, 7),)
+    assert tiling.blocks == (Span(0, 64, 3),)
+    assert tiling.knobs(tiling.columns[0]) == TileKnobs(7, unroll_channels=16)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "width", "knobs"),
+    [
+        ((3, 3), (1, 1), 14, DepthwiseKnobs(14)),
+        ((3, 3), (2, 2), 28, DepthwiseKnobs(14)),
+        ((5, 5), (1, 1), 14, DepthwiseKnobs(14, reread_taps=True)),
+        ((5, 5), (2, 2), 12, DepthwiseKnobs(12, reread_taps=True)),
+        ((3, 3), (2, 2), 3, DepthwiseKnobs(3, reread_taps=True)),
+    ],
+)
+def test_depthwise_tiles_for_arm_hold_taps_where_they_fit(kernel, stride, width, knobs):
+    tiles = depthwise_tiling(find_target("arm64-neon"), 7, width, kernel, stride)
+    assert [tile.knobs for tile in tiles] == [knobs]

@@ -117,6 +117,18 @@ def test_a_channel_of_one_level_is_found_and_served():
     assert applied(found, np.zeros((1, 2), np.int64), 5, clamp)[0, 0] == 5
 
 
+def test_a_clamp_of_one_level_has_no_thresholds():
+    clamp, sums = Clamp(127, 127), Range(np.array([-1000, 5]), np.array([1000, 90]))
+    staircase = staircase_of(np.array([0.01, 0.2]), 127, clamp, "tflite")
+    found = find_thresholds(staircase, sums, clamp)
+    assert found.sums.shape == found.crossed.shape == (0, 2)
+    assert found.constant.all()
+    still = Range(np.zeros(2, np.int64), np.zeros(2, np.int64))
+    affine = search_affine(staircase, still, np.array([0.01, 0.2]), 127, clamp)
+    assert affine is not None
+    assert applied(affine, np.zeros((1, 2), np.int64), 127, clamp).tolist() == [[127, 127]]
+
+
 def test_a_staircase_with_a_kink_is_refused_rather_than_bent():
     clamp = Clamp(-128, 127)
 
