@@ -62,6 +62,7 @@ SLOW_CORES = ("cortex-m0plus", "rv32imc")  # where the emulator checks every acc
 LARGE_MODELS = ("pretrainedResnet_quant",)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("core", CORES)

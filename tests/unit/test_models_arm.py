@@ -9,7 +9,7 @@ from tests.arm import run_network
 from tests.models import model_path
 from tests.native import ARM, target_here
 
-pytestmark = [pytest.mark.slow, pytest.mark.models]
+pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.sampled]
 
 # Model -> the most instructions per multiply-accumulate. Narrow layers and activations other than ReLU cost more, swish
 # most of all.
