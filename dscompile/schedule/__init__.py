@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 from dscompile.errors import UnsupportedError
 from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Int8Kernel
-from dscompile.plan.kernels import Kernel
-from dscompile.plan.knobs import Knobs
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, Kernel
+from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
 from dscompile.target import Target
 
 
@@ -26,13 +27,32 @@ def scheduled(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel, knobs: Knobs 
         from dscompile.schedule import int8_elementwise
 
         return int8_elementwise.scheduled(kernel)
+    family = _family(target)
+    from dscompile import compute
+    from dscompile.schedule import common
+
+    function = compute.define(kernel)
+    match kernel, knobs:
+        case ConvKernel(), TileKnobs():
+            schedule = family.conv(function, kernel, knobs)
+        case DepthwiseKernel(), DepthwiseKnobs():
+            schedule = family.depthwise(function, kernel, knobs)
+        case DenseKernel(), DenseKnobs():
+            schedule = family.dense(function, kernel, knobs)
+        case _:
+            schedule = common.without_knobs(function, kernel, knobs)
+    return schedule.mod["main"]
+
+
+def _family(target: Target) -> ModuleType:
+    """The module with the family's own schedules: conv, depthwise and dense."""
     match target.family:
         case "x86":
             from dscompile.schedule import x86
 
-            return x86.scheduled(kernel, knobs)
+            return x86
         case "arm64":
             from dscompile.schedule import arm
 
-            return arm.scheduled(kernel, knobs)
+            return arm
     raise UnsupportedError(f"there are no schedules for the family '{target.family}' of target '{target.name}'")

@@ -12,34 +12,18 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 
-from dscompile import compute
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, Kernel
-from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
+from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
 from dscompile.plan.layout import Strides
 from dscompile.schedule import common
 from dscompile.schedule.barrier import read_anew
-from dscompile.schedule.common import InputSteps, finish_conv, require_divides, tile_conv, unroll, without_knobs
+from dscompile.schedule.common import InputSteps, finish_conv, require_divides, tile_conv, unroll
 
 PrimFunc = Any
 Block = Any
 Loop = Any
 
 LANES = 4  # float32 in a vector register, whose elements a multiply-add can take
-
-
-def scheduled(kernel: Kernel, knobs: Knobs | None) -> PrimFunc:
-    """The scheduled PrimFunc of `kernel`; `knobs` as its kind takes them."""
-    function = compute.define(kernel)
-    match kernel, knobs:
-        case ConvKernel(), TileKnobs():
-            schedule = conv(function, kernel, knobs)
-        case DepthwiseKernel(), DepthwiseKnobs():
-            schedule = depthwise(function, kernel, knobs)
-        case DenseKernel(), DenseKnobs():
-            schedule = dense(function, kernel, knobs)
-        case _:
-            schedule = without_knobs(function, kernel, knobs)
-    return schedule.mod["main"]
 
 
 def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:

@@ -6,7 +6,7 @@ tile; whoever plans a kernel cuts odd sizes into kernels that divide (plan/tiles
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ def without_knobs(function: PrimFunc, kernel: Kernel, knobs: Knobs | None) -> Sc
         case FillKernel() | FlatKernel(), None:
             return contiguous(function)
         case SoftmaxKernel(), None:
-            return softmax(function)
+            return row_by_row(function, ("total", "power", "largest"))
     raise ValueError(f"a {kernel.kind} kernel does not take {type(knobs).__name__}")
 
 
@@ -269,11 +269,11 @@ def contiguous(function: PrimFunc) -> Schedule:
     return Schedule(function)
 
 
-def softmax(function: PrimFunc) -> Schedule:
-    """Row by row; the exponentials of a row are kept for the division."""
+def row_by_row(function: PrimFunc, stages: Sequence[str]) -> Schedule:
+    """What a row needs is computed before its elements: the blocks `stages`, of which each reads those after it."""
     sch = Schedule(function)
     row, _ = sch.get_loops(sch.get_sblock("y"))
-    for name in ("total", "power", "largest"):
+    for name in stages:
         sch.compute_at(sch.get_sblock(name), row, preserve_unit_loops=True)
     return sch
 

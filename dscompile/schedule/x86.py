@@ -10,27 +10,13 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 
-from dscompile import compute
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, Kernel
-from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
-from dscompile.schedule.common import dense, depthwise, finish_conv, require_divides, tile_conv, without_knobs
+from dscompile.plan.kernels import ConvKernel
+from dscompile.plan.knobs import TileKnobs
+from dscompile.schedule.common import dense, depthwise, finish_conv, require_divides, tile_conv
+
+__all__ = ["conv", "dense", "depthwise"]
 
 PrimFunc = Any
-
-
-def scheduled(kernel: Kernel, knobs: Knobs | None) -> PrimFunc:
-    """The scheduled PrimFunc of `kernel`; `knobs` as its kind takes them."""
-    function = compute.define(kernel)
-    match kernel, knobs:
-        case ConvKernel(), TileKnobs():
-            schedule = conv(function, kernel, knobs)
-        case DepthwiseKernel(), DepthwiseKnobs():
-            schedule = depthwise(function, kernel, knobs)
-        case DenseKernel(), DenseKnobs():
-            schedule = dense(function, kernel, knobs)
-        case _:
-            schedule = without_knobs(function, kernel, knobs)
-    return schedule.mod["main"]
 
 
 def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
