@@ -15,15 +15,19 @@ from typing import Any, Literal, cast, get_args
 from dscompile.board import Board, GccTools, Memory, QemuMachine, QemuUser, Sections, UnicornCpu, ZigTools
 from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
+from dscompile.gpu import Gpu
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
+_RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMGT]?)(Hz|B/s)\s*$")
 BROADCAST, ELEMENT = "broadcast", "element"
 PORTABLE = "portable"  # the family of targets that any machine with a C compiler runs
+CUDA = "cuda"  # the family of targets that are a GPU
 Choice = Literal["build", "run"]
 INT8_FEATURES = frozenset({"asimddp", "i8mm", "avx512_vnni", "avx_vnni"})
 """Extensions that only multiply integers: a float32 network gains nothing from a variant that adds no others."""
 
 _FAMILIES = {"x86_64": "x86", "AMD64": "x86", "aarch64": "arm64", "arm64": "arm64"}  # by platform.machine()
+_PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9}
 
 
@@ -38,6 +42,15 @@ def parse_size(text: object) -> int:
     if size != int(size):
         raise ValueError(f"'{text}' is not a whole number of bytes")
     return int(size)
+
+
+def parse_rate(text: object, unit: Literal["Hz", "B/s"]) -> float:
+    """Hz in "1410 MHz", or bytes per second in "1555 GB/s". Raises ValueError with advice."""
+    match = _RATE.match(text) if isinstance(text, str) else None
+    if match is None or match[3] != unit:
+        example = {"Hz": "a clock; write for example 1410 MHz", "B/s": "a rate; write for example 1555 GB/s"}[unit]
+        raise ValueError(f"'{text}' is not {example}")
+    return float(match[1]) * _PREFIXES[match[2]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,8 @@ class Target:
     memory, or an `element` of a register. `compiler`, `other_compilers` and `zig` are the chain of C compilers for the
     driver: the first that is there is taken, with `compiler_flags` unless it is zig. `emulator` runs programs of the
     target on other machines. `kernels` is the chain of template sets for targets that get C: the first one that has a
-    kernel provides it. `board` is there for microcontrollers.
+    kernel provides it. `board` is there for microcontrollers, `gpu` for GPUs, whose `vector_bytes` is what one thread
+    loads at once.
 
     `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the
     best of them for the building machine (`host`), with "run" a library that holds them and chooses when it runs.
@@ -91,6 +105,7 @@ class Target:
     choice: Choice = "build"
     kernels: tuple[str, ...] = ()
     board: Board | None = None
+    gpu: Gpu | None = None
 
     def __post_init__(self) -> None:
         if self.vector_bytes <= 0 or self.vector_bytes & (self.vector_bytes - 1):
@@ -99,9 +114,12 @@ class Target:
             raise ValueError(f"arena_alignment must be a power of two and hold a vector, not {self.arena_alignment}")
         if self.multiply not in (BROADCAST, ELEMENT):
             raise ValueError(f"multiply must be '{BROADCAST}' or '{ELEMENT}', not '{self.multiply}'")
+        if (self.family == CUDA) != (self.gpu is not None):
+            raise ValueError(f"family '{CUDA}' and a section 'gpu' belong together")
 
-        if self.int8_lanes <= 0 or self.int8_lanes % 8:
-            raise ValueError(f"int8_lanes must be a multiple of 8, not {self.int8_lanes}")
+        unit = 8 if self.gpu is None else 4  # a thread of a GPU multiplies four int8 at once
+        if self.int8_lanes <= 0 or self.int8_lanes % unit:
+            raise ValueError(f"int8_lanes must be a multiple of {unit}, not {self.int8_lanes}")
 
     @property
     def lanes(self) -> int:
@@ -131,6 +149,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "memories",
         "sections",
         "emulators",
+        "gpu",
     ),
     "isa": ("mcpu", "simulated", "triple", "attributes", "features"),
     "vector": ("bytes", "registers", "int8_lanes", "fma_per_cycle", "fma_latency", "multiply"),
@@ -145,6 +164,26 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "emulators.unicorn": ("architecture", "model"),
     "emulators.qemu_user": ("program", "cpu"),
     "memories.": ("origin", "size"),
+    "gpu": (
+        "arch",
+        "device",
+        "multiprocessors",
+        "clock",
+        "fma_per_clock",
+        "dram",
+        "l2",
+        "warp_threads",
+        "threads_per_block",
+        "threads_per_multiprocessor",
+        "blocks_per_multiprocessor",
+        "registers_per_multiprocessor",
+        "registers_per_thread",
+        "register_unit",
+        "shared_per_multiprocessor",
+        "shared_per_block",
+        "shared_reserved",
+        "shared_unit",
+    ),
 }
 
 
@@ -320,6 +359,7 @@ def _parse(content: object, path: Path) -> Target:
             choice=_choice(top.get("choice", "build")),
             kernels=tuple(str(k) for k in top.get("kernels", ())),
             board=_board(top, where) if "memories" in top else None,
+            gpu=_gpu(_section(top["gpu"], "gpu", where)) if "gpu" in top else None,
         )
     except KeyError as error:
         raise BadInputError(f"the target file lacks the key {error}", position=where) from error
@@ -345,6 +385,30 @@ def _board(top: Mapping[str, Any], where: Position) -> Board:
         if qemu
         else None,
         unicorn=UnicornCpu(str(unicorn["architecture"]), str(unicorn["model"])) if unicorn else None,
+    )
+
+
+def _gpu(content: Mapping[str, Any]) -> Gpu:
+    """The part of a target file that makes it a GPU."""
+    return Gpu(
+        arch=str(content["arch"]),
+        device=str(content["device"]),
+        multiprocessors=int(content["multiprocessors"]),
+        clock_hz=parse_rate(content["clock"], "Hz"),
+        fma_per_clock=int(content["fma_per_clock"]),
+        dram_bytes_per_s=parse_rate(content["dram"], "B/s"),
+        l2_bytes=parse_size(content["l2"]),
+        warp_threads=int(content["warp_threads"]),
+        threads_per_block=int(content["threads_per_block"]),
+        threads_per_multiprocessor=int(content["threads_per_multiprocessor"]),
+        blocks_per_multiprocessor=int(content["blocks_per_multiprocessor"]),
+        registers_per_multiprocessor=int(content["registers_per_multiprocessor"]),
+        registers_per_thread=int(content["registers_per_thread"]),
+        register_unit=int(content["register_unit"]),
+        shared_per_multiprocessor_bytes=parse_size(content["shared_per_multiprocessor"]),
+        shared_per_block_bytes=parse_size(content["shared_per_block"]),
+        shared_reserved_bytes=parse_size(content["shared_reserved"]),
+        shared_unit_bytes=parse_size(content["shared_unit"]),
     )
 
 

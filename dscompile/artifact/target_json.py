@@ -6,6 +6,7 @@ from typing import cast, get_args
 
 from dscompile.artifact.board_json import board_from_json, board_to_json, zig_from_json, zig_to_json
 from dscompile.artifact.fields import Fields, Json
+from dscompile.artifact.gpu_json import gpu_from_json, gpu_to_json
 from dscompile.board import QemuUser
 from dscompile.target import BROADCAST, Caches, Choice, Target
 
@@ -44,6 +45,7 @@ def hardware_to_json(target: Target) -> Json:
         "variants": list(target.variants),
         "choice": target.choice if target.variants else None,
         "kernels": list(target.kernels),
+        "gpu": gpu_to_json(target.gpu),
     }
 
 
@@ -77,6 +79,7 @@ def target_from_json(fields: Fields) -> Target:
             choice=cast(Choice, fields.word("choice", get_args(Choice))) if fields.has_value("choice") else "build",
             kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
             board=board_from_json(fields.child("board")) if fields.has_value("board") else None,
+            gpu=gpu_from_json(fields.child("gpu")) if fields.has_value("gpu") else None,
         )
     except ValueError as error:
         fields.problems.append(f"'target': {error}")

@@ -10,6 +10,7 @@ from dscompile.cli import output
 from dscompile.cli.completion import complete_target
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import group as command_group
+from dscompile.gpu import Gpu
 from dscompile.report import records, text
 from dscompile.target import Target, runs_here
 
@@ -59,6 +60,8 @@ def _details(target: Target) -> str:
         return f"{target.name}\n{text.fields(pairs)}"
     if target.board is not None:
         return f"{target.name}\n{text.fields(pairs + _board(target, target.board))}"
+    if target.gpu is not None:
+        return f"{target.name}\n{text.fields(pairs + _gpu(target, target.gpu))}"
     caches = target.caches
     levels = (("L1d", caches.l1d_bytes), ("L2", caches.l2_bytes), ("L3", caches.l3_bytes))
     pairs += [
@@ -102,5 +105,24 @@ def _board(target: Target, board: Board) -> list[tuple[str, str]]:
         ("memories", ", ".join(memories)),
         ("compilers", " or ".join(filter(None, compilers))),
         ("emulators", " or ".join(filter(None, emulators)) or "none"),
+        ("alignment", f"arena {target.arena_alignment} B"),
+    ]
+
+
+def _gpu(target: Target, gpu: Gpu) -> list[tuple[str, str]]:
+    """What there is to know about a GPU: what one multiprocessor holds, then the rates of the reference device."""
+    shared = gpu.shared_per_multiprocessor_bytes, gpu.shared_per_block_bytes, gpu.shared_reserved_bytes
+    clock = f"{gpu.clock_hz / 1e6:.0f} MHz"
+    return [
+        ("family", target.family),
+        ("architecture", gpu.arch),
+        ("threads", f"{gpu.threads_per_multiprocessor} per multiprocessor, {gpu.threads_per_block} per block"),
+        ("blocks", f"{gpu.blocks_per_multiprocessor} per multiprocessor"),
+        ("registers", f"{gpu.registers_per_multiprocessor} per multiprocessor, {gpu.registers_per_thread} per thread"),
+        ("shared", "{} per multiprocessor, {} per block and {} reserved".format(*map(text.short_size, shared))),
+        ("device", f"{gpu.device}, {gpu.multiprocessors} multiprocessors"),
+        ("FMA", f"{gpu.fma_per_clock} per multiprocessor and clock, {clock}, {gpu.peak_flops / 1e12:.1f} Tflop/s"),
+        ("memory", f"{gpu.dram_bytes_per_s / 1e9:.0f} GB/s, L2 {text.short_size(gpu.l2_bytes)}"),
+        ("compiler", _compilers(target)),
         ("alignment", f"arena {target.arena_alignment} B"),
     ]

@@ -39,6 +39,15 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
         "cortex-m33                 no           Arm Cortex-M33 with DSP and FPU (nRF53, nRF91, STM32U5, LPC55)\n"
         "cortex-m4                  no           Arm Cortex-M4 with FPU (STM32L4, nRF52, SAM4, Apollo)\n"
         "cortex-m7                  no           Arm Cortex-M7 with double-precision FPU (STM32H7, i.MX RT)\n"
+        "cuda-sm75                  no           "
+        "NVIDIA GPUs of compute capability 7.5 (Turing, T4, GeForce RTX 20 and GTX 16)\n"
+        "cuda-sm80                  no           NVIDIA GPUs of compute capability 8.0 (Ampere, A100, A30)\n"
+        "cuda-sm86                  no           "
+        "NVIDIA GPUs of compute capability 8.6 (Ampere, A10, A40, RTX A4000, GeForce RTX 30)\n"
+        "cuda-sm89                  no           "
+        "NVIDIA GPUs of compute capability 8.9 (Ada, L4, L40, GeForce RTX 40)\n"
+        "cuda-sm90                  no           "
+        "NVIDIA GPUs of compute capability 9.0 (Hopper, H100, H200, GH200)\n"
         "host                       as x86-avx2  what this machine is\n"
         "rv32imc                    no           RISC-V RV32IMC (ESP32-C3, CH32V, GD32V, Ibex)\n"
         "x86                        as x86-avx2  "
@@ -130,6 +139,28 @@ def test_show_says_what_a_microcontroller_has(dscompile: CommandLine):
         "  emulators    qemu-system-arm -M mps2-an385 or unicorn CORTEX_M0\n"
         "  alignment    arena 16 B\n"
     )
+
+
+def test_show_says_what_a_gpu_has(dscompile: CommandLine):
+    assert dscompile("targets", "show", "cuda-sm80").out == (
+        "cuda-sm80\n"
+        "  description   NVIDIA GPUs of compute capability 8.0 (Ampere, A100, A30)\n"
+        "  runs here     no\n"
+        "  family        cuda\n"
+        "  architecture  sm_80\n"
+        "  threads       2048 per multiprocessor, 1024 per block\n"
+        "  blocks        32 per multiprocessor\n"
+        "  registers     65536 per multiprocessor, 255 per thread\n"
+        "  shared        164.0 KiB per multiprocessor, 48.0 KiB per block and 1.0 KiB reserved\n"
+        "  device        A100 SXM4 40 GB, 108 multiprocessors\n"
+        "  FMA           64 per multiprocessor and clock, 1410 MHz, 19.5 Tflop/s\n"
+        "  memory        1555 GB/s, L2 40.0 MiB\n"
+        "  compiler      nvcc -arch=sm_80\n"
+        "  alignment     arena 256 B\n"
+    )
+    gpu = json.loads(dscompile("targets", "show", "cuda-sm80", "--json").out)["gpu"]
+    assert (gpu["arch"], gpu["clock_hz"], gpu["shared_reserved_bytes"]) == ("sm_80", 1.41e9, 1024)
+    assert json.loads(dscompile("targets", "show", "x86-avx2", "--json").out)["gpu"] is None
 
 
 def test_an_unknown_target_gets_the_nearest_name(dscompile: CommandLine, tiny: Path):

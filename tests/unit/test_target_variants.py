@@ -107,7 +107,10 @@ def test_compilers_are_a_chain(tmp_path: Path) -> None:
         find_target(own(tmp_path, "emulators: {qemu_user: {core: max}}\n"))
 
 
-@pytest.mark.parametrize("name", ["arm64", "arm64-neon", "arm64-dotprod", "arm64-i8mm", "x86", "x86-avx512vnni"])
+NAMES = ["arm64", "arm64-neon", "arm64-dotprod", "arm64-i8mm", "x86", "x86-avx512vnni", "cuda-sm75", "cuda-sm90"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_target_comes_back_from_a_manifest_as_it_was(name: str) -> None:
     problems: list[str] = []
     written = find_target(name)
