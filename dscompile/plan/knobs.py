@@ -62,4 +62,27 @@ class DenseKnobs:
             raise ValueError(f"partial_sums must be positive: {self}")
 
 
-Knobs = TileKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs
+@dataclass(frozen=True)
+class ModuleKnobs:
+    """How the threads of a GPU block share the tile of a module (plan/gpu_kernels.py).
+
+    A thread makes `quads` of four channels for `thread_rows` pixels below each other; a block makes `block_quads` at a
+    time and goes through `passes` of them. `step` quads of the channels that the last stage sums over are brought into
+    shared memory at a time. A thread of an expanding stage makes `expand_quads` for one pixel.
+    """
+
+    quads: int = 1
+    thread_rows: int = 1
+    block_quads: int = 1
+    passes: int = 1
+    step: int = 1
+    expand_quads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.quads, self.thread_rows, self.passes, self.step, self.expand_quads) < 1:
+            raise ValueError(f"tile sizes must be positive: {self}")
+        if self.block_quads < 1 or self.block_quads % self.quads:
+            raise ValueError(f"the quads of a thread must divide those of its block: {self}")
+
+
+Knobs = TileKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs | ModuleKnobs

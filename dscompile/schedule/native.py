@@ -88,7 +88,7 @@ def lower_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str
     module = tvm.IRModule({symbol: prim.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(llvm_target(target))(module)
     module = _lowering()(module)
-    return _with_pointers(insert_barriers(insert_prefetches(module[symbol])), symbol)
+    return with_pointers(insert_barriers(insert_prefetches(module[symbol])), symbol)
 
 
 def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:
@@ -165,8 +165,8 @@ def _lowering() -> Any:
     )
 
 
-def _with_pointers(prim: PrimFunc, symbol: str) -> PrimFunc:
-    """Buffer parameters become raw pointers; the function returns 0 and has C linkage."""
+def with_pointers(prim: PrimFunc, symbol: str, *, returns: bool = True) -> PrimFunc:
+    """Buffer parameters become raw pointers; the function returns 0 (or nothing) and has C linkage."""
     from tvm.ir import PointerType, PrimType
 
     pointers = {p.name: tirx.Var(p.name, PointerType(PrimType(str(p.dtype)))) for p in prim.params}
@@ -176,6 +176,9 @@ def _with_pointers(prim: PrimFunc, symbol: str) -> PrimFunc:
             name = str(statement.data).removesuffix(".data")
             if name in pointers:
                 statements[index] = tirx.DeclBuffer(statement.buffer, data=pointers[name])
-    body = tirx.SeqStmt([*statements, tirx.stmt.Return(tirx.const(0, "int32"))])
-    plain = tirx.PrimFunc([pointers[p.name] for p in prim.params], body, ret_type=PrimType("int32"), attrs=prim.attrs)
+    if returns:
+        statements.append(tirx.stmt.Return(tirx.const(0, "int32")))
+    result = PrimType("int32") if returns else None
+    body = tirx.SeqStmt(statements) if len(statements) > 1 else statements[0]
+    plain = tirx.PrimFunc([pointers[p.name] for p in prim.params], body, ret_type=result, attrs=prim.attrs)
     return plain.with_attr({"global_symbol": symbol, "calling_conv": 0})
