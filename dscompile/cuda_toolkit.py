@@ -146,7 +146,8 @@ def parse_resources(said: str) -> tuple[KernelResources, ...]:
 def _resources(symbol: str, said: str) -> KernelResources:
     frames, used = [tuple(map(int, frame)) for frame in _FRAME.findall(said)], _USED.search(said)
     if not frames or used is None:
-        raise ToolError(f"cannot read what ptxas says of the kernel {symbol}:\n    {said.strip()}")
+        lines = "".join(f"\n    {line.strip()}" for line in said.strip().splitlines())
+        raise ToolError(f"cannot read what ptxas says of the kernel {symbol}:{lines}")
     stack, shared = _STACK.search(used[2]), _SHARED.search(used[2])
     return KernelResources(
         symbol,
