@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from typing import Literal
 
 PARTITIONS = 4
 """Parts of a multiprocessor, each with a quarter of the registers and its own warps: 4 from Maxwell on but for GP100
@@ -70,3 +71,65 @@ class Gpu:
     def peak_flops(self) -> float:
         """float32 operations per second of the whole device; a multiply-add is two."""
         return 2 * self.multiprocessors * self.fma_per_clock * self.clock_hz
+
+
+Limiter = Literal["threads", "blocks", "registers", "shared memory"]
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """Blocks and warps of a kernel that are resident on a multiprocessor at once.
+
+    `fraction` is of the warps that it can hold at most, `limiter` what allows no further block; of several the first of
+    threads, blocks, registers and shared memory. A kernel that cannot be launched has 0 blocks.
+    """
+
+    blocks: int
+    warps: int
+    fraction: float
+    limiter: Limiter
+
+
+def occupancy(gpu: Gpu, threads: int, registers: int, shared_bytes: int) -> Occupancy:
+    """The occupancy of a kernel with `threads` per block, `registers` per thread and `shared_bytes` per block.
+
+    The arithmetic is NVIDIA's (cuda_occupancy.h of the CUDA toolkit), for shared memory that is declared, not asked for
+    at launch, and for a kernel that all of a multiprocessor's shared memory is set apart for. Raises ValueError for
+    counts that no kernel has.
+    """
+    if threads < 1 or registers < 0 or shared_bytes < 0:
+        raise ValueError(
+            f"no kernel has {threads} threads, {registers} registers and {shared_bytes} B of shared memory"
+        )
+    warps = _units(threads, gpu.warp_threads)
+    limits: dict[Limiter, int] = {
+        "threads": gpu.warps_per_multiprocessor // warps if threads <= gpu.threads_per_block else 0,
+        "blocks": gpu.blocks_per_multiprocessor,
+        "registers": _blocks_by_registers(gpu, warps, registers),
+        "shared memory": _blocks_by_shared_memory(gpu, shared_bytes),
+    }
+    limiter = min(limits, key=lambda name: limits[name])
+    blocks = limits[limiter]
+    return Occupancy(blocks, blocks * warps, blocks * warps / gpu.warps_per_multiprocessor, limiter)
+
+
+def _blocks_by_registers(gpu: Gpu, warps: int, registers: int) -> int:
+    """Blocks whose warps find registers: each warp takes all of its own from one partition, in whole units."""
+    if registers > gpu.registers_per_thread:
+        return 0
+    taken = _units(max(registers, 1) * gpu.warp_threads, gpu.register_unit) * gpu.register_unit
+    warps_per_partition = gpu.registers_per_multiprocessor // PARTITIONS // taken
+    return PARTITIONS * warps_per_partition // warps
+
+
+def _blocks_by_shared_memory(gpu: Gpu, shared_bytes: int) -> int:
+    """Blocks that find shared memory, and what is reserved for each of them."""
+    if shared_bytes > gpu.shared_per_block_bytes:
+        return 0
+    taken = _units(shared_bytes + gpu.shared_reserved_bytes, gpu.shared_unit_bytes) * gpu.shared_unit_bytes
+    return gpu.shared_per_multiprocessor_bytes // max(taken, 1)
+
+
+def _units(amount: int, unit: int) -> int:
+    """Units that hold an amount."""
+    return -(-amount // unit)

@@ -126,6 +126,11 @@ def run_tool(command: Sequence[str], directory: Path, task: str) -> str:
 
     Raises ToolError if it is missing, or with the first lines of its complaint if it fails.
     """
+    return finish_tool(command, directory, task).stdout
+
+
+def finish_tool(command: Sequence[str], directory: Path, task: str) -> subprocess.CompletedProcess[str]:
+    """Runs a tool as `run_tool` does, for those that tell about their work where others complain."""
     try:
         done = subprocess.run(
             list(command),
@@ -145,7 +150,7 @@ def run_tool(command: Sequence[str], directory: Path, task: str) -> str:
         raise ToolError(f"{task} failed: cannot run '{command[0]}': {error.strerror}") from error
     if done.returncode:
         raise ToolError(f"{task} failed: {_ending(command[0], done.returncode)}{_complaint(done)}")
-    return done.stdout
+    return done
 
 
 def install_advice(tool: str) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 
+from dscompile.cuda_toolkit import CUDA_ADVICE, Nvcc, installed_nvcc
 from dscompile.run.selftest import SANITIZERS
 
 
@@ -19,6 +20,16 @@ def require_tools(*names: str) -> None:
             if os.environ.get("DSCOMPILE_REQUIRE_TOOLS"):
                 pytest.fail(f"{name} is missing, and DSCOMPILE_REQUIRE_TOOLS is set")
             pytest.skip(f"{name} is not installed")
+
+
+def require_nvcc() -> Nvcc:
+    """The nvcc of this machine, wherever it lies; without one it skips the test by name, or fails it in CI."""
+    nvcc = installed_nvcc()
+    if nvcc is None:
+        if os.environ.get("DSCOMPILE_REQUIRE_TOOLS"):
+            pytest.fail(f"nvcc is missing ({CUDA_ADVICE}), and DSCOMPILE_REQUIRE_TOOLS is set")
+        pytest.skip("nvcc is not installed")
+    return nvcc
 
 
 def require_sanitizers(compiler: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import pytest
 from dscompile.artifact.fields import Fields
 from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.data import data_directory
-from dscompile.errors import BadInputError
+from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.gpu import Gpu
+from dscompile.plan.planning import plan
 from dscompile.target import find_target, list_targets, parse_rate, runs_here
+from tests.networks import random_network
 
 ARCHES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90")
 
@@ -101,3 +105,17 @@ def test_a_manifest_with_a_wrong_gpu_says_so() -> None:
     problems: list[str] = []
     target_from_json(Fields({**content, "gpu": gpu}, "target.", problems))
     assert problems[0] == "'target.gpu': registers_per_multiprocessor must be whole units in each of 4 partitions"
+
+
+def test_the_target_file_in_the_docs_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "targets.md").read_text()
+    (example,) = re.findall(r"((?:    .*\n)+    family: cuda\n(?:    .*\n)+)", text)
+    (tmp_path / "orin.yaml").write_text(textwrap.dedent(example))
+    gpu = find_target(str(tmp_path / "orin.yaml")).gpu
+    assert gpu is not None
+    assert (gpu.arch, gpu.multiprocessors, gpu.dram_bytes_per_s) == ("sm_87", 16, 204.8e9)
+
+
+def test_planning_for_a_gpu_says_that_it_cannot_yet() -> None:
+    with pytest.raises(UnsupportedError, match="target cuda-sm80: networks cannot be compiled for a GPU yet"):
+        plan(random_network(0), find_target("cuda-sm80"))
