@@ -27,10 +27,19 @@ MAX_SEGMENT_LAYERS = 6
 
 @dataclass(frozen=True)
 class Segment:
-    """Work that makes one step. `rows` of its last result are made at a time; 0: everything at once."""
+    """Work that makes one step. `rows` of its last result are made at a time; 0: everything at once.
+
+    `remark` says what else is to be known of the step.
+    """
 
     work: tuple[Work, ...]
     rows: int = 0
+    remark: str = ""
+
+    @property
+    def note(self) -> str:
+        """What a reader of the program is told about the step."""
+        return f"in bands of {self.rows} rows" if self.rows else self.remark
 
     @property
     def name(self) -> str:

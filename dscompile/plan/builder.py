@@ -53,11 +53,12 @@ BEFORE_FIRST_STEP = -1
 class ProgramBuilder:
     """A program in the making: where tensors live, the calls of the current step, the functions used so far."""
 
-    def __init__(self, network: Network, target: Target) -> None:
+    def __init__(self, network: Network, target: Target, halos: Halos | None = None) -> None:
+        """`halos` are the paddings around images in memory; default: what the convolutions of the network read."""
         self.network = network
         self.target = target
         self.lanes = target.lanes
-        self.halos = Halos.of(network)
+        self.halos = Halos.of(network) if halos is None else halos
         self.steps: list[Step] = []
         self.stores: dict[str, Store] = {}
         self.constants: dict[str, Array] = {}
@@ -121,7 +122,7 @@ class ProgramBuilder:
                 macs=sum(layer_macs(self.network, work.layer) for work in segment.work),
                 result=operand,
                 result_bytes=size_bytes,
-                note="" if segment.rows == 0 else f"in bands of {segment.rows} rows",
+                note=segment.note,
             )
         )
 

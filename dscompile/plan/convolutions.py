@@ -76,7 +76,7 @@ def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None
     if gathered is not None:
         source, op = gathered
     else:
-        source = _depthwise_input(builder, layer, op, channels) if depthwise else _conv_input(builder, layer, op)
+        source = depthwise_input(builder, layer, op, channels) if depthwise else conv_input(builder, layer, op)
     epilogue = _epilogue(builder, work, op)
     y = window or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
@@ -103,7 +103,7 @@ def lower_matrix_vector(
 ) -> None:
     """y = activation(kernel^T x + bias), cut into panels; kernel [K, N]."""
     channels = kernel.shape[0]
-    bias = _bias(builder, layer)
+    bias = bias_of(builder, layer)
     for panels in dense_panels(builder.target, channels, y.shape[-1]):
         kind = DenseKernel(channels, panels.units, panels.panel, panels.lanes, activation)
         tag = f".{panels.start}" if panels.start else ""
@@ -117,7 +117,7 @@ def lower_matrix_vector(
         builder.call(kind, operands, panels.knobs)
 
 
-def _bias(builder: ProgramBuilder, layer: Layer) -> Array | None:
+def bias_of(builder: ProgramBuilder, layer: Layer) -> Array | None:
     network = builder.network
     return network.weight(layer, "bias") if network.has_weight(layer, "bias") else None
 
@@ -172,7 +172,7 @@ class _Window:
     columns: TapRun
 
 
-def _conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView | FlatView:
+def conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView | FlatView:
     """The input as the user passes it if it is float32 and has few channels, else blocked."""
     view = builder.home(layer.inputs[0])
     if isinstance(view, FlatView) and view.dtype == "float32" and len(view.shape) == 4:
@@ -309,7 +309,7 @@ class _Group:
             return known
         tag = (f".{start}" if start else "") + place + ("" if panel == size else f".{panel}")
         part = taps[..., : self.start + self.count]
-        bias = _bias(self.builder, self.layer)
+        bias = bias_of(self.builder, self.layer)
         clipped = None if bias is None else bias[: self.start + self.count]
         operands = [
             self.builder.constant(f"kernel{tag}", pack_conv(part, panel, start, size)),
@@ -340,7 +340,7 @@ def _further(operand: Operand, elements: int) -> Operand:
 # Depthwise convolutions
 
 
-def _depthwise_input(builder: ProgramBuilder, layer: Layer, op: Conv2D, channels: int) -> BlockedView:
+def depthwise_input(builder: ProgramBuilder, layer: Layer, op: Conv2D, channels: int) -> BlockedView:
     """The blocked input; with a multiplier, every channel is repeated first."""
     multiplier = op.out_channels // channels
     name = layer.inputs[0]
@@ -367,7 +367,7 @@ def _depthwise(
     lanes, layout = builder.lanes, y.layout
     kernel = builder.network.weight(layer, "kernel")
     weights = builder.constant("kernel", pack_depthwise(kernel, lanes))
-    bias = builder.constant("bias", pack_vector(_bias(builder, layer), 0, layout.blocks * lanes))
+    bias = builder.constant("bias", pack_vector(bias_of(builder, layer), 0, layout.blocks * lanes))
 
     def emit(first: int, count: int) -> None:
         for tile in depthwise_tiling(builder.target, count, layout.width, op.kernel, op.stride):

@@ -12,7 +12,7 @@ A `ModuleKernel` is a chain of stages, of which only the first reads and the las
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dscompile.ir.ops import NONE, Activation, Pair
@@ -60,6 +60,16 @@ class Stage:
     def is_depthwise(self) -> bool:
         """Whether every channel has a filter of its own."""
         return self.role == "depthwise"
+
+    @property
+    def is_pointwise(self) -> bool:
+        """A 1x1 convolution of stride 1."""
+        return not self.is_depthwise and self.kernel == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0)
+
+    def in_rows_of(self, columns: int) -> Stage:
+        """The same pointwise stage, its pixels in rows of `columns`."""
+        size = (self.size[0] * self.size[1] // columns, columns)
+        return replace(self, in_size=size, size=size)
 
     @property
     def quads(self) -> int:

@@ -19,6 +19,10 @@ def plan(network: Network, target: Target) -> Program:
         return plan_mcu_program(network, target)
     if target.gpu is not None:
         raise UnsupportedError(f"target {target.name}: networks cannot be compiled for a GPU yet")
+    if target.gpu is not None:
+        from dscompile.plan.gpu_lowering import plan_gpu_program
+
+        return plan_gpu_program(network, target)
     from dscompile.plan.lowering import plan_program
 
     return plan_program(network, target)

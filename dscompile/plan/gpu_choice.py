@@ -1,0 +1,145 @@
+"""Which tile and which knobs a module gets: all that are sensible are priced, the cheapest one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from dscompile.gpu import Gpu
+from dscompile.ir.tensor import DType
+from dscompile.plan.gpu_costs import ModuleCost, module_cost
+from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
+from dscompile.plan.kernels import ImageStrides
+from dscompile.plan.knobs import ModuleKnobs
+from dscompile.plan.layout import Strides
+
+MIN_THREADS, MAX_THREADS = 32, 512
+MAX_SUMS = 64  # float32 or int32 sums of a thread
+TILE_SIDES = (1, 2, 4, 7, 8, 14, 16, 28, 32)
+MAX_TILE_PIXELS = 512
+MAX_STEP = 8  # quads
+MIN_ROW, MAX_ROW = 7, 64  # pixels of a row of a pointwise module
+
+
+@dataclass(frozen=True)
+class ModulePlan:
+    """A module with everything decided."""
+
+    kernel: ModuleKernel
+    knobs: ModuleKnobs
+    cost: ModuleCost
+
+
+@dataclass(frozen=True)
+class ModuleShape:
+    """What decides on the tile of a module: its stages, how its input lies, and whether a residual is added.
+
+    Activations, requantizations and zero points do not matter, and are left out.
+    """
+
+    stages: tuple[Stage, ...]
+    flat: bool = False
+    dtype: DType = "float32"
+    residual: bool = False
+
+
+@lru_cache(maxsize=None)
+def cheapest(shape: ModuleShape, gpu: Gpu) -> ModulePlan | None:
+    """The plan with the least estimated time (of equals the one with least traffic), or None if nothing fits."""
+    best: ModulePlan | None = None
+    for kernel, knobs in candidates(shape):
+        cost = module_cost(kernel, knobs, gpu)
+        if cost is None:
+            continue
+        if best is None or _rank(cost) < _rank(best.cost):
+            best = ModulePlan(kernel, knobs, cost)
+    return best
+
+
+def _rank(cost: ModuleCost) -> tuple[float, int, int, int]:
+    return (round(cost.time_s * 1e9), cost.activation_bytes, cost.threads, cost.shared_bytes)
+
+
+def candidates(shape: ModuleShape) -> Iterator[tuple[ModuleKernel, ModuleKnobs]]:
+    """Tiles and knobs that are worth pricing, in a stable order."""
+    only = shape.stages[-1]
+    if len(shape.stages) == 1 and only.is_pointwise and not shape.flat:
+        for width in _row_lengths(only.size[0] * only.size[1]):
+            yield from _tilings(replace(shape, stages=(only.in_rows_of(width),)))
+    else:
+        yield from _tilings(shape)
+
+
+def _row_lengths(pixels: int) -> list[int]:
+    """How many pixels make a row of an image whose rows lie one after another: what divides all of them."""
+    lengths = [d for d in _divisors(pixels) if MIN_ROW <= d <= MAX_ROW]
+    return lengths or [pixels]
+
+
+def _tilings(shape: ModuleShape) -> Iterator[tuple[ModuleKernel, ModuleKnobs]]:
+    height, width = shape.stages[-1].size
+    for rows in _sides(height):
+        for columns in _sides(width):
+            if rows * columns <= MAX_TILE_PIXELS:
+                for knobs in _knobs(shape.stages, rows, columns):
+                    yield _kernel(shape, rows, columns, knobs), knobs
+
+
+def _kernel(shape: ModuleShape, rows: int, columns: int, knobs: ModuleKnobs) -> ModuleKernel:
+    """The kernel of a tiling, with dense images."""
+    *before, last = shape.stages
+    if not last.is_depthwise:
+        last = replace(last, panel=knobs.block_quads)
+    stages = (*before, last)
+    (in_height, in_width), (height, width) = stages[0].in_size, last.size
+    x: Strides | ImageStrides = _dense_strides(in_height, in_width)
+    if shape.flat:
+        x = ImageStrides(in_height * in_width, in_width, 1)
+    y = _dense_strides(height, width)
+    return ModuleKernel(stages, rows, columns, x, y, shape.dtype, y if shape.residual else None)
+
+
+def _dense_strides(height: int, width: int) -> Strides:
+    return Strides(height * width * QUAD, width * QUAD, QUAD)
+
+
+def _sides(size: int) -> list[int]:
+    """Sides of tiles along an axis of `size` pixels: the usual ones, and the whole axis where it is short."""
+    usual = [side for side in TILE_SIDES if side < size]
+    return [*usual, size] if size <= 2 * TILE_SIDES[-1] else usual
+
+
+def _knobs(stages: Sequence[Stage], rows: int, columns: int) -> Iterator[ModuleKnobs]:
+    last, alone = stages[-1], len(stages) == 1
+    fused_project = not alone and not last.is_depthwise
+    for thread_rows in _divisors(rows):
+        pixels = rows // thread_rows * columns
+        if thread_rows > 8 or pixels > MAX_THREADS:
+            continue
+        for block_quads in _divisors(last.quads):
+            if fused_project and block_quads * 4 < last.quads:
+                continue  # the stages before would be done too often
+            for quads in _divisors(block_quads):
+                threads = block_quads // quads * pixels
+                if not MIN_THREADS <= threads <= MAX_THREADS or quads * thread_rows * 4 > MAX_SUMS:
+                    continue
+                yield from _steps(stages, block_quads, quads, thread_rows)
+
+
+def _steps(stages: Sequence[Stage], block_quads: int, quads: int, thread_rows: int) -> Iterator[ModuleKnobs]:
+    last, expands = stages[-1], stages[0].role == "expand"
+    if last.is_depthwise:
+        if quads > 1:
+            return
+        for passes in _divisors(last.quads // block_quads) if expands else (1,):
+            for expand in [e for e in (1, 2, 4) if block_quads % e == 0] if expands else (1,):
+                yield ModuleKnobs(quads, thread_rows, block_quads, passes, 1, expand)
+        return
+    for step in [s for s in _divisors(last.in_quads) if s <= MAX_STEP]:
+        for expand in [e for e in (1, 2, 4) if step % e == 0] if expands else (1,):
+            yield ModuleKnobs(quads, thread_rows, block_quads, 1, step, expand)
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
