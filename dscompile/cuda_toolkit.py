@@ -95,7 +95,7 @@ class Nvcc:
         return Cubin(output, arch, parse_resources(said))
 
     def link_shared(self, sources: Sequence[Path], objects: Sequence[Path], archs: Sequence[str], output: Path) -> None:
-        """Makes a shared library of .cu files and of objects (position-independent), with code for each of `archs`.
+        """Makes a shared library of .cu files and (position-independent) objects, with code for `archs`, at least one.
 
         The CUDA runtime is linked in, so that the library needs the C library and, to run, the driver. For later
         architectures it holds PTX of the last of `archs`, which the driver compiles. Relative paths are looked for in
