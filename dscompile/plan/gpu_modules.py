@@ -9,7 +9,7 @@ from dscompile.gpu import Gpu
 from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D
 from dscompile.plan.fusion import Work, network_work
-from dscompile.plan.gpu_choice import ModulePlan, ModuleShape, cheapest
+from dscompile.plan.gpu_choice import ModulePlan, ModuleShape, cheapest, price_s
 from dscompile.plan.gpu_kernels import QUAD, Role, Stage
 
 MAX_LENGTH = 3
@@ -138,7 +138,7 @@ def _best_cut(network: Network, run: Sequence[Work], gpu: Gpu, *, fuse: bool) ->
             plan = None if shape is None else cheapest(shape, gpu)
             time, before = best[end - length]
             if plan is not None:
-                choices.append((time + plan.cost.time_s, [*before, Group(tuple(works), plan, _remark(plan))]))
+                choices.append((time + price_s(plan.cost, gpu), [*before, Group(tuple(works), plan, _remark(plan))]))
         if not choices:
             raise AssertionError(f"no module for layer {run[end - 1].layer.name}")
         best.append(min(choices, key=lambda choice: choice[0]))
