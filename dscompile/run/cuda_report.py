@@ -17,9 +17,9 @@ class ClassTraffic:
     """A kernel's traffic with memory of one class, over all its launches.
 
     `loads` and `stores` are accesses of single threads and `..._bytes` what these name, the same byte as often as it is
-    named. `..._block_bytes`: the 32-byte sectors that each block touches, once per block; what the levels behind a perfect
-    cache of each block move. `footprint_bytes`: sectors once per launch, the least that must move. (Shared memory has
-    only accesses and bytes.)
+    named. `..._block_bytes`: the 32-byte sectors that each block touches, once per block; what the levels behind a
+    perfect cache of each block move. `footprint_bytes`: sectors once per launch, the least that must move.
+    Shared memory has only accesses and bytes.
     """
 
     name: str
@@ -139,9 +139,16 @@ def _kernel(row: Mapping[str, object]) -> KernelTraffic:
 
 
 def _class(name: str, row: Mapping[str, object]) -> ClassTraffic:
-    keys = ("accesses", "bytes", "block_bytes")
-    loads, stores = ([_number(row, f"{side}_{key}") for key in keys] for side in ("load", "store"))
-    return ClassTraffic(name, *loads, *stores, _number(row, "footprint_bytes"))
+    return ClassTraffic(
+        name,
+        loads=_number(row, "load_accesses"),
+        load_bytes=_number(row, "load_bytes"),
+        load_block_bytes=_number(row, "load_block_bytes"),
+        stores=_number(row, "store_accesses"),
+        store_bytes=_number(row, "store_bytes"),
+        store_block_bytes=_number(row, "store_block_bytes"),
+        footprint_bytes=_number(row, "footprint_bytes"),
+    )
 
 
 def _number(row: Mapping[str, object], key: str) -> int:
