@@ -110,7 +110,9 @@ class _Arithmetic(Protocol):
     def product(self, stage: Stage, source: Callable[[Expr, Expr], Expr], weight: Expr, k: Expr) -> Expr:
         """One step of the sum; source(quad, lane) is a pixel."""
 
-    def finished(self, stage: Stage, sums: Callable[[Expr], Expr], constants: list[Tensor], quad: Expr, lane: Expr) -> Expr:
+    def finished(
+        self, stage: Stage, sums: Callable[[Expr], Expr], constants: list[Tensor], quad: Expr, lane: Expr
+    ) -> Expr:
         """What becomes of the sums of a quad."""
 
 

@@ -150,9 +150,7 @@ def _finished(
         if stage.is_depthwise
         else pack_int8_conv(whole.reshape(*stage.kernel, -1, whole.shape[-1]), stage.panel * QUAD, count, QUAD)
     )
-    finished = replace(
-        stage, finish=weights.scaled.requantization, zero=int(builder.element(layer.inputs[0]).zero)
-    )
+    finished = replace(stage, finish=weights.scaled.requantization, zero=int(builder.element(layer.inputs[0]).zero))
     return finished, [builder.constant("kernel", packed), *_scaling(builder, weights.scaled, count)]
 
 
