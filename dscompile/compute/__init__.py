@@ -13,6 +13,7 @@ from dscompile.compute.dense import dense
 from dscompile.compute.elementwise import elementwise, fill, flat
 from dscompile.compute.gpu_dense import gpu_dense
 from dscompile.compute.gpu_module import module
+from dscompile.compute.gpu_tensor import tensor
 from dscompile.compute.image import pack, unpack
 from dscompile.compute.int8_convolution import int8_conv, int8_dense, int8_depthwise
 from dscompile.compute.int8_elementwise import (
@@ -27,6 +28,7 @@ from dscompile.compute.int8_elementwise import (
 from dscompile.compute.pool import pool
 from dscompile.compute.softmax import softmax
 from dscompile.plan.gpu_kernels import GpuDenseKernel, GpuKernel, ModuleKernel
+from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import (
     Int8ElementwiseKernel,
     Int8MeanKernel,
@@ -75,15 +77,18 @@ __all__ = [
     "pool",
     "quantize",
     "softmax",
+    "tensor",
     "unpack",
 ]
 
 
-def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel) -> Any:
+def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel) -> Any:
     """The PrimFunc of `kernel`, unscheduled."""
     match kernel:
         case ModuleKernel():
             return module(kernel)
+        case TensorKernel():
+            return tensor(kernel)
         case GpuDenseKernel():
             return gpu_dense(kernel)
         case ConvKernel():

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-DType = Literal["float32", "int8", "uint8", "int32"]
+DType = Literal["float32", "float16", "int8", "uint8", "int32"]  # float16: of constants alone
 BorderLayout = Literal["nhwc", "nchw"]
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 Shape = tuple[int, ...]
 
-DTYPE_BYTES: dict[str, int] = {"float32": 4, "int8": 1, "uint8": 1, "int32": 4}
+DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int32": 4}
 INTEGER_RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
 
 

@@ -85,4 +85,36 @@ class ModuleKnobs:
             raise ValueError(f"the quads of a thread must divide those of its block: {self}")
 
 
-Knobs = TileKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs | ModuleKnobs
+@dataclass(frozen=True)
+class TensorKnobs:
+    """How the warps of a GPU block share the tile of a kernel for tensor cores (plan/gpu_tensor_kernels.py).
+
+    `warps` side by side down the pixels and across the output channels, each with `tiles` of 16 pixels x 16 channels.
+    `step` input channels are brought into shared memory at a time.
+    """
+
+    warps: tuple[int, int]
+    tiles: tuple[int, int]
+    step: int = 32
+
+    def __post_init__(self) -> None:
+        if min(*self.warps, *self.tiles) < 1 or self.step < 16 or self.step % 16:
+            raise ValueError(f"tiles are of 16 x 16 x 16: {self}")
+
+    @property
+    def pixels(self) -> int:
+        """Of a block."""
+        return 16 * self.warps[0] * self.tiles[0]
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a block."""
+        return 16 * self.warps[1] * self.tiles[1]
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return 32 * self.warps[0] * self.warps[1]
+
+
+Knobs = TileKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs | ModuleKnobs | TensorKnobs

@@ -6,6 +6,7 @@ from typing import Any
 
 from dscompile import compute
 from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
+from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import (
     Int8MeanKernel,
     Int8PoolKernel,
@@ -24,14 +25,16 @@ from dscompile.plan.kernels import (
     SoftmaxKernel,
     UnpackKernel,
 )
-from dscompile.plan.knobs import Knobs, ModuleKnobs
-from dscompile.schedule import cuda, cuda_simple
+from dscompile.plan.knobs import Knobs, ModuleKnobs, TensorKnobs
+from dscompile.schedule import cuda, cuda_simple, cuda_tensor
 
 PrimFunc = Any
 
 
 def scheduled(kernel: Any, knobs: Knobs | None) -> PrimFunc:
     """The scheduled PrimFunc of a kernel. Raises ValueError for kernels of other families."""
+    if isinstance(kernel, TensorKernel) and isinstance(knobs, TensorKnobs):
+        return cuda_tensor.pointwise(kernel, knobs)
     function = compute.define(kernel)
     match kernel, knobs:
         case ModuleKernel(), ModuleKnobs():

@@ -15,6 +15,7 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.program import Function
 from dscompile.schedule.cuda_intrinsics import lower_intrinsics
 from dscompile.schedule.native import bind_views, with_pointers
+from dscompile.schedule.thread_code import OWN_BARRIERS
 from dscompile.target import Target
 
 PrimFunc = Any
@@ -45,7 +46,7 @@ def kernel_source(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, 
     module = tvm.IRModule({symbol: prim.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(machine)(module)
     with tvm.transform.PassContext(config={"tirx.UnrollLoop": {"explicit_unroll": False}}):
-        module = _lowering()(module)
+        module = (_lowering_of_code() if OWN_BARRIERS in prim.attrs else _lowering())(module)
     plain = with_pointers(module[symbol], symbol, returns=False)
     extents = _extents(plain.body)
     plain = plain.with_body(lower_intrinsics(plain.body))
@@ -104,6 +105,24 @@ def _lowering() -> Any:
             s_tir.transform.RewriteUnsafeSelect(),
             s_tir.transform.ThreadSync("shared"),
             s_tir.transform.LowerThreadAllreduce(),
+        ]
+    )
+
+
+def _lowering_of_code() -> Any:
+    """The passes for functions of schedule/thread_code.py: no array takes the place of another, no barrier is added.
+
+    RemoveNoOp is not among them: it takes loads of fragments for pure, and removes them.
+    """
+    return tvm.ir.transform.Sequential(
+        [
+            tirx.transform.FlattenBuffer(),
+            tirx.transform.NarrowDataType(32),
+            tirx.transform.VectorizeLoop(True),
+            tirx.transform.UnrollLoop(),
+            tirx.transform.StmtSimplify(),
+            s_tir.transform.RewriteUnsafeSelect(),
+            s_tir.transform.InferFragment(),
         ]
     )
 

@@ -1,0 +1,43 @@
+"""The warp's matrix instructions of CUDA C++ (nvcuda::wmma) on tiles of 16 x 16 x 16 halves with float32 sums.
+
+CUDA C++ Programming Guide, Warp Matrix Functions: pointers are multiples of 32 bytes, the elements between rows (their
+`pitch`) a multiple of 8 halves or 4 floats. All threads of a warp call them with the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm import tirx
+
+from dscompile.plan.gpu_tensor_kernels import SIDE
+from dscompile.schedule.thread_code import Buffer, Expr, ThreadCode
+
+A, B, SUMS = "wmma.matrix_a", "wmma.matrix_b", "wmma.accumulator"
+
+
+def fragments(code: ThreadCode, count: int, use: str, name: str) -> Buffer:
+    """Tiles that the warp's registers hold: factors of halves, or float32 sums."""
+    return code.registers((count * SIDE * SIDE,), "float32" if use == SUMS else "float16", name, use)
+
+
+def clear(code: ThreadCode, sums: Buffer, index: Expr) -> None:
+    """sums[index] = 0."""
+    code.do(tirx.tvm_fill_fragment(sums.data, SIDE, SIDE, SIDE, index, tirx.const(0.0, "float32")))
+
+
+def load(code: ThreadCode, to: Buffer, index: Expr, source: Buffer, first: Sequence[Expr], pitch: int) -> None:
+    """to[index] = the tile of shared memory that begins at `first`, row by row."""
+    pointer = tirx.address_of(tirx.BufferLoad(source, list(first)))
+    code.do(tirx.tvm_load_matrix_sync(to.data, SIDE, SIDE, SIDE, index, pointer, pitch, "row_major"))
+
+
+def multiply(code: ThreadCode, sums: Buffer, index: Expr, a: Buffer, a_index: Expr, b: Buffer, b_index: Expr) -> None:
+    """sums[index] += a[a_index] b[b_index]."""
+    code.do(tirx.tvm_mma_sync(sums.data, index, a.data, a_index, b.data, b_index, sums.data, index))
+
+
+def store(code: ThreadCode, to: Buffer, first: Sequence[Expr], pitch: int, sums: Buffer, index: Expr) -> None:
+    """The tile of shared memory that begins at `first` = sums[index], row by row."""
+    pointer = tirx.address_of(tirx.BufferLoad(to, list(first)))
+    code.do(tirx.tvm_store_matrix_sync(sums.data, SIDE, SIDE, SIDE, index, pointer, pitch, "row_major"))
