@@ -16,6 +16,7 @@ from dscompile.plan.program import Function
 from dscompile.schedule.cuda_intrinsics import lower_intrinsics
 from dscompile.schedule.native import bind_views, with_pointers
 from dscompile.schedule.thread_code import OWN_BARRIERS
+from dscompile.schedule.wmma import HEAD
 from dscompile.target import Target
 
 PrimFunc = Any
@@ -54,6 +55,8 @@ def kernel_source(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, 
     with machine:
         module = tirx.transform.LowerIntrin()(tvm.IRModule({symbol: device}))
     text = _source(module, machine)
+    if OWN_BARRIERS in prim.attrs:
+        text = HEAD + text[text.index('extern "C" __global__') :]
     return KernelSource(
         symbol,
         _tidied(text, symbol),

@@ -72,7 +72,7 @@ class _Pointwise:
         """Loads, products, results."""
         code, knobs = self.code, self.knobs
         number = tirx.Var("thread", "int32")
-        warp = code.value(number // 32, "warp")
+        warp = number // 32
         thread = _Thread(number, warp % knobs.warps[0], warp // knobs.warps[0], number % 32, warp)
         sums = self._products(thread)
         self._results(thread, sums)
@@ -120,8 +120,8 @@ class _Pointwise:
         """
         code, (down, across) = self.code, self.knobs.tiles
         lane, quads = thread.lane, self.kernel.stage.quads
-        pixel_of_lane = code.value(lane % 4 + lane // 8 * 4, "pixel")
-        quad_of_lane = code.value(lane // 4 % 2, "quad")
+        pixel_of_lane = lane % 4 + lane // 8 * 4
+        quad_of_lane = lane // 4 % 2
         with code.unrolled(down, "i") as i, code.unrolled(across, "j") as j:
             wmma.store(code, self.sums_shared, (thread.warp, 0, 0), SUMS_PITCH, sums, i * across + j)
             code.warp_barrier()
@@ -190,9 +190,8 @@ class _Pixels:
         code = self.owner.code
         with code.unrolled(self.count, "n") as n:
             pixel, quad = self._place(self._index(n))
-            with code.when(self._inside(n)), code.vector(QUAD) as channel:
-                value = tirx.Cast("float16", self.registers[n, channel])
-                code.store(self.owner.pixels_shared, (buffer, pixel, quad * QUAD + channel), value)
+            with code.when(self._inside(n)):
+                wmma.store_halves(code, self.owner.pixels_shared, (buffer, pixel, quad * QUAD), self.registers, (n, 0))
 
 
 class _Weights:

@@ -55,12 +55,6 @@ class ThreadCode:
         else:
             self._statements.append(tirx.IfThenElse(condition, _sequence(inner), None))
 
-    def value(self, expression: Expr, name: str) -> Expr:
-        """`expression`, computed here and once."""
-        variable = tirx.Var(name, str(expression.ty.dtype))
-        self._statements.append(tirx.Bind(variable, expression))
-        return variable
-
     def store(self, buffer: Buffer, index: Sequence[Expr], value: Expr) -> None:
         """Writes one element."""
         self._statements.append(tirx.BufferStore(buffer, value, list(index)))

@@ -15,6 +15,22 @@ from dscompile.schedule.thread_code import Buffer, Expr, ThreadCode
 
 A, B, SUMS = "wmma.matrix_a", "wmma.matrix_b", "wmma.accumulator"
 
+# What the text of a kernel that uses this module begins with.
+HEAD = """\
+#include <cuda_fp16.h>
+#include <mma.h>
+
+/* Rounds four floats to half, nearest or even, and stores them at a multiple of 8 bytes. */
+static __device__ __forceinline__ void store_halves(half *to, float4 from)
+{
+    union {
+        half2 pairs[2];
+        uint2 both;
+    } rounded = {{__floats2half2_rn(from.x, from.y), __floats2half2_rn(from.z, from.w)}};
+    *(uint2 *)to = rounded.both;
+}
+"""
+
 
 def fragments(code: ThreadCode, count: int, use: str, name: str) -> Buffer:
     """Tiles that the warp's registers hold: factors of halves, or float32 sums."""
@@ -41,3 +57,10 @@ def store(code: ThreadCode, to: Buffer, first: Sequence[Expr], pitch: int, sums:
     """The tile of shared memory that begins at `first` = sums[index], row by row."""
     pointer = tirx.address_of(tirx.BufferLoad(to, list(first)))
     code.do(tirx.tvm_store_matrix_sync(sums.data, SIDE, SIDE, SIDE, index, pointer, pitch, "row_major"))
+
+
+def store_halves(code: ThreadCode, to: Buffer, first: Sequence[Expr], source: Buffer, index: Sequence[Expr]) -> None:
+    """Four consecutive floats of `source` become halves at `first`, which is a multiple of four."""
+    *outer, last = index
+    value = tirx.BufferLoad(source, [*outer, tirx.Ramp(last, 1, 4)])
+    code.do(tirx.call_extern("void", "store_halves", tirx.address_of(tirx.BufferLoad(to, list(first))), value))

@@ -8,18 +8,35 @@
 
 namespace
 {
-constexpr unsigned SIDE = 16, RUN = 8; /* elements of a row that one lane moves */
+constexpr unsigned SIDE = 16;
+
+/* What one lane moves of a tile: runs of elements that lie side by side. */
+struct Share {
+    unsigned count, run;
+    unsigned rows[4], columns[4];
+};
+
+/* Factors come by ldmatrix, 8 elements of one row of an 8x8 matrix for each lane; sums lie as in mma.m16n8k8, two
+ * elements in each quarter (PTX ISA, Matrix Fragments). wmma leaves this open; nvcc does so from sm_75 on. */
+Share share(bool is_factor)
+{
+    const auto lane = (unsigned)shim::lane();
+    if (is_factor) {
+        return {1, 8, {lane % 16}, {lane / 16 * 8}};
+    }
+    const unsigned row = lane / 4, column = lane % 4 * 2;
+    return {4, 2, {row, row, row + 8, row + 8}, {column, column + 8, column, column + 8}};
+}
 
 void note_share(uintptr_t tile, unsigned stride, unsigned element_bytes, bool is_store, const void *pc)
 {
     if (!shim::is_checked()) {
         return;
     }
-    const auto lane = (unsigned)shim::lane();
-    const unsigned bytes = RUN * element_bytes;
-    const uintptr_t from = tile + (uintptr_t)(lane / 2 * stride + lane % 2 * RUN) * element_bytes;
-    for (unsigned at = 0; at < bytes; at += 16) {
-        shim::note_access(from + at, 16, is_store, true, reinterpret_cast<uintptr_t>(pc) + at);
+    const Share own = share(!is_store && element_bytes == 2);
+    for (unsigned at = 0; at < own.count; ++at) {
+        const uintptr_t from = tile + (uintptr_t)(own.rows[at] * stride + own.columns[at]) * element_bytes;
+        shim::note_access(from, own.run * element_bytes, is_store, true, reinterpret_cast<uintptr_t>(pc) + at);
     }
 }
 
@@ -37,10 +54,12 @@ void load(float *tile, const T *from, unsigned stride, bool transposed)
 template <class T>
 void store(T *to, const float *tile, unsigned stride, bool transposed)
 {
-    const auto lane = (unsigned)shim::lane();
-    const unsigned row = lane / 2;
-    for (unsigned column = lane % 2 * RUN; column < lane % 2 * RUN + RUN; ++column) {
-        to[row * stride + column] = (T)tile[transposed ? column * SIDE + row : row * SIDE + column];
+    const Share own = share(false);
+    for (unsigned at = 0; at < own.count; ++at) {
+        const unsigned row = own.rows[at];
+        for (unsigned column = own.columns[at]; column < own.columns[at] + own.run; ++column) {
+            to[row * stride + column] = (T)tile[transposed ? column * SIDE + row : row * SIDE + column];
+        }
     }
 }
 } // namespace
