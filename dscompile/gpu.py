@@ -31,6 +31,7 @@ class Gpu:
     multiprocessors: int
     clock_hz: float  # boost
     fma_per_clock: int  # float32 multiply-adds per multiprocessor and clock
+    tensor_fma_per_clock: int  # of tensor cores: half factors, float32 sums
     dram_bytes_per_s: float
     l2_bytes: int
     warp_threads: int
@@ -71,6 +72,11 @@ class Gpu:
     def peak_flops(self) -> float:
         """float32 operations per second of the whole device; a multiply-add is two."""
         return 2 * self.multiprocessors * self.fma_per_clock * self.clock_hz
+
+    @property
+    def tensor_peak_flops(self) -> float:
+        """Operations per second of all tensor cores: half factors, float32 sums."""
+        return 2 * self.multiprocessors * self.tensor_fma_per_clock * self.clock_hz
 
 
 Limiter = Literal["threads", "blocks", "registers", "shared memory"]

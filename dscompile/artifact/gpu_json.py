@@ -20,6 +20,7 @@ def gpu_from_json(fields: Fields) -> Gpu | None:
             multiprocessors=fields.whole("multiprocessors"),
             clock_hz=fields.number("clock_hz"),
             fma_per_clock=fields.whole("fma_per_clock"),
+            tensor_fma_per_clock=fields.whole("tensor_fma_per_clock"),
             dram_bytes_per_s=fields.number("dram_bytes_per_s"),
             l2_bytes=fields.whole("l2_bytes"),
             warp_threads=fields.whole("warp_threads", least=1),

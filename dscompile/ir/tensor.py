@@ -10,6 +10,10 @@ DType = Literal["float32", "float16", "int8", "uint8", "int32"]  # float16: of c
 BorderLayout = Literal["nhwc", "nchw"]
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+Precision = Literal["float32", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""What float32 networks multiply with; sums and everything else are float32 in any case."""
+
 Shape = tuple[int, ...]
 
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int32": 4}

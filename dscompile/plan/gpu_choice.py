@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from dscompile.gpu import Gpu
-from dscompile.ir.tensor import DType
+from dscompile.ir.tensor import DType, Precision
 from dscompile.plan.gpu_costs import ModuleCost, Tiling
 from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
+from dscompile.plan.gpu_tensor_costs import TensorTiling
+from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.kernels import ImageStrides
-from dscompile.plan.knobs import ModuleKnobs
+from dscompile.plan.knobs import ModuleKnobs, TensorKnobs
 from dscompile.plan.layout import Strides
 
 # What a second of memory traffic is worth beside a second of time. Tiles and fusions that cost up to a tenth more by
@@ -33,8 +35,8 @@ MIN_ROW, MAX_ROW = 7, 64  # pixels of a row of a pointwise module
 class ModulePlan:
     """A module with everything decided."""
 
-    kernel: ModuleKernel
-    knobs: ModuleKnobs
+    kernel: ModuleKernel | TensorKernel
+    knobs: ModuleKnobs | TensorKnobs
     cost: ModuleCost
 
 
@@ -42,29 +44,66 @@ class ModulePlan:
 class ModuleShape:
     """What decides on the tile of a module: its stages, how its input lies, and whether a residual is added.
 
-    Activations, requantizations and zero points do not matter, and are left out.
+    Activations, requantizations and zero points do not matter, and are left out. With `precision` float16 tensor cores
+    may do what they can.
     """
 
     stages: tuple[Stage, ...]
     flat: bool = False
     dtype: DType = "float32"
     residual: bool = False
+    precision: Precision = "float32"
+
+    @property
+    def suits_tensor_cores(self) -> bool:
+        """Whether there is a kernel for tensor cores: a pointwise convolution of float32 images by itself."""
+        alone = len(self.stages) == 1 and self.stages[0].is_pointwise
+        return self.precision == "float16" and alone and not self.flat and self.dtype == "float32"
 
 
 @lru_cache(maxsize=None)
 def front(shape: ModuleShape, gpu: Gpu) -> tuple[ModulePlan, ...]:
     """The plans of which none is both faster and lighter on memory than another, the fastest first."""
-    priced: list[tuple[tuple[float, int, int, int], int, Tiling, ModuleKnobs, ModuleCost]] = []
+    priced: list[tuple[tuple[float, int, int, int], int, ModuleCost, Callable[[], ModulePlan]]] = []
+    for cost, plan in (*_modules(shape, gpu), *_tensor_kernels(shape, gpu)):
+        rank = (round(cost.time_s * 1e9), cost.activation_bytes, cost.threads, cost.shared_bytes)
+        priced.append((rank, len(priced), cost, plan))
+    kept: list[ModulePlan] = []
+    for _, _, cost, plan in sorted(priced, key=lambda one: one[:2]):
+        if not kept or cost.activation_bytes < kept[-1].cost.activation_bytes:
+            kept.append(plan())
+    return tuple(kept)
+
+
+_Priced = tuple[ModuleCost, Callable[[], ModulePlan]]
+
+
+def _modules(shape: ModuleShape, gpu: Gpu) -> Iterator[_Priced]:
+    """All modules that fit, with their costs."""
     for tiling, knobs in candidates(shape):
         cost = tiling.cost(knobs, gpu)
         if cost is not None:
-            rank = (round(cost.time_s * 1e9), cost.activation_bytes, cost.threads, cost.shared_bytes)
-            priced.append((rank, len(priced), tiling, knobs, cost))
-    kept: list[ModulePlan] = []
-    for _, _, tiling, knobs, cost in sorted(priced, key=lambda one: one[:2]):
-        if not kept or cost.activation_bytes < kept[-1].cost.activation_bytes:
-            kept.append(ModulePlan(_kernel(shape, tiling, knobs), knobs, cost))
-    return tuple(kept)
+            yield cost, partial(_module_plan, shape, tiling, knobs, cost)
+
+
+def _module_plan(shape: ModuleShape, tiling: Tiling, knobs: ModuleKnobs, cost: ModuleCost) -> ModulePlan:
+    return ModulePlan(_kernel(shape, tiling, knobs), knobs, cost)
+
+
+def _tensor_kernels(shape: ModuleShape, gpu: Gpu) -> Iterator[_Priced]:
+    """All kernels for tensor cores that fit, with their costs."""
+    if not shape.suits_tensor_cores:
+        return
+    (stage,) = shape.stages
+    tiling = TensorTiling(stage.in_rows_of(stage.size[0] * stage.size[1]), shape.residual)
+    for knobs in tiling.candidates():
+        cost = tiling.cost(knobs, gpu)
+        if cost is not None:
+            yield cost, partial(_tensor_plan, tiling, knobs, cost)
+
+
+def _tensor_plan(tiling: TensorTiling, knobs: TensorKnobs, cost: ModuleCost) -> ModulePlan:
+    return ModulePlan(tiling.kernel(knobs), knobs, cost)
 
 
 def cheapest(shape: ModuleShape, gpu: Gpu) -> ModulePlan | None:

@@ -142,6 +142,10 @@ class ModuleKernel:
             if before.size != after.in_size or before.channels != after.in_channels:
                 raise ValueError(f"stage {after.role} does not read what stage {before.role} makes")
 
+    def with_stages(self, stages: tuple[Stage, ...]) -> ModuleKernel:
+        """The same with other stages, such as finished ones."""
+        return replace(self, stages=stages)
+
     @property
     def kind(self) -> str:
         """The field's word for the chain."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense
+from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense, Pair
+from dscompile.ir.tensor import Precision
 from dscompile.plan.bands import Segment
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.convolutions import bias_of, conv_input, depthwise_input
@@ -15,9 +16,11 @@ from dscompile.plan.fusion import Work
 from dscompile.plan.gpu_choice import cheapest
 from dscompile.plan.gpu_kernels import DENSE_PANEL, QUAD, GpuDenseKernel, ModuleKernel, Stage
 from dscompile.plan.gpu_modules import Group, conv_stage, find_groups, module_shape
-from dscompile.plan.gpu_packing import pack_depthwise_words, pack_module_conv
+from dscompile.plan.gpu_packing import pack_depthwise_words, pack_halves, pack_module_conv
+from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
+from dscompile.plan.knobs import ModuleKnobs, TensorKnobs
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.layout import Strides
 from dscompile.plan.packing import grouped_as_dense, pack_dense, pack_depthwise, pack_vector
@@ -26,15 +29,18 @@ from dscompile.plan.storage import BlockedView, FlatView, Halos
 from dscompile.target import Target
 
 
-def plan_gpu_program(network: Network, target: Target, *, fuse: bool = True) -> Program:
+def plan_gpu_program(
+    network: Network, target: Target, *, fuse: bool = True, precision: Precision = "float32"
+) -> Program:
     """The program of a canonical network for a GPU; without `fuse` every convolution is a kernel of its own.
 
+    With `precision` float16 tensor cores do what they are faster at (plan/gpu_tensor_kernels.py).
     Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
     if target.gpu is None:
         raise ValueError(f"target {target.name} is no GPU")
     builder = ProgramBuilder(network, target, Halos())
-    for group in find_groups(network, target.gpu, fuse=fuse):
+    for group in find_groups(network, target.gpu, fuse=fuse, precision=precision):
         segment = Segment(group.work, remark=group.remark)
         builder.begin(segment)
         _lower(builder, group)
@@ -68,13 +74,13 @@ def _module(builder: ProgramBuilder, group: Group) -> None:
     assert plan is not None
     stages, constants = [], []
     for stage, work in zip(plan.kernel.stages, works, strict=True):
-        finished, operands = _finished(builder, work.layer, stage)
+        finished, operands = _finished(builder, work.layer, stage, halves=_half_matrix(plan.kernel))
         stages.append(finished)
         constants += operands
     builder.enter(works[-1].layer)
     x = _source(builder, works[0])
     y = builder.uncleared_blocked(works[-1].result, builder.network.shape(works[-1].result))
-    _call(builder, replace(plan.kernel, stages=tuple(stages)), plan.knobs, works[-1], x, constants, y)
+    _call(builder, plan.kernel.with_stages(tuple(stages)), plan.knobs, works[-1], x, constants, y)
     builder.place(works[-1].result, y)
 
 
@@ -91,8 +97,8 @@ def _source(builder: ProgramBuilder, work: Work) -> BlockedView | FlatView:
 
 def _call(
     builder: ProgramBuilder,
-    kernel: ModuleKernel,
-    knobs: object,
+    kernel: ModuleKernel | TensorKernel,
+    knobs: ModuleKnobs | TensorKnobs,
     work: Work,
     x: BlockedView | FlatView,
     constants: list[Operand],
@@ -127,31 +133,45 @@ def _call(
 
 
 def _finished(
-    builder: ProgramBuilder, layer: Layer, stage: Stage, first: int = 0, kernel: Array | None = None
+    builder: ProgramBuilder,
+    layer: Layer,
+    stage: Stage,
+    first: int = 0,
+    kernel: Array | None = None,
+    halves: Pair | None = None,
 ) -> tuple[Stage, list[Operand]]:
     """The stage with what finishes it, and the operands of its weights and constants.
 
     Output channels are those from `first` on; `kernel` stands for the layer's own where only a part of it is meant.
+    With `halves` (depth and panel) weights are packed for tensor cores.
     """
     builder.enter(layer)
     op, count = layer.op, stage.quads * QUAD
     assert isinstance(op, Conv2D)
     if not builder.network.is_quantized_layer(layer):
         whole = builder.network.weight(layer, "kernel") if kernel is None else kernel
-        packed = pack_depthwise(whole, QUAD) if stage.is_depthwise else pack_module_conv(whole, stage)
-        bias = pack_vector(bias_of(builder, layer), first, count)
         tag = f".{first}" if first else ""
-        operands = [builder.constant(f"kernel{tag}", packed), builder.constant(f"bias{tag}", bias)]
-        return replace(stage, finish=op.activation), operands
-    weights = int8_weights(builder.network, layer)
-    whole = weights.kernel if kernel is None else kernel
+        if halves is not None:
+            weights = builder.constant(f"halves{tag}", pack_halves(whole, *halves))
+        else:
+            packed = pack_depthwise(whole, QUAD) if stage.is_depthwise else pack_module_conv(whole, stage)
+            weights = builder.constant(f"kernel{tag}", packed)
+        bias = builder.constant(f"bias{tag}", pack_vector(bias_of(builder, layer), first, count))
+        return replace(stage, finish=op.activation), [weights, bias]
+    integers = int8_weights(builder.network, layer)
+    whole = integers.kernel if kernel is None else kernel
     packed = (
         pack_depthwise_words(whole)
         if stage.is_depthwise
         else pack_int8_conv(whole.reshape(*stage.kernel, -1, whole.shape[-1]), stage.panel * QUAD, count, QUAD)
     )
-    finished = replace(stage, finish=weights.scaled.requantization, zero=int(builder.element(layer.inputs[0]).zero))
-    return finished, [builder.constant("kernel", packed), *_scaling(builder, weights.scaled, count)]
+    finished = replace(stage, finish=integers.scaled.requantization, zero=int(builder.element(layer.inputs[0]).zero))
+    return finished, [builder.constant("kernel", packed), *_scaling(builder, integers.scaled, count)]
+
+
+def _half_matrix(kernel: ModuleKernel | TensorKernel) -> Pair | None:
+    """Depth and panel of the weights of a kernel for tensor cores."""
+    return (kernel.depth, kernel.panel) if isinstance(kernel, TensorKernel) else None
 
 
 def _scaling(builder: ProgramBuilder, scaled: Scaled, count: int) -> list[Operand]:
@@ -185,7 +205,7 @@ def _grouped(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     for group in range(op.out_channels // filters):
         part = kernel[..., group * filters : (group + 1) * filters]
         finished, constants = _finished(builder, layer, plan.kernel.stages[0], group * filters, part)
-        own = replace(plan.kernel, stages=(finished,))
+        own = plan.kernel.with_stages((finished,))
         _call(builder, own, plan.knobs, work, x, constants, y, group * inner // QUAD, group * filters // QUAD)
     builder.place(work.result, y)
 

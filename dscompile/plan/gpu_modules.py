@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from dscompile.gpu import Gpu
 from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D
+from dscompile.ir.tensor import Precision
 from dscompile.plan.fusion import Work, network_work
 from dscompile.plan.gpu_choice import ModulePlan, ModuleShape, cheapest, price_s
-from dscompile.plan.gpu_kernels import QUAD, Role, Stage
+from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Role, Stage
+from dscompile.plan.knobs import TensorKnobs
 
 MAX_LENGTH = 3
 _ROLES: dict[tuple[bool, ...], tuple[Role, ...]] = {  # by which of the convolutions are depthwise
@@ -31,7 +33,9 @@ class Group:
     remark: str = ""
 
 
-def find_groups(network: Network, gpu: Gpu, *, fuse: bool = True) -> tuple[Group, ...]:
+def find_groups(
+    network: Network, gpu: Gpu, *, fuse: bool = True, precision: Precision = "float32"
+) -> tuple[Group, ...]:
     """All work of the network in order; the work of a group stands where its last layer does."""
     works = network_work(network)
     follower = _followers(network, works)
@@ -43,13 +47,15 @@ def find_groups(network: Network, gpu: Gpu, *, fuse: bool = True) -> tuple[Group
         run = [work]
         while (following := follower.get(run[-1].layer.name)) is not None:
             run.append(following)
-        for group in _best_cut(network, run, gpu, fuse=fuse):
+        for group in _best_cut(network, run, gpu, fuse, precision):
             groups[group.work[-1].layer.name] = group
     inner = {work.layer.name for group in groups.values() for work in group.work[:-1]}
     return tuple(groups.get(work.layer.name, Group((work,))) for work in works if work.layer.name not in inner)
 
 
-def module_shape(network: Network, works: Sequence[Work]) -> ModuleShape | None:
+def module_shape(
+    network: Network, works: Sequence[Work], precision: Precision = "float32"
+) -> ModuleShape | None:
     """The module that convolutions in a row make, or None if there is no such module."""
     flags = tuple(_is_depthwise(network, work) for work in works)
     roles = _ROLES.get(flags)
@@ -59,7 +65,8 @@ def module_shape(network: Network, works: Sequence[Work]) -> ModuleShape | None:
     tensor = network.tensor(works[0].layer.inputs[0])
     quantized = network.is_quantized_layer(works[0].layer)
     flat = not flags[0] and not quantized and reads_flat(network, works[0])
-    return ModuleShape(stages, flat, "int8" if quantized else tensor.dtype, works[-1].residual is not None)
+    dtype = "int8" if quantized else tensor.dtype
+    return ModuleShape(stages, flat, dtype, works[-1].residual is not None, precision)
 
 
 def reads_flat(network: Network, work: Work) -> bool:
@@ -125,14 +132,14 @@ def _multiplier(network: Network, work: Work) -> int:
     return op.out_channels // network.shape(work.layer.inputs[0])[3] if _is_depthwise(network, work) else 1
 
 
-def _best_cut(network: Network, run: Sequence[Work], gpu: Gpu, *, fuse: bool) -> list[Group]:
+def _best_cut(network: Network, run: Sequence[Work], gpu: Gpu, fuse: bool, precision: Precision) -> list[Group]:
     """The run cut into modules so that the sum of their times is least."""
     best: list[tuple[float, list[Group]]] = [(0.0, [])]
     for end in range(1, len(run) + 1):
         choices: list[tuple[float, list[Group]]] = []
         for length in range(1, min(MAX_LENGTH if fuse else 1, end) + 1):
             works = run[end - length : end]
-            shape = module_shape(network, works)
+            shape = module_shape(network, works, precision)
             plan = None if shape is None else cheapest(shape, gpu)
             time, before = best[end - length]
             if plan is not None:
@@ -144,8 +151,13 @@ def _best_cut(network: Network, run: Sequence[Work], gpu: Gpu, *, fuse: bool) ->
 
 
 def _remark(plan: ModulePlan) -> str:
-    cost = plan.cost
+    cost, kernel, knobs = plan.cost, plan.kernel, plan.knobs
+    if isinstance(knobs, TensorKnobs):
+        tiles = f"tensor cores, tiles of {knobs.pixels} pixels x {knobs.channels} channels"
+    else:
+        assert isinstance(kernel, ModuleKernel)
+        tiles = f"tiles of {kernel.rows} x {kernel.columns}"
     return (
-        f"{cost.blocks} blocks of {cost.threads} threads, tiles of {plan.kernel.rows} x {plan.kernel.columns}, "
+        f"{cost.blocks} blocks of {cost.threads} threads, {tiles}, "
         f"{cost.shared_bytes} B shared, {cost.time_s * 1e6:.1f} us estimated"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array
 from dscompile.plan.gpu_kernels import QUAD, Stage
 from dscompile.plan.packing import pack_conv
@@ -14,6 +15,22 @@ def pack_module_conv(kernel: Array, stage: Stage) -> Array:
     missing = stage.in_quads * QUAD - kernel.shape[2]
     padded = np.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
     return pack_conv(padded, stage.panel * QUAD, 0, stage.quads * QUAD)
+
+
+def pack_halves(kernel: Array, depth: int, panel: int) -> Array:
+    """[..., C, N] of a pointwise convolution -> half [ceil(N / panel)][depth][panel], zeros beyond C and N.
+
+    Weights are rounded to the nearest half, even at ties. Raises UnsupportedError for those beyond its range.
+    """
+    matrix = kernel.reshape(kernel.shape[-2:])
+    channels, units = matrix.shape
+    largest = float(np.max(np.abs(matrix), initial=0.0))
+    if largest > HALF_MAX:
+        raise UnsupportedError(f"a weight of {largest:g} is beyond the largest half, {HALF_MAX:g}", help=_HELP)
+    panels = -(-units // panel)
+    padded = np.zeros((depth, panels * panel), np.float16)
+    padded[:channels, :units] = matrix
+    return np.ascontiguousarray(padded.reshape(depth, panels, panel).transpose(1, 0, 2))
 
 
 def pack_depthwise_words(kernel: Array) -> Array:

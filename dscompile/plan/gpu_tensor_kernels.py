@@ -14,6 +14,9 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.layout import Strides
 
 SIDE = 16  # of the tiles that a warp multiplies: 16 pixels x 16 channels of 16 input channels
+PAD = 8  # elements between rows in shared memory, so that rows that are read together lie in different banks
+SUMS_PITCH = SIDE + PAD  # elements from one row of a tile of sums in shared memory to the next
+HALVES = 8  # of a load of weights: 16 bytes
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class TensorKernel:
         return (self.stage,)
 
     def with_stages(self, stages: tuple[Stage, ...]) -> TensorKernel:
-        """The same with its stage finished."""
+        """The same with another stage, such as a finished one."""
         (stage,) = stages
         return replace(self, stage=stage)
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Network
+from dscompile.ir.tensor import Precision
 from dscompile.plan.program import Program
 from dscompile.target import Target
 
 
-def plan(network: Network, target: Target) -> Program:
+def plan(network: Network, target: Target, precision: Precision = "float32") -> Program:
     """The program of a canonical network: standalone C for targets with sets of C kernels, else kernels through TVM.
 
-    Raises UnsupportedError for what has no kernel on the target.
+    `precision` is what float32 convolutions of a GPU may multiply with. Raises UnsupportedError for what has no kernel
+    on the target, among it float16 anywhere but on GPUs.
     """
+    if precision != "float32" and target.gpu is None:
+        raise UnsupportedError(f"precision {precision} is for targets of the cuda family, not for {target.name}")
     if target.kernels:
         from dscompile.plan.mcu_lowering import plan_mcu_program
 
@@ -19,7 +24,7 @@ def plan(network: Network, target: Target) -> Program:
     if target.gpu is not None:
         from dscompile.plan.gpu_lowering import plan_gpu_program
 
-        return plan_gpu_program(network, target)
+        return plan_gpu_program(network, target, precision=precision)
     from dscompile.plan.lowering import plan_program
 
     return plan_program(network, target)

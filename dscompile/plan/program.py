@@ -16,13 +16,14 @@ from dscompile.target import Target
 
 if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
     from dscompile.plan.gpu_kernels import GpuKernel
+    from dscompile.plan.gpu_tensor_kernels import TensorKernel
     from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
     from dscompile.plan.int8_kernels import Int8Kernel
     from dscompile.plan.kernels import Kernel, Parameter
     from dscompile.plan.knobs import Knobs
     from dscompile.plan.mcu_kernels import McuKernel
 
-    NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel
+    NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel
 
 Space = Literal["arena", "input", "output", "constant"]
 

@@ -20,16 +20,12 @@ from dscompile import compute
 from dscompile.compute.activation import activate
 from dscompile.ir.ops import Activation
 from dscompile.plan.gpu_kernels import QUAD
-from dscompile.plan.gpu_tensor_kernels import SIDE, TensorKernel
+from dscompile.plan.gpu_tensor_kernels import HALVES, PAD, SIDE, SUMS_PITCH, TensorKernel
 from dscompile.plan.knobs import TensorKnobs
 from dscompile.schedule import wmma
 from dscompile.schedule.thread_code import Buffer, Expr, ThreadCode
 
 PrimFunc = Any
-
-PAD = 8  # elements between rows in shared memory
-HALVES = 8  # of a load of weights: 16 bytes
-SUMS_PITCH = SIDE + PAD
 
 
 def pointwise(kernel: TensorKernel, knobs: TensorKnobs) -> PrimFunc:
