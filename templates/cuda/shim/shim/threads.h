@@ -57,12 +57,22 @@ T shuffle_xor(unsigned mask, T value, int bits, int width, int line)
     return shuffle(mask, value, from, from > (lane() | (width - 1)), line);
 }
 
+/* The lanes of the current warp, all of which are active: its threads are not run in lockstep. */
+inline unsigned active_lanes()
+{
+    const unsigned count = blockDim.x * blockDim.y * blockDim.z;
+    const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const unsigned left = count - thread / 32 * 32;
+    return left >= 32 ? 0xffffffffu : (1u << left) - 1u;
+}
+
 inline int width_of(int width = 32) { return width; }
 inline unsigned mask_of(unsigned mask = 0xffffffffu) { return mask; }
 } // namespace shim
 
 /* Macros, since the line of the call is what errors name. */
 #define __syncthreads() ::shim::synchronize(__LINE__)
+#define __activemask() ::shim::active_lanes()
 #define __syncwarp(...) ::shim::synchronize_warp(::shim::mask_of(__VA_ARGS__), __LINE__)
 #define __shfl_sync(mask, value, source, ...) \
     ::shim::shuffle_index(mask, value, source, ::shim::width_of(__VA_ARGS__), __LINE__)
