@@ -117,6 +117,15 @@ def test_a_float4_is_one_access_of_16_bytes(checked: Cases) -> None:
     assert kernel.efficiency == 1.0
 
 
+def test_shared_arrays_of_vectors_are_served_by_quarter_warps(checked: Cases) -> None:
+    outcome = checked.run("vectors")
+    np.testing.assert_array_equal(outcome.floats.reshape(32, 4), A[:128].reshape(32, 4)[::-1])
+    kernel = outcome.only
+    assert kernel.shared_bytes == 512
+    assert (kernel.traffic("shared").loads, kernel.traffic("shared").load_bytes) == (32, 512)
+    assert (kernel.shared_requests, kernel.shared_wavefronts, kernel.bank_conflicts) == (2, 8, 0)
+
+
 @pytest.mark.parametrize(("stride", "sectors"), [(1, 4), (2, 8), (8, 32), (100, 32), (0, 1)])
 def test_strided_loads_touch_more_sectors(checked: Cases, stride: int, sectors: int) -> None:
     kernel = checked.run("strided", stride).only
