@@ -57,13 +57,12 @@ T shuffle_xor(unsigned mask, T value, int bits, int width, int line)
     return shuffle(mask, value, from, from > (lane() | (width - 1)), line);
 }
 
-/* The lanes of the current warp, all of which are active: its threads are not run in lockstep. */
-inline unsigned active_lanes()
+/* Lanes of the warp of the current thread: all that the block has. */
+inline unsigned lanes_of_warp()
 {
-    const unsigned count = blockDim.x * blockDim.y * blockDim.z;
     const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-    const unsigned left = count - thread / 32 * 32;
-    return left >= 32 ? 0xffffffffu : (1u << left) - 1u;
+    const unsigned left = blockDim.x * blockDim.y * blockDim.z - thread / warpSize * warpSize;
+    return left < (unsigned)warpSize ? (1u << left) - 1 : 0xffffffffu;
 }
 
 inline int width_of(int width = 32) { return width; }
@@ -72,7 +71,6 @@ inline unsigned mask_of(unsigned mask = 0xffffffffu) { return mask; }
 
 /* Macros, since the line of the call is what errors name. */
 #define __syncthreads() ::shim::synchronize(__LINE__)
-#define __activemask() ::shim::active_lanes()
 #define __syncwarp(...) ::shim::synchronize_warp(::shim::mask_of(__VA_ARGS__), __LINE__)
 #define __shfl_sync(mask, value, source, ...) \
     ::shim::shuffle_index(mask, value, source, ::shim::width_of(__VA_ARGS__), __LINE__)
@@ -82,3 +80,4 @@ inline unsigned mask_of(unsigned mask = 0xffffffffu) { return mask; }
     ::shim::shuffle_down(mask, value, delta, ::shim::width_of(__VA_ARGS__), __LINE__)
 #define __shfl_xor_sync(mask, value, bits, ...) \
     ::shim::shuffle_xor(mask, value, bits, ::shim::width_of(__VA_ARGS__), __LINE__)
+#define __activemask() ::shim::lanes_of_warp()
