@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, partial
 
 from dscompile.gpu import Gpu
 from dscompile.ir.tensor import DType, Precision
@@ -61,7 +61,7 @@ class ModuleShape:
         return self.precision == "float16" and alone and not self.flat and self.dtype == "float32"
 
 
-@lru_cache(maxsize=None)
+@cache
 def front(shape: ModuleShape, gpu: Gpu) -> tuple[ModulePlan, ...]:
     """The plans of which none is both faster and lighter on memory than another, the fastest first."""
     priced: list[tuple[tuple[float, int, int, int], int, ModuleCost, Callable[[], ModulePlan]]] = []

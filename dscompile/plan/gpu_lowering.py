@@ -1,10 +1,8 @@
-"""From a canonical network to a program of GPU kernels: modules, dense layers, and what both have in common with CPUs."""
+"""From a canonical network to a program of GPU kernels: modules, dense layers, and what is the same on CPUs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
-import numpy as np
 
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense, Pair
@@ -19,7 +17,7 @@ from dscompile.plan.gpu_modules import Group, conv_stage, find_groups, module_sh
 from dscompile.plan.gpu_packing import pack_depthwise_words, pack_halves, pack_module_conv
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense
-from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
+from dscompile.plan.int8_requantization import Scaled, int8_weights
 from dscompile.plan.knobs import ModuleKnobs, TensorKnobs
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.layout import Strides
@@ -107,8 +105,8 @@ def _call(
     y_quad: int = 0,
 ) -> None:
     """Calls a kernel that was planned for dense images on the views that the images really have."""
-    shape = builder.network.shape(work.layer.inputs[0])
-    in_rows = kernel.stages[0].in_size != shape[1:3]  # a pointwise module, its pixels in rows of another length
+    shape = builder.network.shape(work.result)
+    in_rows = kernel.size != shape[1:3]  # a pointwise module, its pixels in rows of another length
     columns = kernel.size[1]
 
     def view(image: BlockedView) -> Strides:
@@ -122,14 +120,12 @@ def _call(
         residual, addition = view(other), work.residual.layer.op
         outer = addition.activation if isinstance(addition, Binary) else NONE
         operands.append(other.at(0, 0, y_quad))
-    kernel = replace(
-        kernel,
-        x=view(x) if isinstance(x, BlockedView) else x.image,
-        y=view(y),
-        residual=residual,
-        residual_activation=outer,
-    )
-    builder.call(kernel, [*operands, y.at(0, 0, y_quad)], knobs)
+    finished: ModuleKernel | TensorKernel = replace(kernel, y=view(y), residual=residual, residual_activation=outer)
+    if isinstance(x, BlockedView):
+        finished = replace(finished, x=view(x))
+    elif isinstance(finished, ModuleKernel):
+        finished = replace(finished, x=x.image)
+    builder.call(finished, [*operands, y.at(0, 0, y_quad)], knobs)
 
 
 def _finished(
@@ -190,8 +186,9 @@ def _grouped(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     channels = network.shape(layer.inputs[0])[3]
     inner, filters = channels // op.groups, op.out_channels // op.groups
     stage = conv_stage(network, work, "project")
-    kernel = network.weight(layer, "kernel")
-    if inner % QUAD or filters % QUAD or network.is_quantized_layer(layer):
+    quantized = network.is_quantized_layer(layer)
+    kernel = int8_weights(network, layer).kernel if quantized else network.weight(layer, "kernel")
+    if inner % QUAD or filters % QUAD or quantized:
         builder.fallbacks.append(layer.name)
         kernel = grouped_as_dense(kernel, op.groups)
         stage = replace(stage, in_channels=channels, channels=op.out_channels)
@@ -199,7 +196,8 @@ def _grouped(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     x, gpu = builder.blocked(layer.inputs[0]), builder.target.gpu
     y = builder.uncleared_blocked(work.result, network.shape(work.result))
     shape = module_shape(network, [work])
-    assert shape is not None and gpu is not None
+    assert shape is not None
+    assert gpu is not None
     plan = cheapest(replace(shape, stages=(stage,), flat=False), gpu)
     assert plan is not None
     for group in range(op.out_channels // filters):

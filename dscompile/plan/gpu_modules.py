@@ -53,9 +53,7 @@ def find_groups(
     return tuple(groups.get(work.layer.name, Group((work,))) for work in works if work.layer.name not in inner)
 
 
-def module_shape(
-    network: Network, works: Sequence[Work], precision: Precision = "float32"
-) -> ModuleShape | None:
+def module_shape(network: Network, works: Sequence[Work], precision: Precision = "float32") -> ModuleShape | None:
     """The module that convolutions in a row make, or None if there is no such module."""
     flags = tuple(_is_depthwise(network, work) for work in works)
     roles = _ROLES.get(flags)

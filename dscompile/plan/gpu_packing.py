@@ -9,6 +9,9 @@ from dscompile.ir.network import Array
 from dscompile.plan.gpu_kernels import QUAD, Stage
 from dscompile.plan.packing import pack_conv
 
+HALF_MAX = 65504.0
+_HELP = "build without 'precision: float16'"
+
 
 def pack_module_conv(kernel: Array, stage: Stage) -> Array:
     """[kh, kw, C, N] -> [quads / panel][kh][kw][C][panel][4], C of whole quads, zeros beyond C and N."""
@@ -22,8 +25,8 @@ def pack_halves(kernel: Array, depth: int, panel: int) -> Array:
 
     Weights are rounded to the nearest half, even at ties. Raises UnsupportedError for those beyond its range.
     """
-    matrix = kernel.reshape(kernel.shape[-2:])
-    channels, units = matrix.shape
+    channels, units = kernel.shape[-2:]
+    matrix = kernel.reshape(channels, units)
     largest = float(np.max(np.abs(matrix), initial=0.0))
     if largest > HALF_MAX:
         raise UnsupportedError(f"a weight of {largest:g} is beyond the largest half, {HALF_MAX:g}", help=_HELP)
@@ -34,7 +37,7 @@ def pack_halves(kernel: Array, depth: int, panel: int) -> Array:
 
 
 def pack_depthwise_words(kernel: Array) -> Array:
-    """[kh, kw, 1, C] int8 -> int32 [quads][kh][kw][4]: a word for every channel, its weight in the byte it multiplies."""
+    """[kh, kw, 1, C] int8 -> int32 [quads][kh][kw][4]: one word a channel, its weight in the byte it multiplies."""
     kh, kw, _, channels = kernel.shape
     quads = -(-channels // QUAD)
     padded = np.zeros((kh, kw, quads, QUAD), np.int8)

@@ -44,7 +44,10 @@ class ShimKernel:
         self._program = self._build(Path(self._scratch.name))
 
     def __call__(self, *operands: Operand) -> KernelTraffic:
-        """Launches the kernel once. Raises UsageError as `CompiledKernel` does, CheckFailedError for what it did wrong."""
+        """Launches the kernel once.
+
+        Raises UsageError as `CompiledKernel` does, CheckFailedError for what the shim finds wrong.
+        """
         views = self._signature.check(operands)
         launcher = ShimLauncher(self._program.parent / "report.json", checked=True)
         done = launcher.execute(

@@ -141,7 +141,7 @@ def _weights_in_shared(sch: Schedule, kernel: ModuleKernel, stage: Stage, loop: 
     sch.compute_at(weights, loop, preserve_unit_loops=True)
     *loops, lane = sch.get_loops(weights)[-6:]
     sch.vectorize(lane)
-    return loops
+    return list(loops)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class _Staged:
 
 
 def _stage_in_shared(sch: Schedule, kernel: ModuleKernel, stage: Stage, loop: Loop, knobs: ModuleKnobs) -> _Staged:
-    """A stage that the next one reads: each thread makes one pixel of some quads, kept in registers until it is done."""
+    """A stage that the next one reads: each thread makes one pixel of some quads, in registers until it is done."""
     made, acc = sch.get_sblock(stage.role), sch.get_sblock(f"{stage.role}_acc")
     sch.set_scope(made, 0, "shared")  # first: then what all threads need of it is made at `loop`
     sch.compute_at(made, loop, preserve_unit_loops=True)
@@ -177,7 +177,7 @@ def _patch_in_shared(sch: Schedule, kernel: ModuleKernel, loop: Loop) -> list[Lo
         return list(sch.get_loops(patch)[-3:])
     *loops, lane = sch.get_loops(patch)[-4:]
     sch.vectorize(lane)
-    return loops
+    return list(loops)
 
 
 def spread(sch: Schedule, loops: Sequence[Loop], threads: int) -> Loop:

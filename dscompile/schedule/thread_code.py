@@ -79,7 +79,9 @@ class ThreadCode:
         """An array of the thread's own; in a scope of wmma, fragments of the warp's."""
         return self._array(shape, dtype, name, scope)
 
-    def body_of(self, function: PrimFunc, blocks: tuple[Expr, Expr], grid: tuple[int, int], thread: Expr, count: int) -> PrimFunc:
+    def body_of(
+        self, function: PrimFunc, blocks: tuple[Expr, Expr], grid: tuple[int, int], thread: Expr, count: int
+    ) -> PrimFunc:
         """`function` with this code as its body: `count` threads to a block, of a grid along x and y."""
         body = _sequence([*self._arrays, *self._statements])
         axes = [(thread, "threadIdx.x", count), (blocks[1], "blockIdx.y", grid[1]), (blocks[0], "blockIdx.x", grid[0])]
