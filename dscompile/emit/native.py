@@ -26,7 +26,7 @@ from dscompile.emit.interface import Interface, network_interface
 from dscompile.emit.link import Kernels, Libraries, build_libraries
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest, selftest_source
-from dscompile.emit.weights import lay_out
+from dscompile.emit.weights import lay_out, weights_assembly
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.target import Target
@@ -150,7 +150,7 @@ def _compile(code: LibraryCode, toolchain: Toolchain, fingerprint: int, director
     if code.weights:
         blob = f"{prefix}_weights.bin"
         (work / blob).write_bytes(code.weights)
-        assembly = render("native/weights.S.j2", net=code.interface, target=code.target, blob=blob)
+        assembly = weights_assembly(code.interface, f"{prefix}_weights", code.target, blob)
         (work / f"{prefix}_weights.S").write_text(assembly, encoding="utf-8")
     libraries = build_libraries(toolchain, code.interface, code.kernels, work, directory, memory=code.memory)
     shutil.rmtree(work)
