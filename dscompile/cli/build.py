@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     shell_complete=complete_package,
     help="Also make standalone C a library for: cmake, arduino, zephyr, esp-idf, platformio, cmsis-pack. Repeats.",
 )
+@click.option(
+    "--require-binary",
+    is_flag=True,
+    help="Fail (exit code 5) where a GPU's library cannot be made because nvcc is missing, instead of writing sources.",
+)
 def command(
     net: str,
     targets: tuple[str, ...],
@@ -49,6 +54,7 @@ def command(
     weights: str | None,
     rounding: Rounding | None,
     packages: tuple[str, ...],
+    require_binary: bool,
 ) -> None:
     """Compile a network to a C header and a library that needs nothing.
 
@@ -63,6 +69,7 @@ def command(
             weights=weights,
             rounding=rounding,
             packages=packages,
+            require_binary=require_binary,
             seed=current_settings().seed,
             progress=progress,
         )

@@ -131,7 +131,7 @@ def write_library(
         for name, content in extra_files.items():
             (directory / name).write_bytes(content)
         files = [*texts, *extra_files, libraries.shared.name, libraries.static.name]
-        versions = Versions(__version__, toolchain.version, _tvm_version())
+        versions = Versions(__version__, toolchain.version, tvm_version())
         manifest = code.manifest(Finished(libraries, sizes, fingerprint, versions, directory, files))
         manifest = replace(manifest, latency_budget_us=latency_budget_us)
         if accept is not None:
@@ -226,7 +226,8 @@ def fingerprint_of(*contents: bytes) -> int:
     return int.from_bytes(digest.digest()[:4], "big")
 
 
-def _tvm_version() -> str:
+def tvm_version() -> str:
+    """The version of TVM; "none" without it."""
     try:
         return importlib.metadata.version("apache-tvm")
     except importlib.metadata.PackageNotFoundError:
