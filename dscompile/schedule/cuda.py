@@ -14,7 +14,7 @@ from typing import Any
 from tvm import s_tir, tirx
 from tvm.s_tir import Schedule
 
-from dscompile.plan.gpu_kernels import QUAD, GpuDenseKernel, ModuleKernel, Stage
+from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.schedule.common import require_divides, unroll
@@ -22,9 +22,6 @@ from dscompile.schedule.common import require_divides, unroll
 PrimFunc = Any
 Block = Any
 Loop = Any
-
-THREADS = 256  # of a block, where nothing asks for another number
-WARP = 32
 
 
 def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Schedule:
@@ -48,10 +45,10 @@ def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Sche
     copies += [_weights_in_shared(sch, s, source_at if s is not last else begin) for s in kernel.stages if not s.is_depthwise]
 
     for staged in before:
-        _spread(sch, staged.pixels, threads)
+        spread(sch, staged.pixels, threads)
         _clear_before(sch, staged.acc, staged.begin)
     for loops in copies:
-        _spread(sch, loops, threads)
+        spread(sch, loops, threads)
     _clear_before(sch, acc, begin)
     if kernel.has_ragged_tiles:
         _guard_result(sch, kernel)
@@ -166,7 +163,7 @@ def _patch_in_shared(sch: Schedule, kernel: ModuleKernel, loop: Loop) -> list[Lo
     return loops
 
 
-def _spread(sch: Schedule, loops: Sequence[Loop], threads: int) -> Loop:
+def spread(sch: Schedule, loops: Sequence[Loop], threads: int) -> Loop:
     """Loops as one, a round of `threads` at a time; returns the loop over threads."""
     _, thread = sch.split(sch.fuse(*loops), [None, threads])
     sch.bind(thread, "threadIdx.x")
@@ -199,8 +196,3 @@ def _guard_result(sch: Schedule, kernel: ModuleKernel) -> None:
         block.annotations,
     )
     sch.state.replace(sch.get_sref(sch.get_sblock("y")), guarded, {block: guarded})
-
-
-def dense(function: PrimFunc, kernel: GpuDenseKernel) -> Schedule:
-    """A panel of units to a block: a warp reads a row of weights, eight of them sum slices of it."""
-    raise NotImplementedError

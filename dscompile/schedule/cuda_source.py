@@ -48,8 +48,10 @@ def kernel_source(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, 
         module = _lowering()(module)
     plain = with_pointers(module[symbol], symbol, returns=False)
     extents = _extents(plain.body)
+    plain = plain.with_body(lower_intrinsics(plain.body))
     device = plain.with_attr({"calling_conv": DEVICE_KERNEL, "target": machine})
-    module = lower_intrinsics(tvm.IRModule({symbol: device}), machine)
+    with machine:
+        module = tirx.transform.LowerIntrin()(tvm.IRModule({symbol: device}))
     text = _source(module, machine)
     return KernelSource(
         symbol,
