@@ -57,6 +57,14 @@ T shuffle_xor(unsigned mask, T value, int bits, int width, int line)
     return shuffle(mask, value, from, from > (lane() | (width - 1)), line);
 }
 
+/* Lanes of the warp of the current thread: all that the block has. */
+inline unsigned lanes_of_warp()
+{
+    const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const unsigned left = blockDim.x * blockDim.y * blockDim.z - thread / warpSize * warpSize;
+    return left < (unsigned)warpSize ? (1u << left) - 1 : 0xffffffffu;
+}
+
 inline int width_of(int width = 32) { return width; }
 inline unsigned mask_of(unsigned mask = 0xffffffffu) { return mask; }
 } // namespace shim
@@ -72,3 +80,4 @@ inline unsigned mask_of(unsigned mask = 0xffffffffu) { return mask; }
     ::shim::shuffle_down(mask, value, delta, ::shim::width_of(__VA_ARGS__), __LINE__)
 #define __shfl_xor_sync(mask, value, bits, ...) \
     ::shim::shuffle_xor(mask, value, bits, ::shim::width_of(__VA_ARGS__), __LINE__)
+#define __activemask() ::shim::lanes_of_warp()
