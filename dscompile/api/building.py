@@ -215,7 +215,11 @@ def _gpu(program: Program, progress: Progress) -> _Emitter:
         )
 
     nvcc = installed_nvcc()
-    notes = () if nvcc is not None else (f"nvcc is not installed: {program.target.name} gets sources and no library; {CUDA_ADVICE}",)
+    notes = (
+        ()
+        if nvcc is not None
+        else (f"nvcc is not installed: {program.target.name} gets sources and no library; {CUDA_ADVICE}",)
+    )
     return _Emitter(selftest_input, partial(write_artifact, program, compile_kernels, nvcc), notes)
 
 

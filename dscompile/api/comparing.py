@@ -69,9 +69,7 @@ def verify(
             checks.append(_selftest(artifact, runnable))
         if against is not None:
             checks += _against(model, Path(against), seed, progress)
-        return Verification(
-            str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions, counted[1]
-        )
+        return Verification(str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions, counted[1])
     finally:
         model.close()
 
@@ -100,9 +98,7 @@ def _oracle_check(
     return compare(name, _output_names(artifact), got, want)
 
 
-def _counted_check(
-    model: Model, vectors: Vectors, progress: Progress
-) -> tuple[list[Check], tuple[KernelBytes, ...]]:
+def _counted_check(model: Model, vectors: Vectors, progress: Progress) -> tuple[list[Check], tuple[KernelBytes, ...]]:
     """One inference of a GPU artifact on the CPU with all accesses checked, and what they moved; else nothing."""
     artifact = model.artifact
     if artifact.manifest.target.gpu is None or not model.is_emulated:

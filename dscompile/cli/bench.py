@@ -105,9 +105,8 @@ def _report(results: Sequence[BenchResult | CountResult | TrafficResult], layers
         if layers:
             rows = [_step(step) for step in result.steps]
             lines.append(f"\n{result.path}\n{text.table(_STEP_HEADER, rows, right=_STEP_HEADER[2:])}")
-    for result in results:
-        if isinstance(result, TrafficResult):
-            lines.append(f"{result.path}: {_NO_GPU}\n{traffic_table(result.traffic)}")
+    moved = [result for result in results if isinstance(result, TrafficResult)]
+    lines += [f"{result.path}: {_NO_GPU}\n{traffic_table(result.traffic)}" for result in moved]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
+from dscompile.report.kernels import artifact_kernels, kernels_summary, kernels_table
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact, VariantInfo
@@ -93,11 +94,18 @@ def _summary(artifact: Artifact) -> str:
         if artifact.has_libraries
         else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
+    if artifact.has_shared_library and not artifact.has_libraries:
+        pairs.append(("library", artifact.shared_library.name))
+    if manifest.kernels:
+        pairs.append(("kernels", kernels_summary(manifest)))
     if manifest.variants:
         pairs.insert(1, ("variants", ", ".join(map(_variant, manifest.variants))))
     if manifest.fallback_layers:
         pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))
-    return f"{artifact.directory}\n{text.fields(pairs)}"
+    summary = f"{artifact.directory}\n{text.fields(pairs)}"
+    if current_settings().verbose and (reports := artifact_kernels(manifest)):
+        summary += f"\n\nkernels on {manifest.target.name}, as ptxas assigned registers\n{kernels_table(reports)}"
+    return summary
 
 
 def _variant(variant: VariantInfo) -> str:

@@ -100,9 +100,7 @@ class _Code:
         self.symbols = kernel_symbols(program, self.interface)
         made = compile_kernels(self.symbols)
         check_launches(self.gpu, made)
-        self.sources = {
-            function.symbol: source for function, source in zip(program.functions, made, strict=True)
-        }
+        self.sources = {function.symbol: source for function, source in zip(program.functions, made, strict=True)}
         self.weights: Weights = lay_out(program.constants, program.target.arena_alignment)
         self.source = network_source(program, self.interface, self.weights, self.sources)
         head = self._header(0)
@@ -140,9 +138,7 @@ class _Code:
         }
         if self.weights.blob:
             symbol = f"{prefix}_weights_on_host"
-            texts[f"{prefix}_weights.S"] = weights_assembly(
-                self.interface, symbol, self.program.target, self.blob_name
-            )
+            texts[f"{prefix}_weights.S"] = weights_assembly(self.interface, symbol, self.program.target, self.blob_name)
         return texts
 
     def _header(self, fingerprint: int) -> str:
@@ -219,9 +215,7 @@ def _compile(code: _Code, nvcc: Nvcc, directory: Path) -> Compiled:
     exports = work / "exports.map"
     write_exports(code.interface.exported, exports)
     library = work / code.library_name
-    nvcc.link_shared(
-        [Path(code.source_name)], objects, [code.gpu.arch], library, exports=Path(exports.name)
-    )
+    nvcc.link_shared([Path(code.source_name)], objects, [code.gpu.arch], library, exports=Path(exports.name))
     compiled = Compiled(
         library.stat().st_size,
         loaded_bytes(cubin.path.read_bytes()),

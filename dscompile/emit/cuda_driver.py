@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dscompile.schedule.cuda_source import KernelSource  # imports tvm, which takes a second
 
 LARGEST_GRID = (2**31 - 1, 65535)  # blocks along x and y, of every architecture since sm_30
+_COMMENT_COLUMNS = 114
 _KERNEL = re.compile(r'^extern "C" __global__ [^;{]*\{', re.MULTILINE)
 
 
@@ -163,13 +165,11 @@ def _steps(interface: Interface, driver: Driver, sources: Mapping[str, KernelSou
 
 def _step(interface: Interface, step: StepCode, sources: Mapping[str, KernelSource]) -> LaunchStep:
     ports = [
-        (declared, name)
-        for declared, name in zip(step.parameters, step.arguments, strict=False)
-        if name != "arena"
+        (declared, name) for declared, name in zip(step.parameters, step.arguments, strict=False) if name != "arena"
     ]
     return LaunchStep(
         name=step.name,
-        comment=step.comment,
+        comment="\n * ".join(textwrap.wrap(step.comment, _COMMENT_COLUMNS)),
         parameters=(
             f"const {interface.prefix}_context *context",
             *(declared for declared, _ in ports),

@@ -20,7 +20,9 @@ Record = Mapping[str, object]
 
 
 def inspection_record(inspection: Inspection) -> Record:
-    """`inspect --json`."""
+    """`inspect --json`: `gpu` has the modules of a GPU's plan."""
+    from dscompile.report.gpu_plan import plan_record
+
     return {
         **_network(inspection.network),
         "target": inspection.target.name if inspection.target else None,
@@ -46,6 +48,7 @@ def inspection_record(inspection: Inspection) -> Record:
             for layer in inspection.layers
         ],
         "arena": _arena(inspection.arena) if inspection.arena else None,
+        "gpu": plan_record(inspection.modules),
         "loops": None if inspection.loops is None else [_loop(loop) for loop in inspection.loops],
     }
 
@@ -80,7 +83,9 @@ def import_record(path: str, network: Network) -> Record:
 
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
-    """`build --json`."""
+    """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
+    from dscompile.report.kernels import artifact_kernels, kernels_record
+
     return {
         "artifacts": [
             {
@@ -101,6 +106,8 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                     }
                     for variant in artifact.manifest.variants
                 ],
+                "library": artifact.shared_library.name if artifact.has_shared_library else None,
+                "kernels": kernels_record(artifact_kernels(artifact.manifest)),
             }
             for artifact in artifacts
         ]
