@@ -113,9 +113,9 @@ class Nvcc:
         """Makes a shared library of .cu files and (position-independent) objects, with code for `archs`, at least one.
 
         The CUDA runtime is linked in, so that the library needs the C library and, to run, the driver. For later
-        architectures it holds PTX of the last of `archs`, which the driver compiles. `exports` is a version script of
-        the symbols that can be seen (default: all). Relative paths are looked for in the output's directory. Raises ToolError with nvcc's first lines if it refuses, and if the toolkit has no
-        runtime to link.
+        architectures it holds PTX of the last of `archs`, which the driver compiles. `exports` is a version script
+        of the symbols that can be seen (default: all). Relative paths are looked for in the output's directory. Raises
+        ToolError with nvcc's first lines if it refuses, and if the toolkit has no runtime to link.
         """
         generate = [f"-gencode=arch=compute_{arch[3:]},code={arch}" for arch in archs]
         generate.append(f"-gencode=arch=compute_{archs[-1][3:]},code=compute_{archs[-1][3:]}")

@@ -69,11 +69,10 @@ def build(
     """Compiles a network for a target, or for each of several, and returns its artifact, or theirs.
 
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
-    that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding`
-    the usual one of an int8 model. `packages` are packagings of
-    standalone C ("cmake", "arduino", ...; docs/packaging.md). Without nvcc, artifacts for GPUs are sources alone, unless
-    `require_binary` refuses that. `seed` chooses the inputs of the self-test and of the
-    golden vectors. An artifact is written completely or not at all.
+    that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding` the usual one of an
+    int8 model. `packages` are packagings of standalone C ("cmake", "arduino", ...; docs/packaging.md). Without nvcc,
+    artifacts for GPUs are sources alone, unless `require_binary` refuses that. `seed` chooses the inputs of the
+    self-test and of the golden vectors. An artifact is written completely or not at all.
 
     Raises UsageError, BadInputError, UnsupportedError, BudgetError or ToolError.
     """

@@ -44,8 +44,8 @@ def verify(
     First the checksums of its files, then the golden vectors that the oracle computed at build time, then its
     selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
     onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a library
-    with variants, all that this machine (or an emulator here) runs are compared with the oracle. Artifacts for a GPU run
-    on it, or on the CPU, where one inference is repeated with every access checked and counted. `runner` is another
+    with variants, all that this machine (or an emulator here) runs are compared with the oracle. Artifacts for a GPU
+    run on it, or on the CPU, where one inference is repeated with every access checked and counted. `runner` is another
     machine to run everything on, ssh://[user@]host[:port].
 
     Wrong outputs make `Verification.ok` False. Raises UsageError, BadInputError (files were changed) or ToolError.

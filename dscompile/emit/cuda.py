@@ -1,4 +1,4 @@
-"""Artifacts for NVIDIA GPUs: CUDA C++, weights, header, self-test, CMakeLists.txt, and a library where nvcc is there."""
+"""Artifacts for NVIDIA GPUs: CUDA C++, weights, header, self-test and CMakeLists.txt; a library where nvcc is there."""
 
 from __future__ import annotations
 

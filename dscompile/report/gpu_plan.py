@@ -156,8 +156,8 @@ def plan_text(plan: GpuPlan) -> str:
     share = plan.activation_bytes / plan.unfused_bytes if plan.unfused_bytes else 1.0
     head = (
         f"modules, by the planner's estimate for {plan.device}\n"
-        f"images in global memory: {text.size(plan.activation_bytes)}, {text.percent(share)} of what one kernel for every "
-        "convolution moves"
+        f"images in global memory: {text.size(plan.activation_bytes)}, {text.percent(share)} of what one kernel for "
+        "every convolution moves"
     )
     header = ("layers", "kind", "tile", "blocks", "threads", "B", "B unfused", "shared", "registers", "occupancy", "us")
     rows = [
@@ -179,8 +179,8 @@ def plan_text(plan: GpuPlan) -> str:
     parts = [head, text.table(header, rows, right=header[2:])]
     if plan.cuts:
         parts += [
-            f"\ncuts between modules, or, where no module is as long as both, of the two convolutions there; a price is\n"
-            f"the time and {TRAFFIC_PRICE:g} times that of moving the images through memory",
+            "\ncuts between modules, or, where no module is as long as both, of the two convolutions there\n"
+            f"a price is the time and {TRAFFIC_PRICE:g} times that of moving the images through memory",
             text.table(_CUTS, [_cut_row(cut) for cut in plan.cuts], right=_CUTS[1:]),
         ]
     return "\n".join(parts)
