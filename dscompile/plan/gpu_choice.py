@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from dscompile.gpu import Gpu
 from dscompile.ir.tensor import DType
@@ -51,7 +51,7 @@ class ModuleShape:
     residual: bool = False
 
 
-@lru_cache(maxsize=None)
+@cache
 def front(shape: ModuleShape, gpu: Gpu) -> tuple[ModulePlan, ...]:
     """The plans of which none is both faster and lighter on memory than another, the fastest first."""
     priced: list[tuple[tuple[float, int, int, int], int, Tiling, ModuleKnobs, ModuleCost]] = []

@@ -38,7 +38,7 @@ def scheduled(kernel: Any, knobs: Knobs | None) -> PrimFunc:
             schedule = cuda.module(function, kernel, knobs)
         case GpuDenseKernel(), None:
             schedule = cuda_simple.dense(function, kernel)
-        case (PoolKernel() | Int8PoolKernel() | Int8MeanKernel()), None:
+        case ((PoolKernel() | Int8PoolKernel() | Int8MeanKernel()), None):
             schedule = cuda_simple.pool(function, kernel)
         case ElementwiseKernel(), None:
             schedule = cuda_simple.element_by_element(function, vectors=kernel.dtype == "float32")

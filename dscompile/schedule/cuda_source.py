@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule.cuda_intrinsics import lower_intrinsics
 from dscompile.schedule.native import bind_views, with_pointers
@@ -139,6 +139,8 @@ def compile_functions(
     for index, function in enumerate(functions):
         if progress is not None:
             progress(index, len(functions), function.symbol)
+        if isinstance(function.kernel, McuKernel):
+            raise ValueError(f"{function.symbol} is a kernel of the standalone C backend")
         prim = scheduled(function.kernel, function.knobs, target)
         sources.append(kernel_source(prim, function.parameters, function.symbol, target))
     return tuple(sources)
