@@ -10,7 +10,8 @@
 #include <link.h>
 #include <unistd.h>
 
-/* Kernels are compiled into a section of this name; the linker says where it begins and ends. */
+/* Kernels are compiled into a section of this name; the linker says where it begins and ends. Those that are templates
+ * are not, since g++ gives each a section of its own; weak functions count as kernels. */
 extern "C" {
 extern const char __start_shim_kernels[] __attribute__((weak));
 extern const char __stop_shim_kernels[] __attribute__((weak));
@@ -28,6 +29,11 @@ struct Table {
     std::vector<shim::SharedArray> arrays; /* by their symbols */
     shim::SharedSegment segment;
 };
+
+bool is_in_kernels(uintptr_t address)
+{
+    return address >= reinterpret_cast<uintptr_t>(__start_shim_kernels) && address < reinterpret_cast<uintptr_t>(__stop_shim_kernels);
+}
 
 int find_segment(dl_phdr_info *info, size_t, void *result)
 {
@@ -65,8 +71,7 @@ Table read_table()
             const int type = ELF64_ST_TYPE(symbol.st_info);
             if (type == STT_TLS && symbol.st_shndx != SHN_UNDEF && strncmp(name, "shim_", 5) != 0) {
                 table.arrays.push_back({name, (uint32_t)symbol.st_value, (uint32_t)symbol.st_size});
-            } else if (type == STT_FUNC && address >= reinterpret_cast<uintptr_t>(__start_shim_kernels) &&
-                       address < reinterpret_cast<uintptr_t>(__stop_shim_kernels)) {
+            } else if (type == STT_FUNC && (is_in_kernels(address) || ELF64_ST_BIND(symbol.st_info) == STB_WEAK)) {
                 table.kernels.push_back({name, address});
             }
         }
@@ -107,7 +112,8 @@ std::string shim::kernel_name(uintptr_t address)
     for (const Kernel &kernel : table().kernels) {
         if (kernel.address == address) {
             const std::string name = demangled(kernel.symbol);
-            return name.substr(0, name.find('('));
+            const size_t type = name.compare(0, 5, "void ") == 0 ? 5 : 0; /* templates have their result in their names */
+            return name.substr(type, name.find('(') - type);
         }
     }
     char text[32];

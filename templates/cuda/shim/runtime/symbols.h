@@ -21,7 +21,8 @@ const SharedSegment &shared_segment();
 
 /* The name of a kernel as its source has it. */
 std::string kernel_name(uintptr_t kernel);
-/* The static shared arrays that a kernel may use: its own, and those of no kernel (of functions that it calls). */
+/* The static shared arrays that a kernel may use: its own, and those of no kernel (of functions that it
+ * calls, if these are no templates). */
 std::vector<SharedArray> shared_arrays(uintptr_t kernel);
 /* "net.cu:12" for an address in code, if addr2line is installed and lines are known; otherwise "". */
 std::string source_line(uintptr_t pc);
