@@ -11,6 +11,8 @@ from typing import Any
 from dscompile.compute.convolution import conv, depthwise
 from dscompile.compute.dense import dense
 from dscompile.compute.elementwise import elementwise, fill, flat
+from dscompile.compute.gpu_dense import gpu_dense
+from dscompile.compute.gpu_module import module
 from dscompile.compute.image import pack, unpack
 from dscompile.compute.int8_convolution import int8_conv, int8_dense, int8_depthwise
 from dscompile.compute.int8_elementwise import (
@@ -24,6 +26,7 @@ from dscompile.compute.int8_elementwise import (
 )
 from dscompile.compute.pool import pool
 from dscompile.compute.softmax import softmax
+from dscompile.plan.gpu_kernels import GpuDenseKernel, GpuKernel, ModuleKernel
 from dscompile.plan.int8_elementwise import (
     Int8ElementwiseKernel,
     Int8MeanKernel,
@@ -57,6 +60,7 @@ __all__ = [
     "elementwise",
     "fill",
     "flat",
+    "gpu_dense",
     "int8_conv",
     "int8_dense",
     "int8_depthwise",
@@ -66,6 +70,7 @@ __all__ = [
     "int8_softmax",
     "int8_sum",
     "lookup",
+    "module",
     "pack",
     "pool",
     "quantize",
@@ -74,9 +79,13 @@ __all__ = [
 ]
 
 
-def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel) -> Any:
+def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel) -> Any:
     """The PrimFunc of `kernel`, unscheduled."""
     match kernel:
+        case ModuleKernel():
+            return module(kernel)
+        case GpuDenseKernel():
+            return gpu_dense(kernel)
         case ConvKernel():
             return conv(kernel)
         case DepthwiseKernel():

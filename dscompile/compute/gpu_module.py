@@ -110,7 +110,9 @@ class _Arithmetic(Protocol):
     def product(self, stage: Stage, source: Callable[[Expr, Expr], Expr], weight: Expr, k: Expr) -> Expr:
         """One step of the sum; source(quad, lane) is a pixel."""
 
-    def finished(self, stage: Stage, sums: Callable[[Expr], Expr], constants: list[Tensor], quad: Expr, lane: Expr) -> Expr:
+    def finished(
+        self, stage: Stage, sums: Callable[[Expr], Expr], constants: list[Tensor], quad: Expr, lane: Expr
+    ) -> Expr:
         """What becomes of the sums of a quad."""
 
 
@@ -210,8 +212,7 @@ def _patch(kernel: ModuleKernel, region: _Region, arithmetic: _Arithmetic, x: Te
         return tirx.if_then_else(region.inside(row, column), x[(quad, row, column, *lane)], zero)
 
     if isinstance(kernel.x, ImageStrides):
-        shape = (*kernel.tiles, stage.in_channels, region.rows, region.columns)
-        flat = te.compute(shape, pixel, name="patch")
+        flat = te.compute((*kernel.tiles, stage.in_channels, region.rows, region.columns), pixel, name="patch")
         return lambda tile, quad, i, j, lane: flat[(*tile, quad * QUAD + lane, i, j)]
     shape = (*kernel.tiles, stage.in_quads, region.rows, region.columns, arithmetic.lanes)
     patch = te.compute(shape, pixel, name="patch")
@@ -267,7 +268,7 @@ def _between(
     reaches_out = any(p for p in after.padding) or kernel.has_ragged_tiles or _overhangs(kernel, stage, region)
 
     def value(ty: Expr, tx: Expr, n: Expr, i: Expr, j: Expr, lane: Expr) -> Expr:
-        made = arithmetic.finished(stage, lambda l: acc[ty, tx, n, i, j, l], constants, n, lane)
+        made = arithmetic.finished(stage, lambda part: acc[ty, tx, n, i, j, part], constants, n, lane)
         if not reaches_out:
             return made
         return tirx.if_then_else(region.inside(*region.place((ty, tx), (i, j))), made, zero)
@@ -299,7 +300,7 @@ def _result(
     """The block `y`."""
 
     def value(ty: Expr, tx: Expr, n: Expr, i: Expr, j: Expr, lane: Expr) -> Expr:
-        made = arithmetic.finished(stage, lambda l: acc[ty, tx, n, i, j, l], constants, n, lane)
+        made = arithmetic.finished(stage, lambda part: acc[ty, tx, n, i, j, part], constants, n, lane)
         if residual is None:
             return made
         return activate(made + residual[ty, tx, n, i, j, lane], kernel.residual_activation)

@@ -118,6 +118,7 @@ def lower_matrix_vector(
 
 
 def bias_of(builder: ProgramBuilder, layer: Layer) -> Array | None:
+    """The bias of a layer, [C_out], or None."""
     network = builder.network
     return network.weight(layer, "bias") if network.has_weight(layer, "bias") else None
 

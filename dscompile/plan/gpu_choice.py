@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from dscompile.gpu import Gpu
 from dscompile.ir.tensor import DType
-from dscompile.plan.gpu_costs import ModuleCost, module_cost
+from dscompile.plan.gpu_costs import ModuleCost, Tiling
 from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.knobs import ModuleKnobs
@@ -19,11 +19,13 @@ from dscompile.plan.layout import Strides
 TRAFFIC_PRICE = 8.0
 MIN_THREADS, MAX_THREADS = 32, 512
 MAX_SUMS = 64  # float32 or int32 sums of a thread
+POWERS = (1, 2, 4, 8, 16, 32)
 TILE_SIDES = (1, 2, 4, 7, 8, 14, 16, 28, 32)
 MAX_TILE_PIXELS = 512
 MAX_STEP = 8  # quads
 MAX_BLOCK_QUADS = 128
 MIN_COLUMNS = 7  # of a tile: a row of fewer quads is less than a cache line
+ROWS = (8, 14, 32)  # wanted pixels of a row of a pointwise module, the last of them a warp's
 MIN_ROW, MAX_ROW = 7, 64  # pixels of a row of a pointwise module
 
 
@@ -49,19 +51,19 @@ class ModuleShape:
     residual: bool = False
 
 
-@lru_cache(maxsize=None)
+@cache
 def front(shape: ModuleShape, gpu: Gpu) -> tuple[ModulePlan, ...]:
     """The plans of which none is both faster and lighter on memory than another, the fastest first."""
-    plans: list[ModulePlan] = []
-    for kernel, knobs in candidates(shape):
-        cost = module_cost(kernel, knobs, gpu)
+    priced: list[tuple[tuple[float, int, int, int], int, Tiling, ModuleKnobs, ModuleCost]] = []
+    for tiling, knobs in candidates(shape):
+        cost = tiling.cost(knobs, gpu)
         if cost is not None:
-            plans.append(ModulePlan(kernel, knobs, cost))
-    plans.sort(key=_rank)
+            rank = (round(cost.time_s * 1e9), cost.activation_bytes, cost.threads, cost.shared_bytes)
+            priced.append((rank, len(priced), tiling, knobs, cost))
     kept: list[ModulePlan] = []
-    for plan in plans:
-        if not kept or plan.cost.activation_bytes < kept[-1].cost.activation_bytes:
-            kept.append(plan)
+    for _, _, tiling, knobs, cost in sorted(priced, key=lambda one: one[:2]):
+        if not kept or cost.activation_bytes < kept[-1].cost.activation_bytes:
+            kept.append(ModulePlan(_kernel(shape, tiling, knobs), knobs, cost))
     return tuple(kept)
 
 
@@ -75,12 +77,7 @@ def price_s(cost: ModuleCost, gpu: Gpu) -> float:
     return cost.time_s + TRAFFIC_PRICE * cost.activation_bytes / gpu.dram_bytes_per_s
 
 
-def _rank(cost: ModulePlan) -> tuple[float, int, int, int]:
-    own = cost.cost
-    return (round(own.time_s * 1e9), own.activation_bytes, own.threads, own.shared_bytes)
-
-
-def candidates(shape: ModuleShape) -> Iterator[tuple[ModuleKernel, ModuleKnobs]]:
+def candidates(shape: ModuleShape) -> Iterator[tuple[Tiling, ModuleKnobs]]:
     """Tiles and knobs that are worth pricing, in a stable order."""
     only = shape.stages[-1]
     if len(shape.stages) == 1 and only.is_pointwise and not shape.flat:
@@ -93,21 +90,24 @@ def candidates(shape: ModuleShape) -> Iterator[tuple[ModuleKernel, ModuleKnobs]]
 def _row_lengths(pixels: int) -> list[int]:
     """How many pixels make a row of an image whose rows lie one after another: what divides all of them."""
     lengths = [d for d in _divisors(pixels) if MIN_ROW <= d <= MAX_ROW]
-    return lengths[-4:] or [pixels]
+    nearest = (min(lengths, key=lambda length: abs(length - wanted), default=pixels) for wanted in ROWS)
+    return sorted(set(nearest))
 
 
-def _tilings(shape: ModuleShape) -> Iterator[tuple[ModuleKernel, ModuleKnobs]]:
+def _tilings(shape: ModuleShape) -> Iterator[tuple[Tiling, ModuleKnobs]]:
     height, width = shape.stages[-1].size
-    for rows in _sides(height):
-        for columns in _sides(width):
+    alone = shape.stages[-1].is_pointwise and len(shape.stages) == 1  # then rows are worth nothing of their own
+    for rows in [side for side in _sides(height) if side in POWERS or not alone]:
+        for columns in [width] if alone and width <= MAX_ROW else _sides(width):
             if rows * columns <= MAX_TILE_PIXELS and columns >= min(MIN_COLUMNS, width):
+                tiling = Tiling(shape.stages, rows, columns, shape.flat, shape.dtype == "int8", shape.residual)
                 for knobs in _knobs(shape.stages, rows, columns):
-                    yield _kernel(shape, rows, columns, knobs), knobs
+                    yield tiling, knobs
 
 
-def _kernel(shape: ModuleShape, rows: int, columns: int, knobs: ModuleKnobs) -> ModuleKernel:
+def _kernel(shape: ModuleShape, tiling: Tiling, knobs: ModuleKnobs) -> ModuleKernel:
     """The kernel of a tiling, with dense images."""
-    *before, last = shape.stages
+    *before, last = tiling.stages
     if not last.is_depthwise:
         last = replace(last, panel=knobs.block_quads)
     stages = (*before, last)
@@ -116,7 +116,7 @@ def _kernel(shape: ModuleShape, rows: int, columns: int, knobs: ModuleKnobs) -> 
     if shape.flat:
         x = ImageStrides(in_height * in_width, in_width, 1)
     y = _dense_strides(height, width)
-    return ModuleKernel(stages, rows, columns, x, y, shape.dtype, y if shape.residual else None)
+    return ModuleKernel(stages, tiling.rows, tiling.columns, x, y, shape.dtype, y if shape.residual else None)
 
 
 def _dense_strides(height: int, width: int) -> Strides:

@@ -1,15 +1,17 @@
 """What a module costs on a GPU: bytes, shared memory, registers, occupancy, and an estimate of its time.
 
 The bytes are exact for the kernels that schedule/cuda.py makes: every element of a tile is loaded once. The time is a
-model: the largest of what arithmetic, global memory and waiting take, plus the launch.
+model: the largest of what arithmetic and memory take, plus waiting and the launch.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from dscompile.gpu import Gpu, Occupancy, occupancy
+from dscompile.ir.ops import Pair
 from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.knobs import ModuleKnobs
@@ -18,6 +20,8 @@ LAUNCH_S = 2.0e-6  # from one kernel of a CUDA graph to the next, and its thread
 GLOBAL_LATENCY_CYCLES = 600  # of a load that misses the first-level cache, and of the barrier behind it
 L2_FACTOR = 2.5  # bandwidth of the second-level cache as a multiple of that of memory
 ISSUE_EFFICIENCY = 0.75  # of the multiply-adds that could be issued; the rest are loads, addresses and loops
+LATENCY_HIDING_WARPS = 8  # with fewer a multiprocessor cannot cover the latency of its multiply-adds
+SHARED_VECTOR_WAVEFRONTS = 4  # a warp's float4 of different pixels; one where all read the same
 ADDRESS_REGISTERS = 30  # beside sums and operands
 SPARE_SHARED_BYTES = 512  # what alignment may add
 
@@ -49,183 +53,224 @@ class ModuleCost:
 
 def module_cost(kernel: ModuleKernel, knobs: ModuleKnobs, gpu: Gpu) -> ModuleCost | None:
     """The cost of a module, or None if a block of it does not fit on a multiprocessor."""
-    threads = knobs.block_quads // knobs.quads * (kernel.rows // knobs.thread_rows) * kernel.columns
-    shared = _shared_bytes(kernel, knobs)
-    registers = _registers(kernel, knobs)
-    if threads > gpu.threads_per_block or shared > gpu.shared_per_block_bytes:
-        return None
-    if registers > gpu.registers_per_thread:
-        return None
-    resident = occupancy(gpu, threads, registers, shared)
-    if resident.blocks == 0:
-        return None
-    tiles = math.prod(kernel.tiles)
-    last = kernel.stages[-1]
-    slices = last.quads // (knobs.block_quads * knobs.passes)
-    blocks = tiles * slices
-    element = 1 if kernel.dtype == "int8" else 4
-    height, width = kernel.size
-    outputs = height * width * last.quads * QUAD * element
-    inputs = _input_elements(kernel) * element * (1 if last.is_depthwise and len(kernel.stages) == 1 else slices)
-    weights = blocks * _weight_bytes(kernel, slices)
-    macs = _macs(kernel, slices)
-    cost = ModuleCost(
-        blocks=blocks,
-        threads=threads,
-        input_bytes=inputs,
-        residual_bytes=0 if kernel.residual is None else outputs,
-        output_bytes=outputs,
-        weight_bytes=weights,
-        shared_bytes=shared,
-        registers=registers,
-        macs=macs,
-        occupancy=resident,
-        time_s=0.0,
-    )
-    return _timed(kernel, knobs, gpu, cost)
+    flat, int8 = isinstance(kernel.x, ImageStrides), kernel.dtype == "int8"
+    tiling = Tiling(kernel.stages, kernel.rows, kernel.columns, flat, int8, kernel.residual is not None)
+    return tiling.cost(knobs, gpu)
 
 
-def _input_elements(kernel: ModuleKernel) -> int:
-    """Elements of the image that the tiles load; what lies outside of it is not loaded."""
-    (rows, columns), *_ = kernel.tile_extents()
-    first = kernel.stages[0]
-    channels = first.in_channels if isinstance(kernel.x, ImageStrides) else first.in_quads * QUAD
-    return _inside(kernel, 0, rows) * _inside(kernel, 1, columns) * channels
+@dataclass(frozen=True)
+class Tiling:
+    """A chain of stages in tiles of `rows` x `columns`: what does not depend on how threads share a tile."""
 
+    stages: tuple[Stage, ...]
+    rows: int
+    columns: int
+    flat: bool = False
+    int8: bool = False
+    residual: bool = False
 
-def _inside(kernel: ModuleKernel, axis: int, extent: int) -> int:
-    """Rows (or columns) inside the image, summed over all tiles along an axis."""
-    step, start = (kernel.rows, kernel.columns)[axis], 0
-    for stage in reversed(kernel.stages):
-        step, start = step * stage.stride[axis], start * stage.stride[axis] - stage.padding[axis]
-    size = kernel.stages[0].in_size[axis]
-    firsts = (tile * step + start for tile in range(kernel.tiles[axis]))
-    return sum(max(0, min(first + extent, size) - max(first, 0)) for first in firsts)
+    @cached_property
+    def extents(self) -> tuple[Pair, ...]:
+        """Rows and columns of one tile: of the input, then of what each stage makes."""
+        extents = [(self.rows, self.columns)]
+        for stage in reversed(self.stages):
+            extents.insert(0, stage.input_extent(*extents[0]))
+        return tuple(extents)
 
+    @cached_property
+    def tiles(self) -> Pair:
+        """Tiles down and across."""
+        height, width = self.last.size
+        return -(-height // self.rows), -(-width // self.columns)
 
-def _weight_bytes(kernel: ModuleKernel, slices: int) -> int:
-    """Bytes of weights that a block reads."""
-    total = 0
-    for stage in kernel.stages:
-        taps = math.prod(stage.kernel)
-        each = taps if stage.is_depthwise else taps * stage.in_quads * QUAD
-        size = stage.quads * QUAD * each * (1 if kernel.dtype == "int8" and not stage.is_depthwise else 4)
-        total += size // slices if stage is kernel.stages[-1] else size
-    return total
+    @property
+    def last(self) -> Stage:
+        """The stage that makes the result."""
+        return self.stages[-1]
 
+    @property
+    def expands(self) -> bool:
+        """Whether the first stage is a convolution that a depthwise one reads."""
+        return self.stages[0].role == "expand"
 
-def _macs(kernel: ModuleKernel, slices: int) -> int:
-    """Multiply-accumulates of all blocks; a quad of bytes is one."""
-    extents = kernel.tile_extents()
-    tiles, total = math.prod(kernel.tiles), 0
-    for stage, (rows, columns) in zip(kernel.stages, extents[1:], strict=True):
-        per_word = QUAD if kernel.dtype == "int8" else 1
-        depth = 1 if stage.is_depthwise else stage.in_quads * QUAD // per_word
-        each = stage.quads * QUAD * math.prod(stage.kernel) * depth
-        again = slices if stage is not kernel.stages[-1] else 1
-        total += tiles * rows * columns * each * again
-    return total
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of an element."""
+        return 1 if self.int8 else 4
 
+    @cached_property
+    def input_elements(self) -> int:
+        """Elements of the image that the tiles load; what lies outside of it is not loaded."""
+        first = self.stages[0]
+        channels = first.in_channels if self.flat else first.in_quads * QUAD
+        return self._inside(0) * self._inside(1) * channels
 
-def _shared_bytes(kernel: ModuleKernel, knobs: ModuleKnobs) -> int:
-    """Static shared memory of a block, an upper bound: buffers that do not live at the same time may share."""
-    extents = kernel.tile_extents()
-    pixel = QUAD * (1 if kernel.dtype == "int8" else 4)  # bytes of a quad
-    first, last = kernel.stages[0], kernel.stages[-1]
-    passed = knobs.block_quads if last.is_depthwise else knobs.step  # quads of what the last stage reads at a time
-    if isinstance(kernel.x, ImageStrides):
-        patch = first.in_channels * 4
-    elif first.role == "expand":
-        patch = first.in_quads * pixel
-    else:
-        patch = passed * pixel
-    total = patch * math.prod(extents[0])
-    for stage, extent in zip(kernel.stages[:-1], extents[1:], strict=False):
-        total += passed * pixel * math.prod(extent)
-    for stage in kernel.stages:
-        if not stage.is_depthwise:
-            total += _shared_weights(kernel, stage, passed, knobs)
-    return total + SPARE_SHARED_BYTES
+    def _inside(self, axis: int) -> int:
+        """Rows (or columns) inside the image, summed over all tiles along an axis."""
+        step, start = (self.rows, self.columns)[axis], 0
+        for stage in reversed(self.stages):
+            step, start = step * stage.stride[axis], start * stage.stride[axis] - stage.padding[axis]
+        size, extent = self.stages[0].in_size[axis], self.extents[0][axis]
+        firsts = (tile * step + start for tile in range(self.tiles[axis]))
+        return sum(max(0, min(first + extent, size) - max(first, 0)) for first in firsts)
 
+    @cached_property
+    def stage_macs(self) -> tuple[int, ...]:
+        """Multiply-accumulates of every stage for all tiles; a word of bytes is one."""
+        per_word = QUAD if self.int8 else 1
+        tiles = math.prod(self.tiles)
+        return tuple(
+            tiles
+            * rows
+            * columns
+            * stage.quads
+            * QUAD
+            * math.prod(stage.kernel)
+            * (1 if stage.is_depthwise else stage.in_quads * QUAD // per_word)
+            for stage, (rows, columns) in zip(self.stages, self.extents[1:], strict=True)
+        )
 
-def _shared_weights(kernel: ModuleKernel, stage: Stage, passed: int, knobs: ModuleKnobs) -> int:
-    """Bytes of the weights that a conv stage keeps in shared memory at a time."""
-    taps = math.prod(stage.kernel)
-    flat = isinstance(kernel.x, ImageStrides) and stage is kernel.stages[0]
-    channels = stage.in_channels if flat else stage.in_quads * QUAD
-    size = 1 if kernel.dtype == "int8" else 4
-    if stage.role == "expand":
-        return passed * QUAD * channels * taps * size
-    depth = channels if flat else min(channels, knobs.step * QUAD)
-    return knobs.block_quads * QUAD * depth * taps * size
+    @cached_property
+    def stage_weights(self) -> tuple[int, ...]:
+        """Bytes of the weights of every stage."""
+        return tuple(
+            stage.quads
+            * QUAD
+            * math.prod(stage.kernel)
+            * (4 if stage.is_depthwise else stage.in_quads * QUAD * self.element_bytes)
+            for stage in self.stages
+        )
 
+    @cached_property
+    def areas(self) -> tuple[int, ...]:
+        """Pixels of a tile: of the input, then of what each stage makes."""
+        return tuple(rows * columns for rows, columns in self.extents)
 
-def _registers(kernel: ModuleKernel, knobs: ModuleKnobs) -> int:
-    """Registers of a thread: the larger of what its stages need."""
-    last = kernel.stages[-1]
-    sums = knobs.quads * knobs.thread_rows * QUAD
-    if last.is_depthwise:
-        operands = ((knobs.thread_rows - 1) * last.stride[0] + last.kernel[0]) * QUAD + QUAD
-    else:
-        operands = knobs.thread_rows * QUAD + QUAD * min(knobs.quads, 2)
-    before = 0
-    for stage in kernel.stages[:-1]:
-        before = max(before, 2 * QUAD if stage.is_depthwise else (knobs.expand_quads + 2) * QUAD)
-    kept = sums if not last.is_depthwise else 0
-    return ADDRESS_REGISTERS + max(sums + operands, kept + before)
+    def threads(self, knobs: ModuleKnobs) -> int:
+        """Threads of a block."""
+        return knobs.block_quads // knobs.quads * (self.rows // knobs.thread_rows) * self.columns
 
+    def cost(self, knobs: ModuleKnobs, gpu: Gpu) -> ModuleCost | None:
+        """The cost with these knobs, or None if a block does not fit on a multiprocessor."""
+        threads, shared = self.threads(knobs), self.shared_bytes(knobs)
+        registers = self.registers(knobs)
+        if threads > gpu.threads_per_block or shared > gpu.shared_per_block_bytes:
+            return None
+        if registers > gpu.registers_per_thread:
+            return None
+        resident = occupancy(gpu, threads, registers, shared)
+        if resident.blocks == 0:
+            return None
+        height, width = self.last.size
+        slices = self.last.quads // (knobs.block_quads * knobs.passes)
+        blocks = math.prod(self.tiles) * slices
+        outputs = height * width * self.last.quads * QUAD * self.element_bytes
+        alone = self.last.is_depthwise and len(self.stages) == 1  # then a slice reads only its own channels
+        *before, last = self.stage_weights
+        *macs_before, macs_last = self.stage_macs
+        inputs = self.input_elements * self.element_bytes * (1 if alone else slices)
+        weights = blocks * (sum(before) + last // slices)
+        time_s = self._time_s(knobs, gpu, resident, blocks, threads, inputs, outputs, weights, slices)
+        return ModuleCost(
+            blocks=blocks,
+            threads=threads,
+            input_bytes=inputs,
+            residual_bytes=outputs if self.residual else 0,
+            output_bytes=outputs,
+            weight_bytes=weights,
+            shared_bytes=shared,
+            registers=registers,
+            macs=sum(macs_before) * slices + macs_last,
+            occupancy=resident,
+            time_s=time_s,
+        )
 
-def _timed(kernel: ModuleKernel, knobs: ModuleKnobs, gpu: Gpu, cost: ModuleCost) -> ModuleCost:
-    """The same with its time."""
-    from dataclasses import replace
-
-    at_once = min(cost.occupancy.blocks * gpu.multiprocessors, cost.blocks)
-    waves = math.ceil(cost.blocks / (cost.occupancy.blocks * gpu.multiprocessors))
-    busy = min(gpu.multiprocessors, cost.blocks)
-    warps = math.ceil(cost.threads / gpu.warp_threads)
-    resident_warps = warps * math.ceil(at_once / busy)
-    # Below eight warps a multiprocessor cannot cover the latency of its multiply-adds.
-    filled = min(1.0, resident_warps / 8)
-    idle_lanes = cost.threads / (warps * gpu.warp_threads)
-    rate = busy * gpu.fma_per_clock * ISSUE_EFFICIENCY * filled * idle_lanes * gpu.clock_hz
-    arithmetic_s = _weighted_macs(kernel, knobs, cost) / rate
-    balance = cost.blocks / (math.ceil(cost.blocks / busy) * busy)
-    dram = cost.activation_bytes / gpu.dram_bytes_per_s
-    cache = (cost.activation_bytes + cost.weight_bytes) / (L2_FACTOR * gpu.dram_bytes_per_s)
-    waiting_s = waves * _steps(kernel, knobs) * GLOBAL_LATENCY_CYCLES / gpu.clock_hz
-    return replace(cost, time_s=LAUNCH_S + max(arithmetic_s / balance, dram, cache) + waiting_s)
-
-
-def _weighted_macs(kernel: ModuleKernel, knobs: ModuleKnobs, cost: ModuleCost) -> float:
-    """Multiply-accumulates, each as many times as its loads from shared memory make it cost."""
-    extents = kernel.tile_extents()
-    per_word = QUAD if kernel.dtype == "int8" else 1
-    total = 0.0
-    slices = kernel.stages[-1].quads // (knobs.block_quads * knobs.passes)
-    for stage, (rows, columns) in zip(kernel.stages, extents[1:], strict=True):
-        is_last = stage is kernel.stages[-1]
-        depth = 1 if stage.is_depthwise else stage.in_quads * QUAD // per_word
-        macs = math.prod(kernel.tiles) * rows * columns * stage.quads * QUAD * math.prod(stage.kernel) * depth
-        macs *= 1 if is_last else slices
-        if stage.is_depthwise:
-            reuse = knobs.thread_rows if is_last else 1
-            loads = 4.0 * (stage.kernel[0] - 1 + reuse) / (reuse * stage.kernel[0])  # wavefronts per quad of sums
-            slowdown = max(1.0, (loads + 0.5) / 1.0) / 1.0
+    def shared_bytes(self, knobs: ModuleKnobs) -> int:
+        """Static shared memory of a block, an upper bound: buffers that do not live at the same time may share."""
+        pixel = QUAD * self.element_bytes
+        passed = knobs.block_quads if self.last.is_depthwise else knobs.step  # quads of what the last stage reads
+        if self.flat:
+            patch = self.stages[0].in_channels * 4
+        elif self.expands:
+            patch = self.stages[0].in_quads * pixel
         else:
-            quads, pixels = (knobs.quads, knobs.thread_rows) if is_last else (knobs.expand_quads, 1)
-            # Four channels of a thread's pixels: 4 wavefronts a pixel, and one for each weight vector it multiplies.
-            wavefronts = 4 * pixels + QUAD * quads
-            cycles = QUAD * quads * pixels * QUAD / 4
-            slowdown = max(1.0, wavefronts / cycles)
-        total += macs * slowdown
-    return total
+            patch = passed * pixel
+        total = patch * self.areas[0] + passed * pixel * sum(self.areas[1:-1])
+        for index, stage in enumerate(self.stages):
+            if stage.is_depthwise:
+                continue
+            channels = stage.in_channels if self.flat and index == 0 else stage.in_quads * QUAD
+            taps = math.prod(stage.kernel) * self.element_bytes
+            if stage.role == "expand":
+                total += passed * QUAD * channels * taps
+            else:
+                depth = channels if self.flat and index == 0 else min(channels, knobs.step * QUAD)
+                total += knobs.block_quads * QUAD * depth * taps
+        return total + SPARE_SHARED_BYTES
 
+    def registers(self, knobs: ModuleKnobs) -> int:
+        """Registers of a thread: the larger of what its stages need."""
+        last = self.last
+        sums = knobs.quads * knobs.thread_rows * QUAD
+        if last.is_depthwise:
+            operands = ((knobs.thread_rows - 1) * last.stride[0] + last.kernel[0]) * QUAD + QUAD
+        else:
+            operands = knobs.thread_rows * QUAD + QUAD * min(knobs.quads, 2)
+        before = 0
+        for stage in self.stages[:-1]:
+            before = max(before, 2 * QUAD if stage.is_depthwise else (knobs.expand_quads + 2) * QUAD)
+        return ADDRESS_REGISTERS + max(sums + operands, before + (0 if last.is_depthwise else sums))
 
-def _steps(kernel: ModuleKernel, knobs: ModuleKnobs) -> int:
-    """How often a block waits for global memory."""
-    last = kernel.stages[-1]
-    if last.is_depthwise:
-        return 1 + (knobs.passes if len(kernel.stages) > 1 else 0)
-    if isinstance(kernel.x, ImageStrides) and len(kernel.stages) == 1:
-        return 1
-    return knobs.passes * math.ceil(last.in_quads / knobs.step) + (1 if kernel.stages[0].role == "expand" else 0)
+    def _time_s(
+        self,
+        knobs: ModuleKnobs,
+        gpu: Gpu,
+        resident: Occupancy,
+        blocks: int,
+        threads: int,
+        inputs: int,
+        outputs: int,
+        weights: int,
+        slices: int,
+    ) -> float:
+        """The launch, the longest of arithmetic and memory, and the waiting that nothing covers."""
+        at_once = resident.blocks * gpu.multiprocessors
+        busy = min(gpu.multiprocessors, blocks)
+        warps = -(-threads // gpu.warp_threads)
+        filled = min(1.0, warps * -(-min(at_once, blocks) // busy) / LATENCY_HIDING_WARPS)
+        active = threads / (warps * gpu.warp_threads)
+        balance = blocks / (-(-blocks // busy) * busy)
+        rate = busy * gpu.fma_per_clock * ISSUE_EFFICIENCY * filled * active * balance * gpu.clock_hz
+        activations = inputs + outputs * (2 if self.residual else 1)
+        memory_s = activations / gpu.dram_bytes_per_s
+        cache_s = (activations + weights) / (L2_FACTOR * gpu.dram_bytes_per_s)
+        waiting_s = -(-blocks // at_once) * self._steps(knobs) * GLOBAL_LATENCY_CYCLES / gpu.clock_hz
+        return LAUNCH_S + max(self._weighted_macs(knobs, slices) / rate, memory_s, cache_s) + waiting_s
+
+    def _weighted_macs(self, knobs: ModuleKnobs, slices: int) -> float:
+        """Multiply-accumulates, each as often as its loads from shared memory make it cost.
+
+        A multiprocessor issues four warps' multiply-adds while shared memory serves one wavefront.
+        """
+        total = 0.0
+        for index, (stage, macs) in enumerate(zip(self.stages, self.stage_macs, strict=True)):
+            is_last = index == len(self.stages) - 1
+            if stage.is_depthwise:
+                rows = knobs.thread_rows if is_last else 1
+                taps = stage.kernel[0]
+                loads = SHARED_VECTOR_WAVEFRONTS * (taps - 1 + rows) / (rows * taps)
+                slowdown = max(1.0, loads + 0.5)
+            else:
+                quads, pixels = (knobs.quads, knobs.thread_rows) if is_last else (knobs.expand_quads, 1)
+                wavefronts = SHARED_VECTOR_WAVEFRONTS * pixels + QUAD * quads
+                slowdown = max(1.0, wavefronts / (QUAD * quads * pixels))
+            total += macs * slowdown * (1 if is_last else slices)
+        return total
+
+    def _steps(self, knobs: ModuleKnobs) -> int:
+        """How often a block waits for global memory."""
+        if self.last.is_depthwise:
+            return 1 + (knobs.passes if self.expands else 0)
+        if self.flat and not self.expands:
+            return 1
+        return knobs.passes * -(-self.last.in_quads // knobs.step) + (1 if self.expands else 0)

@@ -1,10 +1,8 @@
-"""From a canonical network to a program of GPU kernels: modules, dense layers, and what both have in common with CPUs."""
+"""From a canonical network to a program of GPU kernels: modules, dense layers, and what is the same on CPUs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
-import numpy as np
 
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense
@@ -17,7 +15,8 @@ from dscompile.plan.gpu_kernels import DENSE_PANEL, QUAD, GpuDenseKernel, Module
 from dscompile.plan.gpu_modules import Group, conv_stage, find_groups, module_shape
 from dscompile.plan.gpu_packing import pack_depthwise_words, pack_module_conv
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense
-from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
+from dscompile.plan.int8_requantization import Scaled, int8_weights
+from dscompile.plan.knobs import ModuleKnobs
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.layout import Strides
 from dscompile.plan.packing import grouped_as_dense, pack_dense, pack_depthwise, pack_vector
@@ -92,7 +91,7 @@ def _source(builder: ProgramBuilder, work: Work) -> BlockedView | FlatView:
 def _call(
     builder: ProgramBuilder,
     kernel: ModuleKernel,
-    knobs: object,
+    knobs: ModuleKnobs,
     work: Work,
     x: BlockedView | FlatView,
     constants: list[Operand],
@@ -150,9 +149,7 @@ def _finished(
         if stage.is_depthwise
         else pack_int8_conv(whole.reshape(*stage.kernel, -1, whole.shape[-1]), stage.panel * QUAD, count, QUAD)
     )
-    finished = replace(
-        stage, finish=weights.scaled.requantization, zero=int(builder.element(layer.inputs[0]).zero)
-    )
+    finished = replace(stage, finish=weights.scaled.requantization, zero=int(builder.element(layer.inputs[0]).zero))
     return finished, [builder.constant("kernel", packed), *_scaling(builder, weights.scaled, count)]
 
 
@@ -172,8 +169,9 @@ def _grouped(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     channels = network.shape(layer.inputs[0])[3]
     inner, filters = channels // op.groups, op.out_channels // op.groups
     stage = conv_stage(network, work, "project")
-    kernel = network.weight(layer, "kernel")
-    if inner % QUAD or filters % QUAD or network.is_quantized_layer(layer):
+    quantized = network.is_quantized_layer(layer)
+    kernel = int8_weights(network, layer).kernel if quantized else network.weight(layer, "kernel")
+    if inner % QUAD or filters % QUAD or quantized:
         builder.fallbacks.append(layer.name)
         kernel = grouped_as_dense(kernel, op.groups)
         stage = replace(stage, in_channels=channels, channels=op.out_channels)
@@ -181,7 +179,8 @@ def _grouped(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     x, gpu = builder.blocked(layer.inputs[0]), builder.target.gpu
     y = builder.uncleared_blocked(work.result, network.shape(work.result))
     shape = module_shape(network, [work])
-    assert shape is not None and gpu is not None
+    assert shape is not None
+    assert gpu is not None
     plan = cheapest(replace(shape, stages=(stage,), flat=False), gpu)
     assert plan is not None
     for group in range(op.out_channels // filters):

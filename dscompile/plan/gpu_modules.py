@@ -46,9 +46,7 @@ def find_groups(network: Network, gpu: Gpu, *, fuse: bool = True) -> tuple[Group
         for group in _best_cut(network, run, gpu, fuse=fuse):
             groups[group.work[-1].layer.name] = group
     inner = {work.layer.name for group in groups.values() for work in group.work[:-1]}
-    return tuple(
-        groups.get(work.layer.name, Group((work,))) for work in works if work.layer.name not in inner
-    )
+    return tuple(groups.get(work.layer.name, Group((work,))) for work in works if work.layer.name not in inner)
 
 
 def module_shape(network: Network, works: Sequence[Work]) -> ModuleShape | None:

@@ -17,7 +17,7 @@ def pack_module_conv(kernel: Array, stage: Stage) -> Array:
 
 
 def pack_depthwise_words(kernel: Array) -> Array:
-    """[kh, kw, 1, C] int8 -> int32 [quads][kh][kw][4]: a word for every channel, its weight in the byte it multiplies."""
+    """[kh, kw, 1, C] int8 -> int32 [quads][kh][kw][4]: one word a channel, its weight in the byte it multiplies."""
     kh, kw, _, channels = kernel.shape
     quads = -(-channels // QUAD)
     padded = np.zeros((kh, kw, quads, QUAD), np.int8)

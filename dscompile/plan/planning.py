@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Network
 from dscompile.plan.program import Program
 from dscompile.target import Target
@@ -17,8 +16,6 @@ def plan(network: Network, target: Target) -> Program:
         from dscompile.plan.mcu_lowering import plan_mcu_program
 
         return plan_mcu_program(network, target)
-    if target.gpu is not None:
-        raise UnsupportedError(f"target {target.name}: networks cannot be compiled for a GPU yet")
     if target.gpu is not None:
         from dscompile.plan.gpu_lowering import plan_gpu_program
 

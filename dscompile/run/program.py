@@ -67,12 +67,16 @@ class ProgramModel:
         self.manifest = artifact.manifest
         self.launcher = launcher
         self.runner = launcher.name
-        self.program = build_program(artifact, scratch, only_variant)
+        self.program = self.build(scratch, only_variant)
         self.variant: str | None = None
         if self.manifest.variants:
             said = self.execute(["variant"], b"").stdout.decode("utf-8", "replace").strip()
             self.variant = said
             self.runner = f"{launcher.name} as {said}"
+
+    def build(self, scratch: Path, only_variant: int | None) -> Path:
+        """Makes the program in the directory `scratch`."""
+        return build_program(self.artifact, scratch, only_variant)
 
     @property
     def instructions(self) -> int | None:
@@ -164,30 +168,39 @@ def link_static(artifact: Artifact, sources: Sequence[str], program: Path) -> No
 def _glue(manifest: Manifest) -> str:
     """network.h: the network as templates/run/network_main.c calls it."""
     name = manifest.c_name
-    inputs, input_bytes = _layout(manifest.inputs)
-    outputs, output_bytes = _layout(manifest.outputs)
-    pointers = [
-        *(f"(const {_C_TYPES[t.dtype]} *)(inputs + {at})" for t, at in zip(manifest.inputs, inputs, strict=True)),
-        *(f"({_C_TYPES[t.dtype]} *)(outputs + {at})" for t, at in zip(manifest.outputs, outputs, strict=True)),
-    ]
+    pointers, input_bytes, output_bytes = border_pointers(manifest)
     variant = f"{name}_variant()" if manifest.variants else '""'
     return f"""#include "{name}.h"
 typedef {name}_arena network_arena;
 enum {{ INPUT_BYTES = {input_bytes}, OUTPUT_BYTES = {output_bytes} }};
 static int network_run(network_arena *arena, unsigned char *inputs, unsigned char *outputs)
 {{
-    return (int){name}_run(arena, {", ".join(pointers)});
+    return (int){name}_run(arena, {pointers});
 }}
 enum {{ STEPS = {name.upper()}_LAYER_COUNT }};
 static int network_profile(network_arena *arena, unsigned char *inputs, unsigned char *outputs, {name}_hook hook)
 {{
-    return (int){name}_run_profiled(arena, {", ".join(pointers)}, hook, 0);
+    return (int){name}_run_profiled(arena, {pointers}, hook, 0);
 }}
 static const char *network_variant(void)
 {{
     return {variant};
 }}
 """
+
+
+def border_pointers(manifest: Manifest) -> tuple[str, int, int]:
+    """A network's tensors as C arguments, given bytes `inputs` and `outputs` with all of each; and how many these are.
+
+    Returns the arguments, the bytes of all inputs, the bytes of all outputs.
+    """
+    inputs, input_bytes = _layout(manifest.inputs)
+    outputs, output_bytes = _layout(manifest.outputs)
+    pointers = [
+        *(f"(const {_C_TYPES[t.dtype]} *)(inputs + {at})" for t, at in zip(manifest.inputs, inputs, strict=True)),
+        *(f"({_C_TYPES[t.dtype]} *)(outputs + {at})" for t, at in zip(manifest.outputs, outputs, strict=True)),
+    ]
+    return ", ".join(pointers), input_bytes, output_bytes
 
 
 def _layout(tensors: Sequence[Tensor]) -> tuple[list[int], int]:

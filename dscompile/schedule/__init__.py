@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dscompile.errors import UnsupportedError
+from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
-from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Int8Kernel
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, Kernel
+from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
 from dscompile.target import Target
 
+if TYPE_CHECKING:
+    from dscompile.plan.program import NativeKernel
 
-def scheduled(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel, knobs: Knobs | None, target: Target) -> Any:
+
+def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
     """The scheduled PrimFunc of `kernel`. Raises UnsupportedError for a family without schedules."""
+    if target.gpu is not None or isinstance(kernel, ModuleKernel | GpuDenseKernel):
+        from dscompile.schedule import cuda_kernels
+
+        return cuda_kernels.scheduled(kernel, knobs)
     if isinstance(kernel, Int8ConvKernel | Int8DepthwiseKernel | Int8DenseKernel):
         from dscompile.schedule import arm_int8, int8
 

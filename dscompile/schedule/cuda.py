@@ -14,7 +14,7 @@ from typing import Any
 from tvm import s_tir, tirx
 from tvm.s_tir import Schedule
 
-from dscompile.plan.gpu_kernels import QUAD, GpuDenseKernel, ModuleKernel, Stage
+from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.schedule.common import require_divides, unroll
@@ -22,9 +22,6 @@ from dscompile.schedule.common import require_divides, unroll
 PrimFunc = Any
 Block = Any
 Loop = Any
-
-THREADS = 256  # of a block, where nothing asks for another number
-WARP = 32
 
 
 def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Schedule:
@@ -45,13 +42,15 @@ def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Sche
     before = [_stage_in_shared(sch, kernel, stage, source_at, knobs) for stage in reversed(kernel.stages[:-1])]
     expands = kernel.stages[0].role == "expand"
     copies = [_patch_in_shared(sch, kernel, one_pass if expands else source_at)]
-    copies += [_weights_in_shared(sch, s, source_at if s is not last else begin) for s in kernel.stages if not s.is_depthwise]
+    for stage in kernel.stages:
+        if not stage.is_depthwise:
+            copies.append(_weights_in_shared(sch, kernel, stage, begin if stage is last else source_at))
 
     for staged in before:
-        _spread(sch, staged.pixels, threads)
+        spread(sch, staged.pixels, threads)
         _clear_before(sch, staged.acc, staged.begin)
     for loops in copies:
-        _spread(sch, loops, threads)
+        spread(sch, loops, threads)
     _clear_before(sch, acc, begin)
     if kernel.has_ragged_tiles:
         _guard_result(sch, kernel)
@@ -89,45 +88,60 @@ def _sums(sch: Schedule, kernel: ModuleKernel, stage: Stage, step: int) -> Loop:
     A convolution takes `step` quads of input channels at a time. All taps of a depthwise one are unrolled, so that
     inputs that neighbors share are loaded once.
     """
-    acc = sch.get_sblock(f"{stage.role}_acc")
+    acc, int8 = sch.get_sblock(f"{stage.role}_acc"), kernel.dtype == "int8"
+    weights = f"{stage.role}_weights"
     if stage.is_depthwise:
         quad, row, column, lane, r, q = sch.get_loops(acc)[-6:]
         sch.reorder(r, q, quad, row, column, lane)
-        sch.vectorize(lane)
+        if int8:
+            _in_registers(sch, acc, weights, q)
+        _quad(sch, lane, vector=not int8)
         unroll(sch, [r, q, quad, row, column])
         return r
     quad, row, column, lane, r, q, k = sch.get_loops(acc)[-7:]
     reads_flat = stage is kernel.stages[0] and isinstance(kernel.x, ImageStrides)
-    if kernel.dtype == "int8":
+    if int8:
         outer, *inner = sch.split(k, [None, step])
     elif reads_flat:
         outer, *inner = sch.split(k, [None, stage.in_channels])
     else:
         outer, *inner = sch.split(k, [None, step, QUAD])
     sch.reorder(outer, r, q, *inner, quad, row, column, lane)
-    if kernel.dtype != "int8" and not reads_flat:
-        _pixels_in_registers(sch, acc, inner[0])
-    sch.vectorize(lane)
+    if int8:
+        _in_registers(sch, acc, weights, inner[0])
+    elif not reads_flat:
+        _in_registers(sch, acc, 0, inner[0])
+    _quad(sch, lane, vector=not int8)
     unroll(sch, [*inner[1:], quad, row, column])
     return outer
 
 
-def _pixels_in_registers(sch: Schedule, acc: Block, loop: Loop) -> None:
-    """The four channels of a pixel are loaded together, and then used one after the other."""
-    pixels = sch.cache_read(acc, 0, "local")
-    sch.compute_at(pixels, loop, preserve_unit_loops=True)
-    *loops, lane = sch.get_loops(pixels)[-3:]
+def _quad(sch: Schedule, lane: Loop, *, vector: bool) -> None:
+    """The four channels of a quad: as a vector, or (__dp4a has no vectors) one after the other."""
+    if vector:
+        sch.vectorize(lane)
+    else:
+        sch.unroll(lane)
+
+
+def _in_registers(sch: Schedule, acc: Block, operand: int | str, loop: Loop) -> None:
+    """An operand of the sum is loaded as vectors at `loop`, and then used one element after the other."""
+    copy = sch.cache_read(acc, operand, "local")
+    sch.compute_at(copy, loop, preserve_unit_loops=True)
+    *loops, lane = sch.get_loops(copy)[-3:]
     sch.vectorize(lane)
     unroll(sch, loops)
 
 
-def _weights_in_shared(sch: Schedule, stage: Stage, loop: Loop) -> list[Loop]:
+def _weights_in_shared(sch: Schedule, kernel: ModuleKernel, stage: Stage, loop: Loop) -> list[Loop]:
     """The weights that are used within `loop`, a vector at a time; returns the loops over these vectors."""
-    weights = sch.cache_read(sch.get_sblock(f"{stage.role}_acc"), f"{stage.role}_weights", "shared")
+    name = f"{stage.role}_weights"
+    reader = f"{name}_local" if kernel.dtype == "int8" else f"{stage.role}_acc"
+    weights = sch.cache_read(sch.get_sblock(reader), name, "shared")
     sch.compute_at(weights, loop, preserve_unit_loops=True)
     *loops, lane = sch.get_loops(weights)[-6:]
     sch.vectorize(lane)
-    return loops
+    return list(loops)
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ class _Staged:
 
 
 def _stage_in_shared(sch: Schedule, kernel: ModuleKernel, stage: Stage, loop: Loop, knobs: ModuleKnobs) -> _Staged:
-    """A stage that the next one reads: each thread makes one pixel of some quads, kept in registers until it is done."""
+    """A stage that the next one reads: each thread makes one pixel of some quads, in registers until it is done."""
     made, acc = sch.get_sblock(stage.role), sch.get_sblock(f"{stage.role}_acc")
     sch.set_scope(made, 0, "shared")  # first: then what all threads need of it is made at `loop`
     sch.compute_at(made, loop, preserve_unit_loops=True)
@@ -163,10 +177,10 @@ def _patch_in_shared(sch: Schedule, kernel: ModuleKernel, loop: Loop) -> list[Lo
         return list(sch.get_loops(patch)[-3:])
     *loops, lane = sch.get_loops(patch)[-4:]
     sch.vectorize(lane)
-    return loops
+    return list(loops)
 
 
-def _spread(sch: Schedule, loops: Sequence[Loop], threads: int) -> Loop:
+def spread(sch: Schedule, loops: Sequence[Loop], threads: int) -> Loop:
     """Loops as one, a round of `threads` at a time; returns the loop over threads."""
     _, thread = sch.split(sch.fuse(*loops), [None, threads])
     sch.bind(thread, "threadIdx.x")
@@ -184,9 +198,7 @@ def _guard_result(sch: Schedule, kernel: ModuleKernel) -> None:
     """Nothing is stored beyond the result, where the last tiles reach."""
     block = sch.get(sch.get_sblock("y"))
     down, across, _, row, column, _ = (axis.var for axis in block.iter_vars)
-    inside = tirx.all(
-        down * kernel.rows + row < kernel.size[0], across * kernel.columns + column < kernel.size[1]
-    )
+    inside = tirx.all(down * kernel.rows + row < kernel.size[0], across * kernel.columns + column < kernel.size[1])
     guarded = s_tir.SBlock(
         block.iter_vars,
         block.reads,
@@ -199,8 +211,3 @@ def _guard_result(sch: Schedule, kernel: ModuleKernel) -> None:
         block.annotations,
     )
     sch.state.replace(sch.get_sref(sch.get_sblock("y")), guarded, {block: guarded})
-
-
-def dense(function: PrimFunc, kernel: GpuDenseKernel) -> Schedule:
-    """A panel of units to a block: a warp reads a row of weights, eight of them sum slices of it."""
-    raise NotImplementedError

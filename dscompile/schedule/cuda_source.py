@@ -11,6 +11,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule.cuda_intrinsics import lower_intrinsics
 from dscompile.schedule.cuda_text import tidied
@@ -48,8 +49,10 @@ def kernel_source(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, 
         module = _lowering()(module)
     plain = with_pointers(module[symbol], symbol, returns=False)
     extents = _extents(plain.body)
+    plain = plain.with_body(lower_intrinsics(plain.body))
     device = plain.with_attr({"calling_conv": DEVICE_KERNEL, "target": machine})
-    module = lower_intrinsics(tvm.IRModule({symbol: device}), machine)
+    with machine:
+        module = tirx.transform.LowerIntrin()(tvm.IRModule({symbol: device}))
     text = _source(module, machine)
     return KernelSource(
         symbol,
@@ -133,6 +136,8 @@ def compile_functions(
     for index, function in enumerate(functions):
         if progress is not None:
             progress(index, len(functions), function.symbol)
+        if isinstance(function.kernel, McuKernel):
+            raise ValueError(f"{function.symbol} is a kernel of the standalone C backend")
         prim = scheduled(function.kernel, function.knobs, target)
         sources.append(kernel_source(prim, function.parameters, function.symbol, target))
     return tuple(sources)

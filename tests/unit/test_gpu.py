@@ -114,8 +114,3 @@ def test_the_target_file_in_the_docs_is_one(tmp_path: Path) -> None:
     gpu = find_target(str(tmp_path / "orin.yaml")).gpu
     assert gpu is not None
     assert (gpu.arch, gpu.multiprocessors, gpu.dram_bytes_per_s) == ("sm_87", 16, 204.8e9)
-
-
-def test_planning_for_a_gpu_says_that_it_cannot_yet() -> None:
-    with pytest.raises(UnsupportedError, match="target cuda-sm80: networks cannot be compiled for a GPU yet"):
-        plan(random_network(0), find_target("cuda-sm80"))

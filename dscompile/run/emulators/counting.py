@@ -72,7 +72,7 @@ def helper_library(name: str, definitions: Sequence[str] = ()) -> Path:
         )
     )
     file = f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.so"
-    cache = _cache_directory()
+    cache = cache_directory()
     if not (cache / file).is_file():
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             options = ["-std=c99", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", *definitions]
@@ -90,7 +90,8 @@ def plugin_api(program: str) -> int:
 
 
 @functools.cache
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Where compiled helpers are kept: dscompile's directory in the user's cache, or one of this process."""
     root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     directory = Path(root) / "dscompile"
     try:
