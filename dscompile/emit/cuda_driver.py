@@ -21,6 +21,7 @@ from dscompile.plan.gpu_costs import ModuleCost, module_cost
 from dscompile.plan.gpu_kernels import QUAD, ModuleKernel
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.plan.program import Function, Program
+from dscompile.schedule.cuda_text import PREAMBLE
 from dscompile.version import __version__
 
 if TYPE_CHECKING:
@@ -67,14 +68,14 @@ def network_source(
 ) -> str:
     """`<net>.cu`. `sources` maps the symbols of the program's functions to their kernels, under their final names."""
     driver = plan_driver(program, interface, weights, places=IN_CONTEXT)
-    heads = [_split(source.text)[0] for source in sources.values()]
+    heads = dict.fromkeys(_split(source.text)[0].strip() for source in sources.values())
     return render(
         "cuda/network.cu.j2",
         net=interface,
         target=program.target,
         version=__version__,
         driver=driver,
-        preamble=next(iter(heads), "").strip(),
+        preamble="\n\n".join([PREAMBLE.strip(), *filter(None, heads)]),
         kernels=_kernels(program, sources),
         steps=_steps(interface, driver, {source.symbol: source for source in sources.values()}),
         weights_bytes=len(weights.blob),
