@@ -50,6 +50,11 @@ class Launch:
     grid: tuple[int, int]
     block: tuple[int, int]
 
+    def passed(self, index: int) -> list[str]:
+        """What the function `launch` is given; the pointers are in the array `pointers<index>`."""
+        grid, block = (f"dim3({', '.join(map(str, sizes))})" for sizes in (self.grid, self.block))
+        return [self.symbol, grid, block, f"pointers{index}", "stream"]
+
 
 @dataclass(frozen=True)
 class LaunchStep:
