@@ -100,8 +100,8 @@ def _call(
     y_quad: int = 0,
 ) -> None:
     """Calls a kernel that was planned for dense images on the views that the images really have."""
-    shape = builder.network.shape(work.layer.inputs[0])
-    in_rows = kernel.stages[0].in_size != shape[1:3]  # a pointwise module, its pixels in rows of another length
+    shape = builder.network.shape(work.result)
+    in_rows = kernel.size != shape[1:3]  # a pointwise module, its pixels in rows of another length
     columns = kernel.size[1]
 
     def view(image: BlockedView) -> Strides:

@@ -38,7 +38,7 @@ def pool(function: PrimFunc, kernel: PoolKernel | Int8PoolKernel | Int8MeanKerne
     taps = kernel.height * kernel.width if isinstance(kernel, Int8MeanKernel) else kernel.kernel[0] * kernel.kernel[1]
     pixels = 1 if isinstance(kernel, Int8MeanKernel) else kernel.height * kernel.width
     if taps >= MIN_SHARED_WINDOW and pixels == 1:
-        return _shared_window(function, min(SLICES, taps))
+        return _shared_window(function, _slices(taps, SLICES))
     sch = Schedule(function)
     acc, y = sch.get_sblock("acc"), sch.get_sblock("y")
     *loops, lane = sch.get_loops(y)
@@ -77,8 +77,13 @@ def dense(function: PrimFunc, kernel: GpuDenseKernel) -> Schedule:
     block, unit = sch.split(unit, [None, DENSE_PANEL])
     sch.bind(block, "blockIdx.x")
     (k,) = sch.get_loops(acc)[-1:]
-    _sum_in_slices(sch, acc, k, DENSE_SLICES, block, unit)
+    _sum_in_slices(sch, acc, k, _slices(int(sch.get(k).extent), DENSE_SLICES), block, unit)
     return sch
+
+
+def _slices(terms: int, most: int) -> int:
+    """Slices that divide a sum; TVM's rfactor forgets where uneven ones end."""
+    return max(slices for slices in range(1, min(terms, most) + 1) if terms % slices == 0)
 
 
 def _sum_in_slices(sch: Schedule, acc: Block, terms: Loop, slices: int, block: Loop, outputs: Loop) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dscompile.data import data_directory
 from dscompile.run.cuda_build import compile_cuda, dynamic_names, link_cuda, place_shared_arrays
 from dscompile.run.cuda_report import KernelTraffic, ShimReport, read_report
+from dscompile.toolchain import run_tool, zig_command
 from tests.tools import require_tools
 
 CASES = Path(__file__).parents[1] / "data" / "cuda" / "cases.cu"
@@ -115,6 +117,15 @@ def test_a_float4_is_one_access_of_16_bytes(checked: Cases) -> None:
     assert (kernel.traffic("y").stores, kernel.traffic("y").store_bytes) == (256, 4096)
     assert (kernel.requests, kernel.sectors, kernel.ideal_sectors) == (16, 256, 256)
     assert kernel.efficiency == 1.0
+
+
+def test_shared_arrays_of_vectors_are_served_by_quarter_warps(checked: Cases) -> None:
+    outcome = checked.run("vectors")
+    np.testing.assert_array_equal(outcome.floats.reshape(32, 4), A[:128].reshape(32, 4)[::-1])
+    kernel = outcome.only
+    assert kernel.shared_bytes == 512
+    assert (kernel.traffic("shared").loads, kernel.traffic("shared").load_bytes) == (32, 512)
+    assert (kernel.shared_requests, kernel.shared_wavefronts, kernel.bank_conflicts) == (2, 8, 0)
 
 
 @pytest.mark.parametrize(("stride", "sectors"), [(1, 4), (2, 8), (8, 32), (100, 32), (0, 1)])
@@ -339,6 +350,33 @@ def test_while_capturing_some_calls_are_refused(cases: Cases, what: str, call: s
 
 def test_while_capturing_copies_in_the_stream_are_recorded(cases: Cases) -> None:
     assert cases.run("refused", "nothing").stdout == b""
+
+
+@pytest.mark.parametrize("flags", [(), ("-DSHIM_UCONTEXT",)])
+def test_fibers_keep_what_is_theirs(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    require_tools("g++")
+    assert turns_of_fibers(["g++", *flags], tmp_path, []) == FIBER_SUM
+
+
+def test_fibers_keep_what_is_theirs_on_arm64(tmp_path: Path) -> None:
+    require_tools("qemu-aarch64")
+    zig = zig_command()
+    if zig is None:
+        pytest.skip("zig is not installed")
+    assert turns_of_fibers([*zig, "c++", "-target", "aarch64-linux-musl"], tmp_path, ["qemu-aarch64"]) == FIBER_SUM
+
+
+# Turn t of 1000, twice: x = 1 + t/2, y = 1 or 2, and t; and 0.25.
+FIBER_SUM = 0.25 + 2 * sum(1 + turn / 2 + (1 if turn % 2 else 2) + turn for turn in range(1, 1001))
+
+
+def turns_of_fibers(compiler: list[str], directory: Path, emulator: list[str]) -> float:
+    """What tests/data/cuda/fibers.cpp says, compiled so."""
+    runtime = data_directory("templates") / "cuda" / "shim" / "runtime"
+    sources = [str(CASES.with_name("fibers.cpp")), str(runtime / "fibers.cpp")]
+    program = directory / "fibers"
+    run_tool([*compiler, "-static", "-O2", f"-I{runtime}", *sources, "-o", str(program)], directory, "compiling fibers")
+    return float(run_tool([*emulator, str(program)], directory, "switching fibers"))
 
 
 def test_names_of_dynamic_shared_memory_are_found() -> None:

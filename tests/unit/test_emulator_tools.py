@@ -131,7 +131,7 @@ def test_a_core_that_unicorn_does_not_have(tmp_path: Path):
 
 def test_the_helper_is_kept_in_the_cache_or_in_a_directory_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    counting._cache_directory.cache_clear()
+    counting.cache_directory.cache_clear()
     counting.helper_library.cache_clear()
     try:
         first = counting.helper_library("unicorn_counting")
@@ -143,13 +143,13 @@ def test_the_helper_is_kept_in_the_cache_or_in_a_directory_of_its_own(monkeypatc
 
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        counting._cache_directory.cache_clear()
+        counting.cache_directory.cache_clear()
         counting.helper_library.cache_clear()
         other = counting.helper_library("unicorn_counting")
         assert other.is_file()
         assert tmp_path not in other.parents
     finally:
-        counting._cache_directory.cache_clear()
+        counting.cache_directory.cache_clear()
         counting.helper_library.cache_clear()
 
 

@@ -95,6 +95,15 @@ extern "C" __global__ void dynamic(float *y, int count)
     y[threadIdx.x] = row[count - 1 - (int)threadIdx.x];
 }
 
+/* An array of vectors, as TVM declares it. */
+extern "C" __global__ void vectors(const float *a, float *y)
+{
+    __shared__ alignas(64) float4 row[32];
+    row[threadIdx.x] = *(const float4 *)(a + 4 * threadIdx.x);
+    __syncthreads();
+    *(float4 *)(y + 4 * threadIdx.x) = row[31 - threadIdx.x];
+}
+
 extern "C" __global__ void stale(float *y)
 {
     __shared__ float row[32];
@@ -263,6 +272,9 @@ static int run(const char *name, int number)
     }
     if (strcmp(name, "copy4") == 0) {
         return launch(copy4, dim3(4), dim3(64), a, y) || give_back(4096);
+    }
+    if (strcmp(name, "vectors") == 0) {
+        return launch(vectors, one, dim3(32), a, y) || give_back(512);
     }
     if (strcmp(name, "strided") == 0) {
         return launch(strided, one, dim3(32), a, y, number);

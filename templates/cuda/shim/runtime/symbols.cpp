@@ -26,7 +26,7 @@ struct Kernel {
 
 struct Table {
     std::vector<Kernel> kernels;
-    std::vector<shim::SharedArray> arrays; /* by their symbols */
+    std::vector<shim::SharedArray> arrays, guards; /* by their symbols */
     shim::SharedSegment segment;
 };
 
@@ -70,7 +70,8 @@ Table read_table()
             const auto address = static_cast<uintptr_t>(symbol.st_value);
             const int type = ELF64_ST_TYPE(symbol.st_info);
             if (type == STT_TLS && symbol.st_shndx != SHN_UNDEF && strncmp(name, "shim_", 5) != 0) {
-                table.arrays.push_back({name, (uint32_t)symbol.st_value, (uint32_t)symbol.st_size});
+                const bool is_guard = strncmp(name, "_ZGV", 4) == 0;
+                (is_guard ? table.guards : table.arrays).push_back({name, (uint32_t)symbol.st_value, (uint32_t)symbol.st_size});
             } else if (type == STT_FUNC && (is_in_kernels(address) || ELF64_ST_BIND(symbol.st_info) == STB_WEAK)) {
                 table.kernels.push_back({name, address});
             }
@@ -105,6 +106,11 @@ std::string prefix_of_arrays(const std::string &function)
 const shim::SharedSegment &shim::shared_segment()
 {
     return table().segment;
+}
+
+const std::vector<shim::SharedArray> &shim::shared_guards()
+{
+    return table().guards;
 }
 
 std::string shim::kernel_name(uintptr_t address)

@@ -24,6 +24,8 @@ std::string kernel_name(uintptr_t kernel);
 /* The static shared arrays that a kernel may use: its own, and those of no kernel (of functions that it
  * calls, if these are no templates). */
 std::vector<SharedArray> shared_arrays(uintptr_t kernel);
+/* What g++ puts beside arrays of vectors to see whether these were constructed, which does nothing here. */
+const std::vector<SharedArray> &shared_guards();
 /* "net.cu:12" for an address in code, if addr2line is installed and lines are known; otherwise "". */
 std::string source_line(uintptr_t pc);
 } // namespace shim

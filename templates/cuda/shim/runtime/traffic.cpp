@@ -15,6 +15,9 @@ namespace
 {
 uintptr_t shared_begin = uintptr_t(1) << 63; /* until the first launch */
 size_t shared_size = 0;
+enum : uint8_t { FORBIDDEN,
+                 USABLE,
+                 IGNORED };
 std::vector<uint8_t> usable; /* by byte of shared memory: whether the kernel that runs may touch it */
 shim::Races shared_races, global_races;
 
@@ -163,6 +166,9 @@ void note_global(uintptr_t address, unsigned bytes, bool is_store, uintptr_t pc)
 void note_shared(uintptr_t address, unsigned bytes, bool is_store, uintptr_t pc)
 {
     const size_t offset = address - shared_begin;
+    if (usable[offset] == IGNORED) {
+        return;
+    }
     if (!usable[offset] || !usable[offset + bytes - 1]) {
         const size_t bad = usable[offset] ? offset + bytes - 1 : offset;
         stop_at("out-of-bounds " + access_text(is_store, bytes) + " of shared memory, " + describe_shared((uint32_t)bad), pc);
@@ -197,11 +203,15 @@ void shim::begin_launch()
         class_tally.push_back(region.is_live ? &tally->classes[region.name] : nullptr);
     }
     shared_tally = &tally->classes["shared"];
-    std::fill(usable.begin(), usable.end(), 0);
+    std::fill(usable.begin(), usable.end(), FORBIDDEN);
     uint64_t shared_bytes = 0;
     for (const SharedArray &array : now.arrays) {
-        memset(&usable[array.offset], 1, array.size);
+        memset(&usable[array.offset], USABLE, array.size);
         shared_bytes += array.size;
+    }
+    for (const SharedArray &guard : shared_guards()) {
+        memset(&usable[guard.offset], IGNORED, guard.size);
+        memset(reinterpret_cast<void *>(shared_begin + guard.offset), 1, guard.size); /* constructed: threads only read it */
     }
     tally->launches += 1;
     tally->blocks += now.blocks;

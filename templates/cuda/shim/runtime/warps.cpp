@@ -45,6 +45,23 @@ void add_global(const Ordered *request, size_t count, shim::Sampled &sum)
     sum.uncoalesced += sectors > ideal;
 }
 
+/* Different words by bank: at most two words of a lane's access are in one bank. */
+struct Banks {
+    uintptr_t words[BANKS][LANES * 2];
+    unsigned counts[BANKS] = {};
+    unsigned most = 0;
+
+    void add(uintptr_t word)
+    {
+        const unsigned bank = word % BANKS;
+        uintptr_t *const end = words[bank] + counts[bank];
+        if (std::find(words[bank], end, word) == end) {
+            *end = word;
+            most = std::max(most, ++counts[bank]);
+        }
+    }
+};
+
 /* Accesses of 8 bytes are served by half warps, of 16 bytes by quarter warps. A bank gives one word at a time, to any
  * number of lanes. */
 void add_shared(const Ordered *request, size_t count, shim::Sampled &sum)
@@ -54,24 +71,35 @@ void add_shared(const Ordered *request, size_t count, shim::Sampled &sum)
                                                              : LANES;
     ++sum.shared_requests;
     for (size_t first = 0; first < count;) {
-        std::vector<uintptr_t> words[BANKS];
+        Banks banks;
         const unsigned phase = request[first].lane / group;
         for (; first < count && request[first].lane / group == phase; ++first) {
             const shim::Logged &access = *request[first].access;
             for (uintptr_t word = access.address / BANK_BYTES; word <= (access.address + access.bytes - 1) / BANK_BYTES; ++word) {
-                std::vector<uintptr_t> &bank = words[word % BANKS];
-                if (std::find(bank.begin(), bank.end(), word) == bank.end()) {
-                    bank.push_back(word);
-                }
+                banks.add(word);
             }
         }
-        size_t wavefronts = 0;
-        for (const std::vector<uintptr_t> &bank : words) {
-            wavefronts = std::max(wavefronts, bank.size());
-        }
-        sum.shared_wavefronts += wavefronts;
+        sum.shared_wavefronts += banks.most;
         ++sum.shared_ideal_wavefronts;
     }
+}
+
+void add_request(const Ordered *request, size_t count, shim::Sampled &sum)
+{
+    (request[0].access->is_shared ? add_shared : add_global)(request, count, sum);
+}
+
+/* Whether all lanes executed the same instructions in the same order, as they mostly do. */
+bool is_uniform(const std::vector<shim::Logged> *logs, unsigned threads)
+{
+    for (unsigned lane = 1; lane < threads; ++lane) {
+        const bool is_same = std::equal(logs[0].begin(), logs[0].end(), logs[lane].begin(), logs[lane].end(),
+                                        [](const shim::Logged &a, const shim::Logged &b) { return a.pc == b.pc; });
+        if (!is_same) {
+            return false;
+        }
+    }
+    return true;
 }
 } // namespace
 
@@ -79,6 +107,16 @@ void shim::analyze_warp(const std::vector<Logged> *logs, unsigned threads, Sampl
 {
     static std::vector<Ordered> all;
     all.clear();
+    if (is_uniform(logs, threads)) {
+        Ordered request[LANES];
+        for (size_t index = 0; index < logs[0].size(); ++index) {
+            for (unsigned lane = 0; lane < threads; ++lane) {
+                request[lane] = {0, 0, (uint16_t)lane, &logs[lane][index]};
+            }
+            add_request(request, threads, sum);
+        }
+        return;
+    }
     std::unordered_map<uintptr_t, uint32_t> executions;
     for (unsigned lane = 0; lane < threads; ++lane) {
         executions.clear();
@@ -95,7 +133,7 @@ void shim::analyze_warp(const std::vector<Logged> *logs, unsigned threads, Sampl
         while (end < all.size() && all[end].pc == all[first].pc && all[end].execution == all[first].execution) {
             ++end;
         }
-        (all[first].access->is_shared ? add_shared : add_global)(&all[first], end - first, sum);
+        add_request(&all[first], end - first, sum);
         first = end;
     }
 }
