@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from dscompile.schedule.cuda_syntax import (
+from dscompile.schedule.cuda_cpp.tree import (
     Assign,
     Binary,
     Declare,
@@ -68,20 +68,23 @@ class _Indices:
     def _plain(self, node: Expr) -> Expr:
         """One step, where the operands are plain already."""
         match node:
-            case Binary("+", Binary("*", Name(loop), Number(rounds)), right) if loop in self._counters:
+            case Binary("+", Binary("*", Name(loop), Number(rounds)), right) if self._is_loop(loop, rounds):
                 thread, part = _quotient(right)
                 if thread == Name("thread") and part > 1 and int(rounds) * part == self._threads:
                     item = Binary("+", Binary("*", Name(loop), Number(str(self._threads))), thread)
                     return _divided(item, part)
             case Binary("<", left, Number(end)) if end.isdecimal():
-                item, part = _quotient(left)
-                if part > 1 and self._counts(item):
-                    return Binary("<", item, Number(str(int(end) * part)))
+                whole, part = _quotient(left)
+                if part > 1 and self._counts(whole):
+                    return Binary("<", whole, Number(str(int(end) * part)))
             case Binary("/" | ">>", _, _):
                 inner, part = _quotient(node)
                 if part > 1 and self._counts(inner):
                     return _quotient_of(inner, part)
         return node
+
+    def _is_loop(self, name: str, factor: str) -> bool:
+        return name in self._counters and factor.isdecimal()
 
     def _counts(self, expression: Expr) -> bool:
         """Whether an expression consists of what is never negative."""
@@ -129,11 +132,15 @@ def _remainder(node: Expr) -> tuple[Expr, int]:
 
 def _divided(node: Expr, part: int) -> Expr:
     """A shift if that will do: compilers do not always see that nothing is negative."""
-    return Binary(">>", node, Number(str(part.bit_length() - 1))) if _is_power(part) else Binary("/", node, Number(str(part)))
+    if _is_power(part):
+        return Binary(">>", node, Number(str(part.bit_length() - 1)))
+    return Binary("/", node, Number(str(part)))
 
 
 def _modulo(node: Expr, modulus: int) -> Expr:
-    return Binary("&", node, Number(str(modulus - 1))) if _is_power(modulus) else Binary("%", node, Number(str(modulus)))
+    if _is_power(modulus):
+        return Binary("&", node, Number(str(modulus - 1)))
+    return Binary("%", node, Number(str(modulus)))
 
 
 def _is_power(number: int) -> bool:
