@@ -118,7 +118,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
     groups = useful_variants(variants_of(job.target), int8=canonical.is_quantized)
-    programs = [plan(canonical, group[0]) for group in groups]
+    programs = [plan(canonical, group[0], settings.precision) for group in groups]
     for program in programs:
         budgets.check_program(program, job.name, settings)
     if job.target.kernels:

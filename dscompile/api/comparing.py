@@ -95,7 +95,7 @@ def _oracle_check(
         results = runnable.run(seeded_inputs(artifact.manifest.inputs, vector_seed))
         got.append([results[output] for output in _output_names(artifact)])
     want = [[output[index] for output in vectors.outputs] for index in range(len(seeds))]
-    return compare(name, _output_names(artifact), got, want)
+    return compare(name, _output_names(artifact), got, want, artifact.manifest.tolerance)
 
 
 def _counted_check(model: Model, vectors: Vectors, progress: Progress) -> tuple[list[Check], tuple[KernelBytes, ...]]:
@@ -380,10 +380,10 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
         from_peer.append(peer.run(list(inputs.values())))
         feeds = dict(zip(network.inputs, inputs.values(), strict=True))
         from_oracle.append(list(oracle_outputs(network, feeds).values()))
-    names = _output_names(artifact)
+    names, tolerance = _output_names(artifact), artifact.manifest.tolerance
     return [
-        compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer),
-        compare("oracle, other inputs", names, got, from_oracle),
+        compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, tolerance),
+        compare("oracle, other inputs", names, got, from_oracle, tolerance),
     ]
 
 

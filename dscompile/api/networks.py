@@ -80,6 +80,7 @@ def inspect(
         return inspect_network(net.network)
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
+    from dscompile.report.budgets import settings_for
 
     concrete = representative(build_target(target))
     if cycles and concrete.gpu is not None:
@@ -93,12 +94,13 @@ def inspect(
             help="'dscompile bench' counts the instructions of an artifact in an emulator",
         )
     canonical = canonicalize(net.network)
-    program = plan(canonical, concrete)
+    precision = settings_for(net.budgets, (target, concrete.name)).precision
+    program = plan(canonical, concrete, precision)
     inspection = inspect_network(net.network, concrete, program)
     if concrete.gpu is not None:
         from dscompile.report.gpu_plan import explain_plan
 
-        return replace(inspection, modules=explain_plan(canonical, concrete.gpu))
+        return replace(inspection, modules=explain_plan(canonical, concrete.gpu, precision))
     if not cycles:
         return inspection
     from dscompile.report.cycles import estimate_cycles

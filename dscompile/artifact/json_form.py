@@ -18,7 +18,7 @@ from dscompile.artifact.manifest import (
     Versions,
 )
 from dscompile.artifact.target_json import target_from_json, target_to_json
-from dscompile.ir.tensor import ROUNDINGS, BorderLayout, DType, Quantization, Rounding, Tensor
+from dscompile.ir.tensor import PRECISIONS, ROUNDINGS, BorderLayout, DType, Precision, Quantization, Rounding, Tensor
 
 # Below the artifact's directory; no part begins with a dot, so that none is `..`.
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -85,6 +85,8 @@ def manifest_to_json(m: Manifest) -> Json:
         "fallback_layers": list(m.fallback_layers),
         "tuning_ids": list(m.tuning_ids),
         "latency_budget_us": m.latency_budget_us,
+        "precision": m.precision,
+        "tolerance": m.tolerance,
         "checksums": {c.file: c.sha256 for c in m.checksums},
     }
 
@@ -133,6 +135,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         fallback_layers=fields.texts("fallback_layers"),
         tuning_ids=fields.texts("tuning_ids"),
         checksums=_checksums_from_json(fields),
+        precision=_precision_from_json(fields),
         latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
     )
 
@@ -208,6 +211,16 @@ def _rounding_from_json(fields: Fields) -> Rounding | None:
     if known is None:
         fields.problems.append(f"'rounding' is '{text}', it must be one of {', '.join(ROUNDINGS)}")
     return known
+
+
+def _precision_from_json(fields: Fields) -> Precision:
+    if not fields.has_value("precision"):
+        return "float32"  # of artifacts older than the choice
+    text = fields.text("precision")
+    known = next((precision for precision in PRECISIONS if precision == text), None)
+    if known is None:
+        fields.problems.append(f"'precision' is '{text}', it must be one of {', '.join(PRECISIONS)}")
+    return known or "float32"
 
 
 def _checksums_from_json(fields: Fields) -> tuple[Checksum, ...]:

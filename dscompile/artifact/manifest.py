@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dscompile.ir.tensor import Rounding, Tensor
+from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
 
 
@@ -163,7 +163,7 @@ class Manifest:
     says in which order the user's buffers hold them. `latency_budget_us` is what the network's file allows one
     inference; `bench` checks it. `variants` are those of a library that chooses when it runs, best first; then `layers`
     has the rows of all, and `arena` the buffers of the variant that needs most. `kernels` are those of a GPU, in the
-    order of their first launches.
+    order of their first launches. `precision` is float16 if tensor cores multiply halves, and decides on `tolerance`.
     """
 
     name: str
@@ -187,6 +187,12 @@ class Manifest:
     latency_budget_us: float | None = None
     variants: tuple[VariantInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()
+    precision: Precision = "float32"
+
+    @property
+    def tolerance(self) -> float:
+        """Largest error of a float output that passes, relative to the output's largest magnitude."""
+        return TOLERANCES[self.precision]
 
     def rows_of(self, variant: str | None) -> range:
         """Which of `layers` the variant of this name has; all for None or a library without variants."""

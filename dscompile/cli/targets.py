@@ -123,8 +123,8 @@ def _gpu(target: Target, gpu: Gpu) -> list[tuple[str, str]]:
         ("device", f"{gpu.device}, {gpu.multiprocessors} multiprocessors"),
         ("FMA", f"{gpu.fma_per_clock} per multiprocessor and clock, {clock}, {gpu.peak_flops / 1e12:.1f} Tflop/s"),
         (
-            "tensor cores",
-            f"{gpu.tensor_fma_per_clock} halves per multiprocessor and clock, {gpu.tensor_peak_flops / 1e12:.0f} Tflop/s",
+            "tensor FMA",
+            f"{gpu.tensor_fma_per_clock} of halves, {gpu.tensor_peak_flops / 1e12:.0f} Tflop/s",
         ),
         ("memory", f"{gpu.dram_bytes_per_s / 1e9:.0f} GB/s, L2 {text.short_size(gpu.l2_bytes)}"),
         ("compiler", _compilers(target)),

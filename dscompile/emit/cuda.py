@@ -127,7 +127,9 @@ class _Code:
         texts = {
             self.interface.header: self._header(self.fingerprint),
             self.source_name: self.source,
-            "selftest.cu": selftest_source(self.interface, selftest_output, "cuda/selftest.cu.j2", arch=arch),
+            "selftest.cu": selftest_source(
+                self.interface, selftest_output, "cuda/selftest.cu.j2", self.program.precision, arch=arch
+            ),
             "CMakeLists.txt": render(
                 "cuda/CMakeLists.txt.j2",
                 net=self.interface,

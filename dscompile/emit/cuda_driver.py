@@ -19,7 +19,9 @@ from dscompile.gpu import Gpu
 from dscompile.ir.cost import layer_kind
 from dscompile.plan.gpu_costs import ModuleCost, module_cost
 from dscompile.plan.gpu_kernels import QUAD, ModuleKernel
-from dscompile.plan.knobs import ModuleKnobs
+from dscompile.plan.gpu_tensor_costs import tensor_cost
+from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.knobs import ModuleKnobs, TensorKnobs
 from dscompile.plan.program import Function, Program
 from dscompile.schedule.cuda_text import PREAMBLE
 from dscompile.version import __version__
@@ -112,6 +114,8 @@ def planned_traffic(program: Program, function: Function) -> KernelTraffic | Non
 
 def _cost(program: Program, function: Function) -> ModuleCost | None:
     kernel, knobs, gpu = function.kernel, function.knobs, program.target.gpu
+    if gpu is not None and isinstance(kernel, TensorKernel) and isinstance(knobs, TensorKnobs):
+        return tensor_cost(kernel, knobs, gpu)
     if gpu is None or not isinstance(kernel, ModuleKernel) or not isinstance(knobs, ModuleKnobs):
         return None
     return module_cost(kernel, knobs, gpu)
@@ -141,9 +145,14 @@ def _comment(program: Program, function: Function, source: KernelSource) -> str:
     grid = f"{source.grid[0]} x {source.grid[1]}" if source.grid[1] > 1 else str(source.grid[0])
     lines.append(f"{grid} block{'s' if blocks > 1 else ''} of {source.threads} threads.")
     kernel, cost = function.kernel, _cost(program, function)
-    if isinstance(kernel, ModuleKernel) and isinstance(function.knobs, ModuleKnobs) and cost is not None:
+    tile = ""
+    if isinstance(kernel, ModuleKernel) and isinstance(function.knobs, ModuleKnobs):
         channels = min(function.knobs.block_quads * function.knobs.passes * QUAD, kernel.stages[-1].channels)
-        lines[-1] = f"{lines[-1][:-1]}; a block makes {kernel.rows} x {kernel.columns} pixels of {channels} channels."
+        tile = f"{kernel.rows} x {kernel.columns} pixels of {channels} channels"
+    elif isinstance(function.knobs, TensorKnobs):
+        tile = f"{function.knobs.pixels} pixels of {function.knobs.channels} channels, on tensor cores"
+    if tile and cost is not None:
+        lines[-1] = f"{lines[-1][:-1]}; a block makes {tile}."
         lines.append(
             f"Global memory: {spaced(cost.activation_bytes)} B of images, {spaced(cost.weight_bytes)} B of weights "
             f"over all blocks; shared memory at most {spaced(cost.shared_bytes)} B a block."

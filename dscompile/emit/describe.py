@@ -56,6 +56,7 @@ def describe(
         fallback_layers=program.fallback_layers,
         checksums=checksums(directory, files),
         kernels=kernels,
+        precision=program.precision,
     )
 
 

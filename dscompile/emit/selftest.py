@@ -23,9 +23,9 @@ from dscompile.emit.names import c_float
 from dscompile.emit.render import render
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Array, Network
-from dscompile.ir.tensor import INTEGER_RANGES
+from dscompile.ir.tensor import INTEGER_RANGES, TOLERANCES, Precision
 
-TOLERANCE = 1e-4
+TOLERANCE = TOLERANCES["float32"]
 _LARGEST_WHOLE = 16_384
 _VALUES_PER_LINE = 8
 
@@ -106,15 +106,22 @@ def check_selftest(network: Network, inputs: Mapping[str, Array], outputs: Mappi
 
 
 def selftest_source(
-    interface: Interface, outputs: Mapping[str, Array], template: str = "native/selftest.c.j2", **values: object
+    interface: Interface,
+    outputs: Mapping[str, Array],
+    template: str = "native/selftest.c.j2",
+    precision: Precision = "float32",
+    **values: object,
 ) -> str:
-    """The text of selftest.c; `outputs` as `check_selftest` wants them. Another `template` may need more `values`."""
+    """The text of selftest.c; `outputs` as `check_selftest` wants them. Another `template` may need more `values`.
+
+    What passes depends on the `precision` that the network multiplies with.
+    """
     return render(
         template,
         **values,
         net=interface,
         expectations=[_expectation(port, outputs[port.tensor.name]) for port in interface.outputs],
-        tolerance=c_float(TOLERANCE).rstrip("f"),
+        tolerance=c_float(TOLERANCES[precision]).rstrip("f"),
     )
 
 

@@ -13,6 +13,7 @@ from dscompile.errors import BadInputError, Position
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.paths import file_beside
 from dscompile.frontend.yamltree import MappingNode, ScalarNode, shorten
+from dscompile.ir.tensor import PRECISIONS, Precision
 from dscompile.target import find_target, is_target_file, target_advice, target_names
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
@@ -28,13 +29,14 @@ class TargetSettings:
     """What `targets: {NAME: ...}` asks of one target; None where it says nothing.
 
     A network that needs more than `arena_bytes` or `flash_bytes` fails its build with exit code 4; one that takes
-    longer than `latency_us` fails `bench`.
+    longer than `latency_us` fails `bench`. With `precision` float16 tensor cores multiply what they are faster at.
     """
 
     arena_bytes: int | None = None
     flash_bytes: int | None = None
     latency_us: float | None = None
     threads: int | None = None
+    precision: Precision = "float32"
     position: Position | None = field(default=None, compare=False)
 
 
@@ -79,6 +81,7 @@ def read_targets(node: MappingNode | None, problems: Problems, directory: Path) 
             _bytes(fields, "flash"),
             _latency_us(fields),
             fields.integer("threads", 0, maximum=1024) or None,
+            _precision(fields, key, directory),
             key.position,
         )
         fields.finish()
@@ -117,6 +120,31 @@ def _bytes(fields: Fields, key: str) -> int | None:
             return int(amount)
     fields.wrong(key, node, "a size above 0", "write a number of bytes, or `20 KiB`, `64 kB`, `1.5 MiB`")
     return None
+
+
+def _precision(fields: Fields, key: ScalarNode, directory: Path) -> Precision:
+    """What float32 networks multiply with; float16 is for tensor cores, and other targets have none."""
+    node = fields.take("precision")
+    if node is None:
+        return "float32"
+    word = fields.choice_of("precision", node, PRECISIONS)
+    if word != "float32" and not _may_be_gpu(key.text, directory):
+        fields.problems.add(
+            f"target '{shorten(key.text)}' has no tensor cores, which `precision: {word}` is for",
+            node.position,
+            help="only targets of the cuda family take it",
+        )
+    return next(p for p in PRECISIONS if p == word)
+
+
+def _may_be_gpu(key: str, directory: Path) -> bool:
+    """Whether a target has tensor cores, or (of which another error tells) there is no such target."""
+    if not is_target_file(key) and key not in target_names():
+        return True
+    try:
+        return find_target(str(directory / key) if is_target_file(key) else key).gpu is not None
+    except BadInputError:
+        return True
 
 
 def _latency_us(fields: Fields) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from dscompile.gpu import Gpu
+from dscompile.ir.ops import Pair
 from dscompile.ir.tensor import DType, Precision
 from dscompile.plan.gpu_costs import ModuleCost, Tiling
 from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
@@ -38,6 +39,14 @@ class ModulePlan:
     kernel: ModuleKernel | TensorKernel
     knobs: ModuleKnobs | TensorKnobs
     cost: ModuleCost
+
+    @property
+    def tile(self) -> Pair:
+        """Rows and columns of pixels that a block makes."""
+        if isinstance(self.knobs, TensorKnobs):
+            return 1, self.knobs.pixels
+        assert isinstance(self.kernel, ModuleKernel)
+        return self.kernel.rows, self.kernel.columns
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,9 @@ def plan_gpu_program(
         builder.begin(segment)
         _lower(builder, group)
         builder.end(segment)
-    return builder.finish()
+    program = builder.finish()
+    uses_halves = any(isinstance(function.kernel, TensorKernel) for function in program.functions)
+    return replace(program, precision="float16" if uses_halves else "float32")
 
 
 def _lower(builder: ProgramBuilder, group: Group) -> None:

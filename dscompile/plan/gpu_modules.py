@@ -11,7 +11,7 @@ from dscompile.ir.ops import Conv2D
 from dscompile.ir.tensor import Precision
 from dscompile.plan.fusion import Work, network_work
 from dscompile.plan.gpu_choice import ModulePlan, ModuleShape, cheapest, price_s
-from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Role, Stage
+from dscompile.plan.gpu_kernels import QUAD, Role, Stage
 from dscompile.plan.knobs import TensorKnobs
 
 MAX_LENGTH = 3
@@ -149,12 +149,10 @@ def _best_cut(network: Network, run: Sequence[Work], gpu: Gpu, fuse: bool, preci
 
 
 def _remark(plan: ModulePlan) -> str:
-    cost, kernel, knobs = plan.cost, plan.kernel, plan.knobs
+    cost, knobs = plan.cost, plan.knobs
+    tiles = f"tiles of {plan.tile[0]} x {plan.tile[1]}"
     if isinstance(knobs, TensorKnobs):
         tiles = f"tensor cores, tiles of {knobs.pixels} pixels x {knobs.channels} channels"
-    else:
-        assert isinstance(kernel, ModuleKernel)
-        tiles = f"tiles of {kernel.rows} x {kernel.columns}"
     return (
         f"{cost.blocks} blocks of {cost.threads} threads, {tiles}, "
         f"{cost.shared_bytes} B shared, {cost.time_s * 1e6:.1f} us estimated"

@@ -28,6 +28,11 @@ STEPS = (16, 32, 64)
 MAX_THREAD_TILES = 8
 
 
+def tensor_cost(kernel: TensorKernel, knobs: TensorKnobs, gpu: Gpu) -> ModuleCost | None:
+    """The cost of a kernel, or None if a block of it does not fit on a multiprocessor."""
+    return TensorTiling(kernel.stage, kernel.residual is not None).cost(knobs, gpu)
+
+
 @dataclass(frozen=True)
 class TensorTiling:
     """A pointwise stage with its pixels in one row."""

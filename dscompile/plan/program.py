@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from dscompile.ir.network import Array, Network
+from dscompile.ir.tensor import Precision
 from dscompile.plan.arena import Overlap
 from dscompile.target import Target
 
@@ -95,6 +96,7 @@ class Program:
     `fallback_layers` are those whose schedule was chosen by rule and not from a tuning record or a known-good table.
     `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
     first of the other; no other two live buffers share any (emit/check.py proves it).
+    `precision` is float16 if any kernel multiplies halves.
     """
 
     network: Network
@@ -109,6 +111,7 @@ class Program:
     constants: Mapping[str, Array] = field(default_factory=dict)
     fallback_layers: tuple[str, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "constants"):

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
+from dscompile.ir.tensor import TOLERANCES
 from dscompile.report.traffic import KernelBytes
 
-TOLERANCE = 1e-4
+TOLERANCE = TOLERANCES["float32"]
 """Largest allowed error of a float32 element, relative to the largest magnitude of its output over all vectors.
 
 The oracle accumulates in float64, the artifact in float32 and in another order; see docs/commands.md for what

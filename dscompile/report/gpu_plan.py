@@ -14,6 +14,7 @@ from dscompile.report import text
 if TYPE_CHECKING:
     from dscompile.gpu import Gpu
     from dscompile.ir.network import Network
+    from dscompile.ir.tensor import Precision
     from dscompile.plan.fusion import Work
     from dscompile.report.records import Record
 
@@ -80,22 +81,22 @@ class GpuPlan:
         return sum(module.unfused.activation_bytes for module in self.modules)
 
 
-def explain_plan(network: Network, gpu: Gpu) -> GpuPlan:
+def explain_plan(network: Network, gpu: Gpu, precision: Precision = "float32") -> GpuPlan:
     """The plan of a canonical network, with the choices that were not taken."""
-    groups = [group for group in find_groups(network, gpu) if group.plan is not None]
-    modules = tuple(_row(network, group, gpu) for group in groups)
-    cuts = tuple(_cut(network, a, b, gpu) for a, b in pairwise(groups) if _follows(network, a, b))
+    groups = [group for group in find_groups(network, gpu, precision=precision) if group.plan is not None]
+    modules = tuple(_row(network, group, gpu, precision) for group in groups)
+    cuts = tuple(_cut(network, a, b, gpu, precision) for a, b in pairwise(groups) if _follows(network, a, b))
     return GpuPlan(gpu.device, modules, cuts)
 
 
-def _row(network: Network, group: Group, gpu: Gpu) -> ModuleRow:
+def _row(network: Network, group: Group, gpu: Gpu, precision: Precision) -> ModuleRow:
     plan = group.plan
     assert plan is not None
     return ModuleRow(
         layers=_layers(group.work),
         kind=plan.kernel.kind,
-        rows=plan.kernel.rows,
-        columns=plan.kernel.columns,
+        rows=plan.tile[0],
+        columns=plan.tile[1],
         blocks=plan.cost.blocks,
         threads=plan.cost.threads,
         shared_bytes=plan.cost.shared_bytes,
@@ -103,16 +104,16 @@ def _row(network: Network, group: Group, gpu: Gpu) -> ModuleRow:
         occupancy=plan.cost.occupancy.fraction,
         limiter=plan.cost.occupancy.limiter,
         fused=_estimate([plan], gpu),
-        unfused=_estimate(_each_alone(network, group.work, gpu), gpu),
+        unfused=_estimate(_each_alone(network, group.work, gpu, precision), gpu),
     )
 
 
-def _each_alone(network: Network, works: Sequence[Work], gpu: Gpu) -> list[ModulePlan]:
-    return [plan for work in works if (plan := _module(network, [work], gpu)) is not None]
+def _each_alone(network: Network, works: Sequence[Work], gpu: Gpu, precision: Precision) -> list[ModulePlan]:
+    return [plan for work in works if (plan := _module(network, [work], gpu, precision)) is not None]
 
 
-def _module(network: Network, works: Sequence[Work], gpu: Gpu) -> ModulePlan | None:
-    shape = module_shape(network, works)
+def _module(network: Network, works: Sequence[Work], gpu: Gpu, precision: Precision) -> ModulePlan | None:
+    shape = module_shape(network, works, precision)
     return None if shape is None else cheapest(shape, gpu)
 
 
@@ -132,13 +133,13 @@ def _follows(network: Network, a: Group, b: Group) -> bool:
     return a.work[-1].residual is None and b.work[0].layer.inputs[0] == made and len(network.consumers[made]) == 1
 
 
-def _cut(network: Network, a: Group, b: Group, gpu: Gpu) -> Cut:
+def _cut(network: Network, a: Group, b: Group, gpu: Gpu, precision: Precision) -> Cut:
     """Both modules as one, or, where no module is that long, the two convolutions at the cut."""
     before, after = a.work, b.work
     if module_shape(network, (*before, *after)) is None:
         before, after = before[-1:], after[:1]
-    apart = [plan for works in (before, after) if (plan := _module(network, works, gpu)) is not None]
-    together = _module(network, (*before, *after), gpu)
+    apart = [plan for works in (before, after) if (plan := _module(network, works, gpu, precision)) is not None]
+    together = _module(network, (*before, *after), gpu, precision)
     return Cut(
         _layers(before),
         _layers(after),
