@@ -8,7 +8,13 @@ from collections.abc import Iterable, Mapping
 
 from dscompile.ir.tensor import DType
 
-C_TYPES: dict[DType, str] = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t"}
+C_TYPES: dict[DType, str] = {
+    "float32": "float",
+    "float16": "half",  # CUDA C++ alone
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int32": "int32_t",
+}
 
 # A network of this name would put a header or a library beside the user's code that hides one of the system's.
 _TAKEN_STEMS = frozenset(

@@ -55,12 +55,12 @@ def kernel_source(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, 
     device = plain.with_attr({"calling_conv": DEVICE_KERNEL, "target": machine})
     with machine:
         module = tirx.transform.LowerIntrin()(tvm.IRModule({symbol: device}))
-    text = _source(module, machine)
+    text = tidied(_source(module, machine), symbol)
     if OWN_BARRIERS in prim.attrs:
-        text = HEAD + text[text.index('extern "C" __global__') :]
+        text = f"{HEAD}\n{text}"
     return KernelSource(
         symbol,
-        tidied(text, symbol),
+        text,
         (extents.get("blockIdx.x", 1), extents.get("blockIdx.y", 1)),
         (extents.get("threadIdx.x", 1), extents.get("threadIdx.y", 1)),
     )
