@@ -69,11 +69,13 @@ class ShimKernel:
         return report.kernel(SYMBOL)
 
     def _build(self, directory: Path) -> Path:
+        from dscompile.schedule.cuda_text import PREAMBLE
+
         (grid_x, grid_y), (block_x, block_y) = self.source.grid, self.source.block
         launch = f"#define KERNEL {SYMBOL}\n#define GRID ({grid_x}, {grid_y})\n#define BLOCK ({block_x}, {block_y})\n"
         main = (data_directory("templates") / "run" / "cuda_kernel_main.cu").read_text(encoding="utf-8")
         source = directory / "kernel.cu"
-        source.write_text(f"#include <cuda_runtime.h>\n{self.source.text}\n{launch}{main}", encoding="utf-8")
+        source.write_text(f"{PREAMBLE}\n{self.source.text}\n{launch}{main}", encoding="utf-8")
         compile_cuda(source, directory / "kernel.o", checked=True)
         link_cuda([directory / "kernel.o"], directory / "kernel")
         return directory / "kernel"

@@ -14,6 +14,7 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule.cuda_intrinsics import lower_intrinsics
+from dscompile.schedule.cuda_text import tidied
 from dscompile.schedule.native import bind_views, with_pointers
 from dscompile.target import Target
 
@@ -55,7 +56,7 @@ def kernel_source(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, 
     text = _source(module, machine)
     return KernelSource(
         symbol,
-        _tidied(text, symbol),
+        tidied(text, symbol),
         (extents.get("blockIdx.x", 1), extents.get("blockIdx.y", 1)),
         (extents.get("threadIdx.x", 1), extents.get("threadIdx.y", 1)),
     )
@@ -123,10 +124,6 @@ def _extents(body: Any) -> Mapping[str, int]:
 def _source(module: Any, machine: Any) -> str:
     """What TVM writes for a module of device functions; no compiler is asked."""
     return str(tvm.get_global_func("target.build.cuda")(module, machine).inspect_source())
-
-
-def _tidied(text: str, symbol: str) -> str:
-    return text
 
 
 def compile_functions(
