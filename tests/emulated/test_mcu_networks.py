@@ -58,8 +58,7 @@ def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_pat
 
 MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
-SLOW_CORES = ("cortex-m0plus", "rv32imc")  # where the emulator checks every access for alignment
-LARGE_MODELS = ("pretrainedResnet_quant",)
+MANY = 20
 
 
 @pytest.mark.sampled
@@ -75,7 +74,7 @@ def test_network_on_a_core_equals_the_oracle_on_many_inputs(model, core, model_p
     )
     network = load_network(model_path(f"{model}.tflite")).network
     device = FirmwareModel(write(network, tmp_path / "a", find_target(core)))
-    for seed in range(3 if core in SLOW_CORES and model in LARGE_MODELS else 20):
+    for seed in range(MANY):
         inputs = random_inputs(network, seed)
         expected = oracle_outputs(network, inputs)
         results = device.run(inputs)
