@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.mcu import random_inputs, write
 
+ROOT = Path(__file__).parents[2]
 # Instructions of one inference. The peers of cortex-m4: CMSIS-NN 7 417 000 and 23 420 000.
 BUDGETS = {
     ("kws_ref_model_int8", "cortex-m4"): 3_300_000,
@@ -54,6 +56,25 @@ def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_pat
     header = artifact.header.read_text()
     promised = int(header.split("stack at most ")[1].split(" B")[0].replace(" ", ""))
     assert device.stack_bytes <= promised + 16  # the caller's own frame
+
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("model", "row"), [("kws_ref_model_int8", "keyword spotting"), ("vww_96_int8", "visual wake")])
+def test_the_readme_says_what_is_measured(model, row, tmp_path):
+    """Instructions by the compiler of Debian 12; the last digits follow the softmax, and so the input."""
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    network = load_network(ROOT / "tests" / "data" / f"{model}.tflite").network
+    artifact = write(network, tmp_path / "a", find_target("cortex-m4"))
+    device = FirmwareModel(artifact)
+    device.run(random_inputs(network, 0))
+    assert device.instructions is not None
+    shown = re.search(rf"^\| MLPerf Tiny {row}.*?\) \| (.*) \|$", README, re.MULTILINE)
+    assert shown is not None
+    sizes = (artifact.manifest.arena.size_bytes, artifact.manifest.sizes.weights)
+    measured = [f"{device.instructions / 1e6:.2f} M", *(f"{size:,} B".replace(",", " ") for size in sizes)]
+    assert shown[1].split(" | ") == measured
 
 
 MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
