@@ -24,6 +24,8 @@ from dscompile.plan.int8_kernels import (
     Requantization,
     Scaling,
 )
+from dscompile.plan.int8_packing import pack_int8_depthwise
+from dscompile.plan.int8_tiles import int8_depthwise_word
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked, Strides
@@ -252,13 +254,14 @@ def assert_depthwise(
     x, weights = case.data(smallest_weight, rng)
     image, output = views(case, case.channels, case.channels, lanes)
     blocks = -(-case.channels // lanes)
+    word = int8_depthwise_word(machine.found(), case.kernel, case.stride, case.dilation)
     kernel = Int8DepthwiseKernel(
         case.height, case.width, blocks, lanes,
-        case.kernel, case.stride, case.dilation, image, output, case.requantization, smallest_weight,
+        case.kernel, case.stride, case.dilation, image, output, case.requantization, smallest_weight, word,
     )  # fmt: skip
     sums = sum(case.pixels(x, r, q) * weights[r, q] for r in range(case.kernel[0]) for q in range(case.kernel[1]))
     constants = factors(case.requantization, blocks * lanes, _reach(case, 1), rng)
-    packed = in_blocks(weights, lanes, None)
+    packed = pack_int8_depthwise(weights[:, :, None, :].astype(np.int8), lanes, word)
     inputs = {"x": in_blocks(x, lanes, rng), "weights": packed, **constants}
     got, counts = run_int8(kernel, knobs, machine, inputs, (blocks, case.height, case.width, lanes))
     expected = requantized(sums, case.requantization, {k: v[: case.channels] for k, v in constants.items()})
