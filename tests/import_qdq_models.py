@@ -61,8 +61,8 @@ def quantized(made: onnx.ModelProto | Path, folder: Path, activations: Activatio
 def session_of(path: Path) -> onnxruntime.InferenceSession:
     """Onnxruntime with its usual optimizations, and those of int8 activations that it leaves out on x86.
 
-    On processors without VNNI it adds products of uint8 and int8 in 16 bits, which saturate, unless asked to be precise.
-    Asked so for int8 activations, it looks for kernels that it does not have.
+    On processors without VNNI it adds products of uint8 and int8 in 16 bits, which saturate, unless it is to be
+    precise. Asked for that with int8 activations, it looks for kernels that it does not have.
     """
     options = onnxruntime.SessionOptions()
     if any(constant.data_type == onnx.TensorProto.UINT8 for constant in onnx.load(path).graph.initializer):

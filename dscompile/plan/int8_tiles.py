@@ -140,7 +140,10 @@ def _depthwise_by_products(height: int, width: int, kernel: Pair, stride: Pair) 
         return DepthwiseKnobs(width, reread_taps=True) if 4 < width <= DEPTHWISE_COLUMNS else DepthwiseKnobs(4)
     if max(stride) > 1:
         return DepthwiseKnobs(2, 2, reread_taps=True) if is_even else DepthwiseKnobs(4, reread_taps=True)
-    return DepthwiseKnobs(-(-width // -(-width // DEPTHWISE_COLUMNS)), reread_taps=True)
+    if width % DEPTHWISE_COLUMNS == 0:
+        return DepthwiseKnobs(DEPTHWISE_COLUMNS, reread_taps=True)
+    tiles = -(-width // (DEPTHWISE_COLUMNS - 1))  # whose rest leaves less room
+    return DepthwiseKnobs(-(-width // tiles), reread_taps=True)
 
 
 def int8_depthwise_word(target: Target, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> int:

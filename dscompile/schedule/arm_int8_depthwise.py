@@ -58,7 +58,7 @@ def depthwise_by_sdot(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) -> Pri
     def add(tile: _Tile) -> None:
         sums = code.sums(2 * tile.rows * tile.columns)
         seen_by = [(h * stride_h + r * gap_h, r, h) for h in range(tile.rows) for r in range(taps_h)]
-        # Chunk by chunk, so that only one chunk of weights is in registers: those of a row serve outputs above each other.
+        # By chunks, so that only one of weights is in registers: those of a row serve outputs above each other.
         starts = [divmod(column * stride_w, 2) for column in range(tile.columns)]
         last = (tile.columns - 1) * stride_w + taps_w - 1
         for chunk in range(-(-(max(phase for _, phase in starts) + taps_w) // COLUMNS)):
