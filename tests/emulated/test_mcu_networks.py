@@ -77,6 +77,14 @@ def test_the_readme_says_what_is_measured(model, row, tmp_path):
     assert shown[1].split(" | ") == measured
 
 
+def test_the_tutorial_shows_the_figures_of_the_header(tmp_path):
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    network = load_network(ROOT / "tests" / "data" / "kws_ref_model_int8.tflite").network
+    header = write(network, tmp_path / "a", find_target("cortex-m4")).header.read_text()
+    (figures,) = re.findall(r"One kws_ref_model_int8_run\(\): (.*)\.$", header, re.MULTILINE)
+    assert f"/* One kws_run(): {figures}. */" in (ROOT / "docs" / "firmware.md").read_text()
+
+
 MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
 MANY = 20
