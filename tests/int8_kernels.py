@@ -34,6 +34,7 @@ from dscompile.run.emulators.qemu_user import InstructionCounts
 from dscompile.run.kernel import CompiledKernel
 from dscompile.run.operands import ALIGNMENT, At
 from dscompile.target import Target, find_target, runs_here
+from tests.native import TARGETS
 from tests.tools import require_tools
 
 MARGIN = 128  # bytes before and behind every view
@@ -62,7 +63,7 @@ class Machine:
         return self.target
 
 
-HERE = (Machine("x86-avx512"), Machine("x86-avx2"))
+HERE = tuple(Machine(name) for name in TARGETS)
 NEON, DOTPROD, I8MM = (
     Machine("arm64-neon", "cortex-a72"),
     Machine("arm64-dotprod", "neoverse-n1"),

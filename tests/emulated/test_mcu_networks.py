@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dscompile.api.reference import oracle_outputs
+from dscompile.artifact import Artifact
 from dscompile.emit.mcu_code import HELPERS, helper_code
 from dscompile.firmware.build import build_firmware
 from dscompile.frontend.load import load_network
@@ -52,6 +53,11 @@ def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_pat
         assert np.array_equal(results[name], expected[name])
     assert device.instructions is not None
     assert device.instructions <= BUDGETS[model, core]
+    assert_stack_is_what_the_header_says(device, artifact)
+
+
+def assert_stack_is_what_the_header_says(device: FirmwareModel, artifact: Artifact) -> None:
+    """By the gcc of Debian 12, which tells the sizes of frames."""
     assert device.stack_bytes is not None
     header = artifact.header.read_text()
     promised = int(header.split("stack at most ")[1].split(" B")[0].replace(" ", ""))
@@ -102,13 +108,15 @@ def test_network_on_a_core_equals_the_oracle_on_many_inputs(model, core, model_p
         shutil.which("riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc") is not None,
     )
     network = load_network(model_path(f"{model}.tflite")).network
-    device = FirmwareModel(write(network, tmp_path / "a", find_target(core)))
+    artifact = write(network, tmp_path / "a", find_target(core))
+    device = FirmwareModel(artifact)
     for seed in range(MANY):
         inputs = random_inputs(network, seed)
         expected = oracle_outputs(network, inputs)
         results = device.run(inputs)
         for name in network.outputs:
             np.testing.assert_array_equal(results[name], expected[name])
+    assert_stack_is_what_the_header_says(device, artifact)
 
 
 @pytest.mark.slow

@@ -49,6 +49,7 @@ def test_every_layer_of_a_model_as_c_equals_the_oracle_on_20_inputs(name, core, 
     assert differences(HostModel(write(every, tmp_path / "a", target)), every, range(20)) == []
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("name", MODELS)
