@@ -14,10 +14,13 @@ from dscompile.artifact import Artifact
 from dscompile.emit.mcu_code import HELPERS, helper_code
 from dscompile.firmware.build import build_firmware
 from dscompile.frontend.load import load_network
+from dscompile.frontend.onnx_import import import_onnx
 from dscompile.run.emulators import open_machine
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
+from tests.import_qdq_models import quantized, session_of
+from tests.litert_int8 import interpreter_of, run_litert
 from tests.mcu import random_inputs, write
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +120,41 @@ def test_network_on_a_core_equals_the_oracle_on_many_inputs(model, core, model_p
         for name in network.outputs:
             np.testing.assert_array_equal(results[name], expected[name])
     assert_stack_is_what_the_header_says(device, artifact)
+
+
+@pytest.mark.sampled
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("model", MODELS)
+def test_network_rounded_in_float32_equals_litert_on_a_cortex_m4(model, model_path, tmp_path):
+    """As LiteRT runs by default, with XNNPACK; a Cortex-M4 has the float unit that this takes."""
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    path = model_path(f"{model}.tflite")
+    network = load_network(path, rounding="float32").network
+    device, peer = (
+        FirmwareModel(write(network, tmp_path / "a", find_target("cortex-m4"))),
+        interpreter_of(path, "xnnpack"),
+    )
+    for seed in range(MANY):
+        inputs = random_inputs(network, seed)
+        run_litert(peer, inputs.values())
+        results = device.run(inputs)
+        for name, detail in zip(network.outputs, peer.get_output_details(), strict=True):
+            np.testing.assert_array_equal(results[name], peer.get_tensor(detail["index"]))
+
+
+@pytest.mark.sampled
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("activations", ["u8", "s8"])
+def test_qdq_mobilenet_v2_equals_onnxruntime_on_a_cortex_m4(activations, model_path, tmp_path):
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    path = quantized(model_path("onnx/mobilenetv2_100.onnx"), tmp_path, activations, count=2)
+    network, session = import_onnx(path), session_of(path)
+    device = FirmwareModel(write(network, tmp_path / "a", find_target("cortex-m4")))
+    (name,) = network.inputs
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    np.testing.assert_array_equal(device.run({name: x})[network.outputs[0]], session.run(None, {name: x})[0])
 
 
 @pytest.mark.slow
