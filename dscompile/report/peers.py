@@ -47,7 +47,10 @@ class Peer:
 
 def reference_for(model: Path, rounding: Rounding | None = None) -> str:
     """The runtime that says what a model file means, for int8 models in that rounding. UsageError for other files."""
-    known = {".onnx": "onnxruntime" if rounding is None else EXACT, ".tflite": REFERENCE if rounding == "tflite" else "litert"}
+    known = {
+        ".onnx": "onnxruntime" if rounding is None else EXACT,
+        ".tflite": REFERENCE if rounding == "tflite" else "litert",
+    }
     if model.suffix not in known:
         raise UsageError(f"nothing to compare '{model}' with", help="give an .onnx or .tflite file")
     return known[model.suffix]
