@@ -12,11 +12,9 @@ import pytest
 from dscompile.artifact.fields import Fields
 from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.data import data_directory
-from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.errors import BadInputError
 from dscompile.gpu import Gpu
-from dscompile.plan.planning import plan
 from dscompile.target import find_target, list_targets, parse_rate, runs_here
-from tests.networks import random_network
 
 ARCHES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90")
 
