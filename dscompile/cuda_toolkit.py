@@ -94,18 +94,34 @@ class Nvcc:
         said = finish_tool(command, directory, f"compiling {source.name} for {arch}").stderr
         return Cubin(output, arch, parse_resources(said))
 
-    def link_shared(self, sources: Sequence[Path], objects: Sequence[Path], archs: Sequence[str], output: Path) -> None:
+    def assemble(self, source: Path, directory: Path) -> Path:
+        """Assembles a .S file to <stem>.o in `directory` with the host compiler that nvcc takes. Raises ToolError."""
+        output = directory / f"{source.stem}.o"
+        compiler = os.environ.get("NVCC_CCBIN") or "gcc"
+        run_tool([compiler, "-c", str(source), "-o", output.name], directory, f"assembling {source.name}")
+        return output
+
+    def link_shared(
+        self,
+        sources: Sequence[Path],
+        objects: Sequence[Path],
+        archs: Sequence[str],
+        output: Path,
+        *,
+        exports: Path | None = None,
+    ) -> None:
         """Makes a shared library of .cu files and (position-independent) objects, with code for `archs`, at least one.
 
         The CUDA runtime is linked in, so that the library needs the C library and, to run, the driver. For later
-        architectures it holds PTX of the last of `archs`, which the driver compiles. Relative paths are looked for in
-        the output's directory. Raises ToolError with nvcc's first lines if it refuses, and if the toolkit has no
-        runtime to link.
+        architectures it holds PTX of the last of `archs`, which the driver compiles. `exports` is a version script
+        of the symbols that can be seen (default: all). Relative paths are looked for in the output's directory. Raises
+        ToolError with nvcc's first lines if it refuses, and if the toolkit has no runtime to link.
         """
         generate = [f"-gencode=arch=compute_{arch[3:]},code={arch}" for arch in archs]
         generate.append(f"-gencode=arch=compute_{archs[-1][3:]},code=compute_{archs[-1][3:]}")
+        linker_flags = (*_LINKER_FLAGS, *(() if exports is None else (f"--version-script={exports}",)))
         command = [str(self.path), "-shared", "--cudart", "static", *generate]
-        command += ["-Xcompiler", ",".join(_HOST_FLAGS), "-Xlinker", ",".join(_LINKER_FLAGS), "-o", output.name]
+        command += ["-Xcompiler", ",".join(_HOST_FLAGS), "-Xlinker", ",".join(linker_flags), "-o", output.name]
         try:
             run_tool([*command, *map(str, sources), *map(str, objects)], output.parent, f"linking {output.name}")
         except ToolError as error:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array, Network
     from dscompile.ir.tensor import Rounding
     from dscompile.plan.program import Program
+    from dscompile.schedule.cuda_source import KernelSource
 
 
 @overload
@@ -32,6 +33,7 @@ def build(
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
     packages: Sequence[str] = (),
+    require_binary: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Model: ...
@@ -46,6 +48,7 @@ def build(
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
     packages: Sequence[str] = (),
+    require_binary: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Model, ...]: ...
@@ -59,16 +62,17 @@ def build(
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
     packages: Sequence[str] = (),
+    require_binary: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Model | tuple[Model, ...]:
     """Compiles a network for a target, or for each of several, and returns its artifact, or theirs.
 
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
-    that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding`
-    the usual one of an int8 model. `packages` are packagings of
-    standalone C ("cmake", "arduino", ...; docs/packaging.md). `seed` chooses the inputs of the self-test and of the
-    golden vectors. An artifact is written completely or not at all.
+    that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding` the usual one of an
+    int8 model. `packages` are packagings of standalone C ("cmake", "arduino", ...; docs/packaging.md). Without nvcc,
+    artifacts for GPUs are sources alone, unless `require_binary` refuses that. `seed` chooses the inputs of the
+    self-test and of the golden vectors. An artifact is written completely or not at all.
 
     Raises UsageError, BadInputError, UnsupportedError, BudgetError or ToolError.
     """
@@ -77,6 +81,8 @@ def build(
         raise UsageError("no target is given", help="'host' is this machine")
     targets = [(name, build_target(name)) for name in names]
     _check_packages(packages, targets)
+    if require_binary:
+        _require_binaries(targets)
     progress(Event(f"reading {source}"))
     net = read_network(source, weights, rounding=rounding)
     net.require_as_asked()
@@ -117,6 +123,8 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
         budgets.check_program(program, job.name, settings)
     if job.target.kernels:
         emitter = _standalone(programs[0], net, job)
+    elif job.target.gpu is not None:
+        emitter = _gpu(programs[0], progress)
     elif job.target.variants:
         names = [tuple(target.name for target in group) for group in groups]
         emitter = _several(programs, names, job, progress)
@@ -135,7 +143,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
         accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
         latency_budget_us=settings.latency_us,
     )
-    return Model(artifact, tuple(budgets.setting_notes(job.name, settings)))
+    return Model(artifact, (*budgets.setting_notes(job.name, settings), *emitter.notes))
 
 
 class _Write(Protocol):
@@ -156,10 +164,11 @@ class _Write(Protocol):
 
 @dataclass(frozen=True)
 class _Emitter:
-    """What differs between the kinds of artifacts: the self-test's input, and how the directory is written."""
+    """What differs between the kinds of artifacts: the self-test's input, how the directory is written, remarks."""
 
     selftest_input: Callable[[Network], dict[str, Array]]
     write: _Write
+    notes: tuple[str, ...] = ()
 
 
 def _native(program: Program, progress: Progress) -> _Emitter:
@@ -182,6 +191,35 @@ def _several(
         for program, names in zip(programs, stands_for, strict=True)
     ]
     return _Emitter(selftest_input, partial(write_variants, job.target, variants))
+
+
+def _gpu(program: Program, progress: Progress) -> _Emitter:
+    """CUDA C++ of kernels that TVM wrote, and a library if nvcc is there."""
+    from dscompile.cuda_toolkit import CUDA_ADVICE, installed_nvcc
+    from dscompile.emit.cuda import write_artifact
+    from dscompile.emit.cuda_driver import renamed
+    from dscompile.emit.selftest import selftest_input
+    from dscompile.report.text import plural
+
+    task = f"writing {plural(len(program.functions), 'kernel')}"
+    progress(Event(task, 0, len(program.functions)))
+
+    def compile_kernels(symbols: Mapping[str, str]) -> Sequence[KernelSource]:
+        from dscompile.schedule.cuda_source import compile_functions  # imports tvm, which takes a second
+
+        return compile_functions(
+            renamed(program.functions, symbols),
+            program.target,
+            lambda done, total, _symbol: progress(Event(task, done, total)),
+        )
+
+    nvcc = installed_nvcc()
+    notes = (
+        ()
+        if nvcc is not None
+        else (f"nvcc is not installed: {program.target.name} gets sources and no library; {CUDA_ADVICE}",)
+    )
+    return _Emitter(selftest_input, partial(write_artifact, program, compile_kernels, nvcc), notes)
 
 
 def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
@@ -222,6 +260,23 @@ def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target
             f"package {known[0]}: packagings hold C sources, and a build for {', '.join(hosted)} makes libraries",
             help="name a target of standalone C, such as c99 or cortex-m4; link the others' lib<net>.a or .so",
         )
+
+
+def _require_binaries(targets: Sequence[tuple[str, Target]]) -> None:
+    """Raises UsageError for targets that get sources by nature, ToolError for a GPU without nvcc.
+
+    Libraries for CPUs are always made, or the build fails.
+    """
+    standalone = [name for name, target in targets if target.kernels]
+    if standalone:
+        raise UsageError(
+            f"--require-binary: a build for {standalone[0]} makes C sources, which the firmware's build compiles",
+            help="leave it out, or name targets of libraries, such as x86, arm64 or cuda-sm80",
+        )
+    if any(target.gpu is not None for _, target in targets):
+        from dscompile.cuda_toolkit import find_nvcc
+
+        find_nvcc()
 
 
 def packages_list() -> tuple[str, ...]:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming, Timing
+    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming, Timing, TrafficResult
+    from dscompile.report.traffic import KernelBytes
     from dscompile.report.vectors import Vectors
     from dscompile.run.opening import RunnableModel
 
+    Measured = BenchResult | CountResult | TrafficResult
 
 _FRESH_INPUTS = 3
 _PROFILED_RUNS = 50
@@ -42,7 +44,8 @@ def verify(
     First the checksums of its files, then the golden vectors that the oracle computed at build time, then its
     selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
     onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a library
-    with variants, all that this machine (or an emulator here) runs are compared with the oracle. `runner` is another
+    with variants, all that this machine (or an emulator here) runs are compared with the oracle. Artifacts for a GPU
+    run on it, or on the CPU, where one inference is repeated with every access checked and counted. `runner` is another
     machine to run everything on, ssh://[user@]host[:port].
 
     Wrong outputs make `Verification.ok` False. Raises UsageError, BadInputError (files were changed) or ToolError.
@@ -59,30 +62,52 @@ def verify(
         checks = [_oracle_check("oracle", artifact, runnable, vectors, progress)]
         if runner is None:
             checks += _variant_checks(artifact, runnable, vectors, progress)
+        counted = _counted_check(model, vectors, progress)
+        checks += counted[0]
         if artifact.manifest.target.board is None:
-            progress(Event("compiling and running selftest.c"))
+            progress(Event(f"compiling and running {artifact.selftest.name}"))
             checks.append(_selftest(artifact, runnable))
         if against is not None:
             checks += _against(model, Path(against), seed, progress)
-        return Verification(str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions)
+        return Verification(str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions, counted[1])
     finally:
         model.close()
 
 
 def _oracle_check(
-    name: str, artifact: Artifact, runnable: RunnableModel, vectors: Vectors, progress: Progress
+    name: str,
+    artifact: Artifact,
+    runnable: RunnableModel,
+    vectors: Vectors,
+    progress: Progress,
+    count: int | None = None,
 ) -> Check:
-    """The outputs of something that runs the artifact, beside those that the oracle computed at build time."""
+    """The outputs of something that runs the artifact, beside those that the oracle computed at build time.
+
+    With `count` only so many of the inputs.
+    """
     from dscompile.report.comparison import compare
     from dscompile.report.vectors import seeded_inputs
 
-    got = []
-    for index, vector_seed in enumerate(vectors.seeds):
-        progress(Event(f"comparing with the {name}", index, len(vectors.seeds)))
+    seeds, got = vectors.seeds[:count], []
+    for index, vector_seed in enumerate(seeds):
+        progress(Event(f"comparing with the {name}", index, len(seeds)))
         results = runnable.run(seeded_inputs(artifact.manifest.inputs, vector_seed))
         got.append([results[output] for output in _output_names(artifact)])
-    want = [[output[index] for output in vectors.outputs] for index in range(len(vectors.seeds))]
+    want = [[output[index] for output in vectors.outputs] for index in range(len(seeds))]
     return compare(name, _output_names(artifact), got, want)
+
+
+def _counted_check(model: Model, vectors: Vectors, progress: Progress) -> tuple[list[Check], tuple[KernelBytes, ...]]:
+    """One inference of a GPU artifact on the CPU with all accesses checked, and what they moved; else nothing."""
+    artifact = model.artifact
+    if artifact.manifest.target.gpu is None or not model.is_emulated:
+        return [], ()
+    from dscompile.api.gpus import checked_model, kernel_bytes
+
+    checked = checked_model(artifact, progress)
+    check = _oracle_check("oracle, accesses checked", artifact, checked, vectors, progress, 1)
+    return [check], kernel_bytes(checked)
 
 
 def _variant_checks(
@@ -106,13 +131,14 @@ def bench(
     runner: str | None = None,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[BenchResult | CountResult, ...]:
+) -> tuple[Measured, ...]:
     """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
     artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the
     time of every step, measured alone afterwards. Artifacts for microcontrollers, and those for other machines that an
-    emulator runs here, run in it, which counts instructions and times nothing. `runner` is another machine to measure
+    emulator runs here, run in it, which counts instructions and times nothing; those for GPUs, without one, run on the
+    CPU, which counts what their kernels move. `runner` is another machine to measure
     artifacts on, ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
     """
     from dscompile.report.budgets import check_threads
@@ -141,7 +167,7 @@ def _bench(
     runner: str | None,
     seed: int,
     progress: Progress,
-) -> tuple[BenchResult | CountResult, ...]:
+) -> tuple[Measured, ...]:
     """`bench` of opened artifacts: each counted in an emulator, or timed here or on `runner`."""
     emulated = {path: one for path, one in models.items() if one.is_emulated}
     timed = {path: one for path, one in models.items() if not one.is_emulated}
@@ -156,14 +182,12 @@ def _bench(
             f"'{next(iter(emulated))}' runs in an emulator, where instructions are counted and nothing is timed",
             help="leave out --against",
         )
-    results: dict[str, BenchResult | CountResult] = {
-        path: _count(path, one, seed, progress) for path, one in emulated.items()
-    }
+    results: dict[str, Measured] = {path: _count(path, one, seed, progress) for path, one in emulated.items()}
     if timed:
         measured = (
             _timed(timed, against, model, threads, repeats, seed, progress)
-            if runner is None
-            else _timed_remotely(timed, against, runner, repeats, seed, progress)
+            if runner is None and not any(map(_is_for_gpu, timed.values()))
+            else _timed_elsewhere(timed, against, runner, repeats, seed, progress)
         )
         for path, result in measured.items():
             results[path] = result
@@ -173,13 +197,17 @@ def _bench(
     return tuple(results[path] for path in models)
 
 
-def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult:
-    """One inference in an emulator."""
+def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult | TrafficResult:
+    """One inference in an emulator, or on the CPU in place of a GPU."""
     from dscompile.report.timing import CountResult, StepInstructions
     from dscompile.report.vectors import seeded_inputs
     from dscompile.run.emulated import EmulatedModel
 
     manifest = model.artifact.manifest
+    if manifest.target.gpu is not None:
+        from dscompile.api.gpus import count_traffic
+
+        return count_traffic(path, model, seeded_inputs(manifest.inputs, seed), progress)
     progress(Event(f"counting instructions of {path}"))
     runner = model.runner
     inputs = seeded_inputs(manifest.inputs, seed)
@@ -203,23 +231,29 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
     )
 
 
-def _timed_remotely(
+def _is_for_gpu(model: Model) -> bool:
+    return model.artifact.manifest.target.gpu is not None
+
+
+def _timed_elsewhere(
     models: Mapping[str, Model],
     against: Sequence[str],
-    runner: str,
+    runner: str | None,
     repeats: int | None,
     seed: int,
     progress: Progress,
 ) -> dict[str, BenchResult]:
-    """Artifacts on another machine, one after the other, by its clock; `against` are other artifacts there."""
+    """Artifacts on another machine or (None) this one's GPU, one after the other, by its clock; `against` are other
+    artifacts there.
+    """
     from dscompile.report.timing import interleave
     from dscompile.report.vectors import seeded_inputs
 
     elsewhere = [name for name in against if not Path(name).is_dir()]
     if elsewhere:
         raise UsageError(
-            f"{elsewhere[0]} would run on this machine, and the artifacts on {runner}",
-            help="with --runner, --against takes directories of artifacts",
+            f"{elsewhere[0]} would run on this machine, and the artifacts on {runner or 'its GPU'}",
+            help="with --runner or a GPU, --against takes directories of artifacts",
         )
     rivals = {name: load(name, runner) for name in against if name not in models}
     everybody = {**models, **rivals}
@@ -230,7 +264,7 @@ def _timed_remotely(
         }
 
         def between_rounds(done: int, total: int) -> None:
-            progress(Event(f"measuring on {runner}", done, total))
+            progress(Event(f"measuring on {runner or 'the GPU'}", done, total))
 
         timings = interleave(contenders, repeats, between_rounds, turn_us=_REMOTE_TURN_US)
         return {path: _result(path, one, timings, list(rivals), 1, None) for path, one in models.items()}
@@ -359,11 +393,16 @@ def _selftest(artifact: Artifact, runnable: RunnableModel) -> Check:
     from dscompile.run.program import ProgramModel
     from dscompile.run.selftest import run_selftest, run_selftest_with
 
-    if isinstance(runnable, ProgramModel):
+    if artifact.manifest.target.gpu is not None:
+        from dscompile.run.cuda_models import CpuModel, DeviceModel, run_selftest_on
+
+        assert isinstance(runnable, CpuModel | DeviceModel)
+        outcome = run_selftest_on(runnable)
+    elif isinstance(runnable, ProgramModel):
         outcome = run_selftest_with(runnable.launcher, artifact)
     else:
         outcome = run_selftest(artifact)
-    return Check("selftest.c", 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
+    return Check(artifact.selftest.name, 1, 0, 0 if outcome.passed else 1, 0.0, 0.0, outcome.passed, outcome.message)
 
 
 def _outputs(model: Model, inputs: Mapping[str, Array]) -> list[Array]:

@@ -68,6 +68,7 @@ def inspect(
 
     With `cycles` also what llvm-mca estimates for the inner loops, for which the kernels are compiled
     (report/cycles.py).
+    Of a GPU also the modules of the plan, and what other choices would cost.
     Of a target with variants it shows the best that this machine runs, otherwise the best.
     """
     from dscompile.report.inspection import inspect_network
@@ -81,13 +82,23 @@ def inspect(
     from dscompile.plan.planning import plan
 
     concrete = representative(build_target(target))
+    if cycles and concrete.gpu is not None:
+        raise UsageError(
+            f"{concrete.name} is a GPU, and llvm-mca knows cores of CPUs",
+            help="without --cycles, inspect shows the planner's estimates",
+        )
     if cycles and concrete.kernels:
         raise UsageError(
             f"{concrete.name} gets C, and cycles are estimated of compiled kernels",
             help="'dscompile bench' counts the instructions of an artifact in an emulator",
         )
-    program = plan(canonicalize(net.network), concrete)
+    canonical = canonicalize(net.network)
+    program = plan(canonical, concrete)
     inspection = inspect_network(net.network, concrete, program)
+    if concrete.gpu is not None:
+        from dscompile.report.gpu_plan import explain_plan
+
+        return replace(inspection, modules=explain_plan(canonical, concrete.gpu))
     if not cycles:
         return inspection
     from dscompile.report.cycles import estimate_cycles

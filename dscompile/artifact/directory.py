@@ -37,19 +37,35 @@ class Artifact:
 
     @property
     def driver(self) -> Path:
-        """`<net>.c`."""
-        return self.directory / f"{self.manifest.c_name}.c"
+        """`<net>.c`, or `<net>.cu` for a GPU."""
+        return self.directory / f"{self.manifest.c_name}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
+        """Of its source files."""
+        return ".c" if self.manifest.target.gpu is None else ".cu"
 
     @property
     def has_libraries(self) -> bool:
-        """Whether kernels are in libraries; otherwise the C sources are all there is."""
-        return any(checksum.file == self.static_library.name for checksum in self.manifest.checksums)
+        """Whether kernels are in libraries; otherwise there are sources."""
+        return self._has(self.static_library)
+
+    @property
+    def has_shared_library(self) -> bool:
+        """Whether there is a shared library; of those for a GPU, some are sources alone."""
+        return self._has(self.shared_library)
+
+    def _has(self, file: Path) -> bool:
+        return any(checksum.file == file.name for checksum in self.manifest.checksums)
 
     @property
     def sources(self) -> tuple[Path, ...]:
-        """What a user compiles or links: the static library, or `<net>.c` and `<net>_weights.c`."""
+        """What a user compiles or links: the static library, or the driver and the weights as C or assembly."""
         if self.has_libraries:
             return (self.static_library,)
+        if self.manifest.target.gpu is not None:
+            weights = (self.directory / f"{self.manifest.c_name}_weights.S",) if self.manifest.sizes.weights else ()
+            return (self.driver, *weights)
         return (self.driver, self.directory / f"{self.manifest.c_name}_weights.c")
 
     @property
@@ -64,8 +80,8 @@ class Artifact:
 
     @property
     def selftest(self) -> Path:
-        """`selftest.c`."""
-        return self.directory / "selftest.c"
+        """`selftest.c`, or `selftest.cu` for a GPU."""
+        return self.directory / f"selftest{self._suffix}"
 
     def verify_checksums(self) -> None:
         """Raises BadInputError naming every file that is not what the emitter wrote."""

@@ -6,6 +6,7 @@ import re
 from typing import cast, get_args
 
 from dscompile.artifact.fields import Fields, Json, shown
+from dscompile.artifact.kernel_json import kernel_from_json, kernel_to_json
 from dscompile.artifact.manifest import (
     ArenaInfo,
     BufferInfo,
@@ -60,6 +61,7 @@ def manifest_to_json(m: Manifest) -> Json:
             }
             for variant in m.variants
         ],
+        "kernels": [kernel_to_json(kernel) for kernel in m.kernels],
         "macs": m.macs,
         "parameters": m.parameters,
         "arena": {
@@ -107,6 +109,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         labels=fields.texts("labels"),
         layers=layers,
         variants=variants,
+        kernels=fields.children("kernels", kernel_from_json) if fields.has_value("kernels") else (),
         macs=fields.whole("macs"),
         parameters=fields.whole("parameters"),
         arena=ArenaInfo(

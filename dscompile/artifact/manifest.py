@@ -103,6 +103,58 @@ class VariantInfo:
 
 
 @dataclass(frozen=True)
+class KernelTraffic:
+    """Bytes of global memory that one launch of a GPU kernel moves by its plan; weights once for each block."""
+
+    input_bytes: int
+    residual_bytes: int
+    output_bytes: int
+    weight_bytes: int
+
+    @property
+    def activation_bytes(self) -> int:
+        """Without weights."""
+        return self.input_bytes + self.residual_bytes + self.output_bytes
+
+
+@dataclass(frozen=True)
+class KernelUse:
+    """What the compiled kernel takes of a multiprocessor: per thread, but shared memory per block.
+
+    `occupancy` is the share of its warps that are resident at once, `limiter` what allows no more.
+    """
+
+    registers: int
+    stack_bytes: int
+    spill_store_bytes: int
+    spill_load_bytes: int
+    shared_bytes: int
+    occupancy: float
+    limiter: str
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """A GPU kernel: the layers that it computes, and how it is launched, in blocks and threads along x and y.
+
+    `planned` is None for kernels whose traffic nobody planned, `use` where no compiler was there to tell.
+    """
+
+    symbol: str
+    kind: str
+    layers: tuple[str, ...]
+    grid: tuple[int, int]
+    block: tuple[int, int]
+    planned: KernelTraffic | None = None
+    use: KernelUse | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.block[0] * self.block[1]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything an artifact says about itself.
 
@@ -110,7 +162,8 @@ class Manifest:
     equals the one in the header and in the library. `inputs` and `outputs` have their shapes channels last; `border`
     says in which order the user's buffers hold them. `latency_budget_us` is what the network's file allows one
     inference; `bench` checks it. `variants` are those of a library that chooses when it runs, best first; then `layers`
-    has the rows of all, and `arena` the buffers of the variant that needs most.
+    has the rows of all, and `arena` the buffers of the variant that needs most. `kernels` are those of a GPU, in the
+    order of their first launches.
     """
 
     name: str
@@ -133,6 +186,7 @@ class Manifest:
     rounding: Rounding | None = None
     latency_budget_us: float | None = None
     variants: tuple[VariantInfo, ...] = ()
+    kernels: tuple[KernelInfo, ...] = ()
 
     def rows_of(self, variant: str | None) -> range:
         """Which of `layers` the variant of this name has; all for None or a library without variants."""

@@ -15,11 +15,13 @@ from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.errors import BudgetError, ExitCode
 from dscompile.report import budgets, records, text
-from dscompile.report.timing import BenchResult, CountResult, StepInstructions
+from dscompile.report.timing import BenchResult, CountResult, StepInstructions, TrafficResult
+from dscompile.report.traffic import traffic_table
 
 if TYPE_CHECKING:
     from dscompile.report.timing import StepTiming, Timing
 
+_NO_GPU = "no GPU here, so nothing is timed; bytes of one inference, counted on the CPU"
 _STEP_HEADER = ("layer", "kind", "MAC", "instructions", "per MAC")
 _LAYER_HEADER = ("layer", "kind", "MAC", "of MAC", "us", "of time", "GMAC/s")
 _COUNT_HEADER = ("what", "instructions", "per MAC", "stack B", "counted by")
@@ -50,6 +52,9 @@ def command(
 ) -> ExitCode:
     """Measure the speed of artifacts, alone or beside other runtimes; count instructions on emulated devices.
 
+    Artifacts for GPUs are timed on the GPU of this machine. Without one, the bytes that their kernels move are counted
+    on the CPU, and nothing is timed.
+
     All take turns in one process, with the FMA peak of the core measured in between. Ratio is a contender's median over
     the artifact's: above 1, the artifact is faster. Exit code 4 if a median exceeds the latency budget that the
     network's file sets.
@@ -70,10 +75,10 @@ def command(
     return _check_budgets(results)
 
 
-def _check_budgets(results: tuple[BenchResult | CountResult, ...]) -> ExitCode:
+def _check_budgets(results: Sequence[BenchResult | CountResult | TrafficResult]) -> ExitCode:
     code = ExitCode.OK
     for result in results:
-        if isinstance(result, CountResult):
+        if not isinstance(result, BenchResult):
             if result.latency_budget_us is not None:
                 output.note(f"{result.path}: the latency budget is not checked; an emulator keeps no time")
             continue
@@ -85,7 +90,7 @@ def _check_budgets(results: tuple[BenchResult | CountResult, ...]) -> ExitCode:
     return code
 
 
-def _report(results: tuple[BenchResult | CountResult, ...], layers: bool) -> str:
+def _report(results: Sequence[BenchResult | CountResult | TrafficResult], layers: bool) -> str:
     timed = [result for result in results if isinstance(result, BenchResult)]
     counted = [result for result in results if isinstance(result, CountResult)]
     lines = []
@@ -100,6 +105,8 @@ def _report(results: tuple[BenchResult | CountResult, ...], layers: bool) -> str
         if layers:
             rows = [_step(step) for step in result.steps]
             lines.append(f"\n{result.path}\n{text.table(_STEP_HEADER, rows, right=_STEP_HEADER[2:])}")
+    moved = [result for result in results if isinstance(result, TrafficResult)]
+    lines += [f"{result.path}: {_NO_GPU}\n{traffic_table(result.traffic)}" for result in moved]
     return "\n".join(lines)
 
 

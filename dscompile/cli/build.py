@@ -15,6 +15,7 @@ from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
+from dscompile.report.kernels import artifact_kernels, kernels_summary, kernels_table
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact, VariantInfo
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     shell_complete=complete_package,
     help="Also make standalone C a library for: cmake, arduino, zephyr, esp-idf, platformio, cmsis-pack. Repeats.",
 )
+@click.option(
+    "--require-binary",
+    is_flag=True,
+    help="Fail (exit code 5) where a GPU's library cannot be made because nvcc is missing, instead of writing sources.",
+)
 def command(
     net: str,
     targets: tuple[str, ...],
@@ -49,6 +55,7 @@ def command(
     weights: str | None,
     rounding: Rounding | None,
     packages: tuple[str, ...],
+    require_binary: bool,
 ) -> None:
     """Compile a network to a C header and a library that needs nothing.
 
@@ -63,6 +70,7 @@ def command(
             weights=weights,
             rounding=rounding,
             packages=packages,
+            require_binary=require_binary,
             seed=current_settings().seed,
             progress=progress,
         )
@@ -86,11 +94,18 @@ def _summary(artifact: Artifact) -> str:
         if artifact.has_libraries
         else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
+    if artifact.has_shared_library and not artifact.has_libraries:
+        pairs.append(("library", artifact.shared_library.name))
+    if manifest.kernels:
+        pairs.append(("kernels", kernels_summary(manifest)))
     if manifest.variants:
         pairs.insert(1, ("variants", ", ".join(map(_variant, manifest.variants))))
     if manifest.fallback_layers:
         pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))
-    return f"{artifact.directory}\n{text.fields(pairs)}"
+    summary = f"{artifact.directory}\n{text.fields(pairs)}"
+    if current_settings().verbose and (reports := artifact_kernels(manifest)):
+        summary += f"\n\nkernels on {manifest.target.name}, as ptxas assigned registers\n{kernels_table(reports)}"
+    return summary
 
 
 def _variant(variant: VariantInfo) -> str:

@@ -36,6 +36,10 @@ def command(net: str, target: str | None, weights: str | None, cycles: bool) -> 
     convolution that a depthwise layer and its pointwise one replace. With a target also share, the layer's part of the
     network's roofline time, and bound, what limits it there.
 
+    For a GPU, also the modules that convolutions are fused into: one tile, blocks and threads, the bytes that images
+    move through global memory beside those of one kernel for each convolution, and an estimate of the time; and for
+    every two neighbors that stay apart, what both choices cost.
+
     --cycles compiles the kernels and shows, for every step, the loop that multiplies most: a limit to compare schedules
     by, with everything in the L1 cache, and no time.
     """
@@ -44,6 +48,10 @@ def command(net: str, target: str | None, weights: str | None, cycles: bool) -> 
     parts = [text.fields(network_fields(inspection), indent=""), _layers(inspection), _comparison(inspection)]
     if inspection.arena is not None and inspection.target is not None:
         parts.append(_arena(inspection.arena, inspection.target.name))
+    if inspection.modules is not None:
+        from dscompile.report.gpu_plan import plan_text
+
+        parts.append(plan_text(inspection.modules))
     if inspection.loops is not None and inspection.target is not None:
         parts.append(_loops(inspection.loops, inspection.target))
     output.result("\n\n".join(parts), records.inspection_record(inspection))

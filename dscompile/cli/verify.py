@@ -14,6 +14,7 @@ from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.errors import ExitCode
 from dscompile.report import records, text
+from dscompile.report.traffic import traffic_table
 
 if TYPE_CHECKING:
     from dscompile.report.comparison import Check, Verification
@@ -33,7 +34,8 @@ def command(directory: str, against: str | None, runner: str | None) -> ExitCode
 
     The oracle's outputs for a few inputs were stored by the build. selftest.c is compiled, linked with the library and
     run as its user would. Of a library with variants, all that can run are compared. Artifacts for other machines run
-    in an emulator, or with --runner on a machine of their kind.
+    in an emulator, or with --runner on a machine of their kind. Artifacts for GPUs run on the GPU of this machine;
+    without one on its CPU, where one inference is repeated with every access to memory checked and counted.
     """
     with shown_progress() as progress:
         verification = api.verify(directory, against, runner=runner, seed=current_settings().seed, progress=progress)
@@ -49,6 +51,9 @@ def _report(verification: Verification) -> str:
         text.table(header, rows, right=header[1:6]),
     ]
     lines += [f"{check.against}: {check.detail}" for check in verification.checks if not check.ok]
+    if verification.traffic:
+        lines.append(f"bytes of one inference, counted by {verification.runner}")
+        lines.append(traffic_table(verification.traffic))
     if verification.instructions is not None:
         count = text.number(verification.instructions)
         lines.append(f"{count} instructions per inference, counted by {verification.runner}")

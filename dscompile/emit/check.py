@@ -10,7 +10,10 @@ from collections.abc import Iterator
 
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.arena import Overlap, share_bytes
+from dscompile.plan.gpu_costs import module_cost
+from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.kernels import Parameter
+from dscompile.plan.knobs import ModuleKnobs
 from dscompile.plan.mcu_kernels import WindowedKernel
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program
 
@@ -141,6 +144,7 @@ def _step_problems(program: Program) -> Iterator[str]:
                 yield f"step '{step.name}' calls '{call.symbol}', which is no function of the program"
             else:
                 yield from (f"step '{step.name}', {problem}" for problem in _call_problems(program, call, function))
+                yield from (f"step '{step.name}', {problem}" for problem in _module_problems(program, call, function))
 
 
 def _call_problems(program: Program, call: Call, function: Function) -> Iterator[str]:
@@ -150,6 +154,24 @@ def _call_problems(program: Program, call: Call, function: Function) -> Iterator
     for operand, parameter in zip(call.operands, function.parameters, strict=True):
         problems = list(_operand_problems(program, operand)) or _pointer_problems(program, operand, parameter)
         yield from (f"{call.symbol}({parameter.name}): {problem}" for problem in problems)
+
+
+def _module_problems(program: Program, call: Call, function: Function) -> Iterator[str]:
+    """A module must fit a multiprocessor, and not write what its other blocks still read."""
+    gpu = program.target.gpu
+    if gpu is None or not isinstance(function.kernel, ModuleKernel | GpuDenseKernel):
+        return
+    if isinstance(function.kernel, ModuleKernel):
+        if not isinstance(function.knobs, ModuleKnobs):
+            yield f"{call.symbol} has no knobs of a module"
+        elif module_cost(function.kernel, function.knobs, gpu) is None:
+            yield f"{call.symbol} does not fit a multiprocessor of {program.target.name}"
+    places = list(zip(function.parameters, call.operands, strict=False))
+    written = {_buffer_name(program, operand) for parameter, operand in places if parameter.written}
+    for parameter, operand in places:
+        name = _buffer_name(program, operand)
+        if not parameter.written and name is not None and name in written:
+            yield f"{call.symbol}({parameter.name}) reads the buffer '{name}' that it writes"
 
 
 def _operand_problems(program: Program, operand: Operand) -> Iterator[str]:

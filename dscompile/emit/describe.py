@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dscompile.artifact import ArenaInfo, BufferInfo, LayerInfo, Manifest, Sizes, Versions, checksums
+from dscompile.artifact import (
+    ArenaInfo,
+    BufferInfo,
+    KernelInfo,
+    LayerInfo,
+    Manifest,
+    Sizes,
+    Versions,
+    checksums,
+)
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.plan.program import Program
 
@@ -21,10 +30,11 @@ def describe(
     files: list[str],
     *,
     symbols: Mapping[str, str] | None = None,
+    kernels: tuple[KernelInfo, ...] = (),
 ) -> Manifest:
     """The manifest of the finished `files` in `directory`, which hold `program`.
 
-    `symbols` are the C names of its compiled kernels, if they are compiled.
+    `symbols` are the C names of its compiled kernels, if they are compiled, `kernels` those of a GPU.
     """
     network = program.network
     return Manifest(
@@ -45,6 +55,7 @@ def describe(
         versions=versions,
         fallback_layers=program.fallback_layers,
         checksums=checksums(directory, files),
+        kernels=kernels,
     )
 
 

@@ -92,6 +92,18 @@ class Driver:
     unused: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Places:
+    """How C points into the arena and among the weights: text around an offset."""
+
+    arena: str = "region(arena, {})"
+    constant: str = "constant({})"
+
+
+IN_HOST_MEMORY = Places()
+IN_CONTEXT = Places("context->arena + {}", "context->weights + {}")
+
+
 def kernel_symbols(program: Program, interface: Interface, scope: str = "") -> dict[str, str]:
     """Symbol in the kernels object -> symbol in the library, always `<prefix>_...`, so that networks do not clash.
 
@@ -105,9 +117,11 @@ def kernel_symbols(program: Program, interface: Interface, scope: str = "") -> d
     return unique_identifiers(wanted, "kernel", interface.declared)
 
 
-def plan_driver(program: Program, interface: Interface, weights: Weights, scope: str = "") -> Driver:
+def plan_driver(
+    program: Program, interface: Interface, weights: Weights, scope: str = "", places: Places = IN_HOST_MEMORY
+) -> Driver:
     """The driver of a checked program; `scope` stands in front of all names in it, for one variant of several."""
-    return _Writer(program, interface, weights, scope=scope).driver()
+    return _Writer(program, interface, weights, scope=scope, places=places).driver()
 
 
 def plan_steps(program: Program, interface: Interface, arrays: Mapping[str, str]) -> Driver:
@@ -125,8 +139,10 @@ class _Writer:
         weights: Weights,
         arrays: Mapping[str, str] | None = None,
         scope: str = "",
+        places: Places = IN_HOST_MEMORY,
     ) -> None:
         self.scope = scope
+        self.places = places
         self.arrays = arrays or {}
         self.program = program
         self.weights = weights
@@ -172,7 +188,7 @@ class _Writer:
     def _home(self, port: Port) -> Home:
         homes = self.program.inputs if port in self.interface.inputs else self.program.outputs
         offset = self.buffer_macros[homes[port.tensor.name]]
-        return Home(port, offset, f"region(arena, {offset})")
+        return Home(port, offset, self.places.arena.format(offset))
 
     def _prototype(self, function: Function) -> Prototype:
         names = unique_identifiers({p.name: p.name for p in function.parameters}, "pointer", _KEYWORDS)
@@ -225,8 +241,8 @@ class _Writer:
             elements = operand.offset_bytes // self.program.constants[operand.name].itemsize
             return f"{self.arrays[operand.name]} + {elements}" if elements else self.arrays[operand.name]
         if operand.space == "constant":
-            return f"constant({self.constant_macros[operand.name]}{shift})"
-        return f"region(arena, {self.buffer_macros[operand.name]}{shift})"
+            return self.places.constant.format(f"{self.constant_macros[operand.name]}{shift}")
+        return self.places.arena.format(f"{self.buffer_macros[operand.name]}{shift}")
 
     def _comment(self, index: int, step: Step) -> str:
         """`Step 3: block1.depthwise, depthwise [1, 48, 48, 8] -> [1, 24, 24, 8], 41 472 MAC, result 18 432 B.`"""

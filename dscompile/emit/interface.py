@@ -66,6 +66,7 @@ class Interface:
     """Names that a network's header declares. `macro` is the prefix of its macros.
 
     `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
+    `on_device`: inputs and outputs lie in the memory of a GPU, and so does what a context holds.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Interface:
     labels: tuple[str, ...]
     has_variants: bool = False
     rounding: Rounding | None = None
+    on_device: bool = False
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -85,6 +87,13 @@ class Interface:
     @property
     def run_parameters(self) -> list[str]:
         """Declarations of the parameters of `run`."""
+        if self.on_device:
+            return [
+                f"{self.prefix}_context *context",
+                *(f"const {port.c_type} *{port.parameter}" for port in self.inputs),
+                *(f"{port.c_type} *{port.parameter}" for port in self.outputs),
+                "struct CUstream_st *stream",
+            ]
         return [
             f"{self.prefix}_arena *arena",
             *(f"const {port.c_type} {port.parameter}[{port.size_macro}]" for port in self.inputs),
@@ -102,19 +111,21 @@ class Interface:
         labels = ("labels",) if self.labels else ()
         variant = ("variant",) if self.has_variants else ()
         names = ("fingerprint", *labels, "layers", "run", "run_profiled", *variant)
+        if self.on_device:
+            return tuple(f"{self.prefix}_{name}" for name in (*names, "create", "destroy", "arena", "weights"))
         return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
 
     @property
     def declared(self) -> tuple[str, ...]:
         """Every identifier with our prefix that C code cannot use for something else."""
-        names = ("labels", "arena", "status", "layer", "hook", "weights")
+        names = ("labels", "arena", "status", "layer", "hook", "weights", "context")
         return (*self.exported, *(f"{self.prefix}_{name}" for name in names))
 
     @property
     def macros(self) -> tuple[str, ...]:
         """Every macro that the header defines."""
-        names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "LAYER_COUNT")
-        status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ONLY_VARIANT")
+        names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "WEIGHTS_SIZE", "LAYER_COUNT")
+        status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ERROR_DEVICE", "ONLY_VARIANT")
         sections = ("WEIGHTS_ATTR", "CODE_ATTR")
         ports = ("SIZE", "SCALE", "ZERO_POINT")
         return (
@@ -128,7 +139,7 @@ class Interface:
         return f"{self.prefix}.h"
 
 
-def network_interface(network: Network, *, has_variants: bool = False) -> Interface:
+def network_interface(network: Network, *, has_variants: bool = False, on_device: bool = False) -> Interface:
     """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
     prefix = network_prefix(network.name)
     outputs = _ports(prefix, "output", [network.tensor(name) for name in network.outputs])
@@ -146,6 +157,7 @@ def network_interface(network: Network, *, has_variants: bool = False) -> Interf
         outputs=outputs,
         labels=network.labels,
         has_variants=has_variants,
+        on_device=on_device,
         rounding=network.rounding,
     )
 

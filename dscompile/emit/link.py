@@ -77,7 +77,7 @@ def build_libraries(
 
     static, shared = destination / f"lib{prefix}.a", destination / f"lib{prefix}.so"
     run_tool([*toolchain.binutil("ar"), "rcsD", static.name, *members], work, f"making {static.name}")
-    _write_exports(interface.exported, work / "exports.map")
+    write_exports(interface.exported, work / "exports.map")
     options = [f"-Wl,-soname,{shared.name}", "-Wl,--version-script=exports.map", "-o", shared.name]
     flags = [*SHARED_FLAGS, *(() if toolchain.is_zig else _GNU_FLAGS)]
     toolchain.compile([*flags, *options, *members, "-lm"], work, f"linking {shared.name}")
@@ -86,6 +86,7 @@ def build_libraries(
     return Libraries(static, shared, objects[0], tuple(objects[1 : 1 + len(kernels)]))
 
 
-def _write_exports(names: Iterable[str], path: Path) -> None:
+def write_exports(names: Iterable[str], path: Path) -> None:
+    """A linker's version script that leaves nothing visible but `names`."""
     exported = "".join(f"        {name};\n" for name in names)
     path.write_text(f"{{\n    global:\n{exported}    local:\n        *;\n}};\n")

@@ -26,7 +26,7 @@ from dscompile.emit.interface import Interface, network_interface
 from dscompile.emit.link import Kernels, Libraries, build_libraries
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest, selftest_source
-from dscompile.emit.weights import lay_out
+from dscompile.emit.weights import lay_out, weights_assembly
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.target import Target
@@ -131,7 +131,7 @@ def write_library(
         for name, content in extra_files.items():
             (directory / name).write_bytes(content)
         files = [*texts, *extra_files, libraries.shared.name, libraries.static.name]
-        versions = Versions(__version__, toolchain.version, _tvm_version())
+        versions = Versions(__version__, toolchain.version, tvm_version())
         manifest = code.manifest(Finished(libraries, sizes, fingerprint, versions, directory, files))
         manifest = replace(manifest, latency_budget_us=latency_budget_us)
         if accept is not None:
@@ -150,7 +150,7 @@ def _compile(code: LibraryCode, toolchain: Toolchain, fingerprint: int, director
     if code.weights:
         blob = f"{prefix}_weights.bin"
         (work / blob).write_bytes(code.weights)
-        assembly = render("native/weights.S.j2", net=code.interface, target=code.target, blob=blob)
+        assembly = weights_assembly(code.interface, f"{prefix}_weights", code.target, blob)
         (work / f"{prefix}_weights.S").write_text(assembly, encoding="utf-8")
     libraries = build_libraries(toolchain, code.interface, code.kernels, work, directory, memory=code.memory)
     shutil.rmtree(work)
@@ -226,7 +226,8 @@ def fingerprint_of(*contents: bytes) -> int:
     return int.from_bytes(digest.digest()[:4], "big")
 
 
-def _tvm_version() -> str:
+def tvm_version() -> str:
+    """The version of TVM; "none" without it."""
     try:
         return importlib.metadata.version("apache-tvm")
     except importlib.metadata.PackageNotFoundError:

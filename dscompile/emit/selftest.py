@@ -105,10 +105,13 @@ def check_selftest(network: Network, inputs: Mapping[str, Array], outputs: Mappi
             )
 
 
-def selftest_source(interface: Interface, outputs: Mapping[str, Array]) -> str:
-    """The text of selftest.c; `outputs` as `check_selftest` wants them."""
+def selftest_source(
+    interface: Interface, outputs: Mapping[str, Array], template: str = "native/selftest.c.j2", **values: object
+) -> str:
+    """The text of selftest.c; `outputs` as `check_selftest` wants them. Another `template` may need more `values`."""
     return render(
-        "native/selftest.c.j2",
+        template,
+        **values,
         net=interface,
         expectations=[_expectation(port, outputs[port.tensor.name]) for port in interface.outputs],
         tolerance=c_float(TOLERANCE).rstrip("f"),

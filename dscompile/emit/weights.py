@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dscompile.emit.interface import Interface
+from dscompile.emit.render import render
 from dscompile.ir.network import Array
+from dscompile.target import Target
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,8 @@ def lay_out_shared(programs: Sequence[Mapping[str, Array]], alignment: int) -> t
             own[name] = places[content]
         offsets.append(own)
     return tuple(Weights(bytes(blob), own) for own in offsets)
+
+
+def weights_assembly(interface: Interface, symbol: str, target: Target, blob: str) -> str:
+    """Assembly that lays the bytes of the file `blob` down as `symbol`, aligned as the target's arena is."""
+    return render("native/weights.S.j2", net=interface, symbol=symbol, target=target, blob=blob)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
+from dscompile.report.traffic import KernelBytes
 
 TOLERANCE = 1e-4
 """Largest allowed error of a float32 element, relative to the largest magnitude of its output over all vectors.
@@ -37,12 +38,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """All checks of an artifact, where it ran, and the instructions of one run where they are counted."""
+    """All checks of an artifact, where it ran, and what one run did: its instructions, or the traffic of a GPU's
+    kernels, where they are counted.
+    """
 
     path: str
     runner: str
     checks: tuple[Check, ...]
     instructions: int | None = None
+    traffic: tuple[KernelBytes, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -14,6 +14,7 @@ from dscompile.target import Target
 if TYPE_CHECKING:
     from dscompile.plan.program import Program  # not needed, and not paid for, without a target
     from dscompile.report.cycles import LoopCycles
+    from dscompile.report.gpu_plan import GpuPlan
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,16 @@ class ArenaMap:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for."""
+    """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for, `modules`
+    unless the target is a GPU.
+    """
 
     network: Network
     layers: tuple[LayerRow, ...]
     target: Target | None = None
     arena: ArenaMap | None = None
     loops: tuple[LoopCycles, ...] | None = None
+    modules: GpuPlan | None = None
 
     @property
     def macs(self) -> int:

@@ -10,6 +10,7 @@ from dscompile.gpu import Gpu, Occupancy, occupancy
 from dscompile.report import text
 
 if TYPE_CHECKING:
+    from dscompile.artifact import Manifest
     from dscompile.cuda_toolkit import KernelResources
     from dscompile.report.records import Record
 
@@ -70,6 +71,43 @@ def kernel_report(
         resident,
         _reason(gpu, grid[0] * grid[1] * grid[2], resident),
     )
+
+
+def artifact_kernels(manifest: Manifest) -> tuple[KernelReport, ...]:
+    """The kernels of a GPU artifact, as far as a compiler said what they take; none for other artifacts."""
+    from dscompile.cuda_toolkit import KernelResources
+
+    gpu = manifest.target.gpu
+    return tuple(
+        kernel_report(
+            gpu,
+            kernel.layers,
+            kernel.threads,
+            (*kernel.grid, 1),
+            KernelResources(
+                kernel.symbol,
+                kernel.use.registers,
+                kernel.use.stack_bytes,
+                kernel.use.spill_store_bytes,
+                kernel.use.spill_load_bytes,
+                kernel.use.shared_bytes,
+                constant_bytes=0,
+            ),
+        )
+        for kernel in manifest.kernels
+        if kernel.use is not None and gpu is not None
+    )
+
+
+def kernels_summary(manifest: Manifest) -> str:
+    """`12 kernels, occupancy 50.0 % or more, no spills`; only their number where no compiler was there."""
+    reports = artifact_kernels(manifest)
+    count = text.plural(len(manifest.kernels), "kernel")
+    if not reports:
+        return count
+    spilling = sum(1 for report in reports if report.spills)
+    spills = f"{spilling} of them spill registers" if spilling else "no spills"
+    return f"{count}, occupancy {text.percent(min(one.occupancy.fraction for one in reports))} or more, {spills}"
 
 
 def kernels_table(reports: Sequence[KernelReport]) -> str:

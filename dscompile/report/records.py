@@ -13,14 +13,16 @@ if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.report.comparison import Verification
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection
-    from dscompile.report.timing import BenchResult, CountResult, StepTiming, Timing
+    from dscompile.report.timing import BenchResult, CountResult, StepTiming, Timing, TrafficResult
     from dscompile.target import Target
 
 Record = Mapping[str, object]
 
 
 def inspection_record(inspection: Inspection) -> Record:
-    """`inspect --json`."""
+    """`inspect --json`: `gpu` has the modules of a GPU's plan."""
+    from dscompile.report.gpu_plan import plan_record
+
     return {
         **_network(inspection.network),
         "target": inspection.target.name if inspection.target else None,
@@ -46,6 +48,7 @@ def inspection_record(inspection: Inspection) -> Record:
             for layer in inspection.layers
         ],
         "arena": _arena(inspection.arena) if inspection.arena else None,
+        "gpu": plan_record(inspection.modules),
         "loops": None if inspection.loops is None else [_loop(loop) for loop in inspection.loops],
     }
 
@@ -80,7 +83,9 @@ def import_record(path: str, network: Network) -> Record:
 
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
-    """`build --json`."""
+    """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
+    from dscompile.report.kernels import artifact_kernels, kernels_record
+
     return {
         "artifacts": [
             {
@@ -101,6 +106,8 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                     }
                     for variant in artifact.manifest.variants
                 ],
+                "library": artifact.shared_library.name if artifact.has_shared_library else None,
+                "kernels": kernels_record(artifact_kernels(artifact.manifest)),
             }
             for artifact in artifacts
         ]
@@ -109,6 +116,8 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
 
 def verify_record(verification: Verification) -> Record:
     """`verify --json`: `outputs` counts compared elements, `mismatches` those outside the tolerance."""
+    from dscompile.report.traffic import traffic_record
+
     return {
         "ok": verification.ok,
         "path": verification.path,
@@ -118,6 +127,7 @@ def verify_record(verification: Verification) -> Record:
         "max_abs_error": verification.max_abs_error,
         "max_rel_error": verification.max_rel_error,
         "instructions": verification.instructions,
+        "traffic": traffic_record(verification.traffic),
         "checks": [
             {
                 "against": check.against,
@@ -134,11 +144,11 @@ def verify_record(verification: Verification) -> Record:
     }
 
 
-def bench_record(results: Sequence[BenchResult | CountResult]) -> Record:
+def bench_record(results: Sequence[BenchResult | CountResult | TrafficResult]) -> Record:
     """`bench --json`: a peer's `ratio` is its median over the artifact's; emulated devices have counts and no times."""
-    from dscompile.report.timing import CountResult
+    from dscompile.report.timing import BenchResult
 
-    return {"results": [_count(one) if isinstance(one, CountResult) else _bench(one) for one in results]}
+    return {"results": [_bench(one) if isinstance(one, BenchResult) else _count(one) for one in results]}
 
 
 def _bench(result: BenchResult) -> Record:
@@ -172,14 +182,23 @@ def _step(step: StepTiming) -> Record:
     }
 
 
-def _count(result: CountResult) -> Record:
-    return {
+def _count(result: CountResult | TrafficResult) -> Record:
+    from dscompile.report.timing import TrafficResult
+    from dscompile.report.traffic import traffic_record
+
+    common = {
         "path": result.path,
         "target": result.target,
         "threads": 1,
         **dict.fromkeys(("median_us", "p95_us", "min_us", "repeats", "peak_gflops_fraction")),
         "macs": result.macs,
         "runner": result.runner,
+    }
+    if isinstance(result, TrafficResult):
+        budget = result.latency_budget_us
+        return {**common, "traffic": traffic_record(result.traffic), "latency_budget_us": budget, "peers": {}}
+    return {
+        **common,
         "instructions": result.instructions,
         "instructions_per_mac": result.instructions_per_mac,
         "stack_bytes": result.stack_bytes,

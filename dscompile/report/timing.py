@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dscompile.report.traffic import KernelBytes
+
 Sampler = Callable[[int], Sequence[float]]
 """Runs something so many times and returns the latency of each run in microseconds."""
 
@@ -122,6 +124,18 @@ class CountResult:
     def instructions_per_mac(self) -> float:
         """Instructions per multiply-accumulate of the network."""
         return self.instructions / max(1, self.macs)
+
+
+@dataclass(frozen=True)
+class TrafficResult:
+    """What the kernels of one inference for a GPU move, counted on the CPU in its place; no time is taken."""
+
+    path: str
+    target: str
+    runner: str
+    macs: int
+    traffic: tuple[KernelBytes, ...]
+    latency_budget_us: float | None = None
 
 
 def interleave(

@@ -1,4 +1,6 @@
-"""Choosing how an artifact runs: its own library, its sources on this machine, an emulated device, another machine."""
+"""Choosing how an artifact runs: its own library, its sources on this machine, an emulated device, a GPU or the CPU in
+its place, another machine.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +45,10 @@ def open_model(artifact: Artifact) -> RunnableModel:
         from dscompile.run.sources import SourceModel
 
         return SourceModel(artifact)
+    if target.gpu is not None:
+        from dscompile.run.cuda_models import open_cuda
+
+        return open_cuda(artifact)
     if target.emulator is not None and is_emulated(artifact):
         from dscompile.run.emulated import EmulatedModel
 
@@ -55,6 +61,10 @@ def open_model(artifact: Artifact) -> RunnableModel:
 def is_emulated(artifact: Artifact) -> bool:
     """Whether an artifact runs in an emulator, and not on this machine itself."""
     target = artifact.manifest.target
+    if target.gpu is not None:
+        from dscompile.run.cuda_models import device_name
+
+        return device_name() is None
     return target.board is not None or (target.emulator is not None and not runs_here(target))
 
 
