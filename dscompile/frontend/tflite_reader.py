@@ -322,9 +322,7 @@ def _concatenation(reader: _Reader, table: Table) -> Options:
 
 
 def _strided_slice(_: _Reader, table: Table) -> Options:
-    masks = Masks(
-        table.BeginMask(), table.EndMask(), table.ShrinkAxisMask(), table.EllipsisMask(), table.NewAxisMask()
-    )
+    masks = Masks(table.BeginMask(), table.EndMask(), table.ShrinkAxisMask(), table.EllipsisMask(), table.NewAxisMask())
     return Options(masks=masks, relative_ends=bool(table.Offset()))
 
 

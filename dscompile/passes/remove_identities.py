@@ -17,7 +17,8 @@ def remove_identities(network: Network) -> Network:
     zero point.
 
     A transpose that only moves axes of size 1 becomes a reshape. A reshape of a reshape reads the first one's input,
-    and so do a transpose of a transpose and a slice of a slice. A pool over 1x1 that has an activation becomes that Activate.
+    and so do a transpose of a transpose and a slice of a slice. A pool over 1x1 that has an activation becomes that
+    Activate.
     """
     return apply_everywhere(_simplify, network)
 
