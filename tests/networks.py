@@ -293,12 +293,12 @@ def _slice(grower: Grower) -> None:
 
 
 def _split(grower: Grower) -> None:
-    """Two parts of the channels, of which the later one is read first."""
+    """Two parts of the channels, or a slice of the only one."""
     x = grower.source()
     shape = grower.shape(x)
-    if shape[-1] > 1:
-        middle = grower.pick([size for size in (1, shape[-1] // 2, 16) if size < shape[-1]])
-        for begin, end in ((0, middle), (middle, shape[-1])):
+    middle = grower.pick([size for size in (1, shape[-1] // 2, 16) if 0 < size < shape[-1]] or [0])
+    for begin, end in ((0, middle), (middle, shape[-1])):
+        if begin < end:
             grower.add(Slice((*(0,) * (len(shape) - 1), begin), (*shape[:-1], end - begin)), x)
 
 
