@@ -220,8 +220,10 @@ def _slice(lowering: McuLowering, layer: Layer, op: Slice) -> None:
 def _shuffle(lowering: McuLowering, layer: Layer, op: Shuffle) -> None:
     x = lowering.dense(layer.inputs[0])
     y = lowering.new(layer.output)
-    shape = (*x.shape[:-1], op.groups, x.shape[-1] // op.groups)
-    lowering.copy(x.operand, dense_strides(shape), y.operand, (*y.strides[:-1], 1, op.groups), shape, y.dtype)
+    count = x.shape[-1] // op.groups
+    shape = (*x.shape[:-1], count, op.groups)
+    strides = (*dense_strides(x.shape)[:-1], 1, count)
+    lowering.copy(x.operand, strides, y.operand, (*y.strides[:-1], op.groups, 1), shape, y.dtype)
 
 
 def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:

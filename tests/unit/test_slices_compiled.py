@@ -205,3 +205,12 @@ def test_a_slice_of_channels_is_copied_straight_into_a_concatenation_in_c(int8, 
     assert "join" not in [step.name for step in mcu.planned(network).steps]
     mcu.assert_equals_oracle(network)
     mcu.assert_equals_oracle(units(32, int8=int8))
+
+
+@pytest.mark.parametrize("flags", ["-O1", "-O2"])
+def test_copies_within_the_arena_survive_the_inlining_of_gcc_12(flags, tmp_path):
+    net = NetworkBuilder("inlined")
+    x = net.add("sum", Binary("add"), [net.input(Tensor("x", (1, 3, 58)))] * 2)
+    network = net.build([net.add("square", Binary("mul"), [net.add("shuffled", Shuffle(2), [x])] * 2)])
+    model = mcu.HostModel(mcu.write(network, tmp_path / "a"), flags=(flags,))
+    assert mcu.differences(model, network, (0,)) == []
