@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dscompile.frontend.load import load_network
@@ -96,3 +97,13 @@ def test_float_model_as_c_equals_the_oracle(model_path, tmp_path):
     network = load_network(model_path("vww_96_float.tflite")).network
     artifact = write(network, tmp_path / "a")
     assert differences(HostModel(artifact, flags=("-O2",)), network, range(2)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_shufflenet_as_c_equals_onnxruntime(model_path, tmp_path):
+    path = model_path("onnx/shufflenetv2_x1_0.onnx")
+    artifact = write(load_network(path).network, tmp_path / "a")
+    x, expected = (np.load(path.with_suffix(f".{kind}.npy")) for kind in ("in", "ref"))
+    got = HostModel(artifact, flags=("-O2",)).run({"input": x})["output"]
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()

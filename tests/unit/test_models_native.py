@@ -19,7 +19,7 @@ from tests.native import TARGETS, target_here
 pytestmark = [pytest.mark.slow, pytest.mark.models]
 
 VWW = "vww_96_float.tflite"
-ONNX = ["mobilenetv1_100", "mobilenetv2_100", "mobilenetv2_100.bn", "mobilenetv3_large_100"]
+ONNX = ["mobilenetv1_100", "mobilenetv2_100", "mobilenetv2_100.bn", "mobilenetv3_large_100", "shufflenetv2_x1_0"]
 CASES = [(name, target) for name in (VWW, *(f"onnx/{name}.onnx" for name in ONNX)) for target in TARGETS]
 
 
