@@ -27,6 +27,8 @@ from dscompile.ir.ops import (
     Pads,
     Pool,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -105,6 +107,14 @@ class _Writer:
                 result = self.activation(op.activation, self.node(op.kind.capitalize(), *inputs))
             case Concat(axis=axis):
                 result = self.node("Concat", *inputs, axis=axis)
+            case Slice(begins=begins, sizes=sizes):
+                ends = [begin + size for begin, size in zip(begins, sizes, strict=True)]
+                result = self.node("Slice", inputs[0], self.array(np.int64(begins)), self.array(np.int64(ends)))
+            case Shuffle(groups=groups):
+                parts = self.node("Reshape", inputs[0], self.array(np.int64([*shape[:-1], groups, -1])))
+                swapped = [*range(len(shape) - 1), len(shape), len(shape) - 1]
+                turned = self.node("Transpose", parts, perm=swapped)
+                result = self.node("Reshape", turned, self.array(np.int64(shape)))
             case Activate(activation=activation) if activation.kind == "prelu":
                 result = self.node("PRelu", inputs[0], self.array(network.weight(layer, "slope")))
             case Activate(activation=activation):

@@ -59,8 +59,14 @@ def quantized(made: onnx.ModelProto | Path, folder: Path, activations: Activatio
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:
-    """Onnxruntime with its usual optimizations, and those of int8 activations that it leaves out on x86."""
+    """Onnxruntime with its usual optimizations, and those of int8 activations that it leaves out on x86.
+
+    On processors without VNNI it adds products of uint8 and int8 in 16 bits, which saturate, unless it is to be
+    precise. Asked for that with int8 activations, it looks for kernels that it does not have.
+    """
     options = onnxruntime.SessionOptions()
+    if any(constant.data_type == onnx.TensorProto.UINT8 for constant in onnx.load(path).graph.initializer):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

@@ -24,6 +24,8 @@ from dscompile.plan.int8_kernels import (
     Requantization,
     Scaling,
 )
+from dscompile.plan.int8_packing import pack_int8_depthwise
+from dscompile.plan.int8_tiles import int8_depthwise_word
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked, Strides
@@ -32,6 +34,7 @@ from dscompile.run.emulators.qemu_user import InstructionCounts
 from dscompile.run.kernel import CompiledKernel
 from dscompile.run.operands import ALIGNMENT, At
 from dscompile.target import Target, find_target, runs_here
+from tests.native import TARGETS
 from tests.tools import require_tools
 
 MARGIN = 128  # bytes before and behind every view
@@ -60,7 +63,7 @@ class Machine:
         return self.target
 
 
-HERE = (Machine("x86-avx512"), Machine("x86-avx2"))
+HERE = tuple(Machine(name) for name in TARGETS)
 NEON, DOTPROD, I8MM = (
     Machine("arm64-neon", "cortex-a72"),
     Machine("arm64-dotprod", "neoverse-n1"),
@@ -245,20 +248,21 @@ def assert_conv(
 
 
 def assert_depthwise(
-    case: Conv, machine: Machine, lanes: int, knobs: Knobs, smallest_weight: int = -127
+    case: Conv, machine: Machine, lanes: int, knobs: Knobs, smallest_weight: int = -127, word: int | None = None
 ) -> InstructionCounts:
-    """A depthwise convolution equals NumPy on its true channels."""
+    """A depthwise convolution equals NumPy on its true channels; by default weights lie as the target wants."""
     rng = np.random.default_rng(20240229)
     x, weights = case.data(smallest_weight, rng)
     image, output = views(case, case.channels, case.channels, lanes)
     blocks = -(-case.channels // lanes)
+    word = word or int8_depthwise_word(machine.found(), case.kernel, case.stride, case.dilation)
     kernel = Int8DepthwiseKernel(
         case.height, case.width, blocks, lanes,
-        case.kernel, case.stride, case.dilation, image, output, case.requantization, smallest_weight,
+        case.kernel, case.stride, case.dilation, image, output, case.requantization, smallest_weight, word,
     )  # fmt: skip
     sums = sum(case.pixels(x, r, q) * weights[r, q] for r in range(case.kernel[0]) for q in range(case.kernel[1]))
     constants = factors(case.requantization, blocks * lanes, _reach(case, 1), rng)
-    packed = in_blocks(weights, lanes, None)
+    packed = pack_int8_depthwise(weights[:, :, None, :].astype(np.int8), lanes, word)
     inputs = {"x": in_blocks(x, lanes, rng), "weights": packed, **constants}
     got, counts = run_int8(kernel, knobs, machine, inputs, (blocks, case.height, case.width, lanes))
     expected = requantized(sums, case.requantization, {k: v[: case.channels] for k, v in constants.items()})

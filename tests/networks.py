@@ -39,6 +39,8 @@ from dscompile.ir.ops import (
     Pair,
     Pool,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -278,6 +280,34 @@ def _concat(grower: Grower) -> None:
         grower.add(Concat(axis), x, *(grower.pick(others) for _ in range(grower.pick((1, 1, 2)))))
 
 
+def _slice(grower: Grower) -> None:
+    """A range of channels, often from a whole block on; sometimes a box."""
+    x = grower.source()
+    shape = grower.shape(x)
+    begins, sizes = [0] * len(shape), list(shape)
+    for axis in {len(shape) - 1, *(axis for axis in range(1, len(shape) - 1) if grower.chance(0.2))}:
+        starts = [start for start in (0, 1, 4, 8, 16, 17, 58) if start < shape[axis]]
+        begins[axis] = grower.pick(starts)
+        sizes[axis] = int(grower.rng.integers(1, shape[axis] - begins[axis] + 1))
+    grower.add(Slice(tuple(begins), tuple(sizes)), x)
+
+
+def _split(grower: Grower) -> None:
+    """Two parts of the channels, or a slice of the only one."""
+    x = grower.source()
+    shape = grower.shape(x)
+    middle = grower.pick([size for size in (1, shape[-1] // 2, 16) if 0 < size < shape[-1]] or [0])
+    for begin, end in ((0, middle), (middle, shape[-1])):
+        if begin < end:
+            grower.add(Slice((*(0,) * (len(shape) - 1), begin), (*shape[:-1], end - begin)), x)
+
+
+def _shuffle(grower: Grower) -> None:
+    x = grower.source()
+    channels = grower.shape(x)[-1]
+    grower.add(Shuffle(grower.pick([groups for groups in (1, 2, 3, 4, 5, 17) if channels % groups == 0])), x)
+
+
 def _activate(grower: Grower) -> None:
     grower.add(Activate(grower.pick((*ACTIVATIONS, NONE))), grower.source())
 
@@ -369,6 +399,9 @@ STEPS: dict[str, Step] = {
     "residual": Step(_residual, layers=2),
     "binary_with_constant": Step(_binary_with_constant, layers=2, rank=None),
     "concat": Step(_concat),
+    "slice": Step(_slice, rank=None),
+    "split": Step(_split, layers=2, rank=None),
+    "shuffle": Step(_shuffle, rank=None),
     "activate": Step(_activate, rank=None),
     "prelu": Step(_prelu, rank=None),
     "softmax": Step(_softmax, rank=None),

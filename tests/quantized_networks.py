@@ -23,6 +23,8 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -127,7 +129,7 @@ class Quantizer:
                 return self.activated(layer.name, result, op.activation, layer.output)
             case Activate():
                 return self.builder.add(layer.name, op, inputs, quantization=self.range_of(layer.output))
-            case Pad() | Reshape() | Transpose():
+            case Pad() | Reshape() | Transpose() | Slice() | Shuffle():
                 return self.builder.add(layer.name, op, inputs)
             case _:
                 raise ValueError(f"no int8 form of {op}")

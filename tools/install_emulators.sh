@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the cross compilers and emulators that the tests use beside those of pip (zig, unicorn), CMake and g++ for the
-# tests of packagings, and clang (with its sanitizers) and cppcheck as second readers of the generated C.
+# tests of packagings, clang (with its sanitizers) and cppcheck as second readers of the generated C, and llvm-mca.
 #
 #     tools/install_emulators.sh
 #
@@ -17,8 +17,16 @@ packages=(
     gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
     gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
-    cmake g++ clang libclang-rt-dev cppcheck
+    cmake g++ clang libclang-rt-dev cppcheck llvm-19
 )
+
+# Whether there is an llvm-mca that dscompile/report/cycles.py takes.
+has_mca() {
+    for version in {17..25}; do
+        ! command -v "llvm-mca-$version" >/dev/null || return 0
+    done
+    [[ $(llvm-mca --version 2>/dev/null) =~ LLVM\ version\ (1[7-9]|2[0-9])\. ]]
+}
 
 missing() {
     for program in "${programs[@]}"; do
@@ -27,6 +35,7 @@ missing() {
     # The libraries of clang's sanitizers are a package of their own.
     clang -fsanitize=address,undefined -x c - -o /dev/null <<<'int main(void) { return 0; }' 2>/dev/null ||
         echo libclang-rt
+    has_mca || echo llvm-mca-19
 }
 
 absent=$(missing | paste -sd ' ')

@@ -19,7 +19,7 @@ PrimFunc = Any
 def gpu_dense(kernel: GpuDenseKernel) -> PrimFunc:
     """y[n] = finish(sum_k x[k] weights[n / 32, k, n % 32]). Blocks: `acc` and `y`.
 
-    Bytes are summed in words of four where x has whole words of them, else one by one.
+    Bytes are summed in words of four where x comes in words, else one by one.
     """
     if kernel.dtype == "int8":
         return _bytes(kernel)
@@ -41,10 +41,9 @@ def _bytes(kernel: GpuDenseKernel) -> PrimFunc:
     from tvm import tirx
 
     units, words = kernel.out_channels, -(-kernel.in_channels // WORD)
-    whole = kernel.in_channels % WORD == 0
     assert isinstance(kernel.finish, Requantization)
     finish, factors = kernel.finish, constants(kernel.finish, kernel.panels * DENSE_PANEL)
-    if whole:
+    if kernel.in_words:
         x = te.placeholder((words,), "int32", name="x")
         weights = te.placeholder((kernel.panels, words, DENSE_PANEL), "int32", name="weights")
         k = te.reduce_axis((0, words), name="k")

@@ -54,18 +54,21 @@ def int8_conv(kernel: Int8ConvKernel) -> PrimFunc:
 def int8_depthwise(kernel: Int8DepthwiseKernel) -> PrimFunc:
     """One filter per channel.
 
-    acc[b, h, w, l] = sum_{r, q} x[b, h s + r d, w s + q d, l] weights[b, r, q, l].
+    acc[b, h, w, l] = sum_{r, q} x[b, h s + r d, w s + q d, l] weights[b, r, q, l], or where rows of taps are words
+    weights[b, r, 0, q / word, l, q % word].
     """
-    lanes = kernel.lanes
+    lanes, word = kernel.lanes, kernel.word
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
     rows, columns = _extent(kernel.height, taps_h, stride_h, gap_h), _extent(kernel.width, taps_w, stride_w, gap_w)
     x = te.placeholder((kernel.blocks, rows, columns, lanes), "int8", name="x")
-    weights = te.placeholder((kernel.blocks, taps_h, taps_w, lanes), "int8", name="weights")
+    shape = (taps_w, lanes) if word == 1 else (2, taps_w // word + 1, lanes, word)
+    weights = te.placeholder((kernel.blocks, taps_h, *shape), "int8", name="weights")
     factors = constants(kernel.requantization, kernel.blocks * lanes)
     r, q = te.reduce_axis((0, taps_h), name="r"), te.reduce_axis((0, taps_w), name="q")
 
     def product(b: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
-        return _product(x[b, h * stride_h + r * gap_h, w * stride_w + q * gap_w, lane], weights[b, r, q, lane])
+        tap = weights[b, r, q, lane] if word == 1 else weights[b, r, 0, q // word, lane, q % word]
+        return _product(x[b, h * stride_h + r * gap_h, w * stride_w + q * gap_w, lane], tap)
 
     acc = te.compute(
         (kernel.blocks, kernel.height, kernel.width, lanes),

@@ -29,12 +29,14 @@ from dscompile.frontend.schema import (
     Reference,
     ReshapeBody,
     SeparableBody,
+    SliceBody,
+    SplitBody,
     SqueezeExciteBody,
     Window,
 )
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
-from dscompile.ir.ops import Binary, Concat, Conv2D, Dense, Op, Pool, Reshape
+from dscompile.ir.ops import Binary, Concat, Conv2D, Dense, Op, Pool, Reshape, Slice
 from dscompile.ir.shapes import ShapeError
 from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, Shape
 from dscompile.ir.types import layer_type_problems, weight_types
@@ -69,6 +71,7 @@ class _Assembly:
         self.positions: dict[str, Position] = {}
         self._biases: dict[str, bool | None] = {}
         self._aliases: dict[str, str] = {}  # layer and block names -> their result, where it is called otherwise
+        self._parts: dict[str, tuple[str, ...]] = {}  # names of splits -> their results
         self._broken: set[str] = set()
         self._tensor_positions: dict[str, Position] = {}
         self._previous: str | None = None
@@ -83,6 +86,9 @@ class _Assembly:
         if sources is None or spec.body is None or self._broken.intersection(sources):
             self._break(spec)
             return
+        if isinstance(spec.body, SplitBody):
+            self._add_split(spec, spec.body, sources)
+            return
         for index, name in enumerate(spec.block_names):
             body = spec.body if index == 0 else _without_stride(spec.body)
             place = Place(self, name, spec.position, spec.output, spec.result)
@@ -96,6 +102,15 @@ class _Assembly:
             self._previous = result
             sources = (result,)
         self._aliases[spec.name] = sources[0]
+
+    def _add_split(self, spec: LayerSpec, body: SplitBody, sources: tuple[str, ...]) -> None:
+        try:
+            self._parts[spec.name] = _split(Place(self, spec.name, spec.position), body, sources)
+        except ShapeError as error:
+            self.problems.add(str(error), spec.position, layer=spec.name)
+            self._break(spec)
+            return
+        self._previous = spec.name
 
     def declare(self, place: Place, op: Op, inputs: tuple[str, ...], bias: bool | None) -> str:
         """Adds one operator under its place's name and output. ShapeError if its inputs do not fit."""
@@ -131,7 +146,7 @@ class _Assembly:
     def outputs(self) -> tuple[str, ...]:
         """Output tensors, with their layouts set."""
         if self.spec.outputs is None:
-            return (self._previous,) if self._previous is not None else ()
+            return self._parts.get(self._previous, (self._previous,)) if self._previous is not None else ()
         names: list[str] = []
         for output in self.spec.outputs:
             name = self._resolve(output.reference)
@@ -181,6 +196,9 @@ class _Assembly:
         if spec.inputs is not None:
             names = [self._resolve(reference, spec) for reference in spec.inputs]
             return tuple(name for name in names if name is not None) if None not in names else None
+        if self._previous in self._parts:
+            self._refuse_all_parts(self._previous, "needs 'from'", spec.position, spec.name)
+            return None
         if self._previous is None and len(self.spec.inputs) > 1:
             inputs = ", ".join(given.name for given in self.spec.inputs)
             self.problems.add(
@@ -191,6 +209,10 @@ class _Assembly:
             )
         return None if self._previous is None else (self._previous,)
 
+    def _refuse_all_parts(self, split: str, message: str, position: Position, layer: str | None) -> None:
+        help = f"name one of {', '.join(self._parts[split])}"
+        self.problems.add(f"{message}: '{split}' has several results", position, layer=layer, help=help)
+
     def _resolve(self, reference: Reference, spec: LayerSpec | None = None) -> str | None:
         """The tensor a name stands for; None after recording that there is none."""
         name = reference.name
@@ -200,6 +222,13 @@ class _Assembly:
             return name
         if name in self._aliases:
             return self._aliases[name]
+        block = name.rpartition(".")[0]
+        if block in self._broken:  # its inner layers and parts are unknown
+            return block
+        if name in self._parts:
+            message = f"reads '{name}'" if spec else f"output '{name}'"
+            self._refuse_all_parts(name, message, reference.position, spec.name if spec else None)
+            return None
         help = None
         later = next((layer for layer in self.spec.layers if name in layer.names), None)
         if spec is not None and name in spec.names:
@@ -268,6 +297,8 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
         raise ShapeError(f"needs 1 input, got {len(sources)}")
     source = sources[0]
     match body:
+        case SplitBody():
+            raise AssertionError("a split has several results and is added by itself")
         case ConvBody():
             return _conv(place, body, source)
         case DepthwiseBody():
@@ -288,6 +319,8 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             pads = window.pads(height, width)
             op = Pool(body.kind, window.kernel, window.stride, pads, body.count_pads, body.activation)
             return place.add(op, source)
+        case SliceBody():
+            return place.add(_box(body, place.shape(source)), source)
         case ReshapeBody(shape):
             return place.add(Reshape(_known_shape(shape, place.shape(source))), source)
         case FlattenBody():
@@ -350,6 +383,46 @@ def _dense(place: Place, body: DenseBody, source: str) -> str:
     if len(shape) != 2:
         source = place.part("flatten").add(Reshape(_flat(shape)), source)
     return place.add(Dense(body.out, body.activation), source, bias=body.bias)
+
+
+def _box(body: SliceBody, shape: Shape) -> Slice:
+    """The operator of a slice. ShapeError if it does not lie inside `shape`."""
+    begins, ends = list(body.begin), list(body.end)
+    if not begins:
+        begins, ends = [0] * len(shape), list(shape)
+        for key, axis, given in (("rows", 1, body.rows), ("columns", 2, body.columns), ("channels", -1, body.channels)):
+            if given is None:
+                continue
+            if axis > 0 and len(shape) != 4:
+                raise ShapeError(f"'{key}' are those of an image [1, H, W, C], not of {list(shape)}")
+            if given[1] > shape[axis]:
+                raise ShapeError(f"{key} {given[0]} to {given[1]} are not all inside {list(shape)}")
+            begins[axis], ends[axis] = given
+    if not len(begins) == len(ends) == len(shape):
+        raise ShapeError(f"'begin' {begins} and 'end' {ends} must have a number for each axis of {list(shape)}")
+    return Slice(tuple(begins), tuple(end - begin for begin, end in zip(begins, ends, strict=True)))
+
+
+def _split(place: Place, body: SplitBody, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Adds the slices <name>.0, <name>.1, ... -> their results."""
+    if len(sources) != 1:
+        raise ShapeError(f"needs 1 input, got {len(sources)}")
+    shape = place.shape(sources[0])
+    if not -len(shape) <= body.axis < len(shape):
+        raise ShapeError(f"axis {body.axis} is outside the {len(shape)} axes of its input")
+    axis = body.axis % len(shape)
+    whole = shape[axis]
+    if body.parts and whole % body.parts:
+        raise ShapeError(f"{body.parts} parts do not divide axis {axis} of {list(shape)}")
+    sizes = body.sizes or (whole // body.parts,) * body.parts
+    if sum(sizes) != whole:
+        raise ShapeError(f"sizes {list(sizes)} add up to {sum(sizes)}, axis {axis} of {list(shape)} has {whole}")
+    results, begins = [], [0] * len(shape)
+    for number, size in enumerate(sizes):
+        op = Slice(tuple(begins), (*shape[:axis], size, *shape[axis + 1 :]))
+        results.append(place.part(str(number)).add(op, sources[0]))
+        begins[axis] += size
+    return tuple(results)
 
 
 def _flat(shape: Shape) -> Shape:

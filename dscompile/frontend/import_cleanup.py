@@ -1,4 +1,7 @@
-"""Tidies an imported network: biases that exporters kept apart, element orders of flattened images, dead layers."""
+"""Tidies an imported network: biases that exporters kept apart, element orders of flattened images, dead layers.
+
+And channel shuffles, which no framework has as an operator.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import numpy as np
 
 from dscompile.frontend.import_graph import Array, frozen
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Binary, Constant, Conv2D, Dense, Reshape, Transpose
+from dscompile.ir.ops import Binary, Constant, Conv2D, Dense, Reshape, Shuffle, Transpose
 
 
 def tidy(network: Network) -> Network:
     """All of this module, and the result validated."""
-    return without_dead_layers(absorb_flatten_order(fold_bias(network))).validate()
+    return without_dead_layers(recognize_shuffles(absorb_flatten_order(fold_bias(network)))).validate()
 
 
 def fold_bias(network: Network) -> Network:
@@ -75,6 +78,31 @@ def absorb_flatten_order(network: Network) -> Network:
         weights[f"{layer.name}.kernel"] = frozen(rows.transpose(*axes, len(axes)).reshape(kernel.shape))
         layers[reshape.name] = replace(reshape, inputs=transpose.inputs)
     return network.with_layers(layers.values(), weights)
+
+
+def recognize_shuffles(network: Network) -> Network:
+    """Reshape [..., C] -> [..., groups, C / groups], Transpose of the last two, Reshape back become one Shuffle.
+
+    It has the last one's name. Axes of size 1 may be anywhere.
+    """
+    return network.with_layers(_as_shuffle(network, layer) or layer for layer in network.layers)
+
+
+def _as_shuffle(network: Network, layer: Layer) -> Layer | None:
+    """The Shuffle that a Reshape completes; None if it does not."""
+    transpose = network.producers.get(layer.inputs[0]) if isinstance(layer.op, Reshape) else None
+    split = network.producers.get(transpose.inputs[0]) if transpose and isinstance(transpose.op, Transpose) else None
+    if transpose is None or split is None or not isinstance(split.op, Reshape):
+        return None
+    assert isinstance(transpose.op, Transpose)
+    shape, parts = network.shape(layer.output), network.shape(split.output)
+    long = [axis for axis, size in enumerate(parts) if size > 1]
+    moved = [long.index(axis) for axis in transpose.op.permutation if axis in long]
+    last = len(long) - 1
+    if network.shape(split.inputs[0]) != shape or moved != [*range(last - 1), last, last - 1]:
+        return None
+    groups, channels = parts[long[-2]], parts[long[-1]]
+    return replace(layer, op=Shuffle(groups), inputs=split.inputs) if groups * channels == shape[-1] else None
 
 
 def without_dead_layers(network: Network) -> Network:

@@ -8,6 +8,7 @@ where an operator needs an order that the elements do not have in memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import Concat, Constant, Op, Pad, Pool, Reshape, Transpose
+from dscompile.ir.ops import Concat, Constant, Op, Pad, Pool, Reshape, Slice, Transpose
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
 
 Array = NDArray[np.generic]
@@ -68,7 +69,7 @@ def frozen(array: Array) -> Array:
 
 
 # Operators that do not compute: their results have the scale of their input, whatever the source's node makes.
-_MOVERS = (Concat, Pad, Pool, Reshape, Transpose)
+_MOVERS = (Concat, Pad, Pool, Reshape, Slice, Transpose)
 
 
 class ImportGraph:
@@ -255,18 +256,17 @@ class ImportGraph:
     def reshaped(self, value: Value, shape: Shape, role: str = "reshape") -> Value:
         """The source's Reshape: the same elements, counted in the *source's* order of axes, under another shape.
 
-        Where only axes of size 1 come or go, elements stay where they are. Otherwise they are put into the source's
-        order first.
+        A Reshape splits and merges neighboring axes. Elements stay where they are if, in memory too, the axes of every
+        group that becomes other ones are neighbors in the source's order; they are moved first where they are not.
         """
-        old = [axis for axis, size in enumerate(value.shape) if size != 1]
-        new = [axis for axis, size in enumerate(shape) if size != 1]
-        if [value.shape[axis] for axis in old] == [shape[axis] for axis in new]:
-            becomes = dict(zip(old, new, strict=True))
-            memory = tuple(becomes[axis] for axis in value.memory)
-        else:
-            if list(value.memory) != old:
-                value = self.arranged(value, identity(len(value.shape)))
-            memory = tuple(new)
+        groups = _regrouped(value.shape, shape)
+        placed = sorted(groups, key=lambda pair: min(value.memory.index(axis) for axis in pair[0]))
+        wanted = tuple(axis for group, _ in placed for axis in group)
+        if value.memory != wanted:
+            ones = (axis for axis in value.order if value.shape[axis] == 1)
+            order = identity(len(value.shape)) if list(wanted) == sorted(wanted) else (*ones, *wanted)
+            value = self.arranged(value, order)
+        memory = tuple(axis for _, group in placed for axis in group)
         return self._relabeled(value.tensor, shape, self._order_with(shape, memory), role)
 
     def flattened(self, value: Value, shape: Shape) -> str:
@@ -294,3 +294,22 @@ class ImportGraph:
         result = self.emit(Reshape(value.ir_shape), [source], role)
         self._reshaped_from[result] = source
         return replace(value, tensor=result)
+
+
+def _regrouped(old: Shape, new: Shape) -> list[tuple[Order, Order]]:
+    """The smallest runs of axes of `old` and `new` that hold the same number of elements; axes of size 1 are in none.
+
+    Both shapes have the same number of elements, and no axis is empty.
+    """
+    sources = [axis for axis, size in enumerate(old) if size != 1]
+    results = [axis for axis, size in enumerate(new) if size != 1]
+    groups: list[tuple[Order, Order]] = []
+    while sources:
+        before, after = [sources.pop(0)], [results.pop(0)]
+        while (have := math.prod(old[axis] for axis in before)) != (made := math.prod(new[axis] for axis in after)):
+            if have < made:
+                before.append(sources.pop(0))
+            else:
+                after.append(results.pop(0))
+        groups.append((tuple(before), tuple(after)))
+    return groups

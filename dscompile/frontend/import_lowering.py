@@ -27,6 +27,7 @@ from dscompile.ir.ops import (
     Pad,
     Pads,
     Pool,
+    Slice,
     Softmax,
 )
 from dscompile.ir.shapes import broadcast
@@ -231,6 +232,34 @@ def concat(graph: ImportGraph, operands: Sequence[Operand], axis: int) -> Value:
         for operand in operands
     ]
     return graph.emit_value(Concat(first.order.index(at)), [value.tensor for value in values], first.order)
+
+
+def box(graph: ImportGraph, operand: Operand, begins: Sequence[int], sizes: Sequence[int]) -> Operand:
+    """Along axis i of the source the `sizes[i]` elements from `begins[i]` on; of a constant at once."""
+    for axis, (begin, size, whole) in enumerate(zip(begins, sizes, operand.shape, strict=True)):
+        if size < 1:
+            raise UnsupportedError(f"leaves nothing of axis {axis} of {list(operand.shape)}")
+        if begin < 0 or begin + size > whole:
+            raise BadInputError(f"elements {begin} to {begin + size} of axis {axis} of {list(operand.shape)}")
+    if not isinstance(operand, Value):
+        return operand[tuple(slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))]
+    if tuple(sizes) == operand.shape:
+        return operand
+    op = Slice(tuple(begins[axis] for axis in operand.order), tuple(sizes[axis] for axis in operand.order))
+    return graph.emit_value(op, [operand.tensor], operand.order)
+
+
+def split(graph: ImportGraph, operand: Operand, axis: int, sizes: Sequence[int]) -> list[Operand]:
+    """Boxes one after the other along an axis of the source, of these sizes, which must fill it."""
+    at = axis_of(axis, len(operand.shape))
+    if sum(sizes) != operand.shape[at]:
+        raise BadInputError(f"parts of {list(sizes)} do not fill axis {at} of {list(operand.shape)}")
+    parts, begins = [], [0] * len(operand.shape)
+    for size in sizes:
+        shape = [size if other == at else whole for other, whole in enumerate(operand.shape)]
+        parts.append(box(graph, operand, begins, shape))
+        begins[at] += size
+    return parts
 
 
 def softmax(graph: ImportGraph, value: Value, axis: int, beta: float = 1.0) -> Value:

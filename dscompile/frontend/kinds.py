@@ -23,6 +23,8 @@ from dscompile.frontend.schema import (
     PoolBody,
     ReshapeBody,
     SeparableBody,
+    SliceBody,
+    SplitBody,
     SqueezeExciteBody,
     Window,
 )
@@ -45,6 +47,7 @@ from dscompile.ir.ops import (
     Pads,
     Pair,
     Quantize,
+    Shuffle,
     Softmax,
     Transpose,
 )
@@ -52,6 +55,7 @@ from dscompile.ir.ops import (
 ACTIVATION_KINDS = (*NAMED_ACTIVATIONS, "leaky_relu", "prelu", "clip")
 _FUSED_KINDS = tuple(kind for kind in ACTIVATION_KINDS if kind != "prelu")
 _LEAKY_ALPHA = 0.01
+MAX_PARTS = 256
 
 Reader = Callable[[Fields, Defaults], Body]
 
@@ -248,6 +252,49 @@ def _concat(fields: Fields, _: Defaults) -> Body:
     return ConcatBody(fields.integer("axis", -1, minimum=-8, maximum=7))
 
 
+def _split(fields: Fields, _: Defaults) -> Body:
+    axis = fields.integer("axis", -1, minimum=-8, maximum=7)
+    if fields.has("parts") == fields.has("sizes"):
+        message = "give 'parts' or 'sizes', not both" if fields.has("parts") else "split needs 'parts' or 'sizes'"
+        fields.problems.add(message, fields.position, help="`parts: 2`, or `sizes: [24, 40]`")
+    parts = fields.integer("parts", 0, minimum=2, maximum=MAX_PARTS)
+    node = fields.take("sizes")
+    sizes = () if node is None else fields.integers("sizes", node, wanted="a list of sizes")
+    if node is not None and sizes and not 2 <= len(sizes) <= MAX_PARTS:
+        fields.problems.add(f"'sizes' are 2 to {MAX_PARTS} numbers, not {len(sizes)}", node.position)
+    return SplitBody(parts, sizes, axis)
+
+
+def _slice(fields: Fields, _: Defaults) -> Body:
+    rows, columns, channels = (_range(fields, key) for key in ("rows", "columns", "channels"))
+    begin, end = (_corner(fields, key) for key in ("begin", "end"))
+    ranges = any(fields.has(key) for key in ("rows", "columns", "channels"))
+    if fields.has("begin") != fields.has("end") or fields.has("begin") == ranges:
+        help = "`channels: [0, 24]`, also `rows:` and `columns:`; or `begin: [0, 0, 8]` and `end: [1, 4, 16]`"
+        fields.problems.add("slice needs ranges, or 'begin' and 'end'", fields.position, help=help)
+    return SliceBody(rows, columns, channels, begin, end)
+
+
+def _range(fields: Fields, key: str) -> Pair | None:
+    """[first, end] of an axis, the end not included."""
+    node = fields.take(key)
+    if node is None:
+        return None
+    first, end = fields.integers(key, node, (2,), 0, "[first, end]")
+    if isinstance(node, SequenceNode) and first >= end:
+        fields.problems.add(f"'{key}' from {first} to {end} leaves nothing", node.position)
+    return first, end
+
+
+def _corner(fields: Fields, key: str) -> tuple[int, ...]:
+    node = fields.take(key)
+    return () if node is None else fields.integers(key, node, minimum=0, wanted="a number per axis")
+
+
+def _shuffle(fields: Fields, _: Defaults) -> Body:
+    return OperatorBody(Shuffle(fields.integer("groups", None, example="2")))
+
+
 def _pad(fields: Fields, _: Defaults) -> Body:
     node = fields.require("padding", "[1, 1, 1, 1]")
     pads = Pads() if node is None else _pads(fields, "padding", node)
@@ -304,6 +351,9 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
         "add": _binary("add"),
         "mul": _binary("mul"),
         "concat": _concat,
+        "split": _split,
+        "slice": _slice,
+        "shuffle": _shuffle,
         "pad": _pad,
         "reshape": _reshape,
         "flatten": lambda _fields, _defaults: FlattenBody(),
@@ -319,5 +369,6 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
     }
 )
 REPEATING_KINDS = frozenset({"conv", "depthwise", "pointwise", "separable", "inverted_residual"})
+KINDS_WITH_SEVERAL_RESULTS = frozenset({"split"})
 KINDS_WITH_SEVERAL_INPUTS = frozenset({"add", "mul", "concat"})
-LATER_KINDS = frozenset({"split", "shuffle", "resize", "upsample", "transpose_conv"})
+LATER_KINDS = frozenset({"resize", "upsample", "transpose_conv"})

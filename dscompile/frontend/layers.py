@@ -12,6 +12,7 @@ from dscompile.frontend.integers import BLOCK_KINDS, FLOAT, ResultType, read_typ
 from dscompile.frontend.kinds import (
     KINDS,
     KINDS_WITH_SEVERAL_INPUTS,
+    KINDS_WITH_SEVERAL_RESULTS,
     LATER_KINDS,
     REPEATING_KINDS,
     read_activation,
@@ -234,6 +235,8 @@ def _layer(entry: _Entry, defaults: Defaults, names: _Names, problems: Problems)
         output = fields.text_of("output", output_node) or None if output_node is not None else None
         if kind in REPEATING_KINDS:
             repeat = fields.integer("repeat", 1, maximum=MAX_REPEAT)
+        if output_node is not None and kind in KINDS_WITH_SEVERAL_RESULTS:
+            problems.add(f"'output' names one tensor, and {kind} makes several", output_node.position)
         if output_node is not None and repeat > 1:
             problems.add("'output' names one tensor, and 'repeat' makes several", output_node.position)
         body = reader(fields, defaults)

@@ -12,7 +12,7 @@ from dscompile.frontend.import_errors import Problems
 from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
 from dscompile.frontend.import_names import SourceName, UniqueNames, network_name, sanitized, short_names, source_name
 from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
-from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, Call
+from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS, Call
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, read_onnx
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding
@@ -105,6 +105,9 @@ class Importer:
 
     def import_node(self, node: OnnxNode) -> None:
         """Emits the layers of a node, or evaluates it."""
+        if node.op in SPLITTERS:
+            self.import_splitter(node, self.operands_of(node))
+            return
         if node.op not in HANDLERS and node.op not in FOLDERS and node.op != "Constant":
             raise UnsupportedError("this operator is not supported")
         extra = [name for name in node.outputs[1:] if name in self.read and name]
@@ -125,6 +128,13 @@ class Importer:
             raise UnsupportedError("this operator is supported on constants only")
         if node.outputs:
             self.operands[node.outputs[0]] = result
+
+    def import_splitter(self, node: OnnxNode, operands: list[Operand | None]) -> None:
+        """Emits the layers of a node with several results."""
+        if any(name and operand is None for name, operand in zip(node.inputs, operands, strict=True)):
+            return
+        results = SPLITTERS[node.op](Call(self.graph, node, operands, self.model.opset))
+        self.operands.update((name, result) for name, result in zip(node.outputs, results, strict=True) if name)
 
     def _placeholder(self, name: str) -> Value | None:
         """What stands for a result until it is known: with it, nodes behind an unsupported one are checked too."""

@@ -187,6 +187,45 @@ def _concat(call: Call) -> Value:
     return lower.concat(call.graph, operands, call.node.integer("axis", 0))
 
 
+def _slice(call: Call) -> Operand:
+    value = call.value()
+    rank = len(value.shape)
+    starts, ends = (integers_argument(call.node, call.operands, i, name) for i, name in ((1, "starts"), (2, "ends")))
+    if starts is None or ends is None:
+        raise BadInputError("starts and ends are missing")
+    axes = call.axes(3)
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = integers_argument(call.node, call.operands, 4, "steps") if call.opset >= 10 else None
+    steps = (1,) * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise BadInputError(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps")
+    begins, sizes = [0] * rank, list(value.shape)
+    along = [axis_of(axis, rank) for axis in axes]
+    if len(set(along)) != len(along):
+        raise BadInputError(f"axes {list(axes)} name an axis twice")
+    for axis, start, end, step in zip(along, starts, ends, steps, strict=True):
+        if step != 1:
+            raise UnsupportedError(f"step {step}; only steps of 1 are supported")
+        begin, stop, _ = slice(start, end).indices(value.shape[axis])
+        begins[axis], sizes[axis] = begin, stop - begin
+    return lower.box(call.graph, value, begins, sizes)
+
+
+def _split(call: Call) -> list[Operand]:
+    operand = call.operand(0)
+    axis = axis_of(call.node.integer("axis", 0), len(operand.shape))
+    sizes = integers_argument(call.node, call.operands, 1, "split")
+    if sizes is None:
+        whole, parts = operand.shape[axis], len(call.node.outputs)
+        each = -(-whole // parts)
+        if whole % parts and call.opset < 18:
+            raise BadInputError(f"{parts} equal parts of axis {axis} of {list(operand.shape)}")
+        sizes = (*(each,) * (parts - 1), whole - each * (parts - 1))
+    if len(sizes) != len(call.node.outputs):
+        raise BadInputError(f"{len(sizes)} sizes for {len(call.node.outputs)} results")
+    return lower.split(call.graph, operand, axis, sizes)
+
+
 def _max_pool(call: Call) -> Value:
     image = lower.image_of(call.operand(0))
     size = (image.shape[2], image.shape[3])
@@ -360,6 +399,7 @@ HANDLERS: dict[str, Handler] = {
     "Reshape": _reshape,
     "Shape": _shape,
     "Sigmoid": _activation(SIGMOID),
+    "Slice": _slice,
     "Softmax": _softmax,
     "Squeeze": _squeeze,
     "Sub": _sub,
@@ -368,3 +408,6 @@ HANDLERS: dict[str, Handler] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
+
+# Operators with several results.
+SPLITTERS: dict[str, Callable[[Call], list[Operand]]] = {"Split": _split}

@@ -15,7 +15,7 @@ import numpy as np
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_graph import Operand, Value
 from dscompile.frontend.onnx_import import Importer
-from dscompile.frontend.onnx_ops import HANDLERS, Call
+from dscompile.frontend.onnx_ops import HANDLERS, SPLITTERS, Call
 from dscompile.frontend.onnx_qdq_ops import (
     INT8_HANDLERS,
     MOVERS,
@@ -124,6 +124,8 @@ class QdqImporter(Importer):
 
     def _import_int8(self, node: OnnxNode) -> bool:
         """Emits an int8 layer if the node has int8 inputs, a QuantizeLinear behind it and a counterpart in the IR."""
+        if node.op in SPLITTERS:
+            return self._split_int8(node)
         if node.op not in INT8_HANDLERS and node.op not in MOVERS:
             return False
         operands = super().operands_of(node)
@@ -169,6 +171,24 @@ class QdqImporter(Importer):
         call = Int8Call(self.graph, node, operands, self.model.opset, constants, activation, unsigned)
         return INT8_HANDLERS[node.op](call)
 
+    def _split_int8(self, node: OnnxNode) -> bool:
+        """Emits int8 slices where what is split is int8, and every part has a QuantizeLinear behind it."""
+        operands = super().operands_of(node)
+        quantizers = [self._only_reader(name, ("QuantizeLinear",)) for name in node.outputs]
+        given = operands[0]
+        if not isinstance(given, Value) or self.graph.tensor_of(given).dtype != "int8" or None in quantizers:
+            return False
+        self.import_splitter(node, operands)
+        for name, quantizer in zip(node.outputs, quantizers, strict=True):
+            part = self.operands[name]
+            assert isinstance(part, Value)
+            assert quantizer is not None
+            quantization = quantization_of(self._call(quantizer, [part]))
+            result = self._requantized(part, quantization, self.graph.fresh(f"{self.node_name}_requantize"))
+            self.operands[name] = self.operands[quantizer.outputs[0]] = result
+            self.done.update((name, quantizer.outputs[0]))
+        return True
+
     def _term(self, name: str, source: str, operand: Operand | None, quantization: Quantization) -> Operand | None:
         """An input of a Concat with the quantization of the result."""
         if isinstance(operand, Value):
@@ -182,7 +202,10 @@ class QdqImporter(Importer):
 
     def _sole_reader(self, node: OnnxNode, ops: tuple[str, ...]) -> OnnxNode | None:
         """The only node that reads the result, if it is one of these operators and the result is no output."""
-        name = node.outputs[0]
+        return self._only_reader(node.outputs[0], ops)
+
+    def _only_reader(self, name: str, ops: tuple[str, ...]) -> OnnxNode | None:
+        """The only node that reads a result, if it is one of these operators and the result is no output."""
         readers = self.readers.get(name, [])
         if name in self.model.outputs or len(readers) != 1 or readers[0].op not in ops:
             return None

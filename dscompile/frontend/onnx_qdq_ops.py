@@ -25,6 +25,7 @@ MOVERS = (
     "Identity",
     "MaxPool",
     "Reshape",
+    "Slice",
     "Squeeze",
     "Transpose",
     "Unsqueeze",

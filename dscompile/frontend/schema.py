@@ -123,6 +123,29 @@ class ConcatBody:
 
 
 @dataclass(frozen=True)
+class SplitBody:
+    """Cuts its input along `axis`: into `parts` equal ones, or by `sizes`; a negative axis counts from the last."""
+
+    parts: int = 0
+    sizes: tuple[int, ...] = ()
+    axis: int = -1
+
+
+@dataclass(frozen=True)
+class SliceBody:
+    """The elements from the first number of each pair up to but not including the second; None: all of them.
+
+    Or those between two corners, of which each has a number per axis.
+    """
+
+    rows: Pair | None = None
+    columns: Pair | None = None
+    channels: Pair | None = None
+    begin: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReshapeBody:
     """Another shape for the same elements; one size may be -1."""
 
@@ -150,6 +173,8 @@ Body = (
     | DenseBody
     | PoolBody
     | ConcatBody
+    | SplitBody
+    | SliceBody
     | ReshapeBody
     | FlattenBody
     | OperatorBody

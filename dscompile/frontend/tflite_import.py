@@ -30,6 +30,8 @@ _REFUSED_TYPES = ("int4", "int16", "float16", "float64")
 _BORDER_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Operators whose int8 constants are terms like any other input.
 _WITH_CONSTANT_TERMS = ("ADD", "CONCATENATION", "MUL")
+# Operators with several results.
+_SPLITTERS = ("SPLIT", "SPLIT_V")
 
 # How TensorFlow names the kernel of a layer; the converter joins such names with those of everything it fused.
 _KERNEL_NAMES = {"CONV_2D": "Conv2D", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "MatMul"}
@@ -202,7 +204,7 @@ class _Importer:
     def _import(self, operator: TfliteOperator, name: str) -> None:
         if operator.op not in HANDLERS:
             raise UnsupportedError("this operator is not supported")
-        if len(operator.outputs) != 1:
+        if len(operator.outputs) != 1 and operator.op not in _SPLITTERS:
             raise UnsupportedError(f"{len(operator.outputs)} results; only one is supported")
         tensors = self.model.tensors
         result = tensors[operator.outputs[0]]
@@ -227,15 +229,19 @@ class _Importer:
             operands.append(operand)
         described = [None if index is None else tensors[index] for index in operator.inputs]
         rounding = self.rounding or "tflite"
-        call = Call(self.graph, operator.options, operands, described, result, rounding)
-        value = HANDLERS[operator.op](call)
-        made = self.graph.tensor_of(value)
-        if made.quantization != quantization:
+        call = Call(self.graph, operator.options, operands, described, result, rounding, len(operator.outputs))
+        made = HANDLERS[operator.op](call)
+        for index, value in zip(operator.outputs, made if isinstance(made, list) else [made], strict=True):
+            self._check_result(tensors[index], value)
+            self.values[index] = value
+
+    def _check_result(self, tensor: TfliteTensor, value: Value) -> None:
+        wanted, made = self._quantization_of(tensor), self.graph.tensor_of(value).quantization
+        if made != wanted:
             raise UnsupportedError(
-                f"its result is {_described(quantization)}, and its input {_described(made.quantization)}; "
+                f"its result is {_described(wanted)}, and its input {_described(made)}; "
                 "this operator keeps the scale of its input"
             )
-        self.values[operator.outputs[0]] = value
 
     def _constant_term(self, tensor: TfliteTensor, array: Array) -> Value:
         """An int8 constant as a layer."""

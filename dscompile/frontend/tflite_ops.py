@@ -50,7 +50,8 @@ class Linear:
 class Call:
     """One operator with its operands (None: an optional input that is absent) and what the file says of them.
 
-    `tensors` has an entry for each operand, `result` is that of the result. `rounding` is that of int8 operators.
+    `tensors` has an entry for each operand, `result` is that of the result. `rounding` is that of int8 operators. An
+    operator has several `results` only where it splits one tensor; `result` is the first.
     """
 
     graph: ImportGraph
@@ -59,6 +60,7 @@ class Call:
     tensors: Sequence[TfliteTensor | None]
     result: TfliteTensor
     rounding: Rounding
+    results: int = 1
 
     @property
     def declared(self) -> Shape:
@@ -165,7 +167,7 @@ class Call:
                 raise BadInputError(f"{other} is neither SAME nor VALID")
 
 
-Handler = Callable[[Call], Value]
+Handler = Callable[[Call], Value | list[Value]]
 
 
 def _kernel(weights: Array) -> Array:
@@ -371,6 +373,64 @@ def _transpose(call: Call) -> Value:
     return call.graph.transposed(value, permutation)
 
 
+def _slice(call: Call) -> Value:
+    value = call.value()
+    begins, sizes = call.integer_list(1, "the begin"), call.integer_list(2, "the size")
+    if not len(begins) == len(sizes) == len(value.shape):
+        raise BadInputError(f"begin {list(begins)} and size {list(sizes)} do not fit the axes of {list(value.shape)}")
+    filled = [
+        whole - begin if size == -1 else size for begin, size, whole in zip(begins, sizes, value.shape, strict=True)
+    ]
+    return as_value(lower.box(call.graph, value, begins, filled))
+
+
+def _strided_slice(call: Call) -> Value:
+    value, masks = call.value(), call.options.masks
+    begins, ends, strides = (call.integer_list(i, what) for i, what in ((1, "begin"), (2, "end"), (3, "strides")))
+    if not len(begins) == len(ends) == len(strides) <= len(value.shape):
+        raise BadInputError(f"begin {list(begins)}, end {list(ends)} and strides {list(strides)} do not fit together")
+    if masks.ellipsis or masks.new_axis:
+        raise UnsupportedError("ellipses and new axes are not supported")
+    firsts, sizes = [0] * len(value.shape), list(value.shape)
+    for axis, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
+        if stride != 1:
+            raise UnsupportedError(f"stride {stride} along axis {axis}; only strides of 1 are supported")
+        size = value.shape[axis]
+        stop = end + begin if call.options.relative_ends else end
+        if masks.shrink >> axis & 1:
+            first = begin + size if begin < 0 else begin
+            last = first + 1
+        else:
+            given = slice(None if masks.begin >> axis & 1 else begin, None if masks.end >> axis & 1 else stop)
+            first, last, _ = given.indices(size)
+        firsts[axis], sizes[axis] = first, last - first
+    result = as_value(lower.box(call.graph, value, firsts, sizes))
+    kept = tuple(size for axis, size in enumerate(sizes) if not masks.shrink >> axis & 1)
+    return call.graph.reshaped(result, kept) if masks.shrink else result
+
+
+def _split(call: Call) -> list[Value]:
+    value, axes = call.value(1), call.integer_list(0, "the axis")
+    if len(axes) != 1:
+        raise BadInputError(f"needs one axis, not {list(axes)}")
+    size = value.shape[axis_of(axes[0], len(value.shape))]
+    if size % call.results:
+        raise BadInputError(f"{call.results} equal parts of axis {axes[0]} of {list(value.shape)}")
+    return _parts(call, value, axes[0], [size // call.results] * call.results)
+
+
+def _split_v(call: Call) -> list[Value]:
+    value, sizes, axes = call.value(), call.integer_list(1, "the sizes"), call.integer_list(2, "the axis")
+    if len(axes) != 1 or len(sizes) != call.results or sizes.count(-1) > 1:
+        raise BadInputError(f"sizes {list(sizes)} along axes {list(axes)} for {call.results} results")
+    rest = value.shape[axis_of(axes[0], len(value.shape))] - sum(size for size in sizes if size != -1)
+    return _parts(call, value, axes[0], [rest if size == -1 else size for size in sizes])
+
+
+def _parts(call: Call, value: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
+    return [as_value(part) for part in lower.split(call.graph, value, axis, sizes)]
+
+
 HANDLERS: dict[str, Handler] = {
     "ADD": _add,
     "AVERAGE_POOL_2D": _pool("average"),
@@ -395,8 +455,12 @@ HANDLERS: dict[str, Handler] = {
     "RELU_0_TO_1": _activation(RELU_0_TO_1),
     "RELU_N1_TO_1": _activation(RELU_N1_TO_1),
     "RESHAPE": _reshape,
+    "SLICE": _slice,
     "SOFTMAX": _softmax,
+    "SPLIT": _split,
+    "SPLIT_V": _split_v,
     "SQUEEZE": _squeeze,
+    "STRIDED_SLICE": _strided_slice,
     "TANH": _activation(TANH),
     "TRANSPOSE": _transpose,
 }

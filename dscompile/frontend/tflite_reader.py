@@ -62,6 +62,17 @@ class TfliteTensor:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """Bits per entry of a STRIDED_SLICE: begins and ends that do not count, axes that go; entries of other meanings."""
+
+    begin: int = 0
+    end: int = 0
+    shrink: int = 0
+    ellipsis: int = 0
+    new_axis: int = 0
+
+
+@dataclass(frozen=True)
 class Options:
     """Options of all supported operators; each operator has some of them. Pairs are (height, width)."""
 
@@ -75,6 +86,8 @@ class Options:
     scale: float = 0.0  # beta of SOFTMAX, alpha of LEAKY_RELU
     sizes: tuple[int, ...] = ()  # new shape of RESHAPE, axes of SQUEEZE
     shuffled_weights: bool = False
+    masks: Masks = Masks()
+    relative_ends: bool = False  # STRIDED_SLICE: ends count from the begins
 
 
 @dataclass(frozen=True)
@@ -308,6 +321,11 @@ def _concatenation(reader: _Reader, table: Table) -> Options:
     return Options(activation=reader.activation(table.FusedActivationFunction()), axis=table.Axis())
 
 
+def _strided_slice(_: _Reader, table: Table) -> Options:
+    masks = Masks(table.BeginMask(), table.EndMask(), table.ShrinkAxisMask(), table.EllipsisMask(), table.NewAxisMask())
+    return Options(masks=masks, relative_ends=bool(table.Offset()))
+
+
 _OPTIONS: dict[str, tuple[str, Callable[[_Reader, Table], Options]]] = {
     "ADD": ("AddOptions", _fused),
     "AVERAGE_POOL_2D": ("Pool2DOptions", _pool),
@@ -322,4 +340,5 @@ _OPTIONS: dict[str, tuple[str, Callable[[_Reader, Table], Options]]] = {
     "RESHAPE": ("ReshapeOptions", lambda _, table: Options(sizes=_sizes(table.NewShapeAsNumpy()))),
     "SOFTMAX": ("SoftmaxOptions", lambda _, table: Options(scale=table.Beta())),
     "SQUEEZE": ("SqueezeOptions", lambda _, table: Options(sizes=_sizes(table.SqueezeDimsAsNumpy()))),
+    "STRIDED_SLICE": ("StridedSliceOptions", _strided_slice),
 }

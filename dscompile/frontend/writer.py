@@ -41,11 +41,13 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
 from dscompile.ir.shapes import same_pads
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import Shape, Tensor
 from dscompile.ir.types import result_type, weight_types
 
 WeightsFormat = Literal["npz", "safetensors"]
@@ -245,6 +247,10 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
         case Concat() as op:
             rank = len(network.shape(layer.inputs[0]))
             return "concat", [("axis", op.axis)] if op.axis != rank - 1 else []
+        case Slice() as op:
+            return "slice", _slice(network.shape(layer.inputs[0]), op)
+        case Shuffle() as op:
+            return "shuffle", [("groups", op.groups)]
         case Activate() as op:
             return _activation_layer(op.activation)
         case Softmax() as op:
@@ -311,6 +317,16 @@ def _pool(network: Network, layer: Layer, op: Pool, defaults: _Defaults) -> Keys
     if op.count_pads:
         keys.append(("count_pads", True))
     return [*keys, *_fused(op.activation, NONE)]
+
+
+def _slice(shape: Shape, op: Slice) -> Keys:
+    """Ranges of rows, columns and channels where they say it all, else two corners."""
+    ends = [begin + size for begin, size in zip(op.begins, op.sizes, strict=True)]
+    names = ("", "rows", "columns", "channels") if len(shape) == 4 else (*("",) * (len(shape) - 1), "channels")
+    cut = [axis for axis, size in enumerate(shape) if op.sizes[axis] != size]
+    if not cut or any(not names[axis] for axis in cut):
+        return [("begin", list(op.begins)), ("end", ends)]
+    return [(names[axis], [op.begins[axis], ends[axis]]) for axis in cut]
 
 
 def _fused(activation: Activation, default: Activation) -> Keys:

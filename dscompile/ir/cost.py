@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dscompile.ir.network import Layer, Network, weight_shapes
-from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Constant, Conv2D, Dense, Mean, Pool, Softmax
+from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Constant, Conv2D, Dense, Mean, Pool, Slice, Softmax
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def layer_parameters(network: Network, layer: Layer) -> int:
 
 def layer_bytes(network: Network, layer: Layer) -> int:
     """Bytes a layer must at least read and write: inputs, weights, output."""
-    if isinstance(layer.op, Concat | Constant):
+    if isinstance(layer.op, Concat | Constant | Slice):
         return 0
     activations = sum(network.tensor(name).size_bytes for name in (*layer.inputs, layer.output))
     weights = sum(array.nbytes for key, array in network.weights.items() if key.rpartition(".")[0] == layer.name)

@@ -16,7 +16,7 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Concat, Constant, Conv2D, Dense, Pad, Pool, Reshape, Transpose
+from dscompile.ir.ops import Concat, Constant, Conv2D, Dense, Pad, Pool, Reshape, Shuffle, Slice, Transpose
 from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 
 _INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -128,7 +128,7 @@ def _result(network: Network, layer: Layer, found: Mapping[str, Interval]) -> In
         case Constant():
             value = network.weight(layer, "value").astype(np.int64).reshape(-1, network.shape(layer.output)[-1])
             return Interval(value.min(axis=0), value.max(axis=0))
-        case Reshape() | Transpose() | Concat():
+        case Reshape() | Transpose() | Concat() | Slice() | Shuffle():
             return Interval(
                 _moved(network, layer, [interval.low for interval in given]).min(axis=0),
                 _moved(network, layer, [interval.high for interval in given]).max(axis=0),
@@ -152,6 +152,10 @@ def _moved(network: Network, layer: Layer, bounds: list[Integers]) -> Integers:
             moved = whole[0].transpose(permutation)
         case Concat(axis=axis):
             moved = np.concatenate(whole, axis=axis)
+        case Slice(begins=begins, sizes=sizes):
+            moved = whole[0][tuple(slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))]
+        case Shuffle(groups=groups):
+            moved = whole[0].reshape(*shape[:-1], groups, -1).swapaxes(-1, -2)
         case _:
             moved = whole[0].reshape(shape)
     return moved.reshape(-1, shape[-1]).astype(np.int64)

@@ -165,6 +165,24 @@ class Concat:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A box of the input: along axis i (channels-last order) the `sizes[i]` elements from `begins[i]` on."""
+
+    begins: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """Channel shuffle (Zhang et al. 2018, figure 1): channels in `groups` equal runs take turns.
+
+    With n = C / groups, channel c * groups + g of the result is channel g * n + c of the input.
+    """
+
+    groups: int
+
+
+@dataclass(frozen=True)
 class Activate:
     """An activation as a layer of its own."""
 
@@ -238,6 +256,8 @@ Op = (
     | Pool
     | Binary
     | Concat
+    | Slice
+    | Shuffle
     | Activate
     | Softmax
     | Pad

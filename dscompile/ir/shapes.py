@@ -22,6 +22,8 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -79,6 +81,14 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
             return broadcast(first, second)
         case Concat():
             return _concat(op, inputs)
+        case Slice():
+            return _slice(op, *_arity(inputs, 1))
+        case Shuffle():
+            (shape,) = _arity(inputs, 1)
+            channels = shape[-1] if shape else 1
+            if op.groups < 1 or channels % op.groups:
+                raise ShapeError(f"{op.groups} groups do not divide {channels} channels")
+            return shape
         case Pad():
             batch, height, width, channels = _image(inputs)
             pads = op.pads
@@ -158,3 +168,12 @@ def _concat(op: Concat, inputs: Sequence[Shape]) -> Shape:
             raise ShapeError(f"{list(first)} and {list(other)} differ outside axis {op.axis}")
     total = sum(shape[op.axis] for shape in inputs)
     return (*first[: op.axis], total, *first[op.axis + 1 :])
+
+
+def _slice(op: Slice, shape: Shape) -> Shape:
+    if not len(op.begins) == len(op.sizes) == len(shape):
+        raise ShapeError(f"begins {list(op.begins)} and sizes {list(op.sizes)} do not fit the axes of {list(shape)}")
+    for axis, (begin, size, whole) in enumerate(zip(op.begins, op.sizes, shape, strict=True)):
+        if begin < 0 or size < 1 or begin + size > whole:
+            raise ShapeError(f"elements {begin} to {begin + size} of axis {axis} are not all inside {list(shape)}")
+    return op.sizes

@@ -19,6 +19,8 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Transpose,
 )
 from dscompile.ir.tensor import INTEGER_RANGES, DType, Quantization, Tensor
@@ -82,7 +84,7 @@ def _int8_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Iterable
         yield f"a hard_swish cannot make scale {_scale(output):g} of {_scale(inputs[0]):g}; at most 1/128 of it"
     if isinstance(op, Pool) and op.count_pads and op.pads:
         yield "counts padding in its average, which int8 cannot"
-    if isinstance(op, Pool | Concat | Pad | Reshape | Transpose):
+    if isinstance(op, Pool | Concat | Slice | Shuffle | Pad | Reshape | Transpose):
         for tensor in inputs:
             if tensor.quantization != output.quantization:
                 yield f"moves '{tensor.name}' to '{output.name}', which must have the same scale and zero point"

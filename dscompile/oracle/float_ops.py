@@ -19,6 +19,8 @@ from dscompile.ir.ops import (
     Pad,
     Pool,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -38,6 +40,18 @@ def binary(op: Binary, operands: Operands) -> Reals:
 def concat(op: Concat, operands: Operands) -> Reals:
     """The inputs one after the other along `axis`."""
     return np.concatenate(operands.inputs, axis=op.axis)
+
+
+def slice_box(op: Slice, operands: Operands) -> Reals:
+    """The elements x[begins[0] + i, begins[1] + j, ...] for i, j, ... below `sizes`."""
+    return operands.x[tuple(slice(begin, begin + size) for begin, size in zip(op.begins, op.sizes, strict=True))]
+
+
+def shuffle(op: Shuffle, operands: Operands) -> Reals:
+    """y[..., c * groups + g] = x[..., g * n + c] with n = C / groups."""
+    per_group = operands.x.shape[-1] // op.groups
+    order = [g * per_group + c for c in range(per_group) for g in range(op.groups)]
+    return operands.x[..., order]
 
 
 def softmax(op: Softmax, operands: Operands) -> Reals:
@@ -86,6 +100,8 @@ FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
     Pad: pad,
     Pool: pool,
     Reshape: reshape,
+    Shuffle: shuffle,
+    Slice: slice_box,
     Softmax: softmax,
     Transpose: transpose,
 }

@@ -22,6 +22,8 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -36,6 +38,20 @@ from dscompile.oracle.int8_softmax import softmax
 def concat(op: Concat, operands: Int8Operands) -> Integers:
     """The inputs one after the other along `axis`; they have one scale and zero point."""
     return np.concatenate([operands.integers(index) for index in range(len(operands.inputs))], axis=op.axis)
+
+
+def slice_box(op: Slice, operands: Int8Operands) -> Integers:
+    """The elements x[begins[0] + i, begins[1] + j, ...] for i, j, ... below `sizes`."""
+    box = tuple(slice(begin, begin + size) for begin, size in zip(op.begins, op.sizes, strict=True))
+    return operands.integers()[box]
+
+
+def shuffle(op: Shuffle, operands: Int8Operands) -> Integers:
+    """y[..., c * groups + g] = x[..., g * n + c] with n = C / groups."""
+    x = operands.integers()
+    per_group = x.shape[-1] // op.groups
+    order = [g * per_group + c for c in range(per_group) for g in range(op.groups)]
+    return x[..., order]
 
 
 def pad(op: Pad, operands: Int8Operands) -> Integers:
@@ -74,6 +90,8 @@ INT8_OPS: Mapping[type[Op], Callable[[Any, Int8Operands], Array]] = {
     Pool: pool,
     Quantize: quantize,
     Reshape: reshape,
+    Shuffle: shuffle,
+    Slice: slice_box,
     Softmax: softmax,
     Transpose: transpose,
 }

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Layer
-from dscompile.ir.ops import Activate, Activation, Binary, Concat, Pad, Reshape, Softmax, Transpose
+from dscompile.ir.ops import Activate, Activation, Binary, Concat, Pad, Reshape, Shuffle, Slice, Softmax, Transpose
 
 Values = NDArray[np.float64]
 
@@ -27,6 +27,11 @@ def evaluate(layer: Layer, inputs: Sequence[Values]) -> Values | None:
             return _activated(activation, inputs[0])
         case Concat(axis=axis):
             return np.concatenate(inputs, axis)
+        case Slice(begins=begins, sizes=sizes):
+            return inputs[0][tuple(slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))]
+        case Shuffle(groups=groups):
+            shape = inputs[0].shape
+            return inputs[0].reshape(*shape[:-1], groups, -1).swapaxes(-1, -2).reshape(shape)
         case Reshape(shape=shape):
             return inputs[0].reshape(shape)
         case Transpose(permutation=permutation):

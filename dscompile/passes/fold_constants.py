@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Activate, Binary, Concat, Constant, Reshape, Transpose
+from dscompile.ir.ops import Activate, Binary, Concat, Constant, Reshape, Shuffle, Slice, Transpose
 from dscompile.passes.affine import absorb_affine, takes_affine
 from dscompile.passes.evaluate import evaluate
 from dscompile.passes.rewrite import (
@@ -48,8 +48,8 @@ def _evaluate(network: Network, layer: Layer) -> Network | None:
 
 
 def _move_integers(network: Network, layer: Layer) -> Network | None:
-    """A reshaped, transposed or joined int8 constant is one; nothing else of int8 is evaluated."""
-    if not isinstance(layer.op, Reshape | Transpose | Concat):
+    """An int8 constant whose elements are only moved is one; nothing else of int8 is evaluated."""
+    if not isinstance(layer.op, Reshape | Transpose | Concat | Slice | Shuffle):
         return None
     known = [constant_value(network, name) for name in layer.inputs]
     inputs = [value.astype(np.float64) for value in known if value is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Activate, Activation, Pad, Pool, Quantize, Reshape, Transpose
+from dscompile.ir.ops import Activate, Activation, Pad, Pool, Quantize, Reshape, Shuffle, Slice, Transpose
 from dscompile.ir.tensor import Shape
 from dscompile.passes.rewrite import apply_everywhere, bypass, substitute
 
@@ -13,10 +13,12 @@ from dscompile.passes.rewrite import apply_everywhere, bypass, substitute
 def remove_identities(network: Network) -> Network:
     """Removes reshapes to the same shape, transposes that move nothing, empty pads, pools over 1x1, Activate none.
 
-    And Quantize layers that keep type, scale and zero point.
+    And slices of everything, shuffles of one group or of single channels, and Quantize layers that keep type, scale and
+    zero point.
 
     A transpose that only moves axes of size 1 becomes a reshape. A reshape of a reshape reads the first one's input,
-    and so does a transpose of a transpose. A pool over 1x1 that has an activation becomes that Activate.
+    and so do a transpose of a transpose and a slice of a slice. A pool over 1x1 that has an activation becomes that
+    Activate.
     """
     return apply_everywhere(_simplify, network)
 
@@ -36,6 +38,13 @@ def _simplify(network: Network, layer: Layer) -> Network | None:
         case Transpose(permutation=permutation) if before is not None and isinstance(before.op, Transpose):
             combined = tuple(before.op.permutation[axis] for axis in permutation)
             return _with(network, replace(layer, op=Transpose(combined), inputs=before.inputs))
+        case Slice(sizes=sizes) if sizes == shape:
+            return bypass(network, layer)
+        case Slice(begins=begins, sizes=sizes) if before is not None and isinstance(before.op, Slice):
+            shifted = tuple(outer + inner for outer, inner in zip(before.op.begins, begins, strict=True))
+            return _with(network, replace(layer, op=Slice(shifted, sizes), inputs=before.inputs))
+        case Shuffle(groups=groups) if groups in (1, *shape[-1:]):
+            return bypass(network, layer)
         case Pad(pads=pads) if not pads:
             return bypass(network, layer)
         case Pool() as op if _is_over_one_pixel(op, shape):

@@ -203,13 +203,15 @@ class ModuleKernel:
 class GpuDenseKernel:
     """y[n] = finish(sum_k x[k] w[k, n]), a panel of units and some slices of the sum at a time.
 
-    Weights float32 [ceil(N / 32)][K][32], int8 [ceil(N / 32)][ceil(K / 4)][32][4]; x and y flat, int8 x of whole words.
+    Weights float32 [ceil(N / 32)][K][32], int8 [ceil(N / 32)][ceil(K / 4)][32][4]; x and y flat. `in_words`: int8 x is
+    a whole number of words, and lies as they want it.
     """
 
     in_channels: int
     out_channels: int
     finish: Activation | Requantization = NONE
     dtype: DType = "float32"
+    in_words: bool = False
 
     @property
     def kind(self) -> str:
@@ -227,7 +229,7 @@ class GpuDenseKernel:
         size = 1 if self.dtype == "int8" else 4
         constants = self.finish.parameters if isinstance(self.finish, Requantization) else (Parameter("bias"),)
         return (
-            Parameter("x", self.dtype, alignment=4),
+            Parameter("x", self.dtype, alignment=4 if self.in_words else size),
             Parameter("weights", self.dtype, alignment=16),
             *constants,
             Parameter("y", self.dtype, written=True, alignment=size),

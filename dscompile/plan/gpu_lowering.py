@@ -239,7 +239,8 @@ def _matrix_vector(
     if builder.network.is_quantized_layer(layer):
         weights = int8_weights(builder.network, layer)
         matrix = weights.kernel.reshape(-1, weights.kernel.shape[-1])
-        kernel = GpuDenseKernel(matrix.shape[0], units, weights.scaled.requantization, "int8")
+        in_words = matrix.shape[0] % QUAD == 0 and x.space == "arena"  # the user's bytes may begin anywhere
+        kernel = GpuDenseKernel(matrix.shape[0], units, weights.scaled.requantization, "int8", in_words)
         packed = builder.constant("kernel", pack_int8_dense(matrix, DENSE_PANEL, panels, QUAD))
         constants = _scaling(builder, weights.scaled, panels)
     else:

@@ -11,7 +11,7 @@ from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
-from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling
+from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling, int8_depthwise_word
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView
@@ -130,7 +130,8 @@ def _scaling(builder: ProgramBuilder, scaled: Scaled, start: int, size: int) -> 
 
 def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: BlockedView, y: BlockedView) -> EmitRows:
     layout = y.layout
-    kernel = builder.constant("kernel", pack_int8_depthwise(weights.kernel, layout.lanes))
+    word = int8_depthwise_word(builder.target, op.kernel, op.stride, op.dilation)
+    kernel = builder.constant("kernel", pack_int8_depthwise(weights.kernel, layout.lanes, word))
     scaling = _scaling(builder, weights.scaled, 0, layout.blocks * layout.lanes)
 
     def emit(first: int, count: int) -> None:
@@ -148,6 +149,7 @@ def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: Blo
                 y=layout.strides,
                 requantization=weights.scaled.requantization,
                 smallest_weight=smallest_weight(weights.kernel),
+                word=word,
             )
             begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
             builder.call(work, [begin, kernel, *scaling, y.at(row, column)], tile.knobs)

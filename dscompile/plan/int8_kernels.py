@@ -115,7 +115,11 @@ class Int8ConvKernel:
 
 @dataclass(frozen=True)
 class Int8DepthwiseKernel:
-    """One filter per channel on a blocked, padded image. Weights int8 [blocks][kh][kw][lanes]."""
+    """One filter per channel on a blocked, padded image. Weights int8 [blocks][kh][kw][lanes] where `word` is 1.
+
+    Larger, rows of taps are words: [blocks][kh][2][ceil((kw + 1) / word)][lanes][word], zeros beyond kw. The second of
+    two copies is moved by one tap, for outputs that begin in the middle of a pair of pixels.
+    """
 
     kind: ClassVar[str] = "int8_depthwise"
     height: int
@@ -129,13 +133,14 @@ class Int8DepthwiseKernel:
     y: Strides
     requantization: Requantization
     smallest_weight: int = -128
+    word: int = 1
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants of the requantization, y."""
         return (
             blocked_bytes("x", self.x, self.lanes),
-            _packed("weights", self.lanes),
+            _packed("weights", self.lanes * self.word),
             *self.requantization.parameters,
             blocked_bytes("y", self.y, self.lanes, written=True),
         )

@@ -22,13 +22,21 @@ def pack_int8_dense(kernel: Array, panel: int, count: int, word: int) -> Array:
     return pack_int8_conv(kernel[None, None], panel, count, word)[:, 0, 0]
 
 
-def pack_int8_depthwise(kernel: Array, lanes: int) -> Array:
-    """[kh, kw, 1, C] -> [ceil(C / lanes)][kh][kw][lanes], zeros beyond C."""
+def pack_int8_depthwise(kernel: Array, lanes: int, word: int = 1) -> Array:
+    """[kh, kw, 1, C] -> [ceil(C / lanes)][kh][kw][lanes], zeros beyond C; rows as words where `word` is more than 1.
+
+    Then -> [ceil(C / lanes)][kh][2][ceil((kw + 1) / word)][lanes][word], the second copy moved by one tap.
+    """
     kh, kw, _, channels = kernel.shape
     blocks = -(-channels // lanes)
     padded = np.zeros((kh, kw, blocks * lanes), np.int8)
     padded[:, :, :channels] = kernel[:, :, 0, :]
-    return np.ascontiguousarray(padded.reshape(kh, kw, blocks, lanes).transpose(2, 0, 1, 3))
+    if word == 1:
+        return np.ascontiguousarray(padded.reshape(kh, kw, blocks, lanes).transpose(2, 0, 1, 3))
+    words = kw // word + 1
+    copies = np.zeros((kh, 2, words * word, blocks * lanes), np.int8)
+    copies[:, 0, :kw] = copies[:, 1, 1 : kw + 1] = padded
+    return np.ascontiguousarray(copies.reshape(kh, 2, words, word, blocks, lanes).transpose(4, 0, 1, 2, 5, 3))
 
 
 def pack_int8_vector(vector: Array, count: int) -> Array:

@@ -5,7 +5,7 @@ What a planner asks for, and does with the answer:
 - `int8_conv_tiling(...)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles (`columns`),
   with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are packed
   [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
-- `int8_depthwise_tiling(...)`: one `Int8DepthwiseKernel` for each tile, weights [blocks][kh][kw][lanes].
+- `int8_depthwise_tiling(...)`: one `Int8DepthwiseKernel` for each tile, with `word = int8_depthwise_word(...)`.
 - `int8_dense_panels(...)`: one `Int8DenseKernel` without knobs for each run of panels, weights
   [units / panel][ceil(K / word)][panel][word].
 
@@ -109,11 +109,50 @@ def int8_depthwise_tiling(
             DepthwiseTile(Span(0, height, 1), columns, DepthwiseKnobs(columns.tile))
             for columns in cut(width, min(4, width))
         )
-    small = kernel[1] <= 3
-    in_words = target.has("asimddp") and dilation[1] == 1 and (stride[1] == 1 or not small)
-    square = small and stride == (1, 1) and height % 2 == width % 2 == 0
-    rows, columns = (2, 2 if kernel[1] < 7 else 4) if in_words else (2, 2) if square else (1, 4)
-    return (DepthwiseTile(Span(0, 1, height), Span(0, 1, width), DepthwiseKnobs(columns, rows)),)
+    if int8_depthwise_word(target, kernel, stride, dilation) > 1:
+        knobs = _depthwise_by_words(height, kernel, stride)
+    else:
+        knobs = _depthwise_by_products(height, width, kernel, stride)
+    return (DepthwiseTile(Span(0, 1, height), Span(0, 1, width), knobs),)
+
+
+# What spills was found in the code that LLVM 22 makes (docs/decisions/arm64-int8.md).
+DEPTHWISE_COLUMNS = 7  # 14 registers of sums
+
+
+def _depthwise_by_words(height: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
+    """Outputs above each other share windows and weights, two beside each other windows where the stride is 1."""
+    if kernel[1] <= 3:
+        return DepthwiseKnobs(2, 2)
+    if stride[1] > 1:
+        return DepthwiseKnobs(1, 2, reread_taps=True)
+    if kernel[1] < 7 and height % 2:  # the last row has loops of its own, and what they share with the others spills
+        return DepthwiseKnobs(1, 3, reread_taps=True)
+    return DepthwiseKnobs(2, 2, reread_taps=True)
+
+
+def _depthwise_by_products(height: int, width: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
+    """Taps of a 3x3 stay in registers, unless a row is so short that it has no loop, and its tiles mix."""
+    is_even = height % 2 == width % 2 == 0
+    if kernel[1] <= 3:
+        if is_even and stride == (1, 1):
+            return DepthwiseKnobs(2, 2)
+        return DepthwiseKnobs(width, reread_taps=True) if 4 < width <= DEPTHWISE_COLUMNS else DepthwiseKnobs(4)
+    if max(stride) > 1:
+        return DepthwiseKnobs(2, 2, reread_taps=True) if is_even else DepthwiseKnobs(4, reread_taps=True)
+    if width % DEPTHWISE_COLUMNS == 0:
+        return DepthwiseKnobs(DEPTHWISE_COLUMNS, reread_taps=True)
+    tiles = -(-width // (DEPTHWISE_COLUMNS - 1))  # whose rest leaves less room
+    return DepthwiseKnobs(-(-width // tiles), reread_taps=True)
+
+
+def int8_depthwise_word(target: Target, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> int:
+    """Taps of a row that are multiplied at once.
+
+    A window of four pixels holds one output of stride 2 and three taps, which is not worth the table lookups.
+    """
+    worth = stride[1] == 1 or kernel[1] > 3
+    return 4 if target.has("asimddp") and dilation[1] == 1 and worth else 1
 
 
 def int8_dense_panels(target: Target, units: int) -> tuple[Int8DensePanels, ...]:

@@ -1,13 +1,11 @@
 """How each operator becomes kernel calls (see plan/lowering.py; convolutions are in plan/convolutions.py).
 
-Operators that only move elements are here for every type, those that compute for float32; what computes on integers
-is in plan/int8_layers.py.
+Those that only move elements are in plan/movement.py, what computes on integers is in plan/int8_layers.py.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +26,8 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -43,6 +43,7 @@ from dscompile.plan.kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.layout import Strides
+from dscompile.plan.movement import copy_image, lower_concat, lower_shuffle, lower_slice, lower_transpose
 from dscompile.plan.packing import pack_vector
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, broadcast_strides
@@ -68,7 +69,11 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
         case Activate() as op:
             _activate(builder, layer, op)
         case Concat() as op:
-            _concat(builder, layer, op)
+            lower_concat(builder, layer, op)
+        case Slice() as op:
+            lower_slice(builder, layer, op)
+        case Shuffle() as op:
+            lower_shuffle(builder, layer, op)
         case Softmax() as op:
             _softmax(builder, layer, op)
         case Pad() as op:
@@ -76,7 +81,7 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
         case Reshape() as op:
             builder.place(layer.output, builder.dense(layer.inputs[0]).reshaped(op.shape))
         case Transpose() as op:
-            _transpose(builder, layer, op)
+            lower_transpose(builder, layer, op)
         case Constant():
             builder.materialize(layer)
         case BatchNorm():
@@ -229,82 +234,6 @@ def _elementwise(
     builder.call(kernel, [a.at(), *extra, y.at()])
 
 
-def _concat(builder: ProgramBuilder, layer: Layer, op: Concat) -> None:
-    shape = builder.network.shape(layer.output)
-    if len(shape) != 4 or op.axis == 0:
-        _concat_flat(builder, layer, op)
-        return
-    y = builder.whole(layer.output) or builder.new_blocked(layer.output, shape)
-    offset = [0, 0, 0, 0]
-    for name in layer.inputs:
-        if not builder.is_part(name, layer.output):
-            _concat_part(builder, name, y, offset)
-        offset[op.axis] += builder.network.shape(name)[op.axis]
-    builder.place(layer.output, y)
-
-
-def _concat_part(builder: ProgramBuilder, name: str, y: BlockedView, offset: list[int]) -> None:
-    x = builder.blocked(name)
-    lanes = x.layout.lanes
-    _, row, column, channel = offset
-    if channel % lanes == 0:
-        _copy_image(builder, x, y, y.at(row, column, channel // lanes))
-        return
-    _shifted_channels(builder, x, y, channel)
-
-
-def _copy_image(builder: ProgramBuilder, x: BlockedView, y: BlockedView, first: Operand) -> None:
-    """Copies an image into a larger one, whose pixel `first` is to be its first."""
-    layout = x.layout
-    kernel = ElementwiseKernel(
-        "copy", layout.height, layout.width, layout.blocks, layout.lanes, layout.strides, y.layout.strides,
-        dtype=x.dtype,
-    )  # fmt: skip
-    builder.call(kernel, [x.at(), first])
-
-
-def _shifted_channels(builder: ProgramBuilder, x: BlockedView, y: BlockedView, start: int) -> None:
-    """Copies an image to channels from `start` on, where blocks do not line up: runs within one block on both sides."""
-    layout = x.layout
-    lanes = layout.lanes
-    channel = 0
-    while channel < layout.channels:
-        target = start + channel
-        run = min(lanes - channel % lanes, lanes - target % lanes, layout.channels - channel)
-        kernel = FlatKernel(
-            "copy",
-            (layout.height, layout.width, run),
-            (layout.strides.row, layout.strides.pixel, 1),
-            (y.layout.strides.row, y.layout.strides.pixel, 1),
-            dtype=x.dtype,
-        )
-        builder.call(
-            kernel, [x.at(0, 0, channel // lanes, channel % lanes), y.at(0, 0, target // lanes, target % lanes)]
-        )
-        channel += run
-    rest = -(start + channel) % lanes
-    if start + channel == y.layout.channels and rest:
-        _zero_lanes(builder, y, (start + channel) % lanes, rest)
-
-
-def _zero_lanes(builder: ProgramBuilder, view: BlockedView, lane: int, count: int) -> None:
-    """Zeroes the unused lanes of an image's last block."""
-    layout = view.layout
-    kernel = FillKernel(layout.height, layout.width, count, layout.strides.row, layout.strides.pixel, dtype=view.dtype)
-    builder.call(kernel, [view.at(0, 0, layout.blocks - 1, lane)])
-
-
-def _concat_flat(builder: ProgramBuilder, layer: Layer, op: Concat) -> None:
-    y = builder.new_flat(layer.output, builder.network.shape(layer.output))
-    offset = 0
-    for name in layer.inputs:
-        x = builder.flat(name)
-        index = tuple(offset if axis == op.axis else 0 for axis in range(len(x.shape)))
-        builder.call(FlatKernel("copy", x.shape, x.strides, y.strides, dtype=x.dtype), [x.at(), y.at(*index)])
-        offset += x.shape[op.axis]
-    builder.place(layer.output, y)
-
-
 def _softmax(builder: ProgramBuilder, layer: Layer, op: Softmax) -> None:
     x = builder.dense(layer.inputs[0])
     y = builder.new_flat(layer.output, x.shape)
@@ -323,12 +252,5 @@ def _pad(builder: ProgramBuilder, layer: Layer, op: Pad) -> None:
         y.dtype,
     )  # fmt: skip
     builder.call(fill, [y.at()])
-    _copy_image(builder, x, y, y.at(op.pads.top, op.pads.left))
+    copy_image(builder, x, y, y.at(op.pads.top, op.pads.left))
     builder.place(layer.output, y)
-
-
-def _transpose(builder: ProgramBuilder, layer: Layer, op: Transpose) -> None:
-    x = builder.flat(layer.inputs[0])
-    strides = tuple(x.strides[axis] for axis in op.permutation)
-    shape = builder.network.shape(layer.output)
-    builder.place(layer.output, replace(x, shape=shape, strides=strides))

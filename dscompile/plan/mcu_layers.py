@@ -24,6 +24,8 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -95,6 +97,10 @@ def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
             _softmax(lowering, layer, op)
         case Concat() as op:
             _concat(lowering, layer, op)
+        case Slice() as op:
+            _slice(lowering, layer, op)
+        case Shuffle() as op:
+            _shuffle(lowering, layer, op)
         case Pad() as op:
             _pad(lowering, layer, op)
         case Reshape() as op:
@@ -197,6 +203,27 @@ def _concat(lowering: McuLowering, layer: Layer, op: Concat) -> None:
         if place.operand != target:
             lowering.copy(place.operand, place.strides, target, y.strides, place.shape, y.dtype)
         start += place.shape[op.axis]
+
+
+def _slice(lowering: McuLowering, layer: Layer, op: Slice) -> None:
+    """Where its elements are one run, they stay; they are copied where others lie between them."""
+    x = lowering.dense(layer.inputs[0])
+    strides = dense_strides(x.shape)
+    start = x.at(sum(begin * stride for begin, stride in zip(op.begins, strides, strict=True)))
+    if merge_axes(op.sizes, strides)[1] == (1,) and not lowering.is_inside(layer.output):
+        lowering.alias(layer.output, Place(start, op.sizes, x.dtype))
+        return
+    y = lowering.new(layer.output)
+    lowering.copy(start, strides, y.operand, y.strides, op.sizes, y.dtype)
+
+
+def _shuffle(lowering: McuLowering, layer: Layer, op: Shuffle) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    count = x.shape[-1] // op.groups
+    shape = (*x.shape[:-1], count, op.groups)
+    strides = (*dense_strides(x.shape)[:-1], 1, count)
+    lowering.copy(x.operand, strides, y.operand, (*y.strides[:-1], op.groups, 1), shape, y.dtype)
 
 
 def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:

@@ -163,7 +163,7 @@ class McuLowering:
     def dense(self, name: str) -> Place:
         """Where a tensor is, in channels-last order: inputs of another order are copied first."""
         place = self._places[name]
-        if place.operand.space == "input":
+        if name in self.network.inputs and place.operand.space == "input":
             tensor = self.network.tensor(name)
             strides = border_strides(tensor)
             if strides != dense_strides(tensor.shape):
@@ -198,6 +198,10 @@ class McuLowering:
         place = Place(whole.at(part.start), tensor.shape, tensor.dtype, part.step)
         self._places[name] = place
         return place
+
+    def is_inside(self, name: str) -> bool:
+        """Whether a tensor is to be written into its part of a concatenation."""
+        return name in self._slices
 
     def joined(self, name: str) -> Place:
         """Room for the result of a concatenation, which may be in use since the first of its parts was written."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from dscompile.ir.network import Network
-from dscompile.ir.ops import Concat, Conv2D, Pads
+from dscompile.ir.network import Layer, Network
+from dscompile.ir.ops import Concat, Conv2D, Pads, Slice
 from dscompile.ir.tensor import DTYPE_BYTES, DType, Shape, Tensor
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.layout import Blocked
@@ -127,6 +127,16 @@ def broadcast_strides(view: FlatView, shape: Shape) -> tuple[int, ...]:
     return tuple(0 if size == 1 else stride for size, stride in zip(sizes, stretched, strict=True))
 
 
+def _sharing(network: Network, layer: Layer) -> list[tuple[str, str]]:
+    """Pairs of an image and one that it may lie in, made by this layer or read by it."""
+    if isinstance(layer.op, Concat):
+        return [(name, layer.output) for name in layer.inputs]
+    given = network.shape(layer.inputs[0]) if layer.inputs else ()
+    if isinstance(layer.op, Slice) and layer.op.sizes[:-1] == given[:-1]:
+        return [(layer.output, layer.inputs[0])]
+    return []
+
+
 @dataclass
 class Halos:
     """The widest zero padding that readers of each image want around it."""
@@ -135,18 +145,21 @@ class Halos:
 
     @classmethod
     def of(cls, network: Network) -> Halos:
-        """Collects what convolutions read; parts of a concatenation share the halo of the whole."""
+        """Collects what convolutions read; an image that lies in another one shares its halo.
+
+        These are parts of concatenations, and slices of channels.
+        """
         halos = cls()
         for layer in network.layers:
             if isinstance(layer.op, Conv2D):
                 halos.widen(layer.inputs[0], layer.op.pads)
-        joins = [layer for layer in network.layers if isinstance(layer.op, Concat)]
-        for layer in joins:
-            for name in layer.inputs:
-                halos.widen(layer.output, halos.get(name))
-        for layer in reversed(joins):
-            for name in layer.inputs:
-                halos.widen(name, halos.get(layer.output))
+        shared = [names for layer in network.layers for names in _sharing(network, layer)]
+        before = None
+        while before != halos.pads:
+            before = dict(halos.pads)
+            for part, whole in (*shared, *reversed(shared)):
+                halos.widen(whole, halos.get(part))
+                halos.widen(part, halos.get(whole))
         return halos
 
     def get(self, name: str) -> Pads:

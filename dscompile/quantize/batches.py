@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Reshape
+from dscompile.ir.ops import Reshape, Slice
 from dscompile.ir.shapes import ShapeError, output_shape
 from dscompile.ir.tensor import Shape
 from dscompile.quantize.settings import Sample
@@ -77,7 +77,11 @@ def _grown(network: Network, count: int) -> Network | None:
 
 
 def _grown_layer(layer: Layer, shapes: dict[str, Shape], count: int) -> Layer:
-    """A reshape to [1, ...] of what is there `count` times makes [count, ...] of it; other layers are as they were."""
-    if isinstance(layer.op, Reshape) and layer.op.shape[0] == 1 and shapes[layer.inputs[0]][0] == count:
+    """A reshape or slice to [1, ...] of what is there `count` times makes [count, ...] of it; others stay the same."""
+    if not isinstance(layer.op, Reshape | Slice) or shapes[layer.inputs[0]][0] != count:
+        return layer
+    if isinstance(layer.op, Reshape) and layer.op.shape[0] == 1:
         return replace(layer, op=Reshape((count, *layer.op.shape[1:])))
+    if isinstance(layer.op, Slice) and layer.op.sizes[0] == 1:
+        return replace(layer, op=replace(layer.op, sizes=(count, *layer.op.sizes[1:])))
     return layer

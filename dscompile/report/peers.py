@@ -19,6 +19,9 @@ from dscompile.ir.tensor import Rounding
 REFERENCE = "litert reference kernels"
 """LiteRT without its fast kernels: what `rounding: tflite` means. Too slow to be a peer of benchmarks."""
 
+EXACT = "onnxruntime with exact sums"
+"""onnxruntime as QDQ models mean it on any processor; its fast kernels saturate sums of uint8 products without VNNI."""
+
 Runner = Callable[[Sequence[Array]], Sequence[Array]]
 
 
@@ -44,7 +47,10 @@ class Peer:
 
 def reference_for(model: Path, rounding: Rounding | None = None) -> str:
     """The runtime that says what a model file means, for int8 models in that rounding. UsageError for other files."""
-    known = {".onnx": "onnxruntime", ".tflite": REFERENCE if rounding == "tflite" else "litert"}
+    known = {
+        ".onnx": "onnxruntime" if rounding is None else EXACT,
+        ".tflite": REFERENCE if rounding == "tflite" else "litert",
+    }
     if model.suffix not in known:
         raise UsageError(f"nothing to compare '{model}' with", help="give an .onnx or .tflite file")
     return known[model.suffix]
@@ -87,10 +93,12 @@ def _with_our_errors(peer: Peer, model: Path) -> Runner:
     return run
 
 
-def _onnxruntime(model: Path, threads: int) -> Peer:
+def _onnxruntime(model: Path, threads: int, *, exact: bool = False) -> Peer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if exact and _has_bytes(model):  # where there are none, onnxruntime would look for kernels that it lacks
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -103,6 +111,17 @@ def _onnxruntime(model: Path, threads: int) -> Peer:
         return outputs
 
     return Peer("onnxruntime", str(onnxruntime.__version__), run)
+
+
+def _onnxruntime_exact(model: Path, threads: int) -> Peer:
+    return _onnxruntime(model, threads, exact=True)
+
+
+def _has_bytes(model: Path) -> bool:
+    """Whether a model has uint8 constants, the zero points of uint8 tensors among them."""
+    import onnx
+
+    return any(tensor.data_type == onnx.TensorProto.UINT8 for tensor in onnx.load(model).graph.initializer)
 
 
 def _openvino(model: Path, threads: int) -> Peer:
@@ -160,6 +179,7 @@ _PEERS: dict[str, tuple[tuple[str, ...], Callable[[Path, int], Peer], str]] = {
     "onnxruntime": ((".onnx",), _onnxruntime, "onnxruntime"),
     "openvino": ((".onnx", ".tflite"), _openvino, "openvino"),
     "litert": ((".tflite",), _litert, "ai-edge-litert"),
+    EXACT: ((".onnx",), _onnxruntime_exact, "onnxruntime"),
     REFERENCE: ((".tflite",), _litert_reference, "ai-edge-litert"),
 }
-PEERS = tuple(name for name in _PEERS if name != REFERENCE)
+PEERS = tuple(name for name in _PEERS if name not in (REFERENCE, EXACT))

@@ -22,11 +22,9 @@ def scheduled(kernel: Int8Kernel, knobs: Knobs | None, target: Target) -> PrimFu
         case Int8ConvKernel(), PixelKnobs() if _is_in_blocks(kernel):
             return _conv(kernel, knobs, target)
         case Int8DepthwiseKernel(), DepthwiseKnobs() if _is_in_blocks(kernel):
-            # A window of four pixels holds one output of stride 2, which is not worth the table lookups.
-            in_words = kernel.dilation[1] == 1 and (kernel.stride[1] == 1 or kernel.kernel[1] > 3)
-            if target.has("asimddp") and in_words:
-                return depthwise_by_sdot(kernel, knobs)
-            return depthwise_by_products(kernel, knobs)
+            if kernel.word == 1:
+                return depthwise_by_products(kernel, knobs)
+            return depthwise_by_sdot(kernel, knobs) if target.has("asimddp") else None
         case Int8DenseKernel(), None if kernel.panel % UNITS == 0:
             return _dense(kernel, target)
     return None

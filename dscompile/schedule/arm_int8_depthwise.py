@@ -50,25 +50,32 @@ def depthwise_by_sdot(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) -> Pri
     (taps_h, taps_w), (stride_h, stride_w), gap_h = kernel.kernel, kernel.stride, kernel.dilation[0]
     code = Code()
 
-    def add(tile: _Tile, packed: _Words) -> None:
+    def word_pair(block: Expr, r: int, phase: int, chunk: int) -> tuple[Expr, Expr]:
+        """What the window number `chunk` meets `phase` columns into the first: two registers of four channels each."""
+        low, high = (load(weights, [block, r, phase, chunk, channel, 0], LANES // 2 * COLUMNS) for channel in (0, 4))
+        return tirx.reinterpret("int32x4", low), tirx.reinterpret("int32x4", high)
+
+    def add(tile: _Tile) -> None:
         sums = code.sums(2 * tile.rows * tile.columns)
         seen_by = [(h * stride_h + r * gap_h, r, h) for h in range(tile.rows) for r in range(taps_h)]
-        for line in sorted({line for line, _, _ in seen_by}):
-            last = (tile.columns - 1) * stride_w + taps_w - 1
-            windows = _Windows(code, x, tile, (tile.row * stride_h + line, tile.column * stride_w), last)
-            for column in range(tile.columns):
-                start, phase = divmod(column * stride_w, 2)
-                for chunk in range(-(-(phase + taps_w) // COLUMNS)):
+        # By chunks, so that only one of weights is in registers: those of a row serve outputs above each other.
+        starts = [divmod(column * stride_w, 2) for column in range(tile.columns)]
+        last = (tile.columns - 1) * stride_w + taps_w - 1
+        for chunk in range(-(-(max(phase for _, phase in starts) + taps_w) // COLUMNS)):
+            for line in sorted({line for line, _, _ in seen_by}):
+                windows = _Windows(code, x, tile, (tile.row * stride_h + line, tile.column * stride_w), last)
+                for column, (start, phase) in enumerate(starts):
+                    if COLUMNS * chunk >= phase + taps_w:
+                        continue
                     seen = windows.at(2 * start + COLUMNS * chunk)
                     for r, h in ((r, h) for at, r, h in seen_by if at == line):
-                        for half, w in enumerate(packed.at(r, phase, chunk)):
+                        for half, w in enumerate(word_pair(tile.block, r, phase, chunk)):
                             total = 2 * (h * tile.columns + column) + half
                             sums[total] = neon.sdot(sums[total], w, seen[half])
         _store(code, kernel, function, tile, lambda pixel, half: sums[2 * pixel + half])
 
     with code.loop(kernel.blocks, "block") as block:
-        packed = _Words(code, weights, block, kernel.kernel)
-        _for_each_tile(code, kernel, knobs, block, lambda tile: add(tile, packed))
+        _for_each_tile(code, kernel, knobs, block, add)
     return code.body_of(function)
 
 
@@ -119,7 +126,7 @@ def _for_each_tile(
     for rows in cut(kernel.height, min(knobs.rows, kernel.height)):
         with code.loop(rows.count, "row") as row:
             for columns in cut(kernel.width, min(knobs.columns, kernel.width)):
-                with code.loop(columns.count, "column") as column:
+                with code.loop(columns.count, "column", read_anew=knobs.reread_taps) as column:
                     at = (rows.start + row * rows.tile, columns.start + column * columns.tile)
                     body(_Tile(block, *at, rows.tile, columns.tile))
 
@@ -136,7 +143,10 @@ class _Windows:
     def at(self, column: int) -> tuple[Expr, Expr]:
         """The window from `column` on; pixels that no tap sees are anything."""
         if column not in self._made:
-            pairs = [self._pair(column), self._pair(column + 2 if column + 2 <= self._last else column)]
+            if column + 2 > self._last:
+                self._made[column] = self._half_empty(column)
+                return self._made[column]
+            pairs = [self._pair(column), self._pair(column + 2)]
             halves = []
             for first in (0, 4):
                 order = [LANES * pixel + channel for channel in range(first, first + 4) for pixel in range(COLUMNS)]
@@ -144,6 +154,20 @@ class _Windows:
                 halves.append(self._code.value(words, "window"))
             self._made[column] = (halves[0], halves[1])
         return self._made[column]
+
+    def _half_empty(self, column: int) -> tuple[Expr, Expr]:
+        """The window of two pixels, or of one, and zeros; a lookup would take another two registers for its indices."""
+        left, right = (self._pixel(min(at, self._last)) for at in (column, column + 1))
+        order = [index for channel in range(LANES) for index in (channel, LANES + channel)]
+        twos = self._code.value(tirx.reinterpret("uint16x8", neon.shuffle([left, right], order)), "twos")
+        low, high = (
+            tirx.reinterpret("int32x4", tirx.Cast("uint32x4", neon.shuffle([twos], range(half, half + 4))))
+            for half in (0, 4)
+        )
+        return self._code.value(low, "window"), self._code.value(high, "window")
+
+    def _pixel(self, column: int) -> Expr:
+        return load(self._x, [self._tile.block, self._start[0], self._start[1] + column, 0], LANES)
 
     def _pair(self, column: int) -> Expr:
         """Two pixels, or one twice."""
@@ -155,41 +179,6 @@ class _Windows:
                 pixels = neon.shuffle([load(self._x, at, LANES)], [*range(LANES), *range(LANES)])
             self._loaded[column] = self._code.value(pixels, "x")
         return self._loaded[column]
-
-
-class _Words:
-    """Weights [kh][kw][8 channels] of a block as words of four neighbouring taps of a channel."""
-
-    def __init__(self, code: Code, weights: Any, block: Expr, taps: tuple[int, int]) -> None:
-        self._code, self._taps = code, taps
-        self._loaded = [
-            [code.value(load(weights, [block, r, q, 0], LANES), "w") for q in range(taps[1])] for r in range(taps[0])
-        ]
-        self._made = {
-            (r, phase, chunk): self._make(r, phase, chunk)
-            for r in range(taps[0])
-            for phase in (0, 1)
-            for chunk in range(-(-(phase + taps[1]) // COLUMNS))
-        }
-
-    def at(self, r: int, phase: int, chunk: int) -> tuple[Expr, Expr]:
-        """For row `r` of the taps, `phase` columns into the first window, what the window number `chunk` meets."""
-        return self._made[r, phase, chunk]
-
-    def _make(self, r: int, phase: int, chunk: int) -> tuple[Expr, Expr]:
-        zero = neon.splat(0, "int8", LANES)
-        first = COLUMNS * chunk - phase
-        taps = [self._loaded[r][q] if 0 <= q < self._taps[1] else zero for q in range(first, first + COLUMNS)]
-        order = [index for channel in range(LANES) for index in (channel, LANES + channel)]
-        twos = [
-            tirx.reinterpret("int16x8", neon.shuffle(taps[pair : pair + 2], order)) for pair in range(0, COLUMNS, 2)
-        ]
-        halves = []
-        for half in (0, 4):
-            order = [index for channel in range(half, half + 4) for index in (channel, LANES + channel)]
-            words = tirx.reinterpret("int32x4", neon.shuffle(twos, order))
-            halves.append(self._code.value(words, "words"))
-        return halves[0], halves[1]
 
 
 def _store(

@@ -31,7 +31,7 @@ def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Sche
     require_divides(knobs.block_quads * knobs.passes, last.quads, "block_quads * passes")
     require_divides(knobs.thread_rows, kernel.rows, "thread_rows")
     threads = module_threads(kernel, knobs)
-    one_pass, thread = _bind_result(sch, kernel, knobs)
+    block, one_pass, thread = _bind_result(sch, kernel, knobs)
     acc = sch.get_sblock(f"{last.role}_acc")
     sch.set_scope(acc, 0, "local")
     sch.compute_at(acc, thread, preserve_unit_loops=True)
@@ -41,7 +41,7 @@ def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Sche
     # First everything to its place, so that TVM sees exactly which part of a stage the next one needs.
     before = [_stage_in_shared(sch, kernel, stage, source_at, knobs) for stage in reversed(kernel.stages[:-1])]
     expands = kernel.stages[0].role == "expand"
-    copies = [_patch_in_shared(sch, kernel, one_pass if expands else source_at)]
+    copies = [_patch_in_shared(sch, kernel, block if expands else source_at)]
     for stage in kernel.stages:
         if not stage.is_depthwise:
             copies.append(_weights_in_shared(sch, kernel, stage, begin if stage is last else source_at))
@@ -62,8 +62,8 @@ def module_threads(kernel: ModuleKernel, knobs: ModuleKnobs) -> int:
     return knobs.block_quads // knobs.quads * (kernel.rows // knobs.thread_rows) * kernel.columns
 
 
-def _bind_result(sch: Schedule, kernel: ModuleKernel, knobs: ModuleKnobs) -> tuple[Loop, Loop]:
-    """Blocks and threads of the result; returns the loop over passes of a block, and that over its threads.
+def _bind_result(sch: Schedule, kernel: ModuleKernel, knobs: ModuleKnobs) -> tuple[Loop, Loop, Loop]:
+    """Blocks and threads of the result; returns the loops over blocks, over passes of a block, and over its threads.
 
     Threads that follow each other make pixels that follow each other, so that stores are coalesced.
     """
@@ -79,7 +79,7 @@ def _bind_result(sch: Schedule, kernel: ModuleKernel, knobs: ModuleKnobs) -> tup
     sch.bind(thread, "threadIdx.x")
     sch.vectorize(lane)
     unroll(sch, [quad, row])
-    return one_pass, thread
+    return block_quad, one_pass, thread
 
 
 def _sums(sch: Schedule, kernel: ModuleKernel, stage: Stage, step: int) -> Loop:

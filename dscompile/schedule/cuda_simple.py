@@ -20,6 +20,7 @@ Loop = Any
 THREADS = 256  # of a block
 SLICES = 64  # parts that the sum over an image is cut into
 DENSE_SLICES = THREADS // DENSE_PANEL
+SHARED_INPUT = 4096  # elements or words of a dense kernel's input that are kept in shared memory
 MIN_SHARED_WINDOW = 32  # taps from which on the threads of a block share a window
 
 
@@ -77,7 +78,13 @@ def dense(function: PrimFunc, kernel: GpuDenseKernel) -> Schedule:
     block, unit = sch.split(unit, [None, DENSE_PANEL])
     sch.bind(block, "blockIdx.x")
     (k,) = sch.get_loops(acc)[-1:]
-    _sum_in_slices(sch, acc, k, _slices(int(sch.get(k).extent), DENSE_SLICES), block, unit)
+    depth = int(sch.get(k).extent)
+    slices = _slices(depth, DENSE_SLICES)
+    _sum_in_slices(sch, acc, k, slices, block, unit)
+    if depth <= SHARED_INPUT:
+        copy = sch.cache_read(sch.get_sblock("acc_rf_update"), "x", "shared")
+        sch.compute_at(copy, block, preserve_unit_loops=True)
+        spread(sch, sch.get_loops(copy)[1:], slices * DENSE_PANEL)
     return sch
 
 
@@ -87,18 +94,24 @@ def _slices(terms: int, most: int) -> int:
 
 
 def _sum_in_slices(sch: Schedule, acc: Block, terms: Loop, slices: int, block: Loop, outputs: Loop) -> None:
-    """The sum over `terms` in `slices` at the same time, one thread each for every one of the `outputs` of a block."""
+    """The sum over `terms` in `slices` at the same time, one thread each for every one of the `outputs` of a block.
+
+    Each thread keeps its slice in a register; in the end the first threads add what all have left in shared memory.
+    """
     _, part = sch.split(terms, [None, slices])
     partial = sch.rfactor(part, 0)
     threads = slices * int(sch.get(outputs).extent)
-    _, thread = sch.split(outputs, [None, threads])
-    sch.bind(thread, "threadIdx.x")
     sch.set_scope(acc, 0, "local")
-    sch.compute_at(acc, thread, preserve_unit_loops=True)
-    sch.set_scope(partial, 0, "shared")
-    sch.compute_at(partial, block, preserve_unit_loops=True)
-    *slots, _ = sch.get_loops(partial)[1:]
-    spread(sch, slots, threads)
+    sch.compute_at(acc, outputs, preserve_unit_loops=True)
+    left = sch.cache_write(partial, 0, "local")
+    sch.set_scope(left, 0, "shared")
+    sch.compute_at(left, block, preserve_unit_loops=True)
+    thread = spread(sch, sch.get_loops(left)[1:], threads)
+    sch.compute_at(partial, thread, preserve_unit_loops=True)
+    term = sch.get_loops(partial)[-1]
+    sch.decompose_reduction(partial, term)
+    _, first = sch.split(outputs, [None, threads])
+    sch.bind(first, "threadIdx.x")
 
 
 def softmax(function: PrimFunc, stages: Sequence[str]) -> Schedule:

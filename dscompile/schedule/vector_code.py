@@ -13,6 +13,8 @@ from typing import Any
 
 from tvm import tirx
 
+from dscompile.schedule.barrier import READ_ANEW
+
 Expr = Any
 Buffer = Any
 PrimFunc = Any
@@ -25,14 +27,19 @@ class Code:
         self._statements: list[Any] = []
 
     @contextmanager
-    def loop(self, extent: int, name: str) -> Iterator[Expr]:
-        """What is written inside runs for name = 0 .. extent - 1; not at all for an extent of 0."""
+    def loop(self, extent: int, name: str, *, read_anew: bool = False) -> Iterator[Expr]:
+        """What is written inside runs for name = 0 .. extent - 1; not at all for an extent of 0.
+
+        `read_anew`: nothing that it reads is read before the loop (dscompile/schedule/barrier.py).
+        """
         variable = tirx.Var(name, "int32")
         outer, self._statements = self._statements, []
         yield variable
         inner, self._statements = self._statements, outer
         if inner and extent:
-            self._statements.append(tirx.For(variable, 0, extent, tirx.ForKind.SERIAL, _sequence(inner)))
+            notes = {READ_ANEW: 1} if read_anew else {}
+            body = _sequence(inner)
+            self._statements.append(tirx.For(variable, 0, extent, tirx.ForKind.SERIAL, body, annotations=notes))
 
     def value(self, expression: Expr, name: str) -> Expr:
         """`expression`, computed here and once."""

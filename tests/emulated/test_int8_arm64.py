@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel, Requantization
-from dscompile.plan.int8_tiles import int8_conv_tiling, int8_depthwise_tiling
+from dscompile.plan.int8_tiles import int8_conv_tiling, int8_depthwise_tiling, int8_depthwise_word
 from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.program import Function
 from dscompile.target import find_target
@@ -48,7 +48,8 @@ DEPTHWISE = [
     (Conv(5, 7, 1, 0, kernel=(3, 3)), (2, 2)),
     (Conv(4, 5, 17, 0, kernel=(3, 3), stride=(2, 2)), (1, 4)),
     (Conv(3, 5, 100, 0, kernel=(5, 5)), (2, 2)),
-    (Conv(3, 3, 20, 0, kernel=(5, 5), stride=(2, 2)), (2, 2)),
+    (Conv(3, 3, 20, 0, kernel=(5, 5), stride=(2, 2)), (2, 1)),
+    (Conv(7, 4, 20, 0, kernel=(5, 5)), (3, 1)),
     (Conv(3, 5, 3, 0, kernel=(7, 7)), (2, 4)),
     (Conv(4, 4, 40, 0, kernel=(3, 3), dilation=(2, 3)), (1, 4)),
     (Conv(4, 4, 9, 0, kernel=(3, 3), dilation=(2, 1)), (2, 2)),
@@ -180,16 +181,33 @@ def test_the_inner_loop_of_a_pointwise_kernel_does_not_spill(machine: Machine, s
             assert [text for text in loop if "[sp" in text] == []
 
 
-@pytest.mark.parametrize("machine", [DOTPROD, NEON], ids=str)
-def test_no_loop_of_a_3x3_depthwise_kernel_spills(machine: Machine):
-    case = Conv(14, 14, 256, 0, kernel=(3, 3))
-    image, output = views(case, 256, 256, LANES)
-    kernel = Int8DepthwiseKernel(
-        14, 14, 32, LANES, (3, 3), (1, 1), (1, 1), image, output, PLAIN, smallest_weight=-127
-    )  # fmt: skip
-    (tile,) = int8_depthwise_tiling(find_target(machine.target), 14, 14, (3, 3), (1, 1))
-    (loop,) = inner_loops(machine_code(kernel, tile.knobs, machine))
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [28, 14, 13, 7, 5], ids=str)
+@pytest.mark.parametrize("stride", [1, 2], ids=str)
+@pytest.mark.parametrize("kernel", [3, 5], ids=str)
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+def test_no_loop_of_a_depthwise_kernel_spills(machine: Machine, kernel: int, stride: int, size: int):
+    for loop in depthwise_loops(machine, Conv(size, size, 64, 0, kernel=(kernel, kernel), stride=(stride, stride))):
+        assert [text for text in loop if "[sp" in text] == []
+
+
+def test_no_loop_of_the_most_frequent_depthwise_kernel_spills():
+    (loop,) = depthwise_loops(DOTPROD, Conv(14, 14, 256, 0, kernel=(3, 3)))
     assert [text for text in loop if "[sp" in text] == []
+
+
+def depthwise_loops(machine: Machine, case: Conv) -> list[list[str]]:
+    image, output = views(case, case.channels, case.channels, LANES)
+    target = machine.found()
+    word = int8_depthwise_word(target, case.kernel, case.stride)
+    kernel = Int8DepthwiseKernel(
+        case.height, case.width, case.channels // LANES, LANES,
+        case.kernel, case.stride, (1, 1), image, output, PLAIN, -127, word,
+    )  # fmt: skip
+    (tile,) = int8_depthwise_tiling(target, case.height, case.width, case.kernel, case.stride)
+    loops = inner_loops(machine_code(kernel, tile.knobs, machine))
+    assert loops
+    return loops
 
 
 def conv_kernel(case: Conv, panel: int, word: int, lanes: int) -> Int8ConvKernel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,15 +10,20 @@ import numpy as np
 import pytest
 
 from dscompile.api.reference import oracle_outputs
+from dscompile.artifact import Artifact
 from dscompile.emit.mcu_code import HELPERS, helper_code
 from dscompile.firmware.build import build_firmware
 from dscompile.frontend.load import load_network
+from dscompile.frontend.onnx_import import import_onnx
 from dscompile.run.emulators import open_machine
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
+from tests.import_qdq_models import quantized, session_of
+from tests.litert_int8 import interpreter_of, run_litert
 from tests.mcu import random_inputs, write
 
+ROOT = Path(__file__).parents[2]
 # Instructions of one inference. The peers of cortex-m4: CMSIS-NN 7 417 000 and 23 420 000.
 BUDGETS = {
     ("kws_ref_model_int8", "cortex-m4"): 3_300_000,
@@ -50,16 +56,47 @@ def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_pat
         assert np.array_equal(results[name], expected[name])
     assert device.instructions is not None
     assert device.instructions <= BUDGETS[model, core]
+    assert_stack_is_what_the_header_says(device, artifact)
+
+
+def assert_stack_is_what_the_header_says(device: FirmwareModel, artifact: Artifact) -> None:
+    """By the gcc of Debian 12, which tells the sizes of frames."""
     assert device.stack_bytes is not None
     header = artifact.header.read_text()
     promised = int(header.split("stack at most ")[1].split(" B")[0].replace(" ", ""))
     assert device.stack_bytes <= promised + 16  # the caller's own frame
 
 
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("model", "row"), [("kws_ref_model_int8", "keyword spotting"), ("vww_96_int8", "visual wake")])
+def test_the_readme_says_what_is_measured(model, row, tmp_path):
+    """Instructions by the compiler of Debian 12; the last digits follow the softmax, and so the input."""
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    network = load_network(ROOT / "tests" / "data" / f"{model}.tflite").network
+    artifact = write(network, tmp_path / "a", find_target("cortex-m4"))
+    device = FirmwareModel(artifact)
+    device.run(random_inputs(network, 0))
+    assert device.instructions is not None
+    shown = re.search(rf"^\| MLPerf Tiny {row}.*?\) \| (.*) \|$", README, re.MULTILINE)
+    assert shown is not None
+    sizes = (artifact.manifest.arena.size_bytes, artifact.manifest.sizes.weights)
+    measured = [f"{device.instructions / 1e6:.2f} M", *(f"{size:,} B".replace(",", " ") for size in sizes)]
+    assert shown[1].split(" | ") == measured
+
+
+def test_the_tutorial_shows_the_figures_of_the_header(tmp_path):
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    network = load_network(ROOT / "tests" / "data" / "kws_ref_model_int8.tflite").network
+    header = write(network, tmp_path / "a", find_target("cortex-m4")).header.read_text()
+    (figures,) = re.findall(r"One kws_ref_model_int8_run\(\): (.*)\.$", header, re.MULTILINE)
+    assert f"/* One kws_run(): {figures}. */" in (ROOT / "docs" / "firmware.md").read_text()
+
+
 MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
-SLOW_CORES = ("cortex-m0plus", "rv32imc")  # where the emulator checks every access for alignment
-LARGE_MODELS = ("pretrainedResnet_quant",)
+MANY = 20
 
 
 @pytest.mark.sampled
@@ -74,13 +111,50 @@ def test_network_on_a_core_equals_the_oracle_on_many_inputs(model, core, model_p
         shutil.which("riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc") is not None,
     )
     network = load_network(model_path(f"{model}.tflite")).network
-    device = FirmwareModel(write(network, tmp_path / "a", find_target(core)))
-    for seed in range(3 if core in SLOW_CORES and model in LARGE_MODELS else 20):
+    artifact = write(network, tmp_path / "a", find_target(core))
+    device = FirmwareModel(artifact)
+    for seed in range(MANY):
         inputs = random_inputs(network, seed)
         expected = oracle_outputs(network, inputs)
         results = device.run(inputs)
         for name in network.outputs:
             np.testing.assert_array_equal(results[name], expected[name])
+    assert_stack_is_what_the_header_says(device, artifact)
+
+
+@pytest.mark.sampled
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("model", MODELS)
+def test_network_rounded_in_float32_equals_litert_on_a_cortex_m4(model, model_path, tmp_path):
+    """As LiteRT runs by default, with XNNPACK; a Cortex-M4 has the float unit that this takes."""
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    path = model_path(f"{model}.tflite")
+    network = load_network(path, rounding="float32").network
+    device, peer = (
+        FirmwareModel(write(network, tmp_path / "a", find_target("cortex-m4"))),
+        interpreter_of(path, "xnnpack"),
+    )
+    for seed in range(MANY):
+        inputs = random_inputs(network, seed)
+        run_litert(peer, inputs.values())
+        results = device.run(inputs)
+        for name, detail in zip(network.outputs, peer.get_output_details(), strict=True):
+            np.testing.assert_array_equal(results[name], peer.get_tensor(detail["index"]))
+
+
+@pytest.mark.sampled
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("activations", ["u8", "s8"])
+def test_qdq_mobilenet_v2_equals_onnxruntime_on_a_cortex_m4(activations, model_path, tmp_path):
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    path = quantized(model_path("onnx/mobilenetv2_100.onnx"), tmp_path, activations, count=2)
+    network, session = import_onnx(path), session_of(path)
+    device = FirmwareModel(write(network, tmp_path / "a", find_target("cortex-m4")))
+    (name,) = network.inputs
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    np.testing.assert_array_equal(device.run({name: x})[network.outputs[0]], session.run(None, {name: x})[0])
 
 
 @pytest.mark.slow

@@ -20,11 +20,12 @@ TOOLS = (
     "g++",
     "clang",
     "cppcheck",
+    "llvm-mca-19",
 )
 COMMAND = (
     "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm "
     "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc gcc-aarch64-linux-gnu "
-    "libc6-dev-arm64-cross qemu-user cmake g++ clang libclang-rt-dev cppcheck"
+    "libc6-dev-arm64-cross qemu-user cmake g++ clang libclang-rt-dev cppcheck llvm-19"
 )
 
 
@@ -69,7 +70,7 @@ def test_without_root_the_command_is_said(programs: Path):
     assert done.stderr == (
         "not installed: riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc qemu-system-arm qemu-system-riscv32 "
         "qemu-aarch64 cmake g++ clang cppcheck "
-        "libclang-rt\n"
+        "libclang-rt llvm-mca-19\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )
 
@@ -104,6 +105,24 @@ def test_a_clang_without_sanitizers_is_not_enough(programs: Path):
     done = run(programs, DSCOMPILE_REQUIRE_TOOLS="1")
     assert done.returncode == 1
     assert done.stderr == f"not installed: libclang-rt\n  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "says", "is_enough"),
+    [
+        ("llvm-mca-21", "", True),
+        ("llvm-mca", "Debian LLVM version 17.0.6", True),
+        ("llvm-mca", "Debian LLVM version 14.0.6", False),
+        ("llvm-mca-16", "Debian LLVM version 16.0.6", False),
+    ],
+)
+def test_any_llvm_mca_with_models_of_the_cores_is_enough(programs: Path, program: str, says: str, is_enough: bool):
+    for tool in TOOLS[:-1]:
+        put(programs, tool)
+    put(programs, program, f"echo '{says}'")
+    done = run(programs, DSCOMPILE_REQUIRE_TOOLS="1")
+    assert (done.returncode == 0) == is_enough
+    assert ("not installed: llvm-mca-19\n" in done.stderr) != is_enough
 
 
 def test_a_failing_apt_get_is_reported(programs: Path):

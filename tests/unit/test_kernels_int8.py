@@ -45,6 +45,12 @@ def test_a_depthwise_kernel_equals_numpy(case: Conv, columns: int, machine: Mach
     assert_depthwise(case, machine, 16, DepthwiseKnobs(columns, 2 if case.height % 2 == 0 else 1), smallest_weight=-128)
 
 
+@pytest.mark.parametrize("taps", [3, 4, 5])
+def test_rows_of_taps_as_words_mean_the_same(taps: int):
+    case = Conv(3, 4, 20, 0, kernel=(3, taps))
+    assert_depthwise(case, HERE[0], 16, DepthwiseKnobs(2), smallest_weight=-128, word=4)
+
+
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("values", ["random", "low", "high", "apart", "across"])

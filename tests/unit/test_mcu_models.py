@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dscompile.frontend.load import load_network
+from dscompile.ir.ops import Reshape
 from dscompile.target import find_target
-from tests.mcu import HostModel, differences, write
+from tests.mcu import HostModel, differences, here, write
 from tests.sanitized import SanitizedModel
+from tests.tools import require_tools
 
 MODELS = (
     "kws_ref_model_int8",
@@ -31,6 +36,50 @@ def test_model_as_c_equals_the_oracle_on_20_inputs(name, kernels, model_path, tm
     assert differences(HostModel(artifact, "clang", ("-O2",)), network, range(10, 20)) == []
 
 
+@pytest.mark.sampled
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("core", ["c99", "cortex-m4", "cortex-m0plus", "rv32imc"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_of_a_model_as_c_equals_the_oracle_on_20_inputs(name, core, model_path, tmp_path):
+    """Every result is an output, by the kernels of a core; what fuses layers is tested by the outputs alone."""
+    network = load_network(model_path(f"{name}.tflite")).network
+    results = [layer.output for layer in network.layers if not isinstance(layer.op, Reshape)]
+    every = replace(network, outputs=tuple(dict.fromkeys([*results, *network.outputs])), labels=())
+    target = find_target(core) if core == "c99" else here(core)
+    assert differences(HostModel(write(every, tmp_path / "a", target)), every, range(20)) == []
+
+
+@pytest.mark.sampled
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("name", MODELS)
+def test_model_as_c_is_cppcheck_clean_has_no_variables_and_a_header_for_cpp(name, model_path, tmp_path):
+    """That it compiles without a warning, HostModel sees to (tests/mcu.py)."""
+    require_tools("cppcheck", "g++", "gcc", "nm")
+    network = load_network(model_path(f"{name}.tflite")).network
+    artifact = write(network, tmp_path / "a", find_target("cortex-m4"))
+    command = ["cppcheck", "--std=c99", "--enable=warning,performance,portability", "--inline-suppr", "--quiet"]
+    output_of([*command, "--error-exitcode=1", str(artifact.driver)], tmp_path)
+    (tmp_path / "user.cpp").write_text(f'#include "{artifact.header.name}"\n')
+    output_of(
+        ["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", f"-I{artifact.directory}", "-c", "user.cpp"], tmp_path
+    )
+    output_of(["gcc", "-std=c99", "-O2", "-fno-pic", "-c", *map(str, artifact.sources)], tmp_path)
+    for path in artifact.sources:
+        symbols = [line.split() for line in output_of(["nm", f"{path.stem}.o"], tmp_path).splitlines()]
+        own = artifact.manifest.c_name
+        undefined = {parts[-1] for parts in symbols if parts[-2] == "U" and not parts[-1].startswith(own)}
+        assert undefined <= {"memcpy", "memset"}
+        assert [parts[-1] for parts in symbols if parts[-2] in "dDbBcC"] == []
+
+
+def output_of(command: list[str], directory: Path) -> str:
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -48,3 +97,13 @@ def test_float_model_as_c_equals_the_oracle(model_path, tmp_path):
     network = load_network(model_path("vww_96_float.tflite")).network
     artifact = write(network, tmp_path / "a")
     assert differences(HostModel(artifact, flags=("-O2",)), network, range(2)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_shufflenet_as_c_equals_onnxruntime(model_path, tmp_path):
+    path = model_path("onnx/shufflenetv2_x1_0.onnx")
+    artifact = write(load_network(path).network, tmp_path / "a")
+    x, expected = (np.load(path.with_suffix(f".{kind}.npy")) for kind in ("in", "ref"))
+    got = HostModel(artifact, flags=("-O2",)).run({"input": x})["output"]
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dscompile.ir.ops import HARD_SIGMOID, Activate, Activation, Conv2D, Dense, Pads, Pool
+from dscompile.ir.ops import HARD_SIGMOID, Activate, Activation, Conv2D, Dense, Pads, Pool, Shuffle
 from tests.import_onnx_models import checked, imported, model, node, op_names, randoms
 
 IMAGE = {"x": (1, 6, 9, 7)}
@@ -233,13 +233,18 @@ def test_flattening_one_pixel_or_one_channel_moves_nothing(shape, tmp_path):
     assert op_names(network) == ["Reshape"]
 
 
-@pytest.mark.parametrize(
-    "flatten",
-    [node("Flatten", "x"), node("Reshape", "x s"), node("Flatten", "x", axis=2), node("Flatten", "x", axis=-1)],
-)
+@pytest.mark.parametrize("flatten", [node("Flatten", "x"), node("Reshape", "x s"), node("Flatten", "x", axis=-1)])
 def test_flattening_an_image_keeps_the_order_of_the_source(flatten, tmp_path):
     network = checked(model([flatten], IMAGE, {"s": np.array([1, -1])}), tmp_path)
     assert op_names(network) == ["Transpose", "Reshape"]
+
+
+def test_pixels_joined_to_one_axis_stay_where_they_are_until_someone_wants_them_elsewhere(tmp_path):
+    joined = node("Reshape", "x s", "r")
+    constants = {"s": np.array([1, 6, -1]), "w": randoms(6, 5)}
+    assert op_names(checked(model([joined, node("Relu", "r")], IMAGE, constants), tmp_path))[-1] == "Transpose"
+    rows = [joined, node("Transpose", "r", "t", perm=[0, 2, 1]), node("MatMul", "t w")]
+    assert "Transpose" not in op_names(checked(model(rows, IMAGE, constants), tmp_path))
 
 
 def test_a_dense_layer_behind_a_flattened_image_takes_over_its_order(tmp_path):
@@ -312,7 +317,39 @@ def test_channel_shuffle_equals_onnxruntime(tmp_path):
         node("Conv", "s w"),
     ]
     constants = {"a": np.array([1, 2, 3, 9, 7]), "b": np.array([1, 6, 9, 7]), "w": randoms(4, 6, 3, 3)}
-    checked(model(nodes, IMAGE, constants), tmp_path)
+    network = checked(model(nodes, IMAGE, constants), tmp_path)
+    assert [layer.op for layer in network.layers[:1]] == [Shuffle(2)]
+    assert op_names(network) == ["Shuffle", "Conv2D"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"), [((1, 6, 9, 7), 3), ((1, 6, 1, 1), 2), ((1, 100, 1, 5), 25), ((1, 58, 3, 1), 29)]
+)
+def test_a_channel_shuffle_of_any_size_is_one_layer(shape, groups, tmp_path):
+    _, channels, height, width = shape
+    nodes = [
+        node("Relu", "x", "r"),
+        node("Reshape", "r a", "p"),
+        node("Transpose", "p", "t", perm=[0, 2, 1, 3, 4]),
+        node("Reshape", "t b", "s"),
+        node("MaxPool", "s", kernel_shape=[1, 1]),
+    ]
+    constants = {"a": np.array([1, groups, channels // groups, height, width]), "b": np.array(shape)}
+    network = checked(model(nodes, {"x": shape}, constants), tmp_path)
+    assert [layer.op for layer in network.layers if isinstance(layer.op, Shuffle)] == [Shuffle(groups)]
+    assert "Transpose" not in op_names(network)
+
+
+@pytest.mark.parametrize("permutation", [[0, 1, 2, 4, 3], [0, 2, 3, 1, 4], [0, 3, 1, 2, 4]])
+def test_what_is_almost_a_channel_shuffle_is_none(permutation, tmp_path):
+    nodes = [
+        node("Reshape", "x a", "r"),
+        node("Transpose", "r", "t", perm=permutation),
+        node("Reshape", "t b", "s"),
+        node("Relu", "s"),
+    ]
+    constants = {"a": np.array([1, 3, 2, 6, 6]), "b": np.array([1, 6, 6, 6])}
+    assert "Shuffle" not in op_names(checked(model(nodes, {"x": (1, 6, 6, 6)}, constants), tmp_path))
 
 
 @pytest.mark.parametrize("transposed", [0, 1])

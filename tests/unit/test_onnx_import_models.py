@@ -1,5 +1,7 @@
 """Real ONNX models: their cost, their borders and their results beside onnxruntime's; and the names of layers."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ MODELS = {
     "mobilenetv3_large_100": (216_589_760, 5_470_832),
     "mobilenetv3_small_100.raw": (56_510_400, 2_536_800),
     "efficientnet_b0": (385_814_752, 5_267_540),
+    "shufflenetv2_x1_0": (144_907_992, 2_270_514),
 }
 
 
@@ -41,6 +44,13 @@ def test_real_models_give_what_onnxruntime_gives(name, model_path):
 
 
 @pytest.mark.models
+def test_shufflenet_has_one_shuffle_per_unit_and_no_transposition(model_path):
+    network = import_onnx(model_path("onnx/shufflenetv2_x1_0.onnx"))
+    kinds = Counter(type(layer.op).__name__ for layer in network.layers)
+    assert (kinds["Shuffle"], kinds["Slice"], kinds["Concat"], kinds["Transpose"]) == (16, 26, 16, 0)
+
+
+@pytest.mark.models
 def test_layers_of_a_real_model_have_short_names(model_path):
     network = import_onnx(model_path("onnx/mobilenetv3_large_100.onnx"))
     assert [layer.name for layer in network.layers[:6]] == [
@@ -58,7 +68,7 @@ def test_layers_of_a_real_model_have_short_names(model_path):
 @pytest.mark.models
 @pytest.mark.parametrize(
     ("name", "operator", "count"),
-    [("shufflenetv2_x1_0", "Slice", 26), ("fast_scnn", "Resize", 6), ("deeplabv3_mobilenetv2", "Resize", 2)],
+    [("fast_scnn", "Resize", 6), ("deeplabv3_mobilenetv2", "Resize", 2)],
 )
 def test_real_models_with_unsupported_operators_list_each_of_them(name, operator, count, model_path):
     with pytest.raises(UnsupportedError) as caught:

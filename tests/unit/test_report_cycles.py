@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from dscompile.errors import ExitCode, ToolError, UsageError
 from dscompile.report.cycles import find_mca, inner_loops, mca_options
 from dscompile.target import find_target
 from tests.cli.conftest import TINY
+from tests.tools import require_tools
 
 X86 = """
 kernels.o:     file format elf64-x86-64
@@ -169,10 +169,10 @@ def test_cycles_are_those_of_a_target_with_compiled_kernels(net: Path) -> None:
 def test_a_real_llvm_mca_stays_below_what_the_core_can_multiply(net: Path, target: str) -> None:
     try:
         find_mca()
-    except ToolError as error:
-        pytest.skip(str(error))
-    if target.startswith("arm64") and shutil.which("aarch64-linux-gnu-gcc") is None:
-        pytest.skip("aarch64-linux-gnu-gcc is not installed")
+    except ToolError:
+        require_tools("llvm-mca-19")
+    if target.startswith("arm64"):
+        require_tools("aarch64-linux-gnu-gcc")
     loops = inspect(net, target, cycles=True).loops
     assert loops
     core = find_target(target)

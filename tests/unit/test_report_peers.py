@@ -15,6 +15,7 @@ VWW = Path(__file__).resolve().parents[1] / "data" / "vww_96_float.tflite"
 
 def test_every_format_has_its_home_runtime():
     assert reference_for(Path("a.onnx")) == "onnxruntime"
+    assert reference_for(Path("a.onnx"), "float32") == "onnxruntime with exact sums"
     assert reference_for(Path("a.tflite")) == "litert"
     with pytest.raises(UsageError, match=r"nothing to compare 'a.yaml' with"):
         reference_for(Path("a.yaml"))

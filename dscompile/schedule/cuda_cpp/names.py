@@ -83,7 +83,7 @@ def _variable_name(statement: Declare, known: Mapping[str, str]) -> str:
 
 
 def _index_names(statements: Sequence[Statement], is_module: bool) -> dict[str, str]:
-    """Indices of which it is clear what they are: items, tiles, and pixels that are compared with an image's size."""
+    """Indices of which it is clear what they are: items and tiles."""
     known: dict[str, str] = {}
     indices = [s for s in all_of(statements) if isinstance(s, Declare) and s.name.startswith("__shared_int")]
     parts: dict[str, list[tuple[str, str]]] = {"tile_row": [], "tile_column": []}
@@ -98,24 +98,7 @@ def _index_names(statements: Sequence[Statement], is_module: bool) -> dict[str, 
     columns = {count for part in parts.values() for _, count in part}
     if is_module and len(columns) == 1:
         known |= {name: part for part, found in parts.items() for name, _ in found}
-    for statement in all_of(statements):
-        if isinstance(statement, If) and is_module:
-            bounded = list(dict.fromkeys(_bounded(statement.condition)))
-            if len(bounded) == 2 and all(name.startswith("__shared_int") for name in bounded):
-                known |= dict(zip(bounded, ("image_row", "image_column"), strict=True))
     return known
-
-
-def _bounded(condition: Expr) -> Iterator[str]:
-    """Names that a condition compares with constants; "" stands for whatever else it asks."""
-    match condition:
-        case Binary("&&", left, right):
-            yield from _bounded(left)
-            yield from _bounded(right)
-        case Binary("<=", Number(), Name(name)) | Binary("<", Name(name), Number()):
-            yield name
-        case _:
-            yield ""
 
 
 def renamed(function: Function, statements: Sequence[Statement]) -> tuple[Statement, ...]:

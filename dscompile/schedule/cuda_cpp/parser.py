@@ -226,7 +226,7 @@ class Parser:
         if text in ("-", "!", "~", "*", "&"):
             self._take()
             return Unary(text, self._unary())
-        if text == "(" and self._peek(1) in TYPES | {"signed", "unsigned"}:
+        if text == "(" and self._peek(1) in TYPES | {"signed", "unsigned"} and self._peek(2) != "(":
             self._take()
             kind = self._type()
             self._expect(")")

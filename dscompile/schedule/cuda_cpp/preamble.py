@@ -5,6 +5,8 @@ from __future__ import annotations
 LANES = "xyzw"
 FLOAT4_OPERATORS, INT4_OPERATORS = ("+", "-", "*", "/"), ("+", "-", "*", "<<", ">>", "&", "|")
 
+COMPARISONS = ("<", "<=", ">", ">=")
+
 
 def _preamble() -> str:
     lines = ["#include <cuda_fp16.h>", "#include <cuda_runtime.h>", "#include <stdint.h>", ""]
@@ -16,6 +18,11 @@ def _preamble() -> str:
         for sign in signs:
             values = ", ".join(f"a.{lane} {sign} b.{lane}" for lane in LANES)
             lines.append(f"{inline} {four} operator{sign}({four} a, {four} b) {{ return make_{four}({values}); }}")
+        for sign in COMPARISONS:
+            values = ", ".join(f"a.{lane} {sign} b.{lane}" for lane in LANES)
+            lines.append(f"{inline} ushort4 operator{sign}({four} a, {four} b) {{ return make_ushort4({values}); }}")
+        values = ", ".join(f"which.{lane} ? a.{lane} : b.{lane}" for lane in LANES)
+        lines.append(f"{inline} {four} select(ushort4 which, {four} a, {four} b) {{ return make_{four}({values}); }}")
         lines.append(f"{inline} void operator+=({four} &a, {four} b) {{ a = a + b; }}")
         for name in ("max", "min"):
             values = ", ".join(f"{name}(a.{lane}, b.{lane})" for lane in LANES)
@@ -35,5 +42,5 @@ def _preamble() -> str:
 PREAMBLE = _preamble()
 """What kernels of a file need before the first of them."""
 
-HELPERS = frozenset(("splat", "packed", "load4", "store4", "to_float", "to_int", "max", "min"))
+HELPERS = frozenset(("splat", "packed", "select", "load4", "store4", "to_float", "to_int", "max", "min"))
 """Functions that kernels call by these names, so that no variable may have them."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 _PLAIN = "bool char int short float double half __half uint uchar ushort".split()  # noqa: SIM905
 _SIZED = [f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 SCALARS = frozenset([*_PLAIN, *_SIZED])
-VECTORS = frozenset(f"{scalar}{lanes}" for scalar in ("float", "int", "uint", "half", "double") for lanes in (2, 3, 4))
+VECTORS = frozenset(f"{scalar}{lanes}" for scalar in ("float", "int", "uint", "ushort", "half") for lanes in (2, 3, 4))
 TYPES = SCALARS | VECTORS
 
 

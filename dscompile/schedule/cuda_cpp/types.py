@@ -81,10 +81,14 @@ class Types:
                 return _FOUR.get((self.of(arguments[0]) or "").removesuffix(" *"))
             case Unary("&", operand):
                 return f"{self.of(operand)} *"
+            case Call("select", (_, yes, no)):
+                return self._agreed(yes, no)
             case Call(name, arguments):
                 return self._agreed(*arguments) if name in ("max", "min") else RESULTS.get(name)
             case Binary(sign, left, right) if sign in ("+", "-", "*", "/", "%", "<<", ">>", "&", "|"):
                 return self._agreed(left, right)
+            case Binary("<" | "<=" | ">" | ">=", left, right) if self._agreed(left, right) in ("float4", "int4"):
+                return "ushort4"
         return None
 
     def _agreed(self, *expressions: Expr) -> str | None:
@@ -134,4 +138,4 @@ class Types:
         return None
 
 
-PURE_CALLS = frozenset(("max", "min", "splat", "load4", *RESULTS))
+PURE_CALLS = frozenset(("max", "select", "min", "splat", "load4", *RESULTS))

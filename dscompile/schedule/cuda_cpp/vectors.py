@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from dscompile.schedule.cuda_cpp.preamble import FLOAT4_OPERATORS, INT4_OPERATORS, LANES
+from dscompile.schedule.cuda_cpp.preamble import COMPARISONS, FLOAT4_OPERATORS, INT4_OPERATORS, LANES
 from dscompile.schedule.cuda_cpp.tree import (
     Assign,
     Binary,
     Call,
     Cast,
+    Choice,
     Declare,
     Evaluate,
     Expr,
@@ -48,7 +49,7 @@ def with_vectors(statements: Sequence[Statement], types: Types) -> tuple[Stateme
 
     for statement in statements:
         if isinstance(statement, Declare) and not statement.words and statement.size is None:
-            if statement.value is None and statement.type in ("float4", "int4"):
+            if statement.value is None and statement.type in ("float4", "int4", "ushort4"):
                 opened[statement.name] = (statement, [])
             else:
                 done.append(statement)
@@ -162,8 +163,12 @@ def _joined(lanes: Sequence[Assign], kind: str, types: Types) -> Expr | None:
 def _whole(expression: Expr, lane: str, types: Types) -> Expr | None:
     """The vector of which an expression is one lane."""
     match expression:
-        case Member(whole, name) if name == lane and types.of(whole) in ("float4", "int4"):
+        case Member(whole, name) if name == lane and types.of(whole) in ("float4", "int4", "ushort4"):
             return whole
+        case Choice(Call("bool", (which,)), yes, no):
+            parts = [_whole(part, lane, types) for part in (which, yes, no)]
+            known = tuple(part for part in parts if part is not None)
+            return Call("select", known) if len(known) == len(parts) and types.of(known[0]) == "ushort4" else None
         case Number() if types.of(expression) in ("float", "int"):
             return Call("splat", (expression,))
         case Cast("float" | "int" as kind, inner):
@@ -174,8 +179,8 @@ def _whole(expression: Expr, lane: str, types: Types) -> Expr | None:
             a, b = _whole(left, lane, types), _whole(right, lane, types)
             if a is None or b is None or types.of(a) != types.of(b):
                 return None
-            known = {"float4": FLOAT4_OPERATORS, "int4": INT4_OPERATORS}.get(types.of(a) or "", ())
-            return Binary(sign, a, b) if sign in known else None
+            signs = {"float4": FLOAT4_OPERATORS, "int4": INT4_OPERATORS}.get(types.of(a) or "", ())
+            return Binary(sign, a, b) if sign in (*signs, *COMPARISONS) else None
         case Call("max" | "min" as function, (left, right)):
             a, b = _whole(left, lane, types), _whole(right, lane, types)
             return Call(function, (a, b)) if a is not None and b is not None and types.of(a) == types.of(b) else None

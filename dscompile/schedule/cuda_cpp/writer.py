@@ -148,12 +148,12 @@ def _chain(expression: Binary) -> list[Term]:
 
 def _filled(terms: Sequence[Term], column: int, after: int, *, leads: bool = False) -> list[str]:
     """Terms one after the other, each line as full as it gets."""
-    lines = [""]
+    lines, ends_broken = [""], False
     for index, (expression, level, mark) in enumerate(terms):
         room = len(mark) + (after if index == len(terms) - 1 else 0)
         flat = flat_text(expression, level)
         gap = " " if lines[-1] else ""
-        new_line = bool(lines[-1]) and (leads or column + len(lines[-1]) + 1 + len(flat) + room > WIDTH)
+        new_line = bool(lines[-1]) and (leads or ends_broken or column + len(lines[-1]) + 1 + len(flat) + room > WIDTH)
         if new_line:
             lines.append("")
             gap = ""
@@ -163,6 +163,7 @@ def _filled(terms: Sequence[Term], column: int, after: int, *, leads: bool = Fal
         lines[-1] += gap + lead + first
         lines += [" " * (start - column) + line for line in rest]
         lines[-1] += trail
+        ends_broken = bool(rest) and trail == ","
     return lines
 
 
@@ -208,7 +209,7 @@ def _statement_lines(statement: Statement, depth: int) -> list[str]:
             return _indented(indent, lines_of(value, indent, 1), ";")
         case For(variable, first, end, body, pragmas):
             head = f"int {variable} = {flat_text(first)}; {variable} < {flat_text(end, LEVEL['<<'])}; ++{variable}"
-            return [*(space + p for p in pragmas), f"{space}for ({head}) {{", *written(body, depth + 1), space + "}"]
+            return [*pragmas, f"{space}for ({head}) {{", *written(body, depth + 1), space + "}"]
         case If(condition, then, otherwise):
             lines = _indented(indent, _prefixed("if (", lines_of(condition, indent + 4, 3)), ") {")
             lines += written(then, depth + 1)

@@ -74,6 +74,9 @@ static inline BORDERS_CODE_ATTR int32_t round_to_even(float x)
 }
 
 /* Copies [20, 2] elements. */
+#ifdef __GNUC__
+__attribute__((noinline)) /* inlined, gcc 12 may take y for a part of x that nobody reads */
+#endif
 static BORDERS_CODE_ATTR void borders_copy_0(const float *x, float *y)
 {
     for (int32_t i0 = 0; i0 < 20; ++i0) {
@@ -262,6 +265,9 @@ static BORDERS_CODE_ATTR void borders_fill_4(int8_t *y)
 }
 
 /* Copies [3, 8] elements. */
+#ifdef __GNUC__
+__attribute__((noinline)) /* inlined, gcc 12 may take y for a part of x that nobody reads */
+#endif
 static BORDERS_CODE_ATTR void borders_copy_5(const int8_t *x, int8_t *y)
 {
     for (int32_t i0 = 0; i0 < 3; ++i0) {
@@ -297,6 +303,9 @@ static BORDERS_CODE_ATTR void borders_lookup_7(const int8_t *x, const int8_t *ta
 }
 
 /* Copies [20, 2] elements. */
+#ifdef __GNUC__
+__attribute__((noinline)) /* inlined, gcc 12 may take y for a part of x that nobody reads */
+#endif
 static BORDERS_CODE_ATTR void borders_copy_8(const int8_t *x, int8_t *y)
 {
     for (int32_t i0 = 0; i0 < 20; ++i0) {

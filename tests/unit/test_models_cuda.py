@@ -1,0 +1,101 @@
+"""Real networks as CUDA: right on the CPU under the shim, light on memory, and within what a multiprocessor has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.ir.network import Array
+from dscompile.oracle.execute import run
+from dscompile.report.vectors import seeded_inputs
+from dscompile.run.cuda import ShimModel
+from dscompile.run.cuda_report import ShimReport
+from dscompile.target import list_targets
+from tests.gpu_networks import counted_bytes, network_of, planned_bytes, program_of, sources_of
+from tests.models import model_path
+from tests.tools import require_nvcc, require_tools
+
+pytestmark = [pytest.mark.slow, pytest.mark.models]
+
+TARGETS = sorted(target.name for target in list_targets() if target.gpu)
+NETWORKS = ("mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "shufflenetv2_x1_0")
+INT8 = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
+TOLERANCE = 1e-4
+QUARTER = 0.25
+
+
+def run_on_shim(path: Path, scratch: Path, *, fuse: bool = True, checked: bool = True) -> tuple[Array, ShimReport]:
+    """The first output for the input beside the model, and what was counted."""
+    require_tools("g++")
+    artifact = sources_of(program_of(path, "cuda-sm80", fuse=fuse), scratch / "artifact")
+    model = ShimModel(artifact, scratch, checked)
+    image = np.load(path.with_suffix("").with_suffix(".in.npy"))
+    got = model.run({artifact.manifest.inputs[0].name: image})
+    return got[artifact.manifest.outputs[0].name], model.report()
+
+
+def assert_equals_reference(path: Path, got: Array) -> None:
+    expected = np.load(path.with_suffix("").with_suffix(".ref.npy")).reshape(got.shape)
+    assert float(np.abs(got - expected).max()) <= TOLERANCE * float(np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_large_100", "efficientnet_b0", "shufflenetv2_x1_0"])
+def test_a_classifier_equals_onnxruntime_at_full_resolution(name: str, tmp_path: Path) -> None:
+    path = model_path(f"onnx/{name}.onnx")
+    got, _ = run_on_shim(path, tmp_path, checked=False)
+    assert_equals_reference(path, got)
+
+
+@pytest.mark.parametrize(("name", "share"), [("mobilenetv1_100", 0.70), ("mobilenetv2_100", 0.45)])
+def test_fusing_saves_global_memory_traffic_as_planned(name: str, share: float, tmp_path: Path) -> None:
+    """Counted at 224 x 224 with every access checked; so is the answer of both plans."""
+    path = model_path(f"onnx/{name}.onnx")
+    totals = {}
+    for fuse in (True, False):
+        folder = tmp_path / str(fuse)
+        folder.mkdir()
+        got, report = run_on_shim(path, folder, fuse=fuse)
+        assert_equals_reference(path, got)
+        counted = counted_bytes(report)
+        for symbol, planned in planned_bytes(program_of(path, "cuda-sm80", fuse=fuse)).items():
+            assert counted[symbol] == pytest.approx(planned, rel=0.10), symbol
+        totals[fuse] = sum(counted.values())
+    assert totals[True] <= share * totals[False], f"{totals[True] / totals[False]:.3f} of the unfused plan's"
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_int8_gives_the_bytes_of_the_oracle(name: str, tmp_path: Path) -> None:
+    require_tools("g++")
+    path = model_path(f"{name}.tflite")
+    network = network_of(path)
+    artifact = sources_of(program_of(path, "cuda-sm80"), tmp_path / "artifact")
+    model = ShimModel(artifact, tmp_path, checked=True)
+    for seed in range(3):
+        inputs = seeded_inputs(artifact.manifest.inputs, seed)
+        got, expected = model.run(inputs), run(network, inputs)
+        for output in network.outputs:
+            np.testing.assert_array_equal(got[output].reshape(-1), expected[output].reshape(-1))
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_kernels_spill_nothing_and_fill_a_quarter_or_say_why_not(name: str, target: str, tmp_path: Path) -> None:
+    """As ptxas says, for every architecture; what keeps a kernel below a quarter of the warps is named."""
+    from dscompile.gpu import occupancy
+
+    nvcc = require_nvcc()
+    program = program_of(model_path(f"onnx/{name}.onnx"), target)
+    gpu = program.target.gpu
+    assert gpu is not None
+    artifact = sources_of(program, tmp_path / "artifact")
+    cubin = nvcc.compile_cubin(artifact.driver.resolve(), gpu.arch, tmp_path)
+    threads = {kernel.symbol: kernel.block[0] * kernel.block[1] for kernel in artifact.manifest.kernels}
+    assert sorted(threads) == [one.symbol for one in cubin.kernels]
+    for one in cubin.kernels:
+        assert not one.spills, one.symbol
+        assert one.stack_bytes == 0, one.symbol
+        resident = occupancy(gpu, threads[one.symbol], one.registers, one.shared_bytes)
+        assert resident.fraction >= QUARTER or resident.limiter in ("blocks", "shared memory"), one.symbol
