@@ -26,10 +26,11 @@ WARPS = ((2, 2), (4, 1), (1, 4), (4, 2), (2, 4), (8, 1))
 TILES = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (4, 1), (2, 4), (4, 2))
 STEPS = (16, 32, 64)
 MAX_THREAD_TILES = 8
+MIN_OCCUPANCY = 0.25  # below, nothing covers the latency of what a block waits for
 
 
 def tensor_cost(kernel: TensorKernel, knobs: TensorKnobs, gpu: Gpu) -> ModuleCost | None:
-    """The cost of a kernel, or None if a block of it does not fit on a multiprocessor."""
+    """The cost of a kernel, or None if too few blocks of it fit on a multiprocessor."""
     return TensorTiling(kernel.stage, kernel.residual is not None).cost(knobs, gpu)
 
 
@@ -61,12 +62,12 @@ class TensorTiling:
         return TensorKernel(self.stage, knobs.channels, self.depth(knobs), dense, dense, residual)
 
     def cost(self, knobs: TensorKnobs, gpu: Gpu) -> ModuleCost | None:
-        """The cost with these knobs, or None if a block does not fit on a multiprocessor."""
+        """The cost with these knobs, or None if too few blocks fit on a multiprocessor."""
         shared, registers = self.shared_bytes(knobs), self.registers(knobs)
         if shared > gpu.shared_per_block_bytes or registers > gpu.registers_per_thread:
             return None
         resident = occupancy(gpu, knobs.threads, registers, shared)
-        if resident.blocks == 0:
+        if resident.fraction < MIN_OCCUPANCY:
             return None
         pixels, panels = self.stage.size[1], -(-self.stage.channels // knobs.channels)
         blocks = -(-pixels // knobs.pixels) * panels
@@ -91,7 +92,7 @@ class TensorTiling:
         """Static shared memory of a block."""
         buffers = min(2, self.depth(knobs) // knobs.step)
         halves = knobs.pixels * (knobs.step + PAD) + knobs.step * (knobs.channels + PAD)
-        return buffers * halves * 2 + knobs.threads // 32 * SIDE * SUMS_PITCH * 4
+        return max(buffers * halves * 2, knobs.threads // 32 * SIDE * SUMS_PITCH * 4)
 
     def registers(self, knobs: TensorKnobs) -> int:
         """Registers of a thread, about: its part of the warp's tiles, and what is on its way from global memory."""

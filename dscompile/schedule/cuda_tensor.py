@@ -2,8 +2,8 @@
 
 A block makes knobs.pixels x knobs.channels outputs. `step` input channels at a time go through shared memory as halves
 (pixels x step, and step x channels), two buffers of each in turn: while one is multiplied, the next step is on its way
-from global memory into registers. At the end every warp lays its sums, tile by tile, into shared memory of its own and
-finishes them as quads.
+from global memory into registers. At the end every warp lays its sums, tile by tile, into a part of the same shared
+memory that is its own, and finishes them as quads.
 
 Rows in shared memory are 8 halves (or floats) longer than they must be, so that neither the rows of a tile nor the
 stores of a warp meet in one bank.
@@ -60,9 +60,19 @@ class _Pointwise:
         buffers = min(2, self.steps)
         self.pitch, self.weights_pitch = knobs.step + PAD, knobs.channels + PAD
         code = self.code
-        self.pixels_shared = code.shared((buffers, knobs.pixels, self.pitch), "float16", "x_shared")
-        self.weights_shared = code.shared((buffers, knobs.step, self.weights_pitch), "float16", "weights_shared")
-        self.sums_shared = code.shared((knobs.threads // 32, SIDE, SUMS_PITCH), "float32", "sums_shared")
+        self.first_weight = buffers * knobs.pixels * self.pitch
+        halves = self.first_weight + buffers * knobs.step * self.weights_pitch
+        sums = 2 * knobs.threads // 32 * SIDE * SUMS_PITCH  # in halves
+        self.shared = code.shared((max(halves, sums),), "float16", "shared")
+        self.quad = code.registers((QUAD,), "float32", "quad_of_sums")
+
+    def pixel_at(self, buffer: Expr, pixel: Expr, channel: Expr) -> Expr:
+        """Where an element of the image lies in shared memory."""
+        return (buffer * self.knobs.pixels + pixel) * self.pitch + channel
+
+    def weight_at(self, buffer: Expr, channel: Expr, unit: Expr) -> Expr:
+        """Where a weight lies in shared memory: behind the elements of the image."""
+        return self.first_weight + (buffer * self.knobs.step + channel) * self.weights_pitch + unit
 
     def function(self) -> PrimFunc:
         """Loads, products, results."""
@@ -99,10 +109,10 @@ class _Pointwise:
             with code.unrolled(self.knobs.step // SIDE, "k") as k:
                 with code.unrolled(across, "j") as j:
                     column = (thread.across * across + j) * SIDE
-                    wmma.load(code, b, j, self.weights_shared, (buffer, k * SIDE, column), self.weights_pitch)
+                    wmma.load(code, b, j, self.shared, self.weight_at(buffer, k * SIDE, column), self.weights_pitch)
                 with code.unrolled(down, "i") as i:
                     row = (thread.down * down + i) * SIDE
-                    wmma.load(code, a, i, self.pixels_shared, (buffer, row, k * SIDE), self.pitch)
+                    wmma.load(code, a, i, self.shared, self.pixel_at(buffer, row, k * SIDE), self.pitch)
                     with code.unrolled(across, "j") as j:
                         wmma.multiply(code, sums, i * across + j, a, i, b, j)
         return sums
@@ -115,11 +125,13 @@ class _Pointwise:
         Eight threads that read together have 4 pixels x 2 quads, 4 rows of 32 bytes that no bank has twice.
         """
         code, (down, across) = self.code, self.knobs.tiles
+        code.barrier()  # from here on shared memory holds sums
+        own = thread.warp * (SIDE * SUMS_PITCH)
         lane, quads = thread.lane, self.kernel.stage.quads
         pixel_of_lane = lane % 4 + lane // 8 * 4
         quad_of_lane = lane // 4 % 2
         with code.unrolled(down, "i") as i, code.unrolled(across, "j") as j:
-            wmma.store(code, self.sums_shared, (thread.warp, 0, 0), SUMS_PITCH, sums, i * across + j)
+            wmma.store(code, self.shared, own, SUMS_PITCH, sums, i * across + j)
             code.warp_barrier()
             pixel = self.tile * self.knobs.pixels + (thread.down * down + i) * SIDE + pixel_of_lane
             for pair in range(SIDE // QUAD // 2):
@@ -127,9 +139,11 @@ class _Pointwise:
                 quad = (self.panel * self.knobs.channels + (thread.across * across + j) * SIDE) // QUAD + in_tile
                 guards = [pixel < self.kernel.pixels] if self.kernel.pixels % self.knobs.pixels else []
                 guards += [quad < quads] if quads * QUAD % self.knobs.channels else []
-                with code.when(tirx.all(*guards) if guards else None), code.vector(QUAD) as channel:
-                    value = self.sums_shared[thread.warp, pixel_of_lane, in_tile * QUAD + channel]
-                    code.store(self.y, (quad, 0, pixel, channel), self._finished(value, quad, pixel, channel))
+                with code.when(tirx.all(*guards) if guards else None):
+                    wmma.load_quad(code, self.quad, self.shared, own + pixel_of_lane * SUMS_PITCH + in_tile * QUAD)
+                    with code.vector(QUAD) as channel:
+                        value = self._finished(self.quad[channel], quad, pixel, channel)
+                        code.store(self.y, (quad, 0, pixel, channel), value)
             code.warp_barrier()
 
     def _finished(self, total: Expr, quad: Expr, pixel: Expr, channel: Expr) -> Expr:
@@ -183,11 +197,13 @@ class _Pixels:
 
     def store(self, buffer: Expr) -> None:
         """Registers to shared memory."""
-        code = self.owner.code
+        owner, code = self.owner, self.owner.code
         with code.unrolled(self.count, "n") as n:
             pixel, quad = self._place(self._index(n))
             with code.when(self._inside(n)):
-                wmma.store_halves(code, self.owner.pixels_shared, (buffer, pixel, quad * QUAD), self.registers, (n, 0))
+                wmma.store_halves(
+                    code, owner.shared, owner.pixel_at(buffer, pixel, quad * QUAD), self.registers, (n, 0)
+                )
 
 
 class _Weights:
@@ -221,4 +237,6 @@ class _Weights:
         with code.unrolled(self.count, "n") as n:
             row, first, inside = self._place(n)
             with code.when(inside), code.vector(HALVES) as half:
-                code.store(self.owner.weights_shared, (buffer, row, first + half), self.registers[n, half])
+                code.store(
+                    self.owner.shared, (self.owner.weight_at(buffer, row, first + half),), self.registers[n, half]
+                )
