@@ -19,8 +19,9 @@ from dscompile.plan.layout import Strides
 
 BANKS_BYTES = 128  # a wavefront of shared memory
 TILE_WAVEFRONTS = SIDE * SIDE * 2 // BANKS_BYTES  # of a tile of halves
-ADDRESS_REGISTERS = 20  # beside tiles and what is on its way
-TILE_REGISTERS = 8  # of a thread for each tile of sums, and for one of factors
+ADDRESS_REGISTERS = 24  # beside tiles and what is on its way
+SUM_REGISTERS = SIDE * SIDE // 32  # of a thread for a tile of sums
+FACTOR_REGISTERS = SUM_REGISTERS // 2  # for a tile of halves
 HIDING_TILES = 16  # products that are independent of each other, so that none waits for one before
 WARPS = ((2, 2), (4, 1), (1, 4), (4, 2), (2, 4), (8, 1))
 TILES = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (4, 1), (2, 4), (4, 2))
@@ -97,7 +98,7 @@ class TensorTiling:
     def registers(self, knobs: TensorKnobs) -> int:
         """Registers of a thread, about: its part of the warp's tiles, and what is on its way from global memory."""
         down, across = knobs.tiles
-        tiles = TILE_REGISTERS * (down * across + down + across)
+        tiles = SUM_REGISTERS * down * across + FACTOR_REGISTERS * (down + across)
         quads = -(-knobs.pixels * knobs.step // QUAD // knobs.threads)
         vectors = -(-knobs.step * knobs.channels // HALVES // knobs.threads)
         return ADDRESS_REGISTERS + tiles + 4 * (quads + vectors)

@@ -94,7 +94,7 @@ def test_nvcc_spills_nothing_and_needs_what_the_planner_says(source: Path, arch:
         assert not made.spills
         assert made.stack_bytes == 0
         assert made.shared_bytes - cost.shared_bytes in (0, 1024)  # from sm_80 on with what is reserved
-        assert abs(made.registers - cost.registers) <= 40
+        assert abs(made.registers - cost.registers) <= 40  # sm_86 and sm_89 load more tiles ahead
     nvdisasm = shutil.which("nvdisasm", path=f"{require_nvcc().path.parent}") or shutil.which("nvdisasm")
     if nvdisasm is not None:
         said = subprocess.run([nvdisasm, cubin.path], capture_output=True, text=True, check=True).stdout

@@ -30,7 +30,7 @@ TENSOR_PEAKS = {
     "sm80": 312,
     "sm86": 60,
     "sm89": 165,
-    "sm90": 1070,
+    "sm90": 1071,
 }  # printed for H100 at a lower clock: 989
 
 
