@@ -6,9 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from dscompile.ir.tensor import DType
+from dscompile.ir.tensor import ElementType
 
-C_TYPES: dict[DType, str] = {
+C_TYPES: dict[ElementType, str] = {
     "float32": "float",
     "float16": "half",  # CUDA C++ alone
     "int8": "int8_t",

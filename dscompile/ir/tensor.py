@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-DType = Literal["float32", "float16", "int8", "uint8", "int32"]  # float16: of constants alone
+DType = Literal["float32", "int8", "uint8", "int32"]
+ElementType = DType | Literal["float16"]  # of constants and what kernels take; no tensor is float16
 BorderLayout = Literal["nhwc", "nchw"]
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, Pair
-from dscompile.ir.tensor import DTYPE_BYTES, DType
+from dscompile.ir.tensor import DTYPE_BYTES, DType, ElementType
 from dscompile.plan.layout import Strides
 
 ELEMENT_BYTES = 4
@@ -28,7 +28,7 @@ class Parameter:
     """
 
     name: str
-    dtype: DType = "float32"
+    dtype: ElementType = "float32"
     written: bool = False
     strides: tuple[int, ...] = ()
     alignment: int = ELEMENT_BYTES
