@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from dscompile.schedule.cuda_source import KernelSource  # imports tvm, which takes a second
 
 LARGEST_GRID = (2**31 - 1, 65535)  # blocks along x and y, of every architecture since sm_30
-FUSED_REGISTERS = 96  # of a thread: with 80, fused modules spill
 _COMMENT_COLUMNS = 114
 _KERNEL = re.compile(r'^extern "C" __global__ [^;{]*\{', re.MULTILINE)
 
@@ -136,20 +135,11 @@ def _bounded(program: Program, function: Function, text: str) -> str:
     """A module's text with the number of blocks that ptxas must let a multiprocessor hold.
 
     Without it ptxas aims at an occupancy of its own, and spills on the way (MobileNetV1: 20 B a thread on sm_80).
-    A convolution by itself needs few registers and gets half of the warps; a fused module gets a quarter, or what
-    leaves its threads enough registers.
     """
-    cost, kernel, gpu = _cost(program, function), function.kernel, program.target.gpu
-    if cost is None or gpu is None or not isinstance(kernel, ModuleKernel):
+    cost = _cost(program, function)
+    if cost is None or not isinstance(function.kernel, ModuleKernel):
         return text
-    warps = -(-cost.threads // gpu.warp_threads)
-    half, quarter = (max(1, -(-gpu.warps_per_multiprocessor // (part * warps))) for part in (2, 4))
-    registers = gpu.registers_per_multiprocessor // (warps * gpu.warp_threads)  # for one block, of every thread
-    if len(kernel.stages) == 1 and cost.registers * half <= registers:
-        blocks = half
-    else:
-        blocks = max(1, min(quarter, registers // FUSED_REGISTERS))
-    return re.sub(r"__launch_bounds__\((\d+)\)", rf"__launch_bounds__(\1, {blocks})", text, count=1)
+    return re.sub(r"__launch_bounds__\((\d+)\)", rf"__launch_bounds__(\1, {cost.resident_blocks})", text, count=1)
 
 
 def _split(text: str) -> tuple[str, str]:

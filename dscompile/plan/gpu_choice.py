@@ -196,15 +196,16 @@ def _knobs(stages: Sequence[Stage], rows: int, columns: int) -> Iterator[ModuleK
 
 def _steps(stages: Sequence[Stage], block_quads: int, quads: int, thread_rows: int) -> Iterator[ModuleKnobs]:
     last, expands = stages[-1], stages[0].role == "expand"
+    expanded = [1, 2] if stages[0].kernel != (1, 1) and not last.is_depthwise else [1, 2, 4]  # with taps they spill
     if last.is_depthwise:
         if quads > 1:
             return
         for passes in _divisors(last.quads // block_quads) if expands else (1,):
-            for expand in [e for e in (1, 2, 4) if block_quads % e == 0] if expands else (1,):
+            for expand in [e for e in expanded if block_quads % e == 0] if expands else (1,):
                 yield ModuleKnobs(quads, thread_rows, block_quads, passes, 1, expand)
         return
     for step in [s for s in _divisors(last.in_quads) if s <= MAX_STEP][-2:]:
-        for expand in [e for e in (1, 2, 4) if step % e == 0] if expands else (1,):
+        for expand in [e for e in expanded if step % e == 0] if expands else (1,):
             yield ModuleKnobs(quads, thread_rows, block_quads, 1, step, expand)
 
 

@@ -22,7 +22,11 @@ L2_FACTOR = 2.5  # bandwidth of the second-level cache as a multiple of that of 
 ISSUE_EFFICIENCY = 0.75  # of the multiply-adds that could be issued; the rest are loads, addresses and loops
 LATENCY_HIDING_WARPS = 8  # with fewer a multiprocessor cannot cover the latency of its multiply-adds
 SHARED_VECTOR_WAVEFRONTS = 4  # a warp's float4 of different pixels; one where all read the same
-ADDRESS_REGISTERS = 30  # beside sums and operands
+MIN_OCCUPANCY = 0.25  # of the warps of a multiprocessor; fewer do not cover the latency of global memory
+# Registers that a thread must be allowed, or ptxas 13.0 spills: of kernels that want a half, a third and a quarter of
+# the warps to be resident.
+LEAST_REGISTERS = {2: 64, 3: 80, 4: 96}
+FEW_TAPS = 3  # a side
 SPARE_SHARED_BYTES = 512  # what alignment may add
 
 
@@ -30,7 +34,8 @@ SPARE_SHARED_BYTES = 512  # what alignment may add
 class ModuleCost:
     """Of one launch. Bytes are those that all blocks load and store together, weights counted once per block.
 
-    `shared_bytes` and `registers` are per block and thread, `macs` include what is computed twice.
+    `shared_bytes` are per block, `registers` what a thread may have so that a multiprocessor holds `resident_blocks`;
+    `macs` include what is computed twice.
     """
 
     blocks: int
@@ -44,11 +49,18 @@ class ModuleCost:
     macs: int
     occupancy: Occupancy
     time_s: float
+    resident_blocks: int = 1
 
     @property
     def activation_bytes(self) -> int:
         """Global memory traffic without weights."""
         return self.input_bytes + self.residual_bytes + self.output_bytes
+
+
+def register_budget(gpu: Gpu, threads: int, blocks: int) -> int:
+    """Registers that a thread may have if a multiprocessor is to hold `blocks` of `threads`."""
+    warps = blocks * -(-threads // gpu.warp_threads)
+    return min(gpu.registers_per_thread, gpu.registers_per_multiprocessor // (warps * gpu.warp_threads) // 8 * 8)
 
 
 def module_cost(kernel: ModuleKernel, knobs: ModuleKnobs, gpu: Gpu) -> ModuleCost | None:
@@ -153,13 +165,14 @@ class Tiling:
     def cost(self, knobs: ModuleKnobs, gpu: Gpu) -> ModuleCost | None:
         """The cost with these knobs, or None if a block does not fit on a multiprocessor."""
         threads, shared = self.threads(knobs), self.shared_bytes(knobs)
-        registers = self.registers(knobs)
         if threads > gpu.threads_per_block or shared > gpu.shared_per_block_bytes:
             return None
-        if registers > gpu.registers_per_thread:
+        wanted = self.resident_blocks(threads, gpu)
+        if wanted is None:
             return None
+        registers = register_budget(gpu, threads, wanted)
         resident = occupancy(gpu, threads, registers, shared)
-        if resident.blocks == 0:
+        if resident.fraction < MIN_OCCUPANCY:
             return None
         height, width = self.last.size
         slices = self.last.quads // (knobs.block_quads * knobs.passes)
@@ -183,6 +196,7 @@ class Tiling:
             macs=sum(macs_before) * slices + macs_last,
             occupancy=resident,
             time_s=time_s,
+            resident_blocks=wanted,
         )
 
     def shared_bytes(self, knobs: ModuleKnobs) -> int:
@@ -208,18 +222,24 @@ class Tiling:
                 total += knobs.block_quads * QUAD * depth * taps
         return total + SPARE_SHARED_BYTES
 
-    def registers(self, knobs: ModuleKnobs) -> int:
-        """Registers of a thread: the larger of what its stages need."""
-        last = self.last
-        sums = knobs.quads * knobs.thread_rows * QUAD
-        if last.is_depthwise:
-            operands = ((knobs.thread_rows - 1) * last.stride[0] + last.kernel[0]) * QUAD + QUAD
-        else:
-            operands = knobs.thread_rows * QUAD + QUAD * min(knobs.quads, 2)
-        before = 0
-        for stage in self.stages[:-1]:
-            before = max(before, 2 * QUAD if stage.is_depthwise else (knobs.expand_quads + 2) * QUAD)
-        return ADDRESS_REGISTERS + max(sums + operands, before + (0 if last.is_depthwise else sums))
+    @property
+    def _share(self) -> int:
+        """Which part of all warps is to be resident at least: pointwise kernels need few registers, modules many."""
+        if len(self.stages) > 1 or max(self.last.kernel) > FEW_TAPS:
+            return 4
+        return 2 if self.last.kernel == (1, 1) else 3
+
+    def resident_blocks(self, threads: int, gpu: Gpu) -> int | None:
+        """Blocks that a multiprocessor is to hold, a quarter of its warps at least; ptxas assigns registers by that.
+
+        None where that leaves a thread too few registers.
+        """
+        warps = -(-threads // gpu.warp_threads)
+        for share in range(self._share, 5):
+            blocks = -(-gpu.warps_per_multiprocessor // (share * warps))
+            if register_budget(gpu, threads, blocks) >= LEAST_REGISTERS[self._share]:
+                return blocks
+        return None
 
     def _time_s(
         self,

@@ -19,6 +19,8 @@ from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.schedule.common import require_divides, unroll
 
+UNROLLED_ROWS = 3  # of a depthwise kernel; more want more registers than there are
+
 PrimFunc = Any
 Block = Any
 Loop = Any
@@ -85,8 +87,8 @@ def _bind_result(sch: Schedule, kernel: ModuleKernel, knobs: ModuleKnobs) -> tup
 def _sums(sch: Schedule, kernel: ModuleKernel, stage: Stage, step: int) -> Loop:
     """The sums of a thread; returns the loop before which they are zero.
 
-    A convolution takes `step` quads of input channels at a time. All taps of a depthwise one are unrolled, so that
-    inputs that neighbors share are loaded once.
+    A convolution takes `step` quads of input channels at a time. All taps of a small depthwise one are unrolled, so
+    that inputs that neighbors share are loaded once.
     """
     acc, int8 = sch.get_sblock(f"{stage.role}_acc"), kernel.dtype == "int8"
     weights = f"{stage.role}_weights"
@@ -96,7 +98,7 @@ def _sums(sch: Schedule, kernel: ModuleKernel, stage: Stage, step: int) -> Loop:
         if int8:
             _in_registers(sch, acc, weights, q)
         _quad(sch, lane, vector=not int8)
-        unroll(sch, [r, q, quad, row, column])
+        unroll(sch, [*([r] if stage.kernel[0] <= UNROLLED_ROWS else []), q, quad, row, column])
         return r
     quad, row, column, lane, r, q, k = sch.get_loops(acc)[-7:]
     reads_flat = stage is kernel.stages[0] and isinstance(kernel.x, ImageStrides)

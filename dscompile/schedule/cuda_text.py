@@ -18,11 +18,14 @@ from dscompile.schedule.cuda_cpp.preamble import PREAMBLE
 from dscompile.schedule.cuda_cpp.sharing import with_shared_values
 from dscompile.schedule.cuda_cpp.tree import (
     Declare,
+    For,
     Function,
     Statement,
+    bodies_of,
     everywhere,
     names_of,
     rewritten,
+    with_bodies,
 )
 from dscompile.schedule.cuda_cpp.types import POSITIONS, Types
 from dscompile.schedule.cuda_cpp.vectors import (
@@ -69,9 +72,19 @@ def _text(function: Function, statements: Sequence[Statement]) -> str:
             lines.append(f"    const int {name} = (int){'.'.join(place)};")
     arrays = [s for s in statements if isinstance(s, Declare) and s.size is not None]
     arrays.sort(key=lambda array: "__shared__" not in array.words)
-    rest = renamed(function, [*map(_aligned, arrays), *(s for s in statements if s not in arrays)])
+    rest = _with_loops_kept(renamed(function, [*map(_aligned, arrays), *(s for s in statements if s not in arrays)]))
     lines += written(rest[: len(arrays)])
     return "\n".join([*lines, "", *written(rest[len(arrays) :]), "}"]) + "\n"
+
+
+def _with_loops_kept(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+    """Loops over taps that the schedule left as loops stay loops: unrolled, they want more registers than there are."""
+    kept: list[Statement] = []
+    for statement in statements:
+        if isinstance(statement, For) and statement.variable.startswith("tap_") and not statement.pragmas:
+            statement = replace(statement, pragmas=("#pragma unroll 1",))
+        kept.append(with_bodies(statement, [_with_loops_kept(body) for body in bodies_of(statement)]))
+    return tuple(kept)
 
 
 def threads_of(function: Function) -> int:
