@@ -15,7 +15,6 @@ from dscompile.run.cuda import cuda_glue
 from dscompile.run.cuda_models import build_device_program
 from dscompile.target import list_targets
 from tests.cuda_networks import build_sources, write_network
-from tests.models import model_path
 from tests.tools import require_nvcc, require_tools
 
 pytestmark = pytest.mark.slow
@@ -88,17 +87,3 @@ def test_kernels_of_every_architecture_spill_nothing(target: str, tmp_path: Path
     cubin = nvcc.compile_cubin(built.driver.resolve(), gpu.arch, tmp_path)
     assert sorted(kernel.symbol for kernel in built.manifest.kernels) == [one.symbol for one in cubin.kernels]
     assert all(not one.spills and one.stack_bytes == 0 for one in cubin.kernels)
-
-
-@pytest.mark.models
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("model", ["mobilenetv1_100", "mobilenetv2_100"])
-def test_mobilenets_spill_nothing_and_keep_a_quarter_of_the_warps_or_say_why_not(
-    model: str, target: str, tmp_path: Path
-) -> None:
-    require_nvcc()
-    built = dscompile.build(model_path(f"onnx/{model}.onnx"), target, tmp_path / "artifact").artifact
-    for report in artifact_kernels(built.manifest):
-        assert not report.spills, report.symbol
-        assert report.occupancy.fraction >= 0.25 or report.occupancy.limiter in ("registers", "shared memory")
-    assert all(kernel.use is not None and kernel.use.stack_bytes == 0 for kernel in built.manifest.kernels)

@@ -82,8 +82,8 @@ def test_int8_gives_the_bytes_of_the_oracle(name: str, tmp_path: Path) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_kernels_spill_nothing_and_fill_a_quarter_or_say_why_not(name: str, target: str, tmp_path: Path) -> None:
-    """As ptxas says, for every architecture; what keeps a kernel below a quarter of the warps is named."""
+def test_kernels_spill_nothing_and_fill_a_quarter_of_the_warps(name: str, target: str, tmp_path: Path) -> None:
+    """As ptxas says, for every architecture."""
     from dscompile.gpu import occupancy
 
     nvcc = require_nvcc()
@@ -98,4 +98,4 @@ def test_kernels_spill_nothing_and_fill_a_quarter_or_say_why_not(name: str, targ
         assert not one.spills, one.symbol
         assert one.stack_bytes == 0, one.symbol
         resident = occupancy(gpu, threads[one.symbol], one.registers, one.shared_bytes)
-        assert resident.fraction >= QUARTER or resident.limiter in ("blocks", "shared memory"), one.symbol
+        assert resident.fraction >= QUARTER, one.symbol
