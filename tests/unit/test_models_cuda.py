@@ -99,3 +99,22 @@ def test_kernels_spill_nothing_and_fill_a_quarter_of_the_warps(name: str, target
         assert one.stack_bytes == 0, one.symbol
         resident = occupancy(gpu, threads[one.symbol], one.registers, one.shared_bytes)
         assert resident.fraction >= QUARTER, one.symbol
+
+
+IN_README = {
+    "MobileNetV1": "mobilenetv1_100",
+    "MobileNetV2": "mobilenetv2_100",
+    "MobileNetV3-Large": "mobilenetv3_large_100",
+    "EfficientNet-B0": "efficientnet_b0",
+    "ShuffleNetV2": "shufflenetv2_x1_0",
+}
+
+
+@pytest.mark.parametrize("title", IN_README)
+def test_the_table_of_the_readme_is_what_is_planned(title: str) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in readme.splitlines() if line.startswith(f"| {title} |") and "->" in line)
+    path = model_path(f"onnx/{IN_README[title]}.onnx")
+    for target, cell in zip(("cuda-sm80", "cuda-sm86"), row.strip("| ").split(" | ")[1:], strict=True):
+        apart, fused = (sum(planned_bytes(program_of(path, target, fuse=fuse)).values()) for fuse in (False, True))
+        assert cell == f"{apart / 1e6:.1f} -> {fused / 1e6:.1f} MB, {100 * fused / apart:.0f} %"
