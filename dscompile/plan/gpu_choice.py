@@ -88,9 +88,15 @@ _Priced = tuple[ModuleCost, Callable[[], ModulePlan]]
 
 
 def _modules(shape: ModuleShape, gpu: Gpu) -> Iterator[_Priced]:
-    """All modules that fit, with their costs."""
+    """All modules that fit, with their costs; of tiny images, all that a multiprocessor can hold at all."""
+    found = False
     for tiling, knobs in candidates(shape):
         cost = tiling.cost(knobs, gpu)
+        if cost is not None:
+            found = True
+            yield cost, partial(_module_plan, shape, tiling, knobs, cost)
+    for tiling, knobs in () if found else candidates(shape, least_threads=1):
+        cost = tiling.cost(knobs, gpu, least_occupancy=0.0)
         if cost is not None:
             yield cost, partial(_module_plan, shape, tiling, knobs, cost)
 
@@ -125,14 +131,14 @@ def price_s(cost: ModuleCost, gpu: Gpu) -> float:
     return cost.time_s + TRAFFIC_PRICE * cost.activation_bytes / gpu.dram_bytes_per_s
 
 
-def candidates(shape: ModuleShape) -> Iterator[tuple[Tiling, ModuleKnobs]]:
-    """Tiles and knobs that are worth pricing, in a stable order."""
+def candidates(shape: ModuleShape, least_threads: int = MIN_THREADS) -> Iterator[tuple[Tiling, ModuleKnobs]]:
+    """Tiles and knobs that are worth pricing, in a stable order; a block has `least_threads` or more."""
     only = shape.stages[-1]
     if len(shape.stages) == 1 and only.is_pointwise and not shape.flat:
         for width in _row_lengths(only.size[0] * only.size[1]):
-            yield from _tilings(replace(shape, stages=(only.in_rows_of(width),)))
+            yield from _tilings(replace(shape, stages=(only.in_rows_of(width),)), least_threads)
     else:
-        yield from _tilings(shape)
+        yield from _tilings(shape, least_threads)
 
 
 def _row_lengths(pixels: int) -> list[int]:
@@ -142,14 +148,14 @@ def _row_lengths(pixels: int) -> list[int]:
     return sorted(set(nearest))
 
 
-def _tilings(shape: ModuleShape) -> Iterator[tuple[Tiling, ModuleKnobs]]:
+def _tilings(shape: ModuleShape, least_threads: int) -> Iterator[tuple[Tiling, ModuleKnobs]]:
     height, width = shape.stages[-1].size
     alone = shape.stages[-1].is_pointwise and len(shape.stages) == 1  # then rows are worth nothing of their own
     for rows in [side for side in _sides(height) if side in POWERS or not alone]:
         for columns in [width] if alone and width <= MAX_ROW else _sides(width):
             if rows * columns <= MAX_TILE_PIXELS and columns >= min(MIN_COLUMNS, width):
                 tiling = Tiling(shape.stages, rows, columns, shape.flat, shape.dtype == "int8", shape.residual)
-                for knobs in _knobs(shape.stages, rows, columns):
+                for knobs in _knobs(shape.stages, rows, columns, least_threads):
                     yield tiling, knobs
 
 
@@ -177,7 +183,7 @@ def _sides(size: int) -> list[int]:
     return [*usual, size] if size <= 2 * TILE_SIDES[-1] else usual
 
 
-def _knobs(stages: Sequence[Stage], rows: int, columns: int) -> Iterator[ModuleKnobs]:
+def _knobs(stages: Sequence[Stage], rows: int, columns: int, least_threads: int) -> Iterator[ModuleKnobs]:
     last, alone = stages[-1], len(stages) == 1
     fused_project = not alone and not last.is_depthwise
     for thread_rows in _divisors(rows):
@@ -189,7 +195,7 @@ def _knobs(stages: Sequence[Stage], rows: int, columns: int) -> Iterator[ModuleK
                 continue  # the stages before would be done too often
             for quads in _divisors(block_quads):
                 threads = block_quads // quads * pixels
-                if not MIN_THREADS <= threads <= MAX_THREADS or quads * thread_rows * 4 > MAX_SUMS:
+                if not least_threads <= threads <= MAX_THREADS or quads * thread_rows * 4 > MAX_SUMS:
                     continue
                 yield from _steps(stages, block_quads, quads, thread_rows)
 

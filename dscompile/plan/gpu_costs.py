@@ -64,10 +64,10 @@ def register_budget(gpu: Gpu, threads: int, blocks: int) -> int:
 
 
 def module_cost(kernel: ModuleKernel, knobs: ModuleKnobs, gpu: Gpu) -> ModuleCost | None:
-    """The cost of a module, or None if a block of it does not fit on a multiprocessor."""
+    """The cost of a module, or None if no block of it fits on a multiprocessor."""
     flat, int8 = isinstance(kernel.x, ImageStrides), kernel.dtype == "int8"
     tiling = Tiling(kernel.stages, kernel.rows, kernel.columns, flat, int8, kernel.residual is not None)
-    return tiling.cost(knobs, gpu)
+    return tiling.cost(knobs, gpu) or tiling.cost(knobs, gpu, least_occupancy=0.0)
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,18 @@ class Tiling:
         """Threads of a block."""
         return knobs.block_quads // knobs.quads * (self.rows // knobs.thread_rows) * self.columns
 
-    def cost(self, knobs: ModuleKnobs, gpu: Gpu) -> ModuleCost | None:
-        """The cost with these knobs, or None if a block does not fit on a multiprocessor."""
+    def cost(self, knobs: ModuleKnobs, gpu: Gpu, *, least_occupancy: float = MIN_OCCUPANCY) -> ModuleCost | None:
+        """The cost with these knobs, or None if too few blocks fit on a multiprocessor."""
         threads, shared = self.threads(knobs), self.shared_bytes(knobs)
         if threads > gpu.threads_per_block or shared > gpu.shared_per_block_bytes:
             return None
         wanted = self.resident_blocks(threads, gpu)
-        if wanted is None:
+        if wanted is None and least_occupancy > 0.0:
             return None
+        wanted = wanted or 1
         registers = register_budget(gpu, threads, wanted)
         resident = occupancy(gpu, threads, registers, shared)
-        if resident.fraction < MIN_OCCUPANCY:
+        if resident.blocks == 0 or resident.fraction < least_occupancy:
             return None
         height, width = self.last.size
         slices = self.last.quads // (knobs.block_quads * knobs.passes)
