@@ -81,7 +81,7 @@ def dense(function: PrimFunc, kernel: GpuDenseKernel) -> Schedule:
     depth = int(sch.get(k).extent)
     slices = _slices(depth, DENSE_SLICES)
     _sum_in_slices(sch, acc, k, slices, block, unit)
-    if depth <= SHARED_INPUT:
+    if depth <= SHARED_INPUT and (kernel.dtype == "float32" or kernel.in_words):
         copy = sch.cache_read(sch.get_sblock("acc_rf_update"), "x", "shared")
         sch.compute_at(copy, block, preserve_unit_loops=True)
         spread(sch, sch.get_loops(copy)[1:], slices * DENSE_PANEL)

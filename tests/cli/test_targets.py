@@ -154,6 +154,7 @@ def test_show_says_what_a_gpu_has(dscompile: CommandLine):
         "  shared        164.0 KiB per multiprocessor, 48.0 KiB per block and 1.0 KiB reserved\n"
         "  device        A100 SXM4 40 GB, 108 multiprocessors\n"
         "  FMA           64 per multiprocessor and clock, 1410 MHz, 19.5 Tflop/s\n"
+        "  tensor FMA    1024 of halves, 312 Tflop/s\n"
         "  memory        1555 GB/s, L2 40.0 MiB\n"
         "  compiler      nvcc -arch=sm_80\n"
         "  alignment     arena 256 B\n"
