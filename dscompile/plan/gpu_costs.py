@@ -158,13 +158,9 @@ class Tiling:
         """Pixels of a tile: of the input, then of what each stage makes."""
         return tuple(rows * columns for rows, columns in self.extents)
 
-    def threads(self, knobs: ModuleKnobs) -> int:
-        """Threads of a block."""
-        return knobs.block_quads // knobs.quads * (self.rows // knobs.thread_rows) * self.columns
-
     def cost(self, knobs: ModuleKnobs, gpu: Gpu, *, least_occupancy: float = MIN_OCCUPANCY) -> ModuleCost | None:
         """The cost with these knobs, or None if too few blocks fit on a multiprocessor."""
-        threads, shared = self.threads(knobs), self.shared_bytes(knobs)
+        threads, shared = knobs.threads(self.rows, self.columns), self.shared_bytes(knobs)
         if threads > gpu.threads_per_block or shared > gpu.shared_per_block_bytes:
             return None
         wanted = self.resident_blocks(threads, gpu)

@@ -81,12 +81,6 @@ class Stage:
         """Quads of input channels."""
         return -(-self.in_channels // QUAD)
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the stage for the whole image, each output computed once."""
-        taps = self.kernel[0] * self.kernel[1] * (1 if self.is_depthwise else self.in_channels)
-        return self.size[0] * self.size[1] * self.channels * taps
-
     def input_extent(self, rows: int, columns: int) -> Pair:
         """Rows and columns of the input that a tile of outputs sees."""
         (kh, kw), (sh, sw), (dh, dw) = self.kernel, self.stride, self.dilation
@@ -172,13 +166,6 @@ class ModuleKernel:
     def has_ragged_tiles(self) -> bool:
         """Whether some tile reaches beyond the result."""
         return bool(self.size[0] % self.rows or self.size[1] % self.columns)
-
-    def tile_extents(self) -> tuple[Pair, ...]:
-        """Rows and columns of one tile: of the input, then of what each stage makes."""
-        extents = [(self.rows, self.columns)]
-        for stage in reversed(self.stages):
-            extents.insert(0, stage.input_extent(*extents[0]))
-        return tuple(extents)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -84,6 +84,10 @@ class ModuleKnobs:
         if self.block_quads < 1 or self.block_quads % self.quads:
             raise ValueError(f"the quads of a thread must divide those of its block: {self}")
 
+    def threads(self, rows: int, columns: int) -> int:
+        """Threads of a block that makes a tile of `rows` x `columns` pixels."""
+        return self.block_quads // self.quads * (rows // self.thread_rows) * columns
+
 
 @dataclass(frozen=True)
 class TensorKnobs:

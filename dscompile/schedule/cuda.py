@@ -32,7 +32,7 @@ def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Sche
     last = kernel.stages[-1]
     require_divides(knobs.block_quads * knobs.passes, last.quads, "block_quads * passes")
     require_divides(knobs.thread_rows, kernel.rows, "thread_rows")
-    threads = module_threads(kernel, knobs)
+    threads = knobs.threads(kernel.rows, kernel.columns)
     block, one_pass, thread = _bind_result(sch, kernel, knobs)
     acc = sch.get_sblock(f"{last.role}_acc")
     sch.set_scope(acc, 0, "local")
@@ -57,11 +57,6 @@ def module(function: PrimFunc, kernel: ModuleKernel, knobs: ModuleKnobs) -> Sche
     if kernel.has_ragged_tiles:
         _guard_result(sch, kernel)
     return sch
-
-
-def module_threads(kernel: ModuleKernel, knobs: ModuleKnobs) -> int:
-    """Threads of a block."""
-    return knobs.block_quads // knobs.quads * (kernel.rows // knobs.thread_rows) * kernel.columns
 
 
 def _bind_result(sch: Schedule, kernel: ModuleKernel, knobs: ModuleKnobs) -> tuple[Loop, Loop, Loop]:
