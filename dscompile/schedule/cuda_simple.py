@@ -46,15 +46,16 @@ def pool(function: PrimFunc, kernel: PoolKernel | Int8PoolKernel | Int8MeanKerne
     vectors = isinstance(kernel, PoolKernel)
     if not vectors:
         loops.append(lane)
-    thread = _bind(sch, loops)
     sch.set_scope(acc, 0, "local")
-    sch.compute_at(acc, thread, preserve_unit_loops=True)
+    sch.compute_at(acc, loops[-1], preserve_unit_loops=True)
+    acc_lane, r, q = sch.get_loops(acc)[-3:]
     if vectors:
-        acc_lane, r, q = sch.get_loops(acc)[-3:]
         sch.reorder(r, q, acc_lane)
         sch.vectorize(acc_lane)
-        vector_init(sch, acc, r, unrolled=0)
         sch.vectorize(lane)
+    _bind(sch, loops)  # last: what a thread makes is simplest to see before its loops are one
+    if vectors:
+        vector_init(sch, acc, r, unrolled=0)
     return sch
 
 
