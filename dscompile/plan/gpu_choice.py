@@ -88,14 +88,15 @@ _Priced = tuple[ModuleCost, Callable[[], ModulePlan]]
 
 
 def _modules(shape: ModuleShape, gpu: Gpu) -> Iterator[_Priced]:
-    """All modules that fit, with their costs; of tiny images, all that a multiprocessor can hold at all."""
+    """All modules that fit, with their costs; of a convolution that has none, all that a multiprocessor can hold."""
     found = False
     for tiling, knobs in candidates(shape):
         cost = tiling.cost(knobs, gpu)
         if cost is not None:
             found = True
             yield cost, partial(_module_plan, shape, tiling, knobs, cost)
-    for tiling, knobs in () if found else candidates(shape, least_threads=1):
+    last_resort = not found and len(shape.stages) == 1
+    for tiling, knobs in candidates(shape, least_threads=1) if last_resort else ():
         cost = tiling.cost(knobs, gpu, least_occupancy=0.0)
         if cost is not None:
             yield cost, partial(_module_plan, shape, tiling, knobs, cost)

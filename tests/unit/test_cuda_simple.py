@@ -17,7 +17,16 @@ from tests.gpu_modules import TARGET, to_quads
 from tests.tools import require_tools
 
 
-def _pool(
+@pytest.mark.parametrize(
+    ("function", "size", "channels", "window", "stride"),
+    [
+        ("max", (96, 96), 16, 2, 2),
+        ("average", (17, 13), 3, 3, 2),
+        ("average", (7, 7), 100, 7, 1),  # a block to a quad, its threads to slices of the window
+        ("average", (13, 13), 17, 13, 1),
+    ],
+)
+def test_pools(
     function: str, size: tuple[int, int], channels: int, window: int, stride: int, rng: np.random.Generator
 ) -> None:
     require_tools("g++")
