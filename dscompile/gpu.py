@@ -23,7 +23,8 @@ class Gpu:
 
     Registers are 32 bits wide. A warp gets them in units of `register_unit`; a block gets shared memory in units of
     `shared_unit_bytes`, of which `shared_reserved_bytes` are the system's. `shared_per_block_bytes` is what a kernel
-    may declare, without asking for more when it is launched. Raises ValueError for limits that contradict each other.
+    may declare, without asking for more when it is launched. A library has machine code for
+    `arch` and for those in `also`. Raises ValueError for limits that contradict each other.
     """
 
     arch: str
@@ -45,11 +46,17 @@ class Gpu:
     shared_per_block_bytes: int
     shared_reserved_bytes: int
     shared_unit_bytes: int
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _ARCH.fullmatch(self.arch):
-            raise ValueError(f"the arch of a GPU is written like sm_80, not '{self.arch}'")
+        for arch in self.archs:
+            if not _ARCH.fullmatch(arch):
+                raise ValueError(f"the arch of a GPU is written like sm_80, not '{arch}'")
+        if len(set(self.archs)) < len(self.archs):
+            raise ValueError(f"an arch of a GPU is named twice: {', '.join(self.archs)}")
         for field in fields(self):
+            if field.name == "also":
+                continue
             value, least = getattr(self, field.name), 0 if field.name == "shared_reserved_bytes" else 1
             if not isinstance(value, str) and value < least:
                 raise ValueError(f"{field.name} of a GPU must be at least {least}, not {value}")
@@ -62,6 +69,11 @@ class Gpu:
             raise ValueError(f"registers_per_multiprocessor must be whole units in each of {PARTITIONS} partitions")
         if self.shared_per_block_bytes + self.shared_reserved_bytes > self.shared_per_multiprocessor_bytes:
             raise ValueError("a multiprocessor must have the shared memory of one block and what is reserved for it")
+
+    @property
+    def archs(self) -> tuple[str, ...]:
+        """All architectures that a library has machine code for, `arch` first; the tiles are planned for that one."""
+        return (self.arch, *self.also)
 
     @property
     def warps_per_multiprocessor(self) -> int:

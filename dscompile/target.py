@@ -184,6 +184,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "shared_per_block",
         "shared_reserved",
         "shared_unit",
+        "also",
     ),
 }
 
@@ -411,7 +412,14 @@ def _gpu(content: Mapping[str, Any]) -> Gpu:
         shared_per_block_bytes=parse_size(content["shared_per_block"]),
         shared_reserved_bytes=parse_size(content["shared_reserved"]),
         shared_unit_bytes=parse_size(content["shared_unit"]),
+        also=_words(content.get("also", [])),
     )
+
+
+def _words(content: object) -> tuple[str, ...]:
+    if not isinstance(content, list):
+        raise ValueError(f"'{content}' must be a list")
+    return tuple(map(str, content))
 
 
 def _zig(content: Mapping[str, Any]) -> ZigTools:

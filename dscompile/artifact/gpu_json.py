@@ -8,7 +8,7 @@ from dscompile.gpu import Gpu
 
 def gpu_to_json(gpu: Gpu | None) -> Json | None:
     """The GPU as one flat object; null if there is none."""
-    return None if gpu is None else dict(vars(gpu))
+    return None if gpu is None else {**vars(gpu), "also": list(gpu.also)}
 
 
 def gpu_from_json(fields: Fields) -> Gpu | None:
@@ -34,6 +34,7 @@ def gpu_from_json(fields: Fields) -> Gpu | None:
             shared_per_block_bytes=fields.whole("shared_per_block_bytes"),
             shared_reserved_bytes=fields.whole("shared_reserved_bytes"),
             shared_unit_bytes=fields.whole("shared_unit_bytes", least=1),
+            also=fields.texts("also"),
         )
     except ValueError as error:
         fields.problems.append(f"'{fields.where.rstrip('.')}': {error}")

@@ -115,7 +115,7 @@ def _gpu(target: Target, gpu: Gpu) -> list[tuple[str, str]]:
     clock = f"{gpu.clock_hz / 1e6:.0f} MHz"
     return [
         ("family", target.family),
-        ("architecture", gpu.arch),
+        ("architecture", ", ".join(gpu.archs)),
         ("threads", f"{gpu.threads_per_multiprocessor} per multiprocessor, {gpu.threads_per_block} per block"),
         ("blocks", f"{gpu.blocks_per_multiprocessor} per multiprocessor"),
         ("registers", f"{gpu.registers_per_multiprocessor} per multiprocessor, {gpu.registers_per_thread} per thread"),

@@ -133,7 +133,7 @@ class _Code:
             "CMakeLists.txt": render(
                 "cuda/CMakeLists.txt.j2",
                 net=self.interface,
-                arch=arch.removeprefix("sm_"),
+                archs=[one.removeprefix("sm_") for one in self.gpu.archs],
                 has_weights=bool(self.weights.blob),
                 version=__version__,
             ),
@@ -217,7 +217,7 @@ def _compile(code: _Code, nvcc: Nvcc, directory: Path) -> Compiled:
     exports = work / "exports.map"
     write_exports(code.interface.exported, exports)
     library = work / code.library_name
-    nvcc.link_shared([Path(code.source_name)], objects, [code.gpu.arch], library, exports=Path(exports.name))
+    nvcc.link_shared([Path(code.source_name)], objects, code.gpu.archs, library, exports=Path(exports.name))
     compiled = Compiled(
         library.stat().st_size,
         loaded_bytes(cubin.path.read_bytes()),

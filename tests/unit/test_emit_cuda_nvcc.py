@@ -49,6 +49,20 @@ def test_the_same_network_gives_the_same_library(artifact: Artifact, tmp_path: P
     assert again.shared_library.read_bytes() == artifact.shared_library.read_bytes()
 
 
+def test_a_library_of_several_architectures_has_machine_code_for_all(tmp_path: Path) -> None:
+    require_nvcc()
+    text = (data_directory("targets") / "cuda-sm80.yaml").read_text()
+    own = tmp_path / "own.yaml"
+    text = text.replace("name: cuda-sm80", "name: own")
+    own.write_text(text.replace("  arch: sm_80", "  arch: sm_80\n  also: [sm_89]"))
+    built = dscompile.build(write_network(tmp_path), str(own), tmp_path / "artifact").artifact
+    code = built.shared_library.read_bytes()
+    assert b"sm_80" in code
+    assert b"sm_89" in code
+    assert "set(CMAKE_CUDA_ARCHITECTURES 80 89)" in (built.directory / "CMakeLists.txt").read_text()
+    assert load_artifact(built.directory).manifest.target.gpu == built.manifest.target.gpu
+
+
 def test_the_manifest_tells_what_kernels_take(artifact: Artifact) -> None:
     manifest = load_artifact(artifact.directory).manifest
     assert manifest.versions.c_compiler.startswith("nvcc ")

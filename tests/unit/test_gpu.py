@@ -112,3 +112,19 @@ def test_the_target_file_in_the_docs_is_one(tmp_path: Path) -> None:
     gpu = find_target(str(tmp_path / "orin.yaml")).gpu
     assert gpu is not None
     assert (gpu.arch, gpu.multiprocessors, gpu.dram_bytes_per_s) == ("sm_87", 16, 204.8e9)
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ("[sm86]", "written like sm_80, not 'sm86'"),
+        ("[sm_80]", "named twice: sm_80, sm_80"),
+        ("sm_86", "must be a list"),
+    ],
+)
+def test_wrong_other_architectures_are_refused(also, message, tmp_path):
+    text = (data_directory("targets") / "cuda-sm80.yaml").read_text()
+    path = tmp_path / "own.yaml"
+    path.write_text(text.replace("  arch: sm_80", f"  arch: sm_80\n  also: {also}"))
+    with pytest.raises(BadInputError, match=message):
+        find_target(str(path))
