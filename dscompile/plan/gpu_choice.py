@@ -9,7 +9,7 @@ from functools import cache, partial
 from dscompile.gpu import Gpu
 from dscompile.ir.ops import Pair
 from dscompile.ir.tensor import DType, Precision
-from dscompile.plan.gpu_costs import ModuleCost, Tiling
+from dscompile.plan.gpu_costs import MIN_OCCUPANCY, ModuleCost, Tiling
 from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
 from dscompile.plan.gpu_tensor_costs import TensorTiling
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
@@ -90,16 +90,14 @@ _Priced = tuple[ModuleCost, Callable[[], ModulePlan]]
 def _modules(shape: ModuleShape, gpu: Gpu) -> Iterator[_Priced]:
     """All modules that fit, with their costs; of a convolution that has none, all that a multiprocessor can hold."""
     found = False
-    for tiling, knobs in candidates(shape):
-        cost = tiling.cost(knobs, gpu)
-        if cost is not None:
-            found = True
-            yield cost, partial(_module_plan, shape, tiling, knobs, cost)
-    last_resort = not found and len(shape.stages) == 1
-    for tiling, knobs in candidates(shape, least_threads=1) if last_resort else ():
-        cost = tiling.cost(knobs, gpu, least_occupancy=0.0)
-        if cost is not None:
-            yield cost, partial(_module_plan, shape, tiling, knobs, cost)
+    for least_threads, least_occupancy in ((MIN_THREADS, MIN_OCCUPANCY), (1, 0.0)):
+        for tiling, knobs in candidates(shape, least_threads):
+            cost = tiling.cost(knobs, gpu, least_occupancy=least_occupancy)
+            if cost is not None:
+                found = True
+                yield cost, partial(_module_plan, shape, tiling, knobs, cost)
+        if found or len(shape.stages) > 1:
+            return
 
 
 def _module_plan(shape: ModuleShape, tiling: Tiling, knobs: ModuleKnobs, cost: ModuleCost) -> ModulePlan:
@@ -132,7 +130,7 @@ def price_s(cost: ModuleCost, gpu: Gpu) -> float:
     return cost.time_s + TRAFFIC_PRICE * cost.activation_bytes / gpu.dram_bytes_per_s
 
 
-def candidates(shape: ModuleShape, least_threads: int = MIN_THREADS) -> Iterator[tuple[Tiling, ModuleKnobs]]:
+def candidates(shape: ModuleShape, least_threads: int) -> Iterator[tuple[Tiling, ModuleKnobs]]:
     """Tiles and knobs that are worth pricing, in a stable order; a block has `least_threads` or more."""
     only = shape.stages[-1]
     if len(shape.stages) == 1 and only.is_pointwise and not shape.flat:

@@ -16,8 +16,9 @@ from dscompile.plan.gpu_kernels import DENSE_PANEL, QUAD, GpuDenseKernel, Module
 from dscompile.plan.gpu_modules import Group, conv_stage, find_groups, module_shape
 from dscompile.plan.gpu_packing import pack_depthwise_words, pack_halves, pack_module_conv
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.int8_convolutions import scaling_constants
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense
-from dscompile.plan.int8_requantization import Scaled, int8_weights
+from dscompile.plan.int8_requantization import int8_weights
 from dscompile.plan.knobs import ModuleKnobs, TensorKnobs
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.layout import Strides
@@ -164,19 +165,12 @@ def _finished(
         else pack_int8_conv(whole.reshape(*stage.kernel, -1, whole.shape[-1]), stage.panel * QUAD, count, QUAD)
     )
     finished = replace(stage, finish=integers.scaled.requantization, zero=int(builder.element(layer.inputs[0]).zero))
-    return finished, [builder.constant("kernel", packed), *_scaling(builder, integers.scaled, count)]
+    return finished, [builder.constant("kernel", packed), *scaling_constants(builder, integers.scaled, 0, count)]
 
 
 def _half_matrix(kernel: ModuleKernel | TensorKernel) -> Pair | None:
     """Depth and panel of the weights of a kernel for tensor cores."""
     return (kernel.depth, kernel.panel) if isinstance(kernel, TensorKernel) else None
-
-
-def _scaling(builder: ProgramBuilder, scaled: Scaled, count: int) -> list[Operand]:
-    """The constants of a requantization, as operands."""
-    arrays = scaled.padded(0, count)
-    parameters = scaled.requantization.parameters
-    return [builder.constant(p.name, array) for p, array in zip(parameters, arrays, strict=True)]
 
 
 # Grouped convolutions
@@ -242,7 +236,7 @@ def _matrix_vector(
         in_words = matrix.shape[0] % QUAD == 0 and x.space == "arena"  # the user's bytes may begin anywhere
         kernel = GpuDenseKernel(matrix.shape[0], units, weights.scaled.requantization, "int8", in_words)
         packed = builder.constant("kernel", pack_int8_dense(matrix, DENSE_PANEL, panels, QUAD))
-        constants = _scaling(builder, weights.scaled, panels)
+        constants = scaling_constants(builder, weights.scaled, 0, panels)
     else:
         matrix = builder.network.weight(layer, "kernel")
         matrix = matrix.reshape(-1, matrix.shape[-1])

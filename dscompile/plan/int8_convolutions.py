@@ -108,7 +108,10 @@ class _Group:
         tag = f".{start}" if start else ""
         part = self.kernel[..., start : min(start + size, self.start + self.count)]
         packed = pack_int8_conv(part, panel, size, word)
-        return [self.builder.constant(f"kernel{tag}", packed), *_scaling(self.builder, self.scaled, start, size)]
+        return [
+            self.builder.constant(f"kernel{tag}", packed),
+            *scaling_constants(self.builder, self.scaled, start, size),
+        ]
 
     def _is_flattenable(self) -> bool:
         """Whether all pixels of both images lie in one row without gaps, so that tiles need not respect rows."""
@@ -118,7 +121,7 @@ class _Group:
         return all(view.layout.strides.row == width * view.layout.strides.pixel for view in (self.x, self.y))
 
 
-def _scaling(builder: ProgramBuilder, scaled: Scaled, start: int, size: int) -> list[Operand]:
+def scaling_constants(builder: ProgramBuilder, scaled: Scaled, start: int, size: int) -> list[Operand]:
     """The constants of a requantization for channels from `start` on, as operands."""
     tag = f".{start}" if start else ""
     arrays = scaled.padded(start, size)
@@ -132,7 +135,7 @@ def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: Blo
     layout = y.layout
     word = int8_depthwise_word(builder.target, op.kernel, op.stride, op.dilation)
     kernel = builder.constant("kernel", pack_int8_depthwise(weights.kernel, layout.lanes, word))
-    scaling = _scaling(builder, weights.scaled, 0, layout.blocks * layout.lanes)
+    scaling = scaling_constants(builder, weights.scaled, 0, layout.blocks * layout.lanes)
 
     def emit(first: int, count: int) -> None:
         for tile in int8_depthwise_tiling(builder.target, count, layout.width, op.kernel, op.stride, op.dilation):
@@ -174,5 +177,7 @@ def lower_int8_dense(builder: ProgramBuilder, layer: Layer) -> None:
             weights.scaled.requantization,
             smallest_weight(weights.kernel),
         )
-        builder.call(kernel, [x.at(), packed, *_scaling(builder, weights.scaled, start, units), y.at(0, start)])
+        builder.call(
+            kernel, [x.at(), packed, *scaling_constants(builder, weights.scaled, start, units), y.at(0, start)]
+        )
     builder.place(layer.output, y)

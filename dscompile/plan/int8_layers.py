@@ -15,7 +15,7 @@ from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Activate, Binary, Dense, Dequantize, Mean, Pool, Quantize, Softmax
 from dscompile.ir.tensor import DType
 from dscompile.plan.builder import ProgramBuilder, is_constant
-from dscompile.plan.int8_convolutions import lower_int8_dense
+from dscompile.plan.int8_convolutions import lower_int8_dense, scaling_constants
 from dscompile.plan.int8_elementwise import (
     AxisStrides,
     Int8MeanKernel,
@@ -98,15 +98,9 @@ def _mean(builder: ProgramBuilder, layer: Layer) -> None:
     typed = tuple(
         array.astype(parameter.dtype) for array, parameter in zip(constants, requantization.parameters, strict=True)
     )
-    scaling = _constants(builder, Scaled(requantization, typed), layout.blocks * layout.lanes)
+    scaling = scaling_constants(builder, Scaled(requantization, typed), 0, layout.blocks * layout.lanes)
     builder.call(kernel, [x.at(), *scaling, y.at()])
     builder.place(layer.output, y)
-
-
-def _constants(builder: ProgramBuilder, scaled: Scaled, count: int) -> list[Operand]:
-    arrays = scaled.padded(0, count)
-    parameters = scaled.requantization.parameters
-    return [builder.constant(p.name, array) for p, array in zip(parameters, arrays, strict=True)]
 
 
 # Sums and products
@@ -138,7 +132,7 @@ def _binary(builder: ProgramBuilder, layer: Layer, op: Binary) -> None:
         product = Int8ProductKernel(
             shape, a.strides, b.strides, strides, own.a.zero_point, own.b.zero_point, scaled.requantization
         )
-        builder.call(product, [a.operand, b.operand, *_constants(builder, scaled, 1), y.at()])
+        builder.call(product, [a.operand, b.operand, *scaling_constants(builder, scaled, 0, 1), y.at()])
     else:
         rule = _cheapest_sum(builder.network, layer, op, own)
         builder.call(Int8SumKernel(shape, a.strides, b.strides, strides, rule), [a.operand, b.operand, y.at()])
