@@ -60,8 +60,11 @@ class Costs(Protocol):
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
         """The knobs of such a tile."""
 
-    def depthwise_space(self, rows: int, columns: int) -> tuple[DepthwiseKnobs, ...]:
-        """All knobs of such a tile that the schedule takes; none if its sums alone fill the registers."""
+    def depthwise_sums_fit(self, sums: int) -> bool:
+        """Whether a tile of so many sums leaves registers for inputs and taps."""
+
+    def can_reread_taps(self) -> bool:
+        """Whether the schedule can read taps for every tile."""
 
 
 def costs_of(target: Target) -> Costs:
@@ -145,9 +148,13 @@ class BroadcastCosts:
         """Nothing but the tile."""
         return DepthwiseKnobs(columns, rows)
 
-    def depthwise_space(self, rows: int, columns: int) -> tuple[DepthwiseKnobs, ...]:
-        """Two registers are left for an input and a tap."""
-        return (DepthwiseKnobs(columns, rows),) if rows * columns + 2 <= self.target.registers else ()
+    def depthwise_sums_fit(self, sums: int) -> bool:
+        """Two are left for an input and a tap."""
+        return sums + 2 <= self.target.registers
+
+    def can_reread_taps(self) -> bool:
+        """A multiply-add takes them from memory as it is."""
+        return False
 
 
 # Instructions, counted in the code that LLVM 22 makes for Cortex-A72.
@@ -242,11 +249,13 @@ class ElementCosts:
         """Taps that do not fit into registers are read for every tile."""
         return DepthwiseKnobs(columns, rows, reread_taps=not self._holds_taps(rows * columns, kernel, stride))
 
-    def depthwise_space(self, rows: int, columns: int) -> tuple[DepthwiseKnobs, ...]:
-        """Taps in registers or read for every tile: what spills is found by counting."""
-        if rows * columns + SPARE_REGISTERS > self.target.registers:
-            return ()
-        return tuple(DepthwiseKnobs(columns, rows, reread) for reread in (False, True))
+    def depthwise_sums_fit(self, sums: int) -> bool:
+        """What spills beside them is found by counting."""
+        return sums + SPARE_REGISTERS <= self.target.registers
+
+    def can_reread_taps(self) -> bool:
+        """Held in registers or not: counting tells."""
+        return True
 
     def _holds_taps(self, outputs: int, kernel: Pair, stride: Pair) -> bool:
         few = max(stride) > 1 and outputs < MIN_STRIDED_COLUMNS

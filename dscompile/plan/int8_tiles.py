@@ -142,17 +142,11 @@ DEPTHWISE_COLUMNS = 7  # 14 registers of sums
 MAX_DEPTHWISE_SUMS = 24  # registers: two of four sums for each output of a block
 
 
-def int8_depthwise_choices(workload: Int8DepthwiseWorkload, target: Target) -> tuple[DepthwiseChoice, ...]:
-    """All tiles whose sums stay in registers, with taps held there or read for every tile."""
+def int8_depthwise_sums_fit(target: Target, rows: int, columns: int) -> bool:
+    """Whether the sums of a tile stay in registers. Elsewhere than on arm64 a kernel takes four pixels of a row."""
     if not target.has("asimd"):
-        return (int8_depthwise_rule(workload, target),)
-    return tuple(
-        DepthwiseChoice(columns, rows, reread)
-        for rows in range(1, min(4, workload.height) + 1)
-        for columns in range(1, min(MAX_PIXELS, workload.width) + 1)
-        if 2 * rows * columns <= MAX_DEPTHWISE_SUMS
-        for reread in (False, True)
-    )
+        return rows == 1 and columns <= 4
+    return 2 * rows * columns <= MAX_DEPTHWISE_SUMS
 
 
 def _depthwise_by_words(height: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:

@@ -1,16 +1,20 @@
 """Spaces: every choice that a layer's schedules take. What a tuner samples, and what a record may say.
 
-No point of a space is invalid: knobs divide what they tile, and the sums of a tile stay in registers.
+A space is a product of axes: any combination of their values is a choice. No point of a space is invalid: knobs divide
+what they tile, and the sums of a tile stay in registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
-from dscompile.plan.choices import Choice, ConvChoice, DenseChoice, DepthwiseChoice
+from dscompile.plan.choices import CHOICES, Choice, ConvChoice
 from dscompile.plan.costs import ConvTile, costs_of
-from dscompile.plan.int8_tiles import int8_conv_choices, int8_conv_rule, int8_depthwise_choices, int8_depthwise_rule
+from dscompile.plan.int8_tiles import int8_conv_choices, int8_conv_rule, int8_depthwise_rule, int8_depthwise_sums_fit
 from dscompile.plan.tiles import (
     MAX_DEPTHWISE_ROWS,
     MAX_PANEL_BLOCKS,
@@ -31,7 +35,57 @@ from dscompile.plan.workloads import (
 from dscompile.target import Target
 
 DENSE_VECTORS = (1, 2, 4, 8)
-DENSE_SUMS = (1, 2, 4, 8, 16)
+DENSE_ACCUMULATORS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Fields of a choice that are chosen together, and the values that they can have. `name` is for people."""
+
+    name: str
+    fields: tuple[str, ...]
+    values: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """All choices of one workload: every combination of a value of each axis."""
+
+    kind: str
+    axes: tuple[Axis, ...]
+
+    def __len__(self) -> int:
+        return math.prod(len(axis.values) for axis in self.axes)
+
+    def __iter__(self) -> Iterator[Choice]:
+        for indices in product(*(range(len(axis.values)) for axis in self.axes)):
+            yield self.choice(indices)
+
+    def __contains__(self, choice: object) -> bool:
+        return isinstance(choice, CHOICES[self.kind]) and self._find(choice) is not None
+
+    def choice(self, indices: Iterable[int]) -> Choice:
+        """The choice at one index per axis."""
+        fields: dict[str, int] = {}
+        for axis, index in zip(self.axes, indices, strict=True):
+            fields.update(zip(axis.fields, axis.values[index], strict=True))
+        return CHOICES[self.kind](**fields)
+
+    def indices(self, choice: Choice) -> tuple[int, ...]:
+        """Where a choice lies. Raises ValueError if it is none of these."""
+        found = self._find(choice)
+        if found is None:
+            raise ValueError(f"{choice} is not in the space of this {self.kind}")
+        return found
+
+    def _find(self, choice: Choice) -> tuple[int, ...] | None:
+        found = []
+        for axis in self.axes:
+            values = tuple(getattr(choice, field) for field in axis.fields)
+            if values not in axis.values:
+                return None
+            found.append(axis.values.index(values))
+        return tuple(found)
 
 
 def rule(workload: Workload, target: Target) -> Choice:
@@ -50,53 +104,88 @@ def rule(workload: Workload, target: Target) -> Choice:
 
 
 @lru_cache(maxsize=1024)
-def space(workload: Workload, target: Target) -> tuple[Choice, ...]:
-    """All choices, that of the rule first, each once and always in the same order."""
-    first = rule(workload, target)
-    return tuple(dict.fromkeys((first, *_all(workload, target))))
+def space(workload: Workload, target: Target) -> Space:
+    """All choices, that of the rule among them."""
+    return Space(workload.kind, tuple(_with_rule(_axes(workload, target), rule(workload, target))))
 
 
-def _all(workload: Workload, target: Target) -> Iterator[Choice]:
+def _with_rule(axes: Iterable[Axis], choice: Choice) -> Iterator[Axis]:
+    """The axes, with what the rule takes among the values of each."""
+    for axis in axes:
+        values = tuple(getattr(choice, field) for field in axis.fields)
+        yield Axis(axis.name, axis.fields, tuple(dict.fromkeys((*axis.values, values))))
+
+
+def _axes(workload: Workload, target: Target) -> tuple[Axis, ...]:
     match workload:
         case ConvWorkload():
-            yield from _conv(workload, target)
+            return _conv(workload, target)
         case DepthwiseWorkload():
-            yield from _depthwise(workload, target)
+            return _depthwise(workload, target)
         case DenseWorkload():
-            yield from _dense(workload, target)
+            return (_dense(workload, target),)
         case Int8ConvWorkload():
-            yield from int8_conv_choices(workload, target)
+            choices = int8_conv_choices(workload, target)
+            tiles = tuple((choice.pixels, choice.panel, choice.word) for choice in choices)
+            return (Axis("tile", ("pixels", "panel", "word"), tiles),)
         case Int8DepthwiseWorkload():
-            yield from int8_depthwise_choices(workload, target)
+            return _int8_depthwise(workload, target)
 
 
-def _conv(workload: ConvWorkload, target: Target) -> Iterator[ConvChoice]:
+def _conv(workload: ConvWorkload, target: Target) -> tuple[Axis, ...]:
     costs = costs_of(target)
-    orders = [(True, False), (False, False), *([(True, True)] if costs.can_prefetch() else [])]
+    orders = ((True, False), (False, False), *(((True, True),) if costs.can_prefetch() else ()))
     steps = costs.channel_steps(workload.channels, blocked=workload.blocked)
-    for panel in range(1, min(MAX_PANEL_BLOCKS, workload.blocks) + 1):
-        for pixels in range(1, min(MAX_TILE_PIXELS, workload.width) + 1):
-            tiling = conv_tiling(workload, ConvChoice(pixels, panel))
-            tiles = {
-                ConvTile(c.tile, p.tile, workload.channels, workload.blocked)
-                for c in tiling.columns
-                for p in tiling.blocks
-            }
-            if all(costs.fits(tile) for tile in tiles):
-                for step in steps:
-                    for panel_outer, prefetch in orders:
-                        yield ConvChoice(pixels, panel, step, panel_outer, prefetch)
+    tiles = tuple(
+        (pixels, panel)
+        for panel in range(1, min(MAX_PANEL_BLOCKS, workload.blocks) + 1)
+        for pixels in range(1, min(MAX_TILE_PIXELS, workload.width) + 1)
+        if all(costs.fits(tile) for tile in _conv_tiles(workload, pixels, panel))
+    )
+    return (
+        Axis("tile", ("pixels", "panel"), tiles),
+        Axis("step", ("unroll_channels",), tuple((step,) for step in steps)),
+        Axis("order", ("panel_outer", "prefetch"), orders),
+    )
 
 
-def _depthwise(workload: DepthwiseWorkload, target: Target) -> Iterator[DepthwiseChoice]:
+def _conv_tiles(workload: ConvWorkload, pixels: int, panel: int) -> set[ConvTile]:
+    tiling = conv_tiling(workload, ConvChoice(pixels, panel))
+    return {
+        ConvTile(columns.tile, panels.tile, workload.channels, workload.blocked)
+        for columns in tiling.columns
+        for panels in tiling.blocks
+    }
+
+
+def _depthwise(workload: DepthwiseWorkload, target: Target) -> tuple[Axis, ...]:
     costs = costs_of(target)
-    for rows in range(1, min(MAX_DEPTHWISE_ROWS, workload.height) + 1):
-        for columns in range(1, min(MAX_TILE_PIXELS, workload.width) + 1):
-            yield from costs.depthwise_space(rows, columns)
+    tiles = tuple(
+        (columns, rows)
+        for rows in range(1, min(MAX_DEPTHWISE_ROWS, workload.height) + 1)
+        for columns in range(1, min(MAX_TILE_PIXELS, workload.width) + 1)
+        if costs.depthwise_sums_fit(rows * columns)
+    )
+    reread = ((False,), (True,)) if costs.can_reread_taps() else ((False,),)
+    return Axis("tile", ("columns", "rows"), tiles), Axis("taps", ("reread_taps",), reread)
 
 
-def _dense(workload: DenseWorkload, target: Target) -> Iterator[DenseChoice]:
-    for vectors in DENSE_VECTORS:
-        for sums in DENSE_SUMS:
-            if vectors <= max(1, workload.units // target.lanes) and vectors * sums + vectors < target.registers:
-                yield DenseChoice(vectors, vectors * sums)
+def _int8_depthwise(workload: Int8DepthwiseWorkload, target: Target) -> tuple[Axis, ...]:
+    tiles = tuple(
+        (columns, rows)
+        for rows in range(1, min(MAX_DEPTHWISE_ROWS, workload.height) + 1)
+        for columns in range(1, min(MAX_TILE_PIXELS, workload.width) + 1)
+        if int8_depthwise_sums_fit(target, rows, columns)
+    )
+    reread = ((False,), (True,)) if target.has("asimd") else ((False,),)
+    return Axis("tile", ("columns", "rows"), tiles), Axis("taps", ("reread_taps",), reread)
+
+
+def _dense(workload: DenseWorkload, target: Target) -> Axis:
+    values = tuple(
+        (vectors, vectors * sums)
+        for vectors in DENSE_VECTORS
+        for sums in DENSE_ACCUMULATORS
+        if vectors <= max(1, workload.units // target.lanes) and vectors * sums + vectors < target.registers
+    )
+    return Axis("sums", ("vectors", "accumulators"), values)
