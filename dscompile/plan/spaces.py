@@ -7,7 +7,7 @@ what they tile, and the sums of a tile stay in registers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -69,7 +69,8 @@ class Space:
         fields: dict[str, int] = {}
         for axis, index in zip(self.axes, indices, strict=True):
             fields.update(zip(axis.fields, axis.values[index], strict=True))
-        return CHOICES[self.kind](**fields)
+        kind: Callable[..., Choice] = CHOICES[self.kind]
+        return kind(**fields)
 
     def indices(self, choice: Choice) -> tuple[int, ...]:
         """Where a choice lies. Raises ValueError if it is none of these."""
