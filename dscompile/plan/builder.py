@@ -148,7 +148,9 @@ class ProgramBuilder:
         choice, source = self.tuning.choose(workload, self.target)
         if not isinstance(choice, kind):
             raise TypeError(f"{workload} is tuned with {choice}")
-        self._chosen.setdefault((self.index, workload), Chosen(self.index, self._layer, workload, choice, source))
+        before = self._chosen.get((self.index, workload))
+        times = 1 if before is None else before.times + 1
+        self._chosen[self.index, workload] = Chosen(self.index, self._layer, workload, choice, source, times)
         return choice
 
     def constant(self, name: str, array: Array) -> Operand:

@@ -77,13 +77,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Chosen:
-    """How a layer in step number `step` is cut into tiles, and where that choice comes from."""
+    """How a layer in step number `step` is cut into tiles, and where that choice comes from.
+
+    `times` is how often the step computes the workload: once for every band of rows and every group of filters.
+    """
 
     step: int
     layer: str
     workload: Workload
     choice: Choice
     source: Source
+    times: int = 1
 
 
 @dataclass(frozen=True)

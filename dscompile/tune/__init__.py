@@ -1,0 +1,1 @@
+"""Autotuning: which tiles are fastest, found by building and measuring candidates."""
