@@ -20,12 +20,15 @@ from dscompile.api.networks import (
     zoo_write,
 )
 from dscompile.api.quantizing import QuantizeResult, quantize
+from dscompile.api.tuning import DEFAULT_TRIALS, TuneResult, tune, tune_report
 
 __all__ = [
+    "DEFAULT_TRIALS",
     "CheckResult",
     "ImportResult",
     "Model",
     "QuantizeResult",
+    "TuneResult",
     "bench",
     "build",
     "check",
@@ -39,6 +42,8 @@ __all__ = [
     "targets_best",
     "targets_list",
     "targets_show",
+    "tune",
+    "tune_report",
     "verify",
     "zoo_list",
     "zoo_show",

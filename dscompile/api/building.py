@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 from dscompile.api.models import Model
 from dscompile.api.networks import read_network
 from dscompile.api.reference import Golden
+from dscompile.api.tunings import TuningFiles, Tunings, read_tunings
 from dscompile.errors import ToolError, UsageError
 from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, build_target, useful_variants, variants_of
@@ -32,6 +33,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -47,6 +49,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -61,6 +64,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -70,8 +74,9 @@ def build(
 
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
     that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding` the usual one of an
-    int8 model. `packages` are packagings of standalone C ("cmake", "arduino", ...; docs/packaging.md). Without nvcc,
-    artifacts for GPUs are sources alone, unless `require_binary` refuses that. `seed` chooses the inputs of the
+    int8 model. `tuning` are files of tuning records, which come before those that ship; None is no records at all
+    (docs/tuning.md). `packages` are packagings of standalone C ("cmake", "arduino", ...; docs/packaging.md). Without
+    nvcc, artifacts for GPUs are sources alone, unless `require_binary` refuses that. `seed` chooses the inputs of the
     self-test and of the golden vectors. An artifact is written completely or not at all.
 
     Raises UsageError, BadInputError, UnsupportedError, BudgetError or ToolError.
@@ -88,27 +93,38 @@ def build(
     net.require_as_asked()
     several = not isinstance(target, str) and len(names) > 1
     jobs = [
-        _Job(name, concrete, _destination(net.network, name, concrete, output, several), tuple(packages))
+        _Job(
+            name,
+            concrete,
+            _destination(net.network, name, concrete, output, several),
+            tuple(packages),
+            useful_variants(variants_of(concrete), int8=net.network.is_quantized),
+        )
         for name, concrete in targets
     ]
     for job in jobs:
         _require_writable(job.destination)
+    tunings = read_tunings(tuning, [group[0] for job in jobs for group in job.groups])
     golden = Golden(net.network, seed)
-    models = tuple(_build_one(net, job, golden, progress) for job in jobs)
+    models = tuple(_build_one(net, job, tunings, golden, progress) for job in jobs)
     return models[0] if isinstance(target, str) else models
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One artifact to make: the target as the user named it, what that stands for, where it goes, its packagings."""
+    """One artifact to make: the target as the user named it, what that stands for, where it goes, its packagings.
+
+    `groups` are the variants that it holds, each in front of those that it also stands for.
+    """
 
     name: str
     target: Target
     destination: Path
     packages: tuple[str, ...]
+    groups: tuple[tuple[Target, ...], ...]
 
 
-def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
+def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progress: Progress) -> Model:
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
     from dscompile.report import budgets, text
@@ -117,8 +133,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    groups = useful_variants(variants_of(job.target), int8=canonical.is_quantized)
-    programs = [plan(canonical, group[0], settings.precision) for group in groups]
+    programs = [plan(canonical, group[0], settings.precision, tunings.of(group[0])) for group in job.groups]
     for program in programs:
         budgets.check_program(program, job.name, settings)
     if job.target.kernels:
@@ -126,7 +141,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     elif job.target.gpu is not None:
         emitter = _gpu(programs[0], progress)
     elif job.target.variants:
-        names = [tuple(target.name for target in group) for group in groups]
+        names = [tuple(target.name for target in group) for group in job.groups]
         emitter = _several(programs, names, job, progress)
     else:
         emitter = _native(programs[0], progress)

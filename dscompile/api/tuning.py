@@ -152,7 +152,9 @@ def tunable_target(name: str) -> Target:
     if target.kernels:
         raise UnsupportedError(f"there is nothing to tune for {target.name}: its C kernels are chosen by exact counts")
     if target.gpu is not None:
-        raise UnsupportedError(f"there is nothing to tune for {target.name}: its kernels are chosen by a model of the GPU")
+        raise UnsupportedError(
+            f"there is nothing to tune for {target.name}: its kernels are chosen by a model of the GPU"
+        )
     return target
 
 

@@ -54,17 +54,41 @@ class _Builders(click.ParamType["str | int"]):
 
 @subcommand("tune")
 @net_argument
-@click.option("-t", "--target", default="host", show_default=True, metavar="TARGET", shell_complete=complete_target,
-              help="What to tune for, one at a time.")
-@click.option("-o", "--output", "destination", type=click.Path(dir_okay=False), default="tuning.json",
-              show_default=True, metavar="FILE", help="The records, written or extended.")
-@click.option("--trials", type=click.IntRange(min=1), default=api.DEFAULT_TRIALS, show_default=True,
-              help="Candidates of each distinct layer, at most.")
+@click.option(
+    "-t",
+    "--target",
+    default="host",
+    show_default=True,
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="What to tune for, one at a time.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(dir_okay=False),
+    default="tuning.json",
+    show_default=True,
+    metavar="FILE",
+    help="The records, written or extended.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=api.DEFAULT_TRIALS,
+    show_default=True,
+    help="Candidates of each distinct layer, at most.",
+)
 @click.option("--budget", "budget_s", type=_Duration(), metavar="TIME", help="When to stop: 90s, 10m, 1h.")
 @click.option("--farm", metavar="HOST:PORT", help="The tracker of a device farm; otherwise this machine measures.")
 @click.option("--key", metavar="KEY", help="Which devices of the farm.")
-@click.option("--builders", type=_Builders(), metavar="N|tcp://HOST:PORT",
-              help="Processes that compile candidates, or a Dask cluster.  [default: all cores but one]")
+@click.option(
+    "--builders",
+    type=_Builders(),
+    metavar="N|tcp://HOST:PORT",
+    help="Processes that compile candidates, or a Dask cluster.  [default: all cores but one]",
+)
 @click.option("--report", is_flag=True, help="Only show what earlier tuning found; measure nothing.")
 @weights_option
 def command(

@@ -21,6 +21,7 @@ from dscompile.emit.selftest import check_selftest
 from dscompile.emit.weights import lay_out_shared
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
+from dscompile.plan.tuning_use import tuning_info
 from dscompile.target import Target
 from dscompile.version import __version__
 
@@ -184,4 +185,5 @@ class _Several:
             arena=replace(arena_info(largest), alignment=self.target.arena_alignment),
             fallback_layers=tuple(dict.fromkeys(name for p in programs for name in p.fallback_layers)),
             variants=infos,
+            tuning=tuple(info for p in programs if (info := tuning_info(p)) is not None),
         )

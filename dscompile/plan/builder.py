@@ -44,6 +44,7 @@ from dscompile.plan.storage import (
     lifetimes,
 )
 from dscompile.plan.tuning import UNTUNED, Tuning
+from dscompile.plan.tuning_use import layers_by_source
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
 
@@ -145,12 +146,20 @@ class ProgramBuilder:
 
     def choose(self, workload: Workload, kind: type[ChoiceT]) -> ChoiceT:
         """The choice for a workload of the current layer; `kind` is what belongs to it."""
-        choice, source = self.tuning.choose(workload, self.target)
+        decision = self.tuning.decide(workload, self.target)
+        choice = decision.choice
         if not isinstance(choice, kind):
             raise TypeError(f"{workload} is tuned with {choice}")
         before = self._chosen.get((self.index, workload))
-        times = 1 if before is None else before.times + 1
-        self._chosen[self.index, workload] = Chosen(self.index, self._layer, workload, choice, source, times)
+        self._chosen[self.index, workload] = Chosen(
+            self.index,
+            self._layer,
+            workload,
+            choice,
+            decision.source,
+            decision.near,
+            1 if before is None else before.times + 1,
+        )
         return choice
 
     def constant(self, name: str, array: Array) -> Operand:
@@ -324,6 +333,8 @@ class ProgramBuilder:
         alignment = self.target.arena_alignment
         requests = [Request(s.name, s.size_bytes, s.first, s.last) for s in stores]
         placement = plan_arena(requests, alignment=alignment)
+        chosen = tuple(self._chosen.values())
+        by_rule = layers_by_source(chosen)["rule"] if self.tuning.name else ()
         buffers = tuple(Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in requests)
         return Program(
             network=self.network,
@@ -336,8 +347,8 @@ class ProgramBuilder:
             inputs={name: self._border_stores[name].name for name in self.network.inputs},
             outputs={name: self._border_stores[name].name for name in self.network.outputs},
             constants=self.constants,
-            fallback_layers=tuple(dict.fromkeys(self.fallbacks)),
-            chosen=tuple(self._chosen.values()),
+            fallback_layers=tuple(dict.fromkeys((*self.fallbacks, *by_rule))),
+            chosen=chosen,
             tuning=self.tuning.name,
         )
 

@@ -1,1 +1,1 @@
-"""Autotuning: which tiles are fastest, found by building and measuring candidates."""
+"""Tuning: candidates are proposed, measured and remembered; what is best becomes a record that builds use."""

@@ -65,9 +65,7 @@ class Outcome:
     @property
     def best_cost(self) -> float:
         """Of the same tasks with what was found."""
-        return sum(
-            task.times * (task.best_cost or task.rule_cost) for task in self.tasks if task.rule_cost is not None
-        )
+        return sum(task.times * (task.best_cost or task.rule_cost) for task in self.tasks if task.rule_cost is not None)
 
 
 def outcome_of(

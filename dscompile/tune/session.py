@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -136,7 +136,9 @@ class Session:
         if self._limits.seconds is not None:
             left = max(0.0, self._limits.seconds - elapsed)
             remaining = left if remaining is None else min(left, remaining)
-        return Snapshot(self.states, self._devices.unit, done, fresh, total, elapsed, remaining, self._devices.busy_share)
+        return Snapshot(
+            self.states, self._devices.unit, done, fresh, total, elapsed, remaining, self._devices.busy_share
+        )
 
     def _begin(self, task: Task, share: float, seed: int) -> _Work:
         state = remembered(task, self._journal)
