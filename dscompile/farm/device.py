@@ -137,7 +137,8 @@ class _Device:
         ping = wire.deadline(_PING_S)
         while True:
             wait_s = max(0.0, ping - time.monotonic())
-            ready, _, _ = select.select([self._listener, tracker], [], [], wait_s)
+            watched: list[wire.Waitable] = [self._listener, tracker]
+            ready, _, _ = select.select(watched, [], [], wait_s)
             if self._listener in ready:
                 client = self._accept()
                 if client is not None:
@@ -209,7 +210,7 @@ class _Device:
         return words[1:]
 
     def _limits(self, options: list[str]) -> Limits:
-        """This device's limits, with less time if the client says so. Raises ValueError."""
+        """The device's limits, with less time if the client says so. Raises ValueError."""
         limits = self._settings.limits
         for option in options:
             if option.startswith(_TIMEOUT_OPTION):

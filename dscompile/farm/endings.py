@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
-EndingKind = Literal["ended", "left", "crash", "memory", "hang", "refused"]
+ToldKind = Literal["crash", "memory", "hang", "refused"]
+EndingKind = Literal["ended", "left"] | ToldKind
 
 _MARK = "dscompile-farm"
 _TOLD = re.compile(rf"{_MARK}\[(crash|memory|hang|refused)\] ([^\n]*)")
@@ -31,14 +32,12 @@ class Ending:
         return f"{_MARK}[{self.kind}] {line}"
 
 
-def decode(message: str) -> Ending | None:
-    """The ending in the message of an exception, if a device of ours sent it."""
+def decode(message: str) -> tuple[ToldKind, str] | None:
+    """Kind and text of the ending in the message of an exception, if a device of ours sent it."""
     match = _TOLD.search(message)
     if match is None:
         return None
-    kind = match[1]
-    assert kind in ("crash", "memory", "hang", "refused")
-    return Ending(kind, match[2].strip())
+    return cast(ToldKind, match[1]), match[2].strip()
 
 
 def of_signal(number: int) -> Ending:

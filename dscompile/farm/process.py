@@ -38,7 +38,7 @@ class WorkerProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
-        self._complaints = tempfile.TemporaryFile()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as this object
 
     def run(self, task: Task, on_device: Callable[[str], None]) -> Attempt:
         """Works on a task to its end, in bounded time. `on_device` is called when a device has taken it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import shutil
@@ -95,7 +96,7 @@ def _watch(pid: int, reading: int, limits: Limits, loaded: list[str]) -> Ending:
         if ready:
             part = os.read(reading, _REPORT_BYTES)
             is_open = bool(part)  # at its end the process is about to end
-            said += part
+            said = (said + part)[: 8 * _REPORT_BYTES]  # a candidate may write there, too
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         lines = (said + _rest(reading) if status else said).decode("utf-8", "replace").splitlines()
         loaded[:] = [line.removeprefix(_LOAD) for line in lines if line.startswith(_LOAD)]
@@ -175,8 +176,12 @@ def _child(
 
 
 def _loop(connection: socket.socket) -> None:
+    """TVM's server loop. A function that fails without an error is given one, which is not left from an import."""
     from tvm.rpc import _ffi_api
+    from tvm_ffi.libinfo import find_libtvm_ffi
 
+    library = ctypes.CDLL(find_libtvm_ffi())
+    library.TVMFFIErrorSetRaisedFromCStr(b"RuntimeError", b"a function returned an error without a message")
     _ffi_api.ServerLoop(connection.fileno())
 
 

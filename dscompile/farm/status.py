@@ -95,17 +95,19 @@ def unreachable(tracker: Address, error: OSError) -> ToolError:
 
 def _read_devices(summary: dict[str, object]) -> tuple[DeviceStatus, ...]:
     infos = summary["server_info"]
-    assert isinstance(infos, list)
+    if not isinstance(infos, list):
+        raise ValueError("its devices are no list")
     devices = [_read_device(info) for info in infos]
     return tuple(sorted(devices, key=lambda device: (device.key, str(device.address))))
 
 
 def _read_device(info: dict[str, object]) -> DeviceStatus:
-    host, port = info["addr"]  # type: ignore[misc]  # read from JSON; anything else raises
-    machine = info.get("machine")
+    place, machine = info["addr"], info.get("machine")
+    if not isinstance(place, list) or len(place) != 2:
+        raise ValueError(f"{place} is no address")
     busy_s, silent_s, limit_s = (_number(info.get(name)) for name in ("busy_s", "silent_s", "limit_s"))
     return DeviceStatus(
-        Address(str(host), int(port)),
+        Address(str(place[0]), int(place[1])),
         str(info["key"]).removeprefix("server:"),
         "free" if busy_s is None else "busy",
         busy_s,
@@ -118,7 +120,8 @@ def _read_device(info: dict[str, object]) -> DeviceStatus:
 def _read_counts(summary: dict[str, object]) -> dict[str, tuple[int, int]]:
     """Free devices and waiting requests by key."""
     queues = summary["queue_info"]
-    assert isinstance(queues, dict)
+    if not isinstance(queues, dict):
+        raise ValueError("its queues are no table")
     return {str(key): (int(queue["free"]), int(queue["pending"])) for key, queue in queues.items()}
 
 

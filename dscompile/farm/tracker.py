@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tornado import ioloop
+from tornado.ioloop import IOLoop
 from tvm.rpc import tracker as tvm_tracker
 
 from dscompile.farm import wire
@@ -89,10 +89,10 @@ class _Connection(tvm_tracker.TCPEventHandler):  # type: ignore[misc]  # tvm car
         except (OSError, ValueError) as error:
             self.send_away(str(error))
 
-    def call_handler(self, args: Any) -> None:
+    def call_handler(self, message: object) -> None:
         """A message of the peer, who is sent away if it is none of the protocol's."""
         try:
-            _check(args)
+            args = _checked(message)
         except ValueError as error:
             self.send_away(str(error))
             return
@@ -201,11 +201,13 @@ class _Tracker(tvm_tracker.TrackerServerHandler):  # type: ignore[misc]  # tvm c
         self._ioloop.call_later(_RETRY_S, self._listen)
 
     def _listen(self) -> None:
-        self._ioloop.add_handler(self._sock.fileno(), lambda _, events: self._on_event(events), ioloop.IOLoop.READ)
+        self._ioloop.add_handler(self._sock.fileno(), lambda _, events: self._on_event(events), IOLoop.READ)
 
 
 class _Queue(tvm_tracker.PriorityScheduler):  # type: ignore[misc]  # tvm carries no types
     """Offers and requests of one key."""
+
+    _requests: list[tuple[int, int, Any]]  # -priority, number, callback
 
     def forget_gone(self) -> bool:
         """Forgets the requests of clients that have gone; whether nothing is left."""
@@ -214,8 +216,8 @@ class _Queue(tvm_tracker.PriorityScheduler):  # type: ignore[misc]  # tvm carrie
         return not self._requests and not self._values
 
 
-def _check(args: Any) -> None:
-    """Raises ValueError if `args` is no message that a device or client may send."""
+def _checked(args: object) -> list[Any]:
+    """The message. Raises ValueError if it is none that a device or client may send."""
     if not isinstance(args, list) or not args or not isinstance(args[0], int):
         raise ValueError("its message is no list that begins with a number")
     code, rest = args[0], args[1:]
@@ -223,6 +225,7 @@ def _check(args: Any) -> None:
         raise ValueError(f"it sent code {code}, which this tracker does not take")
     if not _MESSAGES[code](*rest[:4], *[None] * (4 - len(rest))):
         raise ValueError(f"its message of code {code} is incomplete or of wrong types")
+    return args
 
 
 def _is_offer(key: object, place: object, announce: object, _: object) -> bool:

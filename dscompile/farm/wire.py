@@ -9,7 +9,7 @@ import json
 import socket
 import struct
 import time
-from typing import Self
+from typing import Protocol, Self
 
 from dscompile.farm.address import Address
 
@@ -27,6 +27,14 @@ GET_PENDING_MATCHKEYS = 7
 MAX_MESSAGE_BYTES = 16 << 20  # a summary of a hundred thousand devices
 
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+
+
+class Waitable(Protocol):
+    """What select takes."""
+
+    def fileno(self) -> int:
+        """The number of the file descriptor."""
+        ...
 
 
 class ProtocolError(OSError):

@@ -13,12 +13,15 @@ import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dscompile.farm import wire
 from dscompile.farm.address import Address
 from dscompile.farm.endings import decode
 from dscompile.farm.tasks import Report, Stage, Task
+
+if TYPE_CHECKING:
+    from tvm import rpc
 
 _FUNCTIONS = ("prepare", "main", "finish")
 _CONNECT_S = 5.0
@@ -54,9 +57,9 @@ def _work(task: Task, tell: Callable[[Stage], None]) -> Report:
     try:
         session = rpc.connect(device.host, device.port, match_key, session_timeout=task.session_s)
     except Exception as error:
-        ending = decode(str(error))
-        if ending is not None:
-            return Report("refused", error=ending.text)
+        told = decode(str(error))
+        if told is not None:
+            return Report("refused", error=told[1])
         return Report("lost", error=f"cannot connect to device {device}: {_last_line(error)}")
     tell(Stage("running", str(device)))
     try:
@@ -89,14 +92,14 @@ def _ask_for_device(task: Task) -> tuple[Address, str]:
 
 def _offer(answer: object) -> tuple[Address, str]:
     """The device in the tracker's answer. Raises OSError if there is none."""
-    try:
-        _, (host, port, match_key) = answer  # type: ignore[misc]  # read from JSON; anything else raises
-        return Address(str(host), int(port)), str(match_key)
-    except (TypeError, ValueError) as error:
-        raise wire.ProtocolError("its answer is not understood") from error
+    match answer:
+        case [wire.SUCCESS, [str(host), int(port), str(match_key)]]:
+            return Address(host, port), match_key
+        case _:
+            raise wire.ProtocolError("its answer is not understood")
 
 
-def _measure(session: Any, task: Task) -> Report:
+def _measure(session: rpc.RPCSession, task: Task) -> Report:
     """Uploads the library, runs its functions once, fetches the memory, then times `main`.
 
     A zero-byte tensor is none that TVM sends: the memory has at least one byte on the device.
@@ -132,10 +135,9 @@ def _measure(session: Any, task: Task) -> Report:
 def _broken(error: Exception) -> Report:
     """What an exception during a session means."""
     text = str(error)
-    ending = decode(text)
-    if ending is not None:
-        assert ending.kind not in ("ended", "left")
-        return Report(ending.kind, error=ending.text)
+    told = decode(text)
+    if told is not None:
+        return Report(told[0], error=told[1])
     if "Error caught from RPC call" in text:
         return Report("failed", error=_last_line(error))
     return Report("lost", error=f"its session broke without a word: {_last_line(error)}", silent=True)
