@@ -59,7 +59,7 @@ def farm_device(
     A tracker that is away is waited for. Raises UsageError for a wrong address or key, and where `host` is not loopback
     and `insecure` is not set; ToolError if it cannot listen or make its temporary directory.
     """
-    from dscompile.farm.address import listen, parse_address
+    from dscompile.farm.address import is_loopback, listen, parse_address
     from dscompile.farm.device import DeviceSettings, run_device
     from dscompile.farm.limits import Limits, default_memory_bytes
 
@@ -70,6 +70,8 @@ def farm_device(
     ports = _DEVICE_PORTS if port is None else range(port, port + 1)
     listener, address = listen(host, ports, insecure)
     ready(address)
+    if announce is None and is_loopback(host) and not is_loopback(settings.tracker.host):
+        log(f"only this machine reaches {address}: clients on another one need an ssh tunnel (docs/farm.md)")
     run_device(listener, settings, log)
 
 

@@ -38,6 +38,7 @@ class WorkerProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._is_closed = False
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as this object
 
     def run(self, task: Task, on_device: Callable[[str], None]) -> Attempt:
@@ -45,8 +46,13 @@ class WorkerProcess:
 
         Raises ToolError if no worker can be started.
         """
-        connection = self._start()
         stage, device, since = "waiting", "", time.monotonic()
+        try:
+            connection = self._start()
+        except ToolError:
+            if not self._is_closed:
+                raise
+            return Attempt(Report("lost", error="the farm was closed"), stage, device, 0.0)
         limits = {
             "waiting": task.patience_s + _GRACE_S,
             "connecting": _CONNECT_S,
@@ -85,6 +91,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Ends the process for good. May be called from another thread: a task then ends as if the worker broke."""
+        self._is_closed = True
         process = self._process
         if process is not None:
             process.kill()
@@ -106,6 +113,8 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C is for the client, which ends its workers itself
             )
         self._connection = here
+        if self._is_closed:  # in this moment
+            self._process.kill()
         try:
             is_ready = here.poll(_START_S) and isinstance(here.recv(), Stage)
         except (EOFError, OSError):

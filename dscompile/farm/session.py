@@ -15,10 +15,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from dscompile.farm.endings import Ending, of_signal
 from dscompile.farm.limits import Limits, apply_limits, resident_bytes
+
+if TYPE_CHECKING:
+    from tvm.runtime import Module
 
 _TICK_S = 0.025  # between two looks at the memory
 _EXIT_S = 0.001
@@ -205,7 +208,11 @@ def _register(directory: Path, report: int) -> None:
         _say(report, f"{_LOAD}{Path(name).name[:_NAME_LENGTH]}")
         return load_module(place(name))
 
-    for function, name in ((place, "workpath"), (upload, "upload"), (load, "load_module")):
+    def find(module: Module, name: str, query_imports: bool) -> object:
+        return module.get_function(name, query_imports)  # TVM's own gives out null, and calling it crashes
+
+    functions = {"workpath": place, "upload": upload, "load_module": load, "ModuleGetFunction": find}
+    for name, function in functions.items():
         tvm_ffi.register_global_func(f"tvm.rpc.server.{name}", function, override=True)
 
 
