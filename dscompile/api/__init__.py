@@ -6,6 +6,7 @@ function needs is imported when it is called: `check` and `inspect` never import
 
 from dscompile.api.building import build, packages_list
 from dscompile.api.comparing import bench, verify
+from dscompile.api.farm import farm_device, farm_status, farm_tracker
 from dscompile.api.machines import targets_best, targets_list, targets_show
 from dscompile.api.models import Model, load, run
 from dscompile.api.networks import (
@@ -32,6 +33,9 @@ __all__ = [
     "bench",
     "build",
     "check",
+    "farm_device",
+    "farm_status",
+    "farm_tracker",
     "import_model",
     "init",
     "inspect",

@@ -16,7 +16,7 @@ from dscompile.target import Target, resolve_target, runs_here
 if TYPE_CHECKING:
     from dscompile.ir.network import Network
     from dscompile.tune.builders import Builders
-    from dscompile.tune.devices import Devices
+    from dscompile.tune.devices import Devices, Unit
     from dscompile.tune.outcome import Outcome
     from dscompile.tune.session import Snapshot
     from dscompile.tune.tasks import Task
@@ -28,8 +28,8 @@ DEFAULT_TRIALS = 64
 class TuneResult:
     """What tuning found. `path` is the file of records, `journal` the directory with everything that was measured.
 
-    `measured` candidates were measured now, in `elapsed_s`; `busy_share` of that time the devices had one. `device` says
-    what they were measured on.
+    `measured` candidates were measured now, in `elapsed_s`; `busy_share` of that time the devices had one. `device`
+    says what they were measured on.
     """
 
     path: Path
@@ -78,11 +78,16 @@ def tune(
     network, tasks = _tasks(source, weights, concrete)
     path = Path(output)
     with _devices(concrete, farm, key, progress) as devices:
-        machine = _machine(devices, concrete)
+        machine = _machine(devices)
         keeper = RecordsKeeper(path, concrete, network.name, devices.unit, machine)
-        with Journal(journal_of(path), concrete, costs=f"{devices.unit} on {machine}") as journal:
+        with Journal(journal_of(path), concrete, costs=_costs(devices.unit, machine)) as journal:
             peak = _peak(concrete, devices)
-            with _builders(builders, progress) as workers:
+
+            def see(snapshot: Snapshot) -> None:
+                keeper.keep(outcome_of(snapshot.states, concrete, devices.unit, None, peak))
+                observe(snapshot)
+
+            with _builders(builders) as workers:
                 session = Session(
                     tasks,
                     concrete,
@@ -91,12 +96,8 @@ def tune(
                     journal,
                     Limits(trials, budget_s),
                     seed=seed,
-                    observe=lambda snapshot: (
-                        keeper.keep(outcome_of(snapshot.states, concrete, devices.unit, None, peak)),
-                        observe(snapshot),
-                    )[-1],
+                    observe=see,
                 )
-                known = session.snapshot().done
                 try:
                     session.run()
                 finally:
@@ -113,9 +114,9 @@ def tune(
         journal_of(path),
         outcome,
         machine,
-        snapshot.done - known,
+        snapshot.fresh,
         snapshot.elapsed_s,
-        snapshot.busy_share,
+        snapshot.busy,
     )
 
 
@@ -126,6 +127,7 @@ def tune_report(
 
     Raises UsageError if nothing was tuned there, and as `tune`.
     """
+    from dscompile.plan.tuning_file import read_tuning, require_fits
     from dscompile.tune.journal import Journal
     from dscompile.tune.outcome import outcome_of
     from dscompile.tune.state import remembered
@@ -133,13 +135,13 @@ def tune_report(
     concrete = tunable_target(target)
     _, tasks = _tasks(source, weights, concrete)
     path = Path(output)
-    if not journal_of(path).is_dir():
+    if not path.exists() or not journal_of(path).is_dir():
         raise UsageError(f"nothing was tuned for '{path}'", help=f"dscompile tune {source} -t {target} -o {path}")
-    with Journal(journal_of(path), concrete) as journal:
+    records = read_tuning(path)
+    require_fits(records, concrete, path)
+    with Journal(journal_of(path), concrete, costs=_costs(records.unit, records.machine)) as journal:
         states = [remembered(task, journal) for task in tasks]
-        unit = journal.unit
-        machine = journal.machine
-    return TuneResult(path, journal_of(path), outcome_of(states, concrete, unit, None), machine)
+    return TuneResult(path, journal_of(path), outcome_of(states, concrete, records.unit, None), records.machine)
 
 
 def tunable_target(name: str) -> Target:
@@ -152,9 +154,7 @@ def tunable_target(name: str) -> Target:
     if target.kernels:
         raise UnsupportedError(f"there is nothing to tune for {target.name}: its C kernels are chosen by exact counts")
     if target.gpu is not None:
-        raise UnsupportedError(
-            f"there is nothing to tune for {target.name}: its kernels are chosen by a model of the GPU"
-        )
+        raise UnsupportedError(f"there is nothing to tune for {target.name}: its kernels are chosen by a model")
     return target
 
 
@@ -197,7 +197,7 @@ def _devices(target: Target, farm: str | None, key: str | None, progress: Progre
 
 
 @contextmanager
-def _builders(wanted: str | int | None, progress: Progress) -> Iterator[Builders]:
+def _builders(wanted: str | int | None) -> Iterator[Builders]:
     from dscompile.tune.builders import dask_builders, local_builders
 
     builders = dask_builders(wanted) if isinstance(wanted, str) else local_builders(wanted)
@@ -207,7 +207,12 @@ def _builders(wanted: str | int | None, progress: Progress) -> Iterator[Builders
         builders.close()
 
 
-def _machine(devices: Devices, target: Target) -> str:
+def _costs(unit: Unit, machine: str) -> str:
+    """What a journal of these costs says of them."""
+    return f"{unit} on {machine}"
+
+
+def _machine(devices: Devices) -> str:
     from dscompile.tune.keeper import machine_name
 
     return machine_name() if devices.unit == "us" and devices.name == "this machine" else devices.name

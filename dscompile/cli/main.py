@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quantize": ("quantize", "Turn a float32 network into an int8 network."),
     "zoo": ("zoo", "The networks that come with dscompile."),
     "targets": ("targets", "The machines that artifacts can be built for."),
+    "farm": ("farm", "Devices that measure candidates: tracker, device, status."),
 }
 _BROKEN_PIPE = 128 + 13  # as if ended by SIGPIPE
 

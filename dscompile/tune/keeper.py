@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from dscompile.errors import BadInputError, Position
 from dscompile.plan.tuning_file import read_tuning, require_fits, write_tuning
 from dscompile.plan.tuning_records import Isa, TuningFile, TuningRecord
 from dscompile.plan.workloads import Workload
@@ -32,7 +33,12 @@ class RecordsKeeper:
         if path.exists():
             file = read_tuning(path)
             require_fits(file, target, path)
-            file.require_unit(unit, path)
+            if file.unit != unit:
+                raise BadInputError(
+                    f"its costs are {file.unit}, and {unit} are measured now",
+                    position=Position(str(path)),
+                    help="write other records with --output",
+                )
             self._before = {record.workload: record for record in file.records}
         self._written = time.monotonic()
         self._last: tuple[TuningRecord, ...] | None = None

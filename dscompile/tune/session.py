@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from dscompile.errors import ToolError
+from dscompile.ir.network import Array
 from dscompile.plan.choices import Choice
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
@@ -103,7 +104,7 @@ class Session:
         self._building: dict[Future[Candidate], tuple[_Work, Choice]] = {}
         self._on_device: dict[Future[Measurement], tuple[_Work, Choice, Candidate]] = {}
         self._broke: Counter[Job] = Counter()
-        self._expected: dict[Workload, np.ndarray] = {}
+        self._expected: dict[Workload, Array] = {}
         macs = [task.workload.macs(target.lanes) * task.times for task in tasks]
         self._work = [
             self._begin(task, share / max(1, sum(macs)), seed) for task, share in zip(tasks, macs, strict=True)
@@ -118,7 +119,7 @@ class Session:
         self._begun = time.monotonic()
         while True:
             self._fill()
-            futures = [*self._building, *self._on_device]
+            futures: list[Future[Any]] = [*self._building, *self._on_device]
             if not futures:
                 return
             wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -266,7 +267,8 @@ class Session:
         if expected.dtype == np.int8:
             count = int(np.count_nonzero(got != expected))
             return f"returned {count} wrong numbers of {expected.size}" if count else ""
-        error = float(np.max(np.abs(got - expected))) / max(float(np.max(np.abs(expected))), 1e-30)
+        off = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+        error = float(off.max()) / max(float(np.abs(expected).max()), 1e-30)
         return "" if error <= TOLERANCE else f"returned wrong numbers: relative error {error:.2g}"
 
     def _fail(self, work: _Work, choice: Choice, error: str) -> None:

@@ -74,5 +74,5 @@ def remembered(task: Task, journal: Remembers) -> TaskState:
     state = TaskState(task)
     for choice, cost in journal.known(task.workload).items():
         state.note(choice, cost)
-    state.last_error = next(reversed(journal.failures(task.workload).values()), "")
+    state.last_error = next(reversed([*journal.failures(task.workload).values()]), "")
     return state
