@@ -116,7 +116,7 @@ def distance_of(one: Workload, other: Workload) -> float:
 def _window(workload: Workload) -> tuple[object, ...]:
     """What must be equal. Tiles respect the width of a row, unless all pixels lie in one."""
     assert not isinstance(workload, DenseWorkload)
-    flat = workload.height == 1
+    flat = workload.height == 1 and workload.kernel == (1, 1)
     width = 0 if flat else workload.width
     return flat, width, workload.kernel, workload.stride, workload.dilation, getattr(workload, "blocked", True)
 

@@ -45,8 +45,8 @@ class Isa:
         names = ("vector_bytes", "registers", "int8_lanes", "multiply")
         name = next((name for name in names if getattr(self, name) != getattr(other, name)), None)
         if name is not None:
-            return f"its {name} is {shown(getattr(self, name))}, that of the target {getattr(other, name)}"
-        return f"its features are {shown(' '.join(self.features))}, those of the target {' '.join(other.features)}"
+            return f"{name} {shown(getattr(self, name))} there, {getattr(other, name)} here"
+        return f"features {shown(' '.join(self.features))} there, '{' '.join(other.features)}' here"
 
 
 @dataclass(frozen=True)
