@@ -1,10 +1,10 @@
 """How much slower an untuned network is: its tiles from records of other networks and by rule, beside the best known.
 
-    python benchmarks/untuned.py targets/tuning/x86-avx2.json costs.jsonl --network mobilenetv2=nets/mobilenet_v2.yaml
+    python benchmarks/untuned.py tuning.json tuning.json.measured --network mobilenet_v2=nets/mobilenet_v2.yaml
 
-Each network of the records is left out once. costs.jsonl has what was measured, a line for each choice:
-{"workload": {"kind": "dense", ...}, "choice": {"vectors": 8, ...}, "cost": 12.5}, with workloads and choices as in
-files of tuning records (docs/tuning.md) and costs in their unit. How to read the tables: README.md.
+Each network of the records is left out once. What was measured is the journal of `dscompile tune`, or a file with a
+line for each choice: {"workload": {"kind": "dense", ...}, "choice": {"vectors": 8, ...}, "cost": 12.5}, with workloads
+and choices as in files of tuning records (docs/tuning.md). How to read the tables: README.md.
 """
 
 from __future__ import annotations
@@ -130,8 +130,15 @@ def all_left_out(
     )
 
 
-def read_costs(path: Path) -> Costs:
-    """What was measured, by workload and choice; of several costs the least. Raises BadInputError naming the line."""
+def read_costs(path: Path, file: TuningFile, target: Target) -> Costs:
+    """What was measured, by workload and choice; of several costs the least, in the unit of the records.
+
+    Raises BadInputError, of a table of costs with the line that is wrong, UsageError if there is neither.
+    """
+    if path.is_dir():
+        return _journal_costs(path, file, target)
+    if not path.is_file():
+        raise UsageError(f"there is no journal and no table of costs '{path}'")
     costs: dict[tuple[Workload, Choice], float] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         problems: list[str] = []
@@ -150,14 +157,31 @@ def read_costs(path: Path) -> Costs:
     return costs
 
 
+def _journal_costs(directory: Path, file: TuningFile, target: Target) -> Costs:
+    """What the journal of `dscompile tune` has."""
+    from dscompile.api.tuning import costs_label
+    from dscompile.tune.journal import Journal
+
+    with Journal(directory, target, costs=costs_label(file.unit, file.machine)) as journal:
+        return {
+            (workload, choice): cost
+            for workload in journal.workloads
+            for choice, cost in journal.known(workload).items()
+            if cost is not None
+        }
+
+
 def count_workloads(path: str, target: Target) -> Mapping[Workload, int]:
-    """How many steps of a network have each workload."""
+    """How often an inference computes each workload."""
     from dscompile.api.networks import read_network
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
 
+    counts: Counter[Workload] = Counter()
     network = read_network(path, None, load_weights=False).network
-    return Counter(chosen.workload for chosen in plan(canonicalize(network), target).chosen)
+    for chosen in plan(canonicalize(network), target).chosen:
+        counts[chosen.workload] += chosen.times
+    return counts
 
 
 def networks_table(results: Sequence[NetworkResult]) -> str:
@@ -216,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """1 if a network is slower untuned than LIMIT allows, or nothing of one was measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("records", type=Path, help="a file of tuning records that names networks")
-    parser.add_argument("costs", type=Path, help="what was measured, a line of JSON for each choice")
+    parser.add_argument("costs", type=Path, help="the journal of dscompile tune, or a table of costs")
     parser.add_argument("--target", help="a target file, if the records are of no target that ships")
     parser.add_argument(
         "--network", action="append", default=[], metavar="NAME=FILE", help="count how often it has each workload"
@@ -236,7 +260,7 @@ def _run(options: argparse.Namespace) -> int:
     file = read_tuning(options.records)
     target = find_target(options.target or file.target)
     require_fits(file, target, options.records)
-    costs = read_costs(options.costs)
+    costs = read_costs(options.costs, file, target)
     names = {name for record in file.records for name in record.networks}
     if not names:
         raise UsageError(f"'{options.records}': no record names a network that it came from")

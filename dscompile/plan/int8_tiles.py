@@ -88,14 +88,15 @@ def int8_conv_rule(workload: Int8ConvWorkload, target: Target) -> Int8ConvChoice
     choices = int8_conv_choices(workload, target)
     if len(choices) == 1:
         return choices[0]
+    return min(choices, key=lambda choice: int8_conv_instructions(workload, choice, target))
+
+
+def int8_conv_instructions(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Target) -> float:
+    """What a choice takes on arm64, counted."""
     work = _Work(workload.kernel, workload.stride, workload.dilation, workload.channels)
-    ways = {way.word: way for way in _ways(target)}
-
-    def instructions(choice: Int8ConvChoice) -> float:
-        tiling = int8_conv_tiling(workload, choice)
-        return _instructions(ways[choice.word], work, workload.height, tiling.columns, tiling.blocks)
-
-    return min(choices, key=instructions)
+    way = next(way for way in _ways(target) if way.word == choice.word)
+    tiling = int8_conv_tiling(workload, choice)
+    return _instructions(way, work, workload.height, tiling.columns, tiling.blocks)
 
 
 def int8_conv_choices(workload: Int8ConvWorkload, target: Target) -> tuple[Int8ConvChoice, ...]:

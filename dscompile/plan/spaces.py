@@ -13,14 +13,14 @@ from functools import lru_cache
 from itertools import product
 
 from dscompile.plan.choices import CHOICES, Choice, ConvChoice
-from dscompile.plan.costs import ConvTile, costs_of
+from dscompile.plan.costs import costs_of
 from dscompile.plan.int8_tiles import int8_conv_choices, int8_conv_rule, int8_depthwise_rule, int8_depthwise_sums_fit
 from dscompile.plan.tiles import (
     MAX_DEPTHWISE_ROWS,
     MAX_PANEL_BLOCKS,
     MAX_TILE_PIXELS,
     conv_rule,
-    conv_tiling,
+    conv_tiles,
     dense_rule,
     depthwise_rule,
 )
@@ -158,22 +158,13 @@ def _conv(workload: ConvWorkload, target: Target, only: Choice | None) -> tuple[
         (pixels, panel)
         for panel in _sizes(min(MAX_PANEL_BLOCKS, workload.blocks), "panel", only)
         for pixels in _sizes(min(MAX_TILE_PIXELS, workload.width), "pixels", only)
-        if all(costs.fits(tile) for tile in _conv_tiles(workload, pixels, panel))
+        if all(costs.fits(tile) for _, tile in conv_tiles(workload, ConvChoice(pixels, panel)))
     )
     return (
         Axis("tile", ("pixels", "panel"), tiles),
         Axis("step", ("unroll_channels",), tuple((step,) for step in steps)),
         Axis("order", ("panel_outer", "prefetch"), orders),
     )
-
-
-def _conv_tiles(workload: ConvWorkload, pixels: int, panel: int) -> set[ConvTile]:
-    tiling = conv_tiling(workload, ConvChoice(pixels, panel))
-    return {
-        ConvTile(columns.tile, panels.tile, workload.channels, workload.blocked)
-        for columns in tiling.columns
-        for panels in tiling.blocks
-    }
 
 
 def _depthwise(workload: DepthwiseWorkload, target: Target, only: Choice | None) -> tuple[Axis, ...]:

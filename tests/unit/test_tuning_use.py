@@ -96,7 +96,7 @@ def test_a_layer_that_is_cut_in_several_ways_counts_as_the_one_that_is_known_lea
         Chosen(1, "b", DEPTHWISE, DepthwiseChoice(1), "record"),
         Chosen(1, "c", DEPTHWISE, DepthwiseChoice(1), "record"),
     )
-    assert layers_by_source(chosen) == {"record": ("c",), "neighbor": ("a",), "rule": ("b",)}
+    assert layers_by_source(chosen, AVX2) == {"record": ("c",), "neighbor": ("a",), "rule": ("b",)}
 
 
 def test_the_lines_of_several_programs_name_their_targets():

@@ -85,7 +85,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_of_several_costs_of_a_choice_the_least_counts(files):
-    assert read_costs(files[1]) == COSTS
+    assert read_costs(files[1], FILE, AVX2) == COSTS
 
 
 def test_the_tables_and_the_verdict(files, capsys):
@@ -140,5 +140,5 @@ def test_records_that_name_no_network_are_refused(files, capsys):
 def test_costs_that_are_wrong_are_refused_with_their_line(tmp_path, line, problem):
     (tmp_path / "costs.jsonl").write_text(line)
     with pytest.raises(BadInputError, match=re.escape(problem)) as caught:
-        read_costs(tmp_path / "costs.jsonl")
+        read_costs(tmp_path / "costs.jsonl", FILE, AVX2)
     assert caught.value.diagnostics[0].position.line == 1
