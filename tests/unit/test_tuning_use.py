@@ -9,11 +9,12 @@ import pytest
 
 from dscompile.artifact import TuningInfo
 from dscompile.passes import canonicalize
-from dscompile.plan.choices import ConvChoice, DepthwiseChoice
+from dscompile.plan.choices import ConvChoice, DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.planning import plan
 from dscompile.plan.program import Chosen
 from dscompile.plan.tuning import UNTUNED, Learning, Tuning
 from dscompile.plan.tuning_use import layers_by_source, tuning_info
+from dscompile.plan.workloads import Int8ConvWorkload
 from dscompile.report.tuning import tiles_record, tiles_table, tuning_lines, without_schedules
 from dscompile.target import find_target
 from tests.tuning_files import AVX2, DEPTHWISE, POINTWISE
@@ -135,3 +136,9 @@ def test_a_choice_of_another_kind_of_layer_is_a_mistake_of_whoever_made_the_tuni
     workload = chosen_of("second.pointwise").workload
     with pytest.raises(TypeError, match="is tuned with DepthwiseKnobs"):
         program_with(Tuning({workload: DepthwiseChoice(1)}, "a"))
+
+
+def test_a_layer_that_has_but_one_choice_is_not_counted():
+    chosen = (Chosen(0, "a", Int8ConvWorkload(1, 49, 4, 64), Int8ConvChoice(4, 1, 4), "rule"),)
+    assert layers_by_source(chosen, AVX2) == {"record": (), "neighbor": (), "rule": ()}
+    assert layers_by_source(chosen, find_target("arm64-i8mm"))["rule"] == ("a",)
