@@ -118,9 +118,10 @@ class TuningFile:
         return (json.dumps(_record_to_json(record)) for record in self.records)
 
     def tuning(self) -> Tuning:
-        """What a planner takes of them."""
-        best = {record.workload: record.best for record in self.records}
-        return Tuning(best, self.name, {record.workload: record.gain for record in self.records})
+        """What a planner takes of them: all but those of which only the rule's choice was tried, which say nothing."""
+        compared = [record for record in self.records if record.trials > 1]
+        best = {record.workload: record.best for record in compared}
+        return Tuning(best, self.name, {record.workload: record.gain for record in compared})
 
 
 def _order(record: TuningRecord) -> tuple[object, ...]:

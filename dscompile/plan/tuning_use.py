@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from dscompile.artifact import TuningInfo
 from dscompile.plan.choices import Source
-from dscompile.plan.spaces import space
+from dscompile.plan.spaces import has_alternatives
 from dscompile.plan.tuning import names_of
 from dscompile.target import Target
 
@@ -23,7 +23,7 @@ def layers_by_source(chosen: Iterable[Chosen], target: Target) -> Mapping[Source
     knows: tuple[Source, ...] = get_args(Source)  # from most to least
     least: dict[str, Source] = {}
     for one in chosen:
-        if one.source == "rule" and len(space(one.workload, target)) == 1:
+        if one.source == "rule" and not has_alternatives(one.workload, target):
             continue
         least[one.layer] = max(least.get(one.layer, knows[0]), one.source, key=knows.index)
     return {source: tuple(layer for layer, known in least.items() if known == source) for source in knows}

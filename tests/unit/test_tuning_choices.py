@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dscompile.plan.choices import ConvChoice, DenseChoice, DepthwiseChoice
-from dscompile.plan.spaces import allows, rule, space
+from dscompile.plan.spaces import allows, has_alternatives, rule, space
 from dscompile.plan.tuning import UNTUNED, Decision, Learning, Tuning, distance_of
 from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 from dscompile.target import find_target
@@ -41,6 +41,14 @@ def test_where_tuning_gained_nothing_similar_layers_keep_the_rule():
     assert tuning.choose(POINTWISE, AVX2) == (BEST, "record")
     decision = tuning.decide(WIDER, AVX2)
     assert (decision.choice, decision.source, decision.near) == (rule(WIDER, AVX2), "rule", POINTWISE)
+
+
+def test_a_record_of_the_rule_alone_says_nothing():
+    alone = replace(record_of(POINTWISE, best=rule(POINTWISE, AVX2)), trials=1, failures=0)
+    tuning = tuning_file(alone, record_of(DEPTHWISE)).tuning()
+    assert tuning.decide(POINTWISE, AVX2) == Decision(rule(POINTWISE, AVX2), "rule")
+    assert tuning.decide(WIDER, AVX2) == Decision(rule(WIDER, AVX2), "rule")
+    assert tuning.merged(tuning_file().tuning()).choose(POINTWISE, AVX2) == (BEST, "record")
 
 
 def test_how_much_must_be_gained_and_how_near_a_record_must_be_can_be_set():
@@ -97,6 +105,7 @@ def test_a_choice_is_allowed_if_and_only_if_it_is_in_the_space(name):
     rng = random.Random(1)
     for workload in (*WORKLOADS, ConvWorkload(7, 7, 1, 3, (3, 3), (2, 2), blocked=False)):
         choices = list(space(workload, target))
+        assert has_alternatives(workload, target) == (len(choices) > 1)
         assert all(allows(workload, choice, target) for choice in rng.sample(choices, min(20, len(choices))))
         for choice in (
             ConvChoice(5, 9),
