@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +37,7 @@ from dscompile.target import Target, find_target  # noqa: E402
 LIMIT = 1.10  # untuned over tuned
 FARTHEST = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 LEAST_GAINS = (1.0, 1.02, 1.05, 1.1)
+WIDTHS = (False, True)  # whether images of other widths count
 Costs = Mapping[tuple[Workload, Choice], float]
 
 
@@ -224,15 +226,25 @@ def sweep_table(
 ) -> str:
     """What other settings of `Learning` would give: the worst network, and the mean of all."""
     rows = []
-    for farthest in FARTHEST:
-        for least_gain in LEAST_GAINS:
-            results = all_left_out(file, target, costs, counts, Learning(farthest, least_gain), shared=shared)
-            slower = [one.slower for one in results if not math.isnan(one.slower)]
-            mean = sum(slower) / len(slower) if slower else math.nan
-            missing = sum(one.unmeasured for one in results)
-            row = (f"{max(slower, default=math.nan):.3f}", f"{mean:.3f}", str(missing))
-            rows.append((f"{farthest:g}", f"{least_gain:g}", *row))
-    header = ("farthest", "least gain", "worst", "mean", "not measured")
+    for settings in product(WIDTHS, FARTHEST, LEAST_GAINS):
+        other_widths, farthest, least_gain = settings
+        learning = Learning(farthest, least_gain, other_widths=other_widths)
+        results = all_left_out(file, target, costs, counts, learning, shared=shared)
+        slower = [one.slower for one in results if not math.isnan(one.slower)]
+        mean = sum(slower) / len(slower) if slower else math.nan
+        similar = sum(one.sources()["neighbor"] for one in results)
+        rows.append(
+            (
+                "other" if other_widths else "same",
+                f"{farthest:g}",
+                f"{least_gain:g}",
+                f"{max(slower, default=math.nan):.3f}",
+                f"{mean:.3f}",
+                str(similar),
+                str(sum(one.unmeasured for one in results)),
+            )
+        )
+    header = ("widths", "farthest", "least gain", "worst", "mean", "similar", "not measured")
     return table(header, rows, right=header)
 
 

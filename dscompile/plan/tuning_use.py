@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, get_args
 
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def layers_by_source(chosen: Iterable[Chosen], target: Target) -> Mapping[Source, tuple[str, ...]]:
-    """The layers that have tiles to choose, by where their choices come from; of several, the one that knows least.
+    """The layers that have tiles to choose, by where their choices come from; of several, that of most of the work.
 
     Where there is but one choice, there is nothing that a record could say.
     """
-    knows: tuple[Source, ...] = get_args(Source)  # from most to least
-    least: dict[str, Source] = {}
+    sources: tuple[Source, ...] = get_args(Source)
+    work: dict[str, Counter[Source]] = {}
     for one in chosen:
-        if one.source == "rule" and not has_alternatives(one.workload, target):
-            continue
-        least[one.layer] = max(least.get(one.layer, knows[0]), one.source, key=knows.index)
-    return {source: tuple(layer for layer, known in least.items() if known == source) for source in knows}
+        if one.source != "rule" or has_alternatives(one.workload, target):
+            work.setdefault(one.layer, Counter())[one.source] += one.times * one.workload.macs(target.lanes)
+    most = {layer: max(sources, key=macs.__getitem__) for layer, macs in work.items()}
+    return {source: tuple(layer for layer, known in most.items() if known == source) for source in sources}
 
 
 def tuning_info(program: Program) -> TuningInfo | None:

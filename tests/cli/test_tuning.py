@@ -92,7 +92,7 @@ def test_records_that_ship_are_taken_unless_there_is_no_tuning(
 @pytest.mark.parametrize(
     ("target", "code", "problem"),
     [
-        ("x86-avx512", 2, "'mine.json' has tuning records of 'x86-avx2', and this build is for x86-avx512"),
+        ("x86-avx512", 2, "'mine.json' has tuning records of 'x86-avx2', and this is for x86-avx512"),
         ("cortex-m4", 2, "'mine.json': cortex-m4 takes no tuning records"),
         ("cuda-sm80", 2, "'mine.json': cuda-sm80 takes no tuning records"),
     ],

@@ -75,7 +75,7 @@ def test_every_target_takes_the_files_that_are_its_own(data: Path, mine: Path):
 
 
 def test_a_file_that_fits_no_target_is_an_error(data: Path, mine: Path):
-    expected = f"'{mine}' has tuning records of 'x86-avx2', and this build is for x86-avx512, arm64-neon"
+    expected = f"'{mine}' has tuning records of 'x86-avx2', and this is for x86-avx512, arm64-neon"
     with pytest.raises(UsageError, match=re.escape(expected)):
         read_tunings(mine, [AVX512, find_target("arm64-neon")])
 

@@ -99,6 +99,21 @@ def test_workloads_of_different_kinds_windows_or_row_widths_say_nothing_of_each_
     assert distance_of(DenseWorkload(64, 10), DenseWorkload(128, 10)) == pytest.approx(1.0)
 
 
+def test_images_of_other_widths_can_be_asked_too_if_tiles_divide_their_rows():
+    choice = DepthwiseChoice(7, 1)
+    same = Tuning({DEPTHWISE: choice}, "x")
+    other = replace(same, learning=Learning(2.0, other_widths=True))
+    assert same.choose(replace(DEPTHWISE, width=49), AVX2)[1] == "rule"
+    assert other.choose(replace(DEPTHWISE, width=49), AVX2) == (choice, "neighbor")
+    assert other.choose(replace(DEPTHWISE, width=48), AVX2)[1] == "rule"
+    assert other.choose(replace(DEPTHWISE, height=49), AVX2) == (choice, "neighbor")
+    rows = ConvWorkload(14, 14, 8, 64)
+    pointwise = replace(other, best={rows: ConvChoice(2, 4)})
+    assert pointwise.choose(replace(rows, width=16), AVX2) == (ConvChoice(2, 4), "neighbor")
+    assert pointwise.choose(replace(rows, width=15), AVX2)[1] == "rule"
+    assert pointwise.choose(replace(rows, height=1), AVX2)[1] == "rule"
+
+
 @pytest.mark.parametrize("name", ["x86-avx2", "x86-avx512", "arm64-neon", "arm64-i8mm"])
 def test_a_choice_is_allowed_if_and_only_if_it_is_in_the_space(name):
     target = find_target(name)

@@ -17,7 +17,7 @@ from dscompile.plan.tuning_use import layers_by_source, tuning_info
 from dscompile.plan.workloads import Int8ConvWorkload
 from dscompile.report.tuning import tiles_record, tiles_table, tuning_lines, without_schedules
 from dscompile.target import find_target
-from tests.tuning_files import AVX2, DEPTHWISE, POINTWISE
+from tests.tuning_files import AVX2, POINTWISE
 from tests.unit.netfiles import network
 from tests.unit.test_emit_manifest import MANIFEST
 
@@ -88,16 +88,19 @@ def test_similar_layers_are_counted_and_name_the_record_that_decided():
     assert re.search(r"^head +dense channels 64 units 4 +vectors 8 accumulators 8 +rule$", table, re.MULTILINE)
 
 
-def test_a_layer_that_is_cut_in_several_ways_counts_as_the_one_that_is_known_least():
+def test_a_layer_that_is_cut_in_several_ways_counts_as_the_one_with_most_of_the_work():
     choice = ConvChoice(1, 1)
+    border = replace(POINTWISE, width=28)
     chosen = (
         Chosen(0, "a", POINTWISE, choice, "record"),
-        Chosen(0, "a", replace(POINTWISE, width=28), choice, "neighbor"),
-        Chosen(0, "b", DEPTHWISE, DepthwiseChoice(1), "rule"),
-        Chosen(1, "b", DEPTHWISE, DepthwiseChoice(1), "record"),
-        Chosen(1, "c", DEPTHWISE, DepthwiseChoice(1), "record"),
+        Chosen(0, "a", border, choice, "rule"),
+        Chosen(1, "b", POINTWISE, choice, "neighbor"),
+        Chosen(1, "b", border, choice, "record", times=500),
+        Chosen(2, "c", border, choice, "record"),
+        Chosen(2, "c", POINTWISE, choice, "rule"),
+        Chosen(3, "d", POINTWISE, choice, "neighbor"),
     )
-    assert layers_by_source(chosen, AVX2) == {"record": ("c",), "neighbor": ("a",), "rule": ("b",)}
+    assert layers_by_source(chosen, AVX2) == {"record": ("a", "b"), "neighbor": ("d",), "rule": ("c",)}
 
 
 def test_the_lines_of_several_programs_name_their_targets():

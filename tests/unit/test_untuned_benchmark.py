@@ -93,7 +93,7 @@ def test_the_tables_and_the_verdict(files, capsys):
     out = capsys.readouterr().out
     assert re.search(r"^one +2 +1\.200 +1\.250 +0 +1 +1 +0$", out, re.MULTILINE)
     assert re.search(r'^\{"kind": "depthwise".*\} +1 +1\.250 +1\.250 +rule ', out, re.MULTILINE)
-    assert re.search(r"^ +1 +1\.02 +1\.200 +1\.175 +0$", out, re.MULTILINE)
+    assert re.search(r"^ +same +1 +1\.02 +1\.200 +1\.175 +2 +0$", out, re.MULTILINE)
     assert out.splitlines()[-1] == "above 1.1, or not measured: one, two"
     assert main([str(files[0]), str(files[1]), "--shared"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "above 1.1, or not measured: none"
