@@ -160,13 +160,14 @@ def read_costs(path: Path, file: TuningFile, target: Target) -> Costs:
 
 
 def _journal_costs(directory: Path, file: TuningFile, target: Target) -> Costs:
-    """What the journal of `dscompile tune` has."""
+    """What the journal of `dscompile tune` has, which notes times in seconds."""
     from dscompile.api.tuning import costs_label
     from dscompile.tune.journal import Journal
 
+    scale = 1e6 if file.unit == "us" else 1.0
     with Journal(directory, target, costs=costs_label(file.unit, file.machine)) as journal:
         return {
-            (workload, choice): cost
+            (workload, choice): cost * scale
             for workload in journal.workloads
             for choice, cost in journal.known(workload).items()
             if cost is not None
