@@ -102,7 +102,9 @@ def test_records_are_written_as_metaschedule_writes_them(tmp_path: Path) -> None
     schedule = Schedule(module)
     for name, value in vars(A).items():
         schedule.annotate(block_of(schedule), f"dscompile.{name}", value)
-    theirs = ms.database.TuningRecord(schedule.trace, ms.database.Workload(module), [1e-4], llvm_target(AVX512), []).as_json()
+    theirs = ms.database.TuningRecord(
+        schedule.trace, ms.database.Workload(module), [1e-4], llvm_target(AVX512), []
+    ).as_json()
     with Journal(tmp_path / "ours", AVX512) as journal:
         journal.add(POINTWISE, A, (1e-4,))
     ours = json.loads((tmp_path / "ours" / RECORDS).read_text())

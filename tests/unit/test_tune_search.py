@@ -98,7 +98,7 @@ def test_what_was_told_is_not_proposed_be_it_a_failure_or_not(kind: type[Sweep])
 
 
 def test_what_a_journal_knows_is_not_proposed_and_choices_of_another_version_are_ignored() -> None:
-    known = {choice: 1.0 for choice in islice(space(DEPTHWISE, NEON), 100)}
+    known = dict.fromkeys(islice(space(DEPTHWISE, NEON), 100), 1.0)
     other = type(rule(DEPTHWISE, NEON))(columns=29, rows=4)
     for trials in (20, 1000):
         search = make_search(DEPTHWISE, NEON, trials=trials, journal=Memory({**known, other: 0.5}), seed=1)
