@@ -68,8 +68,8 @@ def inspect(
 ) -> Inspection:
     """What every layer is and costs; with a target also its share of the roofline, the planned arena, and tiles.
 
-    `tuning` are files of tuning records, as `build` takes them. With `cycles` also what llvm-mca estimates for the inner
-    loops, for which the kernels are compiled (report/cycles.py).
+    `tuning` are files of tuning records, as `build` takes them. With `cycles` also what llvm-mca estimates for the
+    inner loops, for which the kernels are compiled (report/cycles.py).
     Of a GPU also the modules of the plan, and what other choices would cost.
     Of a target with variants it shows the best that this machine runs, otherwise the best.
     """

@@ -150,8 +150,16 @@ class ProgramBuilder:
         choice = decision.choice
         if not isinstance(choice, kind):
             raise TypeError(f"{workload} is tuned with {choice}")
-        chosen = Chosen(self.index, self._layer, workload, choice, decision.source, decision.near)
-        self._chosen.setdefault((self.index, workload), chosen)
+        before = self._chosen.get((self.index, workload))
+        self._chosen[self.index, workload] = Chosen(
+            self.index,
+            self._layer,
+            workload,
+            choice,
+            decision.source,
+            decision.near,
+            1 if before is None else before.times + 1,
+        )
         return choice
 
     def constant(self, name: str, array: Array) -> Operand:

@@ -80,6 +80,7 @@ class Chosen:
     """How a layer in step number `step` is cut into tiles, and where that choice comes from.
 
     `near` is the similar workload whose record decided; None where there is none.
+    `times` is how often the step computes the workload: once for every band of rows and every group of filters.
     """
 
     step: int
@@ -88,6 +89,7 @@ class Chosen:
     choice: Choice
     source: Source
     near: Workload | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True)
