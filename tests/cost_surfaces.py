@@ -23,7 +23,7 @@ def valley(workload: ConvWorkload, target: Target, seed: int) -> Surface:
     bottom = [dice.integers(2, 14), dice.integers(1, 4), dice.integers(0, 4), dice.integers(0, 2), dice.integers(0, 2)]
     slopes = np.array([0.03, 0.12, 0.04, 0.06, 0.05]) * dice.uniform(0.5, 1.5, 5)
     away = np.abs(at - np.array(bottom))
-    costs = 1 + away @ slopes + 0.02 * away[:, 0] * away[:, 1] + dice.uniform(0, 0.02, len(choices))
+    costs = 1 + away @ slopes + 0.02 * away[:, 0] * away[:, 1] + dice.uniform(0, 0.005, len(choices))
     costs += 0.1 * (workload.width % at[:, 0] > 0)
     return dict(zip(choices, costs.tolist(), strict=True))
 

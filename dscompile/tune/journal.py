@@ -121,7 +121,7 @@ class Journal:
             self._note(workload, choice, error)
             return
         self._records.append([self._index(workload), record(choice, samples, self._machine)])
-        self._note(workload, choice, min(samples))
+        self._note(workload, choice, float(min(samples)))
 
     def _allowed(self, workload: Workload) -> dict[Choice, Result]:
         results = self._results.get(workload, {})

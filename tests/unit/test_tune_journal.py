@@ -142,6 +142,14 @@ def test_choices_and_workloads_of_another_version_are_ignored_and_kept(tmp_path:
     assert (tmp_path / RECORDS).read_text() == records
 
 
+def test_whole_numbers_of_instructions_are_costs_too(tmp_path: Path) -> None:
+    with Journal(tmp_path, AVX512, costs="instructions") as journal:
+        journal.add(POINTWISE, A, (2_000_000, 1_999_999))
+        assert dict(journal.known(POINTWISE)) == {A: 1_999_999.0}
+    with Journal(tmp_path, AVX512, costs="instructions") as journal:
+        assert dict(journal.known(POINTWISE)) == {A: 1_999_999.0}
+
+
 def test_a_record_must_have_either_samples_or_an_error(tmp_path: Path) -> None:
     with Journal(tmp_path, AVX512) as journal:
         with pytest.raises(ValueError, match="either samples or an error must be given"):
