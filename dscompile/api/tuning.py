@@ -80,7 +80,7 @@ def tune(
     with _devices(concrete, farm, key, progress) as devices:
         machine = _machine(devices)
         keeper = RecordsKeeper(path, concrete, network.name, devices.unit, machine)
-        with Journal(journal_of(path), concrete, costs=_costs(devices.unit, machine)) as journal:
+        with Journal(journal_of(path), concrete, costs=costs_label(devices.unit, machine)) as journal:
             peak = _peak(concrete, devices)
 
             def see(snapshot: Snapshot) -> None:
@@ -139,7 +139,7 @@ def tune_report(
         raise UsageError(f"nothing was tuned for '{path}'", help=f"dscompile tune {source} -t {target} -o {path}")
     records = read_tuning(path)
     require_fits(records, concrete, path)
-    with Journal(journal_of(path), concrete, costs=_costs(records.unit, records.machine)) as journal:
+    with Journal(journal_of(path), concrete, costs=costs_label(records.unit, records.machine)) as journal:
         states = [remembered(task, journal) for task in tasks]
     return TuneResult(path, journal_of(path), outcome_of(states, concrete, records.unit, None), records.machine)
 
@@ -207,7 +207,7 @@ def _builders(wanted: str | int | None) -> Iterator[Builders]:
         builders.close()
 
 
-def _costs(unit: Unit, machine: str) -> str:
+def costs_label(unit: Unit, machine: str) -> str:
     """What a journal of these costs says of them."""
     return f"{unit} on {machine}"
 

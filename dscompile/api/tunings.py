@@ -71,7 +71,7 @@ def _read(path: Path, tuned: Sequence[Target]) -> Mapping[Target, Tuning]:
     own = [target for target in tuned if target.name == file.target]
     if not own:
         raise UsageError(
-            f"'{path}' has tuning records of {shown(file.target)}, and this build is for "
+            f"'{path}' has tuning records of {shown(file.target)}, and this is for "
             f"{', '.join(target.name for target in tuned)}",
             help="leave it out, or build for its target",
         )

@@ -43,7 +43,7 @@ from dscompile.plan.storage import (
     dense_strides,
     lifetimes,
 )
-from dscompile.plan.tuning import UNTUNED, Tuning
+from dscompile.plan.tuning import UNTUNED, Decision, Tuning
 from dscompile.plan.tuning_use import layers_by_source
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
@@ -69,6 +69,7 @@ class ProgramBuilder:
         self.constants: dict[str, Array] = {}
         self.fallbacks: list[str] = []
         self.tuning = tuning
+        self._decisions: dict[Workload, Decision] = {}
         self._chosen: dict[tuple[int, Workload], Chosen] = {}
         self._functions: dict[tuple[NativeKernel, Knobs | None], Function] = {}
         self._views: dict[str, View] = {}
@@ -146,7 +147,9 @@ class ProgramBuilder:
 
     def choose(self, workload: Workload, kind: type[ChoiceT]) -> ChoiceT:
         """The choice for a workload of the current layer; `kind` is what belongs to it."""
-        decision = self.tuning.decide(workload, self.target)
+        decision = self._decisions.get(workload)
+        if decision is None:
+            decision = self._decisions[workload] = self.tuning.decide(workload, self.target)
         choice = decision.choice
         if not isinstance(choice, kind):
             raise TypeError(f"{workload} is tuned with {choice}")
@@ -334,7 +337,7 @@ class ProgramBuilder:
         requests = [Request(s.name, s.size_bytes, s.first, s.last) for s in stores]
         placement = plan_arena(requests, alignment=alignment)
         chosen = tuple(self._chosen.values())
-        by_rule = layers_by_source(chosen)["rule"] if self.tuning.name else ()
+        by_rule = layers_by_source(chosen, self.target)["rule"] if self.tuning.name else ()
         buffers = tuple(Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in requests)
         return Program(
             network=self.network,

@@ -120,6 +120,12 @@ def allows(workload: Workload, choice: Choice, target: Target) -> bool:
     )
 
 
+def has_alternatives(workload: Workload, target: Target) -> bool:
+    """Whether there is more than one choice: as `len(space(...)) > 1`, mostly without making all of it."""
+    few = Space(workload.kind, _axes(workload, target, rule(workload, target)))
+    return len(few) > 1 or len(space(workload, target)) > 1
+
+
 def _with_rule(axes: Iterable[Axis], choice: Choice) -> Iterator[Axis]:
     """The axes, with what the rule takes among the values of each."""
     for axis in axes:

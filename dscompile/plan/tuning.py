@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from dscompile.plan.choices import Choice, Source
+from dscompile.plan.choices import Choice, DepthwiseChoice, Source
 from dscompile.plan.spaces import allows, rule
 from dscompile.plan.workloads import DenseWorkload, Workload
 from dscompile.target import Target
@@ -21,11 +21,12 @@ class Learning:
 
     `farthest` is how different they may be, in doublings of a size (see `distance_of`). `least_gain` is the cost of the
     rule's choice over that of the best one from where on a neighbor is followed: below, the rule did as well as
-    measuring, and is trusted here too.
+    measuring, and is trusted here too. `other_widths`: also from images of other widths, if tiles divide both.
     """
 
     farthest: float = 1.0
     least_gain: float = 1.02
+    other_widths: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ class Tuning:
         for distance, near in self._near(workload):
             if self.gains.get(near, math.inf) < self.learning.least_gain:
                 return Decision(rule(workload, target), "rule", near, distance)
-            if allows(workload, self.best[near], target):
-                return Decision(self.best[near], "neighbor", near, distance)
+            choice = self.best[near]
+            if allows(workload, choice, target) and _fits_rows(choice, workload, near):
+                return Decision(choice, "neighbor", near, distance)
         return Decision(rule(workload, target), "rule")
 
     def merged(self, other: Tuning) -> Tuning:
@@ -89,7 +91,8 @@ class Tuning:
 
     def _near(self, workload: Workload) -> Iterator[tuple[float, Workload]]:
         """Workloads that are near enough to learn from, the most similar first, of equals the one recorded first."""
-        distances = ((distance_of(workload, other), other) for other in self.best)
+        widths = self.learning.other_widths
+        distances = ((distance_of(workload, other, other_widths=widths), other) for other in self.best)
         near = [found for found in distances if found[0] <= self.learning.farthest]
         yield from sorted(near, key=lambda found: found[0])
 
@@ -102,23 +105,43 @@ def names_of(name: str) -> tuple[str, ...]:
     return tuple(name.split(_BETWEEN_NAMES)) if name else ()
 
 
-def distance_of(one: Workload, other: Workload) -> float:
-    """How different two workloads are: doublings of their sizes, summed; infinite if one says nothing of the other."""
+def distance_of(one: Workload, other: Workload, *, other_widths: bool = False) -> float:
+    """How different two workloads are: doublings of their sizes, summed; infinite if one says nothing of the other.
+
+    Rows of another width say nothing, unless `other_widths`: tiles respect the width of a row.
+    """
     if isinstance(one, DenseWorkload) or isinstance(other, DenseWorkload):
         if not (isinstance(one, DenseWorkload) and isinstance(other, DenseWorkload)):
             return math.inf
         return _doublings((one.channels, one.units), (other.channels, other.units))
     if type(one) is not type(other) or _window(one) != _window(other):
         return math.inf
+    if not other_widths and _row(one) != _row(other):
+        return math.inf
     return _doublings(_sizes(one), _sizes(other))
 
 
 def _window(workload: Workload) -> tuple[object, ...]:
-    """What must be equal. Tiles respect the width of a row, unless all pixels lie in one."""
+    """What must be equal."""
     assert not isinstance(workload, DenseWorkload)
-    flat = workload.height == 1
-    width = 0 if flat else workload.width
-    return flat, width, workload.kernel, workload.stride, workload.dilation, getattr(workload, "blocked", True)
+    is_flat = _row(workload) == 0
+    return is_flat, workload.kernel, workload.stride, workload.dilation, getattr(workload, "blocked", True)
+
+
+def _row(workload: Workload) -> int:
+    """The width of a row; 0 where all pixels lie in one, of any width."""
+    if isinstance(workload, DenseWorkload) or (workload.height == 1 and workload.kernel == (1, 1)):
+        return 0
+    return workload.width
+
+
+def _fits_rows(choice: Choice, workload: Workload, near: Workload) -> bool:
+    """Whether tiles cut the rows of a workload as well as those that they were measured on."""
+    rows = _row(workload), _row(near)
+    if rows[0] == rows[1]:
+        return True
+    tile = choice.columns if isinstance(choice, DepthwiseChoice) else getattr(choice, "pixels", 1)
+    return all(row % tile == 0 for row in rows)
 
 
 def _sizes(workload: Workload) -> tuple[int, ...]:

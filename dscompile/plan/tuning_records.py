@@ -45,8 +45,8 @@ class Isa:
         names = ("vector_bytes", "registers", "int8_lanes", "multiply")
         name = next((name for name in names if getattr(self, name) != getattr(other, name)), None)
         if name is not None:
-            return f"its {name} is {shown(getattr(self, name))}, that of the target {getattr(other, name)}"
-        return f"its features are {shown(' '.join(self.features))}, those of the target {' '.join(other.features)}"
+            return f"{name} {shown(getattr(self, name))} there, {getattr(other, name)} here"
+        return f"features {shown(' '.join(self.features))} there, '{' '.join(other.features)}' here"
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,10 @@ class TuningFile:
         return (json.dumps(_record_to_json(record)) for record in self.records)
 
     def tuning(self) -> Tuning:
-        """What a planner takes of them."""
-        best = {record.workload: record.best for record in self.records}
-        return Tuning(best, self.name, {record.workload: record.gain for record in self.records})
+        """What a planner takes of them: all but those of which only the rule's choice was tried, which say nothing."""
+        compared = [record for record in self.records if record.trials > 1]
+        best = {record.workload: record.best for record in compared}
+        return Tuning(best, self.name, {record.workload: record.gain for record in compared})
 
 
 def _order(record: TuningRecord) -> tuple[object, ...]:

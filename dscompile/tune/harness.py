@@ -90,10 +90,17 @@ def _conv(workload: ConvWorkload | Int8ConvWorkload, target: Target) -> Harness:
     filters = workload.blocks * lanes
     op = Conv2D(filters, workload.kernel, workload.stride, dilation=workload.dilation, activation=RELU6)
     net, x = _image(workload, workload.channels, quantized)
-    if not quantized and workload.channels < lanes and isinstance(workload, ConvWorkload) and workload.blocked:
-        x = net.add("blocked", Pool("max", (1, 1)), [x])  # what makes an image of few channels blocked
+    if _must_be_blocked(workload, lanes):
+        x = net.add("blocked", Pool("max", (1, 1)), [x])  # its result is blocked
     y = _layer(net, x, op, workload.channels, quantized)
     return Harness(net.build([y]), _halo_against_one_row(workload, net.layers[-1].inputs[0]))
+
+
+def _must_be_blocked(workload: ConvWorkload | Int8ConvWorkload, lanes: int) -> bool:
+    """Whether the planner would take an image another way than blocked if it came as the user passes it."""
+    if isinstance(workload, Int8ConvWorkload):
+        return workload.kernel[1] > 1  # its columns might be gathered
+    return workload.blocked and workload.channels < lanes
 
 
 def _depthwise(workload: DepthwiseWorkload | Int8DepthwiseWorkload, target: Target) -> Harness:

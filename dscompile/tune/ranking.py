@@ -57,7 +57,9 @@ def rank_in_network(network: Network, target: Target, states: Sequence[TaskState
     times = measure_steps(network, programs, devices)
     chosen: dict[Workload, Choice] = {}
     gains: dict[Workload, float] = {}
-    for workload in contenders:
+    for workload, choices in contenders.items():
+        if not choices:
+            continue
         steps = sorted({entry.step for entry in programs[0].chosen if entry.workload == workload})
         by_variant = times[:, steps].sum(axis=1)
         best = int(np.argmin(by_variant))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,7 +25,6 @@ from dscompile.tune.tasks import Task
 
 BATCH = 8
 MOST_LOST = 4  # candidates in a row
-MOST_BROKEN = 3  # builds of a candidate
 TOLERANCE = 1e-4  # of the largest output, float32
 
 
@@ -103,7 +101,8 @@ class Session:
         self._known = 0
         self._building: dict[Future[Candidate], tuple[_Work, Choice]] = {}
         self._on_device: dict[Future[Measurement], tuple[_Work, Choice, Candidate]] = {}
-        self._broke: Counter[Job] = Counter()
+        self._suspects: list[tuple[_Work, Choice]] = []
+        self._alone: Choice | None = None
         self._expected: dict[Workload, Array] = {}
         macs = [task.workload.macs(target.lanes) * task.times for task in tasks]
         self._work = [
@@ -151,7 +150,15 @@ class Session:
     # Building
 
     def _fill(self) -> None:
-        """Starts builds, so that neither builders nor devices wait for each other."""
+        """Starts builds, so that neither builders nor devices wait for each other.
+
+        One of several builds that were running when a process ended must have ended it: these are tried one by one.
+        """
+        if self._suspects:
+            if not self._building:
+                suspect, self._alone = self._suspects.pop(0)
+                self._submit(suspect, self._alone)
+            return
         wanted = self._builders.count + 2 * self._devices.count + 1
         while len(self._building) + len(self._on_device) < wanted:
             work = self._next()
@@ -201,27 +208,23 @@ class Session:
         broken = False
         for future in [future for future in self._building if future.done()]:
             work, choice = self._building.pop(future)
+            alone, self._alone = self._alone is choice, None
             try:
                 candidate = future.result()
-            except BrokenExecutor:
+            except (BrokenExecutor, CancelledError):
                 broken = True
-                self._rebuild(work, choice)
+                if alone:
+                    self._fail(work, choice, "its compiler crashed or took too long")
+                else:
+                    self._suspects.append((work, choice))
             except Exception as error:  # whatever a candidate does to its compiler is that candidate's failure
                 self._fail(work, choice, f"does not compile: {error}")
             else:
                 self._on_device[self._devices.submit(candidate.runnable)] = (work, choice, candidate)
         if broken:
+            self._suspects += self._building.values()
+            self._building.clear()
             self._builders.restart()
-
-    def _rebuild(self, work: _Work, choice: Choice) -> None:
-        """Tries a build again whose process ended, perhaps for another's sake; the third time it is its own fault."""
-        job = Job(work.state.task.workload, choice, self._target, self._devices.form)
-        self._broke[job] += 1
-        if self._broke[job] >= MOST_BROKEN:
-            self._fail(work, choice, "its compiler crashed or took too long")
-            return
-        work.pending.insert(0, choice)
-        work.in_flight -= 1
 
     # Measuring
 
