@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from dscompile.plan.choices import Choice
@@ -16,6 +16,9 @@ from dscompile.tune.search import spread
 
 BATCH = 8  # proposals between two trainings of the model
 OPENING = 16  # proposals before the first, the choice of the rule among them
+ALIKE = 2  # of a batch, with the same value of the main axis: the others learn of the other axes from them
+NOVEL = 2  # of a batch, the best with values of the main axis that were not tried yet
+POOL = 32  # choices that are asked of the model for a batch
 STRAYS = 1  # of a batch: as far as can be from all others, whatever the model says
 
 
@@ -27,7 +30,8 @@ class Evolution:
         order = spread(self._space, rule(workload, target))
         predicted = {choice: predicted_cost(workload, choice, target) for choice in order}
         self._left = dict.fromkeys(order)
-        self._queue = deque(_opening(order, predicted))
+        self._axis = max(self._space.axes, key=lambda axis: len(axis.values))
+        self._queue = deque(_opening(order, predicted, self._main))
         self._news: dict[Choice, float | None] = {}
         least = min(predicted.values())
         points = {self._space.indices(choice): choice for choice in order}
@@ -69,14 +73,33 @@ class Evolution:
             self._generations.learn({self._space.indices(choice): cost for choice, cost in self._news.items()})
             self._news = {}
         measured = len(self._space) - len(self._left)
-        evolved = (self._points[point] for point in self._generations.best(measured + BATCH))
-        best = list(islice((choice for choice in evolved if choice in self._left), BATCH - STRAYS))
-        strays = islice((choice for choice in self._left if choice not in best), BATCH - len(best))
-        return [*best, *strays]
+        points = self._generations.best(measured + POOL)
+        ranked = [choice for point in points if (choice := self._points[point]) in self._left]
+        tried = {self._main(choice) for choice in self._points.values() if choice not in self._left}
+        novel = few_alike((choice for choice in ranked if self._main(choice) not in tried), self._main, 1)
+        best = few_alike(ranked, self._main, ALIKE)
+        chosen = dict.fromkeys((*islice(best, BATCH - NOVEL - STRAYS), *islice(novel, NOVEL)))
+        strays = islice((choice for choice in self._left if choice not in chosen), BATCH - len(chosen))
+        return [*chosen, *strays]
+
+    def _main(self, choice: Choice) -> tuple[int, ...]:
+        """The value of the axis with most values, which are tiles."""
+        return tuple(getattr(choice, field) for field in self._axis.fields)
 
 
-def _opening(order: Sequence[Choice], predicted: Mapping[Choice, float]) -> list[Choice]:
+def few_alike(choices: Iterable[Choice], key: Callable[[Choice], object], most: int) -> Iterator[Choice]:
+    """The choices in their order, `most` with the same key."""
+    seen: Counter[object] = Counter()
+    for choice in choices:
+        seen[key(choice)] += 1
+        if seen[key(choice)] <= most:
+            yield choice
+
+
+def _opening(
+    order: Sequence[Choice], predicted: Mapping[Choice, float], key: Callable[[Choice], object]
+) -> list[Choice]:
     """The choice of the rule, which is the first; then in turns one that is predicted to be cheap, and any other."""
-    cheap = sorted(order, key=lambda choice: predicted[choice])
-    turns = (choice for pair in zip(cheap, order, strict=True) for choice in pair)
+    cheap = few_alike(sorted(order, key=lambda choice: predicted[choice]), key, 1)
+    turns = (choice for pair in zip(cheap, order, strict=False) for choice in pair)
     return list(islice(dict.fromkeys((order[0], *turns)), OPENING))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+import xgboost
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
@@ -60,13 +61,15 @@ class Generations:
                 self._database.commit_tuning_record(
                     ms.database.TuningRecord(candidate.sch.trace, self._token, seconds, self._context.target, [])
                 )
-        self._model.update(self._context, candidates, results)
+        with _one_thread():
+            self._model.update(self._context, candidates, results)
 
     def best(self, count: int) -> list[Indices]:
         """Up to `count` different points, best first by the model; those that were measured among them."""
         self._context.pre_tuning(count, count, [self._design], self._database, self._model)
         try:
-            found = self._context.generate_measure_candidates() or []
+            with _one_thread():
+                found = self._context.generate_measure_candidates() or []
             return [_point(candidate.sch.trace) for candidate in found]
         finally:
             self._context.post_tuning()
@@ -107,6 +110,11 @@ def _context(module: Any, target: Any, sizes: Sequence[int], mutator: Any, seed:
             num_threads=1,
             rand_state=1 + seed % (2**31 - 2),
         )
+
+
+def _one_thread() -> Any:
+    """More would wait for each other on a machine that is busy with candidates, and for longer than the work takes."""
+    return xgboost.config_context(nthread=1)
 
 
 def _samples(trace: Any) -> list[Any]:

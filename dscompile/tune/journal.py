@@ -121,7 +121,7 @@ class Journal:
             self._note(workload, choice, error)
             return
         self._records.append([self._index(workload), record(choice, samples, self._machine)])
-        self._note(workload, choice, min(samples))
+        self._note(workload, choice, float(min(samples)))
 
     def _allowed(self, workload: Workload) -> dict[Choice, Result]:
         results = self._results.get(workload, {})
@@ -171,6 +171,8 @@ class Journal:
         for number, line in enumerate(records[start:end], start + 1):
             try:
                 index, (trace, samples, *_) = line
+                if index < 0:
+                    raise ValueError(f"there is no workload {index}")
                 workload = workloads[index]
                 noted, cost = _noted(trace), min(map(float, samples or (FAILED,)))
             except (ValueError, TypeError, IndexError, KeyError) as error:
@@ -243,7 +245,7 @@ def _open_header(file: LineFile, expected: dict[str, object], others: Sequence[L
     if not lines:
         if any(other.path.exists() and other.path.stat().st_size for other in others):
             raise BadInputError(
-                f"'{file.path.parent}' holds a database, but it is no journal of dscompile: it has no {HEADER}",
+                f"'{file.path.parent}' holds a database, but is no journal of dscompile: there is no complete {HEADER}",
                 help=_ELSEWHERE,
             )
         file.open()
@@ -255,17 +257,14 @@ def _open_header(file: LineFile, expected: dict[str, object], others: Sequence[L
         raise _foreign(file, f"its schema is {found.get(KEY)}, and this dscompile reads {SCHEMA}")
     for key, value in expected.items():
         if found.get(key) != value:
-            raise _foreign(file, f"its {key} {_be(value)} {_words(found.get(key))}, not {_words(value)}")
+            be = "are" if key.endswith("s") else "is"
+            raise _foreign(file, f"its {key} {be} {_words(found.get(key))}, not {_words(value)}")
 
 
 def _foreign(file: LineFile, why: str) -> BadInputError:
     return BadInputError(
         f"the journal holds other measurements: {why}", position=Position(str(file.path)), help=_ELSEWHERE
     )
-
-
-def _be(value: object) -> str:
-    return "are" if isinstance(value, list) else "is"
 
 
 def _words(value: object) -> str:

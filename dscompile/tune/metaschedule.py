@@ -19,8 +19,8 @@ from tvm.s_tir.meta_schedule.utils import _json_de_tvm
 
 from dscompile.schedule.native import llvm_target
 from dscompile.target import Target
+from dscompile.tune.journal import BLOCK
 
-BLOCK = "choice"
 WORKLOAD = "dscompile.workload"
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
 
