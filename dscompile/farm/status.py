@@ -158,8 +158,8 @@ def _problems(devices: tuple[DeviceStatus, ...], queues: tuple[QueueStatus, ...]
             yield f"key '{queue.key}': {_requests(queue.pending)}, and no device of that key is alive; {advice}"
         elif queue.pending and all((device.busy_s or 0.0) > _BUSY_S for device in alive):
             yield (
-                f"key '{queue.key}': {_requests(queue.pending)}, and all {len(alive)} devices have been busy for more "
-                f"than {_BUSY_S / 60:g} min: look at their logs, and restart those that hang"
+                f"key '{queue.key}': {_requests(queue.pending)}, and every device of it ({len(alive)}) has been busy "
+                f"for more than {_BUSY_S / 60:g} min: look at the logs, and restart what hangs"
             )
 
 
