@@ -243,7 +243,7 @@ class FarmDevices:
         is_early = time.monotonic() - self._taken < self._patience_s
         return is_early and attempt.stage != "running" and not self._closed.wait(_RETRY_S)
 
-    def _note_taken(self, _device: str) -> None:
+    def _note_taken(self) -> None:
         self._taken = time.monotonic()
 
     def _note_end(self, attempt: Attempt) -> None:

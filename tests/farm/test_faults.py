@@ -106,12 +106,12 @@ def test_a_candidate_that_takes_its_device_down_is_stopped_after_the_second(tmp_
         devices_of(tmp_path, tracker, 3) as (one, two, three),
         FarmDevices(tracker.address, "x86", patience_s=10.0) as devices,
     ):
-        by_address = {str(device.address): device for device in (one, two, three)}
+        alive = [one, two, three]
         future = devices.submit(Candidate("bad", candidates["sleep"], b"x"))
         for _ in range(2):
-            wait_until(lambda: len(_busy(tracker.address)) == 1)
-            time.sleep(0.3)
-            by_address[_busy(tracker.address)[0]].kill()
+            device = running_on(*alive)
+            alive.remove(device)
+            device.kill()
         result = future.result(timeout=30)
         assert result.kind == "crash"
         assert result.error.startswith("broke its session 2 times without a word, on 127.0.0.1:")
@@ -125,9 +125,7 @@ def test_the_only_device_that_dies_under_a_candidate_leaves_it_lost(tmp_path: Pa
         FarmDevices(tracker.address, "x86", patience_s=2.0) as devices,
     ):
         future = devices.submit(Candidate("it", candidates["sleep"], b"x"))
-        wait_until(lambda: len(_busy(tracker.address)) == 1)
-        time.sleep(0.3)
-        one.kill()
+        running_on(one).kill()
         result = future.result(timeout=30)
         assert result.kind == "lost"
         assert f"before, its session broke on device {one.address}" in result.error
@@ -140,8 +138,7 @@ def test_a_device_that_freezes_does_not_hold_its_client(tmp_path: Path, candidat
         FarmDevices(tracker.address, "x86", session_s=1.0, patience_s=2.0) as devices,
     ):
         future = devices.submit(Candidate("it", candidates["sleep"], b"x"))
-        wait_until(lambda: len(_busy(tracker.address)) == 1)
-        one.process.send_signal(signal.SIGSTOP)
+        running_on(one).process.send_signal(signal.SIGSTOP)
         result = future.result(timeout=30)
         one.process.send_signal(signal.SIGCONT)
         assert result.kind == "hang"
@@ -149,16 +146,30 @@ def test_a_device_that_freezes_does_not_hold_its_client(tmp_path: Path, candidat
 
 
 def test_closing_the_client_ends_its_sessions_and_cancels_what_waits(farm: Farm, candidates: Candidates):
-    with FarmDevices(farm.address, "x86", session_s=15.0) as devices:
-        futures = [devices.submit(Candidate("it", candidates["sleep"], b"x")) for _ in range(5)]
-        wait_until(lambda: len(_busy(farm.address)) == 2)
+    with FarmDevices(farm.address, "x86", session_s=20.0) as devices:
+        futures = [devices.submit(Candidate("endless", candidates["sleep"], b"x")) for _ in range(5)]
+        for device in farm.devices:
+            running_on(device)
         began = time.monotonic()
     wait_until(lambda: _busy(farm.address) == [])
-    assert time.monotonic() - began < 14  # the devices do not wait for the end of the 15 s
+    assert time.monotonic() - began < 15  # the devices do not wait for the end of the 20 s
+    for device in farm.devices:
+        device.wait_for("candidate endless.so: ended because the client had gone after")
     assert [future.cancelled() for future in futures] == [False, False, True, True, True]
     assert {future.result().kind for future in futures[:2]} == {"lost"}
     with pytest.raises(RuntimeError, match="the farm is closed"):
         devices.submit(Candidate("it", candidates["good"], b"x"))
+
+
+def running_on(*devices: Server) -> Server:
+    """The device that a candidate has come to, of those that are alive."""
+
+    def with_library() -> list[Server]:
+        return [device for device in devices if list(device.temporary.glob("dscompile-device-*/session-*/*.so"))]
+
+    wait_until(lambda: bool(with_library()))
+    time.sleep(0.2)  # it is stored; now it is called
+    return with_library()[0]
 
 
 def _busy(tracker: Address) -> list[str]:
