@@ -30,7 +30,7 @@ _GONE = "ended because the client had gone"
 _SEND_TIMEOUT_S = 2
 _NAME_LENGTH = 120
 _REPORT_BYTES = 8192
-_DONE, _LOAD, _ERROR = "done", "load ", "error "
+_DONE, _LOAD, _ERROR, _NOTE = "done", "load ", "error ", "note "
 _CLIENT_GONE = ("closes before", "Connection reset", "Broken pipe", "SockChannel")
 
 
@@ -126,7 +126,8 @@ def _ending(status: os.waitid_result, lines: Sequence[str]) -> Ending:
     if status.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
         return of_signal(status.si_status)
     if _DONE in lines:
-        return Ending("ended", "ended")
+        notes = [line.removeprefix(_NOTE) for line in lines if line.startswith(_NOTE)]
+        return Ending("ended", "; ".join([*notes, "ended"]))
     error = next((line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)), None)
     if error is None:
         return Ending("crash", f"ended the session's process with exit code {status.si_status}")
@@ -213,6 +214,7 @@ def _register(directory: Path, report: int) -> None:
                 file.write(content)
         except OSError as error:
             text = f"the device cannot store '{Path(name).name}', {len(content)} B: {error.strerror}"
+            _say(report, f"{_NOTE}{text}")
             raise RuntimeError(Ending("refused", text).encode()) from error
 
     def load(name: str) -> object:

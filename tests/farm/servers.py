@@ -96,8 +96,8 @@ def start_tracker(directory: Path, port: int = 0) -> Server:
     return Server(directory, "tracker", "--port", port)
 
 
-def start_device(directory: Path, tracker: Address, *options: object, **more: Path) -> Server:
-    return Server(directory, "device", "--tracker", tracker, "--key", "x86", "--port", 0, *options, **more)
+def start_device(directory: Path, tracker: Address, *options: object, key: str = "x86", **more: Path) -> Server:
+    return Server(directory, "device", "--tracker", tracker, "--key", key, "--port", 0, *options, **more)
 
 
 @contextmanager

@@ -29,8 +29,10 @@ pytestmark = pytest.mark.slow
 SLOW = Timing(number=2, repeat=2, min_repeat_ms=0)  # 20 ms a call: 120 ms a candidate
 
 
-def devices_of(directory: Path, tracker: Server, number: int) -> AbstractContextManager[tuple[Server, ...]]:
-    return joined(*(start_device(directory / f"device{n}", tracker.address) for n in range(number)))
+def devices_of(
+    directory: Path, tracker: Server, number: int, key: str = "x86"
+) -> AbstractContextManager[tuple[Server, ...]]:
+    return joined(*(start_device(directory / f"device{n}", tracker.address, key=key) for n in range(number)))
 
 
 def batch(candidates: Candidates, size: int) -> list[Candidate]:
@@ -99,12 +101,13 @@ def test_without_a_tracker_or_a_device_a_candidate_is_lost_in_bounded_time(tmp_p
         assert f"the tracker at {tracker.address} does not answer: Connection refused" in result.error
 
 
-def test_a_candidate_that_takes_its_device_down_is_stopped_after_the_second(tmp_path: Path, candidates: Candidates):
+def test_a_candidate_that_takes_its_device_down_is_stopped_after_the_second(
+    farm: Farm, tmp_path: Path, candidates: Candidates
+):
     # Like one that makes a board restart: devices die under it, without a word.
     with (
-        start_tracker(tmp_path / "tracker") as tracker,
-        devices_of(tmp_path, tracker, 3) as (one, two, three),
-        FarmDevices(tracker.address, "x86", patience_s=10.0) as devices,
+        devices_of(tmp_path, farm.tracker, 3, "doomed") as (one, two, three),
+        FarmDevices(farm.address, "doomed", patience_s=10.0) as devices,
     ):
         alive = [one, two, three]
         future = devices.submit(Candidate("bad", candidates["sleep"], b"x"))
@@ -118,11 +121,10 @@ def test_a_candidate_that_takes_its_device_down_is_stopped_after_the_second(tmp_
         assert devices.run_on_device(batch(candidates, 1)[0]).ok
 
 
-def test_the_only_device_that_dies_under_a_candidate_leaves_it_lost(tmp_path: Path, candidates: Candidates):
+def test_the_only_device_that_dies_under_a_candidate_leaves_it_lost(farm: Farm, tmp_path: Path, candidates: Candidates):
     with (
-        start_tracker(tmp_path / "tracker") as tracker,
-        devices_of(tmp_path, tracker, 1) as (one,),
-        FarmDevices(tracker.address, "x86", patience_s=2.0) as devices,
+        devices_of(tmp_path, farm.tracker, 1, "only") as (one,),
+        FarmDevices(farm.address, "only", patience_s=2.0) as devices,
     ):
         future = devices.submit(Candidate("it", candidates["sleep"], b"x"))
         running_on(one).kill()
@@ -131,11 +133,10 @@ def test_the_only_device_that_dies_under_a_candidate_leaves_it_lost(tmp_path: Pa
         assert f"before, its session broke on device {one.address}" in result.error
 
 
-def test_a_device_that_freezes_does_not_hold_its_client(tmp_path: Path, candidates: Candidates):
+def test_a_device_that_freezes_does_not_hold_its_client(farm: Farm, tmp_path: Path, candidates: Candidates):
     with (
-        start_tracker(tmp_path / "tracker") as tracker,
-        devices_of(tmp_path, tracker, 1) as (one,),
-        FarmDevices(tracker.address, "x86", session_s=1.0, patience_s=2.0) as devices,
+        devices_of(tmp_path, farm.tracker, 1, "frozen") as (one,),
+        FarmDevices(farm.address, "frozen", session_s=1.0, patience_s=2.0) as devices,
     ):
         future = devices.submit(Candidate("it", candidates["sleep"], b"x"))
         running_on(one).process.send_signal(signal.SIGSTOP)
@@ -284,18 +285,18 @@ def full_disk(place: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_is_said_and_the_device_lives_on(tmp_path: Path, candidates: Candidates):
+def test_a_full_disk_is_said_and_the_device_lives_on(farm: Farm, tmp_path: Path, candidates: Candidates):
     with (
         full_disk(tmp_path / "small") as small,
-        start_tracker(tmp_path / "tracker") as tracker,
-        joined(start_device(tmp_path / "one", tracker.address, temporary=small)) as (one,),
-        FarmDevices(tracker.address, "x86") as devices,
+        joined(start_device(tmp_path / "one", farm.address, key="full", temporary=small)) as (one,),
+        FarmDevices(farm.address, "full") as devices,
     ):
         big = Candidate("big", candidates["good"].read_bytes() + bytes(1 << 20), b"x")
         result = devices.run_on_device(big)
         assert (result.kind, result.is_verdict) == ("refused", False)
         assert result.error.startswith("the device cannot store 'big.so', ")
         assert result.error.endswith("B: No space left on device")
+        one.wait_for("the device cannot store 'big.so', ")
         assert devices.run_on_device(Candidate("small", candidates["good"], b"x")).ok
 
         # Not even a directory for the session.
