@@ -89,6 +89,8 @@ class _Connection(tvm_tracker.TCPEventHandler):  # type: ignore[misc]  # tvm car
                 raise ValueError("it does not read its answers")
             if message and self.is_open():
                 super().on_message(message)
+        except UnicodeDecodeError:
+            self.send_away("its message is no text")
         except (OSError, ValueError) as error:
             self.send_away(str(error))
 

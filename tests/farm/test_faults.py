@@ -251,6 +251,21 @@ def test_a_peer_that_does_not_read_its_answers_is_sent_away(farm: Farm):
     farm.tracker.wait_for("away: it does not read its answers")
 
 
+def test_the_tracker_says_why_it_sends_a_peer_away(farm: Farm):
+    for data, why in (
+        (b"GET / HTTP/1.1", "it does not speak TVM's tracker protocol"),
+        (TRACKER_MAGIC + message(b"\xff"), "its message is no text"),
+        (TRACKER_MAGIC + message("5"), "its message is no list that begins with a number"),
+        (TRACKER_MAGIC + message("[2, null]"), "it sent code 2, which this tracker does not take"),
+        (TRACKER_MAGIC + message("[4]"), "its message of code 4 is incomplete or of wrong types"),
+    ):
+        with socket.create_connection((farm.address.host, farm.address.port)) as peer:
+            peer.sendall(data)
+            farm.tracker.wait_for(f"away: {why}")
+    with socket.create_connection((farm.address.host, farm.address.port)):
+        farm.tracker.wait_for("away: it said nothing")
+
+
 def test_a_client_that_sends_an_impossible_message_ends_its_own_session_only(farm: Farm, candidates: Candidates):
     with wire.TrackerConnection(farm.address, 5) as tracker:
         answer = tracker.ask([wire.REQUEST, "x86", "", 1], 10)
