@@ -244,9 +244,9 @@ def test_a_greeting_may_come_in_pieces(farm: Farm):
 
 def test_a_peer_that_does_not_read_its_answers_is_sent_away(farm: Farm):
     with socket.create_connection((farm.address.host, farm.address.port)) as peer:
-        peer.settimeout(2)
+        peer.settimeout(60)
         peer.sendall(TRACKER_MAGIC)
-        with pytest.raises(OSError, match=r"reset|pipe|timed out"):
+        with pytest.raises(OSError, match=r"reset|pipe"):
             peer.sendall(message("[6]") * 2_000_000)
     farm.tracker.wait_for("away: it does not read its answers")
 
