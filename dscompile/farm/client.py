@@ -117,7 +117,7 @@ class FarmDevices:
         if self._closed.is_set():
             raise RuntimeError("the farm is closed")
         if self._began is None:
-            self._began = self._taken = time.monotonic()
+            self._began = time.monotonic()
         if time.monotonic() - self._counted > _COUNT_S:
             self._look_for_devices()
         future: Future[Measurement] = Future()
@@ -216,6 +216,7 @@ class FarmDevices:
             self._session_s,
             self._patience_s,
         )
+        began = time.monotonic()
         broken: list[str] = []
         while True:
             attempt = worker.run(task, self._note_taken)
@@ -228,7 +229,7 @@ class FarmDevices:
                     continue
                 error = f"broke its session {_STRIKES} times without a word, on {' and '.join(broken)}"
                 return Measurement("crash", device=attempt.device, error=error, elapsed_s=attempt.elapsed_s)
-            if report.kind == "lost" and self._may_try_again(attempt):
+            if report.kind == "lost" and self._may_try_again(attempt, began):
                 self._log(f"candidate {candidate.name}: {report.error}: trying again")
                 continue
             error = report.error
@@ -238,12 +239,12 @@ class FarmDevices:
                 report.kind, report.seconds, report.memory, attempt.device, error, round(attempt.elapsed_s, 6)
             )
 
-    def _may_try_again(self, attempt: Attempt) -> bool:
+    def _may_try_again(self, attempt: Attempt, began: float) -> bool:
         """Whether a candidate that no device took may wait on: devices still take others, or did a moment ago."""
-        is_early = time.monotonic() - self._taken < self._patience_s
+        is_early = time.monotonic() - max(self._taken, began) < self._patience_s
         return is_early and attempt.stage != "running" and not self._closed.wait(_RETRY_S)
 
-    def _note_taken(self, _device: str) -> None:
+    def _note_taken(self) -> None:
         self._taken = time.monotonic()
 
     def _note_end(self, attempt: Attempt) -> None:

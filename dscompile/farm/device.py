@@ -72,6 +72,7 @@ def load_runtime() -> None:
 
 class _Device:
     def __init__(self, listener: socket.socket, settings: DeviceSettings, root: Path, log: Log) -> None:
+        listener.setblocking(False)
         self._listener = listener
         self._port: int = listener.getsockname()[1]
         self._settings = settings
@@ -167,6 +168,8 @@ class _Device:
         """The client that was given this device; None for any other peer, which is sent away."""
         try:
             connection, place = self._listener.accept()
+        except BlockingIOError:
+            return None  # it has gone already
         except OSError as error:
             self._log(f"cannot accept a connection: {error.strerror}")
             time.sleep(_PING_S)

@@ -41,7 +41,7 @@ class WorkerProcess:
         self._is_closed = False
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as this object
 
-    def run(self, task: Task, on_device: Callable[[str], None]) -> Attempt:
+    def run(self, task: Task, on_device: Callable[[], None]) -> Attempt:
         """Works on a task to its end, in bounded time. `on_device` is called when a device has taken it.
 
         Raises ToolError if no worker can be started.
@@ -70,7 +70,7 @@ class WorkerProcess:
                 if stage == "connecting":
                     device, since = message.device, time.monotonic()
                 elif stage == "running":
-                    on_device(device)
+                    on_device()
                 end = time.monotonic() + limits[stage]
         except (EOFError, OSError):
             self.stop()

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.025  # between two looks at the memory
 _EXIT_S = 0.001
+_LEAVE_S = 1.0  # for a session whose client has gone, to end by itself
+_GONE = "ended because the client had gone"
 _SEND_TIMEOUT_S = 2
 _NAME_LENGTH = 120
 _REPORT_BYTES = 8192
-_DONE, _LOAD, _ERROR = "done", "load ", "error "
+_DONE, _LOAD, _ERROR, _NOTE = "done", "load ", "error ", "note "
 _CLIENT_GONE = ("closes before", "Connection reset", "Broken pipe", "SockChannel")
 
 
@@ -82,31 +84,40 @@ def _supervise(
     os.close(writing)
     os.set_blocking(reading, False)
     try:
-        return _watch(pid, reading, limits, loaded)
+        return _watch(pid, reading, connection, limits, loaded)
     finally:
         _end(pid)
         os.close(reading)
 
 
-def _watch(pid: int, reading: int, limits: Limits, loaded: list[str]) -> Ending:
+def _watch(pid: int, reading: int, connection: socket.socket, limits: Limits, loaded: list[str]) -> Ending:
     """Waits until the process has ended or must be ended."""
     end = time.monotonic() + limits.time_s
     allowed = resident_bytes() + limits.memory_bytes  # of this process the session is a copy
     said = b""
-    is_open = True
+    tick_s = _TICK_S
+    watched = select.poll()
+    watched.register(reading, select.POLLIN)
+    watched.register(connection, select.POLLRDHUP)  # what the client sends is for the session alone
+    ending = Ending("hang", f"took longer than its time limit of {limits.time_s:g} s")
     while True:
-        ready, _, _ = select.select([reading] if is_open else [], [], [], _TICK_S if is_open else _EXIT_S)
-        if ready:
-            part = os.read(reading, _REPORT_BYTES)
-            is_open = bool(part)  # at its end the process is about to end
-            said = (said + part)[: 8 * _REPORT_BYTES]  # a candidate may write there, too
+        for descriptor, _ in watched.poll(tick_s * 1000):
+            if descriptor == reading:
+                part = os.read(reading, _REPORT_BYTES)
+                said = (said + part)[: 8 * _REPORT_BYTES]  # a candidate may write there, too
+                if not part:  # the process is about to end
+                    watched.unregister(reading)
+                    tick_s = _EXIT_S
+            else:
+                watched.unregister(connection)
+                ending, end = Ending("left", _GONE), min(end, time.monotonic() + _LEAVE_S)
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         lines = (said + _rest(reading) if status else said).decode("utf-8", "replace").splitlines()
         loaded[:] = [line.removeprefix(_LOAD) for line in lines if line.startswith(_LOAD)]
         if status is not None:
             return _ending(status, lines)
         if time.monotonic() > end:
-            return Ending("hang", f"took longer than its time limit of {limits.time_s:g} s")
+            return ending
         if resident_bytes(pid) > allowed:
             return Ending("memory", f"took more than its memory limit of {limits.memory_bytes >> 20} MiB")
 
@@ -115,14 +126,15 @@ def _ending(status: os.waitid_result, lines: Sequence[str]) -> Ending:
     if status.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
         return of_signal(status.si_status)
     if _DONE in lines:
-        return Ending("ended", "ended")
+        notes = [line.removeprefix(_NOTE) for line in lines if line.startswith(_NOTE)]
+        return Ending("ended", "; ".join([*notes, "ended"]))
     error = next((line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)), None)
     if error is None:
         return Ending("crash", f"ended the session's process with exit code {status.si_status}")
     if "bad_alloc" in error or "MemoryError" in error or "length_error" in error:
         return Ending("memory", "took more than its memory limit, or its client sent a message of impossible size")
     if any(word in error for word in _CLIENT_GONE):
-        return Ending("left", "ended because the client had gone")
+        return Ending("left", _GONE)
     return Ending("refused", f"did not understand the client: {error}")
 
 
@@ -202,6 +214,7 @@ def _register(directory: Path, report: int) -> None:
                 file.write(content)
         except OSError as error:
             text = f"the device cannot store '{Path(name).name}', {len(content)} B: {error.strerror}"
+            _say(report, f"{_NOTE}{text}")
             raise RuntimeError(Ending("refused", text).encode()) from error
 
     def load(name: str) -> object:

@@ -22,8 +22,8 @@ _PROBES = 32
 class DeviceStatus:
     """A device that the tracker knows.
 
-    `state` is free, busy or dead: what listens there no longer answers. `busy_s` and `silent_s` are None if the
-    tracker does not tell (TVM's own), `limit_s` and `machine` if the device does not.
+    `state` is free, busy, dead (nobody listens there), or unknown if the tracker does not tell: TVM's own, which has no
+    `busy_s` and `silent_s` either. `limit_s` and `machine` are None if the device does not tell.
     """
 
     address: Address
@@ -109,7 +109,7 @@ def _read_device(info: dict[str, object]) -> DeviceStatus:
     return DeviceStatus(
         Address(str(place[0]), int(place[1])),
         str(info["key"]).removeprefix("server:"),
-        "free" if busy_s is None else "busy",
+        "unknown" if "busy_s" not in info else "free" if busy_s is None else "busy",
         busy_s,
         silent_s,
         limit_s,
@@ -158,8 +158,8 @@ def _problems(devices: tuple[DeviceStatus, ...], queues: tuple[QueueStatus, ...]
             yield f"key '{queue.key}': {_requests(queue.pending)}, and no device of that key is alive; {advice}"
         elif queue.pending and all((device.busy_s or 0.0) > _BUSY_S for device in alive):
             yield (
-                f"key '{queue.key}': {_requests(queue.pending)}, and all {len(alive)} devices have been busy for more "
-                f"than {_BUSY_S / 60:g} min: look at their logs, and restart those that hang"
+                f"key '{queue.key}': {_requests(queue.pending)}, and every device of it ({len(alive)}) has been busy "
+                f"for more than {_BUSY_S / 60:g} min: look at the logs, and restart what hangs"
             )
 
 

@@ -60,9 +60,12 @@ class _ToLog(logging.Handler):
 class _Connection(tvm_tracker.TCPEventHandler):  # type: ignore[misc]  # tvm carries no types
     """A device or a client."""
 
+    put_values: list[tuple[Any, ...]]  # offers: connection, host, port, match key
+
     def __init__(self, tracker: _Tracker, sock: socket.socket, address: tuple[Any, ...]) -> None:
         super().__init__(tracker, sock, address)
         self.heard = time.monotonic()
+        self.has_offered = False
         self.taken: float | None = None  # since when no offer of this device is open
         self._greeting = b""
         self._greeted = False
@@ -86,6 +89,8 @@ class _Connection(tvm_tracker.TCPEventHandler):  # type: ignore[misc]  # tvm car
                 raise ValueError("it does not read its answers")
             if message and self.is_open():
                 super().on_message(message)
+        except UnicodeDecodeError:
+            self.send_away("its message is no text")
         except (OSError, ValueError) as error:
             self.send_away(str(error))
 
@@ -100,7 +105,10 @@ class _Connection(tvm_tracker.TCPEventHandler):  # type: ignore[misc]  # tvm car
             self._farm.request(args[1], args[2], args[3], self.deliver)
         else:
             super().call_handler(args)
-        if args[0] == wire.UPDATE_INFO:
+        if args[0] == wire.PUT:
+            self.has_offered = True
+            self.put_values = [value for value in self.put_values if value[3] in self.pending_matchkeys]
+        elif args[0] == wire.UPDATE_INFO:
             self._farm.log(f"device {self.name()} has joined as '{_device_key(args[1])}'")
         self._farm.note_offers()
 
@@ -161,7 +169,7 @@ class _Tracker(tvm_tracker.TrackerServerHandler):  # type: ignore[misc]  # tvm c
     def note_offers(self) -> None:
         """Remembers since when each device has had no open offer."""
         for connection in self._connections:
-            if connection.pending_matchkeys or not connection.put_values:
+            if connection.pending_matchkeys or not connection.has_offered:
                 connection.taken = None
             elif connection.taken is None:
                 connection.taken = time.monotonic()

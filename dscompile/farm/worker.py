@@ -27,6 +27,7 @@ _FUNCTIONS = ("prepare", "main", "finish")
 _CONNECT_S = 5.0
 _SLEEP_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to reach a tracker; the last one repeats
 _ERROR_LENGTH = 400
+_CLOSED = "code=kShutdown"  # what TVM says of a connection that the peer has closed
 
 
 def main(descriptor: int) -> None:
@@ -140,7 +141,8 @@ def _broken(error: Exception) -> Report:
         return Report(told[0], error=told[1])
     if "Error caught from RPC call" in text:
         return Report("failed", error=_last_line(error))
-    return Report("lost", error=f"its session broke without a word: {_last_line(error)}", silent=True)
+    detail = "" if _CLOSED in text else f": {_last_line(error)}"
+    return Report("lost", error=f"its session broke without a word{detail}", silent=True)
 
 
 def _last_line(error: Exception) -> str:

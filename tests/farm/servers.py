@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,21 +18,28 @@ from dscompile.farm.address import Address, parse_address
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from dscompile.cli.main import run; run()"]
-START_S = 60.0
+START_S = 120.0
 
 
 class Server:
     """A `dscompile farm tracker` or `device`; a context manager that leaves nothing running."""
 
-    def __init__(self, directory: Path, *arguments: object, temporary: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: object,
+        temporary: Path | None = None,
+        command: Sequence[str] = COMMAND,
+        **environment: str,
+    ) -> None:
         directory.mkdir(exist_ok=True)
         self.temporary = temporary or directory / "tmp"
         self.temporary.mkdir(exist_ok=True)
         self._log = directory / "stderr"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary), **environment}
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "farm", *map(str, arguments), "--json"],
+                [*command, "farm", *map(str, arguments), "--json"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -89,8 +96,8 @@ def start_tracker(directory: Path, port: int = 0) -> Server:
     return Server(directory, "tracker", "--port", port)
 
 
-def start_device(directory: Path, tracker: Address, *options: object, **more: Path) -> Server:
-    return Server(directory, "device", "--tracker", tracker, "--key", "x86", "--port", 0, *options, **more)
+def start_device(directory: Path, tracker: Address, *options: object, key: str = "x86", **more: Path) -> Server:
+    return Server(directory, "device", "--tracker", tracker, "--key", key, "--port", 0, *options, **more)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import stat
@@ -154,17 +153,9 @@ def test_scratch_directories_are_private_and_those_of_dead_devices_are_removed(
     assert not first.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_without_a_place_for_the_scratch_directory_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    tmp_path.chmod(0o500)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(ToolError, match="cannot make a directory in .*: Permission denied"), scratch_directory():
-        pass
-
-
 def test_a_scratch_directory_needs_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    with pytest.raises(ToolError, match="cannot make a directory in .*: No such file"), scratch_directory():
+    with pytest.raises(ToolError, match=r"cannot make a directory in .*: No such file"), scratch_directory():
         pass
 
 
@@ -278,7 +269,8 @@ def test_devices_that_hang_are_silent_or_are_dead_are_said():
         port, dead = device.getsockname()[1], gone.getsockname()[1]
         gone.close()
         infos = ", ".join(
-            f'{{"key": "server:{key}", "addr": ["127.0.0.1", {place}], "busy_s": {busy}, "silent_s": {silent}, "limit_s": 60}}'
+            f'{{"key": "server:{key}", "addr": ["127.0.0.1", {place}], '
+            f'"busy_s": {busy}, "silent_s": {silent}, "limit_s": 60}}'
             for key, place, busy, silent in (
                 ("busy", port, 400, 3),
                 ("calm", port, "null", 95),
@@ -293,6 +285,6 @@ def test_devices_that_hang_are_silent_or_are_dead_are_said():
         f"device 127.0.0.1:{port} ('calm') has said nothing for 95 s: it is frozen, or its network is gone",
         f"device 127.0.0.1:{dead} ('dead') is dead: the tracker knows it, but nobody listens there; restart it, or its "
         "ssh tunnel",
-        "key 'busy': 3 requests wait, and all 1 devices have been busy for more than 5 min: look at their logs, and "
-        "restart those that hang",
+        "key 'busy': 3 requests wait, and every device of it (1) has been busy for more than 5 min: look at the "
+        "logs, and restart what hangs",
     )
