@@ -18,6 +18,8 @@ from dscompile.report import records, text
 from dscompile.report.kernels import artifact_kernels, kernels_summary, kernels_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dscompile.artifact import Artifact, VariantInfo
     from dscompile.ir.tensor import Rounding
 
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 @click.option(
     "--require-binary",
     is_flag=True,
-    help="Fail (exit code 5) where a GPU's library cannot be made because nvcc is missing, instead of writing sources.",
+    help="Fail (exit code 5) where a library cannot be linked because nvcc or a cross compiler is missing, instead of "
+    "leaving it out.",
 )
 def command(
     net: str,
@@ -90,7 +93,7 @@ def _summary(artifact: Artifact) -> str:
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
-        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}")
+        ("libraries", ", ".join(library.name for library in _libraries(artifact)))
         if artifact.has_libraries
         else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
@@ -106,6 +109,11 @@ def _summary(artifact: Artifact) -> str:
     if current_settings().verbose and (reports := artifact_kernels(manifest)):
         summary += f"\n\nkernels on {manifest.target.name}, as ptxas assigned registers\n{kernels_table(reports)}"
     return summary
+
+
+def _libraries(artifact: Artifact) -> list[Path]:
+    """The static library, and the shared one if something could link it."""
+    return [artifact.static_library, *([artifact.shared_library] if artifact.has_shared_library else [])]
 
 
 def _variant(variant: VariantInfo) -> str:
