@@ -30,20 +30,26 @@ MAX_PIXELS, MAX_PANEL_BLOCKS = 14, 4
 FINISH, TILE, LOOP = 12.0, 8.0, 3.0
 MAX_SUMS = 24  # registers of sums; the other 8 hold pixels and weights
 MAX_PRODUCT_SUMS = 16  # SMULL needs registers for products too
+STRAIGHT_LINE = 250  # instructions for all taps and channels up to which LLVM 22 makes no loop of them
+STRAIGHT_WINDOW = 28  # registers of a tile whose pixels serve several taps; more, and what has no loop spills
 DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
 
 
 @dataclass(frozen=True)
 class Int8ConvTiling:
-    """Runs of tiles of pixels, runs of panels of channel blocks, and how many input channels are summed at once."""
+    """Runs of tiles of pixels, runs of panels of channel blocks, and how many input channels are summed at once.
+
+    `reread_weights` is the knob of all kernels.
+    """
 
     columns: tuple[Span, ...]
     blocks: tuple[Span, ...]
     word: int
+    reread_weights: bool = False
 
     def knobs(self, columns: Span) -> PixelKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return PixelKnobs(columns.tile)
+        return PixelKnobs(columns.tile, self.reread_weights)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def int8_conv_tiling(
     if not target.has("asimd"):
         return Int8ConvTiling(cut(width, min(4, width)), cut(blocks, 1), 4)
     candidates = (
-        (count, Int8ConvTiling(cut(width, pixels), cut(blocks, panel), way.word))
+        (count, Int8ConvTiling(cut(width, pixels), cut(blocks, panel), way.word, _is_straight(way, work, pixels, panel)))
         for way in _ways(target)
         for panel in range(1, min(MAX_PANEL_BLOCKS, blocks) + 1)
         for pixels in range(1, min(MAX_PIXELS, width) + 1)
@@ -181,7 +187,8 @@ class _Sdot:
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
         sums = pixels * panel * 2
-        return sums <= MAX_SUMS and sums + -(-work.columns(pixels) // 2) + 2 <= 32
+        most = STRAIGHT_WINDOW if work.kernel[1] > 1 and _is_straight(self, work, pixels, panel) else 32
+        return sums <= MAX_SUMS and sums + -(-work.columns(pixels) // 2) + 2 <= most
 
     def inner(self, work: _Work, pixels: int, panel: int) -> float:
         """For a row of taps and all input channels; two registers are loaded at once."""
@@ -227,6 +234,11 @@ def _ways(target: Target) -> tuple[_Way, ...]:
     if target.has("i8mm"):
         return (_Smmla(), _Sdot())
     return (_Sdot(),) if target.has("asimddp") else (_Products(),)
+
+
+def _is_straight(way: _Way, work: _Work, pixels: int, panel: int) -> bool:
+    """Whether so little is summed that LLVM makes straight code of it."""
+    return work.kernel[0] * way.inner(work, pixels, panel) <= STRAIGHT_LINE
 
 
 def _instructions(way: _Way, work: _Work, height: int, columns: tuple[Span, ...], panels: tuple[Span, ...]) -> float:

@@ -34,7 +34,7 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
     """
     require_divides(knobs.unroll_channels, kernel.in_channels, "unroll_channels")
     sch = Schedule(function)
-    loops = tile_conv(sch, kernel, knobs)
+    loops = tile_conv(sch, kernel, knobs, one_by_one=kernel.epilogue.activation.is_exponential)
     step = knobs.unroll_channels
     vector = LANES if isinstance(kernel.x, Strides) and step % LANES == 0 else 1
     k_outer, k_vector, k_element = sch.split(loops.k, [None, step // vector, vector])
@@ -54,7 +54,8 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
 
 def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
-    sch = common.depthwise(function, kernel, knobs, pixel_by_pixel=True)
+    exponential = kernel.epilogue.activation.is_exponential
+    sch = common.depthwise(function, kernel, knobs, pixel_by_pixel=True, one_by_one=exponential)
     if knobs.reread_taps:
         _, row_tile, column_tile, *_ = sch.get_loops(sch.get_sblock("y"))
         read_anew(sch, [row_tile, column_tile])
