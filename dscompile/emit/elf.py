@@ -1,5 +1,5 @@
-"""Sections and symbols of a relocatable little-endian ELF object: enough to know what of it ends up where, to rename its
-functions and to list its symbols without a binutil of the machine it is for.
+"""Sections and symbols of a relocatable little-endian ELF object: enough to know what of it ends up where, to rename
+its functions and to list its symbols without a binutil of the machine it is for.
 
 Source of the layout: System V ABI, chapter 4, "Object Files".
 """
@@ -79,7 +79,7 @@ def rename_symbols(content: bytes, names: Mapping[str, str], prefix: str) -> byt
 
 
 def global_symbols(content: bytes) -> tuple[str, ...]:
-    """Names that a 64-bit object defines for others, in the order of its symbol table. Raises ValueError for no object."""
+    """What a 64-bit object defines for others, in the order of its symbol table. Raises ValueError if it is none."""
     _, entries = _tables(content)
     found = []
     for table in entries:

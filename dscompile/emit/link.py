@@ -1,7 +1,7 @@
 """From the texts of an artifact and its compiled kernels to its two libraries, the same bytes each time.
 
-The objects of the driver and of the weights come from a C compiler, or from LLVM where there is none; then nothing links
-the shared library.
+The objects of the driver and of the weights come from a C compiler, or from LLVM where there is none; then nothing
+links the shared library.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def llvm_quoted(text: str) -> str:
 
 
 def llvm_bytes(text: str) -> str:
-    """The type and the value of an array with these bytes and a zero: `[3 x i8] c"ab\\00"`."""
+    """The type and the value of a zero-terminated array with the UTF-8 bytes of `text`."""
     return f"[{len(text.encode('utf-8', 'replace')) + 1} x i8] c{llvm_quoted(text + chr(0))}"
 
 

@@ -100,8 +100,8 @@ def write_artifact(
     both have border shapes. `origin` is what the user built (net.yaml); only its last component is written down.
     `extra_files` (name -> content) are written and checksummed with the others. `accept` sees the manifest before the
     old artifact is replaced, and may raise to keep it. `latency_budget_us` is what an inference may take. With
-    `assemble`, which may be given where `emit.driver_ir.has_driver_ir` holds, a missing C compiler is no error: the static
-    library is made without it.
+    `assemble`, which may be given where `emit.driver_ir.has_driver_ir` holds, a missing C compiler is no error: the
+    static library is made without it.
 
     Raises UsageError if `destination` holds something else, ToolError if a tool is missing or fails or the disk
     refuses, BadInputError for labels or outputs that cannot be, and ValueError for a program that is not consistent.

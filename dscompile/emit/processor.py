@@ -17,8 +17,8 @@ class Processor:
     """How to ask the processors of one family.
 
     `bits` maps a feature to (word, mask) pairs that must all be set. `remembered`: asking takes so long that the answer
-    is kept (docs/decisions/choice-of-variants.md). `auxiliary` are the entries of Linux' auxiliary vector that the words
-    are, if they come from there.
+    is kept (docs/decisions/choice-of-variants.md). `auxiliary` are the entries of Linux' auxiliary vector that the
+    words are, if they come from there.
     """
 
     words: int

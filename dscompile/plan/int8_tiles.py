@@ -33,7 +33,6 @@ MAX_PIXELS, MAX_PANEL_BLOCKS = 14, 4
 FINISH, TILE, LOOP = 12.0, 8.0, 3.0
 MAX_SUMS = 24  # registers of sums; the other 8 hold pixels and weights
 MAX_PRODUCT_SUMS = 16  # SMULL needs registers for products too
-STRAIGHT_LINE = 250  # instructions for all taps and channels up to which LLVM 22 makes no loop of them
 STRAIGHT_WINDOW = 28  # registers of a tile whose pixels serve several taps; more, and what has no loop spills
 DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
 
@@ -214,6 +213,7 @@ class _Sdot:
     """Four outputs of a pixel times a word of four input channels."""
 
     word = 4
+    straight_line = 275  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
         sums = pixels * panel * 2
@@ -232,6 +232,7 @@ class _Smmla:
     """Two outputs of two pixels times a block of eight input channels."""
 
     word = 8
+    straight_line = 250  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
         return -(-pixels // 2) * panel * 4 <= MAX_SUMS and pixels > 1
@@ -247,6 +248,7 @@ class _Products:
     """An output of a pixel times one or two blocks of eight input channels."""
 
     word = 8
+    straight_line = 275  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
         return pixels * panel * 8 <= MAX_PRODUCT_SUMS
@@ -267,8 +269,8 @@ def _ways(target: Target) -> tuple[_Way, ...]:
 
 
 def _is_straight(way: _Way, work: _Work, pixels: int, panel: int) -> bool:
-    """Whether so little is summed that LLVM makes straight code of it."""
-    return work.kernel[0] * way.inner(work, pixels, panel) <= STRAIGHT_LINE
+    """Whether so little is summed that LLVM 22 makes straight code of it, and reading weights anew pays."""
+    return work.kernel[0] * way.inner(work, pixels, panel) <= way.straight_line
 
 
 def _instructions(way: _Way, work: _Work, height: int, columns: tuple[Span, ...], panels: tuple[Span, ...]) -> float:

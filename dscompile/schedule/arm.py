@@ -34,9 +34,12 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
     """
     require_divides(knobs.unroll_channels, kernel.in_channels, "unroll_channels")
     sch = Schedule(function)
-    loops = tile_conv(sch, kernel, knobs, one_by_one=kernel.epilogue.activation.is_exponential)
     step = knobs.unroll_channels
     vector = LANES if isinstance(kernel.x, Strides) and step % LANES == 0 else 1
+    # Straight code, without a loop over channels, mixes the sums with the activations of the tile before.
+    is_straight = vector > 1 and step == kernel.in_channels
+    one_by_one = is_straight and kernel.epilogue.activation.is_exponential
+    loops = tile_conv(sch, kernel, knobs, one_by_one=one_by_one)
     k_outer, k_vector, k_element = sch.split(loops.k, [None, step // vector, vector])
     tile = (loops.tile_row, loops.pixels, loops.filters, loops.lane)
     sch.reorder(loops.r, loops.q, k_outer, k_vector, k_element, *tile)

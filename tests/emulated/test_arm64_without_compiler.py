@@ -1,4 +1,4 @@
-"""A build for 64-bit Arm where no compiler for it is: the static library, what the user is told, and how it is finished."""
+"""A build for 64-bit Arm where no compiler for it is: the static library, what is said, how the other one is made."""
 
 from __future__ import annotations
 
@@ -24,10 +24,15 @@ pytestmark = pytest.mark.skipif(machine_family() == "arm64", reason="this machin
 __all__ = ["dscompile"]  # the fixture
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("net")
+
+
 @pytest.fixture
-def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The small network, alone in the current directory."""
-    monkeypatch.chdir(tmp_path)
+def net(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small network, in the current directory."""
+    monkeypatch.chdir(folder)
     Path("tiny.yaml").write_text(TINY)
     return Path("tiny.yaml")
 
@@ -40,13 +45,16 @@ def without_compiler(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def built(net: Path, dscompile: CommandLine) -> tuple[Path, str]:
-    """What a build for arm64 wrote, and what it said on stderr."""
-    with pytest.MonkeyPatch.context() as patch:
-        without_compiler(patch)
-        outcome = dscompile("build", net, "-t", "arm64", "-o", "my out/net")
-    assert outcome.code == 0, outcome.err
-    assert re.search(r"^  libraries +libtiny\.a$", outcome.out, re.MULTILINE)
-    return Path("my out/net"), outcome.err
+    """What a build for arm64 wrote, and what it said on stderr; it is built once for all tests."""
+    directory, said = Path("my out/net"), Path("said.txt")
+    if not said.exists():
+        with pytest.MonkeyPatch.context() as patch:
+            without_compiler(patch)
+            outcome = dscompile("build", net, "-t", "arm64", "-o", directory)
+        assert outcome.code == 0, outcome.err
+        assert re.search(r"^  libraries +libtiny\.a$", outcome.out, re.MULTILINE)
+        said.write_text(outcome.err)
+    return directory, said.read_text()
 
 
 def run(command: str) -> str:
@@ -58,7 +66,7 @@ def run(command: str) -> str:
 def test_a_build_makes_the_static_library_and_says_how_to_get_the_other(built: tuple[Path, str]) -> None:
     directory, said = built
     assert (
-        "note: the C compiler 'aarch64-linux-gnu-gcc' of target arm64 is not installed: libtiny.a is made, libtiny.so is "
+        f"note: the C compiler '{GCC}' of target arm64 is not installed: libtiny.a is made, libtiny.so is "
         f"not; {INSTALL}; this makes it then: cd 'my out/net' && {GCC} "
     ) in said
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -76,7 +84,10 @@ def test_the_static_library_links_with_any_compiler_and_is_right(built: tuple[Pa
         assert run(f"qemu-aarch64 -cpu {cpu} ./selftest").startswith("tiny selftest: ok")
 
 
-def test_the_line_that_is_printed_makes_the_shared_library(built: tuple[Path, str], net: Path, dscompile: CommandLine) -> None:
+@pytest.mark.slow
+def test_the_line_that_is_printed_makes_the_shared_library(
+    built: tuple[Path, str], net: Path, dscompile: CommandLine
+) -> None:
     require_tools(GCC, "qemu-aarch64")
     directory, said = built
     found = re.search(r"this makes it then: (.*)$", said, re.MULTILINE)
@@ -88,11 +99,14 @@ def test_the_line_that_is_printed_makes_the_shared_library(built: tuple[Path, st
     # Verification sees the same artifact as before, and the library offers what one that was linked at once does.
     assert dscompile("verify", directory).code == 0
     assert dscompile("build", net, "-t", "arm64", "-o", "linked").code == 0
-    tables = [run(f"nm -D --defined-only {shlex.quote(str(path / 'libtiny.so'))}") for path in (directory, Path("linked"))]
+    tables = [
+        run(f"nm -D --defined-only {shlex.quote(str(path / 'libtiny.so'))}") for path in (directory, Path("linked"))
+    ]
     names = [sorted(line.split()[-1] for line in table.splitlines()) for table in tables]
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_what_runs_an_artifact_asks_for_the_tools_and_works_once_they_are_there(
     built: tuple[Path, str], dscompile: CommandLine
 ) -> None:
@@ -117,6 +131,7 @@ def test_what_runs_an_artifact_asks_for_the_tools_and_works_once_they_are_there(
         assert dscompile(command, directory).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["arm64", "arm64-neon"])
 def test_require_binary_refuses_and_leaves_what_was_there(net: Path, target: str, dscompile: CommandLine) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -130,6 +145,7 @@ def test_require_binary_refuses_and_leaves_what_was_there(net: Path, target: str
     assert {file.name: file.read_bytes() for file in Path("out").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_json_names_no_library(net: Path, dscompile: CommandLine) -> None:
     with pytest.MonkeyPatch.context() as patch:
         without_compiler(patch)
@@ -138,6 +154,7 @@ def test_json_names_no_library(net: Path, dscompile: CommandLine) -> None:
     assert (record["target"], record["library"]) == ("arm64-dotprod", None)
 
 
+@pytest.mark.slow
 def test_an_artifact_for_this_machine_takes_its_compiler(net: Path, dscompile: CommandLine) -> None:
     with pytest.MonkeyPatch.context() as patch:
         without_compiler(patch)

@@ -80,20 +80,25 @@ static {net}_arena arena, other;
 static void *home;
 static void hook(void *user, uint32_t layer, const void *result)
 {{
-    printf("layer %u %s: %d at %ld\n", layer, {net}_layers[layer].name, *(int *)user, (long)((const char *)result - (char *)home));
+    const long place = (long)((const char *)result - (char *)home);
+    printf("layer %u %s: %d at %ld\n", layer, {net}_layers[layer].name, *(int *)user, place);
 }}
 int main(void)
 {{
     float buffers[{ports}][{size}];
     int seven = 7, i, j;
     printf("%x %x\n", {net}_fingerprint, {NET}_FINGERPRINT);
-    for (i = 0; i < (int){NET}_LAYER_COUNT; ++i) printf("%s %u %u\n", {net}_layers[i].name, {net}_layers[i].mac, {net}_layers[i].result_size);
+    for (i = 0; i < (int){NET}_LAYER_COUNT; ++i) {{
+        const {net}_layer *layer = &{net}_layers[i];
+        printf("%s %u %u\n", layer->name, layer->mac, layer->result_size);
+    }}
     for (i = 0; i < (int)(sizeof {net}_labels / sizeof *{net}_labels); ++i) printf("<%s>\n", {net}_labels[i]);
     for (i = 0; i < {ports}; ++i) for (j = 0; j < {size}; ++j) buffers[i][j] = (float)(i * 10 + j) / 4;
     printf("%s\n", {variant});
     printf("%d %d %d\n", {net}_run(NULL, {arguments}), {net}_run(&arena, {nulls}), {net}_run(&arena, {half_nulls}));
     printf("%d\n", {net}_run(({net}_arena *)(void *)(arena.bytes + 4), {arguments}));
-    printf("%d %d\n", {net}_run_profiled(&arena, {arguments}, NULL, NULL), {net}_run_profiled(NULL, {arguments}, hook, &seven));
+    printf("%d\n", {net}_run_profiled(&arena, {arguments}, NULL, NULL));
+    printf("%d\n", {net}_run_profiled(NULL, {arguments}, hook, &seven));
     printf("%d\n", {net}_run(&arena, {arguments}));
     for (i = 0; i < {ports}; ++i) {{ for (j = 0; j < {size}; ++j) printf("%g ", buffers[i][j]); puts(""); }}
     home = &other;
@@ -106,7 +111,11 @@ int main(void)
 def look(artifact: Artifact, scratch: Path, cpu: str) -> str:
     m = artifact.manifest
     scratch.mkdir()
-    names = ("input", "output") if len(m.inputs) == 1 else ("input_le_ft", "input_le_ft_2", "output_double", "output_double_2")
+    names = (
+        ("input", "output")
+        if len(m.inputs) == 1
+        else ("input_le_ft", "input_le_ft_2", "output_double", "output_double_2")
+    )
     arguments = [f"buffers[{index}]" for index in range(len(names))]
     places = "".join(
         f'printf("%d %ld\\n", {m.c_name}_{name}(NULL) == NULL, {m.c_name}_{name}(&other) == NULL ? -1 : '
@@ -115,7 +124,8 @@ def look(artifact: Artifact, scratch: Path, cpu: str) -> str:
     )
     in_place = ", ".join(f"{m.c_name}_{name}(&other)" for name in names)
     places += "".join(
-        f"if ({m.c_name}_{name}(&other)) memcpy({m.c_name}_{name}(&other), buffers[{index}], sizeof buffers[{index}]);\n"
+        f"if ({m.c_name}_{name}(&other)) "
+        f"memcpy({m.c_name}_{name}(&other), buffers[{index}], sizeof buffers[{index}]);\n"
         for index, name in enumerate(names)
         if name.startswith("input")
     )
@@ -150,7 +160,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     by_gcc = KINDS[request.param](folder / "gcc", False)
     with pytest.MonkeyPatch.context() as patch:
         without_compiler(patch, folder)
-        return by_gcc, KINDS[request.param](folder / "llvm's \"own\"", True)
+        return by_gcc, KINDS[request.param](folder / 'llvm\'s "own"', True)
 
 
 def without_compiler(patch: pytest.MonkeyPatch, empty: Path) -> None:
