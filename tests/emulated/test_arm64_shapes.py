@@ -8,7 +8,7 @@ import pytest
 from dscompile import oracle
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import RELU6, Conv2D, Pads
+from dscompile.ir.ops import RELU6, Activation, ActivationKind, Conv2D, Pads
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
 from dscompile.quantize.calibration import observe, tensor_parameters
@@ -66,3 +66,21 @@ def test_an_int8_block_of_odd_size_equals_the_oracle(name: str, same: bool, stri
     inputs = [selftest_input(network), random_inputs(network, 1)]
     assert len(np.unique(oracle.run(network, inputs[0])[network.outputs[0]])) > 50
     assert differences(opened(network, target_here(name)), network, inputs) == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow if kind != "swish" else ()) for kind in ("swish", "sigmoid", "tanh")],
+)
+def test_activations_through_an_exponential_are_right_in_every_kind_of_tile(kind: ActivationKind) -> None:
+    rng = np.random.default_rng(0)
+    activation = Activation(kind)
+    builder = NetworkBuilder("exponential")
+    builder.input(Tensor("x", (1, 9, 14, 16)))
+    depthwise = Conv2D(16, (3, 3), pads=same_pads(9, 14, (3, 3), (1, 1)), groups=16, activation=activation)
+    builder.add("depthwise", depthwise, ["x"], kernel=rng.normal(size=(3, 3, 1, 16)).astype(np.float32))
+    few = rng.normal(size=(1, 1, 16, 72)).astype(np.float32)
+    builder.add("few", Conv2D(72, (1, 1), activation=activation), ["depthwise"], kernel=few)
+    many = rng.normal(size=(1, 1, 72, 20)).astype(np.float32)
+    builder.add("y", Conv2D(20, (1, 1), activation=activation), ["few"], kernel=many)
+    assert_equals_oracle(builder.build(["y"]), target_here("arm64-neon"))
