@@ -27,6 +27,8 @@ from dscompile.report.kernels import artifact_kernels, kernels_summary, kernels_
 from dscompile.report.tuning import tuning_lines, without_schedules
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dscompile.artifact import Artifact, VariantInfo
     from dscompile.ir.tensor import Rounding
 
@@ -57,7 +59,8 @@ if TYPE_CHECKING:
 @click.option(
     "--require-binary",
     is_flag=True,
-    help="Fail (exit code 5) where a GPU's library cannot be made because nvcc is missing, instead of writing sources.",
+    help="Fail (exit code 5) where a library cannot be linked because nvcc or a cross compiler is missing, instead of "
+    "leaving it out.",
 )
 def command(
     net: str,
@@ -104,7 +107,7 @@ def _summary(artifact: Artifact) -> str:
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
-        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}")
+        ("libraries", ", ".join(library.name for library in _libraries(artifact)))
         if artifact.has_libraries
         else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
@@ -122,6 +125,11 @@ def _summary(artifact: Artifact) -> str:
     if current_settings().verbose and (reports := artifact_kernels(manifest)):
         summary += f"\n\nkernels on {manifest.target.name}, as ptxas assigned registers\n{kernels_table(reports)}"
     return summary
+
+
+def _libraries(artifact: Artifact) -> list[Path]:
+    """The static library, and the shared one if something could link it."""
+    return [artifact.static_library, *([artifact.shared_library] if artifact.has_shared_library else [])]
 
 
 def _variant(variant: VariantInfo) -> str:

@@ -145,7 +145,7 @@ def _axes(workload: Workload, target: Target, only: Choice | None = None) -> tup
         case Int8ConvWorkload():
             choices = int8_conv_choices(workload, target)
             tiles = tuple((choice.pixels, choice.panel, choice.word) for choice in choices)
-            return (Axis("tile", ("pixels", "panel", "word"), tiles),)
+            return Axis("tile", ("pixels", "panel", "word"), tiles), _rereads("weights", target)
         case Int8DepthwiseWorkload():
             return _int8_depthwise(workload, target, only)
 
@@ -192,8 +192,12 @@ def _int8_depthwise(workload: Int8DepthwiseWorkload, target: Target, only: Choic
         for columns in _sizes(min(MAX_TILE_PIXELS, workload.width), "columns", only)
         if int8_depthwise_sums_fit(target, rows, columns)
     )
-    reread = ((False,), (True,)) if target.has("asimd") else ((False,),)
-    return Axis("tile", ("columns", "rows"), tiles), Axis("taps", ("reread_taps",), reread)
+    return Axis("tile", ("columns", "rows"), tiles), _rereads("taps", target)
+
+
+def _rereads(what: str, target: Target) -> Axis:
+    """Whether they are read for every tile, where the schedule can say so."""
+    return Axis(what, (f"reread_{what}",), ((False,), (True,)) if target.has("asimd") else ((False,),))
 
 
 def _dense(workload: DenseWorkload, target: Target) -> Axis:

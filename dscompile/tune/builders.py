@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 from dscompile.errors import ToolError
 from dscompile.tune.candidates import Candidate, Job, build_candidate
@@ -20,8 +20,10 @@ BUILD_LIMIT_S = 120
 class Builders:
     """An executor for candidates that is made anew when a build has ended one of its processes."""
 
-    def __init__(self, make: Callable[[], Executor], count: int) -> None:
+    def __init__(self, make: Callable[[], Executor], count: int, end: Callable[[], None] = lambda: None) -> None:
+        """`make` gives an executor with `count` processes; `end` ends what it runs on."""
         self._make = make
+        self._end = end
         self._executor = make()
         self.count = count
 
@@ -34,12 +36,19 @@ class Builders:
 
     def restart(self) -> None:
         """Makes the executor anew; builds that were waiting are lost."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._stop()
         self._executor = self._make()
 
     def close(self) -> None:
         """Ends all processes; what still waits is not built."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._stop()
+        self._end()
+
+    def _stop(self) -> None:
+        if isinstance(self._executor, ProcessPoolExecutor | ThreadPoolExecutor):
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        else:
+            self._executor.shutdown(wait=False)  # Dask's takes no more than that
 
 
 def local_builders(count: int | None = None) -> Builders:
@@ -71,7 +80,7 @@ def dask_builders(address: str) -> Builders:
     workers = len(client.scheduler_info(n_workers=-1)["workers"])
     if not workers:
         raise ToolError(f"the Dask scheduler at {address} has no workers", help=f"start some: dask worker {address}")
-    return Builders(client.get_executor, workers)
+    return Builders(client.get_executor, workers, client.close)
 
 
 def build_within_limit(job: Job) -> Candidate:
