@@ -145,18 +145,25 @@ def zoo_list() -> tuple[ZooEntry, ...]:
     return list_zoo()
 
 
-def zoo_show(name: str) -> str:
-    """The net.yaml of a zoo network. Raises UsageError for an unknown name."""
-    from dscompile.frontend.zoo import zoo_path
+def zoo_show(name: str, *, width: float | None = None, resolution: str | None = None) -> str:
+    """The net.yaml of a zoo network, scaled if a width (0.25) or a resolution ("128", "512x1024") is given.
 
-    return zoo_path(name).read_text(encoding="utf-8")
+    Raises UsageError for an unknown name, and for a width or resolution that the network does not take.
+    """
+    from dscompile.frontend.zoo import zoo_yaml
+    from dscompile.frontend.zoo_scaling import parse_resolution
+
+    return zoo_yaml(name, width, None if resolution is None else parse_resolution(resolution))
 
 
-def zoo_write(name: str, directory: str | Path = ".") -> Path:
-    """Copies a zoo network into `directory` and returns its net.yaml. Raises UsageError or ToolError."""
+def zoo_write(
+    name: str, directory: str | Path = ".", *, width: float | None = None, resolution: str | None = None
+) -> Path:
+    """Writes a zoo network into `directory` and returns its net.yaml. Raises as `zoo_show`, and ToolError."""
     from dscompile.frontend.zoo import write_zoo
+    from dscompile.frontend.zoo_scaling import parse_resolution
 
-    return write_zoo(name, Path(directory))
+    return write_zoo(name, Path(directory), width, None if resolution is None else parse_resolution(resolution))
 
 
 def read_network(
