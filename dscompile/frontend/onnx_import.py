@@ -11,8 +11,9 @@ from dscompile.frontend.import_cleanup import tidy
 from dscompile.frontend.import_errors import Problems
 from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
 from dscompile.frontend.import_names import SourceName, UniqueNames, network_name, sanitized, short_names, source_name
+from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
-from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS, Call
+from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, read_onnx
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding

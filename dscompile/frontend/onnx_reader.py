@@ -63,6 +63,15 @@ class OnnxNode:
             raise BadInputError(f"attribute '{name}' must be a string")
         return value
 
+    def reals(self, name: str) -> tuple[float, ...] | None:
+        """An attribute of type FLOATS, or None if it is not given."""
+        value = self.attributes.get(name)
+        if value is None and name not in self.attributes:
+            return None
+        if not isinstance(value, tuple) or not all(isinstance(item, float) for item in value):
+            raise BadInputError(f"attribute '{name}' must be a list of numbers")
+        return tuple(float(item) for item in value)
+
     def integers(self, name: str) -> tuple[int, ...] | None:
         """An attribute of type INTS, or None if it is not given."""
         value = self.attributes.get(name)
