@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from dscompile.errors import did_you_mean
 from dscompile.frontend.fields import Fields
@@ -22,6 +23,7 @@ from dscompile.frontend.schema import (
     Padding,
     PoolBody,
     ReshapeBody,
+    ResizeBody,
     SeparableBody,
     SliceBody,
     SplitBody,
@@ -47,6 +49,9 @@ from dscompile.ir.ops import (
     Pads,
     Pair,
     Quantize,
+    Resize,
+    ResizeCoordinates,
+    ResizeRounding,
     Shuffle,
     Softmax,
     Transpose,
@@ -244,6 +249,40 @@ def _pool(fields: Fields, defaults: Defaults) -> Body:
     return PoolBody(kind, Window(kernel, stride, padding), count_pads, read_activation(fields, NONE))
 
 
+def _resize(fields: Fields, _: Defaults) -> Body:
+    """Either `size` or `factor`; the rest as ONNX calls it."""
+    if fields.has("size") == fields.has("factor"):
+        message = "give 'size' or 'factor', not both" if fields.has("size") else "resize needs 'size' or 'factor'"
+        fields.problems.add(message, fields.position, help="`size: [64, 128]`, or `factor: 2`")
+    size = fields.pair("size", (1, 1))
+    factor = fields.real_pair("factor", (1.0, 1.0)) if fields.has("factor") else None
+    method: Literal["nearest", "bilinear"] = (
+        "nearest" if fields.choice("kind", ("bilinear", "nearest"), "bilinear") == "nearest" else "bilinear"
+    )
+    coordinates: tuple[ResizeCoordinates, ...] = get_args(ResizeCoordinates)
+    word = fields.choice("coordinates", coordinates, "half_pixel")
+    op = Resize(size, method, next(each for each in coordinates if each == word))
+    if method == "nearest":
+        roundings: tuple[ResizeRounding, ...] = get_args(ResizeRounding)
+        chosen = fields.choice("rounding", roundings, op.rounding)
+        op = replace(op, rounding=next(each for each in roundings if each == chosen))
+    if fields.has("scale") and fields.has("factor"):
+        fields.problems.add("'factor' is the scale already: give 'scale' beside 'size' only", fields.position)
+    if fields.has("scale"):
+        op = replace(op, scale=fields.real_pair("scale", (1.0, 1.0)))
+    if fields.choice("arithmetic", ("onnx", "tflite"), "onnx") == "tflite":
+        op = replace(op, arithmetic="tflite")
+    return ResizeBody(op, factor)
+
+
+def _upsample(fields: Fields, _: Defaults) -> Body:
+    """Every pixel `factor` times, as the layer of that name in other frameworks."""
+    factor = fields.pair("factor", (2, 2))
+    bilinear = fields.choice("kind", ("nearest", "bilinear"), "nearest") == "bilinear"
+    op = Resize((1, 1), "bilinear") if bilinear else Resize((1, 1), "nearest", "asymmetric", "floor")
+    return ResizeBody(op, (float(factor[0]), float(factor[1])))
+
+
 def _binary(kind: Literal["add", "mul"]) -> Reader:
     return lambda fields, _: OperatorBody(Binary(kind, read_activation(fields, NONE)))
 
@@ -348,6 +387,8 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
         "squeeze_excite": _squeeze_excite,
         "dense": _dense,
         "pool": _pool,
+        "resize": _resize,
+        "upsample": _upsample,
         "add": _binary("add"),
         "mul": _binary("mul"),
         "concat": _concat,
@@ -371,4 +412,4 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
 REPEATING_KINDS = frozenset({"conv", "depthwise", "pointwise", "separable", "inverted_residual"})
 KINDS_WITH_SEVERAL_RESULTS = frozenset({"split"})
 KINDS_WITH_SEVERAL_INPUTS = frozenset({"add", "mul", "concat"})
-LATER_KINDS = frozenset({"resize", "upsample", "transpose_conv"})
+LATER_KINDS = frozenset({"transpose_conv"})

@@ -25,7 +25,8 @@ def resize(op: Resize, operands: Int8Operands) -> Integers:
             weight = row_weight[:, None, None] * column_weight[:, None]
             total += x[:, row][:, :, column] * weight
     unit = _ONE * _ONE
-    return np.sign(total) * ((np.abs(total) + unit // 2) // unit)
+    rounded: Integers = np.sign(total) * ((np.abs(total) + unit // 2) // unit)
+    return rounded
 
 
 def _neighbors(at: Integers, size: int) -> list[tuple[Integers, Integers]]:
