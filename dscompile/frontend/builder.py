@@ -36,6 +36,7 @@ from dscompile.frontend.schema import (
     PoolBody,
     Reference,
     ReshapeBody,
+    ResizeBody,
     SeparableBody,
     ShuffleV1Body,
     ShuffleV2Body,
@@ -45,7 +46,7 @@ from dscompile.frontend.schema import (
 )
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
-from dscompile.ir.ops import Concat, Dense, Op, Pool, Reshape, Slice
+from dscompile.ir.ops import Concat, Dense, Op, Pool, Reshape, Resize, Slice
 from dscompile.ir.shapes import ShapeError
 from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, Shape
 from dscompile.ir.types import layer_type_problems, weight_types
@@ -298,6 +299,8 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             pads = window.pads(height, width)
             op = Pool(body.kind, window.kernel, window.stride, pads, body.count_pads, body.activation)
             return place.add(op, source)
+        case ResizeBody():
+            return place.add(_resize(body, place.image(source)), source)
         case SliceBody():
             return place.add(_box(body, place.shape(source)), source)
         case ReshapeBody(shape):
@@ -311,6 +314,17 @@ def _dense(place: Place, body: DenseBody, source: str) -> str:
     if len(shape) != 2:
         source = place.part("flatten").add(Reshape(_flat(shape)), source)
     return place.add(Dense(body.out, body.activation), source, bias=body.bias)
+
+
+def _resize(body: ResizeBody, image: tuple[int, int, int]) -> Resize:
+    """The operator, its size known: `factor` times that of the image, rounded down."""
+    if body.factor is None:
+        return body.op
+    rows, columns = (math.floor(size * factor) for size, factor in zip(image[:2], body.factor, strict=True))
+    exact = all(
+        made == size * factor for made, size, factor in zip((rows, columns), image[:2], body.factor, strict=True)
+    )
+    return replace(body.op, size=(rows, columns), scale=None if exact else body.factor)
 
 
 def _box(body: SliceBody, shape: Shape) -> Slice:

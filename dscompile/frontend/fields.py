@@ -191,6 +191,23 @@ class Fields:
             return default
         return value
 
+    def real_pair(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
+        """[rows, columns] of optional numbers above 0, or one number for both."""
+        node = self.take(key)
+        if node is None:
+            return default
+        items = node.items if isinstance(node, SequenceNode) else (node, node)
+        values = [item.value if isinstance(item, ScalarNode) else None for item in items]
+        numbers = [
+            float(value)
+            for value in values
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        ]
+        if len(values) != 2 or len(numbers) != 2:
+            self.wrong(key, node, "a number above 0, or [rows, columns]")
+            return default
+        return (numbers[0], numbers[1])
+
     def integers(
         self, key: str, node: Node, counts: Iterable[int] = (), minimum: int = 1, wanted: str = "whole numbers"
     ) -> tuple[int, ...]:

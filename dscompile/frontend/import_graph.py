@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import Concat, Constant, Op, Pad, Pool, Reshape, Slice, Transpose
+from dscompile.ir.ops import Concat, Constant, Op, Pad, Pool, Reshape, Resize, Slice, Transpose
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
 
 Array = NDArray[np.generic]
@@ -69,7 +69,7 @@ def frozen(array: Array) -> Array:
 
 
 # Operators that do not compute: their results have the scale of their input, whatever the source's node makes.
-_MOVERS = (Concat, Pad, Pool, Reshape, Slice, Transpose)
+_MOVERS = (Concat, Pad, Pool, Reshape, Resize, Slice, Transpose)
 
 
 class ImportGraph:

@@ -27,6 +27,7 @@ from dscompile.ir.ops import (
     Pad,
     Pads,
     Pool,
+    Resize,
     Slice,
     Softmax,
 )
@@ -144,6 +145,12 @@ def dense(
 
 def pool(graph: ImportGraph, value: Value, op: Pool) -> Value:
     """Pooling over height and width of an image."""
+    image = _single_image(graph, value)
+    return graph.emit_value(op, [image.tensor], image.order)
+
+
+def resize(graph: ImportGraph, value: Value, op: Resize) -> Value:
+    """An image on another grid of rows and columns."""
     image = _single_image(graph, value)
     return graph.emit_value(op, [image.tensor], image.order)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from dscompile.frontend.block_kinds import (
     read_blaze_block,
@@ -36,6 +37,7 @@ from dscompile.frontend.schema import (
     OperatorBody,
     PoolBody,
     ReshapeBody,
+    ResizeBody,
     SliceBody,
     SplitBody,
     Window,
@@ -53,6 +55,9 @@ from dscompile.ir.ops import (
     Pads,
     Pair,
     Quantize,
+    Resize,
+    ResizeCoordinates,
+    ResizeRounding,
     Shuffle,
     Softmax,
     Transpose,
@@ -104,6 +109,40 @@ def _pool(fields: Fields, defaults: Defaults) -> Body:
     padding = read_padding(fields, "valid" if whole else defaults.padding)
     count_pads = fields.flag("count_pads", default=False) or False
     return PoolBody(kind, Window(kernel, stride, padding), count_pads, read_activation(fields, NONE))
+
+
+def _resize(fields: Fields, _: Defaults) -> Body:
+    """Either `size` or `factor`; the rest as ONNX calls it."""
+    if fields.has("size") == fields.has("factor"):
+        message = "give 'size' or 'factor', not both" if fields.has("size") else "resize needs 'size' or 'factor'"
+        fields.problems.add(message, fields.position, help="`size: [64, 128]`, or `factor: 2`")
+    size = fields.pair("size", (1, 1))
+    factor = fields.real_pair("factor", (1.0, 1.0)) if fields.has("factor") else None
+    method: Literal["nearest", "bilinear"] = (
+        "nearest" if fields.choice("kind", ("bilinear", "nearest"), "bilinear") == "nearest" else "bilinear"
+    )
+    coordinates: tuple[ResizeCoordinates, ...] = get_args(ResizeCoordinates)
+    word = fields.choice("coordinates", coordinates, "half_pixel")
+    op = Resize(size, method, next(each for each in coordinates if each == word))
+    if method == "nearest":
+        roundings: tuple[ResizeRounding, ...] = get_args(ResizeRounding)
+        chosen = fields.choice("rounding", roundings, op.rounding)
+        op = replace(op, rounding=next(each for each in roundings if each == chosen))
+    if fields.has("scale") and fields.has("factor"):
+        fields.problems.add("'factor' is the scale already: give 'scale' beside 'size' only", fields.position)
+    if fields.has("scale"):
+        op = replace(op, scale=fields.real_pair("scale", (1.0, 1.0)))
+    if fields.choice("arithmetic", ("onnx", "tflite"), "onnx") == "tflite":
+        op = replace(op, arithmetic="tflite")
+    return ResizeBody(op, factor)
+
+
+def _upsample(fields: Fields, _: Defaults) -> Body:
+    """Every pixel `factor` times, as the layer of that name in other frameworks."""
+    factor = fields.pair("factor", (2, 2))
+    bilinear = fields.choice("kind", ("nearest", "bilinear"), "nearest") == "bilinear"
+    op = Resize((1, 1), "bilinear") if bilinear else Resize((1, 1), "nearest", "asymmetric", "floor")
+    return ResizeBody(op, (float(factor[0]), float(factor[1])))
 
 
 def _binary(kind: Literal["add", "mul"]) -> Reader:
@@ -213,6 +252,8 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
         "squeeze_excite": read_squeeze_excite,
         "dense": _dense,
         "pool": _pool,
+        "resize": _resize,
+        "upsample": _upsample,
         "add": _binary("add"),
         "mul": _binary("mul"),
         "concat": _concat,
@@ -238,4 +279,4 @@ REPEATING_KINDS = frozenset(
 )
 KINDS_WITH_SEVERAL_RESULTS = frozenset({"split"})
 KINDS_WITH_SEVERAL_INPUTS = frozenset({"add", "mul", "concat"})
-LATER_KINDS = frozenset({"resize", "upsample", "transpose_conv"})
+LATER_KINDS = frozenset({"transpose_conv"})

@@ -3,64 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend import import_lowering as lower
-from dscompile.frontend.import_graph import Array, Floats, ImportGraph, Operand, Value
-from dscompile.frontend.import_lowering import as_value, as_weight, axis_of
+from dscompile.frontend.import_graph import Array, Operand, Value
+from dscompile.frontend.import_lowering import as_weight, axis_of
+from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_constants import integers_argument, resolved_shape, shape_constant, static_integers
-from dscompile.frontend.onnx_reader import OnnxNode
+from dscompile.frontend.onnx_resize import resize, upsample
 from dscompile.frontend.onnx_windows import refuse_ceil_mode, window_of
 from dscompile.ir.ops import HARD_SIGMOID, HARD_SWISH, RELU, SIGMOID, TANH, Activation, Binary, Conv2D, Pool
-
-
-@dataclass(frozen=True)
-class Call:
-    """One node with its operands (None: an optional input that is absent)."""
-
-    graph: ImportGraph
-    node: OnnxNode
-    operands: Sequence[Operand | None]
-    opset: int
-
-    def operand(self, index: int) -> Operand:
-        """An input that must be there."""
-        found = self.optional(index)
-        if found is None:
-            raise BadInputError(f"input {index} is missing")
-        return found
-
-    def optional(self, index: int) -> Operand | None:
-        """An input that may be absent."""
-        return self.operands[index] if index < len(self.operands) else None
-
-    def value(self, index: int = 0) -> Value:
-        """An input that must be a computed tensor."""
-        return as_value(self.operand(index), f"input {index}")
-
-    def weight(self, index: int, what: str) -> Floats:
-        """An input that must be a float32 constant."""
-        return as_weight(self.operand(index), what)
-
-    def scalar(self, index: int, what: str) -> float | None:
-        """An optional constant of one element."""
-        operand = self.optional(index)
-        if operand is None:
-            return None
-        if isinstance(operand, Value):
-            raise UnsupportedError(f"{what} is computed at run time; only constants are supported")
-        if operand.size != 1 or operand.dtype.kind not in "fiub":
-            raise BadInputError(f"{what} must be one number, not {operand.dtype} {list(operand.shape)}")
-        return float(operand.reshape(-1)[0])
-
-    def axes(self, index: int) -> tuple[int, ...] | None:
-        """Axes, which became an input at opset 13 (18 for reductions)."""
-        return integers_argument(self.node, self.operands, index, "axes")
-
 
 Handler = Callable[[Call], Operand]
 
@@ -397,6 +352,7 @@ HANDLERS: dict[str, Handler] = {
     "ReduceMean": _reduce_mean,
     "Relu": _activation(RELU),
     "Reshape": _reshape,
+    "Resize": resize,
     "Shape": _shape,
     "Sigmoid": _activation(SIGMOID),
     "Slice": _slice,
@@ -407,6 +363,7 @@ HANDLERS: dict[str, Handler] = {
     "Tanh": _activation(TANH),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Upsample": upsample,
 }
 
 # Operators with several results.

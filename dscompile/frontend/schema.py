@@ -10,7 +10,7 @@ from typing import Literal
 
 from dscompile.errors import Position
 from dscompile.frontend.integers import ResultType
-from dscompile.ir.ops import NONE, RELU, SIGMOID, Activation, Op, Pads, Pair
+from dscompile.ir.ops import NONE, RELU, SIGMOID, Activation, Op, Pads, Pair, Resize
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import BorderLayout, Tensor
 
@@ -172,6 +172,14 @@ class PoolBody:
 
 
 @dataclass(frozen=True)
+class ResizeBody:
+    """An image on another grid: of the size of `op`, or `factor` times that of the input."""
+
+    op: Resize
+    factor: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class ConcatBody:
     """Joins its inputs; a negative axis counts from the last."""
 
@@ -231,6 +239,7 @@ Body = (
     | BlazeBlockBody
     | DenseBody
     | PoolBody
+    | ResizeBody
     | ConcatBody
     | SplitBody
     | SliceBody

@@ -41,6 +41,7 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
@@ -257,6 +258,8 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
             return "softmax", [("beta", op.beta)] if op.beta != 1.0 else []
         case Pad() as op:
             return "pad", [("padding", _sides(op.pads)), *([("value", op.value)] if op.value != 0.0 else [])]
+        case Resize() as op:
+            return "resize", _resize(op)
         case Reshape() as op:
             source = network.shape(layer.inputs[0])
             if len(op.shape) == 2 and len(source) != 2 and op.shape[0] == source[0]:
@@ -317,6 +320,22 @@ def _pool(network: Network, layer: Layer, op: Pool, defaults: _Defaults) -> Keys
     if op.count_pads:
         keys.append(("count_pads", True))
     return [*keys, *_fused(op.activation, NONE)]
+
+
+def _resize(op: Resize) -> Keys:
+    keys: Keys = [("size", _pair(op.size))]
+    if op.method == "nearest":
+        keys.append(("kind", op.method))
+    usual = Resize(op.size, op.method)
+    if op.coordinates != usual.coordinates:
+        keys.append(("coordinates", op.coordinates))
+    if op.rounding != usual.rounding:
+        keys.append(("rounding", op.rounding))
+    if op.scale is not None:
+        keys.append(("scale", list(op.scale)))
+    if op.arithmetic != usual.arithmetic:
+        keys.append(("arithmetic", op.arithmetic))
+    return keys
 
 
 def _slice(shape: Shape, op: Slice) -> Keys:

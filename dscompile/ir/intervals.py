@@ -16,7 +16,7 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Concat, Constant, Conv2D, Dense, Pad, Pool, Reshape, Shuffle, Slice, Transpose
+from dscompile.ir.ops import Concat, Constant, Conv2D, Dense, Pad, Pool, Reshape, Resize, Shuffle, Slice, Transpose
 from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 
 _INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -38,8 +38,8 @@ class Interval:
 def channel_intervals(network: Network) -> Mapping[str, Interval]:
     """Tensor -> the interval of each channel (last axis), for every int8 and uint8 tensor.
 
-    Inputs have their type's whole range. Convolutions and dense layers are analyzed weight by weight, pools and layers
-    that move elements hand intervals on; all other operators count as able to make anything.
+    Inputs have their type's whole range. Convolutions and dense layers are analyzed weight by weight, pools, resizes
+    and layers that move elements hand intervals on; all other operators count as able to make anything.
     """
     found: dict[str, Interval] = {}
     for name in network.inputs:
@@ -133,6 +133,8 @@ def _result(network: Network, layer: Layer, found: Mapping[str, Interval]) -> In
                 _moved(network, layer, [interval.low for interval in given]).min(axis=0),
                 _moved(network, layer, [interval.high for interval in given]).max(axis=0),
             )
+        case Resize():
+            return given[0]
         case Pad(value=0.0):
             zero_point = tensor_quantization(network, layer.output).zero_point
             return Interval(np.minimum(given[0].low, zero_point), np.maximum(given[0].high, zero_point))

@@ -204,6 +204,40 @@ class Pad:
     value: float = 0.0
 
 
+ResizeCoordinates = Literal[
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+]
+ResizeRounding = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple"]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """An image on another grid, of `size` rows and columns: the nearest pixel, or between the four around (bilinear).
+
+    `coordinates` says where in the input an output pixel o lies, with the factor s from input to output: half_pixel
+    (o + 0.5) / s - 0.5, half_pixel_symmetric the same around the middle of the image, pytorch_half_pixel the same but 0
+    where the output has one pixel, align_corners o * (in - 1) / (out - 1), asymmetric o / s, tf_half_pixel_for_nn
+    (o + 0.5) / s. Beyond the image its border is repeated.
+
+    `rounding` says which pixel is the nearest: round_prefer_floor and round_prefer_ceil differ in halves; simple is
+    floor where the image grows and ceil where it shrinks, as ONNX had it before opset 11. `scale` is s for rows and
+    columns where it is not size / size of the input. `arithmetic` is whose float32 operations find coordinates, and
+    matters where they fall between two pixels: ONNX divides by s, TFLite multiplies by 1 / s.
+    """
+
+    size: Pair
+    method: Literal["nearest", "bilinear"] = "nearest"
+    coordinates: ResizeCoordinates = "half_pixel"
+    rounding: ResizeRounding = "round_prefer_floor"
+    scale: tuple[float, float] | None = None
+    arithmetic: Literal["onnx", "tflite"] = "onnx"
+
+
 @dataclass(frozen=True)
 class Reshape:
     """Same elements in channels-last order, another shape (all sizes given)."""
@@ -261,6 +295,7 @@ Op = (
     | Activate
     | Softmax
     | Pad
+    | Resize
     | Reshape
     | Transpose
     | BatchNorm

@@ -22,6 +22,7 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
@@ -93,6 +94,11 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
             batch, height, width, channels = _image(inputs)
             pads = op.pads
             return (batch, height + pads.top + pads.bottom, width + pads.left + pads.right, channels)
+        case Resize():
+            batch, _, _, channels = _image(inputs)
+            if min(op.size) < 1:
+                raise ShapeError(f"resizes to {list(op.size)}, which is no image")
+            return (batch, *op.size, channels)
         case Reshape():
             (shape,) = _arity(inputs, 1)
             if math.prod(shape) != math.prod(op.shape):

@@ -19,6 +19,7 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Transpose,
@@ -84,7 +85,7 @@ def _int8_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Iterable
         yield f"a hard_swish cannot make scale {_scale(output):g} of {_scale(inputs[0]):g}; at most 1/128 of it"
     if isinstance(op, Pool) and op.count_pads and op.pads:
         yield "counts padding in its average, which int8 cannot"
-    if isinstance(op, Pool | Concat | Slice | Shuffle | Pad | Reshape | Transpose):
+    if isinstance(op, Pool | Concat | Slice | Shuffle | Pad | Resize | Reshape | Transpose):
         for tensor in inputs:
             if tensor.quantization != output.quantization:
                 yield f"moves '{tensor.name}' to '{output.name}', which must have the same scale and zero point"

@@ -19,6 +19,7 @@ from dscompile.ir.ops import (
     Pad,
     Pool,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
@@ -28,6 +29,7 @@ from dscompile.oracle.activation import activate, apply
 from dscompile.oracle.convolution import conv2d, dense
 from dscompile.oracle.operands import Operands, Reals
 from dscompile.oracle.pooling import pool
+from dscompile.oracle.resizing import resize
 from dscompile.oracle.windows import pad_image
 
 
@@ -100,6 +102,7 @@ FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
     Pad: pad,
     Pool: pool,
     Reshape: reshape,
+    Resize: resize,
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,

@@ -22,6 +22,7 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
@@ -32,6 +33,7 @@ from dscompile.oracle.int8_elementwise import activate, binary, dequantize, quan
 from dscompile.oracle.int8_linear import conv2d, dense
 from dscompile.oracle.int8_operands import Int8Operands
 from dscompile.oracle.int8_pooling import mean, pool
+from dscompile.oracle.int8_resizing import resize
 from dscompile.oracle.int8_softmax import softmax
 
 
@@ -90,6 +92,7 @@ INT8_OPS: Mapping[type[Op], Callable[[Any, Int8Operands], Array]] = {
     Pool: pool,
     Quantize: quantize,
     Reshape: reshape,
+    Resize: resize,
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,

@@ -234,6 +234,51 @@ class ElementwiseKernel:
         return (a, *second, *slope, blocked_parameter("y", self.y, self.lanes, True, self.dtype))
 
 
+ResampleMethod = Literal["nearest", "bilinear"]
+
+
+def grid_parameters(method: ResampleMethod, dtype: DType) -> tuple[Parameter, ...]:
+    """Where pixels are read: rows and columns of x, and for bilinear those after them and how near they are.
+
+    rows [H'] or [2][H'], columns [W'] or [2][W'], weights [H'] and [W']: of the second, from 0 to 1; of int8 in 2^-10.
+    """
+    if method == "nearest":
+        return (Parameter("rows", "int32"), Parameter("columns", "int32"))
+    weight: ElementType = "float32" if dtype == "float32" else "int32"
+    return (
+        Parameter("rows", "int32"),
+        Parameter("row_weights", weight),
+        Parameter("columns", "int32"),
+        Parameter("column_weights", weight),
+    )
+
+
+@dataclass(frozen=True)
+class ResampleKernel:
+    """A blocked image read at the rows and columns that tables name, or between two of each (see grid_parameters)."""
+
+    kind: ClassVar[str] = "resample"
+    method: ResampleMethod
+    in_height: int
+    in_width: int
+    height: int
+    width: int
+    blocks: int
+    lanes: int
+    x: Strides
+    y: Strides
+    dtype: DType = "float32"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, rows, [row_weights], columns, [column_weights], y."""
+        return (
+            blocked_parameter("x", self.x, self.lanes, dtype=self.dtype),
+            *grid_parameters(self.method, self.dtype),
+            blocked_parameter("y", self.y, self.lanes, True, self.dtype),
+        )
+
+
 @dataclass(frozen=True)
 class PackKernel:
     """Flat image (NHWC or NCHW) -> blocked image; lanes beyond the last channel become 0."""
@@ -339,6 +384,7 @@ Kernel = (
     | DenseKernel
     | PoolKernel
     | ElementwiseKernel
+    | ResampleKernel
     | PackKernel
     | UnpackKernel
     | FillKernel

@@ -26,6 +26,7 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
@@ -40,12 +41,14 @@ from dscompile.plan.kernels import (
     FlatKernel,
     Function,
     PoolKernel,
+    ResampleKernel,
     SoftmaxKernel,
 )
 from dscompile.plan.layout import Strides
 from dscompile.plan.movement import copy_image, lower_concat, lower_shuffle, lower_slice, lower_transpose
 from dscompile.plan.packing import pack_vector
 from dscompile.plan.program import Operand
+from dscompile.plan.resampling import grid_of
 from dscompile.plan.storage import BlockedView, broadcast_strides
 
 
@@ -78,6 +81,8 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
             _softmax(builder, layer, op)
         case Pad() as op:
             _pad(builder, layer, op)
+        case Resize() as op:
+            _resize(builder, layer, op)
         case Reshape() as op:
             builder.place(layer.output, builder.dense(layer.inputs[0]).reshaped(op.shape))
         case Transpose() as op:
@@ -253,4 +258,18 @@ def _pad(builder: ProgramBuilder, layer: Layer, op: Pad) -> None:
     )  # fmt: skip
     builder.call(fill, [y.at()])
     copy_image(builder, x, y, y.at(op.pads.top, op.pads.left))
+    builder.place(layer.output, y)
+
+
+def _resize(builder: ProgramBuilder, layer: Layer, op: Resize) -> None:
+    """One pass, of every type."""
+    x = builder.blocked(layer.inputs[0])
+    y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
+    image, result = x.layout, y.layout
+    kernel = ResampleKernel(
+        op.method, image.height, image.width, result.height, result.width, image.blocks, image.lanes,
+        image.strides, result.strides, y.dtype,
+    )  # fmt: skip
+    grid = grid_of(op, (image.height, image.width), y.dtype)
+    builder.call(kernel, [x.at(), *(builder.constant(name, table) for name, table in grid.items()), y.at()])
     builder.place(layer.output, y)

@@ -24,6 +24,7 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
@@ -42,12 +43,14 @@ from dscompile.plan.mcu_kernels import (
     LookupKernel,
     PoolKernel,
     QuantizeKernel,
+    ResampleKernel,
     SoftmaxKernel,
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
+from dscompile.plan.resampling import grid_of
 
 
 def lower_network(lowering: McuLowering) -> None:
@@ -103,6 +106,8 @@ def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
             _shuffle(lowering, layer, op)
         case Pad() as op:
             _pad(lowering, layer, op)
+        case Resize() as op:
+            _resize(lowering, layer, op)
         case Reshape() as op:
             lowering.alias(layer.output, lowering.dense(layer.inputs[0]).reshaped(op.shape))
         case Transpose() as op:
@@ -237,6 +242,16 @@ def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:
     strides = dense_strides(y.shape)
     start = op.pads.top * strides[1] + op.pads.left * strides[2]
     lowering.copy(x.operand, dense_strides(x.shape), y.at(start), strides, x.shape, y.dtype)
+
+
+def _resize(lowering: McuLowering, layer: Layer, op: Resize) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    _, height, width, channels = x.shape
+    kernel = ResampleKernel(op.method, width, *op.size, channels, y.dtype, y.step)
+    grid = grid_of(op, (height, width), y.dtype)
+    tables = [lowering.constant(name, table) for name, table in grid.items()]
+    lowering.call(kernel, [x.operand, *tables, y.operand])
 
 
 def _transpose(lowering: McuLowering, layer: Layer, op: Transpose) -> None:
