@@ -43,6 +43,7 @@ from dscompile.frontend.schema import (
     SliceBody,
     SplitBody,
     SqueezeExciteBody,
+    Window,
 )
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
@@ -99,6 +100,12 @@ class _Assembly:
         if isinstance(spec.body, SplitBody):
             self._add_split(spec, spec.body, sources)
             return
+        if isinstance(spec.body, ResizeBody) and spec.body.like is not None:
+            model = self._resolve(spec.body.like, spec)
+            if model is None or model in self._broken:
+                self._break(spec)
+                return
+            sources = (*sources, model)
         for index, name in enumerate(spec.block_names):
             body = spec.body if index == 0 else _without_stride(spec.body)
             place = Place(self, name, spec.position, spec.output, spec.result)
@@ -269,6 +276,10 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             if not -rank <= axis < rank:
                 raise ShapeError(f"axis {axis} is outside the {rank} axes of its inputs")
             return place.add(Concat(axis % rank), *sources)
+    if isinstance(body, ResizeBody) and body.like is not None:
+        *sources_alone, model = sources
+        sources = tuple(sources_alone)
+        body = replace(body, op=replace(body.op, size=place.image(model)[:2]))
     if len(sources) != 1:
         raise ShapeError(f"needs 1 input, got {len(sources)}")
     source = sources[0]
@@ -295,7 +306,7 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             return _dense(place, body, source)
         case PoolBody():
             height, width, _ = place.image(source)
-            window = body.window
+            window = _window_of(body, height, width)
             pads = window.pads(height, width)
             op = Pool(body.kind, window.kernel, window.stride, pads, body.count_pads, body.activation)
             return place.add(op, source)
@@ -314,6 +325,17 @@ def _dense(place: Place, body: DenseBody, source: str) -> str:
     if len(shape) != 2:
         source = place.part("flatten").add(Reshape(_flat(shape)), source)
     return place.add(Dense(body.out, body.activation), source, bias=body.bias)
+
+
+def _window_of(body: PoolBody, height: int, width: int) -> Window:
+    """The window of a pool, or the one of which `into` fit into the image."""
+    if body.into is None:
+        return body.window
+    rows, columns = body.into
+    if height % rows or width % columns:
+        raise ShapeError(f"{height}x{width} cannot be cut into {rows}x{columns} equal windows")
+    size = (height // rows, width // columns)
+    return Window(size, size, "valid")
 
 
 def _resize(body: ResizeBody, image: tuple[int, int, int]) -> Resize:

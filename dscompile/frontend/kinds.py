@@ -36,6 +36,7 @@ from dscompile.frontend.schema import (
     FlattenBody,
     OperatorBody,
     PoolBody,
+    Reference,
     ReshapeBody,
     ResizeBody,
     SliceBody,
@@ -100,22 +101,29 @@ def _pool(fields: Fields, defaults: Defaults) -> Body:
         kind = "max"
     over = fields.take("over")
     whole = over is not None and fields.choice_of("over", over, ("all",)) == "all"
+    into = fields.pair("into", (1, 1)) if fields.has("into") else None
     if whole and fields.has("kernel"):
         fields.problems.add("`over: all` is the whole image: it takes no 'kernel'", fields.position)
-    if not whole and not fields.has("kernel"):
-        fields.problems.add("pool needs 'over' or 'kernel'", fields.position, help="`over: all`, or `kernel: 2`")
+    elif into is not None and (whole or any(fields.has(key) for key in ("kernel", "stride", "padding"))):
+        message = "'into' cuts the image into windows: it takes no 'over', 'kernel', 'stride' or 'padding'"
+        fields.problems.add(message, fields.position)
+    elif not whole and into is None and not fields.has("kernel"):
+        help = "`over: all`, `kernel: 2`, or `into: 4`"
+        fields.problems.add("pool needs 'over', 'kernel' or 'into'", fields.position, help=help)
     kernel = fields.pair("kernel", (0, 0))
     stride = fields.pair("stride", (1, 1) if whole else kernel)
     padding = read_padding(fields, "valid" if whole else defaults.padding)
     count_pads = fields.flag("count_pads", default=False) or False
-    return PoolBody(kind, Window(kernel, stride, padding), count_pads, read_activation(fields, NONE))
+    return PoolBody(kind, Window(kernel, stride, padding), count_pads, read_activation(fields, NONE), into)
 
 
 def _resize(fields: Fields, _: Defaults) -> Body:
-    """Either `size` or `factor`; the rest as ONNX calls it."""
-    if fields.has("size") == fields.has("factor"):
-        message = "give 'size' or 'factor', not both" if fields.has("size") else "resize needs 'size' or 'factor'"
-        fields.problems.add(message, fields.position, help="`size: [64, 128]`, or `factor: 2`")
+    """One of `size`, `factor` and `like`; the rest as ONNX calls it."""
+    given = [f"'{key}'" for key in ("size", "factor", "like") if fields.has(key)]
+    if len(given) != 1:
+        message = f"give one of {' and '.join(given)}" if given else "resize needs 'size', 'factor' or 'like'"
+        help = "`size: [64, 128]`, `factor: 2`, or `like: image` for the size of another image"
+        fields.problems.add(message, fields.position, help=help)
     size = fields.pair("size", (1, 1))
     factor = fields.real_pair("factor", (1.0, 1.0)) if fields.has("factor") else None
     method: Literal["nearest", "bilinear"] = (
@@ -134,7 +142,9 @@ def _resize(fields: Fields, _: Defaults) -> Body:
         op = replace(op, scale=fields.real_pair("scale", (1.0, 1.0)))
     if fields.choice("arithmetic", ("onnx", "tflite"), "onnx") == "tflite":
         op = replace(op, arithmetic="tflite")
-    return ResizeBody(op, factor)
+    node = fields.take("like")
+    like = None if node is None else Reference(fields.text_of("like", node), node.position)
+    return ResizeBody(op, factor, like)
 
 
 def _upsample(fields: Fields, _: Defaults) -> Body:

@@ -163,20 +163,22 @@ class DenseBody:
 
 @dataclass(frozen=True)
 class PoolBody:
-    """Average or maximum over windows."""
+    """Average or maximum over windows; with `into` over that many side by side, which make up the image."""
 
     kind: Literal["average", "max"]
     window: Window
     count_pads: bool = False
     activation: Activation = NONE
+    into: Pair | None = None
 
 
 @dataclass(frozen=True)
 class ResizeBody:
-    """An image on another grid: of the size of `op`, or `factor` times that of the input."""
+    """An image on another grid: of the size of `op`, `factor` times that of the input, or of the size of `like`."""
 
     op: Resize
     factor: tuple[float, float] | None = None
+    like: Reference | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from dscompile.frontend.channels import divisible, rounded
 from dscompile.ir.network import Network
-from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D
+from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D, Pool
 from dscompile.oracle.execute import run
 from tests.unit.netfiles import diagnostics, frame, network
 
@@ -128,6 +128,20 @@ def test_a_double_blaze_block_projects_in_between() -> None:
     assert net.shape("block.project")[3] == 2
 
 
+def test_a_pool_into_bins_has_windows_side_by_side() -> None:
+    net = network("- pool: {kind: average, into: [2, 4]}")
+    assert net.layers[0].op == Pool("average", (4, 2), (4, 2))
+    assert net.shape("pool") == (1, 2, 4, 4)
+
+
+def test_a_resize_may_be_as_large_as_another_image() -> None:
+    net = network("- conv: {name: small, out: 3, kernel: 3, stride: 4}\n- resize: {name: large, like: x}")
+    assert net.shape("large") == (1, 8, 8, 3)
+    assert net.layers[1].inputs == ("small",)
+    found = diagnostics(frame("- resize: {like: y}"))
+    assert [each.message for each in found] == ["reads 'y', which is no input or layer"]
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
@@ -142,6 +156,12 @@ def test_a_double_blaze_block_projects_in_between() -> None:
             "inverted_residual: {out: 4, squeeze_excite: {channels: 2, of: input}}",
             "'channels' is the number itself: it takes neither 'multiple' nor 'of'",
         ),
+        ("pool: {kind: max, into: 3}", "8x8 cannot be cut into 3x3 equal windows"),
+        ("pool: {kind: max, into: 2, kernel: 2}", "'into' cuts the image into windows: it takes no 'over', 'kernel'"),
+        ("pool: {kind: max, into: 2, over: all}", "'into' cuts the image into windows: it takes no 'over', 'kernel'"),
+        ("pool: {kind: max}", "pool needs 'over', 'kernel' or 'into'"),
+        ("resize: {size: 4, like: x}", "give one of 'size' and 'like'"),
+        ("resize: {}", "resize needs 'size', 'factor' or 'like'"),
         ("shuffle_v1: {out: 8}", "shuffle_v1 needs 'groups'"),
         ("shuffle_v1: {out: 8, groups: 2}", "a shuffle_v1 of stride 1 needs out: 4, not 8"),
         (

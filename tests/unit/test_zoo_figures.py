@@ -70,6 +70,10 @@ MACS = [
     ("shufflenet_v2", None, None, 146e6, 0.5e6, 0.005, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 1.5, None, 299e6, 0.5e6, 0.01, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 2.0, None, 591e6, 0.5e6, 0.013, "arXiv:1807.11164, table 5"),
+    (
+        *("deeplab_v3_mobilenet_v2", None, None, 5.8e9, 0.05e9, 0.068),
+        "arXiv:1801.04381, table 7 (0.4 G more than the 2.75 G beside it plus 33 x 33 times the parameters of ASPP)",
+    ),
     ("mcunet_in3", None, None, 81.8e6, 0.05e6, 0, "the authors' list of models, mcunet-in3"),
     (
         "ds_cnn",
@@ -117,6 +121,8 @@ PARAMETERS = [
     ("shufflenet_v2", None, 2.3e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 1.5, 3.5e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 2.0, 7.4e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
+    ("fast_scnn", None, 1.11e6, 0.005e6, 0, "arXiv:1902.04502, section 4.2"),
+    ("deeplab_v3_mobilenet_v2", None, 4.52e6, 0.005e6, 2, "arXiv:1801.04381, table 7"),
     ("mcunet_in3", None, 0.74e6, 0.005e6, 2, "the authors' list of models, mcunet-in3"),
 ]
 
@@ -145,6 +151,19 @@ def test_efficientnet_lite_is_b0_without_squeeze_and_excite():
     squeezes = [la for la in b0.layers if ".squeeze." in la.name]
     assert macs(lite) == macs(b0) - sum(layer_macs(b0, la) for la in squeezes)
     assert parameters(lite) == parameters(b0) - sum(layer_parameters(b0, la) for la in squeezes)
+
+
+def test_deeplab_without_its_pyramid_is_the_other_row_of_the_table():
+    # arXiv:1801.04381, table 7, MNet V2* with OS 16 and without ASPP: 2.11 M parameters, 2.75 B multiply-adds. Left out
+    # are the three atrous convolutions, and their channels in what reads them.
+    network = network_of("deeplab_v3_mobilenet_v2")
+    atrous = [la for la in network.layers if isinstance(la.op, Conv2D) and la.op.dilation > (2, 2)]
+    assert [la.name for la in atrous] == ["aspp6", "aspp12", "aspp18"]
+    rest = 3 * 256 * 256
+    left = macs(network) - sum(layer_macs(network, la) for la in atrous) - 33 * 33 * rest
+    assert left == pytest.approx(2.75e9, abs=0.01e9)
+    left = parameters(network) - sum(layer_parameters(network, la) for la in atrous) - rest + folded_channels(network)
+    assert left == pytest.approx(2.11e6, abs=0.02e6)
 
 
 def convolutions(network: Network) -> Counter[tuple[object, ...]]:
@@ -177,6 +196,25 @@ def convolutions(network: Network) -> Counter[tuple[object, ...]]:
 def test_convolutions_are_those_of_an_independent_export(name, export):
     ours = network_of(name)
     theirs = load_network(model_path(f"onnx/{export}.onnx"), load_weights=False).network
+    assert convolutions(ours) == convolutions(theirs)
+    assert (macs(ours), parameters(ours)) == (macs(theirs), parameters(theirs))
+
+
+@pytest.mark.models
+def test_fast_scnn_has_the_convolutions_of_an_export_of_half_its_resolution():
+    ours = network_of("fast_scnn", resolution="512x1024")
+    theirs = load_network(model_path("onnx/fast_scnn.onnx"), load_weights=False).network
+    assert convolutions(ours) == convolutions(theirs)
+    assert (macs(ours), parameters(ours)) == (macs(theirs), parameters(theirs))
+
+
+@pytest.mark.models
+def test_deeplab_is_an_export_whose_pyramid_is_separable():
+    text = zoo_yaml("deeplab_v3_mobilenet_v2", None, (257, 257)).replace(
+        "- conv:      {name: aspp", "- separable: {name: aspp"
+    )
+    ours = netfile_from_text(text, Path("zoo.yaml"), load_weights=False).network
+    theirs = load_network(model_path("onnx/deeplabv3_mobilenetv2.onnx"), load_weights=False).network
     assert convolutions(ours) == convolutions(theirs)
     assert (macs(ours), parameters(ours)) == (macs(theirs), parameters(theirs))
 
