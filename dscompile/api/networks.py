@@ -112,6 +112,18 @@ def inspect(
     return replace(inspection, loops=estimate_cycles(program, progress))
 
 
+def inspection_page(inspection: Inspection, path: str | Path) -> Path:
+    """Writes an inspection as one page with charts, which needs neither network nor other files -> its path.
+
+    A file that is there is replaced. ToolError if the disk refuses.
+    """
+    from dscompile.frontend.paths import write_files
+    from dscompile.report.page import page_text
+
+    file = Path(path)
+    return write_files(file.parent, {file.name: page_text(inspection).encode()})[0]
+
+
 def import_model(
     model: str | Path,
     output: str | Path | None = None,
