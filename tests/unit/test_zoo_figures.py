@@ -7,6 +7,7 @@ folded: one bias per channel. Where a network's authors count otherwise, the lin
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,11 +16,12 @@ import pytest
 
 from dscompile.frontend.load import load_network
 from dscompile.frontend.netfile import netfile_from_text
-from dscompile.frontend.zoo import zoo_yaml
+from dscompile.frontend.zoo import list_zoo, zoo_yaml
 from dscompile.frontend.zoo_scaling import parse_resolution
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D, Dense
+from dscompile.report import text
 from tests.models import model_path
 
 
@@ -64,7 +66,15 @@ MACS = [
     ("efficientnet_b0", None, None, 390e6, 5e6, 0, "arXiv:1905.11946, table 2"),
     ("efficientnet_lite0", None, None, 407e6, 0.5e6, 0.055, "its README (element-wise operations count as well)"),
     ("mnasnet_a1", None, None, 312e6, 0.5e6, 0, "arXiv:1807.11626, table 1"),
-    ("mixnet_s", None, None, 256e6, 0.5e6, 0.065, "arXiv:1907.09595, table 2 (element-wise operations count as well)"),
+    (
+        "mixnet_s",
+        None,
+        None,
+        256e6,
+        0.5e6,
+        0.065,
+        "arXiv:1907.09595, ImageNet results (with element-wise ones)",
+    ),
     ("shufflenet_v1", None, None, 137e6, 0.5e6, 0, "arXiv:1707.01083, table 1, g = 3"),
     ("shufflenet_v2", 0.5, None, 41e6, 0.5e6, 0.001, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", None, None, 146e6, 0.5e6, 0.005, "arXiv:1807.11164, table 5"),
@@ -82,10 +92,10 @@ MACS = [
         5.4e6 / 2,
         0.025e6,
         0.008,
-        "arXiv:1711.07128, table 6: operations, two to a MAC, biases too",
+        "arXiv:1711.07128, best networks: operations, two to a MAC, biases too",
     ),
-    ("ds_cnn_m", None, None, 19.8e6 / 2, 0.025e6, 0.008, "arXiv:1711.07128, table 6"),
-    ("ds_cnn_l", None, None, 56.9e6 / 2, 0.025e6, 0.005, "arXiv:1711.07128, table 6"),
+    ("ds_cnn_m", None, None, 19.8e6 / 2, 0.025e6, 0.008, "arXiv:1711.07128, best networks"),
+    ("ds_cnn_l", None, None, 56.9e6 / 2, 0.025e6, 0.005, "arXiv:1711.07128, best networks"),
 ]
 
 
@@ -116,12 +126,12 @@ PARAMETERS = [
     ("efficientnet_b0", None, 5.3e6, 0.05e6, 1, "arXiv:1905.11946, table 2"),
     ("efficientnet_lite0", None, 4.7e6, 0.05e6, 2, "its README"),
     ("mnasnet_a1", None, 3.9e6, 0.05e6, 1, "arXiv:1807.11626, table 1"),
-    ("mixnet_s", None, 4.1e6, 0.05e6, 1, "arXiv:1907.09595, table 2"),
+    ("mixnet_s", None, 4.1e6, 0.05e6, 1, "arXiv:1907.09595, ImageNet results"),
     ("shufflenet_v2", 0.5, 1.4e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", None, 2.3e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 1.5, 3.5e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 2.0, 7.4e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
-    ("fast_scnn", None, 1.11e6, 0.005e6, 0, "arXiv:1902.04502, section 4.2"),
+    ("fast_scnn", None, 1.11e6, 0.005e6, 0, "arXiv:1902.04502, table of Cityscapes results"),
     ("deeplab_v3_mobilenet_v2", None, 4.52e6, 0.005e6, 2, "arXiv:1801.04381, table 7"),
     ("mcunet_in3", None, 0.74e6, 0.005e6, 2, "the authors' list of models, mcunet-in3"),
 ]
@@ -140,10 +150,20 @@ def test_parameters_are_those_of_the_paper(name, width, figure, half_digit, per_
 
 @pytest.mark.parametrize(("name", "figure_kb"), [("ds_cnn", 38.6), ("ds_cnn_m", 189.2), ("ds_cnn_l", 497.6)])
 def test_memory_of_ds_cnns_is_that_of_hello_edge(name, figure_kb):
-    # arXiv:1711.07128, table 6: a byte for every weight, and for the two images of the layer with the largest ones.
+    # arXiv:1711.07128, best networks: a byte for every weight, and for the two images of the layer with the largest.
     network = network_of(name)
     images = max(network.tensor(la.inputs[0]).elements + network.tensor(la.output).elements for la in network.layers)
     assert (parameters(network) + images) / 1000 == pytest.approx(figure_kb, abs=0.05)
+
+
+def test_the_table_of_the_docs_has_what_is_counted():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "zoo.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+ x \d+) \| ([\d ]+) \| .* \| ([\d ]+) \| .* \| .* \|$", page, re.MULTILINE)
+    expected = [
+        (entry.name, "{} x {}".format(*entry.input.shape[1:3]), text.number(entry.macs), text.number(entry.parameters))
+        for entry in list_zoo()
+    ]
+    assert rows == expected
 
 
 def test_efficientnet_lite_is_b0_without_squeeze_and_excite():
