@@ -22,7 +22,9 @@ from dscompile.ir.ops import (
     Binary,
     Concat,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Mean,
     Pad,
     Pads,
@@ -30,6 +32,7 @@ from dscompile.ir.ops import (
     Resize,
     Slice,
     Softmax,
+    SpaceToDepth,
 )
 from dscompile.ir.shapes import broadcast
 from dscompile.ir.tensor import Shape
@@ -77,9 +80,16 @@ def _single_image(graph: ImportGraph, value: Value) -> Value:
 
 
 def convolution(
-    graph: ImportGraph, value: Value, op: Conv2D, kernel: Array, bias: Array | None, kernel_scale: Array | None = None
+    graph: ImportGraph,
+    value: Value,
+    op: Conv2D | ConvTranspose,
+    kernel: Array,
+    bias: Array | None,
+    kernel_scale: Array | None = None,
 ) -> Value:
-    """A convolution. kernel [kh, kw, C_in / groups, C_out], bias [C_out]; the image may be in any order.
+    """A convolution, or a transposed one; the image may be in any order.
+
+    kernel [kh, kw, C_in / groups, C_out], bias [C_out].
 
     An int8 kernel has its `kernel_scale`, [C_out] or [1].
     """
@@ -149,7 +159,7 @@ def pool(graph: ImportGraph, value: Value, op: Pool) -> Value:
     return graph.emit_value(op, [image.tensor], image.order)
 
 
-def resize(graph: ImportGraph, value: Value, op: Resize) -> Value:
+def regridded(graph: ImportGraph, value: Value, op: Resize | DepthToSpace | SpaceToDepth) -> Value:
     """An image on another grid of rows and columns."""
     image = _single_image(graph, value)
     return graph.emit_value(op, [image.tensor], image.order)

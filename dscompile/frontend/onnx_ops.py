@@ -13,24 +13,23 @@ from dscompile.frontend.import_graph import Array, Operand, Value
 from dscompile.frontend.import_lowering import as_weight, axis_of
 from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_constants import integers_argument, resolved_shape, shape_constant, static_integers
+from dscompile.frontend.onnx_convolutions import conv, conv_transpose, of_sequences
 from dscompile.frontend.onnx_resize import resize, upsample
 from dscompile.frontend.onnx_windows import refuse_ceil_mode, window_of
-from dscompile.ir.ops import HARD_SIGMOID, HARD_SWISH, RELU, SIGMOID, TANH, Activation, Binary, Conv2D, Pool
+from dscompile.ir.ops import (
+    HARD_SIGMOID,
+    HARD_SWISH,
+    RELU,
+    SIGMOID,
+    TANH,
+    Activation,
+    Binary,
+    DepthToSpace,
+    Pool,
+    SpaceToDepth,
+)
 
 Handler = Callable[[Call], Operand]
-
-
-def _conv(call: Call) -> Value:
-    image = lower.image_of(call.operand(0))
-    weights = call.weight(1, "the kernel")
-    if weights.ndim != 4:
-        raise UnsupportedError(f"kernel of shape {list(weights.shape)}; only 2-D convolutions are supported")
-    bias = None if call.optional(2) is None else call.weight(2, "the bias")
-    out_channels, _, *taps = weights.shape
-    window = window_of(call.node, (image.shape[2], image.shape[3]), (taps[0], taps[1]))
-    groups = call.node.integer("group", 1)
-    op = Conv2D(out_channels, window.kernel, window.stride, window.pads, window.dilation, groups)
-    return lower.convolution(call.graph, image, op, weights.transpose(2, 3, 1, 0), bias)
 
 
 def _gemm(call: Call) -> Value:
@@ -200,6 +199,24 @@ def _average_pool(call: Call) -> Value:
     return lower.pool(call.graph, image, Pool("average", window.kernel, window.stride, window.pads, count_pads))
 
 
+def _depth_to_space(call: Call) -> Value:
+    mode, image = call.node.text("mode", "DCR"), lower.image_of(call.operand(0))
+    if mode not in ("DCR", "CRD"):
+        raise BadInputError(f"mode '{mode}' is neither DCR nor CRD")
+    return lower.regridded(call.graph, image, DepthToSpace(_block(call), "dcr" if mode == "DCR" else "crd"))
+
+
+def _space_to_depth(call: Call) -> Value:
+    return lower.regridded(call.graph, lower.image_of(call.operand(0)), SpaceToDepth(_block(call)))
+
+
+def _block(call: Call) -> tuple[int, int]:
+    size = call.node.integer("blocksize", 0)
+    if size < 1:
+        raise BadInputError(f"blocksize must be at least 1, not {size}")
+    return size, size
+
+
 def _refuse_dilation(dilation: tuple[int, int]) -> None:
     if dilation != (1, 1):
         raise UnsupportedError(f"dilations {list(dilation)} of a pool are not supported")
@@ -328,12 +345,14 @@ QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 
 HANDLERS: dict[str, Handler] = {
     "Add": _add,
-    "AveragePool": _average_pool,
+    "AveragePool": of_sequences(_average_pool),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
-    "Conv": _conv,
+    "Conv": of_sequences(conv),
+    "ConvTranspose": of_sequences(conv_transpose),
+    "DepthToSpace": _depth_to_space,
     "Div": _div,
     "Dropout": _dropout,
     "Flatten": _flatten,
@@ -345,7 +364,7 @@ HANDLERS: dict[str, Handler] = {
     "Identity": _identity,
     "LeakyRelu": _leaky_relu,
     "MatMul": _matmul,
-    "MaxPool": _max_pool,
+    "MaxPool": of_sequences(_max_pool),
     "Mul": _mul,
     "PRelu": _prelu,
     "Pad": _pad,
@@ -357,6 +376,7 @@ HANDLERS: dict[str, Handler] = {
     "Sigmoid": _activation(SIGMOID),
     "Slice": _slice,
     "Softmax": _softmax,
+    "SpaceToDepth": _space_to_depth,
     "Squeeze": _squeeze,
     "Sub": _sub,
     "Sum": _sum,

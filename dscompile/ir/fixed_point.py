@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense, Pool
+from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, ConvTranspose, Dense, Pool
 from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Rounding
 
 Integers = NDArray[np.int64]
@@ -73,7 +73,7 @@ def activation_clamp(activation: Activation, quantization: Quantization, dtype: 
 
 def layer_clamp(network: Network, layer: Layer) -> Clamp:
     """The clamp of an int8 layer; that of the type for operators without an activation."""
-    activation = layer.op.activation if isinstance(layer.op, Conv2D | Dense | Binary | Pool) else NONE
+    activation = layer.op.activation if isinstance(layer.op, Conv2D | ConvTranspose | Dense | Binary | Pool) else NONE
     tensor = network.tensor(layer.output)
     return activation_clamp(activation, tensor_quantization(network, layer.output), tensor.dtype)
 

@@ -16,7 +16,20 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Concat, Constant, Conv2D, Dense, Pad, Pool, Reshape, Resize, Shuffle, Slice, Transpose
+from dscompile.ir.ops import (
+    Concat,
+    Constant,
+    Conv2D,
+    Dense,
+    DepthToSpace,
+    Pad,
+    Pool,
+    Reshape,
+    Resize,
+    Shuffle,
+    Slice,
+    Transpose,
+)
 from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 
 _INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -135,11 +148,20 @@ def _result(network: Network, layer: Layer, found: Mapping[str, Interval]) -> In
             )
         case Resize():
             return given[0]
+        case DepthToSpace() as op:
+            return _per_pixel(op, given[0])
         case Pad(value=0.0):
             zero_point = tensor_quantization(network, layer.output).zero_point
             return Interval(np.minimum(given[0].low, zero_point), np.maximum(given[0].high, zero_point))
         case _:
             return _everything(network.tensor(layer.output))
+
+
+def _per_pixel(op: DepthToSpace, given: Interval) -> Interval:
+    """What a channel of the result can be: anything that one of the channels that become it can be."""
+    places = op.block[0] * op.block[1]
+    shape, axis = ((places, -1), 0) if op.order == "dcr" else ((-1, places), 1)
+    return Interval(given.low.reshape(shape).min(axis=axis), given.high.reshape(shape).max(axis=axis))
 
 
 def _moved(network: Network, layer: Layer, bounds: list[Integers]) -> Integers:

@@ -5,14 +5,15 @@ Weights of a layer are found by role (`Network.weight(layer, "kernel")`):
 | op | roles and shapes |
 |---|---|
 | Conv2D | kernel [kh, kw, C_in / groups, C_out], bias [C_out] (optional) |
+| ConvTranspose | kernel [kh, kw, C_in / groups, C_out], bias [C_out] (optional) |
 | Dense | kernel [C_in, C_out], bias [C_out] (optional) |
 | BatchNorm | gamma, beta, mean, variance [C] |
 | Constant | value |
 | Activate(prelu) | slope [C] |
 
-Weights are float32. Where the input is int8, Conv2D and Dense have instead: kernel int8, kernel_scale float32 [C_out],
-bias int32 whose scale is input scale * kernel_scale; and Constant has int8 with its tensor's quantization.
-Activations, the value of a Pad and the beta of a Softmax are real numbers also there.
+Weights are float32. Where the input is int8, Conv2D, ConvTranspose and Dense have instead: kernel int8, kernel_scale
+float32 [C_out], bias int32 whose scale is input scale * kernel_scale; and Constant has int8 with its tensor's
+quantization. Activations, the value of a Pad and the beta of a Softmax are real numbers also there.
 
 A depthwise convolution *is* a Conv2D with groups = C_in; its multiplier is C_out / C_in, and output channel
 c * multiplier + m reads input channel c (the order of TFLite and of ONNX).
@@ -117,6 +118,24 @@ class Conv2D:
 
 
 @dataclass(frozen=True)
+class ConvTranspose:
+    """Transposed 2-D convolution: what Conv2D of the same fields makes of its input, backwards.
+
+    Every input pixel (i, j) adds its channels, times the filters, to the outputs (i * stride + tap * dilation - top,
+    ...). The result has (in - 1) * stride + extent of the kernel - pads + `output_padding` rows and columns.
+    """
+
+    out_channels: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    pads: Pads = field(default_factory=Pads)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    output_padding: Pair = (0, 0)
+    activation: Activation = NONE
+
+
+@dataclass(frozen=True)
 class Dense:
     """Fully connected layer on [1, C_in] -> [1, units]."""
 
@@ -180,6 +199,26 @@ class Shuffle:
     """
 
     groups: int
+
+
+@dataclass(frozen=True)
+class DepthToSpace:
+    """Channels become `block` rows and columns of pixels, of which `crops` are cut off at the sides.
+
+    With block (s, t) and C channels of the result, y[h * s + i, w * t + j, c] is channel (i * t + j) * C + c of x[h, w]
+    in the order `dcr` (TFLite, ONNX's default) and c * s * t + i * t + j in the order `crd` (PyTorch's pixel shuffle).
+    """
+
+    block: Pair
+    order: Literal["dcr", "crd"] = "dcr"
+    crops: Pads = field(default_factory=Pads)
+
+
+@dataclass(frozen=True)
+class SpaceToDepth:
+    """Pixels become channels: channel (i * t + j) * C + c of y[h, w] is x[h * s + i, w * t + j, c], block (s, t)."""
+
+    block: Pair
 
 
 @dataclass(frozen=True)
@@ -286,12 +325,15 @@ class Dequantize:
 
 Op = (
     Conv2D
+    | ConvTranspose
     | Dense
     | Pool
     | Binary
     | Concat
     | Slice
     | Shuffle
+    | DepthToSpace
+    | SpaceToDepth
     | Activate
     | Softmax
     | Pad

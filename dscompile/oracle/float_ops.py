@@ -14,7 +14,9 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Op,
     Pad,
     Pool,
@@ -23,10 +25,11 @@ from dscompile.ir.ops import (
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.oracle.activation import activate, apply
-from dscompile.oracle.convolution import conv2d, dense
+from dscompile.oracle.convolution import conv2d, conv_transpose, dense
 from dscompile.oracle.operands import Operands, Reals
 from dscompile.oracle.pooling import pool
 from dscompile.oracle.resizing import resize
@@ -64,6 +67,27 @@ def softmax(op: Softmax, operands: Operands) -> Reals:
     return result
 
 
+def depth_to_space(op: DepthToSpace, operands: Operands) -> Reals:
+    """Channels become blocks of pixels, and the crops are cut off."""
+    x = operands.x
+    _, height, width, _ = x.shape
+    (rows, columns), crops = op.block, op.crops
+    if op.order == "dcr":
+        pixels = x.reshape(height, width, rows, columns, -1)
+    else:
+        pixels = x.reshape(height, width, -1, rows, columns).transpose(0, 1, 3, 4, 2)
+    whole = pixels.transpose(0, 2, 1, 3, 4).reshape(1, height * rows, width * columns, -1)
+    return whole[:, crops.top : height * rows - crops.bottom, crops.left : width * columns - crops.right]
+
+
+def space_to_depth(op: SpaceToDepth, operands: Operands) -> Reals:
+    """Blocks of pixels become channels."""
+    x = operands.x
+    (_, height, width, channels), (rows, columns) = x.shape, op.block
+    pixels = x.reshape(height // rows, rows, width // columns, columns, channels).transpose(0, 2, 1, 3, 4)
+    return pixels.reshape(1, height // rows, width // columns, -1)
+
+
 def pad(op: Pad, operands: Operands) -> Reals:
     """X [1, H, W, C] with `value` around height and width."""
     return pad_image(operands.x, op.pads, op.value)
@@ -98,7 +122,9 @@ FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
     Concat: concat,
     Constant: constant,
     Conv2D: conv2d,
+    ConvTranspose: conv_transpose,
     Dense: dense,
+    DepthToSpace: depth_to_space,
     Pad: pad,
     Pool: pool,
     Reshape: reshape,
@@ -106,5 +132,6 @@ FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,
+    SpaceToDepth: space_to_depth,
     Transpose: transpose,
 }

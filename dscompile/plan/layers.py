@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from dscompile.errors import UnsupportedError
+from dscompile.ir.cost import layer_kind
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import (
     Activate,
@@ -19,7 +20,9 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Pad,
@@ -30,6 +33,7 @@ from dscompile.ir.ops import (
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.plan.builder import ProgramBuilder, is_constant
@@ -45,7 +49,15 @@ from dscompile.plan.kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.layout import Strides
-from dscompile.plan.movement import copy_image, lower_concat, lower_shuffle, lower_slice, lower_transpose
+from dscompile.plan.movement import (
+    copy_image,
+    lower_concat,
+    lower_depth_to_space,
+    lower_shuffle,
+    lower_slice,
+    lower_space_to_depth,
+    lower_transpose,
+)
 from dscompile.plan.packing import pack_vector
 from dscompile.plan.program import Operand
 from dscompile.plan.resampling import grid_of
@@ -77,6 +89,10 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
             lower_slice(builder, layer, op)
         case Shuffle() as op:
             lower_shuffle(builder, layer, op)
+        case DepthToSpace() as op:
+            lower_depth_to_space(builder, layer, op)
+        case SpaceToDepth() as op:
+            lower_space_to_depth(builder, layer, op)
         case Softmax() as op:
             _softmax(builder, layer, op)
         case Pad() as op:
@@ -89,9 +105,11 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
             lower_transpose(builder, layer, op)
         case Constant():
             builder.materialize(layer)
-        case BatchNorm():
+        case BatchNorm() | ConvTranspose():
             raise UnsupportedError(
-                "a batch norm is left in the network; fold it first (dscompile.passes.canonicalize)", layer=layer.name
+                f"a {layer_kind(builder.network, layer)} is left in the network; fold it first "
+                "(dscompile.passes.canonicalize)",
+                layer=layer.name,
             )
 
 
