@@ -20,7 +20,7 @@ from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Constant, Op, Reshape, Transpose
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
-from dscompile.ir.types import MOVERS
+from dscompile.ir.types import keeps_quantization
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
@@ -186,7 +186,7 @@ class ImportGraph:
 
     def emit(self, op: Op, inputs: Sequence[str] = (), role: str = "", **weights: Array | None) -> str:
         """Appends a layer and returns its tensor. The node's main layer has no `role` and gets the node's own name."""
-        if isinstance(op, MOVERS):  # their results have the scale of their input, whatever the source's node makes
+        if keeps_quantization(op):  # their results have the scale of their input, whatever the source's node makes
             return self._append(op, inputs, role, weights)
         return self._append(op, inputs, role, weights, self._quantization, self._dtype)
 

@@ -116,12 +116,13 @@ class FloatSum:
 
 
 def float_sum(network: Network, layer: Layer) -> FloatSum:
-    """The constants of a Binary add over int8: scale ratios, and the zero points in terms of the result."""
+    """The constants of a Binary add or sub over int8: scale ratios, and the zero points in terms of the result."""
     assert isinstance(layer.op, Binary)
     shift = 128 if layer.op.unsigned else 0
     one, other, made = (tensor_quantization(network, name) for name in (*layer.inputs, layer.output))
     first = np.float32(one.scale) / np.float32(made.scale)
-    second = np.float32(other.scale) / np.float32(made.scale)
+    sign = np.float32(-1 if layer.op.kind == "sub" else 1)
+    second = sign * np.float32(other.scale) / np.float32(made.scale)
     zeros = first * np.float32(one.zero_point + shift) + second * np.float32(other.zero_point + shift)
     offset = np.float32(made.zero_point + shift) - zeros
     return FloatSum(float(first), float(second), float(offset), shift)

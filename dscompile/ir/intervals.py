@@ -146,11 +146,11 @@ def _result(network: Network, layer: Layer, found: Mapping[str, Interval]) -> In
                 _moved(network, layer, [interval.low for interval in given]).min(axis=0),
                 _moved(network, layer, [interval.high for interval in given]).max(axis=0),
             )
-        case Resize():
+        case Resize() | Pad(mode="reflect" | "symmetric" | "edge" | "wrap"):
             return given[0]
         case DepthToSpace() as op:
             return _per_pixel(op, given[0])
-        case Pad(value=0.0):
+        case Pad(mode="constant", value=0.0):
             zero_point = tensor_quantization(network, layer.output).zero_point
             return Interval(np.minimum(given[0].low, zero_point), np.maximum(given[0].high, zero_point))
         case _:
@@ -176,8 +176,8 @@ def _moved(network: Network, layer: Layer, bounds: list[Integers]) -> Integers:
             moved = whole[0].transpose(permutation)
         case Concat(axis=axis):
             moved = np.concatenate(whole, axis=axis)
-        case Slice(begins=begins, sizes=sizes):
-            moved = whole[0][tuple(slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))]
+        case Slice() as op:
+            moved = whole[0][op.box]
         case Shuffle(groups=groups):
             moved = whole[0].reshape(*shape[:-1], groups, -1).swapaxes(-1, -2)
         case _:

@@ -46,7 +46,19 @@ class Pads:
 
 
 ActivationKind = Literal[
-    "none", "clip", "hard_swish", "hard_sigmoid", "swish", "sigmoid", "tanh", "leaky_relu", "prelu"
+    "none",
+    "clip",
+    "hard_swish",
+    "hard_sigmoid",
+    "swish",
+    "sigmoid",
+    "tanh",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "gelu",
+    "gelu_tanh",
+    "erf",
 ]
 
 
@@ -56,7 +68,8 @@ class Activation:
 
     clip: min(max(x, low), high), which is ReLU (0, inf) and ReLU6 (0, 6); leaky_relu: x if x > 0 else alpha * x;
     hard_sigmoid: clip(alpha * x + 0.5, 0, 1); hard_swish: x * clip(x / 6 + 0.5, 0, 1); swish: x * sigmoid(x);
-    prelu: as leaky_relu with one alpha per channel, the weight `slope`.
+    prelu: as leaky_relu with one alpha per channel, the weight `slope`; elu: x if x > 0 else alpha * (e^x - 1);
+    gelu: x * (1 + erf(x / sqrt 2)) / 2; gelu_tanh: the same with tanh(sqrt(2 / pi) * (x + 0.044715 x^3)) for the erf.
     """
 
     kind: ActivationKind = "none"
@@ -83,6 +96,9 @@ HARD_SIGMOID = Activation("hard_sigmoid", alpha=1.0 / 6.0)
 SWISH = Activation("swish")
 SIGMOID = Activation("sigmoid")
 TANH = Activation("tanh")
+GELU = Activation("gelu")
+GELU_TANH = Activation("gelu_tanh")
+ERF = Activation("erf")
 NAMED_ACTIVATIONS: dict[str, Activation] = {
     "none": NONE,
     "relu": RELU,
@@ -92,6 +108,9 @@ NAMED_ACTIVATIONS: dict[str, Activation] = {
     "swish": SWISH,
     "sigmoid": SIGMOID,
     "tanh": TANH,
+    "gelu": GELU,
+    "gelu_tanh": GELU_TANH,
+    "erf": ERF,
 }
 
 
@@ -163,15 +182,18 @@ class Pool:
         return (height, width) if self.kernel == (0, 0) else self.kernel
 
 
+BinaryKind = Literal["add", "mul", "sub", "div", "max", "min"]
+
+
 @dataclass(frozen=True)
 class Binary:
-    """Element-wise sum or product of two tensors, with NumPy broadcasting: y = activation(a op b).
+    """Element-wise sum, product, difference, ... of two tensors, with NumPy broadcasting: y = activation(a op b).
 
     `unsigned` matters for int8 sums in the rounding `float32` only: whether they are computed on the integers plus 128,
     as onnxruntime does with uint8 tensors (see dscompile.ir.fixed_point.float_sum).
     """
 
-    kind: Literal["add", "mul"]
+    kind: BinaryKind
     activation: Activation = NONE
     unsigned: bool = False
 
@@ -185,10 +207,25 @@ class Concat:
 
 @dataclass(frozen=True)
 class Slice:
-    """A box of the input: along axis i (channels-last order) the `sizes[i]` elements from `begins[i]` on."""
+    """A box of the input: along axis i (channels-last order) `sizes[i]` elements from `begins[i]` on.
+
+    These are neighbors, or every `steps[i]`-th where there are `steps`.
+    """
 
     begins: tuple[int, ...]
     sizes: tuple[int, ...]
+    steps: tuple[int, ...] = ()
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The steps, which are 1 where there are none."""
+        return self.steps or (1,) * len(self.begins)
+
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """As an index of an array."""
+        axes = zip(self.begins, self.sizes, self.strides, strict=True)
+        return tuple(slice(begin, begin + (size - 1) * step + 1, step) for begin, size, step in axes)
 
 
 @dataclass(frozen=True)
@@ -235,12 +272,20 @@ class Softmax:
     beta: float = 1.0
 
 
+PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
+
+
 @dataclass(frozen=True)
 class Pad:
-    """Constant padding of an image's height and width."""
+    """Padding of an image's height and width: by a value, or by what is inside.
+
+    reflect: pixels in reverse order, without the one at the border; symmetric: with it; edge: that one alone; wrap:
+    from the other side.
+    """
 
     pads: Pads
     value: float = 0.0
+    mode: PadMode = "constant"
 
 
 ResizeCoordinates = Literal[

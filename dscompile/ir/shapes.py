@@ -106,6 +106,11 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
         case Pad():
             batch, height, width, channels = _image(inputs)
             pads = op.pads
+            most = {"reflect": 1, "symmetric": 0}.get(op.mode)
+            if most is not None and (
+                max(pads.top, pads.bottom) > height - most or max(pads.left, pads.right) > width - most
+            ):
+                raise ShapeError(f"an image of [{height}, {width}] has too few pixels to {op.mode} into {_sides(pads)}")
             return (batch, height + pads.top + pads.bottom, width + pads.left + pads.right, channels)
         case Resize():
             batch, _, _, channels = _image(inputs)
@@ -139,6 +144,10 @@ def broadcast(first: Shape, second: Shape) -> Shape:
     if any(x != y and 1 not in (x, y) for x, y in zip(a, b, strict=True)):
         raise ShapeError(f"{list(first)} and {list(second)} do not broadcast")
     return tuple(max(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _sides(pads: Pads) -> list[int]:
+    return [pads.top, pads.bottom, pads.left, pads.right]
 
 
 def _arity(inputs: Sequence[Shape], count: int) -> Sequence[Shape]:
@@ -224,7 +233,10 @@ def _concat(op: Concat, inputs: Sequence[Shape]) -> Shape:
 def _slice(op: Slice, shape: Shape) -> Shape:
     if not len(op.begins) == len(op.sizes) == len(shape):
         raise ShapeError(f"begins {list(op.begins)} and sizes {list(op.sizes)} do not fit the axes of {list(shape)}")
-    for axis, (begin, size, whole) in enumerate(zip(op.begins, op.sizes, shape, strict=True)):
-        if begin < 0 or size < 1 or begin + size > whole:
-            raise ShapeError(f"elements {begin} to {begin + size} of axis {axis} are not all inside {list(shape)}")
+    if len(op.strides) != len(shape) or min(op.strides, default=1) < 1:
+        raise ShapeError(f"steps {list(op.strides)} must be a number from 1 on for each axis of {list(shape)}")
+    for axis, (begin, size, step, whole) in enumerate(zip(op.begins, op.sizes, op.strides, shape, strict=True)):
+        end = begin + (size - 1) * step + 1
+        if begin < 0 or size < 1 or end > whole:
+            raise ShapeError(f"elements {begin} to {end} of axis {axis} are not all inside {list(shape)}")
     return op.sizes

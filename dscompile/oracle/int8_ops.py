@@ -38,6 +38,7 @@ from dscompile.oracle.int8_operands import Int8Operands
 from dscompile.oracle.int8_pooling import mean, pool
 from dscompile.oracle.int8_resizing import resize
 from dscompile.oracle.int8_softmax import softmax
+from dscompile.oracle.windows import margins
 
 
 def concat(op: Concat, operands: Int8Operands) -> Integers:
@@ -46,9 +47,8 @@ def concat(op: Concat, operands: Int8Operands) -> Integers:
 
 
 def slice_box(op: Slice, operands: Int8Operands) -> Integers:
-    """The elements x[begins[0] + i, begins[1] + j, ...] for i, j, ... below `sizes`."""
-    box = tuple(slice(begin, begin + size) for begin, size in zip(op.begins, op.sizes, strict=True))
-    return operands.integers()[box]
+    """The elements x[begins[0] + i * steps[0], begins[1] + j * steps[1], ...] for i, j, ... below `sizes`."""
+    return operands.integers()[op.box]
 
 
 def shuffle(op: Shuffle, operands: Int8Operands) -> Integers:
@@ -81,11 +81,11 @@ def space_to_depth(op: SpaceToDepth, operands: Int8Operands) -> Integers:
 
 
 def pad(op: Pad, operands: Int8Operands) -> Integers:
-    """X [1, H, W, C] with zero point + round(value / scale) around height and width."""
-    pads = op.pads
-    margins = ((0, 0), (pads.top, pads.bottom), (pads.left, pads.right), (0, 0))
+    """X [1, H, W, C] with zero point + round(value / scale) around height and width, or what is inside."""
+    if op.mode != "constant":
+        return np.pad(operands.integers(), margins(op.pads), mode=op.mode)
     value = min(max(quantized_bound(op.value, operands.made), -128), 127)
-    return np.pad(operands.integers(), margins, constant_values=value)
+    return np.pad(operands.integers(), margins(op.pads), constant_values=value)
 
 
 def reshape(op: Reshape, operands: Int8Operands) -> Integers:

@@ -43,9 +43,8 @@ def _simplify(network: Network, layer: Layer) -> Network | None:
             return _with(network, replace(layer, op=Transpose(combined), inputs=before.inputs))
         case Slice(sizes=sizes) if sizes == shape:
             return bypass(network, layer)
-        case Slice(begins=begins, sizes=sizes) if before is not None and isinstance(before.op, Slice):
-            shifted = tuple(outer + inner for outer, inner in zip(before.op.begins, begins, strict=True))
-            return _with(network, replace(layer, op=Slice(shifted, sizes), inputs=before.inputs))
+        case Slice() as op if before is not None and isinstance(before.op, Slice):
+            return _with(network, replace(layer, op=_slice_of(before.op, op), inputs=before.inputs))
         case Shuffle(groups=groups) if groups in (1, *shape[-1:]):
             return bypass(network, layer)
         case Resize() as op if _keeps_pixels(op, shape):
@@ -60,6 +59,15 @@ def _simplify(network: Network, layer: Layer) -> Network | None:
             return bypass(network, layer)
         case _:
             return None
+
+
+def _slice_of(outer: Slice, inner: Slice) -> Slice:
+    """A slice of a slice as one of the whole."""
+    begins = (
+        first + begin * step for first, begin, step in zip(outer.begins, inner.begins, outer.strides, strict=True)
+    )
+    steps = tuple(one * other for one, other in zip(outer.strides, inner.strides, strict=True))
+    return Slice(tuple(begins), inner.sizes, () if max(steps) == 1 else steps)
 
 
 def _keeps_type(network: Network, layer: Layer) -> bool:

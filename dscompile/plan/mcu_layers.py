@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +37,7 @@ from dscompile.ir.ops import (
 )
 from dscompile.ir.tensor import Shape
 from dscompile.plan.integer_tables import activation_table, requantization_table
+from dscompile.plan.kernels import ResampleMethod
 from dscompile.plan.mcu_arithmetic import Residual
 from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dense, lower_separable
 from dscompile.plan.mcu_fusion import fused_layers
@@ -55,7 +57,7 @@ from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.movement import block_places
-from dscompile.plan.resampling import grid_of
+from dscompile.plan.resampling import grid_of, padded_grid
 
 
 def lower_network(lowering: McuLowering) -> None:
@@ -169,7 +171,7 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
         y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), y.strides
     )
     if _is_quantized(lowering, layer):
-        searched = integer_sum(lowering.network, layer, op) if op.kind == "add" and lowering.affine else None
+        searched = integer_sum(lowering.network, layer, op) if op.kind in ("add", "sub") and lowering.affine else None
         integer = searched or integer_binary(lowering.network, layer, op)
         kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer)
     else:
@@ -226,6 +228,7 @@ def _slice(lowering: McuLowering, layer: Layer, op: Slice) -> None:
     x = lowering.dense(layer.inputs[0])
     strides = dense_strides(x.shape)
     start = x.at(sum(begin * stride for begin, stride in zip(op.begins, strides, strict=True)))
+    strides = tuple(stride * step for stride, step in zip(strides, op.strides, strict=True))
     if merge_axes(op.sizes, strides)[1] == (1,) and not lowering.is_inside(layer.output):
         lowering.alias(layer.output, Place(start, op.sizes, x.dtype))
         return
@@ -276,6 +279,9 @@ def _offset(strides: Shape, pixel: tuple[int, int]) -> int:
 
 def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:
     x = lowering.dense(layer.inputs[0])
+    if op.mode != "constant":
+        _resample(lowering, layer, "nearest", padded_grid(op, (x.shape[1], x.shape[2])))
+        return
     y = lowering.new(layer.output)
     value = op.value
     if _is_quantized(lowering, layer):
@@ -289,10 +295,14 @@ def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:
 
 def _resize(lowering: McuLowering, layer: Layer, op: Resize) -> None:
     x = lowering.dense(layer.inputs[0])
+    _resample(lowering, layer, op.method, grid_of(op, (x.shape[1], x.shape[2]), x.dtype))
+
+
+def _resample(lowering: McuLowering, layer: Layer, method: ResampleMethod, grid: Mapping[str, Array]) -> None:
+    x = lowering.dense(layer.inputs[0])
     y = lowering.new(layer.output)
-    _, height, width, channels = x.shape
-    kernel = ResampleKernel(op.method, width, *op.size, channels, y.dtype, y.step)
-    grid = grid_of(op, (height, width), y.dtype)
+    _, height, width, channels = y.shape
+    kernel = ResampleKernel(method, x.shape[2], height, width, channels, y.dtype, y.step)
     tables = [lowering.constant(name, table) for name, table in grid.items()]
     lowering.call(kernel, [x.operand, *tables, y.operand])
 

@@ -50,7 +50,7 @@ def _concat_flat(builder: ProgramBuilder, layer: Layer, op: Concat) -> None:
 
 
 def lower_slice(builder: ProgramBuilder, layer: Layer, op: Slice) -> None:
-    """A view of the input; of a blocked image only from a whole block of channels on, and a copy elsewhere."""
+    """A view of the input; of a blocked image only from a whole block of channels on, and one pass elsewhere."""
     view = builder.home(layer.inputs[0])
     builder.place(layer.output, _box(builder, layer, op, view))
 
@@ -58,10 +58,18 @@ def lower_slice(builder: ProgramBuilder, layer: Layer, op: Slice) -> None:
 def _box(builder: ProgramBuilder, layer: Layer, op: Slice, view: View) -> View:
     if isinstance(view, FlatView):
         first = sum(begin * stride for begin, stride in zip(op.begins, view.strides, strict=True))
-        return replace(view, shape=op.sizes, offset=view.offset + first)
+        strides = tuple(stride * step for stride, step in zip(view.strides, op.strides, strict=True))
+        return replace(view, shape=op.sizes, strides=strides, offset=view.offset + first)
     _, row, column, channel = op.begins
     _, height, width, channels = op.sizes
     layout = view.layout
+    if op.steps:
+        y = builder.new_blocked(layer.output, op.sizes)
+        _, row_step, column_step, channel_step = op.steps
+        pixels = _Pixels((height, width), (row, column), source_step=(row_step, column_step))
+        _move_channels(builder, view, y, pixels, _Channels(channel, 0, channels, apart=channel_step))
+        _zero_rest(builder, y)
+        return y
     block, lane = divmod(channel, layout.lanes)
     if (height, width) == (layout.height, layout.width) and not lane:
         # The lanes behind its last channel hold other channels: finite, which is all that is asked of them.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import NONE, Activate, Concat, Op, Softmax
 from dscompile.ir.tensor import Quantization, Tensor
-from dscompile.ir.types import MOVERS
+from dscompile.ir.types import keeps_quantization
 
 _UNIT = Quantization((1 / 256,), -128)
 _SIGNED_UNIT = Quantization((1 / 128,), 0)
@@ -34,7 +34,7 @@ def fixed_output(op: Op) -> Quantization | None:
 
 def moves(op: Op) -> bool:
     """Whether the result has the integers of the input, so that both have one scale and zero point."""
-    return isinstance(op, MOVERS)
+    return keeps_quantization(op)
 
 
 def tied_groups(network: Network) -> Mapping[str, tuple[str, ...]]:
