@@ -43,12 +43,13 @@ from dscompile.frontend.schema import (
     SliceBody,
     SplitBody,
     SqueezeExciteBody,
+    TransposedConvBody,
     Window,
 )
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
-from dscompile.ir.ops import Concat, Dense, Op, Pool, Reshape, Resize, Slice
-from dscompile.ir.shapes import ShapeError
+from dscompile.ir.ops import Concat, ConvTranspose, Dense, Op, Pads, Pool, Reshape, Resize, Slice
+from dscompile.ir.shapes import ShapeError, dilated_extent
 from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, Shape
 from dscompile.ir.types import layer_type_problems, weight_types
 
@@ -288,6 +289,8 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             raise AssertionError("a split has several results and is added by itself")
         case ConvBody():
             return add_conv(place, body, source)
+        case TransposedConvBody():
+            return _transposed_conv(place, body, source)
         case DepthwiseBody():
             return add_depthwise(place, body, source)
         case SeparableBody():
@@ -318,6 +321,22 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             return place.add(Reshape(_known_shape(shape, place.shape(source))), source)
         case FlattenBody():
             return place.add(Reshape(_flat(place.shape(source))), source)
+
+
+def _transposed_conv(place: Place, body: TransposedConvBody, source: str) -> str:
+    window, added = body.window, body.output_padding
+    if window.padding == "same":  # what is too much is cut off, the odd row at the end; what is missing is only bias
+        extents = [dilated_extent(size, gap) for size, gap in zip(window.kernel, window.dilation, strict=True)]
+        rows, columns = (extent - step + more for extent, step, more in zip(extents, window.stride, added, strict=True))
+        added = (added[0] + max(0, -rows), added[1] + max(0, -columns))
+        rows, columns = max(0, rows), max(0, columns)
+        pads = Pads(rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
+    else:
+        pads = Pads() if window.padding == "valid" else window.padding
+    op = ConvTranspose(
+        body.out, window.kernel, window.stride, pads, window.dilation, body.groups, added, body.activation
+    )
+    return place.add(op, source, bias=body.bias)
 
 
 def _dense(place: Place, body: DenseBody, source: str) -> str:
@@ -364,7 +383,11 @@ def _box(body: SliceBody, shape: Shape) -> Slice:
             begins[axis], ends[axis] = given
     if not len(begins) == len(ends) == len(shape):
         raise ShapeError(f"'begin' {begins} and 'end' {ends} must have a number for each axis of {list(shape)}")
-    return Slice(tuple(begins), tuple(end - begin for begin, end in zip(begins, ends, strict=True)))
+    steps = body.step or (1,) * len(shape)
+    if len(steps) != len(shape):
+        raise ShapeError(f"'step' {list(steps)} must have a number for each axis of {list(shape)}")
+    sizes = tuple(-(-(end - begin) // step) for begin, end, step in zip(begins, ends, steps, strict=True))
+    return Slice(tuple(begins), sizes, steps if max(steps, default=1) > 1 else ())
 
 
 def _split(place: Place, body: SplitBody, sources: tuple[str, ...]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from dscompile.frontend.schema import (
     ResizeBody,
     SliceBody,
     SplitBody,
+    TransposedConvBody,
     Window,
 )
 from dscompile.frontend.yamltree import SequenceNode
@@ -49,10 +50,13 @@ from dscompile.ir.ops import (
     Activate,
     BatchNorm,
     Binary,
+    BinaryKind,
     Constant,
+    DepthToSpace,
     Dequantize,
     Mean,
     Pad,
+    PadMode,
     Pads,
     Pair,
     Quantize,
@@ -61,6 +65,7 @@ from dscompile.ir.ops import (
     ResizeRounding,
     Shuffle,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 
@@ -74,6 +79,17 @@ def _conv(fields: Fields, defaults: Defaults) -> Body:
         read_out(fields),
         read_window(fields, defaults),
         fields.integer("groups", 1),
+        read_activation(fields, defaults.activation or NONE),
+        read_bias(fields, defaults),
+    )
+
+
+def _transpose_conv(fields: Fields, defaults: Defaults) -> Body:
+    return TransposedConvBody(
+        read_out(fields),
+        read_window(fields, defaults),
+        fields.integer("groups", 1),
+        fields.pair("output_padding", (0, 0), minimum=0),
         read_activation(fields, defaults.activation or NONE),
         read_bias(fields, defaults),
     )
@@ -136,10 +152,11 @@ def _resize(fields: Fields, _: Defaults) -> Body:
         roundings: tuple[ResizeRounding, ...] = get_args(ResizeRounding)
         chosen = fields.choice("rounding", roundings, op.rounding)
         op = replace(op, rounding=next(each for each in roundings if each == chosen))
-    if fields.has("scale") and fields.has("factor"):
-        fields.problems.add("'factor' is the scale already: give 'scale' beside 'size' only", fields.position)
-    if fields.has("scale"):
-        op = replace(op, scale=fields.real_pair("scale", (1.0, 1.0)))
+    if fields.has("ratio") and fields.has("factor"):
+        fields.problems.add("'factor' is the ratio already: give 'ratio' beside 'size' only", fields.position)
+    ratio = fields.real_pair("ratio", (0.0, 0.0))
+    if fields.has("ratio"):
+        op = replace(op, scale=ratio)
     if fields.choice("arithmetic", ("onnx", "tflite"), "onnx") == "tflite":
         op = replace(op, arithmetic="tflite")
     node = fields.take("like")
@@ -155,7 +172,7 @@ def _upsample(fields: Fields, _: Defaults) -> Body:
     return ResizeBody(op, (float(factor[0]), float(factor[1])))
 
 
-def _binary(kind: Literal["add", "mul"]) -> Reader:
+def _binary(kind: BinaryKind) -> Reader:
     return lambda fields, _: OperatorBody(Binary(kind, read_activation(fields, NONE)))
 
 
@@ -178,12 +195,12 @@ def _split(fields: Fields, _: Defaults) -> Body:
 
 def _slice(fields: Fields, _: Defaults) -> Body:
     rows, columns, channels = (_range(fields, key) for key in ("rows", "columns", "channels"))
-    begin, end = (_corner(fields, key) for key in ("begin", "end"))
+    begin, end, step = (_corner(fields, key, least) for key, least in (("begin", 0), ("end", 0), ("step", 1)))
     ranges = any(fields.has(key) for key in ("rows", "columns", "channels"))
     if fields.has("begin") != fields.has("end") or fields.has("begin") == ranges:
         help = "`channels: [0, 24]`, also `rows:` and `columns:`; or `begin: [0, 0, 8]` and `end: [1, 4, 16]`"
         fields.problems.add("slice needs ranges, or 'begin' and 'end'", fields.position, help=help)
-    return SliceBody(rows, columns, channels, begin, end)
+    return SliceBody(rows, columns, channels, begin, end, step)
 
 
 def _range(fields: Fields, key: str) -> Pair | None:
@@ -197,19 +214,36 @@ def _range(fields: Fields, key: str) -> Pair | None:
     return first, end
 
 
-def _corner(fields: Fields, key: str) -> tuple[int, ...]:
+def _corner(fields: Fields, key: str, minimum: int) -> tuple[int, ...]:
     node = fields.take(key)
-    return () if node is None else fields.integers(key, node, minimum=0, wanted="a number per axis")
+    return () if node is None else fields.integers(key, node, minimum=minimum, wanted="a number per axis")
 
 
 def _shuffle(fields: Fields, _: Defaults) -> Body:
     return OperatorBody(Shuffle(fields.integer("groups", None, example="2")))
 
 
+def _depth_to_space(fields: Fields, _: Defaults) -> Body:
+    block = fields.pair("block", None)
+    order = fields.choice("order", ("dcr", "crd"), "dcr")
+    node = fields.take("crops")
+    crops = Pads() if node is None else read_pads(fields, "crops", node)
+    return OperatorBody(DepthToSpace(block, "crd" if order == "crd" else "dcr", crops))
+
+
+def _space_to_depth(fields: Fields, _: Defaults) -> Body:
+    return OperatorBody(SpaceToDepth(fields.pair("block", None)))
+
+
 def _pad(fields: Fields, _: Defaults) -> Body:
     node = fields.require("padding", "[1, 1, 1, 1]")
     pads = Pads() if node is None else read_pads(fields, "padding", node)
-    return OperatorBody(Pad(pads, fields.number("value", 0.0, infinite=True)))
+    value = fields.number("value", 0.0, infinite=True)
+    word = fields.choice("mode", get_args(PadMode), "constant")
+    mode: PadMode = next(each for each in get_args(PadMode) if each == word)
+    if mode != "constant" and fields.has("value"):
+        fields.problems.add(f"'value' is for constant padding, not for mode {mode}", fields.position)
+    return OperatorBody(Pad(pads, value, mode))
 
 
 def _reshape(fields: Fields, _: Defaults) -> Body:
@@ -253,6 +287,7 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
     {
         "conv": _conv,
         "depthwise": read_depthwise,
+        "transpose_conv": _transpose_conv,
         "pointwise": _pointwise,
         "separable": read_separable,
         "inverted_residual": read_inverted_residual,
@@ -264,12 +299,13 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
         "pool": _pool,
         "resize": _resize,
         "upsample": _upsample,
-        "add": _binary("add"),
-        "mul": _binary("mul"),
+        **{kind: _binary(kind) for kind in get_args(BinaryKind)},
         "concat": _concat,
         "split": _split,
         "slice": _slice,
         "shuffle": _shuffle,
+        "depth_to_space": _depth_to_space,
+        "space_to_depth": _space_to_depth,
         "pad": _pad,
         "reshape": _reshape,
         "flatten": lambda _fields, _defaults: FlattenBody(),
@@ -288,5 +324,4 @@ REPEATING_KINDS = frozenset(
     {"conv", "depthwise", "pointwise", "separable", "inverted_residual", "shuffle_v1", "shuffle_v2", "blaze_block"}
 )
 KINDS_WITH_SEVERAL_RESULTS = frozenset({"split"})
-KINDS_WITH_SEVERAL_INPUTS = frozenset({"add", "mul", "concat"})
-LATER_KINDS = frozenset({"transpose_conv"})
+KINDS_WITH_SEVERAL_INPUTS = frozenset({*get_args(BinaryKind), "concat"})

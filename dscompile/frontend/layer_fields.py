@@ -11,7 +11,7 @@ from dscompile.frontend.schema import Defaults, Padding, Window
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode
 from dscompile.ir.ops import HARD_SIGMOID, NAMED_ACTIVATIONS, NONE, Activation, Pads, Pair
 
-ACTIVATION_KINDS = (*NAMED_ACTIVATIONS, "leaky_relu", "prelu", "clip")
+ACTIVATION_KINDS = (*NAMED_ACTIVATIONS, "leaky_relu", "elu", "prelu", "clip")
 _FUSED_KINDS = tuple(kind for kind in ACTIVATION_KINDS if kind != "prelu")
 _LEAKY_ALPHA = 0.01
 
@@ -61,7 +61,12 @@ def read_activation(fields: Fields, default: Activation, key: str = "activation"
         fields.wrong(key, node, "more than its kind", "write `{kind: clip, low: -1, high: 1}`")
         return default
     kind = _fused_kind(fields, key, node)
-    return Activation("leaky_relu", alpha=_LEAKY_ALPHA) if kind == "leaky_relu" else NAMED_ACTIVATIONS.get(kind, NONE)
+    usual = {"leaky_relu": _LEAKY_ALPHA, "elu": 1.0}
+    match kind:
+        case "leaky_relu" | "elu":
+            return Activation(kind, alpha=usual[kind])
+        case _:
+            return NAMED_ACTIVATIONS.get(kind, NONE)
 
 
 def _fused_kind(fields: Fields, key: str, node: Node) -> str:
@@ -80,6 +85,8 @@ def activation_parameters(fields: Fields, kind: str) -> Activation:
     match kind:
         case "leaky_relu":
             return Activation("leaky_relu", alpha=fields.number("alpha", _LEAKY_ALPHA))
+        case "elu":
+            return Activation("elu", alpha=fields.number("alpha", 1.0))
         case "hard_sigmoid":
             return Activation("hard_sigmoid", alpha=fields.number("alpha", HARD_SIGMOID.alpha))
         case "prelu":

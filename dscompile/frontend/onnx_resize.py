@@ -102,7 +102,7 @@ def _resized(
         rounding if method == "nearest" else "round_prefer_floor",
         None if exact else scale,
     )
-    return lower.resize(call.graph, image, op)
+    return lower.regridded(call.graph, image, op)
 
 
 def _axes(call: Call, wanted: tuple[float, ...] | tuple[int, ...], given: list[int]) -> list[_Axis]:

@@ -153,6 +153,18 @@ class BlazeBlockBody:
 
 
 @dataclass(frozen=True)
+class TransposedConvBody:
+    """A transposed convolution; `same` padding makes the image as many times larger as the stride says."""
+
+    out: int
+    window: Window
+    groups: int = 1
+    output_padding: Pair = (0, 0)
+    activation: Activation = NONE
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
 class DenseBody:
     """Fully connected; an input of another rank than 2 is flattened first."""
 
@@ -201,7 +213,7 @@ class SplitBody:
 class SliceBody:
     """The elements from the first number of each pair up to but not including the second; None: all of them.
 
-    Or those between two corners, of which each has a number per axis.
+    Or those between two corners, of which each has a number per axis; every `step`-th of them if that is given.
     """
 
     rows: Pair | None = None
@@ -209,6 +221,7 @@ class SliceBody:
     channels: Pair | None = None
     begin: tuple[int, ...] = ()
     end: tuple[int, ...] = ()
+    step: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -239,6 +252,7 @@ Body = (
     | ShuffleV1Body
     | ShuffleV2Body
     | BlazeBlockBody
+    | TransposedConvBody
     | DenseBody
     | PoolBody
     | ResizeBody

@@ -202,12 +202,13 @@ class PoolKernel:
         return (blocked_parameter("x", self.x, self.lanes), blocked_parameter("y", self.y, self.lanes, written=True))
 
 
-Function = Literal["copy", "add", "mul"]
+Function = Literal["copy", "add", "mul", "sub", "rsub", "div", "rdiv", "max", "min"]
+"""What an element-wise kernel does with a and b; rsub is b - a, rdiv is b / a."""
 
 
 @dataclass(frozen=True)
 class ElementwiseKernel:
-    """Blocked images, element by element: y = activation(a), a + b or a * b; unary if `b` is None.
+    """Blocked images, element by element: y = activation(a) if `b` is None, else activation(a op b).
 
     A `b` with row and pixel strides 0 is one vector of channels for all pixels. prelu takes its slopes
     [blocks][lanes] as the parameter `slope`. Other types than float32 can only be copied.
@@ -339,7 +340,7 @@ class FillKernel:
 
 @dataclass(frozen=True)
 class FlatKernel:
-    """Flat tensors, element by element over `shape` with any strides (0 repeats): y = activation(a), a + b or a * b.
+    """Flat tensors, element by element over `shape`, any strides (0 repeats): y = activation(a) or activation(a op b).
 
     Transposes, concatenations, slices, paddings and broadcasts are copies with the right strides. prelu takes one
     slope per element of the last axis as the parameter `slope`. Other types than float32 can only be copied.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from dscompile.ir.ops import NONE, Activation, Pair
+from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Residual
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
@@ -427,17 +427,17 @@ class MeanKernel:
 
 @dataclass(frozen=True)
 class BinaryKernel:
-    """y = activation(a + b) or activation(a * b), element by element over `shape`; strides of 0 repeat."""
+    """y = activation(a op b), element by element over `shape`; strides of 0 repeat."""
 
     kind: ClassVar[str] = "binary"
-    function: Literal["add", "mul"]
+    function: BinaryKind
     shape: tuple[int, ...]
     a: tuple[int, ...]
     b: tuple[int, ...]
     y: tuple[int, ...]
     element: Element
     activation: Activation = NONE
-    integer: IntegerBinary | IntegerSum | FloatBinary | None = None
+    integer: IntegerBinary | IntegerSum | FloatBinary | IntegerChoice | None = None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

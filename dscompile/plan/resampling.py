@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
-from dscompile.ir.ops import Pair, Resize
+from dscompile.ir.ops import Pad, PadMode, Pair, Resize
 from dscompile.ir.resampling import TFLITE_BITS, fixed_point_coordinates, nearest_indices, source_coordinates
 from dscompile.ir.tensor import DType
 
 Indices = NDArray[np.int32]
+_BORDERS: Mapping[PadMode, Literal["reflect", "symmetric", "edge", "wrap"]] = {
+    "reflect": "reflect",
+    "symmetric": "symmetric",
+    "edge": "edge",
+    "wrap": "wrap",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,15 @@ def grid_of(op: Resize, size: Pair, dtype: DType) -> Mapping[str, Array]:
         "columns": column.between,
         "column_weights": column.weights,
     }
+
+
+def padded_grid(op: Pad, size: Pair) -> Mapping[str, Array]:
+    """The tables of a padding that takes its pixels from inside; for the method `nearest`."""
+    sides = ((op.pads.top, op.pads.bottom), (op.pads.left, op.pads.right))
+    rows, columns = (
+        np.pad(np.arange(size[axis], dtype=np.int32), sides[axis], mode=_BORDERS[op.mode]) for axis in (0, 1)
+    )
+    return {"rows": rows, "columns": columns}
 
 
 def _real_line(op: Resize, axis: int, size: int) -> _Line:
