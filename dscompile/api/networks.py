@@ -115,12 +115,14 @@ def inspect(
 def inspection_page(inspection: Inspection, path: str | Path) -> Path:
     """Writes an inspection as one page with charts, which needs neither network nor other files -> its path.
 
-    A file that is there is replaced. ToolError if the disk refuses.
+    A file that is there is replaced. UsageError if `path` names none, ToolError if the disk refuses.
     """
     from dscompile.frontend.paths import write_files
     from dscompile.report.page import page_text
 
     file = Path(path)
+    if not file.name:
+        raise UsageError(f"'{path}' is not the name of a page", help="write for example --html report.html")
     return write_files(file.parent, {file.name: page_text(inspection).encode()})[0]
 
 

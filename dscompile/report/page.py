@@ -5,7 +5,6 @@ Nothing is loaded from anywhere, and the page's own policy forbids it. Every tex
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -107,18 +106,13 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=True,
     )
-    environment.filters.update(number=text.number, size=text.size, percent=text.percent, fixed=_fixed, id=_identifier)
+    environment.filters.update(number=text.number, size=text.size, percent=text.percent, fixed=_fixed)
     return environment
 
 
 def _fixed(value: float) -> str:
     """Coordinates with one decimal place."""
     return f"{value:.1f}"
-
-
-def _identifier(label: str) -> str:
-    """A label as part of an id: its letters and digits."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower())
 
 
 def _tensors(inspection: Inspection) -> list[tuple[str, str]]:

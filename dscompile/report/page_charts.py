@@ -214,8 +214,10 @@ def roofline_chart(layers: Sequence[LayerRow], roofs: Roofs) -> RooflineChart | 
 
 
 def _slopes(roofs: Roofs) -> Iterator[tuple[str, float]]:
-    for level in roofs.levels:
-        yield f"{level.name}, {level.bytes_per_cycle:.3g} B per cycle", level.bytes_per_cycle
+    """Name and rate of every slope; memories of one rate share theirs."""
+    for rate in dict.fromkeys(level.bytes_per_cycle for level in roofs.levels):
+        names = ", ".join(level.name for level in roofs.levels if level.bytes_per_cycle == rate)
+        yield f"{names}: {rate:.4g} B per cycle", rate
 
 
 def _roof(roofs: Roofs, label: str, bytes_per_cycle: float, across: _Log, up: _Log) -> Roof:

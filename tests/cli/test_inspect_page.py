@@ -61,6 +61,11 @@ def test_a_page_that_cannot_be_written_is_a_tool_error(dscompile: CommandLine, t
     assert outcome.err.startswith("error: cannot write into 'file'")
 
 
+def test_a_page_needs_a_name(dscompile: CommandLine, tiny: Path):
+    outcome = dscompile("inspect", tiny, "--html", "")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (2, "error: '' is not the name of a page")
+
+
 def test_json_says_where_the_page_is(dscompile: CommandLine, tiny: Path):
     assert '"html": "tiny.html"' in dscompile("inspect", tiny, "--html", "tiny.html", "--json").out
 
@@ -70,7 +75,7 @@ def test_a_page_for_a_gpu_shows_its_modules(dscompile: CommandLine, tiny: Path, 
     page = (folder / "gpu.html").read_text()
     assert '<h2 id="modules">Modules</h2>' in page
     assert '<th scope="row">stem' in page
-    assert "DRAM, 1.1e+03 B per cycle" in page
+    assert "DRAM: 1103 B per cycle" in page
 
 
 EVIL = (
