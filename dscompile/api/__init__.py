@@ -17,6 +17,7 @@ from dscompile.api.networks import (
     inspect,
     inspection_page,
     zoo_list,
+    zoo_names,
     zoo_show,
     zoo_write,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "targets_show",
     "verify",
     "zoo_list",
+    "zoo_names",
     "zoo_show",
     "zoo_write",
 ]

@@ -161,6 +161,13 @@ def init(directory: str | Path = ".", *, seed: int = 0) -> tuple[Path, ...]:
     return write_starter(Path(directory), seed=seed)
 
 
+def zoo_names() -> tuple[str, ...]:
+    """The names of the networks that come with dscompile, sorted."""
+    from dscompile.frontend.zoo import zoo_names
+
+    return zoo_names()
+
+
 def zoo_list() -> tuple[ZooEntry, ...]:
     """The networks that come with dscompile."""
     from dscompile.frontend.zoo import list_zoo
