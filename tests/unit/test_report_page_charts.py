@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from dscompile.report.inspection import ArenaBuffer, ArenaMap, ArenaStep, LayerRow
+from dscompile.frontend.netfile import netfile_from_text
+from dscompile.frontend.zoo import zoo_yaml
+from dscompile.report.cycles import LoopCycles
+from dscompile.report.inspection import ArenaBuffer, ArenaMap, ArenaStep, LayerRow, inspect_network
+from dscompile.report.page import page_text
 from dscompile.report.page_charts import arena_chart, category, roofline_chart
 from dscompile.report.roofline import Level, Roofs
+from dscompile.target import find_target
 
 ARENA = ArenaMap(
     1024,
@@ -95,6 +103,14 @@ def test_a_dots_area_is_its_share_of_the_time():
 
 def test_layers_that_compute_nothing_have_no_dot():
     assert roofline_chart([row("reshape", 0, 128, 10.0)], ROOFS) is None
+
+
+def test_the_page_shows_inner_loops_that_were_estimated():
+    network = netfile_from_text(zoo_yaml("ds_cnn"), Path("net.yaml"), load_weights=False).network
+    inspection = inspect_network(network, find_target("x86-avx2"))
+    assert "Inner loops" not in page_text(inspection)
+    page = page_text(replace(inspection, loops=(LoopCycles("stem<1>", "kernel", 12, 96, 8.0),)))
+    assert '<th scope="row">stem&lt;1&gt;</th><td class="n">12</td><td class="n">96</td><td class="n">8.00</td>' in page
 
 
 @pytest.mark.parametrize(
