@@ -153,8 +153,9 @@ def _arena(arena: ArenaMap, target: str) -> str:
         for buffer in arena.buffers
     ]
     buffers = text.table(("buffer", "offset", "bytes", "steps"), rows, right=("offset", "bytes", "steps"))
+    whole = max(arena.size_bytes, 1)
     times = [
-        (str(index), step.name, text.number(step.live_bytes), "#" * round(_BAR * step.live_bytes / arena.size_bytes))
+        (str(index), step.name, text.number(step.live_bytes), "#" * round(_BAR * step.live_bytes / whole))
         for index, step in enumerate(arena.steps)
     ]
     return f"{head}\n{buffers}\n\n{text.table(('', 'step', 'alive', 'of the arena'), times, right=('', 'alive'))}"

@@ -113,8 +113,10 @@ class RooflineChart:
 
 def category(kind: str) -> str:
     """The color of a kind of layer: that of the kinds that cost most, else `pool` or `other`."""
-    if kind in ("conv", "depthwise", "pointwise", "dense"):
+    if kind in ("depthwise", "pointwise", "dense"):
         return kind
+    if "conv" in kind:
+        return "conv"
     return "pool" if kind.endswith("pool") or kind == "mean" else "other"
 
 

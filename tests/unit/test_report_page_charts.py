@@ -115,7 +115,13 @@ def test_the_page_shows_inner_loops_that_were_estimated():
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("depthwise", "depthwise"), ("max pool", "pool"), ("mean", "pool"), ("softmax", "other"), ("conv", "conv")],
+    [
+        ("depthwise", "depthwise"),
+        ("max pool", "pool"),
+        ("mean", "pool"),
+        ("softmax", "other"),
+        ("convtranspose", "conv"),
+    ],
 )
 def test_kinds_have_colors(kind: str, expected: str):
     assert category(kind) == expected
