@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dscompile import oracle
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import (
@@ -24,6 +25,7 @@ from dscompile.ir.ops import (
     Pad,
     Pads,
     Pool,
+    Resize,
     Slice,
     SpaceToDepth,
 )
@@ -192,6 +194,34 @@ def test_a_slice_of_a_slice_with_steps_is_one():
     network = net.build([net.add("inner", Slice((0, 2, 0, 0), (1, 3, 4, 2), (1, 3, 1, 1)), [outer])])
     (layer,) = canonicalize(network).layers
     assert layer.op == Slice((0, 5, 0, 0), (1, 3, 4, 2), (1, 6, 1, 1))
+
+
+# Batches, which networks are quantized with
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        DepthToSpace((2, 3), crops=Pads(1, 0, 0, 2)),
+        DepthToSpace((3, 2), "crd"),
+        SpaceToDepth((2, 1)),
+        Resize((5, 3), "bilinear"),
+        Resize((5, 9), "nearest"),
+        Pad(Pads(1, 2, 0, 1), mode="reflect"),
+        Slice((0, 1, 0, 2), (2, 2, 4, 3), (1, 2, 1, 2)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+def test_images_of_a_batch_are_done_one_by_one(op, int8):
+    def run(x, op):
+        net = NetworkBuilder("batch", "tflite" if int8 else None)
+        net.input(Tensor("x", x.shape, "int8", Q) if int8 else Tensor("x", x.shape))
+        return oracle.run(net.build([net.add("y", op, ["x"])]), {"x": x})["y"]
+
+    x = np.random.default_rng(0).integers(-128, 128, (2, 4, 4, 12)).astype(np.int8 if int8 else np.float32)
+    one = Slice(op.begins, (1, *op.sizes[1:]), op.steps) if isinstance(op, Slice) else op
+    np.testing.assert_array_equal(run(x, op), np.concatenate([run(x[:1], one), run(x[1:], one)]))
 
 
 # Compiled code
