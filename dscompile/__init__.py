@@ -42,12 +42,15 @@ if TYPE_CHECKING:
         quantize as quantize,
     )
     from dscompile.api import (
+        tune as tune,
+    )
+    from dscompile.api import (
         verify as verify,
     )
     from dscompile.errors import DscompileError as DscompileError
 
 
-_API = ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "quantize", "verify")
+_API = ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "quantize", "tune", "verify")
 
 
 def __getattr__(name: str) -> object:

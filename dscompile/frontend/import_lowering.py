@@ -299,22 +299,27 @@ def softmax(graph: ImportGraph, value: Value, axis: int, beta: float = 1.0) -> V
 
 
 def mean(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool) -> Value:
-    """Mean over axes of the source: a pooling layer over height and width, or over rows made of those axes.
+    """Mean over axes of the source: see `reduce`. Of int8 a Mean layer, which changes the scale."""
+    is_real = graph.tensor_of(value).dtype == "float32"
+    return reduce(graph, value, axes, keep_axes, Pool("average") if is_real else Mean())
 
-    Of int8 a Mean layer, which changes the scale.
+
+def reduce(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool, whole: Pool | Mean) -> Value:
+    """Mean or maximum over axes of the source: a pooling layer over height and width, or over rows of those axes.
+
+    `whole` is the layer over a whole image.
     """
     rank = len(value.shape)
     over = sorted({axis_of(axis, rank) for axis in axes})
     kept = [axis for axis in range(rank) if axis not in over]
     result = tuple(1 if axis in over else size for axis, size in enumerate(value.shape))
     inside = {value.order.index(axis) for axis in over}
-    whole: Pool | Mean = Pool("average") if graph.tensor_of(value).dtype == "float32" else Mean()
     if rank == 4 and value.ir_shape[0] == 1 and inside == {1, 2}:
         pooled = graph.emit_value(whole, [value.tensor], value.order)
     elif rank == 4 and value.ir_shape[0] == 1 and inside and inside < {1, 2} and isinstance(whole, Pool):
         _, height, width, _ = value.ir_shape
         window = (height if 1 in inside else 1, width if 2 in inside else 1)
-        pooled = graph.emit_value(Pool("average", window), [value.tensor], value.order)
+        pooled = graph.emit_value(Pool(whole.kind, window), [value.tensor], value.order)
     else:
         rows = math.prod(value.shape[axis] for axis in over)
         columns = math.prod(value.shape[axis] for axis in kept)

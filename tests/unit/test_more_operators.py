@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dscompile import oracle
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import (
@@ -24,6 +25,7 @@ from dscompile.ir.ops import (
     Pad,
     Pads,
     Pool,
+    Resize,
     Slice,
     SpaceToDepth,
 )
@@ -138,6 +140,40 @@ def test_windows_over_sequences(name, attributes, weights, tmp_path):
     checked(model(nodes, {"x": (1, 6, 17)}, constants), tmp_path)
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        {"kernel_shape": [3, 3], "strides": [2, 3], "pads": [1, 0, 0, 1]},
+        {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [0, 1, 1, 0]},
+        {"kernel_shape": [1, 1], "strides": [2, 4]},
+    ],
+    ids=str,
+)
+def test_windows_that_reach_over_the_border(op, window, tmp_path):
+    for size in ((5, 8), (6, 7), (7, 9), (4, 10)):
+        checked(model([node(op, "x", ceil_mode=1, **window)], {"x": (1, 3, *size)}), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceSum", "ReduceMean"])
+@pytest.mark.parametrize("axes", [[2, 3], [1], [-1], [1, 2, 3], None])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_reductions(op, axes, keepdims, tmp_path):
+    named = {"axes": np.array(axes)} if axes else {}
+    nodes = [node("Relu", "x", "r"), node(op, "r axes" if axes else "r", keepdims=keepdims)]
+    if not axes and not keepdims:
+        nodes = [*nodes[:1], node(op, "r", "m", keepdims=0), node("Unsqueeze", "m zero")]
+        named = {"zero": np.array([0])}
+    checked(model(nodes, IMAGE, named, opset=18), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceSum", "ReduceMean"])
+def test_reductions_of_nothing(op, tmp_path):
+    made = model([node(op, "x", "m", noop_with_empty_axes=1), node("Relu", "m")], IMAGE, opset=18)
+    assert op_names(checked(made, tmp_path)) == ["Activate"]
+
+
 @pytest.mark.parametrize(
     ("made", "kind", "message"),
     [
@@ -192,6 +228,34 @@ def test_a_slice_of_a_slice_with_steps_is_one():
     network = net.build([net.add("inner", Slice((0, 2, 0, 0), (1, 3, 4, 2), (1, 3, 1, 1)), [outer])])
     (layer,) = canonicalize(network).layers
     assert layer.op == Slice((0, 5, 0, 0), (1, 3, 4, 2), (1, 6, 1, 1))
+
+
+# Batches, which networks are quantized with
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        DepthToSpace((2, 3), crops=Pads(1, 0, 0, 2)),
+        DepthToSpace((3, 2), "crd"),
+        SpaceToDepth((2, 1)),
+        Resize((5, 3), "bilinear"),
+        Resize((5, 9), "nearest"),
+        Pad(Pads(1, 2, 0, 1), mode="reflect"),
+        Slice((0, 1, 0, 2), (2, 2, 4, 3), (1, 2, 1, 2)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+def test_images_of_a_batch_are_done_one_by_one(op, int8):
+    def run(x, op):
+        net = NetworkBuilder("batch", "tflite" if int8 else None)
+        net.input(Tensor("x", x.shape, "int8", Q) if int8 else Tensor("x", x.shape))
+        return oracle.run(net.build([net.add("y", op, ["x"])]), {"x": x})["y"]
+
+    x = np.random.default_rng(0).integers(-128, 128, (2, 4, 4, 12)).astype(np.int8 if int8 else np.float32)
+    one = Slice(op.begins, (1, *op.sizes[1:]), op.steps) if isinstance(op, Slice) else op
+    np.testing.assert_array_equal(run(x, op), np.concatenate([run(x[:1], one), run(x[1:], one)]))
 
 
 # Compiled code
