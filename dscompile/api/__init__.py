@@ -16,7 +16,9 @@ from dscompile.api.networks import (
     import_model,
     init,
     inspect,
+    inspection_page,
     zoo_list,
+    zoo_names,
     zoo_show,
     zoo_write,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "import_model",
     "init",
     "inspect",
+    "inspection_page",
     "load",
     "packages_list",
     "quantize",
@@ -50,6 +53,7 @@ __all__ = [
     "tune_report",
     "verify",
     "zoo_list",
+    "zoo_names",
     "zoo_show",
     "zoo_write",
 ]

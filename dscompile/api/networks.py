@@ -12,6 +12,7 @@ from dscompile.report.progress import Progress, silent
 from dscompile.target import build_target, representative
 
 if TYPE_CHECKING:
+    from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.frontend.zoo import ZooEntry
     from dscompile.ir.network import Network
@@ -36,17 +37,19 @@ class ImportResult:
     path: Path
 
 
-def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResult:
+def check(
+    source: str | Path, *, weights: str | Path | None = None, input_shapes: InputShapes | None = None
+) -> CheckResult:
     """Checks a network: schema, shapes, names and shapes of the weights, and budgets as far as no plan is needed.
 
-    Of int8 networks also that no accumulator can overflow. Raises BadInputError with everything that is wrong, or
-    BudgetError.
+    Of int8 networks also that no accumulator can overflow. `input_shapes` are those of build(). Raises
+    BadInputError with everything that is wrong, or BudgetError.
     """
     from dscompile.ir.intervals import check_accumulators
     from dscompile.report import budgets
     from dscompile.report.inspection import inspect_network
 
-    net = read_network(source, weights, load_weights=False)
+    net = read_network(source, weights, load_weights=False, input_shapes=input_shapes)
     check_accumulators(net.network)
     notes: list[str] = []
     if net.quantization is not None and not net.network.is_quantized:
@@ -62,6 +65,7 @@ def inspect(
     target: str | None = None,
     *,
     weights: str | Path | None = None,
+    input_shapes: InputShapes | None = None,
     tuning: TuningFiles = (),
     cycles: bool = False,
     progress: Progress = silent,
@@ -75,7 +79,7 @@ def inspect(
     """
     from dscompile.report.inspection import inspect_network
 
-    net = read_network(source, weights, load_weights=False)
+    net = read_network(source, weights, load_weights=False, input_shapes=input_shapes)
     if target is None:
         if cycles:
             raise UsageError("cycles are those of a target's core", help="name it with --target")
@@ -113,13 +117,32 @@ def inspect(
     return replace(inspection, loops=estimate_cycles(program, progress))
 
 
+def inspection_page(inspection: Inspection, path: str | Path) -> Path:
+    """Writes an inspection as one page with charts, which needs neither network nor other files -> its path.
+
+    A file that is there is replaced. UsageError if `path` names none, ToolError if the disk refuses.
+    """
+    from dscompile.frontend.paths import write_files
+    from dscompile.report.page import page_text
+
+    file = Path(path)
+    if not file.name:
+        raise UsageError(f"'{path}' is not the name of a page", help="write for example --html report.html")
+    return write_files(file.parent, {file.name: page_text(inspection).encode()})[0]
+
+
 def import_model(
-    model: str | Path, output: str | Path | None = None, *, rounding: Rounding | None = None
+    model: str | Path,
+    output: str | Path | None = None,
+    *,
+    rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
 ) -> ImportResult:
     """Turns an .onnx or .tflite model into a net.yaml and its weights.
 
     `output` is the net.yaml to write (default: <model>.yaml in the current directory); the weights lie beside it.
-    `rounding` replaces the usual one of an int8 model.
+    `rounding` replaces the usual one of an int8 model; `input_shapes` are those of inputs whose sizes an .onnx file
+    leaves open, {"x": (1, 3, 480, 640)}.
     Raises UsageError, BadInputError, or UnsupportedError listing everything that is not supported.
     """
     from dscompile.frontend.writer import write_netfile
@@ -129,7 +152,7 @@ def import_model(
         raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
     if Path(model).suffix in (".yaml", ".yml"):
         raise UsageError(f"'{model}' is a net.yaml already")
-    net = read_network(model, None, rounding=rounding)
+    net = read_network(model, None, rounding=rounding, input_shapes=input_shapes)
     return ImportResult(net.network, write_netfile(net.network, path.parent, path.name))
 
 
@@ -143,6 +166,13 @@ def init(directory: str | Path = ".", *, seed: int = 0) -> tuple[Path, ...]:
     return write_starter(Path(directory), seed=seed)
 
 
+def zoo_names() -> tuple[str, ...]:
+    """The names of the networks that come with dscompile, sorted."""
+    from dscompile.frontend.zoo import zoo_names
+
+    return zoo_names()
+
+
 def zoo_list() -> tuple[ZooEntry, ...]:
     """The networks that come with dscompile."""
     from dscompile.frontend.zoo import list_zoo
@@ -150,18 +180,25 @@ def zoo_list() -> tuple[ZooEntry, ...]:
     return list_zoo()
 
 
-def zoo_show(name: str) -> str:
-    """The net.yaml of a zoo network. Raises UsageError for an unknown name."""
-    from dscompile.frontend.zoo import zoo_path
+def zoo_show(name: str, *, width: float | None = None, resolution: str | None = None) -> str:
+    """The net.yaml of a zoo network, scaled if a width (0.25) or a resolution ("128", "512x1024") is given.
 
-    return zoo_path(name).read_text(encoding="utf-8")
+    Raises UsageError for an unknown name, and for a width or resolution that the network does not take.
+    """
+    from dscompile.frontend.zoo import zoo_yaml
+    from dscompile.frontend.zoo_scaling import parse_resolution
+
+    return zoo_yaml(name, width, None if resolution is None else parse_resolution(resolution))
 
 
-def zoo_write(name: str, directory: str | Path = ".") -> Path:
-    """Copies a zoo network into `directory` and returns its net.yaml. Raises UsageError or ToolError."""
+def zoo_write(
+    name: str, directory: str | Path = ".", *, width: float | None = None, resolution: str | None = None
+) -> Path:
+    """Writes a zoo network into `directory` and returns its net.yaml. Raises as `zoo_show`, and ToolError."""
     from dscompile.frontend.zoo import write_zoo
+    from dscompile.frontend.zoo_scaling import parse_resolution
 
-    return write_zoo(name, Path(directory))
+    return write_zoo(name, Path(directory), width, None if resolution is None else parse_resolution(resolution))
 
 
 def read_network(
@@ -170,9 +207,12 @@ def read_network(
     *,
     load_weights: bool = True,
     rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
 ) -> NetFile:
     """The network in a net.yaml, .onnx or .tflite file (dscompile.frontend.load)."""
+    from dscompile.frontend.input_shapes import NO_SHAPES
     from dscompile.frontend.load import load_network
 
     values = None if weights is None else Path(weights)
-    return load_network(Path(source), weights=values, load_weights=load_weights, rounding=rounding)
+    shapes = NO_SHAPES if input_shapes is None else input_shapes
+    return load_network(Path(source), weights=values, load_weights=load_weights, rounding=rounding, shapes=shapes)

@@ -11,6 +11,7 @@ from dscompile import api
 from dscompile.cli import output
 from dscompile.cli.arguments import (
     chosen_tuning,
+    input_shape_option,
     net_argument,
     no_tuning_option,
     rounding_option,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @weights_option
 @rounding_option
+@input_shape_option
 @tuning_option
 @no_tuning_option
 @click.option(
@@ -68,6 +70,7 @@ def command(
     destination: str | None,
     weights: str | None,
     rounding: Rounding | None,
+    input_shapes: dict[str, tuple[int, ...]],
     tuning: tuple[str, ...],
     no_tuning: bool,
     packages: tuple[str, ...],
@@ -85,6 +88,7 @@ def command(
             destination,
             weights=weights,
             rounding=rounding,
+            input_shapes=input_shapes,
             tuning=chosen_tuning(tuning, no_tuning),
             packages=packages,
             require_binary=require_binary,

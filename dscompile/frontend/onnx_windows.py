@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.onnx_reader import OnnxNode
 from dscompile.ir.ops import Pads, Pair
-from dscompile.ir.shapes import same_pads
+from dscompile.ir.shapes import dilated_extent, same_pads
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,27 @@ def window_of(node: OnnxNode, image: Pair, kernel: Pair | None = None) -> Window
     return Window(given, stride, dilation, _pads(node, image, given, stride, dilation))
 
 
-def refuse_ceil_mode(node: OnnxNode, image: Pair, window: Window) -> None:
-    """Raises UnsupportedError if `ceil_mode` adds windows to those that lie wholly inside the padded image."""
-    if not node.integer("ceil_mode", 0):
-        return
+def with_ceil_mode(image: Pair, window: Window, *, counts: bool) -> Window:
+    """The window with the padding that `ceil_mode` stands for: the last window may reach over the border.
+
+    Raises UnsupportedError where that adds windows to an average that `counts` its padding, but not this one.
+    """
     pads = window.pads
-    totals = (pads.top + pads.bottom, pads.left + pads.right)
-    for size, kernel, stride, padding in zip(image, window.kernel, window.stride, totals, strict=True):
-        if (size + padding - kernel) % stride:
-            raise UnsupportedError(
-                f"ceil_mode with windows that reach over the border ({kernel} by {stride} on {size} + {padding})"
-            )
+    befores, afters = (pads.top, pads.left), (pads.bottom, pads.right)
+    more = [
+        _beyond(image[axis], window.kernel[axis], window.stride[axis], befores[axis], afters[axis]) for axis in (0, 1)
+    ]
+    if counts and any(more):
+        raise UnsupportedError("ceil_mode with windows that reach over the border of an average that counts padding")
+    return replace(window, pads=Pads(pads.top, pads.bottom + more[0], pads.left, pads.right + more[1]))
+
+
+def _beyond(size: int, kernel: int, stride: int, before: int, after: int) -> int:
+    """Elements behind the padding that a last window needs, which must begin inside the image or its padding."""
+    windows = -(-(size + before + after - kernel) // stride) + 1
+    if (windows - 1) * stride >= size + before:
+        windows -= 1
+    return max(0, (windows - 1) * stride + kernel - (size + before + after))
 
 
 def _pair(node: OnnxNode, name: str, default: Pair | None) -> Pair | None:
@@ -75,3 +85,36 @@ def _pads(node: OnnxNode, image: Pair, kernel: Pair, stride: Pair, dilation: Pai
             top, left, bottom, right = pads
             return Pads(top, bottom, left, right)
     raise BadInputError(f"auto_pad '{mode}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")
+
+
+@dataclass(frozen=True)
+class TransposedPadding:
+    """What a transposed convolution cuts off, and the rows and columns of nothing but bias that it adds `behind`."""
+
+    pads: Pads
+    behind: Pair
+
+
+def pads_of_transposed(node: OnnxNode, image: Pair, window: Window) -> TransposedPadding:
+    """The padding of a ConvTranspose: given, or what is too much for the size that it asks for."""
+    added = node.integers("output_padding") or (0, 0)
+    if len(added) != 2 or min(added) < 0:
+        raise BadInputError(f"output_padding {list(added)} must be two numbers from 0 on")
+    mode = node.text("auto_pad", "NOTSET")
+    wanted = node.integers("output_shape")
+    if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = (image[0] * window.stride[0], image[1] * window.stride[1])
+    if wanted is None:
+        return TransposedPadding(
+            _pads(node, image, window.kernel, window.stride, window.dilation), (added[0], added[1])
+        )
+    sides = []
+    for axis, size in enumerate(wanted[-2:]):
+        extent = dilated_extent(window.kernel[axis], window.dilation[axis])
+        total = (image[axis] - 1) * window.stride[axis] + added[axis] + extent - size
+        if total < 0:
+            raise UnsupportedError(f"an output of {list(wanted)} is larger than what the windows reach")
+        less, more = total // 2, total - total // 2
+        sides.append((less, more) if mode == "SAME_UPPER" else (more, less))
+    (top, bottom), (left, right) = sides
+    return TransposedPadding(Pads(top, bottom, left, right), (added[0], added[1]))
