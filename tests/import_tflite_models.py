@@ -69,6 +69,25 @@ class ModelMaker:
         self.model.buffers.append(buffer)
         return name
 
+    def sparse(self, name: str, dense: Array, block: Sequence[int] = ()) -> str:
+        """A constant of two axes that is stored sparsely: which columns each row has; whole `block`s if given."""
+        self.tensor(name, dense.shape, str(dense.dtype))
+        rows, columns = block or (1, 1)
+        blocks = dense.reshape(dense.shape[0] // rows, rows, dense.shape[1] // columns, columns).swapaxes(1, 2)
+        used = np.abs(blocks).reshape(*blocks.shape[:2], -1).any(axis=2)
+        made = schema.SparsityParametersT()
+        made.traversalOrder = list(range(4 if block else 2))
+        made.blockMap = [0, 1] if block else []
+        made.dimMetadata = [_dense_level(blocks.shape[0]), _compressed_level(used)]
+        if block:
+            made.dimMetadata += [_dense_level(rows), _dense_level(columns)]
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(blocks[used]).tobytes(), np.uint8)
+        self.graph.tensors[-1].sparsity = made
+        self.graph.tensors[-1].buffer = len(self.model.buffers)
+        self.model.buffers.append(buffer)
+        return name
+
     def operator(self, op: str, inputs: str, outputs: str = "y", options: str = "", **fields: object) -> None:
         """An operator; names are separated by blanks, `_` is an absent input; `options` is a class without OptionsT."""
         made = schema.OperatorT()
@@ -97,6 +116,23 @@ class ModelMaker:
         builder = flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
+
+
+def _dense_level(size: int) -> schema.DimensionMetadataT:
+    level = schema.DimensionMetadataT()
+    level.format, level.denseSize = schema.DimensionType.DENSE, size
+    return level
+
+
+def _compressed_level(used: Array) -> schema.DimensionMetadataT:
+    """Which columns each row has."""
+    level = schema.DimensionMetadataT()
+    level.format = schema.DimensionType.SPARSE_CSR
+    level.arraySegmentsType = level.arrayIndicesType = schema.SparseIndexVector.Uint8Vector
+    level.arraySegments, level.arrayIndices = schema.Uint8VectorT(), schema.Uint8VectorT()
+    level.arraySegments.values = np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.uint8)
+    level.arrayIndices.values = np.nonzero(used)[1].astype(np.uint8)
+    return level
 
 
 def saved(content: bytes, folder: Path) -> Path:

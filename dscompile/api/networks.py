@@ -29,10 +29,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """An imported model: the network, and the net.yaml that now describes it (its weights lie beside it)."""
+    """An imported model: the network, and the net.yaml that now describes it (its weights lie beside it).
+
+    `notes` tell where the network computes otherwise than the model's own runtime.
+    """
 
     network: Network
     path: Path
+    notes: tuple[str, ...] = ()
 
 
 def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResult:
@@ -47,7 +51,7 @@ def check(source: str | Path, *, weights: str | Path | None = None) -> CheckResu
 
     net = read_network(source, weights, load_weights=False)
     check_accumulators(net.network)
-    notes: list[str] = []
+    notes = list(net.notes)
     if net.quantization is not None and not net.network.is_quantized:
         notes.append("the file asks for int8: 'dscompile quantize' makes that network, and a build refuses this one")
     for name, settings in net.budgets.items():
@@ -125,7 +129,7 @@ def import_model(
     if Path(model).suffix in (".yaml", ".yml"):
         raise UsageError(f"'{model}' is a net.yaml already")
     net = read_network(model, None, rounding=rounding)
-    return ImportResult(net.network, write_netfile(net.network, path.parent, path.name))
+    return ImportResult(net.network, write_netfile(net.network, path.parent, path.name), net.notes)
 
 
 def init(directory: str | Path = ".", *, seed: int = 0) -> tuple[Path, ...]:

@@ -34,5 +34,10 @@ def command(model: str, destination: str | None, rounding: Rounding | None) -> N
     The network keeps the model's input and output names, order and layout.
     """
     imported = api.import_model(model, destination, rounding=rounding)
+    for remark in imported.notes:
+        output.note(remark)
     fields = [("wrote", str(imported.path)), *tensor_fields(imported.network)]
-    output.result(text.fields(fields, indent=""), records.import_record(str(imported.path), imported.network))
+    output.result(
+        text.fields(fields, indent=""),
+        records.import_record(str(imported.path), imported.network, imported.notes),
+    )

@@ -49,12 +49,10 @@ def load_network(
     if suffix == ONNX_SUFFIX:
         from dscompile.frontend.onnx_import import import_onnx
 
-        network = import_onnx(path, rounding)
-    else:
-        from dscompile.frontend.tflite_import import import_tflite
+        return NetFile(import_onnx(path, rounding), path)
+    from dscompile.frontend.tflite_import import load_tflite
 
-        network = import_tflite(path, rounding)
-    return NetFile(network, path)
+    return load_tflite(path, rounding)
 
 
 def _check_file(path: Path) -> None:

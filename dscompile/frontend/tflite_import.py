@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,8 @@ from dscompile.frontend.import_names import (
     short_names,
     source_name,
 )
+from dscompile.frontend.loaded import NetFile
+from dscompile.frontend.tflite_constants import FOLDED, fold
 from dscompile.frontend.tflite_ops import HANDLERS, Call
 from dscompile.frontend.tflite_reader import TfliteModel, TfliteOperator, TfliteTensor, read_tflite
 from dscompile.ir.network import Network
@@ -44,7 +47,14 @@ def import_tflite(path: Path, rounding: Rounding | None = None) -> Network:
     Raises BadInputError for files that are not valid TFLite, UnsupportedError listing every operator and option that
     cannot be imported (or for a rounding of a float32 network), ToolError without the tflite package.
     """
-    return _Importer(path, read_tflite(path), rounding).run()
+    return load_tflite(path, rounding).network
+
+
+def load_tflite(path: Path, rounding: Rounding | None = None) -> NetFile:
+    """As `import_tflite`, with what is to be known of the file beside its network."""
+    importer = _Importer(path, read_tflite(path), rounding)
+    network = importer.run()
+    return NetFile(network, path, dynamic_range=tuple(importer.dynamic_range))
 
 
 class _Importer:
@@ -57,7 +67,9 @@ class _Importer:
         self.problems = Problems(path)
         self.graph = ImportGraph(network_name(path.stem), CHANNELS_LAST)
         self.values: dict[int, Value] = {}
-        self.operators = self._needed_operators()
+        self.constants: dict[int, Array] = {}
+        self.dynamic_range: list[str] = []
+        self.operators = self._fold(self._needed_operators())
 
     def run(self) -> Network:
         """Imports inputs, operators and outputs."""
@@ -105,7 +117,7 @@ class _Importer:
         known = {*self.model.inputs, *(index for index, tensor in enumerate(tensors) if tensor.data is not None)}
         for operator in self.model.operators:
             for index in operator.inputs:
-                if index is None or index in known or tensors[index].stateful or tensors[index].sparse:
+                if index is None or index in known or tensors[index].stateful:
                     continue
                 why = f"{operator.op} reads '{tensors[index].name}', which nothing before it makes"
                 raise invalid_file(self.path, "TFLite", why)
@@ -126,6 +138,20 @@ class _Importer:
                 kept.append(operator)
         return tuple(reversed(kept))
 
+    def _fold(self, operators: Sequence[TfliteOperator]) -> tuple[TfliteOperator, ...]:
+        """Notes all constants, those that operators make of constants among them, and returns the other operators."""
+        tensors = self.model.tensors
+        self.constants = {index: tensor.data for index, tensor in enumerate(tensors) if tensor.data is not None}
+        kept = []
+        for operator in operators:
+            (given, *_) = (*operator.inputs, None)
+            if operator.op not in FOLDED or given is None or given not in self.constants:
+                kept.append(operator)
+                continue
+            with self.problems.noting(operator.op, self._label(operator)):
+                self.constants[operator.outputs[0]] = fold(operator.op, self.constants[given], tensors[given])
+        return tuple(kept)
+
     def _check_types(self) -> None:
         """Raises UnsupportedError for models of other types, together with the operators that are missing anyway."""
         tensors = self.model.tensors
@@ -135,11 +161,8 @@ class _Importer:
                 names = [name for name in names if name not in self._converted_borders()]
             if not names:
                 continue
-            if dtype == "float16":
-                self.problems.unsupported("this model stores float16 weights (DEQUANTIZE); they are not supported yet")
-            else:
-                more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-                self.problems.unsupported(f"tensor '{names[0]}'{more} is {dtype}; only float32 and int8 are supported")
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            self.problems.unsupported(f"tensor '{names[0]}'{more} is {dtype}; only float32 and int8 are supported")
         if not self.problems:
             return
         for operator in self.operators:
@@ -216,10 +239,11 @@ class _Importer:
                 operands.append(None)
                 continue
             tensor = tensors[index]
-            if tensor.stateful or tensor.sparse:
-                what = "keeps state between inferences" if tensor.stateful else "is sparse"
-                raise UnsupportedError(f"tensor '{tensor.name}' {what}, which is not supported")
-            operand = self.values.get(index, tensor.data)
+            if tensor.stateful:
+                raise UnsupportedError(
+                    f"tensor '{tensor.name}' keeps state between inferences, which is supported of VAR_HANDLE alone"
+                )
+            operand = self.values.get(index, self.constants.get(index))
             if operand is None:
                 if operator.op != "RESHAPE" or index == operator.inputs[0]:
                     return  # follows an operator that could not be imported, and nothing is known of that one's result
@@ -230,6 +254,8 @@ class _Importer:
         described = [None if index is None else tensors[index] for index in operator.inputs]
         rounding = self.rounding or "tflite"
         call = Call(self.graph, operator.options, operands, described, result, rounding, len(operator.outputs))
+        if operator.op in _KERNEL_NAMES and call.is_dynamic_range:
+            self.dynamic_range.append(name)
         made = HANDLERS[operator.op](call)
         for index, value in zip(operator.outputs, made if isinstance(made, list) else [made], strict=True):
             self._check_result(tensors[index], value)

@@ -12,6 +12,7 @@ from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend import import_lowering as lower
 from dscompile.frontend.import_graph import Array, Floats, ImportGraph, Operand, Value
 from dscompile.frontend.import_lowering import as_value, as_weight, axis_of
+from dscompile.frontend.tflite_constants import dequantized
 from dscompile.frontend.tflite_reader import Options, TfliteTensor
 from dscompile.ir.ops import (
     HARD_SWISH,
@@ -95,9 +96,8 @@ class Call:
     def linear(self, what: str, axis: int) -> Linear:
         """Inputs 1, the kernel, and 2, the bias, which may be absent. `axis` of the kernel are the output channels."""
         if not self.is_int8:
-            self._refuse_integer_weights(what)
             bias = None if self.optional(2) is None else self.weight(2, "the bias").reshape(-1)
-            return Linear(self.weight(1, what), None, bias)
+            return Linear(self._float_kernel(what), None, bias)
         kernel = self.integer_weight(1, what, "int8")
         integer_bias: Array | None = None
         if self.optional(2) is not None:
@@ -114,13 +114,18 @@ class Call:
             )
         return Linear(kernel, quantization.scales, integer_bias)
 
-    def _refuse_integer_weights(self, what: str) -> None:
-        operand = self.optional(1)
-        if isinstance(operand, np.ndarray) and operand.dtype == np.int8:
-            raise UnsupportedError(
-                f"{what} is int8 and the input float32 (dynamic-range quantization); quantize the activations too, "
-                "or import the float32 model"
-            )
+    @property
+    def is_dynamic_range(self) -> bool:
+        """Whether the operator has an int8 kernel for a float32 input, which TFLite quantizes as it runs."""
+        operand, tensor = self.optional(1), self.tensors[1] if len(self.tensors) > 1 else None
+        quantized = tensor is not None and tensor.quantization is not None
+        return isinstance(operand, np.ndarray) and operand.dtype == np.int8 and quantized and not self.is_int8
+
+    def _float_kernel(self, what: str) -> Floats:
+        operand, tensor = self.operand(1), self.tensors[1]
+        if self.is_dynamic_range and isinstance(operand, np.ndarray) and tensor is not None:
+            return dequantized(operand, tensor)
+        return self.weight(1, what)
 
     def integer_weight(self, index: int, what: str, dtype: str) -> Array:
         """An input that must be a constant of this type."""
@@ -323,10 +328,8 @@ def _quantize(call: Call) -> Value:
 
 
 def _dequantize(call: Call) -> Value:
-    operand = call.operand(0)
-    if isinstance(operand, np.ndarray):
-        raise UnsupportedError(f"of {operand.dtype} constants is not supported yet")
-    return call.graph.emit_value(Dequantize(), [operand.tensor], operand.order)
+    value = call.value()
+    return call.graph.emit_value(Dequantize(), [value.tensor], value.order)
 
 
 def _reshape(call: Call) -> Value:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dscompile.errors import ToolError
 from dscompile.frontend.import_errors import invalid_file, read_bytes
 from dscompile.frontend.import_graph import Array
+from dscompile.frontend.tflite_sparse import Level, Sparsity, densify
 from dscompile.ir.tensor import Shape
 
 Table = Any  # an object of the generated reader; it has no types
@@ -48,7 +49,7 @@ class TfliteQuantization:
 class TfliteTensor:
     """A tensor. `dynamic` are the axes whose size the file leaves open; `data` is None for computed tensors.
 
-    `stateful` tensors keep their contents from one inference to the next; `sparse` ones store only some elements.
+    `stateful` tensors keep their contents from one inference to the next. `data` of sparse constants are dense.
     """
 
     name: str
@@ -57,7 +58,6 @@ class TfliteTensor:
     data: Array | None
     dynamic: tuple[int, ...]
     stateful: bool
-    sparse: bool
     quantization: TfliteQuantization | None = None
 
 
@@ -194,15 +194,13 @@ class _Reader:
         name = _text(table.Name())
         open_axes = signature if len(signature) == len(shape) else shape
         dtype = self.type_names.get(table.Type(), f"type {table.Type()}")
-        sparse = table.Sparsity() is not None
         return TfliteTensor(
             name,
             shape,
             dtype,
-            None if sparse else self._contents(name, dtype, shape, table.Buffer()),
+            self._contents(name, dtype, shape, table),
             tuple(axis for axis, size in enumerate(open_axes) if size < 0),
             bool(table.IsVariable()),
-            sparse,
             self._quantization(name, table.Quantization()),
         )
 
@@ -219,8 +217,9 @@ class _Reader:
             raise _BrokenError(f"tensor '{name}' has {scales.size} scales and {len(found)} zero points")
         return TfliteQuantization(scales, found, int(table.QuantizedDimension()))
 
-    def _contents(self, name: str, dtype: str, shape: Shape, index: int) -> Array | None:
+    def _contents(self, name: str, dtype: str, shape: Shape, table: Table) -> Array | None:
         """The data of a constant; None for computed tensors, and for constants of types that nothing here reads."""
+        index = table.Buffer()
         if index >= self.file.BuffersLength():
             raise _BrokenError(f"tensor '{name}' lies in buffer {index}, which does not exist")
         buffer = self.file.Buffers(index)
@@ -234,10 +233,38 @@ class _Reader:
             raw = found if isinstance(found, np.ndarray) else np.zeros(0, np.uint8)
         if dtype not in _DTYPES or (not raw.size and (index == 0 or 0 not in shape)):
             return None
+        if table.Sparsity() is not None:
+            return self._dense(name, dtype, shape, raw, table.Sparsity())
         wanted = math.prod(shape) * _DTYPES[dtype].itemsize
         if min(shape, default=1) < 0 or raw.size != wanted:
             raise _BrokenError(f"tensor '{name}', {dtype} {list(shape)}, has {raw.size} B of data instead of {wanted}")
         return np.asarray(raw.view(_DTYPES[dtype]).reshape(shape))
+
+    def _dense(self, name: str, dtype: str, shape: Shape, raw: NDArray[np.uint8], table: Table) -> Array:
+        """A sparse constant with all its elements."""
+        levels = tuple(self._level(table.DimMetadata(i)) for i in range(self._length(table.DimMetadataLength())))
+        order, blocked = _sizes(table.TraversalOrderAsNumpy()), _sizes(table.BlockMapAsNumpy())
+        if raw.size % _DTYPES[dtype].itemsize or min(shape, default=1) < 0:
+            raise _BrokenError(f"sparse tensor '{name}', {dtype} {list(shape)}, has {raw.size} B of data")
+        try:
+            return densify(raw.view(_DTYPES[dtype]), shape, Sparsity(order, blocked, levels))
+        except ValueError as error:
+            raise _BrokenError(f"sparse tensor '{name}' contradicts itself: {error}") from error
+
+    def _level(self, table: Table) -> Level:
+        if table.Format() == self.tflite.DimensionType.DENSE:
+            return Level(table.DenseSize())
+        segments = self._vector(table.ArraySegmentsType(), table.ArraySegments())
+        return Level(0, segments, self._vector(table.ArrayIndicesType(), table.ArrayIndices()))
+
+    def _vector(self, kind: int, union: Table | None) -> NDArray[np.int64]:
+        """The integers of a vector, which files store in 8, 16 or 32 bits."""
+        name = _names(self.tflite.SparseIndexVector).get(kind, "NONE")
+        if union is None or name == "NONE":
+            return np.zeros(0, np.int64)
+        vector = getattr(self.tflite, name)()
+        vector.Init(union.Bytes, union.Pos)
+        return np.asarray(_sizes(vector.ValuesAsNumpy()), np.int64)
 
     def _operator(self, table: Table, codes: list[str], tensors: int) -> TfliteOperator:
         code = table.OpcodeIndex()

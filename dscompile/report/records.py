@@ -77,9 +77,9 @@ def check_record(path: str, inspection: Inspection, notes: Sequence[str]) -> Rec
     }
 
 
-def import_record(path: str, network: Network) -> Record:
+def import_record(path: str, network: Network, notes: Sequence[str]) -> Record:
     """`import --json`."""
-    return {"path": path, **_network(network)}
+    return {"path": path, **_network(network), "notes": list(notes)}
 
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
