@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import flatbuffers
@@ -14,7 +14,17 @@ from dscompile import oracle
 from dscompile.frontend.tflite_import import import_tflite
 from dscompile.ir.network import Array, Network
 
-_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int16": 7, "int8": 9}
+_TYPES = {
+    "float32": 0,
+    "float16": 1,
+    "int32": 2,
+    "uint8": 3,
+    "int64": 4,
+    "bool": 6,
+    "int16": 7,
+    "int8": 9,
+    "resource": 13,
+}
 
 
 class ModelMaker:
@@ -104,6 +114,24 @@ class ModelMaker:
                 assert hasattr(made.builtinOptions, name)
                 setattr(made.builtinOptions, name, value)
         self.graph.operators.append(made)
+
+    def variable(self, handle: str, name: str) -> str:
+        """A handle of the variable of this name, and the operator that makes it."""
+        self.tensor(handle, (), "resource")
+        self.operator("VAR_HANDLE", "", handle, "VarHandle", container="", sharedName=name)
+        return handle
+
+    def initializer(self, values: Mapping[str, Array], op: str = "ASSIGN_VARIABLE") -> None:
+        """A subgraph that gives variables their first values, and the operator that calls it."""
+        main, self.graph = self.graph, schema.SubGraphT()
+        self.graph.tensors, self.graph.operators, self.graph.inputs, self.graph.outputs = [], [], [], []
+        for index, (name, array) in enumerate(values.items()):
+            self.variable(f"handle{index}", name)
+            self.constant(f"value{index}", array)
+            self.operator(op, f"handle{index} value{index}", "")
+        self.model.subgraphs.append(self.graph)
+        self.graph = main
+        self.operator("CALL_ONCE", "", "", "CallOnce", initSubgraphIndex=len(self.model.subgraphs) - 1)
 
     def indices(self, names: str) -> list[int]:
         """Indices of tensors by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dscompile.ir.state import Slot
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
 
@@ -164,6 +165,7 @@ class Manifest:
     inference; `bench` checks it. `variants` are those of a library that chooses when it runs, best first; then `layers`
     has the rows of all, and `arena` the buffers of the variant that needs most. `kernels` are those of a GPU, in the
     order of their first launches. `precision` is float16 if tensor cores multiply halves, and decides on `tolerance`.
+    `slots` are what the network keeps from one inference to the next.
     """
 
     name: str
@@ -188,6 +190,7 @@ class Manifest:
     variants: tuple[VariantInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()
     precision: Precision = "float32"
+    slots: tuple[Slot, ...] = ()
 
     @property
     def tolerance(self) -> float:

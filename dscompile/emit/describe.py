@@ -16,6 +16,7 @@ from dscompile.artifact import (
     checksums,
 )
 from dscompile.ir.cost import layer_macs, layer_parameters
+from dscompile.ir.state import slots
 from dscompile.plan.program import Program
 
 
@@ -43,8 +44,8 @@ def describe(
         origin=origin,
         rounding=network.rounding,
         target=program.target,
-        inputs=tuple(network.tensor(name) for name in network.inputs),
-        outputs=tuple(network.tensor(name) for name in network.outputs),
+        inputs=tuple(network.tensor(name) for name in network.user_inputs),
+        outputs=tuple(network.tensor(name) for name in network.user_outputs),
         labels=network.labels,
         layers=layer_infos(program, symbols or {}),
         macs=program.macs,
@@ -57,6 +58,7 @@ def describe(
         checksums=checksums(directory, files),
         kernels=kernels,
         precision=program.precision,
+        slots=slots(network.states, network.tensors),
     )
 
 

@@ -25,6 +25,8 @@ from dscompile.frontend.loaded import NetFile
 from dscompile.frontend.tflite_constants import FOLDED, fold
 from dscompile.frontend.tflite_ops import HANDLERS, Call
 from dscompile.frontend.tflite_reader import TfliteModel, TfliteOperator, TfliteTensor, read_tflite
+from dscompile.frontend.tflite_streaming import StreamingImport
+from dscompile.frontend.tflite_variables import VARIABLE_OPERATORS, Variables, needed_operators, read_variables
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import DType, Quantization, Rounding
 
@@ -70,6 +72,10 @@ class _Importer:
         self.constants: dict[int, Array] = {}
         self.dynamic_range: list[str] = []
         self.operators = self._fold(self._needed_operators())
+        variables = Variables({}, {})
+        with self.problems.noting("CALL_ONCE"):
+            variables = read_variables(model)
+        self.streaming = StreamingImport(self.graph, model, variables, self._quantization_of)
 
     def run(self) -> Network:
         """Imports inputs, operators and outputs."""
@@ -78,19 +84,26 @@ class _Importer:
         borders = UniqueNames()
         input_names = [borders.fresh(sanitized(tensors[index].name, "input")) for index in self.model.inputs]
         output_names = [borders.fresh(sanitized(tensors[index].name, "output")) for index in self.model.outputs]
-        self.graph.reserve(input_names)
+        self.streaming.begin(self.operators, borders)
+        self.graph.reserve([*input_names, *self.streaming.names])
         for index, name in zip(self.model.inputs, input_names, strict=True):
             with self.problems.noting(f"input '{name}'"):
                 self.values[index] = self._input(index, name)
         self.problems.raise_if_any()
 
-        layer_names = short_names([self._source_name(operator) for operator in self.operators], input_names)
+        layer_names = short_names(
+            [self._source_name(operator) for operator in self.operators], [*input_names, *self.streaming.names]
+        )
         self.graph.reserve(layer_names)
         for operator, name in zip(self.operators, layer_names, strict=True):
             with self.problems.noting(operator.op, self._label(operator)):
                 self._import(operator, name)
             for index in operator.outputs:
-                if index not in self.values and min(tensors[index].shape, default=0) > 0:
+                if (
+                    index not in self.values
+                    and index not in self.constants
+                    and min(tensors[index].shape, default=0) > 0
+                ):
                     self.values[index] = self._placeholder(tensors[index])
         outputs: list[tuple[str, Value]] = []
         for index, name in zip(self.model.outputs, output_names, strict=True):
@@ -128,15 +141,7 @@ class _Importer:
         missing = [index for index in self.model.outputs if index not in known]
         if missing:
             raise invalid_file(self.path, "TFLite", f"output '{tensors[missing[0]].name}' is made by no operator")
-        needed = set(self.model.outputs)
-        kept: list[TfliteOperator] = []
-        for operator in reversed(self.model.operators):
-            if needed.intersection(operator.outputs):
-                # The shape of a RESHAPE that is computed at run time is not computed here (see tflite_ops).
-                used = operator.inputs[:1] if operator.op == "RESHAPE" else operator.inputs
-                needed.update(index for index in used if index is not None)
-                kept.append(operator)
-        return tuple(reversed(kept))
+        return needed_operators(self.model)
 
     def _fold(self, operators: Sequence[TfliteOperator]) -> tuple[TfliteOperator, ...]:
         """Notes all constants, those that operators make of constants among them, and returns the other operators."""
@@ -166,7 +171,7 @@ class _Importer:
         if not self.problems:
             return
         for operator in self.operators:
-            if operator.op not in HANDLERS:
+            if operator.op not in (*HANDLERS, *VARIABLE_OPERATORS):
                 self.problems.unsupported(f"{operator.op}: this operator is not supported", self._label(operator))
         self.problems.raise_if_any()
 
@@ -225,6 +230,9 @@ class _Importer:
         return order if sorted(order) == list(range(4)) else None
 
     def _import(self, operator: TfliteOperator, name: str) -> None:
+        if operator.op in VARIABLE_OPERATORS:
+            self._import_variable(operator)
+            return
         if operator.op not in HANDLERS:
             raise UnsupportedError("this operator is not supported")
         if len(operator.outputs) != 1 and operator.op not in _SPLITTERS:
@@ -260,6 +268,19 @@ class _Importer:
         for index, value in zip(operator.outputs, made if isinstance(made, list) else [made], strict=True):
             self._check_result(tensors[index], value)
             self.values[index] = value
+
+    def _import_variable(self, operator: TfliteOperator) -> None:
+        if operator.op == "READ_VARIABLE":
+            made = self.streaming.read(operator)
+            if isinstance(made, Value):
+                self.values[operator.outputs[0]] = made
+            else:
+                self.constants[operator.outputs[0]] = made
+        elif operator.op == "ASSIGN_VARIABLE":
+            index = operator.inputs[1]
+            operand = None if index is None else self.values.get(index, self.constants.get(index))
+            if operand is not None:
+                self.streaming.assign(operator, operand)
 
     def _check_result(self, tensor: TfliteTensor, value: Value) -> None:
         wanted, made = self._quantization_of(tensor), self.graph.tensor_of(value).quantization

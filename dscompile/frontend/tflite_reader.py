@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ class Options:
     shuffled_weights: bool = False
     masks: Masks = Masks()
     relative_ends: bool = False  # STRIDED_SLICE: ends count from the begins
+    variable: str = ""  # VAR_HANDLE: which one
+    subgraph: int = 0  # CALL_ONCE: which one runs before the first inference
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,16 @@ class TfliteOperator:
 
 @dataclass(frozen=True)
 class TfliteModel:
-    """The main subgraph of a file; operators are in the order in which they run."""
+    """A subgraph of a file, its main one; operators are in the order in which they run.
+
+    `initializers` run once before the first inference, to give variables their first values.
+    """
 
     tensors: tuple[TfliteTensor, ...]
     operators: tuple[TfliteOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    initializers: tuple[TfliteModel, ...] = ()
 
 
 def read_tflite(path: Path) -> TfliteModel:
@@ -148,10 +154,19 @@ class _Reader:
         self.type_names = {code: name.lower() for code, name in _names(tflite.TensorType).items()}
 
     def model(self) -> TfliteModel:
-        """Everything of the main subgraph."""
+        """Everything of the main subgraph, and of those that it calls once."""
         if not self._length(self.file.SubgraphsLength()):
             raise _BrokenError("it holds no graph")
-        graph = self.file.Subgraphs(0)
+        main = self._graph(0)
+        if not main.outputs:
+            raise _BrokenError("its graph has no output")
+        called = [operator.options.subgraph for operator in main.operators if operator.op == "CALL_ONCE"]
+        return replace(main, initializers=tuple(self._graph(index) for index in dict.fromkeys(called)))
+
+    def _graph(self, index: int) -> TfliteModel:
+        if not 0 <= index < self.file.SubgraphsLength():
+            raise _BrokenError(f"it calls subgraph {index}, which does not exist")
+        graph = self.file.Subgraphs(index)
         codes = [
             self._operator_name(self.file.OperatorCodes(i))
             for i in range(self._length(self.file.OperatorCodesLength()))
@@ -163,8 +178,6 @@ class _Reader:
         )
         inputs = self._indices(graph.InputsAsNumpy(), len(tensors))
         outputs = self._indices(graph.OutputsAsNumpy(), len(tensors))
-        if not outputs:
-            raise _BrokenError("its graph has no output")
         if len(set(inputs)) != len(inputs):
             raise _BrokenError("its graph names an input twice")
         return TfliteModel(tensors, operators, inputs, outputs)
@@ -356,6 +369,7 @@ def _strided_slice(_: _Reader, table: Table) -> Options:
 _OPTIONS: dict[str, tuple[str, Callable[[_Reader, Table], Options]]] = {
     "ADD": ("AddOptions", _fused),
     "AVERAGE_POOL_2D": ("Pool2DOptions", _pool),
+    "CALL_ONCE": ("CallOnceOptions", lambda _, table: Options(subgraph=table.InitSubgraphIndex())),
     "CONCATENATION": ("ConcatenationOptions", _concatenation),
     "CONV_2D": ("Conv2DOptions", _convolution),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _convolution),
@@ -368,4 +382,8 @@ _OPTIONS: dict[str, tuple[str, Callable[[_Reader, Table], Options]]] = {
     "SOFTMAX": ("SoftmaxOptions", lambda _, table: Options(scale=table.Beta())),
     "SQUEEZE": ("SqueezeOptions", lambda _, table: Options(sizes=_sizes(table.SqueezeDimsAsNumpy()))),
     "STRIDED_SLICE": ("StridedSliceOptions", _strided_slice),
+    "VAR_HANDLE": (
+        "VarHandleOptions",
+        lambda _, table: Options(variable=f"{_text(table.Container())}/{_text(table.SharedName())}"),
+    ),
 }

@@ -525,6 +525,20 @@ class CopyKernel:
 
 
 @dataclass(frozen=True)
+class MoveKernel:
+    """Moves `elements` that lie in one run; y may overlap x."""
+
+    kind: ClassVar[str] = "move"
+    elements: int
+    element: DType
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", self.element), _elements("y", self.element, written=True))
+
+
+@dataclass(frozen=True)
 class FillKernel:
     """Writes `value` to all `elements`."""
 
@@ -582,6 +596,7 @@ McuKernel = (
     | LookupKernel
     | SoftmaxKernel
     | CopyKernel
+    | MoveKernel
     | FillKernel
     | QuantizeKernel
     | DequantizeKernel

@@ -254,8 +254,9 @@ def target_record(target: Target) -> Record:
 def _network(network: Network) -> Record:
     return {
         "name": network.name,
-        "inputs": [_tensor(network.tensor(name)) for name in network.inputs],
-        "outputs": [_tensor(network.tensor(name)) for name in network.outputs],
+        "inputs": [_tensor(network.tensor(name)) for name in network.user_inputs],
+        "outputs": [_tensor(network.tensor(name)) for name in network.user_outputs],
+        **({"states": [_tensor(network.tensor(state.name)) for state in network.states]} if network.states else {}),
     }
 
 
