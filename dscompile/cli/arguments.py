@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from dscompile.cli.completion import complete_target
@@ -21,6 +23,15 @@ rounding_option = click.option(
     "--rounding",
     type=click.Choice(("tflite", "float32", "half-up", "single")),
     help="How int8 layers requantize.  [default: tflite for .tflite, float32 for .onnx; a net.yaml says it itself]",
+)
+
+input_shape_option = click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    callback=lambda _context, _option, texts: dict(map(_input_shape, texts)),
+    metavar="NAME:1x3x480x640",
+    help="The shape of an input whose sizes an .onnx file leaves open, in the file's order of axes. Repeats.",
 )
 
 runner_option = click.option(
@@ -46,3 +57,11 @@ target_option = click.option(
     shell_complete=complete_target,
     help="Also show the roofline and the arena for this target.",
 )
+
+
+def _input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`NAME:1x3x480x640`; names may hold colons themselves."""
+    name, _, sizes = text.rpartition(":")
+    if not name or not re.fullmatch(r"\d{1,9}([x,]\d{1,9})*", sizes, re.ASCII):
+        raise click.BadParameter(f"'{text}' is not a name and a shape, such as image:1x3x480x640")
+    return name, tuple(int(size) for size in re.split("[x,]", sizes))

@@ -11,24 +11,27 @@ from dscompile.frontend.import_cleanup import tidy
 from dscompile.frontend.import_errors import Problems
 from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
 from dscompile.frontend.import_names import SourceName, UniqueNames, network_name, sanitized, short_names, source_name
+from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes
+from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
-from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS, Call
+from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, read_onnx
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding
 
 
-def import_onnx(path: Path, rounding: Rounding | None = None) -> Network:
-    """Reads an .onnx file (float32 or QDQ int8, static shapes, opset 7 and up) as a validated network.
+def import_onnx(path: Path, rounding: Rounding | None = None, shapes: InputShapes = NO_SHAPES) -> Network:
+    """Reads an .onnx file (float32 or QDQ int8, opset 7 and up) as a validated network.
 
     Quantized networks round in float32, as onnxruntime does, unless `rounding` says otherwise.
 
     Images are [1, H, W, C] inside. Inputs and outputs keep the names and the order of elements they have in the file
-    (`Tensor.border`). A symbolic batch becomes 1. Raises BadInputError for files that are not valid ONNX,
-    UnsupportedError listing every operator and attribute that cannot be imported (or for a rounding of a float32
-    network), ToolError without the onnx package.
+    (`Tensor.border`). A symbolic batch becomes 1, other open sizes of inputs are those of `shapes`. Raises
+    BadInputError for files that are not valid ONNX, UnsupportedError listing every operator and attribute that cannot
+    be imported (or for a rounding of a float32 network), UsageError for `shapes` that do not fit, ToolError without the
+    onnx package.
     """
-    model = read_onnx(path)
+    model = read_onnx(path, shapes)
     if any(node.op in QDQ_OPERATORS for node in model.nodes):
         from dscompile.frontend.onnx_qdq import QdqImporter
 

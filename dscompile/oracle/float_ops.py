@@ -14,27 +14,41 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Op,
     Pad,
     Pool,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.oracle.activation import activate, apply
-from dscompile.oracle.convolution import conv2d, dense
+from dscompile.oracle.convolution import conv2d, conv_transpose, dense
 from dscompile.oracle.operands import Operands, Reals
 from dscompile.oracle.pooling import pool
-from dscompile.oracle.windows import pad_image
+from dscompile.oracle.resizing import resize
+from dscompile.oracle.windows import margins, pad_image
+
+_BINARY: Mapping[str, Callable[[Reals, Reals], Reals]] = {
+    "add": np.add,
+    "mul": np.multiply,
+    "sub": np.subtract,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+}
 
 
 def binary(op: Binary, operands: Operands) -> Reals:
-    """a, b -> activation(a + b) or activation(a * b), with NumPy broadcasting."""
+    """a, b -> activation(a op b), with NumPy broadcasting."""
     first, second = operands.inputs
-    return apply(op.activation, first + second if op.kind == "add" else first * second)
+    return apply(op.activation, _BINARY[op.kind](first, second))
 
 
 def concat(op: Concat, operands: Operands) -> Reals:
@@ -43,8 +57,8 @@ def concat(op: Concat, operands: Operands) -> Reals:
 
 
 def slice_box(op: Slice, operands: Operands) -> Reals:
-    """The elements x[begins[0] + i, begins[1] + j, ...] for i, j, ... below `sizes`."""
-    return operands.x[tuple(slice(begin, begin + size) for begin, size in zip(op.begins, op.sizes, strict=True))]
+    """The elements x[begins[0] + i * steps[0], begins[1] + j * steps[1], ...] for i, j, ... below `sizes`."""
+    return operands.x[op.box]
 
 
 def shuffle(op: Shuffle, operands: Operands) -> Reals:
@@ -62,9 +76,32 @@ def softmax(op: Softmax, operands: Operands) -> Reals:
     return result
 
 
+def depth_to_space(op: DepthToSpace, operands: Operands) -> Reals:
+    """Channels become blocks of pixels, and the crops are cut off."""
+    x = operands.x
+    _, height, width, _ = x.shape
+    (rows, columns), crops = op.block, op.crops
+    if op.order == "dcr":
+        pixels = x.reshape(height, width, rows, columns, -1)
+    else:
+        pixels = x.reshape(height, width, -1, rows, columns).transpose(0, 1, 3, 4, 2)
+    whole = pixels.transpose(0, 2, 1, 3, 4).reshape(1, height * rows, width * columns, -1)
+    return whole[:, crops.top : height * rows - crops.bottom, crops.left : width * columns - crops.right]
+
+
+def space_to_depth(op: SpaceToDepth, operands: Operands) -> Reals:
+    """Blocks of pixels become channels."""
+    x = operands.x
+    (_, height, width, channels), (rows, columns) = x.shape, op.block
+    pixels = x.reshape(height // rows, rows, width // columns, columns, channels).transpose(0, 2, 1, 3, 4)
+    return pixels.reshape(1, height // rows, width // columns, -1)
+
+
 def pad(op: Pad, operands: Operands) -> Reals:
-    """X [1, H, W, C] with `value` around height and width."""
-    return pad_image(operands.x, op.pads, op.value)
+    """X [1, H, W, C] with `value` around height and width, or what `mode` takes from inside."""
+    if op.mode == "constant":
+        return pad_image(operands.x, op.pads, op.value)
+    return np.pad(operands.x, margins(op.pads), mode=op.mode)
 
 
 def reshape(op: Reshape, operands: Operands) -> Reals:
@@ -96,12 +133,16 @@ FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
     Concat: concat,
     Constant: constant,
     Conv2D: conv2d,
+    ConvTranspose: conv_transpose,
     Dense: dense,
+    DepthToSpace: depth_to_space,
     Pad: pad,
     Pool: pool,
     Reshape: reshape,
+    Resize: resize,
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,
+    SpaceToDepth: space_to_depth,
     Transpose: transpose,
 }
