@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -303,18 +303,28 @@ def mean(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool)
 
     Of int8 a Mean layer, which changes the scale.
     """
+    of_floats = graph.tensor_of(value).dtype == "float32"
+    return _reduced(graph, value, axes, keep_axes, Pool("average") if of_floats else Mean())
+
+
+def maximum(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool) -> Value:
+    """Maximum over axes of the source, as `mean`."""
+    return _reduced(graph, value, axes, keep_axes, Pool("max"))
+
+
+def _reduced(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool, whole: Pool | Mean) -> Value:
+    """`whole` over all elements along axes of the source, which it takes as an image's height and width."""
     rank = len(value.shape)
     over = sorted({axis_of(axis, rank) for axis in axes})
     kept = [axis for axis in range(rank) if axis not in over]
     result = tuple(1 if axis in over else size for axis, size in enumerate(value.shape))
     inside = {value.order.index(axis) for axis in over}
-    whole: Pool | Mean = Pool("average") if graph.tensor_of(value).dtype == "float32" else Mean()
     if rank == 4 and value.ir_shape[0] == 1 and inside == {1, 2}:
         pooled = graph.emit_value(whole, [value.tensor], value.order)
     elif rank == 4 and value.ir_shape[0] == 1 and inside and inside < {1, 2} and isinstance(whole, Pool):
         _, height, width, _ = value.ir_shape
         window = (height if 1 in inside else 1, width if 2 in inside else 1)
-        pooled = graph.emit_value(Pool("average", window), [value.tensor], value.order)
+        pooled = graph.emit_value(replace(whole, kernel=window), [value.tensor], value.order)
     else:
         rows = math.prod(value.shape[axis] for axis in over)
         columns = math.prod(value.shape[axis] for axis in kept)

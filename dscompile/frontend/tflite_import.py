@@ -22,8 +22,9 @@ from dscompile.frontend.import_names import (
     source_name,
 )
 from dscompile.frontend.loaded import NetFile
+from dscompile.frontend.tflite_call import Call
 from dscompile.frontend.tflite_constants import FOLDED, fold
-from dscompile.frontend.tflite_ops import HANDLERS, Call
+from dscompile.frontend.tflite_ops import HANDLERS
 from dscompile.frontend.tflite_reader import TfliteModel, TfliteOperator, TfliteTensor, read_tflite
 from dscompile.frontend.tflite_streaming import StreamingImport
 from dscompile.frontend.tflite_variables import VARIABLE_OPERATORS, Variables, needed_operators, read_variables
@@ -34,9 +35,9 @@ from dscompile.ir.tensor import DType, Quantization, Rounding
 _REFUSED_TYPES = ("int4", "int16", "float16", "float64")
 _BORDER_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Operators whose int8 constants are terms like any other input.
-_WITH_CONSTANT_TERMS = ("ADD", "CONCATENATION", "MUL")
+_WITH_CONSTANT_TERMS = ("ADD", "CONCATENATION", "MAXIMUM", "MINIMUM", "MUL", "SUB")
 # Operators with several results.
-_SPLITTERS = ("SPLIT", "SPLIT_V")
+_SPLITTERS = ("SPLIT", "SPLIT_V", "UNPACK")
 
 # How TensorFlow names the kernel of a layer; the converter joins such names with those of everything it fused.
 _KERNEL_NAMES = {"CONV_2D": "Conv2D", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "MatMul"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from numpy.typing import NDArray
 from dscompile.errors import ToolError
 from dscompile.frontend.import_errors import invalid_file, read_bytes
 from dscompile.frontend.import_graph import Array
+from dscompile.frontend.tflite_options import OptionReader, Options, OptionsError, Table, names, sizes, text
 from dscompile.frontend.tflite_sparse import Level, Sparsity, densify
 from dscompile.ir.tensor import Shape
-
-Table = Any  # an object of the generated reader; it has no types
 
 # Only models of more than 2 GB store data behind the flatbuffer; offsets 0 and 1 mean "inside".
 _FIRST_OUTSIDE_OFFSET = 2
@@ -62,37 +60,6 @@ class TfliteTensor:
 
 
 @dataclass(frozen=True)
-class Masks:
-    """Bits per entry of a STRIDED_SLICE: begins and ends that do not count, axes that go; entries of other meanings."""
-
-    begin: int = 0
-    end: int = 0
-    shrink: int = 0
-    ellipsis: int = 0
-    new_axis: int = 0
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of all supported operators; each operator has some of them. Pairs are (height, width)."""
-
-    activation: str = "NONE"
-    padding: str = "VALID"
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    window: tuple[int, int] = (1, 1)
-    axis: int = 0
-    keep_axes: bool = False
-    scale: float = 0.0  # beta of SOFTMAX, alpha of LEAKY_RELU
-    sizes: tuple[int, ...] = ()  # new shape of RESHAPE, axes of SQUEEZE
-    shuffled_weights: bool = False
-    masks: Masks = Masks()
-    relative_ends: bool = False  # STRIDED_SLICE: ends count from the begins
-    variable: str = ""  # VAR_HANDLE: which one
-    subgraph: int = 0  # CALL_ONCE: which one runs before the first inference
-
-
-@dataclass(frozen=True)
 class TfliteOperator:
     """One operator over tensors given by index; an absent optional input is None."""
 
@@ -132,7 +99,7 @@ def read_tflite(path: Path) -> TfliteModel:
         raise invalid_file(path, "TFLite", "it does not have the identifier TFL3 at byte 4")
     try:
         return _Reader(data, tflite).model()
-    except _BrokenError as error:
+    except (_BrokenError, OptionsError) as error:
         raise invalid_file(path, "TFLite", str(error)) from error
     except (struct.error, ValueError, TypeError, IndexError, OverflowError) as error:
         # What the generated reader raises when an offset leaves the file.
@@ -150,8 +117,9 @@ class _Reader:
         self.data = data
         self.tflite = tflite
         self.file = tflite.Model.GetRootAs(data, 0)
-        self.operator_names = _names(tflite.BuiltinOperator)
-        self.type_names = {code: name.lower() for code, name in _names(tflite.TensorType).items()}
+        self.options = OptionReader(tflite)
+        self.operator_names = names(tflite.BuiltinOperator)
+        self.type_names = {code: name.lower() for code, name in names(tflite.TensorType).items()}
 
     def model(self) -> TfliteModel:
         """Everything of the main subgraph, and of those that it calls once."""
@@ -193,7 +161,7 @@ class _Reader:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = self.operator_names.get(number, f"operator number {number}")
         if name == "CUSTOM":
-            return f"CUSTOM {_text(code.CustomCode())}"
+            return f"CUSTOM {text(code.CustomCode())}"
         return name
 
     def _indices(self, found: Any, count: int) -> tuple[int, ...]:  # noqa: ANN401 - 0 stands for "no vector"
@@ -203,8 +171,8 @@ class _Reader:
         return indices
 
     def _tensor(self, table: Table) -> TfliteTensor:
-        shape, signature = _sizes(table.ShapeAsNumpy()), _sizes(table.ShapeSignatureAsNumpy())
-        name = _text(table.Name())
+        shape, signature = sizes(table.ShapeAsNumpy()), sizes(table.ShapeSignatureAsNumpy())
+        name = text(table.Name())
         open_axes = signature if len(signature) == len(shape) else shape
         dtype = self.type_names.get(table.Type(), f"type {table.Type()}")
         return TfliteTensor(
@@ -225,7 +193,7 @@ class _Reader:
         scales = scales.astype(np.float32)
         if not (np.isfinite(scales).all() and (scales > 0).all()):
             raise _BrokenError(f"tensor '{name}' has scales that are not positive")
-        found = _sizes(table.ZeroPointAsNumpy()) or (0,) * scales.size
+        found = sizes(table.ZeroPointAsNumpy()) or (0,) * scales.size
         if len(found) != scales.size:
             raise _BrokenError(f"tensor '{name}' has {scales.size} scales and {len(found)} zero points")
         return TfliteQuantization(scales, found, int(table.QuantizedDimension()))
@@ -256,7 +224,7 @@ class _Reader:
     def _dense(self, name: str, dtype: str, shape: Shape, raw: NDArray[np.uint8], table: Table) -> Array:
         """A sparse constant with all its elements."""
         levels = tuple(self._level(table.DimMetadata(i)) for i in range(self._length(table.DimMetadataLength())))
-        order, blocked = _sizes(table.TraversalOrderAsNumpy()), _sizes(table.BlockMapAsNumpy())
+        order, blocked = sizes(table.TraversalOrderAsNumpy()), sizes(table.BlockMapAsNumpy())
         if raw.size % _DTYPES[dtype].itemsize or min(shape, default=1) < 0:
             raise _BrokenError(f"sparse tensor '{name}', {dtype} {list(shape)}, has {raw.size} B of data")
         try:
@@ -272,12 +240,12 @@ class _Reader:
 
     def _vector(self, kind: int, union: Table | None) -> NDArray[np.int64]:
         """The integers of a vector, which files store in 8, 16 or 32 bits."""
-        name = _names(self.tflite.SparseIndexVector).get(kind, "NONE")
+        name = names(self.tflite.SparseIndexVector).get(kind, "NONE")
         if union is None or name == "NONE":
             return np.zeros(0, np.int64)
         vector = getattr(self.tflite, name)()
         vector.Init(union.Bytes, union.Pos)
-        return np.asarray(_sizes(vector.ValuesAsNumpy()), np.int64)
+        return np.asarray(sizes(vector.ValuesAsNumpy()), np.int64)
 
     def _operator(self, table: Table, codes: list[str], tensors: int) -> TfliteOperator:
         code = table.OpcodeIndex()
@@ -290,100 +258,5 @@ class _Reader:
             raise _BrokenError(f"{op} refers to a tensor outside its {tensors} tensors")
         outputs = self._indices(table.OutputsAsNumpy(), tensors)
         return TfliteOperator(
-            op, tuple(None if index < 0 else index for index in inputs), outputs, self._options(op, table)
+            op, tuple(None if index < 0 else index for index in inputs), outputs, self.options.read(op, table)
         )
-
-    def _options(self, op: str, table: Table) -> Options:
-        if op not in _OPTIONS:
-            return Options()
-        kind, read = _OPTIONS[op]
-        union = table.BuiltinOptions()
-        if union is None:
-            return Options()
-        if table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind):
-            raise _BrokenError(f"{op} has options of another operator")
-        options = getattr(self.tflite, kind)()
-        options.Init(union.Bytes, union.Pos)
-        return read(self, options)
-
-    def activation(self, code: int) -> str:
-        """The name of a fused activation."""
-        return _names(self.tflite.ActivationFunctionType).get(code, f"activation {code}")
-
-    def padding(self, code: int) -> str:
-        """SAME or VALID."""
-        return _names(self.tflite.Padding).get(code, f"padding {code}")
-
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {code: name for name, code in vars(enumeration).items() if isinstance(code, int) and name[0] != "_"}
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode("utf-8", "replace")
-
-
-def _sizes(found: Any) -> tuple[int, ...]:  # noqa: ANN401 - 0 stands for "no vector"
-    return tuple(int(size) for size in found) if isinstance(found, np.ndarray) else ()
-
-
-def _convolution(reader: _Reader, table: Table) -> Options:
-    return Options(
-        activation=reader.activation(table.FusedActivationFunction()),
-        padding=reader.padding(table.Padding()),
-        stride=(table.StrideH(), table.StrideW()),
-        dilation=(table.DilationHFactor(), table.DilationWFactor()),
-    )
-
-
-def _pool(reader: _Reader, table: Table) -> Options:
-    return Options(
-        activation=reader.activation(table.FusedActivationFunction()),
-        padding=reader.padding(table.Padding()),
-        stride=(table.StrideH(), table.StrideW()),
-        window=(table.FilterHeight(), table.FilterWidth()),
-    )
-
-
-def _fully_connected(reader: _Reader, table: Table) -> Options:
-    return Options(
-        activation=reader.activation(table.FusedActivationFunction()),
-        keep_axes=bool(table.KeepNumDims()),
-        shuffled_weights=table.WeightsFormat() != 0,
-    )
-
-
-def _fused(reader: _Reader, table: Table) -> Options:
-    return Options(activation=reader.activation(table.FusedActivationFunction()))
-
-
-def _concatenation(reader: _Reader, table: Table) -> Options:
-    return Options(activation=reader.activation(table.FusedActivationFunction()), axis=table.Axis())
-
-
-def _strided_slice(_: _Reader, table: Table) -> Options:
-    masks = Masks(table.BeginMask(), table.EndMask(), table.ShrinkAxisMask(), table.EllipsisMask(), table.NewAxisMask())
-    return Options(masks=masks, relative_ends=bool(table.Offset()))
-
-
-_OPTIONS: dict[str, tuple[str, Callable[[_Reader, Table], Options]]] = {
-    "ADD": ("AddOptions", _fused),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", _pool),
-    "CALL_ONCE": ("CallOnceOptions", lambda _, table: Options(subgraph=table.InitSubgraphIndex())),
-    "CONCATENATION": ("ConcatenationOptions", _concatenation),
-    "CONV_2D": ("Conv2DOptions", _convolution),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _convolution),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", _fully_connected),
-    "LEAKY_RELU": ("LeakyReluOptions", lambda _, table: Options(scale=table.Alpha())),
-    "MAX_POOL_2D": ("Pool2DOptions", _pool),
-    "MEAN": ("ReducerOptions", lambda _, table: Options(keep_axes=bool(table.KeepDims()))),
-    "MUL": ("MulOptions", _fused),
-    "RESHAPE": ("ReshapeOptions", lambda _, table: Options(sizes=_sizes(table.NewShapeAsNumpy()))),
-    "SOFTMAX": ("SoftmaxOptions", lambda _, table: Options(scale=table.Beta())),
-    "SQUEEZE": ("SqueezeOptions", lambda _, table: Options(sizes=_sizes(table.SqueezeDimsAsNumpy()))),
-    "STRIDED_SLICE": ("StridedSliceOptions", _strided_slice),
-    "VAR_HANDLE": (
-        "VarHandleOptions",
-        lambda _, table: Options(variable=f"{_text(table.Container())}/{_text(table.SharedName())}"),
-    ),
-}

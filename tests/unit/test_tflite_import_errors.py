@@ -41,15 +41,15 @@ def test_unsupported_operators_are_all_listed_at_once(tmp_path):
     for name in ("enc/a/Exp", "enc/b/Elu", "enc/c/Elu"):
         maker.tensor(name, (1, 9, 7, 6))
     maker.operator("EXP", "x", "enc/a/Exp")
-    maker.operator("ELU", "enc/a/Exp", "enc/b/Elu")
+    maker.operator("COS", "enc/a/Exp", "enc/b/Elu")
     maker.operator("MAX_POOL_2D", "enc/b/Elu", "enc/c/Elu", options="Pool2D")
-    maker.operator("SUB", "enc/c/Elu x", options="Sub")
+    maker.operator("SIN", "enc/c/Elu x", )
     error = error_of(maker, tmp_path)
     assert [(found.layer, found.message) for found in error.diagnostics] == [
         ("enc/a/Exp", "EXP: this operator is not supported"),
-        ("enc/b/Elu", "ELU: this operator is not supported"),
+        ("enc/b/Elu", "COS: this operator is not supported"),
         ("enc/c/Elu", "MAX_POOL_2D: kernel (0, 0), stride (0, 0) and dilation (1, 1) must be positive"),
-        ("y", "SUB: this operator is not supported"),
+        ("y", "SIN: this operator is not supported"),
     ]
     assert [found.help for found in error.diagnostics][2:] == [None, "docs/importing.md lists what can be imported"]
     assert error.code == 3
@@ -58,14 +58,14 @@ def test_unsupported_operators_are_all_listed_at_once(tmp_path):
 def test_operators_behind_an_unsupported_one_of_unknown_shape_are_left_alone(tmp_path):
     maker = image_model()
     maker.tensor("open", (1, -1))
-    maker.operator("ELU", "x", "open")
+    maker.operator("COS", "x", "open")
     maker.operator("RELU", "open")
-    assert [found.message for found in error_of(maker, tmp_path).diagnostics] == ["ELU: this operator is not supported"]
+    assert [found.message for found in error_of(maker, tmp_path).diagnostics] == ["COS: this operator is not supported"]
 
 
 def test_operators_that_no_output_needs_are_not_missed(tmp_path):
     maker = image_model()
-    maker.operator("ELU", "x", "z")
+    maker.operator("COS", "x", "z")
     maker.operator("RELU", "x")
     assert len(import_tflite(saved(maker.content(), tmp_path)).layers) == 1
 
@@ -375,11 +375,3 @@ def test_mutilated_files_give_clear_errors_and_nothing_else(name, tmp_path):
             refused += 1
         assert time.monotonic() - started < 5
     assert refused > 100
-
-
-@pytest.mark.models
-def test_a_real_streaming_model_lists_its_state(model_path):
-    with pytest.raises(UnsupportedError) as caught:
-        import_tflite(model_path("mww_alexa.tflite"))
-    operators = {found.message.partition(":")[0] for found in caught.value.diagnostics}
-    assert operators == {"VAR_HANDLE", "READ_VARIABLE"}
