@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def command(
     model: str, destination: str | None, rounding: Rounding | None, input_shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    """Turn an .onnx or .tflite MODEL into a net.yaml and its weights.
+    """Turn an .onnx, .tflite, .pt2, .keras or .h5 MODEL into a net.yaml and its weights.
 
     The network keeps the model's input and output names, order and layout.
     """

@@ -39,7 +39,7 @@ def test_models_go_to_their_importers(
     imported = network("- relu")
     seen: list[tuple[Path, str | None]] = []
 
-    def importer(path: Path, rounding: str | None) -> Network | NetFile:
+    def importer(path: Path, rounding: str | None, _shapes: object = None) -> Network | NetFile:
         seen.append((path, rounding))
         return imported if suffix == ".onnx" else NetFile(imported, path)
 
@@ -60,7 +60,7 @@ def test_models_go_to_their_importers(
     [
         ("net.yaml", TFLITE, "is a TensorFlow Lite model"),
         ("model.bin", TFLITE, "is a TensorFlow Lite model"),
-        ("model.h5", b"x", "files ending in '.h5' are not supported"),
+        ("model.pb", b"x", "files ending in '.pb' are not supported"),
         ("model", b"x", "files without an ending are not supported"),
         ("net.yaml", b"", "is empty"),
         ("model.onnx", b"", "is empty"),

@@ -43,7 +43,10 @@ def test_unsupported_operators_are_all_listed_at_once(tmp_path):
     maker.operator("EXP", "x", "enc/a/Exp")
     maker.operator("COS", "enc/a/Exp", "enc/b/Elu")
     maker.operator("MAX_POOL_2D", "enc/b/Elu", "enc/c/Elu", options="Pool2D")
-    maker.operator("SIN", "enc/c/Elu x", )
+    maker.operator(
+        "SIN",
+        "enc/c/Elu x",
+    )
     error = error_of(maker, tmp_path)
     assert [(found.layer, found.message) for found in error.diagnostics] == [
         ("enc/a/Exp", "EXP: this operator is not supported"),
