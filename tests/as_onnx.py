@@ -22,14 +22,18 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Pad,
     Pads,
     Pool,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 
@@ -97,6 +101,26 @@ class _Writer:
         match layer.op:
             case Conv2D() as op:
                 result = self.activation(op.activation, self.convolution(layer, op))
+            case ConvTranspose() as op:
+                result = self.activation(op.activation, self.transposed(layer, op))
+            case Resize() as op:
+                empty = self.array(np.zeros(0, np.float32))
+                sizes = self.array(np.int64([1, shape[3], *op.size]))
+                modes = {
+                    "mode": "nearest" if op.method == "nearest" else "linear",
+                    "coordinate_transformation_mode": op.coordinates,
+                    "nearest_mode": op.rounding,
+                }
+                x = self.channels_second(inputs[0], 4)
+                result = self.channels_last(self.node("Resize", x, empty, empty, sizes, **modes), 4)
+            case DepthToSpace() as op:
+                result = self.depth_to_space(op, inputs[0], shape)
+            case SpaceToDepth(block=(rows, columns)):
+                _, height, width, channels = shape
+                split = [height // rows, rows, width // columns, columns, channels]
+                parts = self.node("Reshape", inputs[0], self.array(np.int64(split)))
+                turned = self.node("Transpose", parts, perm=[0, 2, 1, 3, 4])
+                result = self.node("Reshape", turned, self.array(np.int64(network.shape(layer.output))))
             case Dense() as op:
                 bias = [self.array(network.weight(layer, "bias"))] if network.has_weight(layer, "bias") else []
                 product = self.node("Gemm", inputs[0], self.array(network.weight(layer, "kernel")), *bias)
@@ -107,9 +131,10 @@ class _Writer:
                 result = self.activation(op.activation, self.node(op.kind.capitalize(), *inputs))
             case Concat(axis=axis):
                 result = self.node("Concat", *inputs, axis=axis)
-            case Slice(begins=begins, sizes=sizes):
-                ends = [begin + size for begin, size in zip(begins, sizes, strict=True)]
-                result = self.node("Slice", inputs[0], self.array(np.int64(begins)), self.array(np.int64(ends)))
+            case Slice(begins=begins) as op:
+                ends, axes = [part.stop for part in op.box], range(len(begins))
+                limits = [self.array(np.int64(list(each))) for each in (begins, ends, axes, op.strides)]
+                result = self.node("Slice", inputs[0], *limits)
             case Shuffle(groups=groups):
                 parts = self.node("Reshape", inputs[0], self.array(np.int64([*shape[:-1], groups, -1])))
                 swapped = [*range(len(shape) - 1), len(shape), len(shape) - 1]
@@ -121,9 +146,10 @@ class _Writer:
                 result = self.activation(activation, inputs[0])
             case Softmax(beta=beta):
                 result = self.node("Softmax", self.node("Mul", inputs[0], self.array(np.float32(beta))), axis=-1)
-            case Pad(pads=pads, value=value):
+            case Pad(pads=pads, value=value, mode=mode):
                 amounts = np.int64([0, pads.top, pads.left, 0, 0, pads.bottom, pads.right, 0])
-                result = self.node("Pad", inputs[0], self.array(amounts), self.array(np.float32(value)))
+                fill = [self.array(np.float32(value))] if mode == "constant" else []
+                result = self.node("Pad", inputs[0], self.array(amounts), *fill, mode=mode)
             case Reshape(shape=target):
                 result = self.node("Reshape", inputs[0], self.array(np.int64(target)))
             case Transpose(permutation=permutation):
@@ -152,6 +178,39 @@ class _Writer:
             group=op.groups,
         )
         return self.channels_last(y, 4)
+
+    def transposed(self, layer: Layer, op: ConvTranspose) -> str:
+        """ONNX has the filters of a group by input channel."""
+        kernel = self.network.weight(layer, "kernel")
+        rows, columns, per_group, filters = kernel.shape
+        parts = kernel.reshape(rows, columns, per_group, op.groups, filters // op.groups).transpose(3, 2, 4, 0, 1)
+        weights = [self.array(parts.reshape(op.groups * per_group, filters // op.groups, rows, columns))]
+        if self.network.has_weight(layer, "bias"):
+            weights.append(self.array(self.network.weight(layer, "bias")))
+        y = self.node(
+            "ConvTranspose",
+            self.channels_second(layer.inputs[0], 4),
+            *weights,
+            strides=op.stride,
+            dilations=op.dilation,
+            pads=_onnx_pads(op.pads),
+            group=op.groups,
+            output_padding=op.output_padding,
+        )
+        return self.channels_last(y, 4)
+
+    def depth_to_space(self, op: DepthToSpace, x: str, shape: tuple[int, ...]) -> str:
+        """Spelled out, as blocks need not be squares."""
+        (_, height, width, _), (rows, columns) = shape, op.block
+        dcr = op.order == "dcr"
+        split = [height, width, rows, columns, -1] if dcr else [height, width, -1, rows, columns]
+        parts = self.node("Reshape", x, self.array(np.int64(split)))
+        turned = self.node("Transpose", parts, perm=[0, 2, 1, 3, 4] if dcr else [0, 3, 1, 4, 2])
+        whole = self.node("Reshape", turned, self.array(np.int64([1, height * rows, width * columns, -1])))
+        crops = op.crops
+        begins = np.int64([crops.top, crops.left])
+        ends = np.int64([height * rows - crops.bottom, width * columns - crops.right])
+        return self.node("Slice", whole, self.array(begins), self.array(ends), self.array(np.int64([1, 2])))
 
     def pool(self, op: Pool, x: str, shape: tuple[int, ...]) -> str:
         window = {"kernel_shape": op.window(*shape[1:3]), "strides": op.stride, "pads": _onnx_pads(op.pads)}
@@ -182,8 +241,24 @@ class _Writer:
                 return self.node("Tanh", x)
             case "leaky_relu":
                 return self.node("LeakyRelu", x, alpha=activation.alpha)
+            case "elu":
+                return self.node("Elu", x, alpha=activation.alpha)
+            case "erf":
+                return self.node("Erf", x)
+            case "gelu":
+                inner = self.node("Erf", self.node("Mul", x, self.array(np.float32(math.sqrt(0.5)))))
+                return self.halved(x, inner)
+            case "gelu_tanh":
+                cubic = self.node("Mul", self.node("Mul", x, x), self.node("Mul", x, self.array(np.float32(0.044715))))
+                inner = self.node("Mul", self.node("Add", x, cubic), self.array(np.float32(math.sqrt(2 / math.pi))))
+                return self.halved(x, self.node("Tanh", inner))
             case "prelu":
                 raise ValueError("prelu needs the weight of a layer of its own")
+
+    def halved(self, x: str, inner: str) -> str:
+        """x * (1 + inner) / 2."""
+        half, one = self.array(np.float32(0.5)), self.array(np.float32(1))
+        return self.node("Mul", self.node("Mul", x, half), self.node("Add", inner, one))
 
 
 def _onnx_pads(pads: Pads) -> list[int]:

@@ -51,6 +51,6 @@ def _fixed_point(corners: list[list[Expr]], row_weight: Expr, column_weight: Exp
     )
     total = above * (one - row_weight) + below * row_weight
     half = typed_const(1 << (2 * TFLITE_BITS - 1), "int32")
-    # Halves of negative sums go down: they are one short of what the shift would round up.
-    negative = tirx.Select(total < typed_const(0, "int32"), typed_const(1, "int32"), typed_const(0, "int32"))
-    return cast("int8", tirx.shift_right(total + half - negative, typed_const(2 * TFLITE_BITS, "int32")))
+    # Halves of negative sums go down: they are made one short of what the shift would round up.
+    short = tirx.shift_right(total, typed_const(31, "int32"))
+    return cast("int8", tirx.shift_right(total + half + short, typed_const(2 * TFLITE_BITS, "int32")))

@@ -289,10 +289,11 @@ def _resize(fields: Fields, _: Defaults) -> Body:
         roundings: tuple[ResizeRounding, ...] = get_args(ResizeRounding)
         chosen = fields.choice("rounding", roundings, op.rounding)
         op = replace(op, rounding=next(each for each in roundings if each == chosen))
-    if fields.has("scale") and fields.has("factor"):
-        fields.problems.add("'factor' is the scale already: give 'scale' beside 'size' only", fields.position)
-    if fields.has("scale"):
-        op = replace(op, scale=fields.real_pair("scale", (1.0, 1.0)))
+    if fields.has("ratio") and fields.has("factor"):
+        fields.problems.add("'factor' is the ratio already: give 'ratio' beside 'size' only", fields.position)
+    ratio = fields.real_pair("ratio", (0.0, 0.0))
+    if fields.has("ratio"):
+        op = replace(op, scale=ratio)
     if fields.choice("arithmetic", ("onnx", "tflite"), "onnx") == "tflite":
         op = replace(op, arithmetic="tflite")
     return ResizeBody(op, factor)

@@ -16,6 +16,7 @@ from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
 from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, read_onnx
+from dscompile.frontend.onnx_reference import REFERENCE_OPERATORS, reference
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding
 
@@ -111,7 +112,8 @@ class Importer:
         if node.op in SPLITTERS:
             self.import_splitter(node, self.operands_of(node))
             return
-        if node.op not in HANDLERS and node.op not in FOLDERS and node.op != "Constant":
+        known = (HANDLERS, FOLDERS, REFERENCE_OPERATORS)
+        if node.op != "Constant" and not any(node.op in operators for operators in known):
             raise UnsupportedError("this operator is not supported")
         extra = [name for name in node.outputs[1:] if name in self.read and name]
         if extra:
@@ -125,6 +127,8 @@ class Importer:
             result = constant(node)
         elif len(constants) == len(operands) and node.op in FOLDERS:
             result = fold(node, constants, self.model.opset)
+        elif len(constants) == len(operands) and node.op in REFERENCE_OPERATORS:
+            result = reference(node, constants, self.model.opset)
         elif node.op in HANDLERS:
             result = HANDLERS[node.op](Call(self.graph, node, operands, self.model.opset))
         else:

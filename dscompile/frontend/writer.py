@@ -386,7 +386,7 @@ def _resize(op: Resize) -> Keys:
     if op.rounding != usual.rounding:
         keys.append(("rounding", op.rounding))
     if op.scale is not None:
-        keys.append(("scale", list(op.scale)))
+        keys.append(("ratio", list(op.scale)))
     if op.arithmetic != usual.arithmetic:
         keys.append(("arithmetic", op.arithmetic))
     return keys

@@ -15,10 +15,12 @@ from dscompile.ir.ops import (
     Conv2D,
     ConvTranspose,
     Dense,
+    DepthToSpace,
     Mean,
     Pool,
     Slice,
     Softmax,
+    SpaceToDepth,
 )
 
 
@@ -46,6 +48,10 @@ def layer_kind(network: Network, layer: Layer) -> str:
             return "pointwise" if op.is_pointwise else "conv"
         case ConvTranspose():
             return "transposed conv"
+        case DepthToSpace():
+            return "depth to space"
+        case SpaceToDepth():
+            return "space to depth"
         case Dense():
             return "dense"
         case Pool() as op:

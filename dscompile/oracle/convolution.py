@@ -40,12 +40,12 @@ def conv_transpose(op: ConvTranspose, operands: Operands) -> Reals:
 
 def conv_transpose_sums(op: ConvTranspose, x: Reals, kernel: Reals) -> Reals:
     """The sums of `conv_transpose`, without bias and activation: [1, H', W', C_out]."""
-    _, height, width, _ = x.shape
+    batch, height, width, _ = x.shape
     steps, extents = op.stride, [(k - 1) * d + 1 for k, d in zip(op.kernel, op.dilation, strict=True)]
     rows, columns = (
         (size - 1) * steps[axis] + extents[axis] + op.output_padding[axis] for axis, size in enumerate((height, width))
     )
-    whole: Reals = np.zeros((1, rows, columns, op.out_channels))
+    whole: Reals = np.zeros((batch, rows, columns, op.out_channels))
     for i in range(op.kernel[0]):
         for j in range(op.kernel[1]):
             top, left = i * op.dilation[0], j * op.dilation[1]

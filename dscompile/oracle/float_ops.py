@@ -79,22 +79,21 @@ def softmax(op: Softmax, operands: Operands) -> Reals:
 def depth_to_space(op: DepthToSpace, operands: Operands) -> Reals:
     """Channels become blocks of pixels, and the crops are cut off."""
     x = operands.x
-    _, height, width, _ = x.shape
-    (rows, columns), crops = op.block, op.crops
+    (batch, height, width, _), (rows, columns), crops = x.shape, op.block, op.crops
     if op.order == "dcr":
-        pixels = x.reshape(height, width, rows, columns, -1)
+        pixels = x.reshape(batch, height, width, rows, columns, -1)
     else:
-        pixels = x.reshape(height, width, -1, rows, columns).transpose(0, 1, 3, 4, 2)
-    whole = pixels.transpose(0, 2, 1, 3, 4).reshape(1, height * rows, width * columns, -1)
+        pixels = x.reshape(batch, height, width, -1, rows, columns).transpose(0, 1, 2, 4, 5, 3)
+    whole = pixels.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * rows, width * columns, -1)
     return whole[:, crops.top : height * rows - crops.bottom, crops.left : width * columns - crops.right]
 
 
 def space_to_depth(op: SpaceToDepth, operands: Operands) -> Reals:
     """Blocks of pixels become channels."""
     x = operands.x
-    (_, height, width, channels), (rows, columns) = x.shape, op.block
-    pixels = x.reshape(height // rows, rows, width // columns, columns, channels).transpose(0, 2, 1, 3, 4)
-    return pixels.reshape(1, height // rows, width // columns, -1)
+    (batch, height, width, channels), (rows, columns) = x.shape, op.block
+    pixels = x.reshape(batch, height // rows, rows, width // columns, columns, channels)
+    return pixels.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // rows, width // columns, -1)
 
 
 def pad(op: Pad, operands: Operands) -> Reals:

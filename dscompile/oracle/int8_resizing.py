@@ -15,11 +15,11 @@ _ONE = 1 << TFLITE_BITS
 def resize(op: Resize, operands: Int8Operands) -> Integers:
     """The nearest pixels, or TFLite's reference bilinear: weights of 10 bits, one rounding, halves away from zero."""
     x = operands.integers()
-    _, height, width, _ = x.shape
+    batch, height, width, channels = x.shape
     if op.method == "nearest":
         return x[:, nearest_indices(op, 0, height)][:, :, nearest_indices(op, 1, width)]
     rows, columns = fixed_point_coordinates(op, 0, height), fixed_point_coordinates(op, 1, width)
-    total = np.zeros((1, *op.size, x.shape[3]), np.int64)
+    total = np.zeros((batch, *op.size, channels), np.int64)
     for row, row_weight in _neighbors(rows, height):
         for column, column_weight in _neighbors(columns, width):
             weight = row_weight[:, None, None] * column_weight[:, None]

@@ -7,7 +7,20 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Activate, Activation, Pad, Pool, Quantize, Reshape, Resize, Shuffle, Slice, Transpose
+from dscompile.ir.ops import (
+    Activate,
+    Activation,
+    DepthToSpace,
+    Pad,
+    Pool,
+    Quantize,
+    Reshape,
+    Resize,
+    Shuffle,
+    Slice,
+    SpaceToDepth,
+    Transpose,
+)
 from dscompile.ir.resampling import nearest_indices, source_coordinates
 from dscompile.ir.tensor import Shape
 from dscompile.passes.rewrite import apply_everywhere, bypass, substitute
@@ -16,8 +29,8 @@ from dscompile.passes.rewrite import apply_everywhere, bypass, substitute
 def remove_identities(network: Network) -> Network:
     """Removes reshapes to the same shape, transposes that move nothing, empty pads, pools over 1x1, Activate none.
 
-    And slices of everything, resizes that keep every pixel, shuffles of one group or of single channels, and Quantize
-    layers that keep type, scale and zero point.
+    And slices of everything, resizes that keep every pixel, shuffles of one group or of single channels, blocks of
+    one pixel, and Quantize layers that keep type, scale and zero point.
 
     A transpose that only moves axes of size 1 becomes a reshape. A reshape of a reshape reads the first one's input,
     and so do a transpose of a transpose and a slice of a slice. A pool over 1x1 that has an activation becomes that
@@ -48,6 +61,10 @@ def _simplify(network: Network, layer: Layer) -> Network | None:
         case Shuffle(groups=groups) if groups in (1, *shape[-1:]):
             return bypass(network, layer)
         case Resize() as op if _keeps_pixels(op, shape):
+            return bypass(network, layer)
+        case DepthToSpace(block=(1, 1), crops=crops) if not crops:
+            return bypass(network, layer)
+        case SpaceToDepth(block=(1, 1)):
             return bypass(network, layer)
         case Pad(pads=pads) if not pads:
             return bypass(network, layer)

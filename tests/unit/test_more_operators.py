@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dscompile.errors import BadInputError
+from dscompile import oracle
+from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import (
     ERF,
@@ -24,6 +25,7 @@ from dscompile.ir.ops import (
     Pad,
     Pads,
     Pool,
+    Resize,
     Slice,
     SpaceToDepth,
 )
@@ -194,6 +196,34 @@ def test_a_slice_of_a_slice_with_steps_is_one():
     assert layer.op == Slice((0, 5, 0, 0), (1, 3, 4, 2), (1, 6, 1, 1))
 
 
+# Batches, which networks are quantized with
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        DepthToSpace((2, 3), crops=Pads(1, 0, 0, 2)),
+        DepthToSpace((3, 2), "crd"),
+        SpaceToDepth((2, 1)),
+        Resize((5, 3), "bilinear"),
+        Resize((5, 9), "nearest"),
+        Pad(Pads(1, 2, 0, 1), mode="reflect"),
+        Slice((0, 1, 0, 2), (2, 2, 4, 3), (1, 2, 1, 2)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+def test_images_of_a_batch_are_done_one_by_one(op, int8):
+    def run(x, op):
+        net = NetworkBuilder("batch", "tflite" if int8 else None)
+        net.input(Tensor("x", x.shape, "int8", Q) if int8 else Tensor("x", x.shape))
+        return oracle.run(net.build([net.add("y", op, ["x"])]), {"x": x})["y"]
+
+    x = np.random.default_rng(0).integers(-128, 128, (2, 4, 4, 12)).astype(np.int8 if int8 else np.float32)
+    one = Slice(op.begins, (1, *op.sizes[1:]), op.steps) if isinstance(op, Slice) else op
+    np.testing.assert_array_equal(run(x, op), np.concatenate([run(x[:1], one), run(x[1:], one)]))
+
+
 # Compiled code
 
 
@@ -278,3 +308,84 @@ def test_compiled_operators_equal_the_oracle(target, int8):
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 def test_operators_as_c_equal_the_oracle(int8):
     mcu.assert_equals_oracle(everything(int8=int8))
+
+
+# Constants
+
+
+def spelled_gelu(scaled: str, total: str, first: str, last: str) -> list:
+    """The nodes of a gelu: the erf's input, the sum with 1, and the two products."""
+    op = "Div" if "r" in scaled else "Mul"
+    gate = [node(op, scaled, "d"), node("Erf", "d", "e"), node("Add", total, "p")]
+    return [*gate, node("Mul", first, "m"), node("Mul", last)]
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        spelled_gelu("x r", "e o", "x p", "m h"),
+        spelled_gelu("s x", "o e", "h x", "p m"),
+        spelled_gelu("x s", "e o", "p h", "m x"),
+    ],
+    ids=["torch", "half first", "gate first"],
+)
+def test_a_gelu_that_is_spelled_out_gets_its_name_back(spelled, tmp_path):
+    numbers = {"r": 2**0.5, "s": 0.5**0.5, "o": 1.0, "h": 0.5}
+    network = checked(model(spelled, IMAGE, {name: np.float32(value) for name, value in numbers.items()}), tmp_path)
+    assert [layer.op for layer in canonicalize(network).layers] == [Activate(GELU)]
+
+
+def test_what_looks_like_a_gelu_of_something_else_is_left_alone(tmp_path):
+    nodes = [node("Erf", "x", "e"), node("Add", "e o", "p"), node("Mul", "x p", "m"), node("Mul", "m h")]
+    network = checked(model(nodes, IMAGE, {"o": np.float32(1), "h": np.float32(0.5)}), tmp_path)
+    assert GELU not in [layer.op.activation for layer in canonicalize(network).layers if isinstance(layer.op, Activate)]
+
+
+def test_rare_operators_on_constants_are_evaluated_by_onnx(tmp_path):
+    nodes = [
+        node("Shape", "x", "s"),
+        node("ReduceProd", "s", "n", keepdims=1),
+        node("Tile", "minus two", "t"),
+        node("Concat", "one n", "target", axis=0),
+        node("Reshape", "x target", "f"),
+        node("Range", "zero four one0", "r"),
+        node("Gather", "f r", axis=1),
+    ]
+    constants = {"minus": np.array([-1]), "two": np.array([2]), "one": np.array([1])}
+    constants |= {"zero": np.array(0), "four": np.array(4), "one0": np.array(1)}
+    network = checked(model(nodes, IMAGE, constants), tmp_path, 0.0)
+    assert network.shape("y") == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "message"),
+    [
+        (
+            model([node("Tile", "c n", "t"), node("Add", "x t")], IMAGE, {"c": randoms(8), "n": np.array([1 << 30])}),
+            UnsupportedError,
+            "Tile: would make a constant of 8589934592 elements",
+        ),
+        (
+            model(
+                [node("Range", "a b d", "t"), node("Add", "x t")],
+                IMAGE,
+                {"a": np.float32(0), "b": np.float32(1e9), "d": np.float32(1)},
+            ),
+            UnsupportedError,
+            "Range: would make a constant of 1000000000 elements",
+        ),
+        (
+            model([node("Pad", "c p", "t"), node("Add", "x t")], IMAGE, {"c": randoms(8), "p": np.array([1 << 30, 0])}),
+            UnsupportedError,
+            "Pad: would make a constant of",
+        ),
+        (
+            model([node("GatherND", "c i", "t"), node("Add", "x t")], IMAGE, {"c": randoms(8), "i": np.array([[99]])}),
+            BadInputError,
+            "GatherND: cannot be evaluated on its constant inputs",
+        ),
+    ],
+)
+def test_constants_that_cannot_be_are_refused(made, kind, message, tmp_path):
+    with pytest.raises(kind, match=message):
+        imported(made, tmp_path)

@@ -140,7 +140,7 @@ network:
   defaults: {paddin: same}
   layers:
     - conv: {name: stem, out: 4, kernel: 3, stride: 0}
-    - upsample: {factor: 2}
+    - upsampel: {factor: 2}
     - relu: {from: x, out: 3}
   outputs: [stme]
 weights: {sead: 7}
