@@ -1,6 +1,6 @@
 """Writes docs/models.md: every real model, built for three targets and compared with its own runtime.
 
-    python tools/model_table.py [--models DIR] [-o docs/models.md] [--targets x86 c99 arm64] [NAME ...]
+    python tools/model_table.py [--models DIR] [-o FILE.md] [-t TARGET]... [NAME ...]
 
 NAMEs choose files; without any, all .tflite and .onnx files below the directory are taken ($DSCOMPILE_MODELS, or
 ../shared/models beside the checkout). Each is imported, built for each target, run (in an emulator where this machine
@@ -68,21 +68,25 @@ def main(arguments: Sequence[str]) -> int:
         rows.append(_row(path, str(path.relative_to(folder)), options.targets))
         print("  " + _line(rows[-1], options.targets), file=sys.stderr, flush=True)
     text = page(rows, options.targets)
-    if options.names:
+    output = options.output or (None if options.names else ROOT / "docs" / "models.md")
+    if output is None:
         print(text)
     else:
-        options.output.write_text(text, encoding="utf-8")
+        output.write_text(text, encoding="utf-8")
     return 0 if all(row.ok for row in rows) else 1
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     beside = os.environ.get("DSCOMPILE_MODELS") or ROOT.parent / "shared" / "models"
-    parser.add_argument("names", nargs="*", metavar="NAME", help="file names; the table of some goes to stdout")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="file names; without -o their table goes to stdout")
     parser.add_argument("--models", type=Path, default=Path(beside), help="where the models lie")
-    parser.add_argument("--targets", nargs="+", default=list(TARGETS))
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "models.md")
-    return parser.parse_args(arguments)
+    help = f"repeats; default: {', '.join(TARGETS)}"
+    parser.add_argument("-t", "--target", dest="targets", action="append", help=help)
+    parser.add_argument("-o", "--output", type=Path, help="default: docs/models.md")
+    options = parser.parse_args(arguments)
+    options.targets = options.targets or list(TARGETS)
+    return options
 
 
 def _row(path: Path, name: str, targets: Sequence[str]) -> Row:
@@ -137,7 +141,7 @@ def page(rows: Sequence[Row], targets: Sequence[str]) -> str:
     lines = [
         "# Real models",
         "",
-        "Every file of the model collection: imported, built for each target, run, and compared with its own runtime",
+        "Files of the model collection, each imported, built for every target, run, and compared with its own runtime",
         "on the same bytes (LiteRT's reference kernels for int8 .tflite files, LiteRT for float ones, onnxruntime for",
         ".onnx). Numbers are the largest difference of any output, relative to its largest magnitude; *exact* means",
         "that no byte differs. Random inputs: three, one in an emulator, and twelve frames of networks with state.",

@@ -84,6 +84,7 @@ def import_record(path: str, network: Network, notes: Sequence[str]) -> Record:
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
     """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
+    from dscompile.ir.state import state_bytes
     from dscompile.report.kernels import artifact_kernels, kernels_record
 
     return {
@@ -92,6 +93,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "path": str(artifact.directory),
                 "target": artifact.manifest.target.name,
                 "arena_bytes": artifact.manifest.arena.size_bytes,
+                "state_bytes": state_bytes(artifact.manifest.slots),
                 "flash_bytes": artifact.manifest.sizes.flash_bytes,
                 "macs": artifact.manifest.macs,
                 "parameters": artifact.manifest.parameters,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+import dscompile
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.load import load_network
 from dscompile.frontend.tflite_import import import_tflite
@@ -190,6 +191,23 @@ def test_dynamic_range_weights_become_float32_and_the_user_is_told(tmp_path):
         "quantizes anew for each inference; here the weights are float32, and so is all arithmetic",
     )
     assert_equals_litert(net.network, path, relative=5e-2, seeds=(1, 2, 3))
+
+
+def test_verify_grants_litert_its_rounding_of_activations(tmp_path):
+    path = saved(dynamic_range_maker().content(), tmp_path)
+    model = dscompile.build(path, "c99", tmp_path / "c99")
+    assert model.notes == load_network(path).notes
+    oracle, _selftest, litert, others = dscompile.verify(model.path, against=path).checks
+    assert litert.ok
+    assert 1e-4 < litert.max_rel_error < 5e-2
+    assert max(oracle.max_rel_error, others.max_rel_error) < 1e-4
+
+
+def test_import_tells_of_dynamic_range_layers(tmp_path):
+    path = saved(dynamic_range_maker().content(), tmp_path)
+    imported = dscompile.import_model(path, tmp_path / "net.yaml")
+    assert imported.notes == load_network(path).notes
+    assert load_network(imported.path).notes == ()
 
 
 def test_one_dynamic_range_layer_is_named_alone(tmp_path):
