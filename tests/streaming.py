@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dscompile.api.models import Stream
 from dscompile.api.reference import OracleStream
-from dscompile.ir.network import Array, Network, NetworkBuilder
-from dscompile.ir.ops import RELU, Binary, Concat, Conv2D, Pads, Reshape, Slice
+from dscompile.ir.network import Array, Layer, Network, NetworkBuilder
+from dscompile.ir.ops import RELU, TANH, Activate, Binary, Concat, Conv2D, Op, Pads, Reshape, Slice
+from dscompile.ir.state import State
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.report.vectors import seeded_inputs
+from tests.networks import random_network
 
 Q = Quantization((0.05,), -3)
 
@@ -105,6 +108,39 @@ NETWORKS = {
     "delay line": delay_line,
     "gated": gated,
 }
+
+
+def random_streaming(seed: int) -> Network:
+    """A random network with a state: it is added to a tensor, perhaps read late, and becomes what some layer made."""
+    base, rng = random_network(seed, nchw_borders=False), np.random.default_rng(seed)
+    inner = [layer.output for layer in base.layers if layer.output not in base.outputs]
+    mixed = str(rng.choice(inner or [layer.output for layer in base.layers]))
+    shape = base.shape(mixed)
+    tensors = {**base.tensors, "state": Tensor("state", shape), "mixed": Tensor("mixed", shape)}
+    layers: list[Layer] = []
+    for layer in base.layers:
+        inputs = tuple("mixed" if name == mixed else name for name in layer.inputs)
+        layers.append(replace(layer, inputs=inputs))
+        if layer.output == mixed:
+            layers.append(Layer("mixer", Binary("add"), (mixed, "state"), "mixed"))
+    alike = [layer.output for layer in layers if tensors[layer.output].shape == shape]
+    outputs = list(base.outputs)
+
+    def add(name: str, op: Op, *inputs: str) -> None:
+        tensors[name] = Tensor(name, shape)
+        layers.append(Layer(f"{name}_layer", op, inputs, name))
+
+    made = str(rng.choice(alike))
+    if rng.integers(2):
+        add("product", Binary("mul"), made, "state")
+        outputs.append("product")
+    add("next", Activate(TANH) if rng.integers(2) else Reshape(shape), made)
+    if rng.integers(2):
+        add("late", Binary("add"), "state", "next")
+        outputs.append("late")
+    state = State("state", "next", rng.standard_normal(shape).astype(np.float32))
+    borders = ((*base.inputs, "state"), (*outputs, "next"))
+    return Network(base.name, *borders, tensors, tuple(layers), base.weights, states=(state,)).validate()
 
 
 def frames(network: Network, count: int) -> list[dict[str, Array]]:

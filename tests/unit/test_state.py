@@ -207,6 +207,15 @@ def test_libraries_equal_the_oracle_frame_by_frame(name, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_library_of_several_variants_has_one_state_for_all(tmp_path):
+    target_here(TARGETS[0])
+    network = delay_line()
+    model = built(network, "x86", tmp_path)
+    assert differing_frames(model.stream(), network, frames(network, 6)) == []
+    assert dscompile.verify(model.path).ok
+
+
+@pytest.mark.slow
 def test_a_library_for_arm_equals_the_oracle_frame_by_frame(tmp_path):
     target_here("arm64-neon")
     network = gated()
