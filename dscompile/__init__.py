@@ -45,6 +45,9 @@ if TYPE_CHECKING:
         quantize as quantize,
     )
     from dscompile.api import (
+        tune as tune,
+    )
+    from dscompile.api import (
         verify as verify,
     )
     from dscompile.errors import DscompileError as DscompileError
@@ -61,6 +64,7 @@ _API = (
     "inspect",
     "load",
     "quantize",
+    "tune",
     "verify",
 )
 

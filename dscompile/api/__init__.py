@@ -6,6 +6,7 @@ function needs is imported when it is called: `check` and `inspect` never import
 
 from dscompile.api.building import build, packages_list
 from dscompile.api.comparing import bench, verify
+from dscompile.api.farm import farm_device, farm_status, farm_tracker
 from dscompile.api.machines import targets_best, targets_list, targets_show
 from dscompile.api.models import Model, load, run
 from dscompile.api.networks import (
@@ -21,15 +22,21 @@ from dscompile.api.networks import (
     zoo_write,
 )
 from dscompile.api.quantizing import QuantizeResult, quantize
+from dscompile.api.tuning import DEFAULT_TRIALS, TuneResult, tune, tune_report
 
 __all__ = [
+    "DEFAULT_TRIALS",
     "CheckResult",
     "ImportResult",
     "Model",
     "QuantizeResult",
+    "TuneResult",
     "bench",
     "build",
     "check",
+    "farm_device",
+    "farm_status",
+    "farm_tracker",
     "import_model",
     "import_torch",
     "init",
@@ -41,6 +48,8 @@ __all__ = [
     "targets_best",
     "targets_list",
     "targets_show",
+    "tune",
+    "tune_report",
     "verify",
     "zoo_list",
     "zoo_show",

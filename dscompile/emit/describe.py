@@ -18,6 +18,7 @@ from dscompile.artifact import (
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.state import slots
 from dscompile.plan.program import Program
+from dscompile.plan.tuning_use import tuning_info
 
 
 def describe(
@@ -37,7 +38,7 @@ def describe(
 
     `symbols` are the C names of its compiled kernels, if they are compiled, `kernels` those of a GPU.
     """
-    network = program.network
+    network, tuning = program.network, tuning_info(program)
     return Manifest(
         name=network.name,
         c_name=c_name,
@@ -59,6 +60,7 @@ def describe(
         kernels=kernels,
         precision=program.precision,
         slots=slots(network.states, network.tensors),
+        tuning=() if tuning is None else (tuning,),
     )
 
 

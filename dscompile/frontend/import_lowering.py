@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -299,21 +299,16 @@ def softmax(graph: ImportGraph, value: Value, axis: int, beta: float = 1.0) -> V
 
 
 def mean(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool) -> Value:
-    """Mean over axes of the source: a pooling layer over height and width, or over rows made of those axes.
+    """Mean over axes of the source: see `reduce`. Of int8 a Mean layer, which changes the scale."""
+    is_real = graph.tensor_of(value).dtype == "float32"
+    return reduce(graph, value, axes, keep_axes, Pool("average") if is_real else Mean())
 
-    Of int8 a Mean layer, which changes the scale.
+
+def reduce(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool, whole: Pool | Mean) -> Value:
+    """Mean or maximum over axes of the source: a pooling layer over height and width, or over rows of those axes.
+
+    `whole` is the layer over a whole image.
     """
-    of_floats = graph.tensor_of(value).dtype == "float32"
-    return _reduced(graph, value, axes, keep_axes, Pool("average") if of_floats else Mean())
-
-
-def maximum(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool) -> Value:
-    """Maximum over axes of the source, as `mean`."""
-    return _reduced(graph, value, axes, keep_axes, Pool("max"))
-
-
-def _reduced(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool, whole: Pool | Mean) -> Value:
-    """`whole` over all elements along axes of the source, which it takes as an image's height and width."""
     rank = len(value.shape)
     over = sorted({axis_of(axis, rank) for axis in axes})
     kept = [axis for axis in range(rank) if axis not in over]
@@ -324,7 +319,7 @@ def _reduced(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: b
     elif rank == 4 and value.ir_shape[0] == 1 and inside and inside < {1, 2} and isinstance(whole, Pool):
         _, height, width, _ = value.ir_shape
         window = (height if 1 in inside else 1, width if 2 in inside else 1)
-        pooled = graph.emit_value(replace(whole, kernel=window), [value.tensor], value.order)
+        pooled = graph.emit_value(Pool(whole.kind, window), [value.tensor], value.order)
     else:
         rows = math.prod(value.shape[axis] for axis in over)
         columns = math.prod(value.shape[axis] for axis in kept)

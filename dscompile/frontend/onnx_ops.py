@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -31,13 +32,14 @@ from dscompile.frontend.onnx_elementwise import (
 )
 from dscompile.frontend.onnx_movement import concat, depth_to_space, gather, pad, slice_of, space_to_depth, split
 from dscompile.frontend.onnx_resize import resize, upsample
-from dscompile.frontend.onnx_windows import refuse_ceil_mode, window_of
+from dscompile.frontend.onnx_windows import window_of, with_ceil_mode
 from dscompile.ir.ops import (
     ERF,
     HARD_SWISH,
     RELU,
     SIGMOID,
     TANH,
+    Binary,
     Pool,
 )
 
@@ -81,22 +83,24 @@ def _batch_norm(call: Call) -> Value:
 
 
 def _max_pool(call: Call) -> Value:
-    image = lower.image_of(call.operand(0))
-    size = (image.shape[2], image.shape[3])
-    window = window_of(call.node, size)
-    _refuse_dilation(window.dilation)
-    refuse_ceil_mode(call.node, size, window)
-    return lower.pool(call.graph, image, Pool("max", window.kernel, window.stride, window.pads))
+    return _pool(call, "max")
 
 
 def _average_pool(call: Call) -> Value:
+    return _pool(call, "average")
+
+
+def _pool(call: Call, kind: Literal["average", "max"]) -> Value:
     image = lower.image_of(call.operand(0))
     size = (image.shape[2], image.shape[3])
     window = window_of(call.node, size)
     _refuse_dilation(window.dilation)
-    refuse_ceil_mode(call.node, size, window)
-    count_pads = bool(call.node.integer("count_include_pad", 0)) and bool(window.pads)
-    return lower.pool(call.graph, image, Pool("average", window.kernel, window.stride, window.pads, count_pads))
+    counts = kind == "average" and bool(call.node.integer("count_include_pad", 0))
+    if call.node.integer("ceil_mode", 0):
+        window = with_ceil_mode(size, window, counts=counts)
+    return lower.pool(
+        call.graph, image, Pool(kind, window.kernel, window.stride, window.pads, counts and bool(window.pads))
+    )
 
 
 def _refuse_dilation(dilation: tuple[int, int]) -> None:
@@ -114,12 +118,38 @@ def _global_max_pool(call: Call) -> Value:
 
 
 def _reduce_mean(call: Call) -> Value:
-    value, axes = call.value(), call.axes(1)
-    if not axes:
-        if call.node.integer("noop_with_empty_axes", 0):
-            return value
-        axes = tuple(range(len(value.shape)))
-    return lower.mean(call.graph, value, axes, bool(call.node.integer("keepdims", 1)))
+    axes = _reduced_axes(call)
+    return call.value() if axes is None else lower.mean(call.graph, call.value(), axes, _keeps_axes(call))
+
+
+def _reduce_max(call: Call) -> Value:
+    axes = _reduced_axes(call)
+    if axes is None:
+        return call.value()
+    return lower.reduce(call.graph, call.value(), axes, _keeps_axes(call), Pool("max"))
+
+
+def _reduce_sum(call: Call) -> Value:
+    """The mean times the number of elements."""
+    axes = _reduced_axes(call)
+    if axes is None:
+        return call.value()
+    value = call.value()
+    count = math.prod(value.shape[axis_of(axis, len(value.shape))] for axis in axes)
+    mean = lower.mean(call.graph, value, axes, _keeps_axes(call))
+    return lower.binary(call.graph, Binary("mul"), mean, np.array(count, np.float32))
+
+
+def _reduced_axes(call: Call) -> tuple[int, ...] | None:
+    """The axes of a reduction; None if it reduces nothing."""
+    axes = call.axes(1)
+    if axes:
+        return axes
+    return None if call.node.integer("noop_with_empty_axes", 0) else tuple(range(len(call.value().shape)))
+
+
+def _keeps_axes(call: Call) -> bool:
+    return bool(call.node.integer("keepdims", 1))
 
 
 def _softmax(call: Call) -> Value:
@@ -238,7 +268,9 @@ HANDLERS: dict[str, Handler] = {
     "Mul": binary("mul"),
     "PRelu": prelu,
     "Pad": pad,
+    "ReduceMax": _reduce_max,
     "ReduceMean": _reduce_mean,
+    "ReduceSum": _reduce_sum,
     "Relu": activation(RELU),
     "Reshape": _reshape,
     "Resize": resize,

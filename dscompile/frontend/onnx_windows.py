@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.onnx_reader import OnnxNode
@@ -32,17 +32,27 @@ def window_of(node: OnnxNode, image: Pair, kernel: Pair | None = None) -> Window
     return Window(given, stride, dilation, _pads(node, image, given, stride, dilation))
 
 
-def refuse_ceil_mode(node: OnnxNode, image: Pair, window: Window) -> None:
-    """Raises UnsupportedError if `ceil_mode` adds windows to those that lie wholly inside the padded image."""
-    if not node.integer("ceil_mode", 0):
-        return
+def with_ceil_mode(image: Pair, window: Window, *, counts: bool) -> Window:
+    """The window with the padding that `ceil_mode` stands for: the last window may reach over the border.
+
+    Raises UnsupportedError where that adds windows to an average that `counts` its padding, but not this one.
+    """
     pads = window.pads
-    totals = (pads.top + pads.bottom, pads.left + pads.right)
-    for size, kernel, stride, padding in zip(image, window.kernel, window.stride, totals, strict=True):
-        if (size + padding - kernel) % stride:
-            raise UnsupportedError(
-                f"ceil_mode with windows that reach over the border ({kernel} by {stride} on {size} + {padding})"
-            )
+    befores, afters = (pads.top, pads.left), (pads.bottom, pads.right)
+    more = [
+        _beyond(image[axis], window.kernel[axis], window.stride[axis], befores[axis], afters[axis]) for axis in (0, 1)
+    ]
+    if counts and any(more):
+        raise UnsupportedError("ceil_mode with windows that reach over the border of an average that counts padding")
+    return replace(window, pads=Pads(pads.top, pads.bottom + more[0], pads.left, pads.right + more[1]))
+
+
+def _beyond(size: int, kernel: int, stride: int, before: int, after: int) -> int:
+    """Elements behind the padding that a last window needs, which must begin inside the image or its padding."""
+    windows = -(-(size + before + after - kernel) // stride) + 1
+    if (windows - 1) * stride >= size + before:
+        windows -= 1
+    return max(0, (windows - 1) * stride + kernel - (size + before + after))
 
 
 def _pair(node: OnnxNode, name: str, default: Pair | None) -> Pair | None:

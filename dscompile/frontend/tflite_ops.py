@@ -24,6 +24,7 @@ from dscompile.ir.ops import (
     Binary,
     BinaryKind,
     Dequantize,
+    Pool,
     Quantize,
 )
 
@@ -126,8 +127,8 @@ def _sum(call: Call) -> Value:
 
 
 def _reduce_max(call: Call) -> Value:
-    axes = call.integer_list(1, "the axes")
-    return lower.maximum(call.graph, call.value(), axes, call.options.keep_axes) if axes else call.value()
+    value, axes = call.value(), call.integer_list(1, "the axes")
+    return lower.reduce(call.graph, value, axes, call.options.keep_axes, Pool("max")) if axes else value
 
 
 def _batch_matmul(call: Call) -> Value:

@@ -29,6 +29,7 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.oracle.activation import activate, apply
+from dscompile.oracle.blocks import channels_as_pixels, pixels_as_channels
 from dscompile.oracle.convolution import conv2d, conv_transpose, dense
 from dscompile.oracle.operands import Operands, Reals
 from dscompile.oracle.pooling import pool
@@ -78,22 +79,12 @@ def softmax(op: Softmax, operands: Operands) -> Reals:
 
 def depth_to_space(op: DepthToSpace, operands: Operands) -> Reals:
     """Channels become blocks of pixels, and the crops are cut off."""
-    x = operands.x
-    (batch, height, width, _), (rows, columns), crops = x.shape, op.block, op.crops
-    if op.order == "dcr":
-        pixels = x.reshape(batch, height, width, rows, columns, -1)
-    else:
-        pixels = x.reshape(batch, height, width, -1, rows, columns).transpose(0, 1, 2, 4, 5, 3)
-    whole = pixels.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * rows, width * columns, -1)
-    return whole[:, crops.top : height * rows - crops.bottom, crops.left : width * columns - crops.right]
+    return channels_as_pixels(op, operands.x)
 
 
 def space_to_depth(op: SpaceToDepth, operands: Operands) -> Reals:
     """Blocks of pixels become channels."""
-    x = operands.x
-    (batch, height, width, channels), (rows, columns) = x.shape, op.block
-    pixels = x.reshape(batch, height // rows, rows, width // columns, columns, channels)
-    return pixels.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // rows, width // columns, -1)
+    return pixels_as_channels(op, operands.x)
 
 
 def pad(op: Pad, operands: Operands) -> Reals:

@@ -31,6 +31,7 @@ from dscompile.ir.ops import (
     SpaceToDepth,
     Transpose,
 )
+from dscompile.oracle.blocks import channels_as_pixels, pixels_as_channels
 from dscompile.oracle.int8_arithmetic import Integers, quantized_bound
 from dscompile.oracle.int8_elementwise import activate, binary, dequantize, quantize
 from dscompile.oracle.int8_linear import conv2d, conv_transpose, dense
@@ -61,22 +62,12 @@ def shuffle(op: Shuffle, operands: Int8Operands) -> Integers:
 
 def depth_to_space(op: DepthToSpace, operands: Int8Operands) -> Integers:
     """Channels become blocks of pixels, and the crops are cut off."""
-    x = operands.integers()
-    (batch, height, width, _), (rows, columns), crops = x.shape, op.block, op.crops
-    if op.order == "dcr":
-        pixels = x.reshape(batch, height, width, rows, columns, -1)
-    else:
-        pixels = x.reshape(batch, height, width, -1, rows, columns).transpose(0, 1, 2, 4, 5, 3)
-    whole = pixels.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * rows, width * columns, -1)
-    return whole[:, crops.top : height * rows - crops.bottom, crops.left : width * columns - crops.right]
+    return channels_as_pixels(op, operands.integers())
 
 
 def space_to_depth(op: SpaceToDepth, operands: Int8Operands) -> Integers:
     """Blocks of pixels become channels."""
-    x = operands.integers()
-    (batch, height, width, channels), (rows, columns) = x.shape, op.block
-    pixels = x.reshape(batch, height // rows, rows, width // columns, columns, channels)
-    return pixels.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // rows, width // columns, -1)
+    return pixels_as_channels(op, operands.integers())
 
 
 def pad(op: Pad, operands: Int8Operands) -> Integers:

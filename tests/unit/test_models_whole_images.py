@@ -13,7 +13,7 @@ from tests.native import TARGETS, target_here
 pytestmark = [pytest.mark.slow, pytest.mark.models]
 
 CASES = [
-    ("ch_ppocr_mobile_v2.0_cls_mobile.onnx", (1, 3, 48, 192), ("c99", TARGETS[0], "arm64-neon")),
+    ("ch_ppocr_mobile_v2.0_cls_mobile.onnx", (1, 3, 48, 192), ("c99", "arm64-neon")),
     ("ch_PP-OCRv4_det_infer.onnx", (1, 3, 64, 96), (TARGETS[0],)),
     ("onnx/deeplabv3_mobilenetv2.onnx", None, (TARGETS[0],)),
     ("onnx/fast_scnn.onnx", None, (TARGETS[0],)),

@@ -140,6 +140,40 @@ def test_windows_over_sequences(name, attributes, weights, tmp_path):
     checked(model(nodes, {"x": (1, 6, 17)}, constants), tmp_path)
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        {"kernel_shape": [3, 3], "strides": [2, 3], "pads": [1, 0, 0, 1]},
+        {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [0, 1, 1, 0]},
+        {"kernel_shape": [1, 1], "strides": [2, 4]},
+    ],
+    ids=str,
+)
+def test_windows_that_reach_over_the_border(op, window, tmp_path):
+    for size in ((5, 8), (6, 7), (7, 9), (4, 10)):
+        checked(model([node(op, "x", ceil_mode=1, **window)], {"x": (1, 3, *size)}), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceSum", "ReduceMean"])
+@pytest.mark.parametrize("axes", [[2, 3], [1], [-1], [1, 2, 3], None])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_reductions(op, axes, keepdims, tmp_path):
+    named = {"axes": np.array(axes)} if axes else {}
+    nodes = [node("Relu", "x", "r"), node(op, "r axes" if axes else "r", keepdims=keepdims)]
+    if not axes and not keepdims:
+        nodes = [*nodes[:1], node(op, "r", "m", keepdims=0), node("Unsqueeze", "m zero")]
+        named = {"zero": np.array([0])}
+    checked(model(nodes, IMAGE, named, opset=18), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceSum", "ReduceMean"])
+def test_reductions_of_nothing(op, tmp_path):
+    made = model([node(op, "x", "m", noop_with_empty_axes=1), node("Relu", "m")], IMAGE, opset=18)
+    assert op_names(checked(made, tmp_path)) == ["Activate"]
+
+
 @pytest.mark.parametrize(
     ("made", "kind", "message"),
     [

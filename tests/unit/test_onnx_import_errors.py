@@ -76,7 +76,11 @@ REFUSED = [
     ([node("Conv", "x w", pads=[-1, 0, 0, 0])], {"w": randoms(4, 6, 3, 3)}, "negative padding (cropping)"),
     ([node("Conv", "x w", pads=[1, 1])], {"w": randoms(4, 6, 3, 3)}, "pads [1, 1]; only 2-D windows"),
     ([node("Conv", "x w", strides=[1])], {"w": randoms(4, 6, 3, 3)}, "strides [1]; only 2-D windows are supported"),
-    ([node("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)], {}, "MaxPool: ceil_mode with windows"),
+    (
+        [node("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, count_include_pad=1)],
+        {},
+        "AveragePool: ceil_mode with windows that reach over the border of an average that counts padding",
+    ),
     ([node("MaxPool", "x", "y i", kernel_shape=[2, 2]), node("Cast", "i", "z", to=1)], {}, "'i' is used too"),
     ([node("AveragePool", "x", kernel_shape=[2, 2], dilations=[1, 2])], {}, "dilations [1, 2] of a pool"),
     ([node("Squeeze", "x a", "s"), node("GlobalMaxPool", "s")], {"a": [0]}, "only images (rank 4) are supported"),
