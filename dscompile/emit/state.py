@@ -15,13 +15,14 @@ _VALUES_PER_LINE = 16
 
 @dataclass(frozen=True)
 class Fill:
-    """A run of bytes of the state: all `byte`, or (None) the elements of an array of `c_type`."""
+    """A run of bytes of the state: all `byte`, or (None) the elements of an array of `c_type`, which are `content`."""
 
     offset_bytes: int
     size_bytes: int
     byte: int | None
     c_type: str = "uint8_t"
     lines: tuple[str, ...] = ()
+    content: bytes = b""
 
 
 def fills(slots: Sequence[Slot]) -> tuple[Fill, ...]:
@@ -46,6 +47,5 @@ def _fill(slot: Slot) -> Fill:
         return Fill(slot.offset_bytes, size, different.pop())
     literals = [c_float(float(x)) if values.dtype == np.float32 else str(int(x)) for x in values]
     lines = (literals[i : i + _VALUES_PER_LINE] for i in range(0, len(literals), _VALUES_PER_LINE))
-    return Fill(
-        slot.offset_bytes, size, None, C_TYPES[slot.tensor.dtype], tuple(", ".join(line) + "," for line in lines)
-    )
+    text = tuple(", ".join(line) + "," for line in lines)
+    return Fill(slot.offset_bytes, size, None, C_TYPES[slot.tensor.dtype], text, slot.initial)

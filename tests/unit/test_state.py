@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dscompile
+from dscompile import toolchain
 from dscompile.errors import BadInputError, UnsupportedError, UsageError
 from dscompile.frontend.writer import write_netfile
 from dscompile.ir.network import NetworkBuilder
@@ -330,3 +331,18 @@ def test_inspect_and_check_show_states(tmp_path):
     checked = dscompile.check(write_netfile(ring(), tmp_path))
     assert [state.name for state in checked.inspection.network.states] == ["last"]
     assert isinstance(checked.inspection.network.layers[0].op, Conv2D)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["delay line", "total", "gated"])
+def test_a_library_made_without_a_c_compiler_keeps_state_too(name, tmp_path, monkeypatch):
+    target_here("arm64-neon")
+    network = NETWORKS[name]()
+    path = write_netfile(network, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(toolchain, "zig_command", lambda: None)
+        patch.setenv("PATH", str(tmp_path / "empty"))
+        artifact = dscompile.build(path, "arm64-neon", tmp_path / "made").artifact
+    assert not artifact.has_shared_library
+    stream = dscompile.load(artifact.directory).stream()
+    assert differing_frames(stream, network, frames(network, 4)) == []
