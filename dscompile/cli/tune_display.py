@@ -60,17 +60,18 @@ class _Lines:
 
 @contextmanager
 def _table() -> Iterator[Observe]:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
 
     with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as live:
-        yield lambda snapshot: live.update(_rows(snapshot))
+        yield lambda snapshot: live.update(Group(summary(snapshot), session_table(snapshot)))
 
 
-def _rows(snapshot: Snapshot) -> Table:
+def session_table(snapshot: Snapshot) -> Table:
+    """The layers that take most time, each with its best so far."""
     from rich.table import Table
 
-    table = Table(title=summary(snapshot), title_justify="left", box=None)
+    table = Table(box=None)
     table.add_column("layer")
     for name in ("best", "gain", "trials", "failed"):
         table.add_column(name, justify="right")

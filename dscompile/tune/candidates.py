@@ -19,7 +19,7 @@ from dscompile.plan.program import Call, Function, Program
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
 from dscompile.tune.harness import harness
-from dscompile.tune.runnable import Form, Memory, Runnable, link, prototype, runnable, source_of
+from dscompile.tune.runnable import Form, Memory, Runnable, link, prototype, source_of
 
 _TUNED = (ConvKernel, DepthwiseKernel, DenseKernel, Int8ConvKernel, Int8DepthwiseKernel, Int8DenseKernel)
 
@@ -64,7 +64,7 @@ def build_candidate(job: Job) -> Candidate:
     groups = [tuple(f for f in program.functions if (f.symbol in timed) == wanted) for wanted in (True, False)]
     objects = [_object(functions, job.target) for functions in groups if functions]
     code = link(source, objects, memory, job.target, job.form)
-    return Candidate(job.workload, job.choice, runnable(code, memory, timed))
+    return Candidate(job.workload, job.choice, memory.runnable(code, timed))
 
 
 def output_of(candidate: Candidate, content: bytes, target: Target) -> Array:

@@ -11,6 +11,7 @@ from dscompile.tune.devices import Measurement, Unit
 from dscompile.tune.runnable import Form, Runnable
 
 _POISON = b"\xff"
+_SESSION_S = 30.0  # a slow board runs a whole network in turns with itself
 
 
 class FarmPool:
@@ -22,7 +23,7 @@ class FarmPool:
     def __init__(self, tracker: str, key: str, log: Callable[[str], None]) -> None:
         """Raises ToolError if the tracker cannot be reached, UsageError if `tracker` is no HOST:PORT."""
         self.name = f"devices '{key}' of {tracker}"
-        self._devices = FarmDevices(tracker, key, log=log)
+        self._devices = FarmDevices(tracker, key, session_s=_SESSION_S, log=log)
 
     @property
     def count(self) -> int:
@@ -37,7 +38,8 @@ class FarmPool:
     def submit(self, candidate: Runnable) -> Future[Measurement]:
         """See `Devices`."""
         memory = candidate.image + _POISON * (candidate.memory_bytes - len(candidate.image))
-        submitted = self._devices.submit(farm.Candidate("candidate", candidate.code, memory))
+        timing = farm.Timing(number=1, repeat=1, min_repeat_ms=0) if candidate.times_itself else farm.Timing()
+        submitted = self._devices.submit(farm.Candidate("candidate", candidate.code, memory, timing))
         result: Future[Measurement] = Future()
 
         def pass_on(done: Future[farm.Measurement]) -> None:

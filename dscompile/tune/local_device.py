@@ -50,7 +50,7 @@ class LocalDevice:
             candidate.memory_bytes,
             candidate.output_offset,
             candidate.output_bytes,
-            SAMPLE_S,
+            0.0 if candidate.times_itself else SAMPLE_S,
             MEMORY_LIMIT_BYTES + candidate.memory_bytes,
         )
         worker = self._start()

@@ -20,7 +20,7 @@ from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
 from dscompile.tune.devices import Devices
-from dscompile.tune.runnable import Memory, Runnable, link, prototype, runnable, source_of
+from dscompile.tune.runnable import Memory, Runnable, link, prototype, source_of
 from dscompile.tune.state import TaskState
 
 CONTENDERS = 3  # choices of a layer beside that of the rule
@@ -116,7 +116,8 @@ def network_trial(network: Network, programs: Sequence[Program]) -> Runnable:
     target = programs[0].target
     objects = [compile_functions(list(functions.values()), target)]
     limit_s = 20.0 + 6 * WORK_MACS / 1e9
-    return runnable(link(source, objects, memory, target, "library"), memory, (), limit_s)
+    code = link(source, objects, memory, target, "library")
+    return memory.runnable(code, limit_s=limit_s, times_itself=True)
 
 
 def _inputs(network: Network) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ class Runnable:
     """`code` is a shared library to load, or a static program for an emulator; `image` the first bytes of its memory.
 
     The output lies `output_bytes` long at `output_offset`. `timed` are the symbols of the kernels that main() calls. A
-    device gives up after `limit_s`.
+    device gives up after `limit_s`. If main() `times_itself`, its output is what was measured, and it is called once.
     """
 
     code: bytes
@@ -38,6 +38,7 @@ class Runnable:
     output_bytes: int
     timed: tuple[str, ...] = ()
     limit_s: float = 20.0
+    times_itself: bool = False
 
 
 class Memory:
@@ -94,6 +95,13 @@ class Memory:
                 base = self._arena + self.programs[variant].buffer(operand.name).offset_bytes
         return base + operand.offset_bytes
 
+    def runnable(
+        self, code: bytes, timed: Sequence[str] = (), limit_s: float = 20.0, *, times_itself: bool = False
+    ) -> Runnable:
+        """Linked code with this memory."""
+        place = (self.output_offset, self.output_bytes)
+        return Runnable(code, self.image, self.size_bytes, *place, tuple(timed), limit_s, times_itself)
+
 
 def prototype(function: Function, symbol: str) -> str:
     """The declaration of a kernel, without its result."""
@@ -127,10 +135,3 @@ def link(source: str, objects: Sequence[bytes], memory: Memory, target: Target, 
 def source_of(template: str, memory: Memory, **values: object) -> str:
     """The C file of `templates/tune/<template>` for a memory."""
     return render(f"tune/{template}", memory_bytes=memory.size_bytes, version=__version__, **values)
-
-
-def runnable(code: bytes, memory: Memory, timed: Sequence[str] = (), limit_s: float = 20.0) -> Runnable:
-    """Linked code with its memory."""
-    return Runnable(
-        code, memory.image, memory.size_bytes, memory.output_offset, memory.output_bytes, tuple(timed), limit_s
-    )
