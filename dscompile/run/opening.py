@@ -38,8 +38,12 @@ class RunnableModel(Protocol):
 
 
 @runtime_checkable
-class StatefulModel(RunnableModel, Protocol):
-    """An artifact that can be run with what an earlier inference kept."""
+class StatefulModel(Protocol):
+    """An artifact that can be run with what an earlier inference kept.
+
+    Nothing but `step`: Python looks whether an object has all that a protocol names, and counting `instructions` takes
+    emulated inferences.
+    """
 
     def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
         """The next inference of a stream whose `state` (run/arrays.py: fresh_state) it changes."""

@@ -9,6 +9,7 @@ import pytest
 
 import dscompile
 from dscompile import toolchain
+from dscompile.api.models import Stream as ModelStream
 from dscompile.errors import BadInputError, UnsupportedError, UsageError
 from dscompile.frontend.writer import write_netfile
 from dscompile.ir.network import NetworkBuilder
@@ -346,3 +347,20 @@ def test_a_library_made_without_a_c_compiler_keeps_state_too(name, tmp_path, mon
     assert not artifact.has_shared_library
     stream = dscompile.load(artifact.directory).stream()
     assert differing_frames(stream, network, frames(network, 4)) == []
+
+
+def test_a_stream_does_not_count_instructions(tmp_path):
+    model = built(delay_line(), "c99", tmp_path)
+
+    class Counting:
+        """A runner whose count would cost emulated inferences."""
+
+        def step(self, inputs, state):
+            return model.runner.step(inputs, state)
+
+        @property
+        def instructions(self):
+            raise AssertionError("nobody asked for them")
+
+    stream = ModelStream(model.artifact.manifest, Counting())
+    assert stream(np.ones((1, 3), np.float32)).tolist() == [[2, 2, 2]]
