@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the cross compilers and emulators that the tests use beside those of pip (zig, unicorn), CMake and g++ for the
-# tests of packagings, clang (with its sanitizers) and cppcheck as second readers of the generated C, and llvm-mca.
+# tests of packagings, clang (with its sanitizers) and cppcheck as second readers of the generated C, llvm-mca, and Chromium,
+# which opens the pages that inspect writes.
 #
 #     tools/install_emulators.sh
 #
@@ -11,13 +12,13 @@ set -euo pipefail
 programs=(
     arm-none-eabi-gcc riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc
     qemu-system-arm qemu-system-riscv32 qemu-aarch64
-    cmake g++ clang cppcheck
+    cmake g++ clang cppcheck chromium
 )
 packages=(
     gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
     gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
-    cmake g++ clang libclang-rt-dev cppcheck llvm-19
+    cmake g++ clang libclang-rt-dev cppcheck llvm-19 chromium
 )
 
 # Whether there is an llvm-mca that dscompile/report/cycles.py takes.

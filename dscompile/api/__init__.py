@@ -17,7 +17,9 @@ from dscompile.api.networks import (
     import_torch,
     init,
     inspect,
+    inspection_page,
     zoo_list,
+    zoo_names,
     zoo_show,
     zoo_write,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "import_torch",
     "init",
     "inspect",
+    "inspection_page",
     "load",
     "packages_list",
     "quantize",
@@ -52,6 +55,7 @@ __all__ = [
     "tune_report",
     "verify",
     "zoo_list",
+    "zoo_names",
     "zoo_show",
     "zoo_write",
 ]

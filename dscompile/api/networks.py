@@ -123,6 +123,20 @@ def inspect(
     return replace(inspection, loops=estimate_cycles(program, progress))
 
 
+def inspection_page(inspection: Inspection, path: str | Path) -> Path:
+    """Writes an inspection as one page with charts, which needs neither network nor other files -> its path.
+
+    A file that is there is replaced. UsageError if `path` names none, ToolError if the disk refuses.
+    """
+    from dscompile.frontend.paths import write_files
+    from dscompile.report.page import page_text
+
+    file = Path(path)
+    if not file.name:
+        raise UsageError(f"'{path}' is not the name of a page", help="write for example --html report.html")
+    return write_files(file.parent, {file.name: page_text(inspection).encode()})[0]
+
+
 def import_model(
     model: str | Path,
     output: str | Path | None = None,
@@ -188,6 +202,13 @@ def init(directory: str | Path = ".", *, seed: int = 0) -> tuple[Path, ...]:
     return write_starter(Path(directory), seed=seed)
 
 
+def zoo_names() -> tuple[str, ...]:
+    """The names of the networks that come with dscompile, sorted."""
+    from dscompile.frontend.zoo import zoo_names
+
+    return zoo_names()
+
+
 def zoo_list() -> tuple[ZooEntry, ...]:
     """The networks that come with dscompile."""
     from dscompile.frontend.zoo import list_zoo
@@ -195,18 +216,25 @@ def zoo_list() -> tuple[ZooEntry, ...]:
     return list_zoo()
 
 
-def zoo_show(name: str) -> str:
-    """The net.yaml of a zoo network. Raises UsageError for an unknown name."""
-    from dscompile.frontend.zoo import zoo_path
+def zoo_show(name: str, *, width: float | None = None, resolution: str | None = None) -> str:
+    """The net.yaml of a zoo network, scaled if a width (0.25) or a resolution ("128", "512x1024") is given.
 
-    return zoo_path(name).read_text(encoding="utf-8")
+    Raises UsageError for an unknown name, and for a width or resolution that the network does not take.
+    """
+    from dscompile.frontend.zoo import zoo_yaml
+    from dscompile.frontend.zoo_scaling import parse_resolution
+
+    return zoo_yaml(name, width, None if resolution is None else parse_resolution(resolution))
 
 
-def zoo_write(name: str, directory: str | Path = ".") -> Path:
-    """Copies a zoo network into `directory` and returns its net.yaml. Raises UsageError or ToolError."""
+def zoo_write(
+    name: str, directory: str | Path = ".", *, width: float | None = None, resolution: str | None = None
+) -> Path:
+    """Writes a zoo network into `directory` and returns its net.yaml. Raises as `zoo_show`, and ToolError."""
     from dscompile.frontend.zoo import write_zoo
+    from dscompile.frontend.zoo_scaling import parse_resolution
 
-    return write_zoo(name, Path(directory))
+    return write_zoo(name, Path(directory), width, None if resolution is None else parse_resolution(resolution))
 
 
 def read_network(

@@ -14,7 +14,7 @@ def complete_target(_context: click.Context, _parameter: click.Parameter, incomp
 
 def complete_zoo(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of the zoo."""
-    return [entry.name for entry in api.zoo_list() if entry.name.startswith(incomplete)]
+    return [name for name in api.zoo_names() if name.startswith(incomplete)]
 
 
 def complete_package(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

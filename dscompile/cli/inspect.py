@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from dscompile.target import Target
 
 
+_BAR = 40  # characters of a bar as long as the arena
+
+
 @subcommand("inspect")
 @net_argument
 @target_option
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 @input_shape_option
 @tuning_option
 @no_tuning_option
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Also write it as a page with charts.")
 @click.option(
     "--cycles", is_flag=True, help="Also the inner loops of the target's kernels, as llvm-mca estimates them."
 )
@@ -49,13 +53,17 @@ def command(
     input_shapes: dict[str, tuple[int, ...]],
     tuning: tuple[str, ...],
     no_tuning: bool,
+    html: str | None,
     cycles: bool,
 ) -> None:
     """Show what every layer of a network is and costs.
 
     Columns: bytes a layer must read and write; FLOP/B, its arithmetic intensity; standard MAC, the cost of the standard
-    convolution that a depthwise layer and its pointwise one replace. With a target also share, the layer's part of the
-    network's roofline time, and bound, what limits it there.
+    convolution that a depthwise layer and its pointwise one replace, and ratio, what the two cost of it: 1 / C_out +
+    1 / k^2. With a target also share, the layer's part of the network's roofline time, and bound, what limits it there;
+    then the arena: where its buffers lie, and what is alive in each step.
+
+    --html writes all of it as one page that needs nothing else: no network, no other files.
 
     For a GPU, also the modules that convolutions are fused into: one tile, blocks and threads, the bytes that images
     move through global memory beside those of one kernel for each convolution, and an estimate of the time; and for
@@ -90,19 +98,22 @@ def command(
         parts.append(plan_text(inspection.modules))
     if inspection.loops is not None and inspection.target is not None:
         parts.append(_loops(inspection.loops, inspection.target))
-    output.result("\n\n".join(parts), records.inspection_record(inspection))
+    if html is not None:
+        parts.append(f"wrote {api.inspection_page(inspection, html)}")
+    output.result("\n\n".join(parts), {**records.inspection_record(inspection), "html": html})
 
 
 def _layers(inspection: Inspection) -> str:
-    header = ["layer", "kind", "input", "output", "MAC", "parameters", "bytes", "FLOP/B", "standard MAC"]
+    header = ["layer", "kind", "input", "output", "MAC", "parameters", "bytes", "FLOP/B", "standard MAC", "ratio"]
     if inspection.target is not None:
         header += ["share", "bound"]
     left = ("layer", "kind", "bound")
-    rows = [_row(layer) for layer in inspection.layers]
+    ratios = {pair.depthwise: text.percent(pair.ratio) for pair in inspection.pairs}
+    rows = [_row(layer, ratios.get(layer.name, "")) for layer in inspection.layers]
     return text.table(header, rows, right=[name for name in header if name not in left])
 
 
-def _row(layer: LayerRow) -> list[str]:
+def _row(layer: LayerRow, ratio: str) -> list[str]:
     row = [
         layer.name,
         layer.kind,
@@ -113,6 +124,7 @@ def _row(layer: LayerRow) -> list[str]:
         text.number(layer.size_bytes),
         f"{layer.flops_per_byte:.1f}",
         text.number(layer.standard_macs),
+        ratio,
     ]
     if layer.share is not None and layer.limit is not None:
         row += [text.percent(layer.share), layer.limit]
@@ -167,4 +179,10 @@ def _arena(arena: ArenaMap, target: str) -> str:
         )
         for buffer in arena.buffers
     ]
-    return f"{head}\n{text.table(('buffer', 'offset', 'bytes', 'steps'), rows, right=('offset', 'bytes', 'steps'))}"
+    buffers = text.table(("buffer", "offset", "bytes", "steps"), rows, right=("offset", "bytes", "steps"))
+    whole = max(arena.size_bytes, 1)
+    times = [
+        (str(index), step.name, text.number(step.live_bytes), "#" * round(_BAR * step.live_bytes / whole))
+        for index, step in enumerate(arena.steps)
+    ]
+    return f"{head}\n{buffers}\n\n{text.table(('', 'step', 'alive', 'of the arena'), times, right=('', 'alive'))}"

@@ -32,20 +32,28 @@ def list_command() -> None:
     )
 
 
+_width = click.option("--width", type=float, metavar="FACTOR", help="Multiply the channels, as the paper does.")
+_resolution = click.option("--resolution", metavar="SIZE", help="Rows and columns of the image: 128, or 512x1024.")
+
+
 @command.add_command
 @subcommand("show")
 @click.argument("name", shell_complete=complete_zoo)
-def show_command(name: str) -> None:
+@_width
+@_resolution
+def show_command(name: str, width: float | None, resolution: str | None) -> None:
     """Print the net.yaml of the zoo network NAME."""
-    content = api.zoo_show(name)
-    output.result(content.rstrip("\n"), {"name": name, "yaml": content})
+    content = api.zoo_show(name, width=width, resolution=resolution)
+    output.result(content.rstrip("\n"), {"name": name, "width": width, "resolution": resolution, "yaml": content})
 
 
 @command.add_command
 @subcommand("write")
 @click.argument("name", shell_complete=complete_zoo)
 @click.argument("directory", default=".", type=click.Path(), metavar="[DIR]")
-def write_command(name: str, directory: str) -> None:
-    """Copy the zoo network NAME into DIR, or here."""
-    path = str(api.zoo_write(name, directory))
+@_width
+@_resolution
+def write_command(name: str, directory: str, width: float | None, resolution: str | None) -> None:
+    """Write the zoo network NAME into DIR, or here."""
+    path = str(api.zoo_write(name, directory, width=width, resolution=resolution))
     output.result(f"wrote {path}", {"path": path})

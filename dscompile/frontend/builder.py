@@ -1,7 +1,6 @@
 """Turns what a net.yaml says into operators: resolves names, expands blocks, infers shapes.
 
-Layers inside a block are called `<block>.<part>`: block.depthwise, block.pointwise; block.expand, block.depthwise,
-block.squeeze.pool, block.squeeze.reduce, block.squeeze.expand, block.squeeze.scale, block.project, block.add.
+Layers inside a block are called `<block>.<part>` (dscompile.frontend.blocks).
 """
 
 from __future__ import annotations
@@ -11,9 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dscompile.errors import Position, did_you_mean
+from dscompile.frontend.blocks import (
+    add_blaze_block,
+    add_inverted_residual,
+    add_separable,
+    add_shuffle_v1,
+    add_shuffle_v2,
+    add_squeeze_excite,
+)
 from dscompile.frontend.fields import Problems
-from dscompile.frontend.integers import ResultType
+from dscompile.frontend.places import Place, add_conv, add_depthwise
 from dscompile.frontend.schema import (
+    BlazeBlockBody,
     Body,
     ConcatBody,
     ConvBody,
@@ -30,6 +38,8 @@ from dscompile.frontend.schema import (
     ReshapeBody,
     ResizeBody,
     SeparableBody,
+    ShuffleV1Body,
+    ShuffleV2Body,
     SliceBody,
     SplitBody,
     SqueezeExciteBody,
@@ -39,20 +49,7 @@ from dscompile.frontend.schema import (
 )
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
-from dscompile.ir.ops import (
-    Binary,
-    Concat,
-    Constant,
-    Conv2D,
-    ConvTranspose,
-    Dense,
-    Op,
-    Pads,
-    Pool,
-    Reshape,
-    Resize,
-    Slice,
-)
+from dscompile.ir.ops import Concat, Constant, ConvTranspose, Dense, Op, Pads, Pool, Reshape, Resize, Slice
 from dscompile.ir.shapes import ShapeError, dilated_extent
 from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, Shape
 from dscompile.ir.types import layer_type_problems, weight_types
@@ -120,6 +117,12 @@ class _Assembly:
         if isinstance(spec.body, SplitBody):
             self._add_split(spec, spec.body, sources)
             return
+        if isinstance(spec.body, ResizeBody) and spec.body.like is not None:
+            model = self._resolve(spec.body.like, spec)
+            if model is None or model in self._broken:
+                self._break(spec)
+                return
+            sources = (*sources, model)
         for index, name in enumerate(spec.block_names):
             body = spec.body if index == 0 else _without_stride(spec.body)
             place = Place(self, name, spec.position, spec.output, spec.result)
@@ -310,40 +313,6 @@ class _Assembly:
         self._previous = spec.name
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where an operator goes: its name, its position in the file, the name of its result if it is another, its type."""
-
-    assembly: _Assembly
-    name: str
-    position: Position
-    output: str | None = None
-    result: ResultType | None = None
-
-    def add(self, op: Op, *inputs: str, bias: bool | None = None) -> str:
-        """Adds the operator here -> its output."""
-        return self.assembly.declare(self, op, inputs, bias)
-
-    def part(self, suffix: str) -> Place:
-        """The place of an inner layer of a block."""
-        return Place(self.assembly, f"{self.name}.{suffix}", self.position)
-
-    def last_part(self, suffix: str) -> Place:
-        """The place of the layer that makes a block's result."""
-        return replace(self.part(suffix), output=self.output)
-
-    def shape(self, tensor: str) -> Shape:
-        """The shape of a tensor."""
-        return self.assembly.shape(tensor)
-
-    def image(self, tensor: str) -> tuple[int, int, int]:
-        """Height, width, channels. ShapeError if the tensor is no image."""
-        shape = self.shape(tensor)
-        if len(shape) != 4:
-            raise ShapeError(f"needs an image [1, H, W, C], not {list(shape)}")
-        return shape[1], shape[2], shape[3]
-
-
 def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
     """Adds the operators of a layer -> its result."""
     match body:
@@ -356,6 +325,10 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             if not -rank <= axis < rank:
                 raise ShapeError(f"axis {axis} is outside the {rank} axes of its inputs")
             return place.add(Concat(axis % rank), *sources)
+    if isinstance(body, ResizeBody) and body.like is not None:
+        *sources_alone, model = sources
+        sources = tuple(sources_alone)
+        body = replace(body, op=replace(body.op, size=place.image(model)[:2]))
     if len(sources) != 1:
         raise ShapeError(f"needs 1 input, got {len(sources)}")
     source = sources[0]
@@ -363,24 +336,28 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
         case SplitBody():
             raise AssertionError("a split has several results and is added by itself")
         case ConvBody():
-            return _conv(place, body, source)
+            return add_conv(place, body, source)
         case TransposedConvBody():
             return _transposed_conv(place, body, source)
         case DepthwiseBody():
-            return _depthwise(place, body, source)
-        case SeparableBody(out, depthwise):
-            middle = _depthwise(place.part("depthwise"), depthwise, source)
-            pointwise = _pointwise(out, depthwise)
-            return _conv(place.last_part("pointwise"), pointwise, middle)
+            return add_depthwise(place, body, source)
+        case SeparableBody():
+            return add_separable(place, body, source)
         case InvertedResidualBody():
-            return _inverted_residual(place, body, source)
+            return add_inverted_residual(place, body, source)
         case SqueezeExciteBody():
-            return _squeeze_excite(place, body, source)
+            return add_squeeze_excite(place, body, source)
+        case ShuffleV1Body():
+            return add_shuffle_v1(place, body, source)
+        case ShuffleV2Body():
+            return add_shuffle_v2(place, body, source)
+        case BlazeBlockBody():
+            return add_blaze_block(place, body, source)
         case DenseBody():
             return _dense(place, body, source)
         case PoolBody():
             height, width, _ = place.image(source)
-            window = body.window
+            window = _window_of(body, height, width)
             pads = window.pads(height, width)
             op = Pool(body.kind, window.kernel, window.stride, pads, body.count_pads, body.activation)
             return place.add(op, source)
@@ -392,21 +369,6 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             return place.add(Reshape(_known_shape(shape, place.shape(source))), source)
         case FlattenBody():
             return place.add(Reshape(_flat(place.shape(source))), source)
-
-
-def _conv(place: Place, body: ConvBody, source: str) -> str:
-    height, width, _ = place.image(source)
-    window = body.window
-    op = Conv2D(
-        body.out,
-        window.kernel,
-        window.stride,
-        window.pads(height, width),
-        window.dilation,
-        body.groups,
-        body.activation,
-    )
-    return place.add(op, source, bias=body.bias)
 
 
 def _transposed_conv(place: Place, body: TransposedConvBody, source: str) -> str:
@@ -425,47 +387,22 @@ def _transposed_conv(place: Place, body: TransposedConvBody, source: str) -> str
     return place.add(op, source, bias=body.bias)
 
 
-def _depthwise(place: Place, body: DepthwiseBody, source: str) -> str:
-    channels = place.image(source)[2]
-    conv = ConvBody(channels * body.multiplier, body.window, channels, body.activation, body.bias)
-    return _conv(place, conv, source)
-
-
-def _pointwise(out: int, like: DepthwiseBody) -> ConvBody:
-    """A pointwise convolution with the activation and bias of its block."""
-    return ConvBody(out, Window((1, 1), padding="valid"), activation=like.activation, bias=like.bias)
-
-
-def _inverted_residual(place: Place, body: InvertedResidualBody, source: str) -> str:
-    channels = place.image(source)[2]
-    hidden = _rounded(channels * body.expand)
-    tensor = source
-    if body.expand != 1.0:
-        tensor = _conv(place.part("expand"), _pointwise(hidden, body.depthwise), tensor)
-    tensor = _depthwise(place.part("depthwise"), body.depthwise, tensor)
-    if body.squeeze is not None:
-        tensor = _squeeze_excite(place.part("squeeze"), body.squeeze, tensor)
-    project = ConvBody(body.out, Window((1, 1), padding="valid"), bias=body.depthwise.bias)
-    residual = body.depthwise.window.stride == (1, 1) and channels == body.out
-    tensor = _conv(place.part("project") if residual else place.last_part("project"), project, tensor)
-    return place.last_part("add").add(Binary("add"), source, tensor) if residual else tensor
-
-
-def _squeeze_excite(place: Place, body: SqueezeExciteBody, source: str) -> str:
-    channels = place.image(source)[2]
-    squeezed = body.channels or _rounded(channels * body.ratio)
-    mean = place.part("pool").add(Pool("average"), source)
-    window = Window((1, 1), padding="valid")
-    reduced = _conv(place.part("reduce"), ConvBody(squeezed, window, activation=body.activation), mean)
-    gate = _conv(place.part("expand"), ConvBody(channels, window, activation=body.gate), reduced)
-    return place.last_part("scale").add(Binary("mul"), source, gate)
-
-
 def _dense(place: Place, body: DenseBody, source: str) -> str:
     shape = place.shape(source)
     if len(shape) != 2:
         source = place.part("flatten").add(Reshape(_flat(shape)), source)
     return place.add(Dense(body.out, body.activation), source, bias=body.bias)
+
+
+def _window_of(body: PoolBody, height: int, width: int) -> Window:
+    """The window of a pool, or the one of which `into` fit into the image."""
+    if body.into is None:
+        return body.window
+    rows, columns = body.into
+    if height % rows or width % columns:
+        raise ShapeError(f"{height}x{width} cannot be cut into {rows}x{columns} equal windows")
+    size = (height // rows, width // columns)
+    return Window(size, size, "valid")
 
 
 def _resize(body: ResizeBody, image: tuple[int, int, int]) -> Resize:
@@ -538,16 +475,13 @@ def _known_shape(shape: Shape, source: Shape) -> Shape:
     return tuple(left if size == -1 else size for size in shape)
 
 
-def _rounded(channels: float) -> int:
-    """The nearest whole number of channels, halves upwards, at least 1."""
-    return max(1, math.floor(channels + 0.5))
-
-
 def _without_stride(body: Body) -> Body:
     """`body` as its second repeat has it: the stride belongs to the first."""
     match body:
         case ConvBody() | DepthwiseBody():
             return replace(body, window=replace(body.window, stride=(1, 1)))
+        case ShuffleV1Body() | ShuffleV2Body() | BlazeBlockBody():
+            return replace(body, stride=1)
         case SeparableBody() | InvertedResidualBody():
             window = replace(body.depthwise.window, stride=(1, 1))
             return replace(body, depthwise=replace(body.depthwise, window=window))

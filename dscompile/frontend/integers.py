@@ -9,7 +9,9 @@ from dscompile.frontend.yamltree import ScalarNode
 from dscompile.ir.tensor import INTEGER_RANGES, DType, Quantization
 
 # Kinds that stand for several layers: each of these has a scale of its own, so they must be written one by one.
-BLOCK_KINDS = frozenset({"separable", "inverted_residual", "squeeze_excite", "split"})
+BLOCK_KINDS = frozenset(
+    {"separable", "inverted_residual", "squeeze_excite", "split", "shuffle_v1", "shuffle_v2", "blaze_block"}
+)
 
 
 @dataclass(frozen=True)

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from dscompile.errors import did_you_mean
+from dscompile.frontend.block_kinds import (
+    read_blaze_block,
+    read_depthwise,
+    read_inverted_residual,
+    read_separable,
+    read_shuffle_v1,
+    read_shuffle_v2,
+    read_squeeze_excite,
+)
 from dscompile.frontend.fields import Fields
+from dscompile.frontend.layer_fields import (
+    ACTIVATION_KINDS,
+    activation_parameters,
+    read_activation,
+    read_bias,
+    read_out,
+    read_padding,
+    read_pads,
+    read_window,
+)
 from dscompile.frontend.schema import (
     Body,
     ConcatBody,
     ConvBody,
     Defaults,
     DenseBody,
-    DepthwiseBody,
     FlattenBody,
-    InvertedResidualBody,
     OperatorBody,
-    Padding,
     PoolBody,
+    Reference,
     ReshapeBody,
     ResizeBody,
-    SeparableBody,
     SliceBody,
     SplitBody,
-    SqueezeExciteBody,
     TransposedConvBody,
     Window,
 )
-from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode
+from dscompile.frontend.yamltree import SequenceNode
 from dscompile.ir.ops import (
-    HARD_SIGMOID,
-    NAMED_ACTIVATIONS,
     NONE,
-    RELU,
-    RELU6,
-    SIGMOID,
     Activate,
-    Activation,
     BatchNorm,
     Binary,
     BinaryKind,
@@ -62,195 +69,44 @@ from dscompile.ir.ops import (
     Transpose,
 )
 
-ACTIVATION_KINDS = (*NAMED_ACTIVATIONS, "leaky_relu", "elu", "prelu", "clip")
-_FUSED_KINDS = tuple(kind for kind in ACTIVATION_KINDS if kind != "prelu")
-_LEAKY_ALPHA = 0.01
 MAX_PARTS = 256
 
 Reader = Callable[[Fields, Defaults], Body]
 
 
-def read_padding(fields: Fields, default: Padding, key: str = "padding") -> Padding:
-    """`same`, `valid`, one number for all sides, [rows, columns], or [top, bottom, left, right]."""
-    node = fields.take(key)
-    if node is None:
-        return default
-    words: tuple[Literal["same", "valid"], ...] = ("same", "valid")
-    for word in words:
-        if isinstance(node, ScalarNode) and node.value == word:
-            return word
-    if isinstance(node, ScalarNode) and isinstance(node.value, str):
-        fields.wrong(key, node, "same, valid or numbers", did_you_mean(node.value, words))
-        return default
-    return _pads(fields, key, node)
-
-
-def _pads(fields: Fields, key: str, node: Node) -> Pads:
-    if isinstance(node, ScalarNode):
-        return Pads(*(fields.integer_of(key, node, 0),) * 4)
-    wanted = "a number, [rows, columns] or [top, bottom, left, right]"
-    match fields.integers(key, node, (4, 2), 0, wanted):
-        case (rows, columns):
-            return Pads(rows, rows, columns, columns)
-        case (top, bottom, left, right):
-            return Pads(top, bottom, left, right)
-        case other:
-            raise AssertionError(f"integers() let {len(other)} numbers pass")
-
-
-def read_activation(fields: Fields, default: Activation, key: str = "activation") -> Activation:
-    """A fused activation: a name, or {kind: leaky_relu, alpha: 0.1} where it has parameters."""
-    node = fields.take(key)
-    if node is None:
-        return default
-    if isinstance(node, MappingNode):
-        inner = Fields(f"'{key}'", node, fields.problems)
-        kind_node = inner.require("kind", "leaky_relu")
-        kind = _fused_kind(inner, "kind", kind_node) if kind_node is not None else "none"
-        activation = _parameters(inner, kind)
-        inner.finish()
-        return activation
-    if isinstance(node, ScalarNode) and node.value == "clip":
-        fields.wrong(key, node, "more than its kind", "write `{kind: clip, low: -1, high: 1}`")
-        return default
-    kind = _fused_kind(fields, key, node)
-    usual = {"leaky_relu": _LEAKY_ALPHA, "elu": 1.0}
-    match kind:
-        case "leaky_relu" | "elu":
-            return Activation(kind, alpha=usual[kind])
-        case _:
-            return NAMED_ACTIVATIONS.get(kind, NONE)
-
-
-def _fused_kind(fields: Fields, key: str, node: Node) -> str:
-    if isinstance(node, ScalarNode) and node.value == "prelu":
-        fields.problems.add(
-            "prelu has weights of its own and cannot be part of another layer",
-            node.position,
-            help="write `- prelu` as the next layer",
-        )
-        return "none"
-    return fields.choice_of(key, node, _FUSED_KINDS)
-
-
-def _parameters(fields: Fields, kind: str) -> Activation:
-    """The activation `kind` with the parameters it takes."""
-    match kind:
-        case "leaky_relu":
-            return Activation("leaky_relu", alpha=fields.number("alpha", _LEAKY_ALPHA))
-        case "elu":
-            return Activation("elu", alpha=fields.number("alpha", 1.0))
-        case "hard_sigmoid":
-            return Activation("hard_sigmoid", alpha=fields.number("alpha", HARD_SIGMOID.alpha))
-        case "prelu":
-            return Activation("prelu")
-        case "clip":
-            low = fields.number("low", -math.inf, infinite=True)
-            high = fields.number("high", math.inf, infinite=True)
-            if low > high:
-                fields.problems.add(f"clip from {low:g} to {high:g} leaves nothing", fields.position)
-            return Activation("clip", low, high)
-        case _:
-            return NAMED_ACTIVATIONS[kind]
-
-
-def _window(fields: Fields, defaults: Defaults, kernel: Pair | None = None, *, dilates: bool = True) -> Window:
-    size = fields.pair("kernel", kernel)
-    stride = fields.pair("stride", (1, 1))
-    padding = read_padding(fields, defaults.padding)
-    dilation = fields.pair("dilation", (1, 1)) if dilates else (1, 1)
-    return Window(size, stride, padding, dilation)
-
-
-def _out(fields: Fields) -> int:
-    return fields.integer("out", None, example="64")
-
-
 def _conv(fields: Fields, defaults: Defaults) -> Body:
     return ConvBody(
-        _out(fields),
-        _window(fields, defaults),
+        read_out(fields),
+        read_window(fields, defaults),
         fields.integer("groups", 1),
         read_activation(fields, defaults.activation or NONE),
-        fields.flag("bias", defaults.bias),
+        read_bias(fields, defaults),
     )
 
 
 def _transpose_conv(fields: Fields, defaults: Defaults) -> Body:
     return TransposedConvBody(
-        _out(fields),
-        _window(fields, defaults),
+        read_out(fields),
+        read_window(fields, defaults),
         fields.integer("groups", 1),
         fields.pair("output_padding", (0, 0), minimum=0),
         read_activation(fields, defaults.activation or NONE),
-        fields.flag("bias", defaults.bias),
+        read_bias(fields, defaults),
     )
 
 
 def _pointwise(fields: Fields, defaults: Defaults) -> Body:
     return ConvBody(
-        _out(fields),
+        read_out(fields),
         Window((1, 1), padding="valid"),
         activation=read_activation(fields, defaults.activation or NONE),
-        bias=fields.flag("bias", defaults.bias),
-    )
-
-
-def _depthwise(fields: Fields, defaults: Defaults) -> DepthwiseBody:
-    return DepthwiseBody(
-        _window(fields, defaults),
-        fields.integer("multiplier", 1),
-        read_activation(fields, defaults.activation or NONE),
-        fields.flag("bias", defaults.bias),
-    )
-
-
-def _separable(fields: Fields, defaults: Defaults) -> Body:
-    return SeparableBody(_out(fields), _depthwise(fields, defaults))
-
-
-def _inverted_residual(fields: Fields, defaults: Defaults) -> Body:
-    out = _out(fields)
-    expand = fields.positive("expand", 6.0, maximum=1024)
-    squeeze = _inner_squeeze(fields)
-    depthwise = DepthwiseBody(
-        _window(fields, defaults, (3, 3)),
-        activation=read_activation(fields, defaults.activation or RELU6),
-        bias=fields.flag("bias", defaults.bias),
-    )
-    return InvertedResidualBody(out, expand, depthwise, squeeze)
-
-
-def _inner_squeeze(fields: Fields) -> SqueezeExciteBody | None:
-    """`squeeze_excite: 0.25`, or a mapping with the keys of the layer of that name."""
-    node = fields.take("squeeze_excite")
-    if node is None:
-        return None
-    if isinstance(node, MappingNode):
-        inner = Fields("'squeeze_excite'", node, fields.problems)
-        body = _squeeze_excite(inner, Defaults())
-        inner.finish()
-        return body
-    value = node.value if isinstance(node, ScalarNode) else None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
-        fields.wrong("squeeze_excite", node, "a ratio above 0 and up to 1, or a mapping")
-        return None
-    return SqueezeExciteBody(float(value))
-
-
-def _squeeze_excite(fields: Fields, _: Defaults) -> SqueezeExciteBody:
-    ratio = fields.positive("ratio", 0.25, maximum=1)
-    channels = fields.integer("channels", 0)
-    if channels and fields.has("ratio"):
-        fields.problems.add("give 'ratio' or 'channels', not both", fields.position)
-    return SqueezeExciteBody(
-        ratio, channels, read_activation(fields, RELU), read_activation(fields, SIGMOID, key="gate")
+        bias=read_bias(fields, defaults),
     )
 
 
 def _dense(fields: Fields, defaults: Defaults) -> Body:
     return DenseBody(
-        _out(fields), read_activation(fields, defaults.activation or NONE), fields.flag("bias", defaults.bias)
+        read_out(fields), read_activation(fields, defaults.activation or NONE), read_bias(fields, defaults)
     )
 
 
@@ -261,22 +117,29 @@ def _pool(fields: Fields, defaults: Defaults) -> Body:
         kind = "max"
     over = fields.take("over")
     whole = over is not None and fields.choice_of("over", over, ("all",)) == "all"
+    into = fields.pair("into", (1, 1)) if fields.has("into") else None
     if whole and fields.has("kernel"):
         fields.problems.add("`over: all` is the whole image: it takes no 'kernel'", fields.position)
-    if not whole and not fields.has("kernel"):
-        fields.problems.add("pool needs 'over' or 'kernel'", fields.position, help="`over: all`, or `kernel: 2`")
+    elif into is not None and (whole or any(fields.has(key) for key in ("kernel", "stride", "padding"))):
+        message = "'into' cuts the image into windows: it takes no 'over', 'kernel', 'stride' or 'padding'"
+        fields.problems.add(message, fields.position)
+    elif not whole and into is None and not fields.has("kernel"):
+        help = "`over: all`, `kernel: 2`, or `into: 4`"
+        fields.problems.add("pool needs 'over', 'kernel' or 'into'", fields.position, help=help)
     kernel = fields.pair("kernel", (0, 0))
     stride = fields.pair("stride", (1, 1) if whole else kernel)
     padding = read_padding(fields, "valid" if whole else defaults.padding)
     count_pads = fields.flag("count_pads", default=False) or False
-    return PoolBody(kind, Window(kernel, stride, padding), count_pads, read_activation(fields, NONE))
+    return PoolBody(kind, Window(kernel, stride, padding), count_pads, read_activation(fields, NONE), into)
 
 
 def _resize(fields: Fields, _: Defaults) -> Body:
-    """Either `size` or `factor`; the rest as ONNX calls it."""
-    if fields.has("size") == fields.has("factor"):
-        message = "give 'size' or 'factor', not both" if fields.has("size") else "resize needs 'size' or 'factor'"
-        fields.problems.add(message, fields.position, help="`size: [64, 128]`, or `factor: 2`")
+    """One of `size`, `factor` and `like`; the rest as ONNX calls it."""
+    given = [f"'{key}'" for key in ("size", "factor", "like") if fields.has(key)]
+    if len(given) != 1:
+        message = f"give one of {' and '.join(given)}" if given else "resize needs 'size', 'factor' or 'like'"
+        help = "`size: [64, 128]`, `factor: 2`, or `like: image` for the size of another image"
+        fields.problems.add(message, fields.position, help=help)
     size = fields.pair("size", (1, 1))
     factor = fields.real_pair("factor", (1.0, 1.0)) if fields.has("factor") else None
     method: Literal["nearest", "bilinear"] = (
@@ -296,7 +159,9 @@ def _resize(fields: Fields, _: Defaults) -> Body:
         op = replace(op, scale=ratio)
     if fields.choice("arithmetic", ("onnx", "tflite"), "onnx") == "tflite":
         op = replace(op, arithmetic="tflite")
-    return ResizeBody(op, factor)
+    node = fields.take("like")
+    like = None if node is None else Reference(fields.text_of("like", node), node.position)
+    return ResizeBody(op, factor, like)
 
 
 def _upsample(fields: Fields, _: Defaults) -> Body:
@@ -362,7 +227,7 @@ def _depth_to_space(fields: Fields, _: Defaults) -> Body:
     block = fields.pair("block", None)
     order = fields.choice("order", ("dcr", "crd"), "dcr")
     node = fields.take("crops")
-    crops = Pads() if node is None else _pads(fields, "crops", node)
+    crops = Pads() if node is None else read_pads(fields, "crops", node)
     return OperatorBody(DepthToSpace(block, "crd" if order == "crd" else "dcr", crops))
 
 
@@ -372,7 +237,7 @@ def _space_to_depth(fields: Fields, _: Defaults) -> Body:
 
 def _pad(fields: Fields, _: Defaults) -> Body:
     node = fields.require("padding", "[1, 1, 1, 1]")
-    pads = Pads() if node is None else _pads(fields, "padding", node)
+    pads = Pads() if node is None else read_pads(fields, "padding", node)
     value = fields.number("value", 0.0, infinite=True)
     word = fields.choice("mode", get_args(PadMode), "constant")
     mode: PadMode = next(each for each in get_args(PadMode) if each == word)
@@ -411,22 +276,25 @@ def _batch_norm(fields: Fields, _: Defaults) -> Body:
 def _activation(fields: Fields, _: Defaults) -> Body:
     node = fields.require("kind", "relu")
     kind = "none" if node is None else fields.choice_of("kind", node, ACTIVATION_KINDS)
-    return OperatorBody(Activate(_parameters(fields, kind)))
+    return OperatorBody(Activate(activation_parameters(fields, kind)))
 
 
 def _named_activation(kind: str) -> Reader:
-    return lambda fields, _: OperatorBody(Activate(_parameters(fields, kind)))
+    return lambda fields, _: OperatorBody(Activate(activation_parameters(fields, kind)))
 
 
 KINDS: Mapping[str, Reader] = MappingProxyType(
     {
         "conv": _conv,
-        "depthwise": _depthwise,
+        "depthwise": read_depthwise,
         "transpose_conv": _transpose_conv,
         "pointwise": _pointwise,
-        "separable": _separable,
-        "inverted_residual": _inverted_residual,
-        "squeeze_excite": _squeeze_excite,
+        "separable": read_separable,
+        "inverted_residual": read_inverted_residual,
+        "shuffle_v1": read_shuffle_v1,
+        "shuffle_v2": read_shuffle_v2,
+        "blaze_block": read_blaze_block,
+        "squeeze_excite": read_squeeze_excite,
         "dense": _dense,
         "pool": _pool,
         "resize": _resize,
@@ -452,6 +320,8 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
         **{kind: _named_activation(kind) for kind in ACTIVATION_KINDS if kind != "none"},
     }
 )
-REPEATING_KINDS = frozenset({"conv", "depthwise", "pointwise", "separable", "inverted_residual"})
+REPEATING_KINDS = frozenset(
+    {"conv", "depthwise", "pointwise", "separable", "inverted_residual", "shuffle_v1", "shuffle_v2", "blaze_block"}
+)
 KINDS_WITH_SEVERAL_RESULTS = frozenset({"split"})
 KINDS_WITH_SEVERAL_INPUTS = frozenset({*get_args(BinaryKind), "concat"})

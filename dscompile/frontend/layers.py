@@ -15,9 +15,8 @@ from dscompile.frontend.kinds import (
     KINDS_WITH_SEVERAL_INPUTS,
     KINDS_WITH_SEVERAL_RESULTS,
     REPEATING_KINDS,
-    read_activation,
-    read_padding,
 )
+from dscompile.frontend.layer_fields import read_activation, read_padding
 from dscompile.frontend.schema import (
     Body,
     Defaults,

@@ -60,40 +60,96 @@ class ConvBody:
 
 @dataclass(frozen=True)
 class DepthwiseBody:
-    """Every channel has `multiplier` filters of its own."""
+    """Every channel has `multiplier` filters of its own.
+
+    With `kernels` the channels are parted, and each part has square kernels of one of these sizes instead of the
+    window's (Tan and Le 2019, MixConv, section 3.1).
+    """
 
     window: Window
     multiplier: int = 1
     activation: Activation = NONE
     bias: bool | None = None
+    kernels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class SeparableBody:
-    """Depthwise, then pointwise, both with the activation (Howard et al. 2017, figure 3, right)."""
+    """Depthwise, then pointwise (Howard et al. 2017, figure 3, right); activation and bias are the pointwise half's."""
 
     out: int
     depthwise: DepthwiseBody
+    activation: Activation = NONE
+    bias: bool | None = None
 
 
 @dataclass(frozen=True)
 class SqueezeExciteBody:
-    """Channels scaled by a gate computed from their means (Hu et al. 2018). `channels` 0: `ratio` of the input's."""
+    """Channels scaled by a gate computed from their means (Hu et al. 2018).
+
+    `channels` 0: `ratio` of those that are scaled, or of those that the block around it reads, if it is `of_input`;
+    rounded to a multiple of `multiple`.
+    """
 
     ratio: float = 0.25
     channels: int = 0
     activation: Activation = RELU
     gate: Activation = SIGMOID
+    multiple: int = 1
+    of_input: bool = False
 
 
 @dataclass(frozen=True)
 class InvertedResidualBody:
-    """Pointwise to `expand` times the channels, depthwise, linear pointwise (Sandler et al. 2018, table 1)."""
+    """Pointwise to `expand` times the channels, depthwise, linear pointwise (Sandler et al. 2018, table 1).
+
+    `hidden` is the number of channels in between itself, unless it is 0. The pointwise convolutions may be grouped.
+    """
 
     out: int
     expand: float
+    hidden: int
     depthwise: DepthwiseBody
     squeeze: SqueezeExciteBody | None = None
+    expand_groups: int = 1
+    project_groups: int = 1
+
+
+@dataclass(frozen=True)
+class ShuffleV1Body:
+    """A unit of ShuffleNet (Zhang et al. 2018, figure 2): grouped pointwise convolutions with a shuffle in between.
+
+    The first of them has `reduce_groups` groups: the paper's very first unit has it ungrouped.
+    """
+
+    out: int
+    groups: int
+    reduce_groups: int
+    stride: int = 1
+    activation: Activation = RELU
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
+class ShuffleV2Body:
+    """A unit of ShuffleNetV2 (Ma et al. 2018, figure 3 c and d)."""
+
+    out: int
+    stride: int = 1
+    activation: Activation = RELU
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
+class BlazeBlockBody:
+    """A block of BlazeFace (Bazarevsky et al. 2019, figure 1), the double one if `project` is not 0."""
+
+    out: int
+    kernel: Pair = (5, 5)
+    project: int = 0
+    stride: int = 1
+    activation: Activation = RELU
+    bias: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -119,20 +175,22 @@ class DenseBody:
 
 @dataclass(frozen=True)
 class PoolBody:
-    """Average or maximum over windows."""
+    """Average or maximum over windows; with `into` over that many side by side, which make up the image."""
 
     kind: Literal["average", "max"]
     window: Window
     count_pads: bool = False
     activation: Activation = NONE
+    into: Pair | None = None
 
 
 @dataclass(frozen=True)
 class ResizeBody:
-    """An image on another grid: of the size of `op`, or `factor` times that of the input."""
+    """An image on another grid: of the size of `op`, `factor` times that of the input, or of the size of `like`."""
 
     op: Resize
     factor: tuple[float, float] | None = None
+    like: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -191,6 +249,9 @@ Body = (
     | SeparableBody
     | SqueezeExciteBody
     | InvertedResidualBody
+    | ShuffleV1Body
+    | ShuffleV2Body
+    | BlazeBlockBody
     | TransposedConvBody
     | DenseBody
     | PoolBody

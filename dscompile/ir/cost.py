@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dscompile.ir.network import Layer, Network, weight_shapes
@@ -17,6 +18,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Mean,
+    Pair,
     Pool,
     Slice,
     Softmax,
@@ -37,6 +39,29 @@ class LayerCost:
     parameters: int
     standard_macs: int
     standard_parameters: int
+
+
+@dataclass(frozen=True)
+class SeparablePair:
+    """A depthwise layer with its pointwise one, and the standard convolution in their place."""
+
+    depthwise: str
+    pointwise: str
+    kernel: Pair
+    in_channels: int
+    out_channels: int
+    macs: int
+    standard_macs: int
+
+    @property
+    def ratio(self) -> float:
+        """What the pair costs of the standard convolution, counted from the layers."""
+        return self.macs / self.standard_macs
+
+    @property
+    def formula(self) -> float:
+        """The same by the formula of Howard et al. 2017, section 3.1: 1 / C_out + 1 / k^2."""
+        return 1 / self.out_channels + 1 / (self.kernel[0] * self.kernel[1])
 
 
 def layer_kind(network: Network, layer: Layer) -> str:
@@ -117,7 +142,7 @@ def layer_cost(network: Network, layer: Layer) -> LayerCost:
     in_channels = network.shape(layer.inputs[0])[3]
     if op.is_depthwise(in_channels):
         follower = _pointwise_after(network, layer)
-        out_channels = follower.out_channels if follower else op.out_channels
+        out_channels = network.shape(follower.output)[3] if follower else op.out_channels
         pixels = math.prod(network.shape(layer.output)[1:3])
         standard = op.kernel[0] * op.kernel[1] * in_channels * out_channels
         return LayerCost(macs, parameters, pixels * standard, standard + out_channels)
@@ -126,24 +151,59 @@ def layer_cost(network: Network, layer: Layer) -> LayerCost:
     return LayerCost(macs, parameters, macs, parameters)
 
 
-def _pointwise_after(network: Network, layer: Layer) -> Conv2D | None:
-    """The pointwise convolution that alone reads a depthwise layer, looking through batch norm and activation."""
+def separable_pairs(network: Network) -> tuple[SeparablePair, ...]:
+    """Every depthwise layer with the pointwise one that follows it, in the order of the network."""
+    found = []
+    for layer in network.layers:
+        follower = _pointwise_after(network, layer)
+        if follower is not None:
+            assert isinstance(layer.op, Conv2D)
+            cost, pointwise = layer_cost(network, layer), layer_macs(network, follower)
+            channels = network.shape(layer.inputs[0])[3], network.shape(follower.output)[3]
+            macs = cost.macs + pointwise
+            found.append(SeparablePair(layer.name, follower.name, layer.op.kernel, *channels, macs, cost.standard_macs))
+    return tuple(found)
+
+
+def _pointwise_after(network: Network, layer: Layer) -> Layer | None:
+    """The pointwise convolution that alone reads a depthwise layer, looking through what works on channels alone."""
     if not isinstance(layer.op, Conv2D) or not layer.op.is_depthwise(network.shape(layer.inputs[0])[3]):
         return None
-    tensor = layer.output
-    while len(readers := network.consumers[tensor]) == 1:
-        op = readers[0].op
-        if isinstance(op, Conv2D):
-            return op if op.is_pointwise else None
-        if not isinstance(op, BatchNorm | Activate):
-            return None
-        tensor = readers[0].output
+    tensor: str | None = layer.output
+    while tensor is not None:
+        readers = network.consumers[tensor]
+        if len(readers) == 1 and isinstance(readers[0].op, Conv2D):
+            return readers[0] if readers[0].op.is_pointwise else None
+        tensor = _passed_on(network, tensor, readers)
     return None
+
+
+def _passed_on(network: Network, tensor: str, readers: Sequence[Layer]) -> str | None:
+    """What an image is after batch norm, an activation, or a gate per channel (squeeze-and-excite); None elsewhere."""
+    if len(readers) == 1 and isinstance(readers[0].op, BatchNorm | Activate):
+        return readers[0].output
+    gated = [reader for reader in readers if _gated_image(network, reader) == tensor]
+    if len(gated) == 1 and all(isinstance(reader.op, Pool | Mean) for reader in readers if reader is not gated[0]):
+        return gated[0].output
+    return None
+
+
+def _gated_image(network: Network, layer: Layer) -> str | None:
+    """The image that a layer multiplies with one number per channel; None if it does anything else."""
+    if not (isinstance(layer.op, Binary) and layer.op.kind == "mul"):
+        return None
+    images = [name for name in layer.inputs if network.shape(name) == network.shape(layer.output)]
+    return images[0] if len(images) == 1 else None
 
 
 def _follows_depthwise(network: Network, layer: Layer) -> bool:
     """Whether a pointwise layer is the second half of a separable convolution."""
     producer = network.producers.get(layer.inputs[0])
-    while producer is not None and isinstance(producer.op, BatchNorm | Activate):
-        producer = network.producers.get(producer.inputs[0])
-    return producer is not None and _pointwise_after(network, producer) is layer.op
+    while producer is not None:
+        before = (
+            producer.inputs[0] if isinstance(producer.op, BatchNorm | Activate) else _gated_image(network, producer)
+        )
+        if before is None:
+            break
+        producer = network.producers.get(before)
+    return producer is not None and _pointwise_after(network, producer) is layer

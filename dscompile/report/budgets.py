@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dscompile.errors import BudgetError, Diagnostic, UsageError
 from dscompile.frontend.settings import TargetSettings
 from dscompile.ir.network import Network
-from dscompile.report.inspection import peak_step
+from dscompile.report.inspection import arena_map
 from dscompile.report.text import number
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def check_program(program: Program, target: str, settings: TargetSettings) -> No
                 f"arena needs {number(program.arena_bytes)} B, "
                 f"the budget of {target} is {number(settings.arena_bytes)} B",
                 position=settings.position,
-                layer=peak_step(program),
+                layer=arena_map(program).peak_step,
                 help="the arena peaks at this layer; fewer channels or a smaller image there shrink it",
             )
         )

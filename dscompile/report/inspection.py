@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dscompile.ir.cost import layer_bytes, layer_cost, layer_flops, layer_kind
+from dscompile.ir.cost import SeparablePair, layer_bytes, layer_cost, layer_flops, layer_kind, separable_pairs
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.tensor import Shape
-from dscompile.report.roofline import Bound, layer_bound
+from dscompile.report.roofline import Bound, Roofs, is_int8, layer_bound, target_roofs
 from dscompile.target import Target
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class LayerRow:
     """One layer: shapes are channels last; `flops_per_byte` is its arithmetic intensity.
 
     `standard_*` is the cost of the standard convolution in its place (dscompile.ir.cost.LayerCost). `share` is the
-    layer's part of the network's roofline time, and `limit` what bounds it; both only with a target.
+    layer's part of the network's roofline time, `cycles` that time, and `limit` what bounds it; all only with a target.
     """
 
     name: str
@@ -36,6 +37,8 @@ class LayerRow:
     standard_parameters: int
     size_bytes: int
     flops_per_byte: float
+    flops: int
+    cycles: float | None = None
     share: float | None = None
     limit: str | None = None
 
@@ -52,13 +55,26 @@ class ArenaBuffer:
 
 
 @dataclass(frozen=True)
+class ArenaStep:
+    """A step of the program, and the bytes of the arena that are alive during it."""
+
+    name: str
+    live_bytes: int
+
+
+@dataclass(frozen=True)
 class ArenaMap:
-    """The arena as planned for a target: its size, the proven lower bound, where it peaks, and its buffers."""
+    """The arena as planned for a target: its size, the proven lower bound, its buffers, and what lives in each step."""
 
     size_bytes: int
     lower_bound_bytes: int
-    peak_step: str
     buffers: tuple[ArenaBuffer, ...]
+    steps: tuple[ArenaStep, ...]
+
+    @property
+    def peak_step(self) -> str:
+        """The step during which most bytes are alive (the first of several)."""
+        return max(self.steps, key=lambda step: step.live_bytes).name if self.steps else ""
 
 
 @dataclass(frozen=True)
@@ -70,12 +86,20 @@ class Inspection:
 
     network: Network
     layers: tuple[LayerRow, ...]
+    pairs: tuple[SeparablePair, ...]
     target: Target | None = None
     arena: ArenaMap | None = None
     loops: tuple[LoopCycles, ...] | None = None
     modules: GpuPlan | None = None
     tiles: tuple[Chosen, ...] = ()
     tuning: TuningInfo | None = None
+
+    @property
+    def roofs(self) -> Roofs | None:
+        """The target's roofs, for integers if any layer computes on them; None without a target."""
+        if self.target is None:
+            return None
+        return target_roofs(self.target, int8=any(is_int8(self.network, layer) for layer in self.network.layers))
 
     @property
     def macs(self) -> int:
@@ -105,11 +129,13 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
     rows = tuple(
         _row(network, layer, bounds[index] if bounds else None, cycles) for index, layer in enumerate(network.layers)
     )
+    pairs = separable_pairs(network)
     if program is None:
-        return Inspection(network, rows, target)
+        return Inspection(network, rows, pairs, target)
     from dscompile.plan.tuning_use import tuning_info
 
-    return Inspection(network, rows, target, arena_map(program), tiles=program.chosen, tuning=tuning_info(program))
+    arena, tuning = arena_map(program), tuning_info(program)
+    return Inspection(network, rows, pairs, target, arena, tiles=program.chosen, tuning=tuning)
 
 
 def arena_map(program: Program) -> ArenaMap:
@@ -118,21 +144,25 @@ def arena_map(program: Program) -> ArenaMap:
         ArenaBuffer(buffer.name, buffer.offset_bytes, buffer.size_bytes, buffer.first, buffer.last)
         for buffer in sorted(program.buffers, key=lambda buffer: (buffer.offset_bytes, buffer.first, buffer.name))
     )
-    return ArenaMap(program.arena_bytes, program.arena_lower_bound_bytes, peak_step(program), buffers)
+    steps = tuple(
+        ArenaStep(step.name, _covered([buffer for buffer in buffers if buffer.first <= index <= buffer.last]))
+        for index, step in enumerate(program.steps)
+    )
+    return ArenaMap(program.arena_bytes, program.arena_lower_bound_bytes, buffers, steps)
 
 
-def peak_step(program: Program) -> str:
-    """The step during which most bytes of the arena are alive (the first of several)."""
-    alive = [
-        sum(buffer.size_bytes for buffer in program.buffers if buffer.first <= index <= buffer.last)
-        for index in range(len(program.steps))
-    ]
-    return program.steps[alive.index(max(alive))].name if alive else ""
+def _covered(buffers: Sequence[ArenaBuffer]) -> int:
+    """Bytes that buffers, in the order of their offsets, lie on: what two of them share counts once."""
+    covered = end = 0
+    for buffer in buffers:
+        covered += max(0, buffer.offset_bytes + buffer.size_bytes - max(end, buffer.offset_bytes))
+        end = max(end, buffer.offset_bytes + buffer.size_bytes)
+    return covered
 
 
 def _row(network: Network, layer: Layer, bound: Bound | None, cycles: float) -> LayerRow:
     cost = layer_cost(network, layer)
-    moved = layer_bytes(network, layer)
+    moved, flops = layer_bytes(network, layer), layer_flops(network, layer)
     return LayerRow(
         name=layer.name,
         kind=layer_kind(network, layer),
@@ -143,7 +173,9 @@ def _row(network: Network, layer: Layer, bound: Bound | None, cycles: float) -> 
         standard_macs=cost.standard_macs,
         standard_parameters=cost.standard_parameters,
         size_bytes=moved,
-        flops_per_byte=layer_flops(network, layer) / moved if moved else 0.0,
+        flops_per_byte=flops / moved if moved else 0.0,
+        flops=flops,
+        cycles=None if bound is None else bound.cycles,
         share=None if bound is None else (bound.cycles / cycles if cycles else 0.0),
         limit=None if bound is None else bound.limit,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.artifact import Artifact
     from dscompile.frontend.zoo import ZooEntry
+    from dscompile.ir.cost import SeparablePair
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Tensor
     from dscompile.report.comparison import Verification
@@ -32,6 +33,8 @@ def inspection_record(inspection: Inspection) -> Record:
         "parameters": inspection.parameters,
         "standard_macs": inspection.standard_macs,
         "standard_parameters": inspection.standard_parameters,
+        "roofs": _roofs(inspection),
+        "separable": [_pair(pair) for pair in inspection.pairs],
         "layers": [
             {
                 "name": layer.name,
@@ -43,7 +46,9 @@ def inspection_record(inspection: Inspection) -> Record:
                 "standard_macs": layer.standard_macs,
                 "standard_parameters": layer.standard_parameters,
                 "bytes": layer.size_bytes,
+                "flops": layer.flops,
                 "flops_per_byte": layer.flops_per_byte,
+                "roofline_cycles": layer.cycles,
                 "roofline_share": layer.share,
                 "roofline_limit": layer.limit,
             }
@@ -54,6 +59,33 @@ def inspection_record(inspection: Inspection) -> Record:
         "tuning": tuning_to_json(inspection.tuning) if inspection.tuning else None,
         "tiles": tiles_record(inspection.tiles),
         "loops": None if inspection.loops is None else [_loop(loop) for loop in inspection.loops],
+    }
+
+
+def _roofs(inspection: Inspection) -> Record | None:
+    roofs = inspection.roofs
+    if roofs is None:
+        return None
+    return {
+        "flops_per_cycle": roofs.flops_per_cycle,
+        "levels": [
+            {"name": level.name, "capacity_bytes": level.capacity_bytes, "bytes_per_cycle": level.bytes_per_cycle}
+            for level in roofs.levels
+        ],
+    }
+
+
+def _pair(pair: SeparablePair) -> Record:
+    return {
+        "depthwise": pair.depthwise,
+        "pointwise": pair.pointwise,
+        "kernel": list(pair.kernel),
+        "in_channels": pair.in_channels,
+        "out_channels": pair.out_channels,
+        "macs": pair.macs,
+        "standard_macs": pair.standard_macs,
+        "ratio": pair.ratio,
+        "formula": pair.formula,
     }
 
 
@@ -292,6 +324,7 @@ def _arena(arena: ArenaMap) -> Record:
             }
             for buffer in arena.buffers
         ],
+        "steps": [{"name": step.name, "live_bytes": step.live_bytes} for step in arena.steps],
     }
 
 

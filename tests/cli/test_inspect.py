@@ -17,9 +17,11 @@ def test_inspect_shows_an_int8_network(dscompile: CommandLine):
     lines = outcome.out.splitlines()
     assert lines[0] == "network  kws_ref_model_int8: 13 layers, 2 656 768 MAC, 22 604 parameters"
     assert lines[4:7] == [
-        "layer               kind              input     output      MAC  parameters   bytes  FLOP/B  standard MAC",
+        "layer               kind              input     output      MAC  parameters   bytes  FLOP/B  standard MAC"
+        "   ratio",
         "conv2d              conv          1x49x10x1  1x25x5x64  320 000       2 624  11 562    55.4       320 000",
-        "depthwise_conv2d    depthwise     1x25x5x64  1x25x5x64   72 000         640  17 088     8.4     4 608 000",
+        "depthwise_conv2d    depthwise     1x25x5x64  1x25x5x64   72 000         640  17 088     8.4     4 608 000"
+        "  12.7 %",
     ]
 
 
@@ -40,9 +42,9 @@ def test_inspect_shows_every_layer_beside_standard_convolutions(dscompile: Comma
         'input    "image" float32 NHWC [1, 9, 9, 3]\n'
         'output   "softmax" float32 [1, 4]\n'
         "\n"
-        "layer            kind             input    output    MAC  parameters  bytes  FLOP/B  standard MAC\n"
+        "layer            kind             input    output    MAC  parameters  bytes  FLOP/B  standard MAC   ratio\n"
         "stem             conv           1x9x9x3   1x5x5x8  5 400         224  2 668     4.0         5 400\n"
-        "block.depthwise  depthwise      1x5x5x8   1x5x5x8  1 800          80  1 920     1.9        30 600\n"
+        "block.depthwise  depthwise      1x5x5x8   1x5x5x8  1 800          80  1 920     1.9        30 600  17.0 %\n"
         "block.pointwise  pointwise      1x5x5x8  1x5x5x17  3 400         153  3 112     2.2             0\n"
         "pool             average pool  1x5x5x17  1x1x1x17      0           0  1 768     0.2             0\n"
         "head.flatten     reshape       1x1x1x17      1x17      0           0    136     0.0             0\n"
@@ -95,10 +97,51 @@ def test_inspect_as_json_has_the_promised_keys(dscompile: CommandLine, tiny: Pat
         "standard_macs": 30_600,
         "standard_parameters": 1_241,
         "bytes": 1_920,
+        "flops": 3_600,
         "flops_per_byte": 1.875,
+        "roofline_cycles": None,
         "roofline_share": None,
         "roofline_limit": None,
     }
+
+
+def test_inspect_as_json_has_every_separable_pair(dscompile: CommandLine, tiny: Path):
+    record = json.loads(dscompile("inspect", tiny, "--json").out)
+    (pair,) = record["separable"]
+    assert abs(pair.pop("ratio") - (1 / 17 + 1 / 9)) < 1e-12
+    assert abs(pair.pop("formula") - (1 / 17 + 1 / 9)) < 1e-12
+    assert pair == {
+        "depthwise": "block.depthwise",
+        "pointwise": "block.pointwise",
+        "kernel": [3, 3],
+        "in_channels": 8,
+        "out_channels": 17,
+        "macs": 5_200,
+        "standard_macs": 30_600,
+    }
+    assert record["roofs"] is None
+
+
+def test_the_arena_of_a_microcontroller_counts_shared_memory_once(dscompile: CommandLine):
+    record = json.loads(dscompile("inspect", DATA / "vww_96_int8.tflite", "-t", "cortex-m4", "--json").out)
+    arena = record["arena"]
+    assert arena["size_bytes"] == 37_296
+    assert max(step["live_bytes"] for step in arena["steps"]) == 37_296
+    assert arena["peak_step"] == arena["steps"][1]["name"] == "depthwise_conv2d"
+    # Buffers alone would add up to more: a layer may write where another one's input ends.
+    assert sum(b["size_bytes"] for b in arena["buffers"] if b["first"] <= 1 <= b["last"]) > 37_296
+    assert record["roofs"] == {
+        "flops_per_cycle": 4.0,  # SMLAD: two multiply-adds
+        "levels": [{"name": "memory", "capacity_bytes": None, "bytes_per_cycle": 4}],
+    }
+
+
+def test_inspect_shows_what_is_alive_in_each_step(dscompile: CommandLine):
+    lines = dscompile("inspect", DATA / "kws_ref_model_int8.tflite", "-t", "cortex-m4").out.splitlines()
+    assert next(line for line in lines if "of the arena" in line).split() == ["step", "alive", "of", "the", "arena"]
+    bars = [len(line.rpartition(" ")[2]) for line in lines if line.endswith("#")]
+    assert max(bars) == 40
+    assert len(bars) >= 6
 
 
 def test_inspect_as_json_with_a_target_has_the_arena(dscompile: CommandLine, tiny: Path):

@@ -175,7 +175,7 @@ def test_completion_offers_targets_and_networks():
         "x86-avx512vnni",
     ]
     show = import_module("dscompile.cli.zoo").command.commands["show"]
-    assert [item.value for item in show.params[0].shell_complete(context, "ds")] == ["ds_cnn"]
+    assert [item.value for item in show.params[0].shell_complete(context, "ds")] == ["ds_cnn", "ds_cnn_l", "ds_cnn_m"]
 
 
 def test_completion_offers_commands():

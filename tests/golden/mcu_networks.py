@@ -9,6 +9,7 @@ import numpy as np
 
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import (
+    GELU,
     HARD_SWISH,
     NONE,
     RELU,
@@ -22,6 +23,7 @@ from dscompile.ir.ops import (
     Concat,
     Conv2D,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Op,
@@ -30,6 +32,7 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Slice,
     Softmax,
 )
@@ -152,3 +155,16 @@ def sums(name: str, rounding: Rounding) -> Network:
     x = net.layer("sum", Binary("add"), left, right)
     x = net.layer("product", Binary("mul", RELU), x, right)
     return net.build([net.linear("pointwise", Conv2D(3, (1, 1)), x)])
+
+
+def grids(name: str, rounding: Rounding | None = None) -> Network:
+    """Images on other grids, nearest, bilinear and mirrored; channels as pixels; a difference and an extreme."""
+    net = Tiny(name, rounding)
+    image = net.image("image", 3, 2, 4)
+    x = net.layer("bilinear", Resize((4, 5), "bilinear"), image, made=None)
+    y = net.layer("nearest", Resize((4, 5), "nearest"), image, made=None)
+    x = net.layer("difference", Binary("sub"), x, y)
+    x = net.layer("largest", Binary("max", RELU), x, y, made=None)
+    x = net.layer("mirrored", Pad(Pads(1, 0, 0, 1), mode="reflect"), x, made=None)
+    x = net.layer("pixels", DepthToSpace((2, 2)), x, made=None)
+    return net.build([net.layer("gelu", Activate(GELU), x)])

@@ -7,7 +7,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dscompile.ir.cost import LayerCost, layer_bytes, layer_cost, layer_flops, layer_kind, layer_macs, layer_parameters
+from dscompile.ir.cost import (
+    LayerCost,
+    SeparablePair,
+    layer_bytes,
+    layer_cost,
+    layer_flops,
+    layer_kind,
+    layer_macs,
+    layer_parameters,
+    separable_pairs,
+)
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import (
     HARD_SWISH,
@@ -72,6 +82,32 @@ def test_separable_pair_costs_one_over_outputs_plus_one_over_kernel_area(between
     separable_macs = sum(cost.macs for cost in pair)
     standard_macs = sum(cost.standard_macs for cost in pair)
     assert Fraction(separable_macs, standard_macs) == Fraction(1, 64) + Fraction(1, 9)
+
+
+def test_a_gate_between_the_halves_leaves_them_a_pair():
+    """As in MobileNetV3: squeeze-and-excite stands between the depthwise and the pointwise convolution."""
+    builder = NetworkBuilder("gated")
+    x = builder.input(Tensor("x", (1, 6, 6, 8)))
+    conv = Conv2D(8, (3, 3), pads=Pads(1, 1, 1, 1), groups=8)
+    depthwise = builder.add("depthwise", conv, [x], kernel=zeros(3, 3, 1, 8))
+    mean = builder.add("mean", Pool("average"), [depthwise])
+    gate = builder.add("gate", Conv2D(8, (1, 1)), [mean], kernel=zeros(1, 1, 8, 8))
+    scaled = builder.add("scaled", Binary("mul"), [depthwise, gate])
+    y = builder.add("pointwise", Conv2D(4, (1, 1)), [scaled], kernel=zeros(1, 1, 8, 4))
+    network = builder.build([y])
+    assert cost_of(network, "pointwise").standard_macs == 0
+    (pair,) = separable_pairs(network)
+    assert pair == SeparablePair("depthwise", "pointwise", (3, 3), 8, 4, 36 * (72 + 32), 36 * 9 * 32)
+    assert pair.ratio == pytest.approx(pair.formula)
+
+
+def test_an_image_times_an_image_is_no_gate():
+    builder = NetworkBuilder("product")
+    x = builder.input(Tensor("x", (1, 6, 6, 8)))
+    depthwise = builder.add("depthwise", Conv2D(8, (1, 1), groups=8), [x], kernel=zeros(1, 1, 1, 8))
+    product = builder.add("product", Binary("mul"), [depthwise, x])
+    y = builder.add("pointwise", Conv2D(4, (1, 1)), [product], kernel=zeros(1, 1, 8, 4))
+    assert separable_pairs(builder.build([y])) == ()
 
 
 def test_depthwise_layer_that_nothing_pointwise_follows_stands_for_a_standard_one_of_its_width():

@@ -20,12 +20,13 @@ TOOLS = (
     "g++",
     "clang",
     "cppcheck",
+    "chromium",
     "llvm-mca-19",
 )
 COMMAND = (
     "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm "
     "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc gcc-aarch64-linux-gnu "
-    "libc6-dev-arm64-cross qemu-user cmake g++ clang libclang-rt-dev cppcheck llvm-19"
+    "libc6-dev-arm64-cross qemu-user cmake g++ clang libclang-rt-dev cppcheck llvm-19 chromium"
 )
 
 
@@ -69,7 +70,7 @@ def test_without_root_the_command_is_said(programs: Path):
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
         "not installed: riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc qemu-system-arm qemu-system-riscv32 "
-        "qemu-aarch64 cmake g++ clang cppcheck "
+        "qemu-aarch64 cmake g++ clang cppcheck chromium "
         "libclang-rt llvm-mca-19\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )

@@ -60,7 +60,7 @@ def test_an_unknown_kind_is_shown_with_the_nearest_one() -> None:
         ("conv: {out: 4, kernel: 3, repeat: 2, output: y}", "'output' names one tensor", (52, 1), None),
         ("pool: {over: all}", "pool needs 'kind'", (7, 4), "for example `kind: average`"),
         ("pool: {kind: averge, over: all}", "'kind' must be one of average, max", (20, 6), "'average'?"),
-        ("pool: {kind: max}", "pool needs 'over' or 'kernel'", (7, 4), "`over: all`"),
+        ("pool: {kind: max}", "pool needs 'over', 'kernel' or 'into'", (7, 4), "`over: all`"),
         ("pool: {kind: max, over: rows}", "'over' must be 'all', not the text 'rows'", (31, 4), None),
         ("pool: {kind: max, over: all, kernel: 2}", "`over: all` is the whole image", (7, 4), None),
         ("pad", "pad needs 'padding'", (7, 3), "[1, 1, 1, 1]"),

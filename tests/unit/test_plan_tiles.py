@@ -123,8 +123,9 @@ def test_the_widest_tile_of_a_mobilenet_on_arm_is_seven_pixels_of_three_vectors(
 @pytest.mark.parametrize(
     ("kernel", "stride", "width", "knobs"),
     [
-        ((3, 3), (1, 1), 14, DepthwiseKnobs(14)),
-        ((3, 3), (2, 2), 28, DepthwiseKnobs(14)),
+        ((3, 3), (1, 1), 12, DepthwiseKnobs(12)),
+        ((3, 3), (1, 1), 14, DepthwiseKnobs(14, reread_taps=True)),
+        ((3, 3), (2, 2), 28, DepthwiseKnobs(14, reread_taps=True)),
         ((5, 5), (1, 1), 14, DepthwiseKnobs(14, reread_taps=True)),
         ((5, 5), (2, 2), 12, DepthwiseKnobs(12, reread_taps=True)),
         ((3, 3), (2, 2), 3, DepthwiseKnobs(3, reread_taps=True)),

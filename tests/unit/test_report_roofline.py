@@ -9,8 +9,8 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Conv2D, Dense, Pool
 from dscompile.ir.tensor import Tensor
 from dscompile.report.inspection import inspect_network
-from dscompile.report.roofline import Bound, layer_bound
-from dscompile.target import Caches, Target
+from dscompile.report.roofline import Bound, layer_bound, target_roofs
+from dscompile.target import Caches, Target, find_target
 
 TARGET = Target(
     "t", "x86", "test", vector_bytes=32, registers=16, fma_per_cycle=2, caches=Caches(32 << 10, 256 << 10, 8 << 20)
@@ -48,6 +48,35 @@ def test_pooling_is_bound_by_the_level_that_holds_its_image(height: int, limit: 
     network = builder.build([builder.add("y", Pool("average"), [x])])
     moved = (height * height * 4 + 4) * 4
     assert layer_bound(network, network.layers[0], TARGET) == Bound(moved / bytes_per_cycle, limit)
+
+
+@pytest.mark.parametrize(
+    ("name", "int8", "flops", "levels"),
+    [
+        ("x86-avx2", False, 32, ["L1", "L2", "L3", "DRAM"]),  # 2 FMAs of 8 lanes
+        ("x86-avx2", True, 64, ["L1", "L2", "L3", "DRAM"]),  # VPMADDWD: 16 products of 16 bits
+        ("x86-avx512vnni", True, 256, ["L1", "L2", "L3", "DRAM"]),  # VPDPBUSD: 64 products
+        ("arm64-neon", True, 32, ["L1", "L2", "DRAM"]),  # SMLAL
+        ("arm64-dotprod", True, 64, ["L1", "L2", "DRAM"]),  # SDOT
+        ("arm64-i8mm", True, 256, ["L1", "L2", "DRAM"]),  # 4 SMMLA of 32 products
+        ("cortex-m4", True, 4, ["memory"]),  # SMLAD
+        ("cortex-m0plus", True, 2, ["memory"]),
+        ("c99", False, 2, ["memory"]),
+        ("cuda-sm80", False, 2 * 108 * 64, ["DRAM"]),
+    ],
+)
+def test_roofs_are_those_of_the_targets_instructions_and_memories(
+    name: str, int8: bool, flops: float, levels: list[str]
+):
+    roofs = target_roofs(find_target(name), int8=int8)
+    assert roofs.flops_per_cycle == flops
+    assert [level.name for level in roofs.levels] == levels
+    assert roofs.levels[-1].capacity_bytes is None
+
+
+def test_a_gpu_reads_its_memory_at_the_rate_of_its_clock():
+    (dram,) = target_roofs(find_target("cuda-sm80"), int8=False).levels
+    assert dram.bytes_per_cycle == pytest.approx(1555e9 / 1410e6)
 
 
 def test_shares_of_a_network_sum_to_one():
