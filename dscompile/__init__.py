@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         import_model as import_model,
     )
     from dscompile.api import (
+        import_torch as import_torch,
+    )
+    from dscompile.api import (
         init as init,
     )
     from dscompile.api import (
@@ -50,7 +53,20 @@ if TYPE_CHECKING:
     from dscompile.errors import DscompileError as DscompileError
 
 
-_API = ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "quantize", "tune", "verify")
+_API = (
+    "Model",
+    "bench",
+    "build",
+    "check",
+    "import_model",
+    "import_torch",
+    "init",
+    "inspect",
+    "load",
+    "quantize",
+    "tune",
+    "verify",
+)
 
 
 def __getattr__(name: str) -> object:
