@@ -67,13 +67,18 @@ class RecordsKeeper:
             yield TuningRecord(
                 workload=task.workload,
                 best=task.best,
-                best_cost=min(task.best_cost, task.rule_cost),
+                best_cost=_rounded(min(task.best_cost, task.rule_cost)),
                 rule=task.rule,
-                rule_cost=task.rule_cost,
+                rule_cost=_rounded(task.rule_cost),
                 trials=task.trials,
                 failures=task.failures,
                 networks=tuple(sorted({*networks, self._network})),
             )
+
+
+def _rounded(cost: float) -> float:
+    """A cost to five digits, which is more than any clock gives."""
+    return float(f"{cost:.5g}")
 
 
 def machine_name() -> str:
