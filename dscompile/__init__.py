@@ -27,6 +27,9 @@ if TYPE_CHECKING:
         check as check,
     )
     from dscompile.api import (
+        factorize as factorize,
+    )
+    from dscompile.api import (
         import_model as import_model,
     )
     from dscompile.api import (
@@ -47,7 +50,19 @@ if TYPE_CHECKING:
     from dscompile.errors import DscompileError as DscompileError
 
 
-_API = ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "quantize", "verify")
+_API = (
+    "Model",
+    "bench",
+    "build",
+    "check",
+    "factorize",
+    "import_model",
+    "init",
+    "inspect",
+    "load",
+    "quantize",
+    "verify",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -6,6 +6,7 @@ function needs is imported when it is called: `check` and `inspect` never import
 
 from dscompile.api.building import build, packages_list
 from dscompile.api.comparing import bench, verify
+from dscompile.api.factorizing import FactorizeResult, factorize
 from dscompile.api.machines import targets_best, targets_list, targets_show
 from dscompile.api.models import Model, load, run
 from dscompile.api.networks import (
@@ -23,12 +24,14 @@ from dscompile.api.quantizing import QuantizeResult, quantize
 
 __all__ = [
     "CheckResult",
+    "FactorizeResult",
     "ImportResult",
     "Model",
     "QuantizeResult",
     "bench",
     "build",
     "check",
+    "factorize",
     "import_model",
     "init",
     "inspect",

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run one inference."),
     "bench": ("bench", "Measure the speed of artifacts, alone or beside other runtimes."),
     "quantize": ("quantize", "Turn a float32 network into an int8 network."),
+    "factorize": ("factorize", "Turn standard convolutions into sums of separable ones."),
     "zoo": ("zoo", "The networks that come with dscompile."),
     "targets": ("targets", "The machines that artifacts can be built for."),
 }
