@@ -1,39 +1,12 @@
-"""Networks as ONNX models, so that onnxruntime can say what they compute.
-
-Written from the ONNX operator specification, and plainly: images are transposed to NCHW before and back after every
-operator that wants channels second.
-"""
+"""Networks as ONNX models, so that onnxruntime can say what they compute."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
-from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import (
-    Activate,
-    Activation,
-    BatchNorm,
-    Binary,
-    Concat,
-    Constant,
-    Conv2D,
-    Dense,
-    Pad,
-    Pads,
-    Pool,
-    Reshape,
-    Shuffle,
-    Slice,
-    Softmax,
-    Transpose,
-)
-
-OPSET = 17
+import dscompile
+from dscompile.ir.network import Array, Network
+from dscompile.oracle import from_border, to_border
 
 
 def run_onnxruntime(network: Network, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -42,149 +15,10 @@ def run_onnxruntime(network: Network, inputs: dict[str, Array]) -> dict[str, Arr
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
-        as_onnx(network).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        dscompile.export_onnx(network).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return dict(zip(network.outputs, session.run(list(network.outputs), dict(inputs)), strict=True))
-
-
-def as_onnx(network: Network) -> onnx.ModelProto:
-    """A checked ONNX model whose inputs and outputs are the network's, channels last."""
-    writer = _Writer(network)
-    for layer in network.layers:
-        writer.layer(layer)
-    graph = helper.make_graph(
-        writer.nodes,
-        network.name,
-        [_value(network, name) for name in network.inputs],
-        [_value(network, name) for name in network.outputs],
-        writer.initializers,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = 8
-    onnx.checker.check_model(model)
-    return model
-
-
-def _value(network: Network, name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, network.shape(name))
-
-
-class _Writer:
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-
-    def array(self, values: Array) -> str:
-        name = f"array_{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
-        result = output or f"value_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [result], **attributes))
-        return result
-
-    def channels_second(self, x: str, rank: int) -> str:
-        return self.node("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
-
-    def channels_last(self, x: str, rank: int) -> str:
-        return self.node("Transpose", x, perm=[0, *range(2, rank), 1])
-
-    def layer(self, layer: Layer) -> None:
-        network, inputs = self.network, layer.inputs
-        shape = network.shape(inputs[0]) if inputs else ()
-        match layer.op:
-            case Conv2D() as op:
-                result = self.activation(op.activation, self.convolution(layer, op))
-            case Dense() as op:
-                bias = [self.array(network.weight(layer, "bias"))] if network.has_weight(layer, "bias") else []
-                product = self.node("Gemm", inputs[0], self.array(network.weight(layer, "kernel")), *bias)
-                result = self.activation(op.activation, product)
-            case Pool() as op:
-                result = self.activation(op.activation, self.pool(op, inputs[0], shape))
-            case Binary() as op:
-                result = self.activation(op.activation, self.node(op.kind.capitalize(), *inputs))
-            case Concat(axis=axis):
-                result = self.node("Concat", *inputs, axis=axis)
-            case Slice(begins=begins, sizes=sizes):
-                ends = [begin + size for begin, size in zip(begins, sizes, strict=True)]
-                result = self.node("Slice", inputs[0], self.array(np.int64(begins)), self.array(np.int64(ends)))
-            case Shuffle(groups=groups):
-                parts = self.node("Reshape", inputs[0], self.array(np.int64([*shape[:-1], groups, -1])))
-                swapped = [*range(len(shape) - 1), len(shape), len(shape) - 1]
-                turned = self.node("Transpose", parts, perm=swapped)
-                result = self.node("Reshape", turned, self.array(np.int64(shape)))
-            case Activate(activation=activation) if activation.kind == "prelu":
-                result = self.node("PRelu", inputs[0], self.array(network.weight(layer, "slope")))
-            case Activate(activation=activation):
-                result = self.activation(activation, inputs[0])
-            case Softmax(beta=beta):
-                result = self.node("Softmax", self.node("Mul", inputs[0], self.array(np.float32(beta))), axis=-1)
-            case Pad(pads=pads, value=value):
-                amounts = np.int64([0, pads.top, pads.left, 0, 0, pads.bottom, pads.right, 0])
-                result = self.node("Pad", inputs[0], self.array(amounts), self.array(np.float32(value)))
-            case Reshape(shape=target):
-                result = self.node("Reshape", inputs[0], self.array(np.int64(target)))
-            case Transpose(permutation=permutation):
-                result = self.node("Transpose", inputs[0], perm=permutation)
-            case BatchNorm(epsilon=epsilon):
-                weights = [self.array(network.weight(layer, role)) for role in ("gamma", "beta", "mean", "variance")]
-                x = self.channels_second(inputs[0], len(shape))
-                y = self.node("BatchNormalization", x, *weights, epsilon=epsilon)
-                result = self.channels_last(y, len(shape))
-            case Constant():
-                result = self.array(network.weight(layer, "value"))
-        self.node("Identity", result, output=layer.output)
-
-    def convolution(self, layer: Layer, op: Conv2D) -> str:
-        kernel = self.network.weight(layer, "kernel").transpose(3, 2, 0, 1)
-        weights = [self.array(kernel)]
-        if self.network.has_weight(layer, "bias"):
-            weights.append(self.array(self.network.weight(layer, "bias")))
-        y = self.node(
-            "Conv",
-            self.channels_second(layer.inputs[0], 4),
-            *weights,
-            strides=op.stride,
-            dilations=op.dilation,
-            pads=_onnx_pads(op.pads),
-            group=op.groups,
-        )
-        return self.channels_last(y, 4)
-
-    def pool(self, op: Pool, x: str, shape: tuple[int, ...]) -> str:
-        window = {"kernel_shape": op.window(*shape[1:3]), "strides": op.stride, "pads": _onnx_pads(op.pads)}
-        x = self.channels_second(x, 4)
-        if op.kind == "max":
-            return self.channels_last(self.node("MaxPool", x, **window), 4)
-        return self.channels_last(self.node("AveragePool", x, count_include_pad=int(op.count_pads), **window), 4)
-
-    def activation(self, activation: Activation, x: str) -> str:
-        match activation.kind:
-            case "none":
-                return x
-            case "clip":
-                bounds = [
-                    self.array(np.float32(bound)) if math.isfinite(bound) else ""
-                    for bound in (activation.low, activation.high)
-                ]
-                return self.node("Clip", x, *bounds)
-            case "hard_swish":
-                return self.node("HardSwish", x)
-            case "hard_sigmoid":
-                return self.node("HardSigmoid", x, alpha=activation.alpha, beta=0.5)
-            case "swish":
-                return self.node("Mul", x, self.node("Sigmoid", x))
-            case "sigmoid":
-                return self.node("Sigmoid", x)
-            case "tanh":
-                return self.node("Tanh", x)
-            case "leaky_relu":
-                return self.node("LeakyRelu", x, alpha=activation.alpha)
-            case "prelu":
-                raise ValueError("prelu needs the weight of a layer of its own")
-
-
-def _onnx_pads(pads: Pads) -> list[int]:
-    return [pads.top, pads.left, pads.bottom, pads.right]
+    feeds = {name: to_border(network.tensor(name), array) for name, array in inputs.items()}
+    results = session.run(list(network.outputs), feeds)
+    return {
+        name: from_border(network.tensor(name), array) for name, array in zip(network.outputs, results, strict=True)
+    }

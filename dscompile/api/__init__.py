@@ -6,6 +6,7 @@ function needs is imported when it is called: `check` and `inspect` never import
 
 from dscompile.api.building import build, packages_list
 from dscompile.api.comparing import bench, verify
+from dscompile.api.exporting import ExportResult, export, export_onnx, import_onnx
 from dscompile.api.factorizing import FactorizeResult, factorize
 from dscompile.api.machines import targets_best, targets_list, targets_show
 from dscompile.api.models import Model, load, run
@@ -24,6 +25,7 @@ from dscompile.api.quantizing import QuantizeResult, quantize
 
 __all__ = [
     "CheckResult",
+    "ExportResult",
     "FactorizeResult",
     "ImportResult",
     "Model",
@@ -31,8 +33,11 @@ __all__ = [
     "bench",
     "build",
     "check",
+    "export",
+    "export_onnx",
     "factorize",
     "import_model",
+    "import_onnx",
     "init",
     "inspect",
     "load",
