@@ -24,7 +24,7 @@ from dscompile.frontend.kinds import KINDS, KINDS_WITH_SEVERAL_RESULTS
 from dscompile.frontend.layers import LayerNames, read_defaults, read_input, read_layer, read_outputs
 from dscompile.frontend.schema import Defaults, NetworkSpec
 from dscompile.frontend.weights import ArraysSource, FileSource, SeededSource, WeightSource, collect_weights
-from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode
+from dscompile.frontend.yamltree import MAX_SHOWN_LINE, MappingNode, Node, ScalarNode, SequenceNode
 from dscompile.ir.network import Array, Network
 from dscompile.ir.tensor import Rounding, Shape
 
@@ -44,7 +44,7 @@ class NetworkBuilder:
     Its methods are the kinds of layers of a net.yaml: they take the tensors that the layer reads, its keys, and
     `weights`, a mapping from role to array ("kernel", "bias"; of a layer inside a block "depthwise.kernel"); they give
     the name of the result, and `split` a tuple of names. Whatever is wrong raises a BadInputError at once that names
-    the line of the program.
+    the line of the program; the builder is of no further use then.
     """
 
     def __init__(self, name: str, *, defaults: Keys | None = None) -> None:
@@ -165,8 +165,9 @@ def _caller() -> Position:
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     text = linecache.getline(file, line).rstrip("\n")
-    own = text.strip()
-    return Position(file, line, len(text) - len(text.lstrip()) + 1, max(1, len(own)), text)
+    if len(text) > MAX_SHOWN_LINE:
+        text = ""
+    return Position(file, line, len(text) - len(text.lstrip()) + 1, max(1, len(text.strip())), text)
 
 
 def _node(value: object, position: Position) -> Node:
