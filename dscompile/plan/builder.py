@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from dscompile.ir.ops import Constant, Pads
 from dscompile.ir.tensor import DTYPE_BYTES, DType, Shape, Tensor
 from dscompile.plan.arena import Request, plan_arena
 from dscompile.plan.bands import Segment
+from dscompile.plan.choices import Choice
 from dscompile.plan.elements import Element, element_of
 from dscompile.plan.fusion import Part, concatenated_parts
 from dscompile.plan.kernels import (
@@ -31,7 +32,7 @@ from dscompile.plan.kernels import (
 )
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
-from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
+from dscompile.plan.program import Buffer, Call, Chosen, Function, Operand, Program, Step
 from dscompile.plan.storage import (
     BlockedView,
     FlatView,
@@ -42,18 +43,21 @@ from dscompile.plan.storage import (
     dense_strides,
     lifetimes,
 )
+from dscompile.plan.tuning import UNTUNED, Tuning
+from dscompile.plan.workloads import Workload
 from dscompile.target import Target
 
 if TYPE_CHECKING:
     from dscompile.plan.program import NativeKernel
 
 BEFORE_FIRST_STEP = -1
+ChoiceT = TypeVar("ChoiceT", bound=Choice)
 
 
 class ProgramBuilder:
     """A program in the making: where tensors live, the calls of the current step, the functions used so far."""
 
-    def __init__(self, network: Network, target: Target, halos: Halos | None = None) -> None:
+    def __init__(self, network: Network, target: Target, halos: Halos | None = None, tuning: Tuning = UNTUNED) -> None:
         """`halos` are the paddings around images in memory; default: what the convolutions of the network read."""
         self.network = network
         self.target = target
@@ -63,6 +67,8 @@ class ProgramBuilder:
         self.stores: dict[str, Store] = {}
         self.constants: dict[str, Array] = {}
         self.fallbacks: list[str] = []
+        self.tuning = tuning
+        self._chosen: dict[tuple[int, Workload], Chosen] = {}
         self._functions: dict[tuple[NativeKernel, Knobs | None], Function] = {}
         self._views: dict[str, View] = {}
         self._converted: dict[tuple[str, str], View] = {}
@@ -136,6 +142,14 @@ class ProgramBuilder:
         self._calls.append(Call(function.symbol, tuple(operands)))
         for operand in operands:
             self._touch(operand)
+
+    def choose(self, workload: Workload, kind: type[ChoiceT]) -> ChoiceT:
+        """The choice for a workload of the current layer; `kind` is what belongs to it."""
+        choice, source = self.tuning.choose(workload, self.target)
+        if not isinstance(choice, kind):
+            raise TypeError(f"{workload} is tuned with {choice}")
+        self._chosen.setdefault((self.index, workload), Chosen(self.index, self._layer, workload, choice, source))
+        return choice
 
     def constant(self, name: str, array: Array) -> Operand:
         """A constant of the program, called `<layer>.<name>`, or `<layer>.<name>~2` and so on if another one is.
@@ -321,6 +335,8 @@ class ProgramBuilder:
             outputs={name: self._border_stores[name].name for name in self.network.outputs},
             constants=self.constants,
             fallback_layers=tuple(dict.fromkeys(self.fallbacks)),
+            chosen=tuple(self._chosen.values()),
+            tuning=self.tuning.name,
         )
 
     def materialize(self, layer: Layer) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import NONE, Activation, Binary, Conv2D
 from dscompile.plan.builder import ProgramBuilder
+from dscompile.plan.choices import ConvChoice, DenseChoice, DepthwiseChoice
 from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import (
     ELEMENT_BYTES,
@@ -31,6 +32,7 @@ from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, FlatView
 from dscompile.plan.tiles import Span, conv_tiling, dense_panels, depthwise_tiling
+from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 
 EmitRows = Callable[[int, int], None]
 
@@ -104,7 +106,8 @@ def lower_matrix_vector(
     """y = activation(kernel^T x + bias), cut into panels; kernel [K, N]."""
     channels = kernel.shape[0]
     bias = bias_of(builder, layer)
-    for panels in dense_panels(builder.target, channels, y.shape[-1]):
+    workload = DenseWorkload(channels, y.shape[-1])
+    for panels in dense_panels(workload, builder.choose(workload, DenseChoice), builder.target):
         kind = DenseKernel(channels, panels.units, panels.panel, panels.lanes, activation)
         tag = f".{panels.start}" if panels.start else ""
         packed = pack_dense(kernel, panels.panel, panels.start, panels.units)
@@ -260,7 +263,11 @@ class _Group:
         lanes = self.builder.lanes
         blocked = isinstance(self.source, BlockedView)
         blocks = -(-self.count // lanes)
-        tiling = conv_tiling(self.builder.target, height, width, blocks, taps.shape[2], blocked=blocked)
+        window_of_taps = (taps.shape[0], taps.shape[1])
+        workload = ConvWorkload(
+            height, width, blocks, taps.shape[2], window_of_taps, self.op.stride, self.op.dilation, blocked
+        )
+        tiling = conv_tiling(workload, self.builder.choose(workload, ConvChoice))
         for panels in tiling.blocks:
             for span in tiling.columns:
                 self._call(_Window(rows, columns), (height, span), panels, taps, tiling.knobs(span))
@@ -371,7 +378,8 @@ def _depthwise(
     bias = builder.constant("bias", pack_vector(bias_of(builder, layer), 0, layout.blocks * lanes))
 
     def emit(first: int, count: int) -> None:
-        for tile in depthwise_tiling(builder.target, count, layout.width, op.kernel, op.stride):
+        workload = DepthwiseWorkload(count, layout.width, layout.blocks, op.kernel, op.stride, op.dilation)
+        for tile in depthwise_tiling(workload, builder.choose(workload, DepthwiseChoice), builder.target):
             row, column = first + tile.rows.start, tile.columns.start
             work = DepthwiseKernel(
                 height=tile.rows.size,

@@ -42,8 +42,14 @@ class Costs(Protocol):
     def channel_step(self, depth: int, *, blocked: bool) -> int:
         """How many input channels are unrolled."""
 
+    def channel_steps(self, depth: int, *, blocked: bool) -> tuple[int, ...]:
+        """What it might be instead: all that the schedule takes and that might pay."""
+
     def prefetches(self, weight_bytes: int) -> bool:
         """Whether the next panel of weights is prefetched."""
+
+    def can_prefetch(self) -> bool:
+        """Whether prefetching might pay at all."""
 
     def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
         """Whether a tile of a depthwise kernel stays in registers."""
@@ -53,6 +59,12 @@ class Costs(Protocol):
 
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
         """The knobs of such a tile."""
+
+    def depthwise_sums_fit(self, sums: int) -> bool:
+        """Whether a tile of so many sums leaves registers for inputs and taps."""
+
+    def can_reread_taps(self) -> bool:
+        """Whether the schedule can read taps for every tile."""
 
 
 def costs_of(target: Target) -> Costs:
@@ -109,9 +121,17 @@ class BroadcastCosts:
         """Nothing is gained by unrolling."""
         return 1
 
+    def channel_steps(self, depth: int, *, blocked: bool) -> tuple[int, ...]:
+        """None, or a few."""
+        return tuple(step for step in (1, 2, 4, 8) if depth % step == 0)
+
     def prefetches(self, weight_bytes: int) -> bool:
         """From some size on."""
         return weight_bytes >= PREFETCHED_WEIGHT_BYTES
+
+    def can_prefetch(self) -> bool:
+        """It can."""
+        return True
 
     def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
         """Half of the registers at most."""
@@ -127,6 +147,14 @@ class BroadcastCosts:
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
         """Nothing but the tile."""
         return DepthwiseKnobs(columns, rows)
+
+    def depthwise_sums_fit(self, sums: int) -> bool:
+        """Two are left for an input and a tap."""
+        return sums + 2 <= self.target.registers
+
+    def can_reread_taps(self) -> bool:
+        """A multiply-add takes them from memory as it is."""
+        return False
 
 
 # Instructions, counted in the code that LLVM 22 makes for Cortex-A72.
@@ -186,8 +214,18 @@ class ElementCosts:
             return depth if self._is_straight_line(depth) else next(n for n in CHANNEL_STEPS if depth % n == 0)
         return depth if depth < self.target.lanes else 1
 
+    def channel_steps(self, depth: int, *, blocked: bool) -> tuple[int, ...]:
+        """All that go evenly, where inputs are read as vectors."""
+        if not self._reads_vectors(depth, blocked) or self._is_straight_line(depth):
+            return (self.channel_step(depth, blocked=blocked),)
+        return tuple(step for step in CHANNEL_STEPS if depth % step == 0)
+
     def prefetches(self, weight_bytes: int) -> bool:
         """Never: that it pays has not been measured on such a core."""
+        return False
+
+    def can_prefetch(self) -> bool:
+        """It is not offered: see `prefetches`."""
         return False
 
     def depthwise_fits(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> bool:
@@ -210,6 +248,14 @@ class ElementCosts:
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
         """Taps that do not fit into registers are read for every tile."""
         return DepthwiseKnobs(columns, rows, reread_taps=not self._holds_taps(rows * columns, kernel, stride))
+
+    def depthwise_sums_fit(self, sums: int) -> bool:
+        """What spills beside them is found by counting."""
+        return sums + SPARE_REGISTERS <= self.target.registers
+
+    def can_reread_taps(self) -> bool:
+        """Held in registers or not: counting tells."""
+        return True
 
     def _holds_taps(self, outputs: int, kernel: Pair, stride: Pair) -> bool:
         few = max(stride) > 1 and outputs < MIN_STRIDED_COLUMNS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import Conv2D
 from dscompile.plan.builder import ProgramBuilder
+from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
@@ -16,6 +17,7 @@ from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView
 from dscompile.plan.tiles import Span
+from dscompile.plan.workloads import Int8ConvWorkload, Int8DepthwiseWorkload
 
 EmitRows = Callable[[int, int], None]
 
@@ -63,14 +65,13 @@ class _Group:
 
     def emit(self, first: int, count: int) -> None:
         """Appends the calls for `count` rows of outputs from `first` on."""
-        target, lanes = self.builder.target, self.y.layout.lanes
+        lanes = self.y.layout.lanes
         height, width = count, self.y.layout.width
         if self._is_flattenable():
             height, width = 1, height * width
         op, channels = self.op, self.kernel.shape[2]
-        tiling = int8_conv_tiling(
-            target, height, width, -(-self.count // lanes), channels, op.kernel, op.stride, op.dilation
-        )
+        workload = Int8ConvWorkload(height, width, -(-self.count // lanes), channels, op.kernel, op.stride, op.dilation)
+        tiling = int8_conv_tiling(workload, self.builder.choose(workload, Int8ConvChoice))
         for panels in tiling.blocks:
             constants = self._constants(panels, tiling.word)
             for span in tiling.columns:
@@ -138,7 +139,8 @@ def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: Blo
     scaling = scaling_constants(builder, weights.scaled, 0, layout.blocks * layout.lanes)
 
     def emit(first: int, count: int) -> None:
-        for tile in int8_depthwise_tiling(builder.target, count, layout.width, op.kernel, op.stride, op.dilation):
+        workload = Int8DepthwiseWorkload(count, layout.width, layout.blocks, op.kernel, op.stride, op.dilation)
+        for tile in int8_depthwise_tiling(workload, builder.choose(workload, DepthwiseChoice), builder.target):
             row, column = first + tile.rows.start, tile.columns.start
             work = Int8DepthwiseKernel(
                 height=tile.rows.size,

@@ -2,14 +2,15 @@
 
 What a planner asks for, and does with the answer:
 
-- `int8_conv_tiling(...)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles (`columns`),
-  with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are packed
-  [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
-- `int8_depthwise_tiling(...)`: one `Int8DepthwiseKernel` for each tile, with `word = int8_depthwise_word(...)`.
+- `int8_conv_tiling(workload, choice)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles
+  (`columns`), with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are
+  packed [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
+- `int8_depthwise_tiling(workload, choice, target)`: one `Int8DepthwiseKernel` for each tile, with
+  `word = int8_depthwise_word(...)`.
 - `int8_dense_panels(...)`: one `Int8DenseKernel` without knobs for each run of panels, weights
   [units / panel][ceil(K / word)][panel][word].
 
-Choices count instructions: on small cores they are the time, and QEMU measures them (docs/decisions/arm64-int8.md).
+Rules count instructions: on small cores they are the time, and QEMU measures them (docs/decisions/arm64-int8.md).
 Input channels beyond the last word or block meet weights of 0, so that any number of channels fits any word.
 """
 
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dscompile.ir.ops import Pair
+from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.tiles import DepthwiseTile, Span, cut
+from dscompile.plan.workloads import Int8ConvWorkload, Int8DepthwiseWorkload
 from dscompile.target import Target
 
 BLOCK = 8  # channels of a block on arm64: a pixel's block is half a register
@@ -71,53 +74,79 @@ class _Work:
         return len({p * self.stride[1] + q * self.dilation[1] for p in range(pixels) for q in range(taps)})
 
 
+def int8_conv_tiling(workload: Int8ConvWorkload, choice: Int8ConvChoice) -> Int8ConvTiling:
+    """The cut that a choice stands for."""
+    return Int8ConvTiling(cut(workload.width, choice.pixels), cut(workload.blocks, choice.panel), choice.word)
+
+
 @lru_cache(maxsize=4096)
-def int8_conv_tiling(
-    target: Target,
-    height: int,
-    width: int,
-    blocks: int,
-    channels: int,
-    kernel: Pair = (1, 1),
-    stride: Pair = (1, 1),
-    dilation: Pair = (1, 1),
-) -> Int8ConvTiling:
-    """The cut of height x width outputs and `blocks` output blocks that takes fewest instructions.
+def int8_conv_rule(workload: Int8ConvWorkload, target: Target) -> Int8ConvChoice:
+    """The cut that takes fewest instructions.
 
     A pointwise convolution over pixels that lie in one run is one of height 1.
     """
-    work = _Work(kernel, stride, dilation, channels)
+    choices = int8_conv_choices(workload, target)
+    if len(choices) == 1:
+        return choices[0]
+    work = _Work(workload.kernel, workload.stride, workload.dilation, workload.channels)
+    ways = {way.word: way for way in _ways(target)}
+
+    def instructions(choice: Int8ConvChoice) -> float:
+        tiling = int8_conv_tiling(workload, choice)
+        return _instructions(ways[choice.word], work, workload.height, tiling.columns, tiling.blocks)
+
+    return min(choices, key=instructions)
+
+
+def int8_conv_choices(workload: Int8ConvWorkload, target: Target) -> tuple[Int8ConvChoice, ...]:
+    """All cuts whose sums stay in registers, by every instruction that the target has."""
     if not target.has("asimd"):
-        return Int8ConvTiling(cut(width, min(4, width)), cut(blocks, 1), 4)
-    candidates = (
-        (count, Int8ConvTiling(cut(width, pixels), cut(blocks, panel), way.word))
+        return (Int8ConvChoice(min(4, workload.width), 1, 4),)
+    work = _Work(workload.kernel, workload.stride, workload.dilation, workload.channels)
+    return tuple(
+        Int8ConvChoice(pixels, panel, way.word)
         for way in _ways(target)
-        for panel in range(1, min(MAX_PANEL_BLOCKS, blocks) + 1)
-        for pixels in range(1, min(MAX_PIXELS, width) + 1)
+        for panel in range(1, min(MAX_PANEL_BLOCKS, workload.blocks) + 1)
+        for pixels in range(1, min(MAX_PIXELS, workload.width) + 1)
         if way.fits(work, pixels, panel)
-        for count in [_instructions(way, work, height, cut(width, pixels), cut(blocks, panel))]
     )
-    return min(candidates, key=lambda candidate: candidate[0])[1]
 
 
 def int8_depthwise_tiling(
-    target: Target, height: int, width: int, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
+    workload: Int8DepthwiseWorkload, choice: DepthwiseChoice, target: Target
 ) -> tuple[DepthwiseTile, ...]:
-    """Rectangles that cover height x width outputs; on arm64 one, whose kernel cuts off its edges itself."""
+    """Rectangles that cover all outputs; on arm64 one, whose kernel cuts off its edges itself."""
+    height, width = workload.height, workload.width
     if not target.has("asimd"):
         return tuple(
             DepthwiseTile(Span(0, height, 1), columns, DepthwiseKnobs(columns.tile))
-            for columns in cut(width, min(4, width))
+            for columns in cut(width, choice.columns)
         )
-    if int8_depthwise_word(target, kernel, stride, dilation) > 1:
-        knobs = _depthwise_by_words(height, kernel, stride)
-    else:
-        knobs = _depthwise_by_products(height, width, kernel, stride)
-    return (DepthwiseTile(Span(0, 1, height), Span(0, 1, width), knobs),)
+    return (DepthwiseTile(Span(0, 1, height), Span(0, 1, width), choice),)
+
+
+def int8_depthwise_rule(workload: Int8DepthwiseWorkload, target: Target) -> DepthwiseChoice:
+    """What was found to take fewest instructions without spilling."""
+    height, width, kernel, stride = workload.height, workload.width, workload.kernel, workload.stride
+    if not target.has("asimd"):
+        return DepthwiseChoice(min(4, width))
+    if int8_depthwise_word(target, kernel, stride, workload.dilation) > 1:
+        return _depthwise_by_words(height, kernel, stride)
+    return _depthwise_by_products(height, width, kernel, stride)
 
 
 # What spills was found in the code that LLVM 22 makes (docs/decisions/arm64-int8.md).
 DEPTHWISE_COLUMNS = 7  # 14 registers of sums
+
+
+MAX_DEPTHWISE_SUMS = 24  # registers: two of four sums for each output of a block
+
+
+def int8_depthwise_sums_fit(target: Target, rows: int, columns: int) -> bool:
+    """Whether the sums of a tile stay in registers. Elsewhere than on arm64 a kernel takes four pixels of a row."""
+    if not target.has("asimd"):
+        return rows == 1 and columns <= 4
+    return 2 * rows * columns <= MAX_DEPTHWISE_SUMS
 
 
 def _depthwise_by_words(height: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:

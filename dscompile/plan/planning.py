@@ -6,14 +6,15 @@ from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Precision
 from dscompile.plan.program import Program
+from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.target import Target
 
 
-def plan(network: Network, target: Target, precision: Precision = "float32") -> Program:
+def plan(network: Network, target: Target, precision: Precision = "float32", tuning: Tuning = UNTUNED) -> Program:
     """The program of a canonical network: standalone C for targets with sets of C kernels, else kernels through TVM.
 
-    `precision` is what float32 convolutions of a GPU may multiply with. Raises UnsupportedError for what has no kernel
-    on the target, among it float16 anywhere but on GPUs.
+    `precision` is what float32 convolutions of a GPU may multiply with, `tuning` what was measured for CPUs. Raises
+    UnsupportedError for what has no kernel on the target, among it float16 anywhere but on GPUs.
     """
     if precision != "float32" and target.gpu is None:
         raise UnsupportedError(f"precision {precision} is for targets of the cuda family, not for {target.name}")
@@ -27,4 +28,4 @@ def plan(network: Network, target: Target, precision: Precision = "float32") -> 
         return plan_gpu_program(network, target, precision=precision)
     from dscompile.plan.lowering import plan_program
 
-    return plan_program(network, target)
+    return plan_program(network, target, tuning)

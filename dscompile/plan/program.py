@@ -16,6 +16,7 @@ from dscompile.plan.arena import Overlap
 from dscompile.target import Target
 
 if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
+    from dscompile.plan.choices import Choice, Source
     from dscompile.plan.gpu_kernels import GpuKernel
     from dscompile.plan.gpu_tensor_kernels import TensorKernel
     from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
     from dscompile.plan.kernels import Kernel, Parameter
     from dscompile.plan.knobs import Knobs
     from dscompile.plan.mcu_kernels import McuKernel
+    from dscompile.plan.workloads import Workload
 
     NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel
 
@@ -74,6 +76,17 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """How a layer in step number `step` is cut into tiles, and where that choice comes from."""
+
+    step: int
+    layer: str
+    workload: Workload
+    choice: Choice
+    source: Source
+
+
+@dataclass(frozen=True)
 class Buffer:
     """A buffer of the arena, alive from step `first` to step `last` (both inclusive, counted from 0).
 
@@ -96,7 +109,8 @@ class Program:
     `fallback_layers` are those whose schedule was chosen by rule and not from a tuning record or a known-good table.
     `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
     first of the other; no other two live buffers share any (emit/check.py proves it).
-    `precision` is float16 if any kernel multiplies halves.
+    `precision` is float16 if any kernel multiplies halves. `chosen` are the tiles of the layers of CPU programs,
+    `tuning` is the name of the records that they were looked up in.
     """
 
     network: Network
@@ -112,6 +126,8 @@ class Program:
     fallback_layers: tuple[str, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     precision: Precision = "float32"
+    chosen: tuple[Chosen, ...] = ()
+    tuning: str = ""
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "constants"):

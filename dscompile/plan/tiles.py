@@ -1,7 +1,8 @@
 """Tiles: how the work of a kernel is cut so that every piece divides evenly, and which knobs each piece gets.
 
 A layer becomes a few kernels over sub-views: full tiles, and what is left over at the right edge or in the last
-channels. The choice is analytical: the cheapest by the target's model (plan/costs.py).
+channels. A choice says how wide the tiles are; the rule for it is analytical, the cheapest by the target's model
+(plan/costs.py).
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dscompile.ir.ops import Pair
+from dscompile.plan.choices import ConvChoice, DenseChoice, DepthwiseChoice
 from dscompile.plan.costs import ConvTile, costs_of
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
+from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 from dscompile.target import Target
 
 MAX_PANEL_BLOCKS = 4
@@ -56,20 +58,22 @@ def cut(size: int, tile: int) -> tuple[Span, ...]:
     return (*spans, Span(count * tile, 1, rest)) if rest else tuple(spans)
 
 
-@lru_cache(maxsize=4096)
-def conv_tiling(
-    target: Target, height: int, width: int, blocks: int, depth: int, *, blocked: bool = True
-) -> ConvTiling:
-    """The cheapest cut of height x width pixels and `blocks` output blocks at `depth` products per output.
+def conv_tiling(workload: ConvWorkload, choice: ConvChoice) -> ConvTiling:
+    """The cut that a choice stands for."""
+    columns, blocks = cut(workload.width, choice.pixels), cut(workload.blocks, choice.panel)
+    return ConvTiling(columns, blocks, choice.unroll_channels, choice.panel_outer, choice.prefetch)
 
-    `blocked`: the input is a blocked image, not one with few channels as the user passes it.
-    """
+
+@lru_cache(maxsize=4096)
+def conv_rule(workload: ConvWorkload, target: Target) -> ConvChoice:
+    """The cheapest cut by the target's model. Raises ValueError if the target has no registers for any."""
     costs = costs_of(target)
-    weights = depth * blocks * target.vector_bytes
-    best: tuple[float, ConvTiling] | None = None
-    for panel in range(1, min(MAX_PANEL_BLOCKS, blocks) + 1):
-        for pixels in range(1, min(MAX_TILE_PIXELS, width) + 1):
-            columns, panels = cut(width, pixels), cut(blocks, panel)
+    depth, blocked, height = workload.channels, workload.blocked, workload.height
+    weights = depth * workload.blocks * target.vector_bytes
+    best: tuple[float, ConvChoice] | None = None
+    for panel in range(1, min(MAX_PANEL_BLOCKS, workload.blocks) + 1):
+        for pixels in range(1, min(MAX_TILE_PIXELS, workload.width) + 1):
+            columns, panels = cut(workload.width, pixels), cut(workload.blocks, panel)
             tiles = [(c.count * p.count, ConvTile(c.tile, p.tile, depth, blocked)) for c in columns for p in panels]
             if not all(costs.fits(tile) for _, tile in tiles):
                 continue
@@ -78,7 +82,7 @@ def conv_tiling(
             )
             if best is None or cost < best[0]:
                 step = costs.channel_step(depth, blocked=blocked)
-                best = (cost, ConvTiling(columns, panels, step, prefetch=costs.prefetches(weights)))
+                best = (cost, ConvChoice(pixels, panel, step, prefetch=costs.prefetches(weights)))
     if best is None:
         raise ValueError(f"target {target.name} has no registers for a tile")
     return best[1]
@@ -93,20 +97,30 @@ class DepthwiseTile:
     knobs: DepthwiseKnobs
 
 
-@lru_cache(maxsize=4096)
-def depthwise_tiling(
-    target: Target, height: int, width: int, kernel: Pair, stride: Pair = (1, 1)
-) -> tuple[DepthwiseTile, ...]:
-    """Rectangles that cover height x width outputs, each with knobs that divide it; the cheapest set of them."""
+def depthwise_tiling(workload: DepthwiseWorkload, choice: DepthwiseChoice, target: Target) -> tuple[DepthwiseTile, ...]:
+    """Rectangles that cover all outputs, each with knobs that divide it; smaller ones at the edges go by the model."""
     costs = costs_of(target)
-    best: tuple[float, tuple[DepthwiseTile, ...]] | None = None
-    for rows in range(1, min(MAX_DEPTHWISE_ROWS, height) + 1):
-        for columns in range(1, min(MAX_TILE_PIXELS, width) + 1):
-            tiles = tuple(
-                DepthwiseTile(r, c, costs.depthwise_knobs(r.tile, c.tile, kernel, stride))
-                for r in cut(height, rows)
-                for c in cut(width, columns)
-            )
+    return tuple(
+        DepthwiseTile(rows, columns, choice)
+        if (rows.tile, columns.tile) == (choice.rows, choice.columns)
+        else DepthwiseTile(
+            rows, columns, costs.depthwise_knobs(rows.tile, columns.tile, workload.kernel, workload.stride)
+        )
+        for rows in cut(workload.height, choice.rows)
+        for columns in cut(workload.width, choice.columns)
+    )
+
+
+@lru_cache(maxsize=4096)
+def depthwise_rule(workload: DepthwiseWorkload, target: Target) -> DepthwiseChoice:
+    """The cheapest set of rectangles by the target's model."""
+    costs = costs_of(target)
+    kernel, stride = workload.kernel, workload.stride
+    best: tuple[float, DepthwiseChoice] | None = None
+    for rows in range(1, min(MAX_DEPTHWISE_ROWS, workload.height) + 1):
+        for columns in range(1, min(MAX_TILE_PIXELS, workload.width) + 1):
+            choice = costs.depthwise_knobs(rows, columns, kernel, stride)
+            tiles = depthwise_tiling(workload, choice, target)
             if not all(costs.depthwise_fits(t.rows.tile, t.columns.tile, kernel, stride) for t in tiles):
                 continue
             cost = sum(
@@ -114,7 +128,7 @@ def depthwise_tiling(
                 for t in tiles
             )
             if best is None or cost < best[0]:
-                best = (cost, tiles)
+                best = (cost, choice)
     assert best is not None
     return best[1]
 
@@ -134,19 +148,24 @@ MAX_DENSE_VECTORS = 8
 DENSE_ACCUMULATORS = 8  # enough to hide the latency of two multiply-adds a cycle
 
 
-def dense_panels(target: Target, channels: int, units: int) -> tuple[DensePanels, ...]:
+def dense_rule(workload: DenseWorkload, target: Target) -> DenseChoice:
+    """Enough sums to hide the latency of a multiply-add."""
+    return DenseChoice(MAX_DENSE_VECTORS, DENSE_ACCUMULATORS)
+
+
+def dense_panels(workload: DenseWorkload, choice: DenseChoice, target: Target) -> tuple[DensePanels, ...]:
     """Panels of a matrix-vector product: wide ones, then narrower vectors for the rest; nothing is padded."""
-    return tuple(_dense_panels(target.lanes, channels, units))
+    return tuple(_dense_panels(target.lanes, workload, choice))
 
 
-def _dense_panels(lanes: int, channels: int, units: int) -> Iterator[DensePanels]:
-    start = 0
+def _dense_panels(lanes: int, workload: DenseWorkload, choice: DenseChoice) -> Iterator[DensePanels]:
+    start, units = 0, workload.units
     while lanes >= 1 and start < units:
         vectors = (units - start) // lanes
-        for width in _powers_below(min(MAX_DENSE_VECTORS, vectors)):
+        for width in _powers_below(min(choice.vectors, vectors)):
             count = (units - start) // (width * lanes)
             if count:
-                sums = _partial_sums(channels, DENSE_ACCUMULATORS // width)
+                sums = _partial_sums(workload.channels, choice.accumulators // width)
                 yield DensePanels(start, count * width * lanes, width * lanes, lanes, DenseKnobs(sums))
                 start += count * width * lanes
         lanes //= 2

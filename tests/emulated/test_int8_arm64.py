@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel, Requantization
-from dscompile.plan.int8_tiles import int8_conv_tiling, int8_depthwise_tiling, int8_depthwise_word
+from dscompile.plan.int8_tiles import int8_depthwise_word
 from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.program import Function
 from dscompile.target import find_target
@@ -26,6 +26,7 @@ from tests.int8_kernels import (
     assert_depthwise,
     views,
 )
+from tests.tilings import int8_conv_tiling, int8_depthwise_tiling
 
 pytestmark = pytest.mark.sampled
 

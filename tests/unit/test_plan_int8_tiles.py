@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Requantization
-from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling
+from dscompile.plan.int8_tiles import int8_dense_panels
 from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.layout import Blocked, Strides
 from dscompile.plan.tiles import Span
 from dscompile.target import find_target
+from tests.tilings import int8_conv_tiling, int8_depthwise_tiling
 
 NEON, DOTPROD, I8MM, X86 = (
     find_target(name) for name in ("arm64-neon", "arm64-dotprod", "arm64-i8mm", "x86-avx512")

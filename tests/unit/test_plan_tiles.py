@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
-from dscompile.plan.tiles import Span, conv_tiling, cut, dense_panels, depthwise_tiling
+from dscompile.plan.tiles import Span, cut
 from dscompile.target import Target, find_target
+from tests.tilings import conv_tiling, dense_panels, depthwise_tiling
 
 TARGETS = [find_target("x86-avx512"), find_target("x86-avx2"), find_target("arm64-neon")]
 targets = st.sampled_from(TARGETS)
