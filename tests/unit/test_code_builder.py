@@ -166,6 +166,9 @@ def test_networks_in_memory_are_taken_where_paths_are(tmp_path, monkeypatch):
     assert model.artifact.manifest.origin == "kws"
     x = np.random.default_rng(0).normal(size=(1, 49, 10, 1)).astype(np.float32)
     np.testing.assert_allclose(model(x), oracle.run(network, {"mfcc": x})["softmax"], atol=1e-5)
+    verified = dscompile.verify(model.path, network)
+    assert verified.ok
+    assert [check.against for check in verified.checks] == ["oracle", "selftest.c", "oracle, other inputs"]
     np.savez("calib.npz", mfcc=np.repeat(x, 2, axis=0))
     quantized = dscompile.quantize(
         network, "calib.npz", equalize=False, bias_correction=False, weight_rounding="nearest"
