@@ -126,7 +126,11 @@ class _Choice:
             for number, errors in enumerate(self._errors)
         ]
         chosen = choose(groups, limits)
-        assert chosen is not None  # the limits leave room for the cheapest options
+        if chosen is None:
+            raise BudgetError(
+                "no ranks keep to the limits of MAC and of cycles together, though some do to each",
+                help="leave one of them out to see what the other costs",
+            )
         return self._attempt(self._named(chosen))
 
     def cheapest(self, max_error: float) -> Trial:

@@ -369,6 +369,14 @@ def test_limits_of_cycles_count_what_the_caller_prices():
         factorize_network(network, Budget(max_cycles=1), samples(network), fit=False, price=price)
 
 
+def test_limits_that_exclude_each_other_are_refused():
+    """Ranks that save MAC and cost cycles, of which each limit alone can be kept to."""
+    network = small_network()
+    price = lambda _network, layer: 10.0 if layer.name.startswith("conv") and "." not in layer.name else 20.0  # noqa: E731
+    with pytest.raises(BudgetError, match="no ranks keep to the limits of MAC and of cycles together"):
+        factorize_network(network, Budget(max_macs=20_000, max_cycles=20), samples(network), fit=False, price=price)
+
+
 def test_a_limit_of_mac_that_no_ranks_keep_is_refused_with_the_nearest():
     network = small_network()
     with pytest.raises(BudgetError, match=r"the lowest ranks leave 14016 MAC, more than the 100 allowed") as refused:
@@ -431,10 +439,10 @@ def test_the_trained_resnet_loses_less_with_each_rank_and_nothing_with_all():
     from tests.photographs import crops, split
 
     network = load_network(model_path("pretrainedResnet_float.tflite")).network
-    images = crops(split(0, 3)[0], 12, 32, 1) * 255
+    images = crops(split(0, 3)[0], 8, 32, 1) * 255
     inputs = [{network.inputs[0]: image[None]} for image in images]
     errors = []
-    for rank in (1, 2, 3, 5, 7, 9):
+    for rank in (1, 3, 5, 9):
         found = factorize_network(network, Budget(rank=rank, even_if_dearer=True), inputs, fit=True)
         errors.append(found.change.error)
         assert len(found.layers) == 7
