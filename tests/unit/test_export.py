@@ -50,9 +50,21 @@ def test_trained_networks_of_tflite_are_the_same(name):
     assert_same_in_onnxruntime(load_network(model_path(f"{name}.tflite")).network)
 
 
+ONNX_MODELS = (
+    "mobilenetv1_100",
+    "mobilenetv2_100",
+    "mobilenetv2_100.bn",
+    "mobilenetv3_large_100",
+    "mobilenetv3_small_100.raw",
+    "shufflenetv2_x1_0",
+    "efficientnet_b0",
+)
+
+
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.models
-@pytest.mark.parametrize("name", ["mobilenetv1_100", "mobilenetv3_small_100.raw", "shufflenetv2_x1_0"])
+@pytest.mark.parametrize("name", ONNX_MODELS)
 def test_networks_of_onnx_come_back_without_a_transpose(name):
     network = load_network(model_path(f"onnx/{name}.onnx")).network
     assert [node.op_type for node in dscompile.export_onnx(network).graph.node].count("Transpose") <= 16 * (
