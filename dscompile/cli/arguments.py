@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from dscompile.cli.completion import complete_target
@@ -46,3 +49,15 @@ target_option = click.option(
     shell_complete=complete_target,
     help="Also show the roofline and the arena for this target.",
 )
+
+
+def netfile_output_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """-o, where a command writes a network; `default` is what the help says of it."""
+    return click.option(
+        "-o",
+        "--output",
+        "destination",
+        type=click.Path(),
+        metavar="NET.YAML",
+        help=f"The net.yaml to write; its weights go beside it.  [default: {default}]",
+    )

@@ -6,7 +6,7 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import net_argument, weights_option
+from dscompile.cli.arguments import net_argument, netfile_output_option, weights_option
 from dscompile.cli.completion import complete_target
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
@@ -62,14 +62,7 @@ def _amount(_context: click.Context, _parameter: click.Parameter, value: str | N
     help="Typical inputs, for each an array [N, ...]: measure on them, and fit kernels to them.  [default: random]",
 )
 @click.option("--no-fit", is_flag=True, help="Leave kernels as the decomposition makes them.")
-@click.option(
-    "-o",
-    "--output",
-    "destination",
-    type=click.Path(),
-    metavar="NET.YAML",
-    help="The net.yaml to write; its weights go beside it.  [default: <net>_factorized.yaml]",
-)
+@netfile_output_option("<net>_factorized.yaml")
 @weights_option
 def command(
     net: str,
