@@ -17,6 +17,9 @@ import numpy as np
 
 from dscompile.ir.network import Array, Network, NetworkBuilder
 from dscompile.ir.ops import (
+    ERF,
+    GELU,
+    GELU_TANH,
     HARD_SIGMOID,
     HARD_SWISH,
     NONE,
@@ -32,16 +35,20 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Op,
     Pad,
     Pads,
     Pair,
     Pool,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.ir.shapes import ShapeError, output_shape, same_pads
@@ -65,6 +72,10 @@ ACTIVATIONS = (
     SIGMOID,
     TANH,
     Activation("leaky_relu", alpha=0.1),
+    Activation("elu", alpha=0.7),
+    GELU,
+    GELU_TANH,
+    ERF,
 )
 MAX_WEIGHTS = 200_000  # elements of one kernel
 MAX_MACS = 4_000_000  # of one layer
@@ -150,7 +161,7 @@ class Grower:
         except ShapeError:
             return False
         weights = 0
-        if isinstance(op, Conv2D):
+        if isinstance(op, Conv2D | ConvTranspose):
             weights = op.kernel[0] * op.kernel[1] * shapes[0][3] // op.groups * op.out_channels
         if isinstance(op, Dense):
             weights = shapes[0][1] * op.units
@@ -169,10 +180,12 @@ class Grower:
         self.tensors.remove(name)
         return name
 
-    def convolution(self, x: str, op: Conv2D) -> str | None:
+    def convolution(self, x: str, op: Conv2D | ConvTranspose) -> str | None:
         if not self.fits(op, [x]):
             return None
         fan_in = op.kernel[0] * op.kernel[1] * self.shape(x)[3] // op.groups
+        if isinstance(op, ConvTranspose):
+            fan_in = max(1, fan_in // (op.stride[0] * op.stride[1]))
         kernel = self.normal((*op.kernel, self.shape(x)[3] // op.groups, op.out_channels), fan_in**-0.5)
         return self.add(op, x, kernel=kernel, bias=self.normal((op.out_channels,)) if self.chance(0.8) else None)
 
@@ -251,7 +264,66 @@ def _binary(grower: Grower) -> None:
     """Two tensors that happen to have the same shape, or a tensor with itself."""
     x = grower.source()
     partner = grower.pick([name for name in grower.tensors if grower.shape(name) == grower.shape(x)])
-    grower.add(Binary(grower.pick(("add", "mul")), grower.activation()), x, partner)
+    grower.add(Binary(grower.pick(("add", "mul", "sub", "max", "min")), grower.activation()), x, partner)
+
+
+def _quotient(grower: Grower) -> None:
+    """A tensor divided by what keeps away from 0."""
+    x = grower.source()
+    partner = grower.pick([name for name in grower.tensors if grower.shape(name) == grower.shape(x)])
+    divisor = grower.add(Activate(Activation("clip", 0.5, 2.0)), partner)
+    grower.add(Binary("div", grower.activation()), *grower.pick(((x, divisor), (divisor, divisor))))
+
+
+def _transposed(grower: Grower) -> None:
+    x = grower.source(rank=4)
+    channels = grower.shape(x)[3]
+    groups = grower.pick([n for n in (1, 1, 2, 3, channels) if channels % n == 0])
+    kernel, stride, dilation = grower.pick(KERNELS), grower.pick(STRIDES), grower.pick(DILATIONS)
+    rows, columns = (int(n) for n in grower.rng.integers(kernel, size=2))
+    pads = Pads(rows // 2, rows - rows // 2, columns - columns // 2, columns // 2)
+    out = groups * grower.pick((1, 2) if groups > 1 else (1, 3, 8, 17))
+    added = (int(grower.rng.integers(stride[0])), int(grower.rng.integers(stride[1])))
+    op = ConvTranspose(out, kernel, stride, pads, dilation, groups, added, grower.activation())
+    grower.convolution(x, op)
+
+
+def _resize(grower: Grower) -> None:
+    x = grower.source(rank=4)
+    size = (grower.pick(SIZES), grower.pick(SIZES))
+    if grower.chance(0.5):
+        op = Resize(size, "bilinear", grower.pick(("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")))
+    else:
+        kinds = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("align_corners", "round_prefer_ceil"))
+        op = Resize(size, "nearest", *grower.pick(kinds))
+    if grower.fits(op, [x]):
+        grower.add(op, x)
+
+
+def _blocks(grower: Grower) -> None:
+    """Channels become pixels, or pixels channels."""
+    x = grower.source(rank=4)
+    block = grower.pick(((2, 2), (1, 2), (4, 1), (3, 3)))
+    crops = Pads(*(int(n) for n in grower.rng.integers(2, size=4))) if grower.chance(0.3) else Pads()
+    ops = [SpaceToDepth(block), DepthToSpace(block, grower.pick(("dcr", "crd")), crops)]
+    fitting = [op for op in ops if grower.fits(op, [x])]
+    grower.add(grower.pick(fitting or [SpaceToDepth((1, 1))]), x)
+
+
+def _strided_slice(grower: Grower) -> None:
+    x = grower.source(rank=4)
+    shape = grower.shape(x)
+    steps = (1, *(grower.pick((1, 2, 3)) for _ in range(3)))
+    begins = (0, *(int(grower.rng.integers(size)) for size in shape[1:]))
+    sizes = tuple(-(-(size - begin) // step) for size, begin, step in zip(shape, begins, steps, strict=True))
+    grower.add(Slice(begins, sizes, steps if max(steps) > 1 else ()), x)
+
+
+def _mirror(grower: Grower) -> None:
+    x = grower.source(rank=4)
+    op = Pad(Pads(*(int(n) for n in grower.rng.integers(4, size=4))), mode=grower.pick(("reflect", "edge")))
+    if grower.fits(op, [x]):
+        grower.add(op, x)
 
 
 def _residual(grower: Grower) -> None:
@@ -416,4 +488,10 @@ STEPS: dict[str, Step] = {
     "squeeze_excite": Step(_squeeze_excite, layers=4),
     "spelled_hard_swish": Step(_spelled_hard_swish, layers=6, rank=None),
     "second_input": Step(_second_input, rank=None),
+    "quotient": Step(_quotient, layers=2, rank=None),
+    "transposed": Step(_transposed),
+    "resize": Step(_resize),
+    "blocks": Step(_blocks),
+    "strided_slice": Step(_strided_slice),
+    "mirror": Step(_mirror),
 }

@@ -17,15 +17,18 @@ from dscompile.ir.ops import (
     Constant,
     Conv2D,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Pad,
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
@@ -33,7 +36,7 @@ from dscompile.passes import canonicalize
 from tests.networks import STEPS, random_inputs, random_network
 from tests.towers import random_tower
 
-INT8_STEPS = sorted(STEPS.keys() - {"prelu", "spelled_hard_swish", "batch_norm"})
+INT8_STEPS = sorted(STEPS.keys() - {"prelu", "spelled_hard_swish", "batch_norm", "quotient"})
 SOFTMAX = Quantization((1 / 256,), -128)
 
 
@@ -108,14 +111,7 @@ class Quantizer:
             case Softmax():
                 return self.builder.add(layer.name, op, inputs, quantization=SOFTMAX)
             case Concat():
-                common = self.quantization(inputs[0])
-                same = [
-                    name
-                    if self.quantization(name) == common
-                    else self.builder.add(f"{layer.name}.in{i}", Quantize(), [name], dtype="int8", quantization=common)
-                    for i, name in enumerate(inputs)
-                ]
-                return self.builder.add(layer.name, op, same)
+                return self.builder.add(layer.name, op, self.at_one_scale(layer, inputs))
             case Pool(kind="average", kernel=(0, 0)) if self.rng.random() < 0.5:
                 mean = self.builder.add(layer.name, Mean(), inputs, quantization=self.range_of(layer.output))
                 return self.activated(layer.name, mean, op.activation, layer.output)
@@ -123,16 +119,31 @@ class Quantizer:
                 plain = replace(op, activation=self.fused(op.activation), count_pads=op.count_pads and not op.pads)
                 result = self.builder.add(layer.name, plain, inputs)
                 return self.activated(layer.name, result, op.activation, layer.output)
+            case Binary(kind="max" | "min"):
+                result = self.builder.add(
+                    layer.name, replace(op, activation=self.fused(op.activation)), self.at_one_scale(layer, inputs)
+                )
+                return self.activated(layer.name, result, op.activation, layer.output)
             case Binary():
                 plain_binary = replace(op, activation=self.fused(op.activation))
                 result = self.builder.add(layer.name, plain_binary, inputs, quantization=self.range_of(layer.output))
                 return self.activated(layer.name, result, op.activation, layer.output)
             case Activate():
                 return self.builder.add(layer.name, op, inputs, quantization=self.range_of(layer.output))
-            case Pad() | Reshape() | Transpose() | Slice() | Shuffle():
+            case Pad() | Resize() | Reshape() | Transpose() | Slice() | Shuffle() | DepthToSpace() | SpaceToDepth():
                 return self.builder.add(layer.name, op, inputs)
             case _:
                 raise ValueError(f"no int8 form of {op}")
+
+    def at_one_scale(self, layer: Layer, inputs: list[str]) -> list[str]:
+        """The inputs of a layer, all with the quantization of the first."""
+        common = self.quantization(inputs[0])
+        return [
+            name
+            if self.quantization(name) == common
+            else self.builder.add(f"{layer.name}.in{i}", Quantize(), [name], dtype="int8", quantization=common)
+            for i, name in enumerate(inputs)
+        ]
 
     def fused(self, activation: Activation) -> Activation:
         return activation if activation.kind in ("none", "clip") else NONE

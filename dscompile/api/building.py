@@ -17,6 +17,7 @@ from dscompile.target import Target, build_target, useful_variants, variants_of
 
 if TYPE_CHECKING:
     from dscompile.artifact import Artifact, Manifest
+    from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.ir.network import Array, Network
     from dscompile.ir.tensor import Rounding
@@ -32,6 +33,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -47,6 +49,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -61,6 +64,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -70,7 +74,9 @@ def build(
 
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
     that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding` the usual one of an
-    int8 model. `packages` are packagings of standalone C ("cmake", "arduino", ...; docs/packaging.md). Without nvcc,
+    int8 model. `input_shapes` are those of inputs whose sizes an .onnx file leaves open, in the file's order of
+    axes: {"x": (1, 3, 480, 640)}. `packages` are packagings of standalone C ("cmake", "arduino", ...;
+    docs/packaging.md). Without nvcc,
     artifacts for GPUs are sources alone, unless `require_binary` refuses that. `seed` chooses the inputs of the
     self-test and of the golden vectors. An artifact is written completely or not at all.
 
@@ -84,7 +90,7 @@ def build(
     if require_binary:
         _require_binaries(targets)
     progress(Event(f"reading {source_name(source)}"))
-    net = read_network(source, weights, rounding=rounding)
+    net = read_network(source, weights, rounding=rounding, input_shapes=input_shapes)
     net.require_as_asked()
     several = not isinstance(target, str) and len(names) > 1
     jobs = [

@@ -368,8 +368,9 @@ def _against(model: Model, source: Source, seed: int, progress: Progress) -> lis
     artifact = model.artifact
     rounding = artifact.manifest.rounding
     if isinstance(source, str | Path):
-        peer = open_peer(reference_for(Path(source), rounding), Path(source))
-        network = read_network(source, None, rounding=rounding).network
+        path = Path(source)
+        peer = open_peer(reference_for(path, rounding), path)
+        network = read_network(path, None, rounding=rounding, input_shapes=_open_shapes(path, artifact)).network
     else:
         peer, network = None, source
     wanted = [(tensor.border_shape, tensor.dtype) for tensor in artifact.manifest.inputs]
@@ -392,6 +393,13 @@ def _against(model: Model, source: Source, seed: int, progress: Progress) -> lis
     if peer is not None:
         checks.insert(0, compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, tolerance))
     return checks
+
+
+def _open_shapes(source: Path, artifact: Artifact) -> dict[str, tuple[int, ...]] | None:
+    """The shapes that the artifact was built for, for a file that may leave sizes open."""
+    if source.suffix.lower() != ".onnx":
+        return None
+    return {tensor.name: tensor.border_shape for tensor in artifact.manifest.inputs}
 
 
 def _selftest(artifact: Artifact, runnable: RunnableModel) -> Check:

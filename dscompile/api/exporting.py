@@ -10,6 +10,7 @@ from dscompile.api.networks import Source, read_network, source_name
 from dscompile.errors import UsageError
 
 if TYPE_CHECKING:
+    from dscompile.frontend.input_shapes import InputShapes
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Rounding
 
@@ -24,14 +25,22 @@ class ExportResult:
     path: Path
 
 
-def import_onnx(model: Any, name: str = "", *, rounding: Rounding | None = None) -> Network:  # noqa: ANN401
+def import_onnx(
+    model: Any,  # noqa: ANN401
+    name: str = "",
+    *,
+    rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
+) -> Network:
     """An onnx.ModelProto in memory as a network, called `name` or as its graph is.
 
-    `rounding` replaces the usual one of a QDQ model. Raises as reading an .onnx file does.
+    `rounding` replaces the usual one of a QDQ model, `input_shapes` are those of inputs whose sizes it leaves open.
+    Raises as reading an .onnx file does.
     """
+    from dscompile.frontend.input_shapes import NO_SHAPES
     from dscompile.frontend.onnx_import import import_onnx_proto
 
-    return import_onnx_proto(model, name, rounding)
+    return import_onnx_proto(model, name, rounding, NO_SHAPES if input_shapes is None else input_shapes)
 
 
 def export_onnx(source: Source, *, weights: str | Path | None = None) -> Any:  # noqa: ANN401

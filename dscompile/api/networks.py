@@ -11,6 +11,7 @@ from dscompile.report.progress import Progress, silent
 from dscompile.target import build_target, representative
 
 if TYPE_CHECKING:
+    from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.frontend.zoo import ZooEntry
     from dscompile.ir.network import Network
@@ -38,17 +39,17 @@ class ImportResult:
     path: Path
 
 
-def check(source: Source, *, weights: str | Path | None = None) -> CheckResult:
+def check(source: Source, *, weights: str | Path | None = None, input_shapes: InputShapes | None = None) -> CheckResult:
     """Checks a network: schema, shapes, names and shapes of the weights, and budgets as far as no plan is needed.
 
-    Of int8 networks also that no accumulator can overflow. Raises BadInputError with everything that is wrong, or
-    BudgetError.
+    Of int8 networks also that no accumulator can overflow. `input_shapes` are those of build(). Raises
+    BadInputError with everything that is wrong, or BudgetError.
     """
     from dscompile.ir.intervals import check_accumulators
     from dscompile.report import budgets
     from dscompile.report.inspection import inspect_network
 
-    net = read_network(source, weights, load_weights=False)
+    net = read_network(source, weights, load_weights=False, input_shapes=input_shapes)
     check_accumulators(net.network)
     notes: list[str] = []
     if net.quantization is not None and not net.network.is_quantized:
@@ -64,6 +65,7 @@ def inspect(
     target: str | None = None,
     *,
     weights: str | Path | None = None,
+    input_shapes: InputShapes | None = None,
     cycles: bool = False,
     progress: Progress = silent,
 ) -> Inspection:
@@ -76,7 +78,7 @@ def inspect(
     """
     from dscompile.report.inspection import inspect_network
 
-    net = read_network(source, weights, load_weights=False)
+    net = read_network(source, weights, load_weights=False, input_shapes=input_shapes)
     if target is None:
         if cycles:
             raise UsageError("cycles are those of a target's core", help="name it with --target")
@@ -112,12 +114,17 @@ def inspect(
 
 
 def import_model(
-    model: str | Path, output: str | Path | None = None, *, rounding: Rounding | None = None
+    model: str | Path,
+    output: str | Path | None = None,
+    *,
+    rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
 ) -> ImportResult:
     """Turns an .onnx or .tflite model into a net.yaml and its weights.
 
     `output` is the net.yaml to write (default: <model>.yaml in the current directory); the weights lie beside it.
-    `rounding` replaces the usual one of an int8 model.
+    `rounding` replaces the usual one of an int8 model; `input_shapes` are those of inputs whose sizes an .onnx file
+    leaves open, {"x": (1, 3, 480, 640)}.
     Raises UsageError, BadInputError, or UnsupportedError listing everything that is not supported.
     """
     from dscompile.frontend.writer import write_netfile
@@ -127,7 +134,7 @@ def import_model(
         raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
     if Path(model).suffix in (".yaml", ".yml"):
         raise UsageError(f"'{model}' is a net.yaml already")
-    net = read_network(model, None, rounding=rounding)
+    net = read_network(model, None, rounding=rounding, input_shapes=input_shapes)
     return ImportResult(net.network, write_netfile(net.network, path.parent, path.name))
 
 
@@ -168,17 +175,20 @@ def read_network(
     *,
     load_weights: bool = True,
     rounding: Rounding | None = None,
+    input_shapes: InputShapes | None = None,
 ) -> NetFile:
     """The network in a net.yaml, .onnx or .tflite file (dscompile.frontend.load), or the one that is given itself."""
     values = None if weights is None else Path(weights)
     if isinstance(source, str | Path):
+        from dscompile.frontend.input_shapes import NO_SHAPES
         from dscompile.frontend.load import load_network
 
-        return load_network(Path(source), weights=values, load_weights=load_weights, rounding=rounding)
+        shapes = NO_SHAPES if input_shapes is None else input_shapes
+        return load_network(Path(source), weights=values, load_weights=load_weights, rounding=rounding, shapes=shapes)
     from dscompile.frontend.loaded import NetFile
 
-    if values is not None or rounding is not None:
-        what = "its weights" if values is not None else "its rounding"
+    given = {"its weights": values, "its rounding": rounding, "its shapes": input_shapes}
+    for what in (what for what, value in given.items() if value is not None):
         raise UsageError(f"the network '{source.name}' in memory has {what} already", help="change the network itself")
     return NetFile(source.validate(), Path(source.name))
 

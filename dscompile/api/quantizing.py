@@ -11,6 +11,7 @@ from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
 if TYPE_CHECKING:
+    from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.ir.tensor import Rounding
     from dscompile.quantize import Method, WeightRounding
@@ -38,6 +39,7 @@ def quantize(
     weight_rounding: WeightRounding = "optimized",
     against: str | Path | None = None,
     weights: str | Path | None = None,
+    input_shapes: InputShapes | None = None,
     progress: Progress = silent,
 ) -> QuantizeResult:
     """Turns a float32 network into an int8 network, written as a net.yaml and its weights.
@@ -46,7 +48,8 @@ def quantize(
     (for the method percentile) and `rounding` default to what the section `quantization:` of a net.yaml says, then to
     mse, 0.9999 and tflite. `weight_rounding` says whether the integers of kernels are the nearest ones, or are chosen
     so that errors cancel in the sums of each layer. `against` is a second .npz on which the outputs are compared with
-    float32. `output` is the net.yaml to write (default: <net>_int8.yaml in the current directory).
+    float32. `input_shapes` are those of build(). `output` is the net.yaml to write (default: <net>_int8.yaml in the
+    current directory).
 
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
     """
@@ -57,7 +60,7 @@ def quantize(
 
     path = destination_beside(source, output, "int8")
     progress(Event(f"reading {source_name(source)}"))
-    net = read_network(source, weights)
+    net = read_network(source, weights, input_shapes=input_shapes)
     section = net.quantization
     calibration = section.calibration if section is not None else None
     default = calibration.method if calibration is not None else DEFAULT_METHOD

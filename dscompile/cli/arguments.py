@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,15 @@ rounding_option = click.option(
     "--rounding",
     type=click.Choice(("tflite", "float32", "half-up", "single")),
     help="How int8 layers requantize.  [default: tflite for .tflite, float32 for .onnx; a net.yaml says it itself]",
+)
+
+input_shape_option = click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    callback=lambda _context, _option, texts: dict(map(_input_shape, texts)),
+    metavar="NAME:1x3x480x640",
+    help="The shape of an input whose sizes an .onnx file leaves open, in the file's order of axes. Repeats.",
 )
 
 runner_option = click.option(
@@ -61,3 +71,11 @@ def netfile_output_option(default: str) -> Callable[[Callable[..., Any]], Callab
         metavar="NET.YAML",
         help=f"The net.yaml to write; its weights go beside it.  [default: {default}]",
     )
+
+
+def _input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`NAME:1x3x480x640`; names may hold colons themselves."""
+    name, _, sizes = text.rpartition(":")
+    if not name or not re.fullmatch(r"\d{1,9}([x,]\d{1,9})*", sizes, re.ASCII):
+        raise click.BadParameter(f"'{text}' is not a name and a shape, such as image:1x3x480x640")
+    return name, tuple(int(size) for size in re.split("[x,]", sizes))

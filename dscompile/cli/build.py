@@ -9,7 +9,7 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import net_argument, rounding_option, targets_option, weights_option
+from dscompile.cli.arguments import input_shape_option, net_argument, rounding_option, targets_option, weights_option
 from dscompile.cli.completion import complete_package
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @weights_option
 @rounding_option
+@input_shape_option
 @click.option(
     "--package",
     "packages",
@@ -54,6 +55,7 @@ def command(
     destination: str | None,
     weights: str | None,
     rounding: Rounding | None,
+    input_shapes: dict[str, tuple[int, ...]],
     packages: tuple[str, ...],
     require_binary: bool,
 ) -> None:
@@ -69,6 +71,7 @@ def command(
             destination,
             weights=weights,
             rounding=rounding,
+            input_shapes=input_shapes,
             packages=packages,
             require_binary=require_binary,
             seed=current_settings().seed,

@@ -8,7 +8,7 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import rounding_option
+from dscompile.cli.arguments import input_shape_option, rounding_option
 from dscompile.cli.describe import tensor_fields
 from dscompile.cli.settings import command as subcommand
 from dscompile.report import records, text
@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     help="The net.yaml to write; its weights go beside it.  [default: <model>.yaml]",
 )
 @rounding_option
-def command(model: str, destination: str | None, rounding: Rounding | None) -> None:
+@input_shape_option
+def command(
+    model: str, destination: str | None, rounding: Rounding | None, input_shapes: dict[str, tuple[int, ...]]
+) -> None:
     """Turn an .onnx or .tflite MODEL into a net.yaml and its weights.
 
     The network keeps the model's input and output names, order and layout.
     """
-    imported = api.import_model(model, destination, rounding=rounding)
+    imported = api.import_model(model, destination, rounding=rounding, input_shapes=input_shapes)
     fields = [("wrote", str(imported.path)), *tensor_fields(imported.network)]
     output.result(text.fields(fields, indent=""), records.import_record(str(imported.path), imported.network))

@@ -8,7 +8,7 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import net_argument, target_option, weights_option
+from dscompile.cli.arguments import input_shape_option, net_argument, target_option, weights_option
 from dscompile.cli.describe import network_fields
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 @net_argument
 @target_option
 @weights_option
+@input_shape_option
 @click.option(
     "--cycles", is_flag=True, help="Also the inner loops of the target's kernels, as llvm-mca estimates them."
 )
-def command(net: str, target: str | None, weights: str | None, cycles: bool) -> None:
+def command(
+    net: str, target: str | None, weights: str | None, input_shapes: dict[str, tuple[int, ...]], cycles: bool
+) -> None:
     """Show what every layer of a network is and costs.
 
     Columns: bytes a layer must read and write; FLOP/B, its arithmetic intensity; standard MAC, the cost of the standard
@@ -44,7 +47,9 @@ def command(net: str, target: str | None, weights: str | None, cycles: bool) -> 
     by, with everything in the L1 cache, and no time.
     """
     with shown_progress() as progress:
-        inspection = api.inspect(net, target, weights=weights, cycles=cycles, progress=progress)
+        inspection = api.inspect(
+            net, target, weights=weights, input_shapes=input_shapes, cycles=cycles, progress=progress
+        )
     parts = [text.fields(network_fields(inspection), indent=""), _layers(inspection), _comparison(inspection)]
     if inspection.arena is not None and inspection.target is not None:
         parts.append(_arena(inspection.arena, inspection.target.name))

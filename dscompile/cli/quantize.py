@@ -8,7 +8,7 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import net_argument, netfile_output_option, weights_option
+from dscompile.cli.arguments import input_shape_option, net_argument, netfile_output_option, weights_option
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.report.quantization import quantize_record, quantize_text
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     help="Other inputs: compare the outputs with float32 on them, too.",
 )
 @weights_option
+@input_shape_option
 def command(
     net: str,
     calibrate: str | None,
@@ -71,6 +72,7 @@ def command(
     weight_rounding: WeightRounding,
     against: str | None,
     weights: str | None,
+    input_shapes: dict[str, tuple[int, ...]],
 ) -> None:
     """Turn a float32 network into an int8 network.
 
@@ -91,6 +93,7 @@ def command(
             weight_rounding=weight_rounding,
             against=against,
             weights=weights,
+            input_shapes=input_shapes,
             progress=progress,
         )
     path = str(result.path)

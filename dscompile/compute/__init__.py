@@ -26,6 +26,7 @@ from dscompile.compute.int8_elementwise import (
     quantize,
 )
 from dscompile.compute.pool import pool
+from dscompile.compute.resample import resample
 from dscompile.compute.softmax import softmax
 from dscompile.plan.gpu_kernels import GpuDenseKernel, GpuKernel, ModuleKernel
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
@@ -50,6 +51,7 @@ from dscompile.plan.kernels import (
     Kernel,
     PackKernel,
     PoolKernel,
+    ResampleKernel,
     SoftmaxKernel,
     UnpackKernel,
 )
@@ -76,6 +78,7 @@ __all__ = [
     "pack",
     "pool",
     "quantize",
+    "resample",
     "softmax",
     "tensor",
     "unpack",
@@ -101,6 +104,8 @@ def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | Ten
             return pool(kernel)
         case ElementwiseKernel():
             return elementwise(kernel)
+        case ResampleKernel():
+            return resample(kernel)
         case PackKernel():
             return pack(kernel)
         case UnpackKernel():

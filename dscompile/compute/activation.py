@@ -18,6 +18,9 @@ LN2_LOW = -2.12194440e-4
 # Minimax polynomial of exp on [-ln2 / 2, ln2 / 2], degree 6 by Lawson iteration for the relative error (1.9e-9),
 # rounded to float32.
 EXP_COEFFICIENTS = (1.0, 1.0, 0.4999999106, 0.166664198, 0.0416682288, 0.00837485678, 0.00138367899)
+ERF_P = 0.3275911
+ERF_COEFFICIENTS = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+GELU_FACTOR = math.sqrt(2.0 / math.pi)
 EXP_LOWEST, EXP_HIGHEST = -87.33, 88.37  # results stay normal numbers
 
 
@@ -47,6 +50,16 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
             return tirx.Select(x > const(0.0), x, x * const(activation.alpha))
         case "prelu":
             return tirx.Select(x > const(0.0), x, x * slope)
+        case "elu":
+            below = const(activation.alpha) * (exp(tirx.min(x, const(0.0))) - const(1.0))
+            return tirx.Select(x > const(0.0), x, below)
+        case "gelu":
+            return const(0.5) * x * (const(1.0) + erf(x * const(math.sqrt(0.5))))
+        case "gelu_tanh":  # (1 + tanh(z)) / 2 is the sigmoid of 2 z
+            cubic = const(2.0 * GELU_FACTOR) + const(2.0 * GELU_FACTOR * 0.044715) * x * x
+            return x * sigmoid(x * cubic)
+        case "erf":
+            return erf(x)
 
 
 def clip(x: Expr, low: float, high: float) -> Expr:
@@ -76,6 +89,17 @@ def exp(x: Expr) -> Expr:
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + e**-x)."""
     return const(1.0) / (const(1.0) + exp(const(0.0) - x))
+
+
+def erf(x: Expr) -> Expr:
+    """The error function within 2e-7: Abramowitz and Stegun, 7.1.26."""
+    size = tirx.max(x, const(0.0) - x)
+    t = const(1.0) / (const(1.0) + const(ERF_P) * size)
+    series = const(ERF_COEFFICIENTS[-1])
+    for coefficient in ERF_COEFFICIENTS[-2::-1]:
+        series = series * t + const(coefficient)
+    value = const(1.0) - series * t * exp(const(0.0) - size * size)
+    return tirx.Select(x < const(0.0), const(0.0) - value, value)
 
 
 def tanh(x: Expr) -> Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import te
+from tvm import te, tirx
 
 from dscompile.compute.activation import activate
 from dscompile.compute.integer import typed_const
@@ -13,7 +13,7 @@ from dscompile.plan.kernels import ElementwiseKernel, FillKernel, FlatKernel, Fu
 
 
 def elementwise(kernel: ElementwiseKernel) -> Any:
-    """y = activation(a), activation(a + b) or activation(a * b) on [blocks][H][W][lanes]. Block: `y`."""
+    """y = activation(a) or activation(a op b) on [blocks][H][W][lanes]. Block: `y`."""
     shape = (kernel.blocks, kernel.height, kernel.width, kernel.lanes)
     slope = te.placeholder((kernel.blocks * kernel.lanes,), name="slope")
 
@@ -24,7 +24,7 @@ def elementwise(kernel: ElementwiseKernel) -> Any:
 
 
 def flat(kernel: FlatKernel) -> Any:
-    """y = activation(a), activation(a + b) or activation(a * b) over `shape`. Block: `y`."""
+    """y = activation(a) or activation(a op b) over `shape`. Block: `y`."""
     slope = te.placeholder((kernel.shape[-1],), name="slope")
     return _combine(
         kernel.shape, kernel.function, kernel.b is not None, kernel.activation, slope, lambda index: slope[index[-1]],
@@ -48,8 +48,30 @@ def _combine(
     def value(*index: Any) -> Any:
         x = a[index]
         if binary:
-            x = x + b[index] if function == "add" else x * b[index]
+            x = _applied(function, x, b[index])
         return activate(x, activation, slope_at(index) if prelu else None)
 
     y = te.compute(shape, value, name="y")
     return te.create_prim_func([a, *([b] if binary else []), *([slope] if prelu else []), y])
+
+
+def _applied(function: Function, a: Any, b: Any) -> Any:
+    match function:
+        case "add":
+            return a + b
+        case "mul":
+            return a * b
+        case "sub":
+            return a - b
+        case "rsub":
+            return b - a
+        case "div":
+            return a / b
+        case "rdiv":
+            return b / a
+        case "max":
+            return tirx.max(a, b)
+        case "min":
+            return tirx.min(a, b)
+        case "copy":
+            raise ValueError("a copy takes one operand")

@@ -18,7 +18,7 @@ from dscompile.plan.int8_elementwise import (
     LookupKernel,
     QuantizeKernel,
 )
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Rescale
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum, Rescale
 
 Expr = Any
 PrimFunc = Any
@@ -105,10 +105,13 @@ def int8_sum(kernel: Int8SumKernel) -> PrimFunc:
     return te.create_prim_func([a, b, y])
 
 
-def _sum(a: Expr, b: Expr, rule: IntegerBinary | FloatBinary | IntegerSum) -> Expr:
+def _sum(a: Expr, b: Expr, rule: IntegerBinary | FloatBinary | IntegerSum | IntegerChoice) -> Expr:
     match rule:
         case FloatBinary():
             return _float_sum(a, b, rule)
+        case IntegerChoice():
+            choice = tirx.max if rule.kind == "max" else tirx.min
+            return clamp(choice(a, b), rule.low, rule.high)
         case IntegerSum():
             return _searched_sum(a, b, rule)
         case IntegerBinary():

@@ -43,6 +43,7 @@ HELPERS = (
     "in_order",
     "clip",
     "exponential",
+    "error_function",
     "sigmoid",
     "clamp_int8",
     "saturate_int8",

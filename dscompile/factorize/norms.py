@@ -15,7 +15,17 @@ _MOST_WEIGHTS = 1 << 14
 _FREQUENCIES_PER_TAP = 8
 
 # The largest slopes; that of x * sigmoid(x) is at x = 2.3994.
-_SLOPES = {"none": 1.0, "clip": 1.0, "hard_swish": 1.5, "swish": 1.0999, "sigmoid": 0.25, "tanh": 1.0}
+_SLOPES = {
+    "none": 1.0,
+    "clip": 1.0,
+    "hard_swish": 1.5,
+    "swish": 1.0999,
+    "sigmoid": 0.25,
+    "tanh": 1.0,
+    "gelu": 1.1290,
+    "gelu_tanh": 1.1291,
+    "erf": 1.1284,
+}
 
 
 def activation_slope(activation: Activation, slope: Array | None = None) -> float | None:
@@ -23,7 +33,7 @@ def activation_slope(activation: Activation, slope: Array | None = None) -> floa
     match activation.kind:
         case "hard_sigmoid":
             return abs(activation.alpha)
-        case "leaky_relu":
+        case "leaky_relu" | "elu":
             return max(1.0, abs(activation.alpha))
         case "prelu" if slope is not None:
             return max(1.0, float(np.abs(slope).max()))

@@ -17,6 +17,7 @@ from dscompile.ir.ops import (
     Concat,
     Conv2D,
     Dense,
+    DepthToSpace,
     Op,
     Pad,
     Pool,
@@ -24,6 +25,7 @@ from dscompile.ir.ops import (
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 
@@ -93,17 +95,21 @@ class Propagation:
                 return activation_slope(activation, slopes)
             case BatchNorm():
                 return batch_norm_norm(network, layer, op)
-            case Pad() | Reshape() | Shuffle() | Slice() | Transpose():
+            case Pad(pads=pads) if op.mode != "constant":
+                return math.sqrt((1 + pads.top + pads.bottom) * (1 + pads.left + pads.right))  # copies of a pixel
+            case Pad() | Reshape() | Shuffle() | Slice() | DepthToSpace() | SpaceToDepth() | Transpose():
                 return 1.0
             case _:
                 return None
 
-    def _binary(self, layer: Layer, op: Binary) -> Reals:
-        """|a + b - a' - b'| <= |a - a'| + |b - b'|, |a b - a' b'| <= max|a| |b - b'| + max|b'| |a - a'|."""
+    def _binary(self, layer: Layer, op: Binary) -> Reals | None:
+        """|a b - a' b'| <= max|a| |b - b'| + max|b'| |a - a'|; sums, differences and extremes move by both together."""
         made = math.prod(self.network.shape(layer.output))
         repeats = [math.sqrt(made / math.prod(self.network.shape(name))) for name in layer.inputs]
         first, second = (self.of(name) * times for name, times in zip(layer.inputs, repeats, strict=True))
-        if op.kind == "add":
+        if op.kind == "div":
+            return None
+        if op.kind != "mul":
             return first + second
         highest = [self._highest(name) for name in layer.inputs]
         return highest[0] * second + (highest[1] + self.of(layer.inputs[1])) * first
@@ -117,6 +123,6 @@ class Propagation:
         return highest
 
 
-def scaled(norms: Reals, factor: float | None) -> Reals | None:
-    """Norms times a factor; None where that is not known."""
-    return None if factor is None else factor * norms
+def scaled(norms: Reals | None, factor: float | None) -> Reals | None:
+    """Norms times a factor; None where one of them is not known."""
+    return None if norms is None or factor is None else factor * norms

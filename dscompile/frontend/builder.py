@@ -28,16 +28,18 @@ from dscompile.frontend.schema import (
     PoolBody,
     Reference,
     ReshapeBody,
+    ResizeBody,
     SeparableBody,
     SliceBody,
     SplitBody,
     SqueezeExciteBody,
+    TransposedConvBody,
     Window,
 )
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
-from dscompile.ir.ops import Binary, Concat, Conv2D, Dense, Op, Pool, Reshape, Slice
-from dscompile.ir.shapes import ShapeError
+from dscompile.ir.ops import Binary, Concat, Conv2D, ConvTranspose, Dense, Op, Pads, Pool, Reshape, Resize, Slice
+from dscompile.ir.shapes import ShapeError, dilated_extent
 from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, Shape
 from dscompile.ir.types import layer_type_problems, weight_types
 
@@ -302,6 +304,8 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             raise AssertionError("a split has several results and is added by itself")
         case ConvBody():
             return _conv(place, body, source)
+        case TransposedConvBody():
+            return _transposed_conv(place, body, source)
         case DepthwiseBody():
             return _depthwise(place, body, source)
         case SeparableBody(out, depthwise):
@@ -320,6 +324,8 @@ def _expand(place: Place, body: Body, sources: tuple[str, ...]) -> str:
             pads = window.pads(height, width)
             op = Pool(body.kind, window.kernel, window.stride, pads, body.count_pads, body.activation)
             return place.add(op, source)
+        case ResizeBody():
+            return place.add(_resize(body, place.image(source)), source)
         case SliceBody():
             return place.add(_box(body, place.shape(source)), source)
         case ReshapeBody(shape):
@@ -339,6 +345,22 @@ def _conv(place: Place, body: ConvBody, source: str) -> str:
         window.dilation,
         body.groups,
         body.activation,
+    )
+    return place.add(op, source, bias=body.bias)
+
+
+def _transposed_conv(place: Place, body: TransposedConvBody, source: str) -> str:
+    window, added = body.window, body.output_padding
+    if window.padding == "same":  # what is too much is cut off, the odd row at the end; what is missing is only bias
+        extents = [dilated_extent(size, gap) for size, gap in zip(window.kernel, window.dilation, strict=True)]
+        rows, columns = (extent - step + more for extent, step, more in zip(extents, window.stride, added, strict=True))
+        added = (added[0] + max(0, -rows), added[1] + max(0, -columns))
+        rows, columns = max(0, rows), max(0, columns)
+        pads = Pads(rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
+    else:
+        pads = Pads() if window.padding == "valid" else window.padding
+    op = ConvTranspose(
+        body.out, window.kernel, window.stride, pads, window.dilation, body.groups, added, body.activation
     )
     return place.add(op, source, bias=body.bias)
 
@@ -386,6 +408,17 @@ def _dense(place: Place, body: DenseBody, source: str) -> str:
     return place.add(Dense(body.out, body.activation), source, bias=body.bias)
 
 
+def _resize(body: ResizeBody, image: tuple[int, int, int]) -> Resize:
+    """The operator, its size known: `factor` times that of the image, rounded down."""
+    if body.factor is None:
+        return body.op
+    rows, columns = (math.floor(size * factor) for size, factor in zip(image[:2], body.factor, strict=True))
+    exact = all(
+        made == size * factor for made, size, factor in zip((rows, columns), image[:2], body.factor, strict=True)
+    )
+    return replace(body.op, size=(rows, columns), scale=None if exact else body.factor)
+
+
 def _box(body: SliceBody, shape: Shape) -> Slice:
     """The operator of a slice. ShapeError if it does not lie inside `shape`."""
     begins, ends = list(body.begin), list(body.end)
@@ -401,7 +434,11 @@ def _box(body: SliceBody, shape: Shape) -> Slice:
             begins[axis], ends[axis] = given
     if not len(begins) == len(ends) == len(shape):
         raise ShapeError(f"'begin' {begins} and 'end' {ends} must have a number for each axis of {list(shape)}")
-    return Slice(tuple(begins), tuple(end - begin for begin, end in zip(begins, ends, strict=True)))
+    steps = body.step or (1,) * len(shape)
+    if len(steps) != len(shape):
+        raise ShapeError(f"'step' {list(steps)} must have a number for each axis of {list(shape)}")
+    sizes = tuple(-(-(end - begin) // step) for begin, end, step in zip(begins, ends, steps, strict=True))
+    return Slice(tuple(begins), sizes, steps if max(steps, default=1) > 1 else ())
 
 
 def _split(place: Place, body: SplitBody, sources: tuple[str, ...]) -> tuple[str, ...]:

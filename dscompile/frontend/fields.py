@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from dscompile.errors import BadInputError, Diagnostic, Position, UnsupportedError, did_you_mean
+from dscompile.errors import BadInputError, Diagnostic, Position, did_you_mean
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode, describe, shorten
 from dscompile.ir.ops import Pair
 
@@ -26,7 +26,6 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []
-        self._only_unsupported = True
 
     @property
     def count(self) -> int:
@@ -38,17 +37,12 @@ class Problems:
     ) -> None:
         """Records something that is wrong."""
         self._found.append(Diagnostic(message, position, layer, help))
-        self._only_unsupported = False
-
-    def add_unsupported(self, message: str, position: Position, *, help: str | None = None) -> None:
-        """Records something that is right, but which this version cannot do."""
-        self._found.append(Diagnostic(message, position, help=help))
 
     def raise_if_any(self) -> None:
-        """Raises what was recorded, in the order of the file: UnsupportedError if that is all there is."""
+        """Raises what was recorded, in the order of the file."""
         if self._found:
             ordered = sorted(self._found, key=lambda d: (d.position.line, d.position.column) if d.position else (0, 0))
-            raise (UnsupportedError if self._only_unsupported else BadInputError)(ordered)
+            raise BadInputError(ordered)
 
 
 class Fields:
@@ -191,6 +185,23 @@ class Fields:
             return default
         return value
 
+    def real_pair(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
+        """[rows, columns] of optional numbers above 0, or one number for both."""
+        node = self.take(key)
+        if node is None:
+            return default
+        items = node.items if isinstance(node, SequenceNode) else (node, node)
+        values = [item.value if isinstance(item, ScalarNode) else None for item in items]
+        numbers = [
+            float(value)
+            for value in values
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        ]
+        if len(values) != 2 or len(numbers) != 2:
+            self.wrong(key, node, "a number above 0, or [rows, columns]")
+            return default
+        return (numbers[0], numbers[1])
+
     def integers(
         self, key: str, node: Node, counts: Iterable[int] = (), minimum: int = 1, wanted: str = "whole numbers"
     ) -> tuple[int, ...]:
@@ -201,13 +212,13 @@ class Fields:
             return (minimum,) * (allowed[0] if allowed else 1)
         return tuple(self.integer_of(key, item, minimum) for item in node.items)
 
-    def pair(self, key: str, default: Pair | None) -> Pair:
+    def pair(self, key: str, default: Pair | None, minimum: int = 1) -> Pair:
         """[rows, columns], or one whole number for both; required if there is no default."""
         node = self.take(key) if default is not None else self.require(key, "3")
         if node is None:
-            return default or (1, 1)
+            return default or (minimum, minimum)
         if isinstance(node, ScalarNode):
-            size = self.integer_of(key, node, 1)
+            size = self.integer_of(key, node, minimum)
             return (size, size)
-        rows, columns = self.integers(key, node, (2,), wanted="a whole number or [rows, columns]")
+        rows, columns = self.integers(key, node, (2,), minimum, wanted="a whole number or [rows, columns]")
         return (rows, columns)

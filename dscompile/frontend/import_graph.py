@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import Concat, Constant, Op, Pad, Pool, Reshape, Slice, Transpose
+from dscompile.ir.ops import Constant, Op, Reshape, Transpose
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
+from dscompile.ir.types import keeps_quantization
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
@@ -66,10 +67,6 @@ def frozen(array: Array) -> Array:
     copy = np.array(array, dtype=dtype, order="C")
     copy.flags.writeable = False
     return copy
-
-
-# Operators that do not compute: their results have the scale of their input, whatever the source's node makes.
-_MOVERS = (Concat, Pad, Pool, Reshape, Slice, Transpose)
 
 
 class ImportGraph:
@@ -189,7 +186,7 @@ class ImportGraph:
 
     def emit(self, op: Op, inputs: Sequence[str] = (), role: str = "", **weights: Array | None) -> str:
         """Appends a layer and returns its tensor. The node's main layer has no `role` and gets the node's own name."""
-        if isinstance(op, _MOVERS):
+        if keeps_quantization(op):  # their results have the scale of their input, whatever the source's node makes
             return self._append(op, inputs, role, weights)
         return self._append(op, inputs, role, weights, self._quantization, self._dtype)
 

@@ -22,13 +22,18 @@ from dscompile.ir.ops import (
     Binary,
     Concat,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Mean,
     Pad,
+    PadMode,
     Pads,
     Pool,
+    Resize,
     Slice,
     Softmax,
+    SpaceToDepth,
 )
 from dscompile.ir.shapes import broadcast
 from dscompile.ir.tensor import Shape
@@ -76,9 +81,16 @@ def _single_image(graph: ImportGraph, value: Value) -> Value:
 
 
 def convolution(
-    graph: ImportGraph, value: Value, op: Conv2D, kernel: Array, bias: Array | None, kernel_scale: Array | None = None
+    graph: ImportGraph,
+    value: Value,
+    op: Conv2D | ConvTranspose,
+    kernel: Array,
+    bias: Array | None,
+    kernel_scale: Array | None = None,
 ) -> Value:
-    """A convolution. kernel [kh, kw, C_in / groups, C_out], bias [C_out]; the image may be in any order.
+    """A convolution, or a transposed one; the image may be in any order.
+
+    kernel [kh, kw, C_in / groups, C_out], bias [C_out].
 
     An int8 kernel has its `kernel_scale`, [C_out] or [1].
     """
@@ -148,6 +160,12 @@ def pool(graph: ImportGraph, value: Value, op: Pool) -> Value:
     return graph.emit_value(op, [image.tensor], image.order)
 
 
+def regridded(graph: ImportGraph, value: Value, op: Resize | DepthToSpace | SpaceToDepth) -> Value:
+    """An image on another grid of rows and columns."""
+    image = _single_image(graph, value)
+    return graph.emit_value(op, [image.tensor], image.order)
+
+
 def activate(graph: ImportGraph, value: Value, activation: Activation) -> Value:
     """An element-wise function; none for "no activation"."""
     if not activation:
@@ -200,7 +218,7 @@ def batch_norm(graph: ImportGraph, value: Value, norm: Normalization, channel_ax
 
 
 def binary(graph: ImportGraph, op: Binary, first: Operand, second: Operand) -> Value:
-    """Sum or product with NumPy's broadcasting in the source's order of axes; one operand may be a constant."""
+    """An element-wise operator with NumPy's broadcasting in the source's order; one operand may be a constant."""
     rank = max(len(first.shape), len(second.shape))
     broadcast(tuple(first.shape), tuple(second.shape))
     computed = [operand for operand in (first, second) if isinstance(operand, Value)]
@@ -234,18 +252,29 @@ def concat(graph: ImportGraph, operands: Sequence[Operand], axis: int) -> Value:
     return graph.emit_value(Concat(first.order.index(at)), [value.tensor for value in values], first.order)
 
 
-def box(graph: ImportGraph, operand: Operand, begins: Sequence[int], sizes: Sequence[int]) -> Operand:
-    """Along axis i of the source the `sizes[i]` elements from `begins[i]` on; of a constant at once."""
+def box(
+    graph: ImportGraph, operand: Operand, begins: Sequence[int], sizes: Sequence[int], steps: Sequence[int] = ()
+) -> Operand:
+    """Along axis i of the source the `sizes[i]` elements from `begins[i]` on, or every `steps[i]`-th of them.
+
+    Of a constant at once.
+    """
+    strides = tuple(steps) or (1,) * len(operand.shape)
     for axis, (begin, size, whole) in enumerate(zip(begins, sizes, operand.shape, strict=True)):
         if size < 1:
             raise UnsupportedError(f"leaves nothing of axis {axis} of {list(operand.shape)}")
-        if begin < 0 or begin + size > whole:
-            raise BadInputError(f"elements {begin} to {begin + size} of axis {axis} of {list(operand.shape)}")
+        end = begin + (size - 1) * strides[axis] + 1
+        if begin < 0 or end > whole:
+            raise BadInputError(f"elements {begin} to {end} of axis {axis} of {list(operand.shape)}")
     if not isinstance(operand, Value):
-        return operand[tuple(slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))]
+        return operand[Slice(tuple(begins), tuple(sizes), strides).box]
     if tuple(sizes) == operand.shape:
         return operand
-    op = Slice(tuple(begins[axis] for axis in operand.order), tuple(sizes[axis] for axis in operand.order))
+    op = Slice(
+        tuple(begins[axis] for axis in operand.order),
+        tuple(sizes[axis] for axis in operand.order),
+        tuple(strides[axis] for axis in operand.order) if max(strides) > 1 else (),
+    )
     return graph.emit_value(op, [operand.tensor], operand.order)
 
 
@@ -304,8 +333,15 @@ def _with_last(shape: Shape, last: Sequence[int]) -> Order:
     return (*(axis for axis in identity(len(shape)) if axis not in last), *last)
 
 
-def pad(graph: ImportGraph, value: Value, before: Sequence[int], after: Sequence[int], fill: float) -> Value:
-    """Constant padding, given per axis of the source; height, width and channels of images may grow."""
+def pad(
+    graph: ImportGraph,
+    value: Value,
+    before: Sequence[int],
+    after: Sequence[int],
+    fill: float,
+    mode: PadMode = "constant",
+) -> Value:
+    """Padding, given per axis of the source; height, width and (with a constant) channels of images may grow."""
     grown = [axis for axis in range(len(before)) if before[axis] or after[axis]]
     if not grown:
         return value
@@ -319,7 +355,9 @@ def pad(graph: ImportGraph, value: Value, before: Sequence[int], after: Sequence
         raise UnsupportedError("padding of the batch is not supported")
     pads = Pads(before[row], after[row], before[column], after[column])
     if pads:
-        image = graph.emit_value(Pad(pads, fill), [image.tensor], image.order)
+        image = graph.emit_value(Pad(pads, fill, mode), [image.tensor], image.order)
+    if mode != "constant" and channel in grown:
+        raise UnsupportedError(f"mode '{mode}' over channels; only height and width can be padded so")
     if channel not in grown:
         return image
     # Channels grow by joining constant ones.

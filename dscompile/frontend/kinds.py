@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from dscompile.errors import did_you_mean
 from dscompile.frontend.fields import Fields
@@ -22,10 +23,12 @@ from dscompile.frontend.schema import (
     Padding,
     PoolBody,
     ReshapeBody,
+    ResizeBody,
     SeparableBody,
     SliceBody,
     SplitBody,
     SqueezeExciteBody,
+    TransposedConvBody,
     Window,
 )
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode
@@ -40,19 +43,26 @@ from dscompile.ir.ops import (
     Activation,
     BatchNorm,
     Binary,
+    BinaryKind,
     Constant,
+    DepthToSpace,
     Dequantize,
     Mean,
     Pad,
+    PadMode,
     Pads,
     Pair,
     Quantize,
+    Resize,
+    ResizeCoordinates,
+    ResizeRounding,
     Shuffle,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 
-ACTIVATION_KINDS = (*NAMED_ACTIVATIONS, "leaky_relu", "prelu", "clip")
+ACTIVATION_KINDS = (*NAMED_ACTIVATIONS, "leaky_relu", "elu", "prelu", "clip")
 _FUSED_KINDS = tuple(kind for kind in ACTIVATION_KINDS if kind != "prelu")
 _LEAKY_ALPHA = 0.01
 MAX_PARTS = 256
@@ -104,7 +114,12 @@ def read_activation(fields: Fields, default: Activation, key: str = "activation"
         fields.wrong(key, node, "more than its kind", "write `{kind: clip, low: -1, high: 1}`")
         return default
     kind = _fused_kind(fields, key, node)
-    return Activation("leaky_relu", alpha=_LEAKY_ALPHA) if kind == "leaky_relu" else NAMED_ACTIVATIONS.get(kind, NONE)
+    usual = {"leaky_relu": _LEAKY_ALPHA, "elu": 1.0}
+    match kind:
+        case "leaky_relu" | "elu":
+            return Activation(kind, alpha=usual[kind])
+        case _:
+            return NAMED_ACTIVATIONS.get(kind, NONE)
 
 
 def _fused_kind(fields: Fields, key: str, node: Node) -> str:
@@ -123,6 +138,8 @@ def _parameters(fields: Fields, kind: str) -> Activation:
     match kind:
         case "leaky_relu":
             return Activation("leaky_relu", alpha=fields.number("alpha", _LEAKY_ALPHA))
+        case "elu":
+            return Activation("elu", alpha=fields.number("alpha", 1.0))
         case "hard_sigmoid":
             return Activation("hard_sigmoid", alpha=fields.number("alpha", HARD_SIGMOID.alpha))
         case "prelu":
@@ -154,6 +171,17 @@ def _conv(fields: Fields, defaults: Defaults) -> Body:
         _out(fields),
         _window(fields, defaults),
         fields.integer("groups", 1),
+        read_activation(fields, defaults.activation or NONE),
+        fields.flag("bias", defaults.bias),
+    )
+
+
+def _transpose_conv(fields: Fields, defaults: Defaults) -> Body:
+    return TransposedConvBody(
+        _out(fields),
+        _window(fields, defaults),
+        fields.integer("groups", 1),
+        fields.pair("output_padding", (0, 0), minimum=0),
         read_activation(fields, defaults.activation or NONE),
         fields.flag("bias", defaults.bias),
     )
@@ -244,7 +272,42 @@ def _pool(fields: Fields, defaults: Defaults) -> Body:
     return PoolBody(kind, Window(kernel, stride, padding), count_pads, read_activation(fields, NONE))
 
 
-def _binary(kind: Literal["add", "mul"]) -> Reader:
+def _resize(fields: Fields, _: Defaults) -> Body:
+    """Either `size` or `factor`; the rest as ONNX calls it."""
+    if fields.has("size") == fields.has("factor"):
+        message = "give 'size' or 'factor', not both" if fields.has("size") else "resize needs 'size' or 'factor'"
+        fields.problems.add(message, fields.position, help="`size: [64, 128]`, or `factor: 2`")
+    size = fields.pair("size", (1, 1))
+    factor = fields.real_pair("factor", (1.0, 1.0)) if fields.has("factor") else None
+    method: Literal["nearest", "bilinear"] = (
+        "nearest" if fields.choice("kind", ("bilinear", "nearest"), "bilinear") == "nearest" else "bilinear"
+    )
+    coordinates: tuple[ResizeCoordinates, ...] = get_args(ResizeCoordinates)
+    word = fields.choice("coordinates", coordinates, "half_pixel")
+    op = Resize(size, method, next(each for each in coordinates if each == word))
+    if method == "nearest":
+        roundings: tuple[ResizeRounding, ...] = get_args(ResizeRounding)
+        chosen = fields.choice("rounding", roundings, op.rounding)
+        op = replace(op, rounding=next(each for each in roundings if each == chosen))
+    if fields.has("ratio") and fields.has("factor"):
+        fields.problems.add("'factor' is the ratio already: give 'ratio' beside 'size' only", fields.position)
+    ratio = fields.real_pair("ratio", (0.0, 0.0))
+    if fields.has("ratio"):
+        op = replace(op, scale=ratio)
+    if fields.choice("arithmetic", ("onnx", "tflite"), "onnx") == "tflite":
+        op = replace(op, arithmetic="tflite")
+    return ResizeBody(op, factor)
+
+
+def _upsample(fields: Fields, _: Defaults) -> Body:
+    """Every pixel `factor` times, as the layer of that name in other frameworks."""
+    factor = fields.pair("factor", (2, 2))
+    bilinear = fields.choice("kind", ("nearest", "bilinear"), "nearest") == "bilinear"
+    op = Resize((1, 1), "bilinear") if bilinear else Resize((1, 1), "nearest", "asymmetric", "floor")
+    return ResizeBody(op, (float(factor[0]), float(factor[1])))
+
+
+def _binary(kind: BinaryKind) -> Reader:
     return lambda fields, _: OperatorBody(Binary(kind, read_activation(fields, NONE)))
 
 
@@ -267,12 +330,12 @@ def _split(fields: Fields, _: Defaults) -> Body:
 
 def _slice(fields: Fields, _: Defaults) -> Body:
     rows, columns, channels = (_range(fields, key) for key in ("rows", "columns", "channels"))
-    begin, end = (_corner(fields, key) for key in ("begin", "end"))
+    begin, end, step = (_corner(fields, key, least) for key, least in (("begin", 0), ("end", 0), ("step", 1)))
     ranges = any(fields.has(key) for key in ("rows", "columns", "channels"))
     if fields.has("begin") != fields.has("end") or fields.has("begin") == ranges:
         help = "`channels: [0, 24]`, also `rows:` and `columns:`; or `begin: [0, 0, 8]` and `end: [1, 4, 16]`"
         fields.problems.add("slice needs ranges, or 'begin' and 'end'", fields.position, help=help)
-    return SliceBody(rows, columns, channels, begin, end)
+    return SliceBody(rows, columns, channels, begin, end, step)
 
 
 def _range(fields: Fields, key: str) -> Pair | None:
@@ -286,19 +349,36 @@ def _range(fields: Fields, key: str) -> Pair | None:
     return first, end
 
 
-def _corner(fields: Fields, key: str) -> tuple[int, ...]:
+def _corner(fields: Fields, key: str, minimum: int) -> tuple[int, ...]:
     node = fields.take(key)
-    return () if node is None else fields.integers(key, node, minimum=0, wanted="a number per axis")
+    return () if node is None else fields.integers(key, node, minimum=minimum, wanted="a number per axis")
 
 
 def _shuffle(fields: Fields, _: Defaults) -> Body:
     return OperatorBody(Shuffle(fields.integer("groups", None, example="2")))
 
 
+def _depth_to_space(fields: Fields, _: Defaults) -> Body:
+    block = fields.pair("block", None)
+    order = fields.choice("order", ("dcr", "crd"), "dcr")
+    node = fields.take("crops")
+    crops = Pads() if node is None else _pads(fields, "crops", node)
+    return OperatorBody(DepthToSpace(block, "crd" if order == "crd" else "dcr", crops))
+
+
+def _space_to_depth(fields: Fields, _: Defaults) -> Body:
+    return OperatorBody(SpaceToDepth(fields.pair("block", None)))
+
+
 def _pad(fields: Fields, _: Defaults) -> Body:
     node = fields.require("padding", "[1, 1, 1, 1]")
     pads = Pads() if node is None else _pads(fields, "padding", node)
-    return OperatorBody(Pad(pads, fields.number("value", 0.0, infinite=True)))
+    value = fields.number("value", 0.0, infinite=True)
+    word = fields.choice("mode", get_args(PadMode), "constant")
+    mode: PadMode = next(each for each in get_args(PadMode) if each == word)
+    if mode != "constant" and fields.has("value"):
+        fields.problems.add(f"'value' is for constant padding, not for mode {mode}", fields.position)
+    return OperatorBody(Pad(pads, value, mode))
 
 
 def _reshape(fields: Fields, _: Defaults) -> Body:
@@ -342,18 +422,22 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
     {
         "conv": _conv,
         "depthwise": _depthwise,
+        "transpose_conv": _transpose_conv,
         "pointwise": _pointwise,
         "separable": _separable,
         "inverted_residual": _inverted_residual,
         "squeeze_excite": _squeeze_excite,
         "dense": _dense,
         "pool": _pool,
-        "add": _binary("add"),
-        "mul": _binary("mul"),
+        "resize": _resize,
+        "upsample": _upsample,
+        **{kind: _binary(kind) for kind in get_args(BinaryKind)},
         "concat": _concat,
         "split": _split,
         "slice": _slice,
         "shuffle": _shuffle,
+        "depth_to_space": _depth_to_space,
+        "space_to_depth": _space_to_depth,
         "pad": _pad,
         "reshape": _reshape,
         "flatten": lambda _fields, _defaults: FlattenBody(),
@@ -370,5 +454,4 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
 )
 REPEATING_KINDS = frozenset({"conv", "depthwise", "pointwise", "separable", "inverted_residual"})
 KINDS_WITH_SEVERAL_RESULTS = frozenset({"split"})
-KINDS_WITH_SEVERAL_INPUTS = frozenset({"add", "mul", "concat"})
-LATER_KINDS = frozenset({"resize", "upsample", "transpose_conv"})
+KINDS_WITH_SEVERAL_INPUTS = frozenset({*get_args(BinaryKind), "concat"})

@@ -13,7 +13,6 @@ from dscompile.frontend.kinds import (
     KINDS,
     KINDS_WITH_SEVERAL_INPUTS,
     KINDS_WITH_SEVERAL_RESULTS,
-    LATER_KINDS,
     REPEATING_KINDS,
     read_activation,
     read_padding,
@@ -233,11 +232,8 @@ def _layer(entry: _Entry, defaults: Defaults, names: LayerNames, problems: Probl
     result: ResultType | None = None
     reader = KINDS.get(kind)
     if reader is None:
-        if kind in LATER_KINDS:
-            problems.add_unsupported(f"layers of kind '{kind}' are not supported yet", entry.kind.position)
-        else:
-            help = did_you_mean(kind, KINDS) or f"kinds are {', '.join(KINDS)}"
-            problems.add(f"unknown layer '{shorten(kind)}'", entry.kind.position, help=help)
+        help = did_you_mean(kind, KINDS) or f"kinds are {', '.join(KINDS)}"
+        problems.add(f"unknown layer '{shorten(kind)}'", entry.kind.position, help=help)
         output = fields.text("output") or None
     else:
         inputs = _from(kind, fields)

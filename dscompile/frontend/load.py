@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dscompile.errors import BadInputError, UsageError
+from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes
 from dscompile.frontend.loaded import NetFile
 from dscompile.ir.tensor import Rounding
 
@@ -15,17 +16,25 @@ _SUPPORTED = "supported are net.yaml (.yaml, .yml), ONNX (.onnx) and TensorFlow 
 
 
 def load_network(
-    path: Path, weights: Path | None = None, *, load_weights: bool = True, rounding: Rounding | None = None
+    path: Path,
+    weights: Path | None = None,
+    *,
+    load_weights: bool = True,
+    rounding: Rounding | None = None,
+    shapes: InputShapes = NO_SHAPES,
 ) -> NetFile:
     """The network in `path`, by its suffix.
 
     `weights` and `load_weights` are those of `read_netfile`; models of other formats carry their weights, so `weights`
     is a UsageError with them, and they are always loaded. `rounding` replaces the usual one of an int8 model (tflite
-    for TFLite, float32 for ONNX); a net.yaml names its own.
+    for TFLite, float32 for ONNX); a net.yaml names its own. `shapes` are those of inputs whose sizes an .onnx file
+    leaves open; other files have fixed ones, so they are a UsageError with them.
 
     Raises BadInputError if the file is missing, unreadable, of no supported kind, or wrong inside.
     """
     suffix = path.suffix.lower()
+    if shapes and suffix != ONNX_SUFFIX:
+        raise UsageError(f"the inputs of '{path.name}' have fixed shapes", help="only .onnx files can leave sizes open")
     if suffix in YAML_SUFFIXES:
         _check_file(path)
         if _looks_like_tflite(path):
@@ -49,7 +58,7 @@ def load_network(
     if suffix == ONNX_SUFFIX:
         from dscompile.frontend.onnx_import import import_onnx
 
-        network = import_onnx(path, rounding)
+        network = import_onnx(path, rounding, shapes)
     else:
         from dscompile.frontend.tflite_import import import_tflite
 

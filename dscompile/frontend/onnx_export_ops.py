@@ -16,14 +16,18 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Pad,
     Pads,
     Pool,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 
@@ -51,6 +55,80 @@ def _convolution(writer: GraphWriter, layer: Layer) -> None:
         pads=onnx_pads(op.pads),
         group=op.groups,
     )
+
+
+def _transposed(writer: GraphWriter, layer: Layer) -> None:
+    """ONNX has the filters of a group by input channel: [C_in, C_out / groups, kh, kw]."""
+    op = layer.op
+    assert isinstance(op, ConvTranspose)
+    kernel = _weight(writer, layer, "kernel")
+    rows, columns, per_group, filters = kernel.shape
+    parts = kernel.reshape(rows, columns, per_group, op.groups, filters // op.groups).transpose(3, 2, 4, 0, 1)
+    own = writer.array(
+        f"{layer.name}.kernel", parts.reshape(op.groups * per_group, filters // op.groups, rows, columns)
+    )
+    with_activation(
+        writer,
+        layer,
+        "first",
+        op.activation,
+        "ConvTranspose",
+        [writer.read(layer.inputs[0], "first"), own, *_bias(writer, layer)],
+        kernel_shape=op.kernel,
+        strides=op.stride,
+        dilations=op.dilation,
+        pads=onnx_pads(op.pads),
+        group=op.groups,
+        output_padding=op.output_padding,
+    )
+
+
+def _resize(writer: GraphWriter, layer: Layer) -> None:
+    op = layer.op
+    assert isinstance(op, Resize)
+    _, _, _, channels = writer.network.shape(layer.inputs[0])
+    sizes = writer.integers(f"{layer.name}.sizes", [1, channels, *op.size])
+    writer.node(
+        "Resize",
+        [writer.read(layer.inputs[0], "first"), "", "", sizes],
+        writer.result(layer, "first"),
+        mode="nearest" if op.method == "nearest" else "linear",
+        coordinate_transformation_mode=op.coordinates,
+        nearest_mode=op.rounding,
+    )
+
+
+def _depth_to_space(writer: GraphWriter, layer: Layer) -> None:
+    """Spelled out, because blocks need not be squares."""
+    op = layer.op
+    assert isinstance(op, DepthToSpace)
+    (_, height, width, _), (rows, columns), name = writer.network.shape(layer.inputs[0]), op.block, layer.name
+    dcr = op.order == "dcr"
+    split = [height, width, rows, columns, -1] if dcr else [height, width, -1, rows, columns]
+    source = writer.read(layer.inputs[0], "last")
+    parts = writer.node("Reshape", [source, writer.integers(f"{name}.split", split)], f"{name}.parts")
+    axes = [0, 2, 1, 3, 4] if dcr else [0, 3, 1, 4, 2]
+    turned = writer.node("Transpose", [parts], f"{name}.turned", perm=axes)
+    result, crops = writer.result(layer, "last"), op.crops
+    shape = writer.integers(f"{name}.shape", [1, height * rows, width * columns, -1])
+    if not crops:
+        writer.node("Reshape", [turned, shape], result)
+        return
+    whole = writer.node("Reshape", [turned, shape], f"{name}.whole")
+    ends = [height * rows - crops.bottom, width * columns - crops.right]
+    corners = (("starts", [crops.top, crops.left]), ("ends", ends), ("axes", [1, 2]))
+    writer.node("Slice", [whole, *(writer.integers(f"{name}.{what}", values) for what, values in corners)], result)
+
+
+def _space_to_depth(writer: GraphWriter, layer: Layer) -> None:
+    op = layer.op
+    assert isinstance(op, SpaceToDepth)
+    (_, height, width, channels), (rows, columns) = writer.network.shape(layer.inputs[0]), op.block
+    split = writer.integers(f"{layer.name}.split", [height // rows, rows, width // columns, columns, channels])
+    parts = writer.node("Reshape", [writer.read(layer.inputs[0], "last"), split], f"{layer.name}.parts")
+    turned = writer.node("Transpose", [parts], f"{layer.name}.turned", perm=[0, 2, 1, 3, 4])
+    shape = writer.integers(f"{layer.name}.shape", writer.network.shape(layer.output))
+    writer.node("Reshape", [turned, shape], writer.result(layer, "last"))
 
 
 def _dense(writer: GraphWriter, layer: Layer) -> None:
@@ -104,12 +182,13 @@ def _slice(writer: GraphWriter, layer: Layer) -> None:
     assert isinstance(op, Slice)
     order = writer.order(layer.inputs[0])
     rank = len(op.begins)
-    ends = [begin + size for begin, size in zip(op.begins, op.sizes, strict=True)]
+    box = op.box
     axes = [axis for axis in range(rank) if op.sizes[axis] != writer.network.shape(layer.inputs[0])[axis]] or [0]
-    corners = [[corner[axis] for axis in axes] for corner in (op.begins, ends)]
-    arrays = [*corners, [_axis(axis, rank, order) for axis in axes]]
+    corners = [[box[axis].start for axis in axes], [box[axis].stop for axis in axes]]
+    arrays = [*corners, [_axis(axis, rank, order) for axis in axes], [op.strides[axis] for axis in axes]]
     names = [
-        writer.integers(f"{layer.name}.{what}", a) for what, a in zip(("starts", "ends", "axes"), arrays, strict=True)
+        writer.integers(f"{layer.name}.{what}", a)
+        for what, a in zip(("starts", "ends", "axes", "steps"), arrays, strict=True)
     ]
     writer.node("Slice", [writer.read(layer.inputs[0], order), *names], writer.result(layer, order))
 
@@ -160,8 +239,9 @@ def _pad(writer: GraphWriter, layer: Layer) -> None:
     assert isinstance(op, Pad)
     pads = op.pads
     amounts = writer.integers(f"{layer.name}.pads", [0, 0, pads.top, pads.left, 0, 0, pads.bottom, pads.right])
-    value = writer.number(f"{layer.name}.value", op.value)
-    writer.node("Pad", [writer.read(layer.inputs[0], "first"), amounts, value], writer.result(layer, "first"))
+    fill = [writer.number(f"{layer.name}.value", op.value)] if op.mode == "constant" else []
+    source = writer.read(layer.inputs[0], "first")
+    writer.node("Pad", [source, amounts, *fill], writer.result(layer, "first"), mode=op.mode)
 
 
 def _reshape(writer: GraphWriter, layer: Layer) -> None:
@@ -228,11 +308,30 @@ def write_activation(writer: GraphWriter, name: str, activation: Activation, sou
             writer.node("HardSigmoid", [source], result, alpha=activation.alpha, beta=0.5)
         case "leaky_relu":
             writer.node("LeakyRelu", [source], result, alpha=activation.alpha)
+        case "elu":
+            writer.node("Elu", [source], result, alpha=activation.alpha)
+        case "gelu":
+            root = writer.number(f"{name}.root", math.sqrt(0.5))
+            gate = writer.node("Erf", [writer.node("Mul", [source, root], f"{name}.scaled")], f"{name}.erf")
+            _half_of_one_plus(writer, name, source, gate, result)
+        case "gelu_tanh":
+            square = writer.node("Mul", [source, source], f"{name}.square")
+            weighted = writer.node("Mul", [source, writer.number(f"{name}.weight", 0.044715)], f"{name}.weighted")
+            cubic = writer.node("Mul", [square, weighted], f"{name}.cubic")
+            root = writer.number(f"{name}.root", math.sqrt(2 / math.pi))
+            inner = writer.node("Mul", [writer.node("Add", [source, cubic], f"{name}.sum"), root], f"{name}.inner")
+            _half_of_one_plus(writer, name, source, writer.node("Tanh", [inner], f"{name}.tanh"), result)
         case kind:
             writer.node(_PLAIN[kind], [source], result)
 
 
-_PLAIN = {"hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+def _half_of_one_plus(writer: GraphWriter, name: str, source: str, gate: str, result: str) -> None:
+    """source * (1 + gate) / 2."""
+    half = writer.node("Mul", [source, writer.number(f"{name}.half", 0.5)], f"{name}.halved")
+    writer.node("Mul", [half, writer.node("Add", [gate, writer.number(f"{name}.one", 1.0)], f"{name}.more")], result)
+
+
+_PLAIN = {"hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh", "erf": "Erf"}
 
 
 def onnx_pads(pads: Pads) -> list[int]:
@@ -260,6 +359,10 @@ def _bias(writer: GraphWriter, layer: Layer) -> list[str]:
 EXPORTERS: Mapping[type[Any], Exporter] = MappingProxyType(
     {
         Conv2D: _convolution,
+        ConvTranspose: _transposed,
+        Resize: _resize,
+        DepthToSpace: _depth_to_space,
+        SpaceToDepth: _space_to_depth,
         Dense: _dense,
         Pool: _pool,
         Binary: _binary,

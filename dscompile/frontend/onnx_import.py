@@ -11,34 +11,40 @@ from dscompile.frontend.import_cleanup import tidy
 from dscompile.frontend.import_errors import Problems
 from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
 from dscompile.frontend.import_names import SourceName, UniqueNames, network_name, sanitized, short_names, source_name
+from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes
+from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
-from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS, Call
+from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, Proto, read_model, read_onnx
+from dscompile.frontend.onnx_reference import REFERENCE_OPERATORS, reference
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding
 
 
-def import_onnx(path: Path, rounding: Rounding | None = None) -> Network:
-    """Reads an .onnx file (float32 or QDQ int8, static shapes, opset 7 and up) as a validated network.
+def import_onnx(path: Path, rounding: Rounding | None = None, shapes: InputShapes = NO_SHAPES) -> Network:
+    """Reads an .onnx file (float32 or QDQ int8, opset 7 and up) as a validated network.
 
     Quantized networks round in float32, as onnxruntime does, unless `rounding` says otherwise.
 
     Images are [1, H, W, C] inside. Inputs and outputs keep the names and the order of elements they have in the file
-    (`Tensor.border`). A symbolic batch becomes 1. Raises BadInputError for files that are not valid ONNX,
-    UnsupportedError listing every operator and attribute that cannot be imported (or for a rounding of a float32
-    network), ToolError without the onnx package.
+    (`Tensor.border`). A symbolic batch becomes 1, other open sizes of inputs are those of `shapes`. Raises
+    BadInputError for files that are not valid ONNX, UnsupportedError listing every operator and attribute that cannot
+    be imported (or for a rounding of a float32 network), UsageError for `shapes` that do not fit, ToolError without the
+    onnx package.
     """
-    return _imported(path, read_onnx(path), rounding)
+    return _imported(path, read_onnx(path, shapes), rounding)
 
 
-def import_onnx_proto(model: Proto, name: str = "", rounding: Rounding | None = None) -> Network:
+def import_onnx_proto(
+    model: Proto, name: str = "", rounding: Rounding | None = None, shapes: InputShapes = NO_SHAPES
+) -> Network:
     """As `import_onnx`, of an onnx.ModelProto in memory. The network is called `name`, or as the model's graph is."""
     if type(model).__name__ != "ModelProto":
         raise UsageError(
             f"'{type(model).__name__}' is no onnx.ModelProto", help="a file is read by dscompile.import_model(path)"
         )
     path = Path(f"{(name or model.graph.name or 'network').replace('/', '_')}.onnx")
-    return _imported(path, read_model(model, path), rounding)
+    return _imported(path, read_model(model, path, shapes), rounding)
 
 
 def _imported(path: Path, model: OnnxModel, rounding: Rounding | None) -> Network:
@@ -121,7 +127,8 @@ class Importer:
         if node.op in SPLITTERS:
             self.import_splitter(node, self.operands_of(node))
             return
-        if node.op not in HANDLERS and node.op not in FOLDERS and node.op != "Constant":
+        known = (HANDLERS, FOLDERS, REFERENCE_OPERATORS)
+        if node.op != "Constant" and not any(node.op in operators for operators in known):
             raise UnsupportedError("this operator is not supported")
         extra = [name for name in node.outputs[1:] if name in self.read and name]
         if extra:
@@ -135,6 +142,8 @@ class Importer:
             result = constant(node)
         elif len(constants) == len(operands) and node.op in FOLDERS:
             result = fold(node, constants, self.model.opset)
+        elif len(constants) == len(operands) and node.op in REFERENCE_OPERATORS:
+            result = reference(node, constants, self.model.opset)
         elif node.op in HANDLERS:
             result = HANDLERS[node.op](Call(self.graph, node, operands, self.model.opset))
         else:

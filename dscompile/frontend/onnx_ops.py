@@ -3,79 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend import import_lowering as lower
-from dscompile.frontend.import_graph import Array, Floats, ImportGraph, Operand, Value
-from dscompile.frontend.import_lowering import as_value, as_weight, axis_of
-from dscompile.frontend.onnx_constants import integers_argument, resolved_shape, shape_constant, static_integers
-from dscompile.frontend.onnx_reader import OnnxNode
+from dscompile.frontend.import_graph import Array, Operand, Value
+from dscompile.frontend.import_lowering import axis_of
+from dscompile.frontend.onnx_call import Call
+from dscompile.frontend.onnx_constants import resolved_shape, shape_constant, static_integers
+from dscompile.frontend.onnx_convolutions import conv, conv_transpose, of_sequences
+from dscompile.frontend.onnx_elementwise import (
+    activation,
+    binary,
+    clip,
+    div,
+    elu,
+    extreme,
+    gelu,
+    hard_sigmoid,
+    leaky_relu,
+    mean,
+    prelu,
+    sub,
+    sum_of,
+)
+from dscompile.frontend.onnx_movement import concat, depth_to_space, gather, pad, slice_of, space_to_depth, split
+from dscompile.frontend.onnx_resize import resize, upsample
 from dscompile.frontend.onnx_windows import refuse_ceil_mode, window_of
-from dscompile.ir.ops import HARD_SIGMOID, HARD_SWISH, RELU, SIGMOID, TANH, Activation, Binary, Conv2D, Pool
-
-
-@dataclass(frozen=True)
-class Call:
-    """One node with its operands (None: an optional input that is absent)."""
-
-    graph: ImportGraph
-    node: OnnxNode
-    operands: Sequence[Operand | None]
-    opset: int
-
-    def operand(self, index: int) -> Operand:
-        """An input that must be there."""
-        found = self.optional(index)
-        if found is None:
-            raise BadInputError(f"input {index} is missing")
-        return found
-
-    def optional(self, index: int) -> Operand | None:
-        """An input that may be absent."""
-        return self.operands[index] if index < len(self.operands) else None
-
-    def value(self, index: int = 0) -> Value:
-        """An input that must be a computed tensor."""
-        return as_value(self.operand(index), f"input {index}")
-
-    def weight(self, index: int, what: str) -> Floats:
-        """An input that must be a float32 constant."""
-        return as_weight(self.operand(index), what)
-
-    def scalar(self, index: int, what: str) -> float | None:
-        """An optional constant of one element."""
-        operand = self.optional(index)
-        if operand is None:
-            return None
-        if isinstance(operand, Value):
-            raise UnsupportedError(f"{what} is computed at run time; only constants are supported")
-        if operand.size != 1 or operand.dtype.kind not in "fiub":
-            raise BadInputError(f"{what} must be one number, not {operand.dtype} {list(operand.shape)}")
-        return float(operand.reshape(-1)[0])
-
-    def axes(self, index: int) -> tuple[int, ...] | None:
-        """Axes, which became an input at opset 13 (18 for reductions)."""
-        return integers_argument(self.node, self.operands, index, "axes")
-
+from dscompile.ir.ops import (
+    ERF,
+    HARD_SWISH,
+    RELU,
+    SIGMOID,
+    TANH,
+    Pool,
+)
 
 Handler = Callable[[Call], Operand]
-
-
-def _conv(call: Call) -> Value:
-    image = lower.image_of(call.operand(0))
-    weights = call.weight(1, "the kernel")
-    if weights.ndim != 4:
-        raise UnsupportedError(f"kernel of shape {list(weights.shape)}; only 2-D convolutions are supported")
-    bias = None if call.optional(2) is None else call.weight(2, "the bias")
-    out_channels, _, *taps = weights.shape
-    window = window_of(call.node, (image.shape[2], image.shape[3]), (taps[0], taps[1]))
-    groups = call.node.integer("group", 1)
-    op = Conv2D(out_channels, window.kernel, window.stride, window.pads, window.dilation, groups)
-    return lower.convolution(call.graph, image, op, weights.transpose(2, 3, 1, 0), bias)
 
 
 def _gemm(call: Call) -> Value:
@@ -112,118 +78,6 @@ def _batch_norm(call: Call) -> Value:
         epsilon=call.node.real("epsilon", 1e-5),
     )
     return lower.batch_norm(call.graph, value, norm, axis_of(1, len(value.shape)))
-
-
-def _activation(activation: Activation) -> Handler:
-    def handler(call: Call) -> Value:
-        return lower.activate(call.graph, call.value(), activation)
-
-    return handler
-
-
-def _clip(call: Call) -> Value:
-    if call.opset < 11:
-        low, high = call.node.real("min", -math.inf), call.node.real("max", math.inf)
-    else:
-        minimum, maximum = call.scalar(1, "min"), call.scalar(2, "max")
-        low = -math.inf if minimum is None else minimum
-        high = math.inf if maximum is None else maximum
-    largest = float(np.finfo(np.float32).max)
-    unbounded = (-math.inf if low <= -largest else low, math.inf if high >= largest else high)
-    return lower.activate(call.graph, call.value(), Activation("clip", *unbounded))
-
-
-def _hard_sigmoid(call: Call) -> Value:
-    alpha, beta = call.node.real("alpha", 0.2), call.node.real("beta", 0.5)
-    if beta != 0.5:
-        raise UnsupportedError(f"beta {beta:g}; only 0.5 is supported")
-    # Exporters write 1/6 in single precision; it is meant to be the hard sigmoid of the papers.
-    exact = HARD_SIGMOID if np.float32(alpha) == np.float32(1 / 6) else Activation("hard_sigmoid", alpha=alpha)
-    return lower.activate(call.graph, call.value(), exact)
-
-
-def _leaky_relu(call: Call) -> Value:
-    return lower.activate(call.graph, call.value(), Activation("leaky_relu", alpha=call.node.real("alpha", 0.01)))
-
-
-def _prelu(call: Call) -> Value:
-    return lower.prelu(call.graph, call.value(), call.weight(1, "the slope"))
-
-
-def _add(call: Call) -> Value:
-    return lower.binary(call.graph, Binary("add"), call.operand(0), call.operand(1))
-
-
-def _mul(call: Call) -> Value:
-    return lower.binary(call.graph, Binary("mul"), call.operand(0), call.operand(1))
-
-
-def _sub(call: Call) -> Value:
-    first, second = call.operand(0), call.operand(1)
-    if isinstance(second, Value):
-        minus = lower.binary(call.graph, Binary("mul"), second, np.array(-1.0, np.float32))
-        return lower.binary(call.graph, Binary("add"), first, minus)
-    return lower.binary(call.graph, Binary("add"), first, -as_weight(second, "the right operand"))
-
-
-def _div(call: Call) -> Value:
-    divisor = call.weight(1, "the divisor")
-    if not divisor.all():
-        raise BadInputError("divides by zero")
-    return lower.binary(call.graph, Binary("mul"), call.value(), np.float32(1) / divisor)
-
-
-def _sum(call: Call) -> Operand:
-    total = call.operand(0)
-    for index in range(1, len(call.operands)):
-        total = lower.binary(call.graph, Binary("add"), total, call.operand(index))
-    return total
-
-
-def _concat(call: Call) -> Value:
-    operands = [call.operand(index) for index in range(len(call.operands))]
-    if "axis" not in call.node.attributes:
-        raise BadInputError("attribute 'axis' is missing")
-    return lower.concat(call.graph, operands, call.node.integer("axis", 0))
-
-
-def _slice(call: Call) -> Operand:
-    value = call.value()
-    rank = len(value.shape)
-    starts, ends = (integers_argument(call.node, call.operands, i, name) for i, name in ((1, "starts"), (2, "ends")))
-    if starts is None or ends is None:
-        raise BadInputError("starts and ends are missing")
-    axes = call.axes(3)
-    axes = tuple(range(len(starts))) if axes is None else axes
-    steps = integers_argument(call.node, call.operands, 4, "steps") if call.opset >= 10 else None
-    steps = (1,) * len(starts) if steps is None else steps
-    if not len(starts) == len(ends) == len(axes) == len(steps):
-        raise BadInputError(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps")
-    begins, sizes = [0] * rank, list(value.shape)
-    along = [axis_of(axis, rank) for axis in axes]
-    if len(set(along)) != len(along):
-        raise BadInputError(f"axes {list(axes)} name an axis twice")
-    for axis, start, end, step in zip(along, starts, ends, steps, strict=True):
-        if step != 1:
-            raise UnsupportedError(f"step {step}; only steps of 1 are supported")
-        begin, stop, _ = slice(start, end).indices(value.shape[axis])
-        begins[axis], sizes[axis] = begin, stop - begin
-    return lower.box(call.graph, value, begins, sizes)
-
-
-def _split(call: Call) -> list[Operand]:
-    operand = call.operand(0)
-    axis = axis_of(call.node.integer("axis", 0), len(operand.shape))
-    sizes = integers_argument(call.node, call.operands, 1, "split")
-    if sizes is None:
-        whole, parts = operand.shape[axis], len(call.node.outputs)
-        each = -(-whole // parts)
-        if whole % parts and call.opset < 18:
-            raise BadInputError(f"{parts} equal parts of axis {axis} of {list(operand.shape)}")
-        sizes = (*(each,) * (parts - 1), whole - each * (parts - 1))
-    if len(sizes) != len(call.node.outputs):
-        raise BadInputError(f"{len(sizes)} sizes for {len(call.node.outputs)} results")
-    return lower.split(call.graph, operand, axis, sizes)
 
 
 def _max_pool(call: Call) -> Value:
@@ -279,25 +133,6 @@ def _softmax(call: Call) -> Value:
         return lower.softmax(call.graph, value, axis)
     matrix = call.graph.reshaped(value, (math.prod(value.shape[:axis]), math.prod(value.shape[axis:])))
     return call.graph.reshaped(lower.softmax(call.graph, matrix, 1), value.shape)
-
-
-def _pad(call: Call) -> Value:
-    mode = call.node.text("mode", "constant")
-    if mode != "constant":
-        raise UnsupportedError(f"mode '{mode}'; only constant padding is supported")
-    value = call.value()
-    if call.opset < 11:
-        pads, fill = call.node.integers("pads"), call.node.real("value", 0.0)
-    else:
-        pads, fill = integers_argument(call.node, call.operands, 1, "pads"), call.scalar(2, "the padding value") or 0.0
-    rank = len(value.shape)
-    axes = integers_argument(call.node, call.operands, 3, "axes") or tuple(range(rank))
-    if pads is None or len(pads) != 2 * len(axes):
-        raise BadInputError(f"pads {list(pads or ())} do not give a start and an end for each of {len(axes)} axes")
-    before, after = [0] * rank, [0] * rank
-    for index, axis in enumerate(axes):
-        before[axis_of(axis, rank)], after[axis_of(axis, rank)] = pads[index], pads[index + len(axes)]
-    return lower.pad(call.graph, value, before, after, fill)
 
 
 def _flatten(call: Call) -> Value:
@@ -372,42 +207,54 @@ def _shape(call: Call) -> Array:
 QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 
 HANDLERS: dict[str, Handler] = {
-    "Add": _add,
-    "AveragePool": _average_pool,
+    "Add": binary("add"),
+    "AveragePool": of_sequences(_average_pool),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
-    "Clip": _clip,
-    "Concat": _concat,
-    "Conv": _conv,
-    "Div": _div,
+    "Clip": clip,
+    "Concat": concat,
+    "Conv": of_sequences(conv),
+    "ConvTranspose": of_sequences(conv_transpose),
+    "DepthToSpace": depth_to_space,
+    "Div": div,
     "Dropout": _dropout,
+    "Elu": elu,
+    "Erf": activation(ERF),
     "Flatten": _flatten,
+    "Gather": gather,
+    "Gelu": gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,
     "GlobalMaxPool": _global_max_pool,
-    "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _activation(HARD_SWISH),
+    "HardSigmoid": hard_sigmoid,
+    "HardSwish": activation(HARD_SWISH),
     "Identity": _identity,
-    "LeakyRelu": _leaky_relu,
+    "LeakyRelu": leaky_relu,
     "MatMul": _matmul,
-    "MaxPool": _max_pool,
-    "Mul": _mul,
-    "PRelu": _prelu,
-    "Pad": _pad,
+    "MaxPool": of_sequences(_max_pool),
+    "Max": extreme("max"),
+    "Mean": mean,
+    "Min": extreme("min"),
+    "Mul": binary("mul"),
+    "PRelu": prelu,
+    "Pad": pad,
     "ReduceMean": _reduce_mean,
-    "Relu": _activation(RELU),
+    "Relu": activation(RELU),
     "Reshape": _reshape,
+    "Resize": resize,
     "Shape": _shape,
-    "Sigmoid": _activation(SIGMOID),
-    "Slice": _slice,
+    "Sigmoid": activation(SIGMOID),
+    "Slice": slice_of,
     "Softmax": _softmax,
+    "SpaceToDepth": space_to_depth,
     "Squeeze": _squeeze,
-    "Sub": _sub,
-    "Sum": _sum,
-    "Tanh": _activation(TANH),
+    "Sub": sub,
+    "Sum": sum_of,
+    "Tanh": activation(TANH),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Upsample": upsample,
 }
 
 # Operators with several results.
-SPLITTERS: dict[str, Callable[[Call], list[Operand]]] = {"Split": _split}
+SPLITTERS: dict[str, Callable[[Call], list[Operand]]] = {"Split": split}

@@ -14,8 +14,9 @@ import numpy as np
 
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_graph import Operand, Value
+from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_import import Importer
-from dscompile.frontend.onnx_ops import HANDLERS, SPLITTERS, Call
+from dscompile.frontend.onnx_ops import HANDLERS, SPLITTERS
 from dscompile.frontend.onnx_qdq_ops import (
     INT8_HANDLERS,
     MOVERS,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend import import_lowering as lower
 from dscompile.frontend.import_graph import Array, Floats, Operand, Value
-from dscompile.frontend.onnx_ops import HANDLERS, Call
+from dscompile.frontend.onnx_call import Call
+from dscompile.frontend.onnx_ops import HANDLERS
 from dscompile.frontend.onnx_windows import window_of
 from dscompile.ir.ops import RELU, Activation, Binary, Conv2D
 from dscompile.ir.tensor import Quantization

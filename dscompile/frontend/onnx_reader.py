@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UnsupportedError
 from dscompile.frontend.import_errors import invalid_file, read_bytes
 from dscompile.frontend.import_graph import Array
+from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes, check_names, given_shape
 from dscompile.ir.tensor import Shape
 
 OLDEST_OPSET = 7
@@ -63,6 +64,15 @@ class OnnxNode:
             raise BadInputError(f"attribute '{name}' must be a string")
         return value
 
+    def reals(self, name: str) -> tuple[float, ...] | None:
+        """An attribute of type FLOATS, or None if it is not given."""
+        value = self.attributes.get(name)
+        if value is None and name not in self.attributes:
+            return None
+        if not isinstance(value, tuple) or not all(isinstance(item, float) for item in value):
+            raise BadInputError(f"attribute '{name}' must be a list of numbers")
+        return tuple(float(item) for item in value)
+
     def integers(self, name: str) -> tuple[int, ...] | None:
         """An attribute of type INTS, or None if it is not given."""
         value = self.attributes.get(name)
@@ -100,11 +110,12 @@ class Constants:
         return decoded(self._tensors[name], self._directory)
 
 
-def read_onnx(path: Path) -> OnnxModel:
-    """Reads and checks an .onnx file.
+def read_onnx(path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
+    """Reads and checks an .onnx file; `shapes` are those of inputs whose sizes it leaves open.
 
     Raises ToolError if the onnx package is missing, BadInputError if the file is not a valid model, UnsupportedError
-    for dynamic shapes other than the batch, batches other than 1, and opsets before 7.
+    for dynamic shapes other than the batch, batches other than 1, and opsets before 7, UsageError if `shapes` do not
+    fit the file.
     """
     try:
         import onnx
@@ -119,10 +130,10 @@ def read_onnx(path: Path) -> OnnxModel:
         model.ParseFromString(data)
     except DecodeError as error:
         raise invalid_file(path, "ONNX", "its protobuf encoding is broken") from error
-    return read_model(model, path)
+    return read_model(model, path, shapes)
 
 
-def read_model(model: Proto, path: Path) -> OnnxModel:
+def read_model(model: Proto, path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
     """A model that is in memory already; `path` is what errors call it, and what external data lie beside.
 
     Raises as `read_onnx`.
@@ -134,7 +145,7 @@ def read_model(model: Proto, path: Path) -> OnnxModel:
     tensors = {_text(tensor.name): tensor for tensor in proto.initializer}
     if proto.sparse_initializer:
         raise UnsupportedError("sparse initializers are not supported", position=Position(str(path)))
-    inputs = _inputs((info for info in proto.input if _text(info.name) not in tensors), path)
+    inputs = _inputs([info for info in proto.input if _text(info.name) not in tensors], path, shapes)
     nodes = [_node(node, path) for node in proto.node]
     outputs = tuple(_text(info.name) for info in proto.output)
     known = {*tensors, *(name for name, _ in inputs)}
@@ -166,8 +177,9 @@ def _opset(model: Proto, path: Path) -> int:
     raise invalid_file(path, "ONNX", "it names no opset")
 
 
-def _inputs(infos: Iterable[Any], path: Path) -> tuple[tuple[str, Shape], ...]:
+def _inputs(infos: Sequence[Any], path: Path, shapes: InputShapes) -> tuple[tuple[str, Shape], ...]:
     """Names and shapes of the inputs, a symbolic batch set to 1. Everything that does not fit is reported at once."""
+    check_names(shapes, (_text(info.name) for info in infos))
     found: list[tuple[str, Shape]] = []
     problems: list[Diagnostic] = []
 
@@ -182,13 +194,14 @@ def _inputs(infos: Iterable[Any], path: Path) -> tuple[tuple[str, Shape], ...]:
         if kind.elem_type != 1:
             note(f"input '{name}' is {_type_name(kind.elem_type)}; only float32 is supported")
         shape = []
-        for axis, dim in enumerate(kind.shape.dim):
-            size = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
+        dims = kind.shape.dim
+        declared = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
+        for axis, (dim, size) in enumerate(zip(dims, given_shape(shapes, name, declared) or declared, strict=True)):
             if size is None and axis > 0:
                 symbol = f" ({_text(dim.dim_param)!r})" if dim.dim_param else ""
                 note(
                     f"axis {axis} of input '{name}' is dynamic{symbol}",
-                    "fix the shape at export, or in the file: python -m onnxruntime.tools.make_dynamic_shape_fixed",
+                    f"say how large it is: --input-shape {_example(name, declared)}",
                 )
             elif axis == 0 and size not in (None, 1):
                 note(f"input '{name}' has batch {size}; only batch 1 is supported")
@@ -203,6 +216,12 @@ def _inputs(infos: Iterable[Any], path: Path) -> tuple[tuple[str, Shape], ...]:
     if len({name for name, _ in found}) != len(found):
         raise invalid_file(path, "ONNX", "two inputs have the same name")
     return tuple(found)
+
+
+def _example(name: str, declared: Sequence[int | None]) -> str:
+    """How a user gives the shape of an input: a batch of 1, and a letter for every size to be chosen."""
+    sizes = [1 if axis == 0 and size is None else size for axis, size in enumerate(declared)]
+    return f"{name}:{'x'.join('N' if size is None else str(size) for size in sizes)}"
 
 
 def _type_name(elem_type: int) -> str:

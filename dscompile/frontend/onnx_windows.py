@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.onnx_reader import OnnxNode
 from dscompile.ir.ops import Pads, Pair
-from dscompile.ir.shapes import same_pads
+from dscompile.ir.shapes import dilated_extent, same_pads
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,36 @@ def _pads(node: OnnxNode, image: Pair, kernel: Pair, stride: Pair, dilation: Pai
             top, left, bottom, right = pads
             return Pads(top, bottom, left, right)
     raise BadInputError(f"auto_pad '{mode}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")
+
+
+@dataclass(frozen=True)
+class TransposedPadding:
+    """What a transposed convolution cuts off, and the rows and columns of nothing but bias that it adds `behind`."""
+
+    pads: Pads
+    behind: Pair
+
+
+def pads_of_transposed(node: OnnxNode, image: Pair, window: Window) -> TransposedPadding:
+    """The padding of a ConvTranspose: given, or what is too much for the size that it asks for."""
+    added = node.integers("output_padding") or (0, 0)
+    if len(added) != 2 or min(added) < 0:
+        raise BadInputError(f"output_padding {list(added)} must be two numbers from 0 on")
+    mode = node.text("auto_pad", "NOTSET")
+    wanted = node.integers("output_shape")
+    if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = (image[0] * window.stride[0], image[1] * window.stride[1])
+    if wanted is None:
+        return TransposedPadding(
+            _pads(node, image, window.kernel, window.stride, window.dilation), (added[0], added[1])
+        )
+    sides = []
+    for axis, size in enumerate(wanted[-2:]):
+        extent = dilated_extent(window.kernel[axis], window.dilation[axis])
+        total = (image[axis] - 1) * window.stride[axis] + added[axis] + extent - size
+        if total < 0:
+            raise UnsupportedError(f"an output of {list(wanted)} is larger than what the windows reach")
+        less, more = total // 2, total - total // 2
+        sides.append((less, more) if mode == "SAME_UPPER" else (more, less))
+    (top, bottom), (left, right) = sides
+    return TransposedPadding(Pads(top, bottom, left, right), (added[0], added[1]))

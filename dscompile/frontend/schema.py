@@ -10,7 +10,7 @@ from typing import Literal
 
 from dscompile.errors import Position
 from dscompile.frontend.integers import ResultType
-from dscompile.ir.ops import NONE, RELU, SIGMOID, Activation, Op, Pads, Pair
+from dscompile.ir.ops import NONE, RELU, SIGMOID, Activation, Op, Pads, Pair, Resize
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import BorderLayout, Tensor
 
@@ -97,6 +97,18 @@ class InvertedResidualBody:
 
 
 @dataclass(frozen=True)
+class TransposedConvBody:
+    """A transposed convolution; `same` padding makes the image as many times larger as the stride says."""
+
+    out: int
+    window: Window
+    groups: int = 1
+    output_padding: Pair = (0, 0)
+    activation: Activation = NONE
+    bias: bool | None = None
+
+
+@dataclass(frozen=True)
 class DenseBody:
     """Fully connected; an input of another rank than 2 is flattened first."""
 
@@ -113,6 +125,14 @@ class PoolBody:
     window: Window
     count_pads: bool = False
     activation: Activation = NONE
+
+
+@dataclass(frozen=True)
+class ResizeBody:
+    """An image on another grid: of the size of `op`, or `factor` times that of the input."""
+
+    op: Resize
+    factor: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +155,7 @@ class SplitBody:
 class SliceBody:
     """The elements from the first number of each pair up to but not including the second; None: all of them.
 
-    Or those between two corners, of which each has a number per axis.
+    Or those between two corners, of which each has a number per axis; every `step`-th of them if that is given.
     """
 
     rows: Pair | None = None
@@ -143,6 +163,7 @@ class SliceBody:
     channels: Pair | None = None
     begin: tuple[int, ...] = ()
     end: tuple[int, ...] = ()
+    step: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,8 +191,10 @@ Body = (
     | SeparableBody
     | SqueezeExciteBody
     | InvertedResidualBody
+    | TransposedConvBody
     | DenseBody
     | PoolBody
+    | ResizeBody
     | ConcatBody
     | SplitBody
     | SliceBody

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.ir.ops import Activation, Conv2D, Dense, Op
+from dscompile.ir.ops import Activation, Conv2D, ConvTranspose, Dense, Op
 from dscompile.ir.tensor import Shape
 
 
@@ -43,8 +43,10 @@ def seeded_weight(seed: int, weight: _Wanted) -> NDArray[np.float32]:
 def _range(role: str, shape: Shape, op: Op) -> tuple[float, float]:
     match role:
         case "kernel":
-            fan_in = math.prod(shape[:-1])  # [rows, columns, C_in / groups, C_out] or [C_in, C_out]
-            activation = op.activation if isinstance(op, Conv2D | Dense) else Activation()
+            fan_in: float = math.prod(shape[:-1])  # [rows, columns, C_in / groups, C_out] or [C_in, C_out]
+            if isinstance(op, ConvTranspose):  # of the taps, an output sees one in stride * stride
+                fan_in = max(1.0, fan_in / math.prod(op.stride))
+            activation = op.activation if isinstance(op, Conv2D | ConvTranspose | Dense) else Activation()
             limit = math.sqrt(3.0 * _gain(activation) / fan_in)  # a uniform variable over +-limit: limit^2 / 3
             return -limit, limit
         case "gamma" | "variance":

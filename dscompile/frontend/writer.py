@@ -32,7 +32,9 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Pad,
@@ -41,9 +43,11 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.ir.shapes import same_pads
@@ -238,6 +242,8 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
     match layer.op:
         case Conv2D():
             return _conv(network, layer, layer.op, defaults)
+        case ConvTranspose() as op:
+            return "transpose_conv", _transposed_conv(op, defaults)
         case Dense() as op:
             return "dense", [("out", op.units), *_fused(op.activation, defaults.activation)]
         case Pool() as op:
@@ -251,12 +257,21 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
             return "slice", _slice(network.shape(layer.inputs[0]), op)
         case Shuffle() as op:
             return "shuffle", [("groups", op.groups)]
+        case DepthToSpace() as op:
+            order: Keys = [("order", op.order)] if op.order != "dcr" else []
+            crops: Keys = [("crops", _sides(op.crops))] if op.crops else []
+            return "depth_to_space", [("block", _pair(op.block)), *order, *crops]
+        case SpaceToDepth() as op:
+            return "space_to_depth", [("block", _pair(op.block))]
         case Activate() as op:
             return _activation_layer(op.activation)
         case Softmax() as op:
             return "softmax", [("beta", op.beta)] if op.beta != 1.0 else []
         case Pad() as op:
-            return "pad", [("padding", _sides(op.pads)), *([("value", op.value)] if op.value != 0.0 else [])]
+            mode: Keys = [("mode", op.mode)] if op.mode != "constant" else []
+            return "pad", [("padding", _sides(op.pads)), *([("value", op.value)] if op.value != 0.0 else []), *mode]
+        case Resize() as op:
+            return "resize", _resize(op)
         case Reshape() as op:
             source = network.shape(layer.inputs[0])
             if len(op.shape) == 2 and len(source) != 2 and op.shape[0] == source[0]:
@@ -303,6 +318,20 @@ def _conv(network: Network, layer: Layer, op: Conv2D, defaults: _Defaults) -> tu
     return "conv", [("out", op.out_channels), *keys, *groups, *activation]
 
 
+def _transposed_conv(op: ConvTranspose, defaults: _Defaults) -> Keys:
+    keys: Keys = [("out", op.out_channels), ("kernel", _pair(op.kernel))]
+    optional: list[tuple[str, Pair, Pair]] = [
+        ("stride", op.stride, (1, 1)),
+        ("dilation", op.dilation, (1, 1)),
+        ("output_padding", op.output_padding, (0, 0)),
+    ]
+    keys += [(name, _pair(value)) for name, value, usual in optional if value != usual]
+    if op.pads or defaults.padding != "valid":
+        keys.append(("padding", _sides(op.pads)))
+    groups: Keys = [("groups", op.groups)] if op.groups != 1 else []
+    return [*keys, *groups, *_fused(op.activation, defaults.activation)]
+
+
 def _pool(network: Network, layer: Layer, op: Pool, defaults: _Defaults) -> Keys:
     keys: Keys = [("kind", op.kind)]
     whole = op.kernel == (0, 0)
@@ -319,9 +348,27 @@ def _pool(network: Network, layer: Layer, op: Pool, defaults: _Defaults) -> Keys
     return [*keys, *_fused(op.activation, NONE)]
 
 
+def _resize(op: Resize) -> Keys:
+    keys: Keys = [("size", _pair(op.size))]
+    if op.method == "nearest":
+        keys.append(("kind", op.method))
+    usual = Resize(op.size, op.method)
+    if op.coordinates != usual.coordinates:
+        keys.append(("coordinates", op.coordinates))
+    if op.rounding != usual.rounding:
+        keys.append(("rounding", op.rounding))
+    if op.scale is not None:
+        keys.append(("ratio", list(op.scale)))
+    if op.arithmetic != usual.arithmetic:
+        keys.append(("arithmetic", op.arithmetic))
+    return keys
+
+
 def _slice(shape: Shape, op: Slice) -> Keys:
     """Ranges of rows, columns and channels where they say it all, else two corners."""
-    ends = [begin + size for begin, size in zip(op.begins, op.sizes, strict=True)]
+    ends = [box.stop for box in op.box]
+    if op.steps:
+        return [("begin", list(op.begins)), ("end", ends), ("step", list(op.steps))]
     names = ("", "rows", "columns", "channels") if len(shape) == 4 else (*("",) * (len(shape) - 1), "channels")
     cut = [axis for axis, size in enumerate(shape) if op.sizes[axis] != size]
     if not cut or any(not names[axis] for axis in cut):
@@ -350,6 +397,8 @@ def _activation_layer(activation: Activation) -> tuple[str, Keys]:
         case "clip" if activation.name == "clip":
             limits: Keys = [("low", activation.low), ("high", activation.high)]
             return "clip", limits
+        case "elu":
+            return "elu", [("alpha", activation.alpha)] if activation.alpha != 1.0 else []
         case "leaky_relu":
             return "leaky_relu", [("alpha", activation.alpha)]
         case "hard_sigmoid" if activation.alpha != HARD_SIGMOID.alpha:

@@ -6,7 +6,22 @@ import math
 from dataclasses import dataclass
 
 from dscompile.ir.network import Layer, Network, weight_shapes
-from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Constant, Conv2D, Dense, Mean, Pool, Slice, Softmax
+from dscompile.ir.ops import (
+    Activate,
+    BatchNorm,
+    Binary,
+    Concat,
+    Constant,
+    Conv2D,
+    ConvTranspose,
+    Dense,
+    DepthToSpace,
+    Mean,
+    Pool,
+    Slice,
+    Softmax,
+    SpaceToDepth,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,12 @@ def layer_kind(network: Network, layer: Layer) -> str:
             if op.is_depthwise(network.shape(layer.inputs[0])[3]):
                 return "depthwise"
             return "pointwise" if op.is_pointwise else "conv"
+        case ConvTranspose():
+            return "transposed conv"
+        case DepthToSpace():
+            return "depth to space"
+        case SpaceToDepth():
+            return "space to depth"
         case Dense():
             return "dense"
         case Pool() as op:
@@ -46,11 +67,14 @@ def layer_kind(network: Network, layer: Layer) -> str:
 
 
 def layer_macs(network: Network, layer: Layer) -> int:
-    """Multiply-accumulates of convolutions and dense layers; 0 for everything else, as papers count."""
+    """Multiply-accumulates of convolutions of all kinds and of dense layers; 0 for all else, as papers count."""
     match layer.op:
         case Conv2D() as op:
             in_channels = network.shape(layer.inputs[0])[3]
             return math.prod(network.shape(layer.output)) * op.kernel[0] * op.kernel[1] * (in_channels // op.groups)
+        case ConvTranspose() as op:
+            pixels = math.prod(network.shape(layer.inputs[0]))
+            return pixels * op.kernel[0] * op.kernel[1] * (op.out_channels // op.groups)
         case Dense() as op:
             return network.shape(layer.inputs[0])[1] * op.units
         case _:

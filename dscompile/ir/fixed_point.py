@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense, Pool
+from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, ConvTranspose, Dense, Pool
 from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Rounding
 
 Integers = NDArray[np.int64]
@@ -73,7 +73,7 @@ def activation_clamp(activation: Activation, quantization: Quantization, dtype: 
 
 def layer_clamp(network: Network, layer: Layer) -> Clamp:
     """The clamp of an int8 layer; that of the type for operators without an activation."""
-    activation = layer.op.activation if isinstance(layer.op, Conv2D | Dense | Binary | Pool) else NONE
+    activation = layer.op.activation if isinstance(layer.op, Conv2D | ConvTranspose | Dense | Binary | Pool) else NONE
     tensor = network.tensor(layer.output)
     return activation_clamp(activation, tensor_quantization(network, layer.output), tensor.dtype)
 
@@ -116,12 +116,13 @@ class FloatSum:
 
 
 def float_sum(network: Network, layer: Layer) -> FloatSum:
-    """The constants of a Binary add over int8: scale ratios, and the zero points in terms of the result."""
+    """The constants of a Binary add or sub over int8: scale ratios, and the zero points in terms of the result."""
     assert isinstance(layer.op, Binary)
     shift = 128 if layer.op.unsigned else 0
     one, other, made = (tensor_quantization(network, name) for name in (*layer.inputs, layer.output))
     first = np.float32(one.scale) / np.float32(made.scale)
-    second = np.float32(other.scale) / np.float32(made.scale)
+    sign = np.float32(-1 if layer.op.kind == "sub" else 1)
+    second = sign * np.float32(other.scale) / np.float32(made.scale)
     zeros = first * np.float32(one.zero_point + shift) + second * np.float32(other.zero_point + shift)
     offset = np.float32(made.zero_point + shift) - zeros
     return FloatSum(float(first), float(second), float(offset), shift)

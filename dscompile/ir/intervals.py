@@ -16,7 +16,20 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Concat, Constant, Conv2D, Dense, Pad, Pool, Reshape, Shuffle, Slice, Transpose
+from dscompile.ir.ops import (
+    Concat,
+    Constant,
+    Conv2D,
+    Dense,
+    DepthToSpace,
+    Pad,
+    Pool,
+    Reshape,
+    Resize,
+    Shuffle,
+    Slice,
+    Transpose,
+)
 from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 
 _INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -38,8 +51,8 @@ class Interval:
 def channel_intervals(network: Network) -> Mapping[str, Interval]:
     """Tensor -> the interval of each channel (last axis), for every int8 and uint8 tensor.
 
-    Inputs have their type's whole range. Convolutions and dense layers are analyzed weight by weight, pools and layers
-    that move elements hand intervals on; all other operators count as able to make anything.
+    Inputs have their type's whole range. Convolutions and dense layers are analyzed weight by weight, pools, resizes
+    and layers that move elements hand intervals on; all other operators count as able to make anything.
     """
     found: dict[str, Interval] = {}
     for name in network.inputs:
@@ -133,11 +146,22 @@ def _result(network: Network, layer: Layer, found: Mapping[str, Interval]) -> In
                 _moved(network, layer, [interval.low for interval in given]).min(axis=0),
                 _moved(network, layer, [interval.high for interval in given]).max(axis=0),
             )
-        case Pad(value=0.0):
+        case Resize() | Pad(mode="reflect" | "symmetric" | "edge" | "wrap"):
+            return given[0]
+        case DepthToSpace() as op:
+            return _per_pixel(op, given[0])
+        case Pad(mode="constant", value=0.0):
             zero_point = tensor_quantization(network, layer.output).zero_point
             return Interval(np.minimum(given[0].low, zero_point), np.maximum(given[0].high, zero_point))
         case _:
             return _everything(network.tensor(layer.output))
+
+
+def _per_pixel(op: DepthToSpace, given: Interval) -> Interval:
+    """What a channel of the result can be: anything that one of the channels that become it can be."""
+    places = op.block[0] * op.block[1]
+    shape, axis = ((places, -1), 0) if op.order == "dcr" else ((-1, places), 1)
+    return Interval(given.low.reshape(shape).min(axis=axis), given.high.reshape(shape).max(axis=axis))
 
 
 def _moved(network: Network, layer: Layer, bounds: list[Integers]) -> Integers:
@@ -152,8 +176,8 @@ def _moved(network: Network, layer: Layer, bounds: list[Integers]) -> Integers:
             moved = whole[0].transpose(permutation)
         case Concat(axis=axis):
             moved = np.concatenate(whole, axis=axis)
-        case Slice(begins=begins, sizes=sizes):
-            moved = whole[0][tuple(slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))]
+        case Slice() as op:
+            moved = whole[0][op.box]
         case Shuffle(groups=groups):
             moved = whole[0].reshape(*shape[:-1], groups, -1).swapaxes(-1, -2)
         case _:

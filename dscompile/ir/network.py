@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.errors import BadInputError, Diagnostic
-from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, Dense, Op
+from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, ConvTranspose, Dense, Op
 from dscompile.ir.shapes import ShapeError, output_shape
 from dscompile.ir.tensor import DType, Quantization, Rounding, Shape, Tensor
 from dscompile.ir.types import border_type_problems, layer_type_problems, result_type, weight_types
@@ -193,10 +193,10 @@ def weight_shapes(op: Op, inputs: list[Shape], *, quantized: bool = False) -> di
     `quantized`: the inputs are int8 (or, of a Constant, the output), see `Network.is_quantized_layer`.
     """
     match op:
-        case Conv2D() | Dense() if quantized:
-            channels = op.out_channels if isinstance(op, Conv2D) else op.units
+        case Conv2D() | ConvTranspose() | Dense() if quantized:
+            channels = op.units if isinstance(op, Dense) else op.out_channels
             return {**weight_shapes(op, inputs), "kernel_scale": (channels,)}
-        case Conv2D():
+        case Conv2D() | ConvTranspose():
             return {
                 "kernel": (*op.kernel, inputs[0][3] // op.groups, op.out_channels),
                 "bias": (op.out_channels,),

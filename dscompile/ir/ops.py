@@ -5,14 +5,15 @@ Weights of a layer are found by role (`Network.weight(layer, "kernel")`):
 | op | roles and shapes |
 |---|---|
 | Conv2D | kernel [kh, kw, C_in / groups, C_out], bias [C_out] (optional) |
+| ConvTranspose | kernel [kh, kw, C_in / groups, C_out], bias [C_out] (optional) |
 | Dense | kernel [C_in, C_out], bias [C_out] (optional) |
 | BatchNorm | gamma, beta, mean, variance [C] |
 | Constant | value |
 | Activate(prelu) | slope [C] |
 
-Weights are float32. Where the input is int8, Conv2D and Dense have instead: kernel int8, kernel_scale float32 [C_out],
-bias int32 whose scale is input scale * kernel_scale; and Constant has int8 with its tensor's quantization.
-Activations, the value of a Pad and the beta of a Softmax are real numbers also there.
+Weights are float32. Where the input is int8, Conv2D, ConvTranspose and Dense have instead: kernel int8, kernel_scale
+float32 [C_out], bias int32 whose scale is input scale * kernel_scale; and Constant has int8 with its tensor's
+quantization. Activations, the value of a Pad and the beta of a Softmax are real numbers also there.
 
 A depthwise convolution *is* a Conv2D with groups = C_in; its multiplier is C_out / C_in, and output channel
 c * multiplier + m reads input channel c (the order of TFLite and of ONNX).
@@ -45,7 +46,19 @@ class Pads:
 
 
 ActivationKind = Literal[
-    "none", "clip", "hard_swish", "hard_sigmoid", "swish", "sigmoid", "tanh", "leaky_relu", "prelu"
+    "none",
+    "clip",
+    "hard_swish",
+    "hard_sigmoid",
+    "swish",
+    "sigmoid",
+    "tanh",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "gelu",
+    "gelu_tanh",
+    "erf",
 ]
 
 
@@ -55,7 +68,8 @@ class Activation:
 
     clip: min(max(x, low), high), which is ReLU (0, inf) and ReLU6 (0, 6); leaky_relu: x if x > 0 else alpha * x;
     hard_sigmoid: clip(alpha * x + 0.5, 0, 1); hard_swish: x * clip(x / 6 + 0.5, 0, 1); swish: x * sigmoid(x);
-    prelu: as leaky_relu with one alpha per channel, the weight `slope`.
+    prelu: as leaky_relu with one alpha per channel, the weight `slope`; elu: x if x > 0 else alpha * (e^x - 1);
+    gelu: x * (1 + erf(x / sqrt 2)) / 2; gelu_tanh: the same with tanh(sqrt(2 / pi) * (x + 0.044715 x^3)) for the erf.
     """
 
     kind: ActivationKind = "none"
@@ -82,6 +96,9 @@ HARD_SIGMOID = Activation("hard_sigmoid", alpha=1.0 / 6.0)
 SWISH = Activation("swish")
 SIGMOID = Activation("sigmoid")
 TANH = Activation("tanh")
+GELU = Activation("gelu")
+GELU_TANH = Activation("gelu_tanh")
+ERF = Activation("erf")
 NAMED_ACTIVATIONS: dict[str, Activation] = {
     "none": NONE,
     "relu": RELU,
@@ -91,6 +108,9 @@ NAMED_ACTIVATIONS: dict[str, Activation] = {
     "swish": SWISH,
     "sigmoid": SIGMOID,
     "tanh": TANH,
+    "gelu": GELU,
+    "gelu_tanh": GELU_TANH,
+    "erf": ERF,
 }
 
 
@@ -114,6 +134,24 @@ class Conv2D:
     def is_depthwise(self, in_channels: int) -> bool:
         """Every input channel has filters of its own."""
         return self.groups == in_channels and in_channels > 1
+
+
+@dataclass(frozen=True)
+class ConvTranspose:
+    """Transposed 2-D convolution: what Conv2D of the same fields makes of its input, backwards.
+
+    Every input pixel (i, j) adds its channels, times the filters, to the outputs (i * stride + tap * dilation - top,
+    ...). The result has (in - 1) * stride + extent of the kernel - pads + `output_padding` rows and columns.
+    """
+
+    out_channels: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    pads: Pads = field(default_factory=Pads)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    output_padding: Pair = (0, 0)
+    activation: Activation = NONE
 
 
 @dataclass(frozen=True)
@@ -144,15 +182,18 @@ class Pool:
         return (height, width) if self.kernel == (0, 0) else self.kernel
 
 
+BinaryKind = Literal["add", "mul", "sub", "div", "max", "min"]
+
+
 @dataclass(frozen=True)
 class Binary:
-    """Element-wise sum or product of two tensors, with NumPy broadcasting: y = activation(a op b).
+    """Element-wise sum, product, difference, ... of two tensors, with NumPy broadcasting: y = activation(a op b).
 
     `unsigned` matters for int8 sums in the rounding `float32` only: whether they are computed on the integers plus 128,
     as onnxruntime does with uint8 tensors (see dscompile.ir.fixed_point.float_sum).
     """
 
-    kind: Literal["add", "mul"]
+    kind: BinaryKind
     activation: Activation = NONE
     unsigned: bool = False
 
@@ -166,10 +207,25 @@ class Concat:
 
 @dataclass(frozen=True)
 class Slice:
-    """A box of the input: along axis i (channels-last order) the `sizes[i]` elements from `begins[i]` on."""
+    """A box of the input: along axis i (channels-last order) `sizes[i]` elements from `begins[i]` on.
+
+    These are neighbors, or every `steps[i]`-th where there are `steps`.
+    """
 
     begins: tuple[int, ...]
     sizes: tuple[int, ...]
+    steps: tuple[int, ...] = ()
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The steps, which are 1 where there are none."""
+        return self.steps or (1,) * len(self.begins)
+
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """As an index of an array."""
+        axes = zip(self.begins, self.sizes, self.strides, strict=True)
+        return tuple(slice(begin, begin + (size - 1) * step + 1, step) for begin, size, step in axes)
 
 
 @dataclass(frozen=True)
@@ -180,6 +236,26 @@ class Shuffle:
     """
 
     groups: int
+
+
+@dataclass(frozen=True)
+class DepthToSpace:
+    """Channels become `block` rows and columns of pixels, of which `crops` are cut off at the sides.
+
+    With block (s, t) and C channels of the result, y[h * s + i, w * t + j, c] is channel (i * t + j) * C + c of x[h, w]
+    in the order `dcr` (TFLite, ONNX's default) and c * s * t + i * t + j in the order `crd` (PyTorch's pixel shuffle).
+    """
+
+    block: Pair
+    order: Literal["dcr", "crd"] = "dcr"
+    crops: Pads = field(default_factory=Pads)
+
+
+@dataclass(frozen=True)
+class SpaceToDepth:
+    """Pixels become channels: channel (i * t + j) * C + c of y[h, w] is x[h * s + i, w * t + j, c], block (s, t)."""
+
+    block: Pair
 
 
 @dataclass(frozen=True)
@@ -196,12 +272,54 @@ class Softmax:
     beta: float = 1.0
 
 
+PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
+
+
 @dataclass(frozen=True)
 class Pad:
-    """Constant padding of an image's height and width."""
+    """Padding of an image's height and width: by a value, or by what is inside.
+
+    reflect: pixels in reverse order, without the one at the border; symmetric: with it; edge: that one alone; wrap:
+    from the other side.
+    """
 
     pads: Pads
     value: float = 0.0
+    mode: PadMode = "constant"
+
+
+ResizeCoordinates = Literal[
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+]
+ResizeRounding = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple"]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """An image on another grid, of `size` rows and columns: the nearest pixel, or between the four around (bilinear).
+
+    `coordinates` says where in the input an output pixel o lies, with the factor s from input to output: half_pixel
+    (o + 0.5) / s - 0.5, half_pixel_symmetric the same around the middle of the image, pytorch_half_pixel the same but 0
+    where the output has one pixel, align_corners o * (in - 1) / (out - 1), asymmetric o / s, tf_half_pixel_for_nn
+    (o + 0.5) / s. Beyond the image its border is repeated.
+
+    `rounding` says which pixel is the nearest: round_prefer_floor and round_prefer_ceil differ in halves; simple is
+    floor where the image grows and ceil where it shrinks, as ONNX had it before opset 11. `scale` is s for rows and
+    columns where it is not size / size of the input. `arithmetic` is whose float32 operations find coordinates, and
+    matters where they fall between two pixels: ONNX divides by s, TFLite multiplies by 1 / s.
+    """
+
+    size: Pair
+    method: Literal["nearest", "bilinear"] = "nearest"
+    coordinates: ResizeCoordinates = "half_pixel"
+    rounding: ResizeRounding = "round_prefer_floor"
+    scale: tuple[float, float] | None = None
+    arithmetic: Literal["onnx", "tflite"] = "onnx"
 
 
 @dataclass(frozen=True)
@@ -252,15 +370,19 @@ class Dequantize:
 
 Op = (
     Conv2D
+    | ConvTranspose
     | Dense
     | Pool
     | Binary
     | Concat
     | Slice
     | Shuffle
+    | DepthToSpace
+    | SpaceToDepth
     | Activate
     | Softmax
     | Pad
+    | Resize
     | Reshape
     | Transpose
     | BatchNorm

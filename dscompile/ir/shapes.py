@@ -12,7 +12,9 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Op,
@@ -22,9 +24,11 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.ir.tensor import Shape
@@ -66,6 +70,8 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
     match op:
         case Conv2D():
             return _convolution(op, _image(inputs))
+        case ConvTranspose():
+            return _transposed_convolution(op, _image(inputs))
         case Dense():
             (shape,) = _arity(inputs, 1)
             if len(shape) != 2:
@@ -89,10 +95,28 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
             if op.groups < 1 or channels % op.groups:
                 raise ShapeError(f"{op.groups} groups do not divide {channels} channels")
             return shape
+        case DepthToSpace():
+            return _depth_to_space(op, _image(inputs))
+        case SpaceToDepth():
+            batch, height, width, channels = _image(inputs)
+            rows, columns = op.block
+            if min(op.block) < 1 or height % rows or width % columns:
+                raise ShapeError(f"blocks of {list(op.block)} pixels do not fill an image of [{height}, {width}]")
+            return (batch, height // rows, width // columns, channels * rows * columns)
         case Pad():
             batch, height, width, channels = _image(inputs)
             pads = op.pads
+            most = {"reflect": 1, "symmetric": 0}.get(op.mode)
+            if most is not None and (
+                max(pads.top, pads.bottom) > height - most or max(pads.left, pads.right) > width - most
+            ):
+                raise ShapeError(f"an image of [{height}, {width}] has too few pixels to {op.mode} into {_sides(pads)}")
             return (batch, height + pads.top + pads.bottom, width + pads.left + pads.right, channels)
+        case Resize():
+            batch, _, _, channels = _image(inputs)
+            if min(op.size) < 1:
+                raise ShapeError(f"resizes to {list(op.size)}, which is no image")
+            return (batch, *op.size, channels)
         case Reshape():
             (shape,) = _arity(inputs, 1)
             if math.prod(shape) != math.prod(op.shape):
@@ -122,6 +146,10 @@ def broadcast(first: Shape, second: Shape) -> Shape:
     return tuple(max(x, y) for x, y in zip(a, b, strict=True))
 
 
+def _sides(pads: Pads) -> list[int]:
+    return [pads.top, pads.bottom, pads.left, pads.right]
+
+
 def _arity(inputs: Sequence[Shape], count: int) -> Sequence[Shape]:
     if len(inputs) != count:
         raise ShapeError(f"needs {count} input{'s' if count != 1 else ''}, got {len(inputs)}")
@@ -143,6 +171,38 @@ def _convolution(op: Conv2D, shape: Shape) -> Shape:
     rows = window_count(height, op.kernel[0], op.stride[0], pads.top, pads.bottom, op.dilation[0])
     columns = window_count(width, op.kernel[1], op.stride[1], pads.left, pads.right, op.dilation[1])
     return (batch, rows, columns, op.out_channels)
+
+
+def _transposed_convolution(op: ConvTranspose, shape: Shape) -> Shape:
+    batch, height, width, channels = shape
+    if op.groups < 1 or channels % op.groups or op.out_channels % op.groups:
+        raise ShapeError(f"{op.groups} groups do not divide {channels} input and {op.out_channels} output channels")
+    steps = (max(op.stride[axis], op.dilation[axis]) for axis in (0, 1))
+    if any(not 0 <= added < step for added, step in zip(op.output_padding, steps, strict=True)):
+        raise ShapeError(f"output padding {list(op.output_padding)} must be smaller than the stride {list(op.stride)}")
+    pads = ((op.pads.top, op.pads.bottom), (op.pads.left, op.pads.right))
+    sizes = [
+        (size - 1) * op.stride[axis]
+        + dilated_extent(op.kernel[axis], op.dilation[axis])
+        + op.output_padding[axis]
+        - sum(pads[axis])
+        for axis, size in enumerate((height, width))
+    ]
+    if min(sizes) < 1:
+        raise ShapeError(f"its padding leaves nothing: the result would be {sizes}")
+    return (batch, *sizes, op.out_channels)
+
+
+def _depth_to_space(op: DepthToSpace, shape: Shape) -> Shape:
+    batch, height, width, channels = shape
+    rows, columns = op.block
+    if min(op.block) < 1 or channels % (rows * columns):
+        raise ShapeError(f"blocks of {list(op.block)} pixels do not divide {channels} channels")
+    crops = op.crops
+    sizes = (height * rows - crops.top - crops.bottom, width * columns - crops.left - crops.right)
+    if min(sizes) < 1:
+        raise ShapeError(f"its crops leave nothing: the result would be {list(sizes)}")
+    return (batch, *sizes, channels // (rows * columns))
 
 
 def _pool(op: Pool, shape: Shape) -> Shape:
@@ -173,7 +233,10 @@ def _concat(op: Concat, inputs: Sequence[Shape]) -> Shape:
 def _slice(op: Slice, shape: Shape) -> Shape:
     if not len(op.begins) == len(op.sizes) == len(shape):
         raise ShapeError(f"begins {list(op.begins)} and sizes {list(op.sizes)} do not fit the axes of {list(shape)}")
-    for axis, (begin, size, whole) in enumerate(zip(op.begins, op.sizes, shape, strict=True)):
-        if begin < 0 or size < 1 or begin + size > whole:
-            raise ShapeError(f"elements {begin} to {begin + size} of axis {axis} are not all inside {list(shape)}")
+    if len(op.strides) != len(shape) or min(op.strides, default=1) < 1:
+        raise ShapeError(f"steps {list(op.strides)} must be a number from 1 on for each axis of {list(shape)}")
+    for axis, (begin, size, step, whole) in enumerate(zip(op.begins, op.sizes, op.strides, shape, strict=True)):
+        end = begin + (size - 1) * step + 1
+        if begin < 0 or size < 1 or end > whole:
+            raise ShapeError(f"elements {begin} to {end} of axis {axis} are not all inside {list(shape)}")
     return op.sizes

@@ -11,7 +11,9 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Op,
@@ -19,14 +21,18 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.ir.tensor import INTEGER_RANGES, DType, Quantization, Tensor
 
 # Activations that an int8 layer can end with: they are clamps between two integers.
 CLAMPS = ("none", "clip")
+# Operators whose results have the scale and zero point of their inputs: they move, compare or average integers.
+MOVERS = (Pool, Concat, Slice, Shuffle, DepthToSpace, SpaceToDepth, Pad, Resize, Reshape, Transpose)
 
 
 def border_type_problems(tensor: Tensor, is_border: bool) -> Iterable[str]:
@@ -78,13 +84,15 @@ def layer_type_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Ite
 def _int8_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Iterable[str]:
     if isinstance(op, BatchNorm) or (isinstance(op, Activate) and op.activation.kind == "prelu"):
         yield "cannot be int8; only float32 has batch norm and prelu"
-    if isinstance(op, Conv2D | Dense | Binary | Pool) and op.activation.kind not in CLAMPS:
+    if isinstance(op, Binary) and op.kind == "div":
+        yield "cannot be int8; only float32 can be divided"
+    if isinstance(op, Conv2D | ConvTranspose | Dense | Binary | Pool) and op.activation.kind not in CLAMPS:
         yield f"ends with {op.activation.name}; after int8 only clamps (relu, relu6, clip) can be part of a layer"
     if isinstance(op, Activate) and op.activation.kind == "hard_swish" and not _hard_swish_fits(inputs[0], output):
         yield f"a hard_swish cannot make scale {_scale(output):g} of {_scale(inputs[0]):g}; at most 1/128 of it"
     if isinstance(op, Pool) and op.count_pads and op.pads:
         yield "counts padding in its average, which int8 cannot"
-    if isinstance(op, Pool | Concat | Slice | Shuffle | Pad | Reshape | Transpose):
+    if keeps_quantization(op):
         for tensor in inputs:
             if tensor.quantization != output.quantization:
                 yield f"moves '{tensor.name}' to '{output.name}', which must have the same scale and zero point"
@@ -99,10 +107,15 @@ def _scale(tensor: Tensor) -> float:
     return tensor.quantization.scales[0] if tensor.quantization is not None else 1.0
 
 
+def keeps_quantization(op: Op) -> bool:
+    """Whether results must have the scale and zero point of all inputs."""
+    return isinstance(op, MOVERS) or (isinstance(op, Binary) and op.kind in ("max", "min"))
+
+
 def weight_types(op: Op) -> dict[str, str]:
     """Role -> NumPy name of the type of the weights that `op` has over int8."""
     match op:
-        case Conv2D() | Dense():
+        case Conv2D() | ConvTranspose() | Dense():
             return {"kernel": "int8", "kernel_scale": "float32", "bias": "int32"}
         case Constant():
             return {"value": "int8"}

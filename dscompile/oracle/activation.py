@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dscompile.errors import BadInputError
@@ -37,6 +39,21 @@ def apply(activation: Activation, x: Reals, slope: Reals | None = None) -> Reals
             if slope is None:
                 raise BadInputError("prelu has no weight 'slope'; it must be a layer of its own")
             return np.where(x > 0, x, slope * x)
+        case "elu":
+            return np.where(x > 0, x, activation.alpha * np.expm1(np.minimum(x, 0)))
+        case "gelu":
+            return x * (1 + erf(x / math.sqrt(2))) / 2
+        case "gelu_tanh":
+            gate: Reals = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+            return x * (1 + gate) / 2
+        case "erf":
+            return erf(x)
+
+
+def erf(x: Reals) -> Reals:
+    """The error function, element by element."""
+    result: Reals = np.vectorize(math.erf, otypes=[np.float64])(x)
+    return result
 
 
 def sigmoid(x: Reals) -> Reals:

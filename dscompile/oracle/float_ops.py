@@ -14,27 +14,42 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Op,
     Pad,
     Pool,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.oracle.activation import activate, apply
-from dscompile.oracle.convolution import conv2d, dense
+from dscompile.oracle.blocks import channels_as_pixels, pixels_as_channels
+from dscompile.oracle.convolution import conv2d, conv_transpose, dense
 from dscompile.oracle.operands import Operands, Reals
 from dscompile.oracle.pooling import pool
-from dscompile.oracle.windows import pad_image
+from dscompile.oracle.resizing import resize
+from dscompile.oracle.windows import margins, pad_image
+
+_BINARY: Mapping[str, Callable[[Reals, Reals], Reals]] = {
+    "add": np.add,
+    "mul": np.multiply,
+    "sub": np.subtract,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+}
 
 
 def binary(op: Binary, operands: Operands) -> Reals:
-    """a, b -> activation(a + b) or activation(a * b), with NumPy broadcasting."""
+    """a, b -> activation(a op b), with NumPy broadcasting."""
     first, second = operands.inputs
-    return apply(op.activation, first + second if op.kind == "add" else first * second)
+    return apply(op.activation, _BINARY[op.kind](first, second))
 
 
 def concat(op: Concat, operands: Operands) -> Reals:
@@ -43,8 +58,8 @@ def concat(op: Concat, operands: Operands) -> Reals:
 
 
 def slice_box(op: Slice, operands: Operands) -> Reals:
-    """The elements x[begins[0] + i, begins[1] + j, ...] for i, j, ... below `sizes`."""
-    return operands.x[tuple(slice(begin, begin + size) for begin, size in zip(op.begins, op.sizes, strict=True))]
+    """The elements x[begins[0] + i * steps[0], begins[1] + j * steps[1], ...] for i, j, ... below `sizes`."""
+    return operands.x[op.box]
 
 
 def shuffle(op: Shuffle, operands: Operands) -> Reals:
@@ -62,9 +77,21 @@ def softmax(op: Softmax, operands: Operands) -> Reals:
     return result
 
 
+def depth_to_space(op: DepthToSpace, operands: Operands) -> Reals:
+    """Channels become blocks of pixels, and the crops are cut off."""
+    return channels_as_pixels(op, operands.x)
+
+
+def space_to_depth(op: SpaceToDepth, operands: Operands) -> Reals:
+    """Blocks of pixels become channels."""
+    return pixels_as_channels(op, operands.x)
+
+
 def pad(op: Pad, operands: Operands) -> Reals:
-    """X [1, H, W, C] with `value` around height and width."""
-    return pad_image(operands.x, op.pads, op.value)
+    """X [1, H, W, C] with `value` around height and width, or what `mode` takes from inside."""
+    if op.mode == "constant":
+        return pad_image(operands.x, op.pads, op.value)
+    return np.pad(operands.x, margins(op.pads), mode=op.mode)
 
 
 def reshape(op: Reshape, operands: Operands) -> Reals:
@@ -96,12 +123,16 @@ FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
     Concat: concat,
     Constant: constant,
     Conv2D: conv2d,
+    ConvTranspose: conv_transpose,
     Dense: dense,
+    DepthToSpace: depth_to_space,
     Pad: pad,
     Pool: pool,
     Reshape: reshape,
+    Resize: resize,
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,
+    SpaceToDepth: space_to_depth,
     Transpose: transpose,
 }

@@ -13,6 +13,7 @@ from dscompile.oracle.int8_arithmetic import (
     doubling_high_product,
     multiplier_of,
     saturate,
+    scale_by,
     scale_by_real,
 )
 from dscompile.oracle.int8_operands import Floats, Int8Operands
@@ -22,22 +23,27 @@ _ADD_SHIFT = 20
 
 
 def binary(op: Binary, operands: Int8Operands) -> Integers:
-    """a + b or a * b, with NumPy broadcasting."""
+    """a + b, a - b, a * b, or the larger or smaller of two integers of one scale, with NumPy broadcasting."""
     if op.kind == "mul":
         return operands.finished(_multiply(operands), op.activation)
+    if op.kind in ("max", "min"):
+        chosen = (np.maximum if op.kind == "max" else np.minimum)(operands.integers(0), operands.integers(1))
+        return clamped(chosen, op.activation, operands.made)
+    sign = -1 if op.kind == "sub" else 1
     if operands.rounding == "float32":
-        return clamped(_float_add(operands, 128 if op.unsigned else 0), op.activation, operands.made)
-    return operands.finished(_add(operands), op.activation)
+        return clamped(_float_add(operands, 128 if op.unsigned else 0, sign), op.activation, operands.made)
+    return operands.finished(_add(operands, sign), op.activation)
 
 
-def _float_add(operands: Int8Operands, shift: int) -> Integers:
-    """a * ra + (b * rb + c) in two fused multiply-adds of float32, rounded to even, with the zero point in c.
+def _float_add(operands: Int8Operands, shift: int, sign: int) -> Integers:
+    """a * ra + (b * rb * sign + c) in two fused multiply-adds of float32, rounded to even, with the zero point in c.
 
     float64 holds products and sums exactly, so that rounding them to float32 is what the fused operation does.
     """
     made = operands.made
     given = [operands.given(index) for index in (0, 1)]
-    ratios = [np.float32(one.scale) / np.float32(made.scale) for one in given]
+    signs = (np.float32(1), np.float32(sign))
+    ratios = [one * np.float32(each.scale) / np.float32(made.scale) for one, each in zip(signs, given, strict=True)]
     zeros = [ratio * np.float32(one.zero_point + shift) for one, ratio in zip(given, ratios, strict=True)]
     total = np.asarray(np.float32(made.zero_point + shift) - (zeros[0] + zeros[1]))
     for index in (1, 0):
@@ -46,17 +52,17 @@ def _float_add(operands: Int8Operands, shift: int) -> Integers:
     return np.rint(total).astype(np.int64) - shift
 
 
-def _add(operands: Int8Operands) -> Integers:
-    """Both terms, shifted up by 20 bits, are brought to twice the larger scale, added, and requantized."""
+def _add(operands: Int8Operands, sign: int) -> Integers:
+    """Both terms, shifted up by 20 bits, are brought to twice the larger scale, added, and requantized.
+
+    A difference has the second factor with a minus, before it is multiplied and rounded.
+    """
     first, second, made = operands.given(0).scale, operands.given(1).scale, operands.made.scale
     common = 2 * max(first, second)
-    total = sum(
-        (
-            scale_by_real(operands.centered(index) << _ADD_SHIFT, scale / common, operands.rounding)
-            for index, scale in enumerate((first, second))
-        ),
-        start=np.int64(0),
-    )
+    total: Integers = np.zeros(1, np.int64)
+    for index, (scale, factor) in enumerate(((first, 1), (second, sign))):
+        multiplier, shift = multiplier_of(scale / common)
+        total = total + scale_by(operands.centered(index) << _ADD_SHIFT, factor * multiplier, shift, operands.rounding)
     return scale_by_real(np.asarray(total), common / ((1 << _ADD_SHIFT) * made), operands.rounding)
 
 

@@ -14,7 +14,9 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Op,
@@ -22,17 +24,22 @@ from dscompile.ir.ops import (
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
+from dscompile.oracle.blocks import channels_as_pixels, pixels_as_channels
 from dscompile.oracle.int8_arithmetic import Integers, quantized_bound
 from dscompile.oracle.int8_elementwise import activate, binary, dequantize, quantize
-from dscompile.oracle.int8_linear import conv2d, dense
+from dscompile.oracle.int8_linear import conv2d, conv_transpose, dense
 from dscompile.oracle.int8_operands import Int8Operands
 from dscompile.oracle.int8_pooling import mean, pool
+from dscompile.oracle.int8_resizing import resize
 from dscompile.oracle.int8_softmax import softmax
+from dscompile.oracle.windows import margins
 
 
 def concat(op: Concat, operands: Int8Operands) -> Integers:
@@ -41,9 +48,8 @@ def concat(op: Concat, operands: Int8Operands) -> Integers:
 
 
 def slice_box(op: Slice, operands: Int8Operands) -> Integers:
-    """The elements x[begins[0] + i, begins[1] + j, ...] for i, j, ... below `sizes`."""
-    box = tuple(slice(begin, begin + size) for begin, size in zip(op.begins, op.sizes, strict=True))
-    return operands.integers()[box]
+    """The elements x[begins[0] + i * steps[0], begins[1] + j * steps[1], ...] for i, j, ... below `sizes`."""
+    return operands.integers()[op.box]
 
 
 def shuffle(op: Shuffle, operands: Int8Operands) -> Integers:
@@ -54,12 +60,22 @@ def shuffle(op: Shuffle, operands: Int8Operands) -> Integers:
     return x[..., order]
 
 
+def depth_to_space(op: DepthToSpace, operands: Int8Operands) -> Integers:
+    """Channels become blocks of pixels, and the crops are cut off."""
+    return channels_as_pixels(op, operands.integers())
+
+
+def space_to_depth(op: SpaceToDepth, operands: Int8Operands) -> Integers:
+    """Blocks of pixels become channels."""
+    return pixels_as_channels(op, operands.integers())
+
+
 def pad(op: Pad, operands: Int8Operands) -> Integers:
-    """X [1, H, W, C] with zero point + round(value / scale) around height and width."""
-    pads = op.pads
-    margins = ((0, 0), (pads.top, pads.bottom), (pads.left, pads.right), (0, 0))
+    """X [1, H, W, C] with zero point + round(value / scale) around height and width, or what is inside."""
+    if op.mode != "constant":
+        return np.pad(operands.integers(), margins(op.pads), mode=op.mode)
     value = min(max(quantized_bound(op.value, operands.made), -128), 127)
-    return np.pad(operands.integers(), margins, constant_values=value)
+    return np.pad(operands.integers(), margins(op.pads), constant_values=value)
 
 
 def reshape(op: Reshape, operands: Int8Operands) -> Integers:
@@ -83,15 +99,19 @@ INT8_OPS: Mapping[type[Op], Callable[[Any, Int8Operands], Array]] = {
     Concat: concat,
     Constant: constant,
     Conv2D: conv2d,
+    ConvTranspose: conv_transpose,
     Dense: dense,
+    DepthToSpace: depth_to_space,
     Dequantize: dequantize,
     Mean: mean,
     Pad: pad,
     Pool: pool,
     Quantize: quantize,
     Reshape: reshape,
+    Resize: resize,
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,
+    SpaceToDepth: space_to_depth,
     Transpose: transpose,
 }

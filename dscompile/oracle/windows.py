@@ -12,7 +12,12 @@ from dscompile.oracle.operands import Reals
 
 def pad_image(x: Reals, pads: Pads, value: float) -> Reals:
     """X [1, H, W, C] -> [1, top + H + bottom, left + W + right, C], with `value` around it."""
-    return np.pad(x, ((0, 0), (pads.top, pads.bottom), (pads.left, pads.right), (0, 0)), constant_values=value)
+    return np.pad(x, margins(pads), constant_values=value)
+
+
+def margins(pads: Pads) -> tuple[Pair, ...]:
+    """Pixels before and after, for each axis of an image [1, H, W, C]."""
+    return ((0, 0), (pads.top, pads.bottom), (pads.left, pads.right), (0, 0))
 
 
 def taps(padded: Reals, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Iterator[tuple[int, int, Reals]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,15 @@ from dscompile.ir.ops import Activate, Activation, Binary, Concat, Pad, Reshape,
 
 Values = NDArray[np.float64]
 
+_BINARY: Mapping[str, Callable[[Values, Values], Values]] = {
+    "add": np.add,
+    "mul": np.multiply,
+    "sub": np.subtract,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
 
 def evaluate(layer: Layer, inputs: Sequence[Values]) -> Values | None:
     """The layer's result in float64, or None for operators that have weights (they are left to run).
@@ -19,16 +28,14 @@ def evaluate(layer: Layer, inputs: Sequence[Values]) -> Values | None:
     Such layers come from shape arithmetic and spelled-out constants; nobody computes a convolution of a constant.
     """
     match layer.op:
-        case Binary(kind="add", activation=activation):
-            return _activated(activation, inputs[0] + inputs[1])
-        case Binary(kind="mul", activation=activation):
-            return _activated(activation, inputs[0] * inputs[1])
+        case Binary(kind=kind, activation=activation):
+            return _activated(activation, _BINARY[kind](*inputs))
         case Activate(activation=activation):
             return _activated(activation, inputs[0])
         case Concat(axis=axis):
             return np.concatenate(inputs, axis)
-        case Slice(begins=begins, sizes=sizes):
-            return inputs[0][tuple(slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))]
+        case Slice() as op:
+            return inputs[0][op.box]
         case Shuffle(groups=groups):
             shape = inputs[0].shape
             return inputs[0].reshape(*shape[:-1], groups, -1).swapaxes(-1, -2).reshape(shape)
@@ -36,7 +43,7 @@ def evaluate(layer: Layer, inputs: Sequence[Values]) -> Values | None:
             return inputs[0].reshape(shape)
         case Transpose(permutation=permutation):
             return inputs[0].transpose(permutation)
-        case Pad(pads=pads, value=value):
+        case Pad(pads=pads, value=value, mode="constant"):
             margins = ((0, 0), (pads.top, pads.bottom), (pads.left, pads.right), (0, 0))
             return np.pad(inputs[0], margins, constant_values=value)
         case Softmax(beta=beta):
@@ -64,8 +71,8 @@ def _activated(activation: Activation, x: Values) -> Values | None:
             return np.tanh(x)
         case "leaky_relu":
             return np.where(x > 0.0, x, activation.alpha * x)
-        case "prelu":
-            return None
+        case "prelu" | "elu" | "gelu" | "gelu_tanh" | "erf":
+            return None  # nobody writes them of constants
 
 
 def _logistic(x: Values) -> Values:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Activate, Binary, Concat, Constant, Reshape, Shuffle, Slice, Transpose
-from dscompile.passes.affine import absorb_affine, takes_affine
+from dscompile.ir.ops import Activate, Binary, BinaryKind, Concat, Constant, Reshape, Shuffle, Slice, Transpose
+from dscompile.passes.affine import Channels, absorb_affine, takes_affine
 from dscompile.passes.evaluate import evaluate
 from dscompile.passes.rewrite import (
     apply_everywhere,
@@ -24,9 +24,10 @@ from dscompile.passes.rewrite import (
 def fold_constants(network: Network) -> Network:
     """Evaluates layers of constants; removes `x + 0` and `x * 1`; folds `conv + c` and `conv * c` into the conv.
 
-    A layer that only reads Constants becomes a Constant of its name. A sum or product with a neutral constant goes,
-    or becomes its activation. A sum or product of a Conv2D or Dense, which must have no activation and no other
-    reader, with one constant per channel goes into kernel and bias, and the Binary's activation with it.
+    A layer that only reads Constants becomes a Constant of its name. A Binary with a neutral constant goes,
+    or becomes its activation. A sum, difference, product or quotient of a convolution or Dense, which must have no
+    activation and no other reader, with one constant per channel goes into kernel and bias, and the Binary's activation
+    with it.
     """
     for rule in (_evaluate, _remove_neutral, _fold_into_producer):
         network = apply_everywhere(rule, network)
@@ -65,8 +66,10 @@ def _move_integers(network: Network, layer: Layer) -> Network | None:
 def _remove_neutral(network: Network, layer: Layer) -> Network | None:
     if not isinstance(layer.op, Binary) or network.is_quantized_layer(layer):
         return None
-    neutral = 0.0 if layer.op.kind == "add" else 1.0
-    for x, constant in (layer.inputs, layer.inputs[::-1]):
+    neutral = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}.get(layer.op.kind)
+    if neutral is None:
+        return None
+    for x, constant in _orders(layer, layer.op):
         if is_filled_with(network, constant, neutral) and network.shape(x) == network.shape(layer.output):
             if layer.op.activation:
                 activate = replace(layer, op=Activate(layer.op.activation), inputs=(x,))
@@ -75,10 +78,15 @@ def _remove_neutral(network: Network, layer: Layer) -> Network | None:
     return None
 
 
+def _orders(layer: Layer, op: Binary) -> tuple[tuple[str, ...], ...]:
+    """The inputs of a Binary, and where it does not matter also in the other order."""
+    return (layer.inputs,) if op.kind in ("sub", "div") else (layer.inputs, layer.inputs[::-1])
+
+
 def _fold_into_producer(network: Network, layer: Layer) -> Network | None:
     if not isinstance(layer.op, Binary) or network.is_quantized_layer(layer):
         return None
-    for x, other in (layer.inputs, layer.inputs[::-1]):
+    for index, (x, other) in enumerate((layer.inputs, layer.inputs[::-1])):
         producer, value = sole_producer(network, layer, x), constant_value(network, other)
         if producer is None or value is None or not takes_affine(producer):
             continue
@@ -86,8 +94,23 @@ def _fold_into_producer(network: Network, layer: Layer) -> Network | None:
         if network.shape(layer.output) != shape or any(size != 1 for size in value.shape[:-1]):
             continue
         channels = np.broadcast_to(value.astype(np.float64).reshape(-1), shape[-1:])
-        adds = layer.op.kind == "add"
-        scale = np.ones_like(channels) if adds else channels
-        shift = channels if adds else np.zeros_like(channels)
-        return absorb_affine(network, producer, layer, scale, shift, layer.op.activation)
+        affine = _affine(layer.op.kind, channels, constant_first=index == 1)
+        if affine is not None:
+            return absorb_affine(network, producer, layer, *affine, layer.op.activation)
     return None
+
+
+def _affine(kind: BinaryKind, constant: Channels, *, constant_first: bool) -> tuple[Channels, Channels] | None:
+    """What x is multiplied with, and what is added then, in x op constant or constant op x; None: not of this form."""
+    ones = np.ones_like(constant)
+    match kind:
+        case "add":
+            return ones, constant
+        case "sub":
+            return (-ones, constant) if constant_first else (ones, -constant)
+        case "mul":
+            return constant, 0 * ones
+        case "div" if not constant_first and constant.all():
+            return ones / constant, 0 * ones
+        case _:
+            return None

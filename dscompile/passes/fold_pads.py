@@ -18,7 +18,12 @@ def fold_pads(network: Network) -> Network:
 
 
 def _fold(network: Network, layer: Layer) -> Network | None:
-    if not isinstance(layer.op, Pad) or layer.op.value != 0 or layer.output in network.outputs:
+    if (
+        not isinstance(layer.op, Pad)
+        or layer.op.mode != "constant"
+        or layer.op.value != 0
+        or layer.output in network.outputs
+    ):
         return None
     changes: dict[str, list[Layer]] = {layer.name: []}
     for reader in network.consumers[layer.output]:

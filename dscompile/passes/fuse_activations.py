@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Activate, Binary, Conv2D, Dense, Pool
+from dscompile.ir.ops import Activate, Binary, Conv2D, ConvTranspose, Dense, Pool
 from dscompile.passes.rewrite import apply_everywhere, sole_producer, substitute
 
 
 def fuse_activations(network: Network) -> Network:
-    """An Activate that alone reads a Conv2D, Dense, Binary or Pool without activation goes into that layer.
+    """An Activate that alone reads a convolution, Dense, Binary or Pool without activation goes into that layer.
 
     The layer keeps its name and writes the Activate's tensor. Not prelu, which has a weight of its own. Of int8 only a
     clip that keeps scale and zero point: it narrows the clamp that the layer ends with.
@@ -22,7 +22,9 @@ def _fuse(network: Network, layer: Layer) -> Network | None:
     if not isinstance(layer.op, Activate) or layer.op.activation.kind == "prelu":
         return None
     producer = sole_producer(network, layer, layer.inputs[0])
-    if producer is None or not isinstance(producer.op, Conv2D | Dense | Binary | Pool) or producer.op.activation:
+    if producer is None or not isinstance(producer.op, Conv2D | ConvTranspose | Dense | Binary | Pool):
+        return None
+    if producer.op.activation:
         return None
     if network.is_quantized_layer(layer):
         given, made = network.tensor(layer.inputs[0]), network.tensor(layer.output)

@@ -8,6 +8,7 @@ from dscompile.ir.intervals import check_accumulators
 from dscompile.ir.network import Network
 from dscompile.passes.constant_channels import remove_constant_channels
 from dscompile.passes.drop_unused import drop_unused
+from dscompile.passes.expand_transposed import expand_transposed
 from dscompile.passes.fold_batch_norm import fold_batch_norm
 from dscompile.passes.fold_constants import fold_constants
 from dscompile.passes.fold_pads import fold_pads
@@ -34,11 +35,22 @@ PASSES: tuple[Callable[[Network], Network], ...] = (
 def canonicalize(network: Network) -> Network:
     """The same function of the same inputs and outputs, in few layers; runs all passes until none finds anything.
 
+    Transposed convolutions become others at the end, when they have taken up what came behind them.
+
     `network` is valid. Float32 kernels are folded in float64 and rounded to float32, so results agree to float32
     rounding; int8 layers give the same integers. Raises BadInputError for an int8 network with an accumulator that can
     overflow.
     """
     check_accumulators(network)
+    network = _until_nothing_changes(network)
+    expanded = expand_transposed(network)
+    if expanded is network:
+        return network
+    check_accumulators(expanded)
+    return _until_nothing_changes(expanded)
+
+
+def _until_nothing_changes(network: Network) -> Network:
     while True:
         before = network
         for run in PASSES:

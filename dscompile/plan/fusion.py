@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Binary, Concat, Constant, Conv2D, Pool
+from dscompile.ir.ops import Binary, Concat, Constant, Conv2D, Pool, Resize
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _writes_blocked(network: Network, name: str) -> bool:
     producer = network.producers.get(name)
     if producer is None or len(network.shape(name)) != 4:
         return False
-    return isinstance(producer.op, Conv2D | Pool | Concat)
+    return isinstance(producer.op, Conv2D | Pool | Resize | Concat)
 
 
 def _is_constant(network: Network, name: str) -> bool:

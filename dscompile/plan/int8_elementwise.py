@@ -14,7 +14,7 @@ from dscompile.ir.tensor import DType
 from dscompile.plan.int8_kernels import Requantization, blocked_bytes
 from dscompile.plan.kernels import Parameter, strided_parameter
 from dscompile.plan.layout import Strides
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum
 
 AxisStrides = tuple[int, ...]
 
@@ -81,7 +81,7 @@ class Int8SumKernel:
     a: AxisStrides
     b: AxisStrides
     y: AxisStrides
-    arithmetic: IntegerBinary | FloatBinary | IntegerSum
+    arithmetic: IntegerBinary | FloatBinary | IntegerSum | IntegerChoice
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

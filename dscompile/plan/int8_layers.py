@@ -31,7 +31,7 @@ from dscompile.plan.int8_packing import pack_int8_vector
 from dscompile.plan.int8_requantization import Scaled, search_scaling
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.integer_tables import activation_table, dequantization_table, requantization_table
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.program import Operand
@@ -140,10 +140,10 @@ def _binary(builder: ProgramBuilder, layer: Layer, op: Binary) -> None:
 
 
 def _cheapest_sum(
-    network: Network, layer: Layer, op: Binary, own: IntegerBinary | FloatBinary
-) -> IntegerBinary | FloatBinary | IntegerSum:
+    network: Network, layer: Layer, op: Binary, own: IntegerBinary | FloatBinary | IntegerChoice
+) -> IntegerBinary | FloatBinary | IntegerSum | IntegerChoice:
     """Two multiply-adds in any case: of float32 where the network's own rounding has them, else searched integers."""
-    return own if isinstance(own, FloatBinary) else integer_sum(network, layer, op) or own
+    return own if isinstance(own, FloatBinary | IntegerChoice) else integer_sum(network, layer, op) or own
 
 
 def _is_image_or_vector(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:

@@ -88,6 +88,14 @@ def _real_activation(activation: Activation, x: float) -> float:
             return _sigmoid(x)
         case "swish":
             return x * _sigmoid(x)
+        case "elu":
+            return x if x > 0 else activation.alpha * math.expm1(x)
+        case "gelu":
+            return x * (1 + math.erf(x / math.sqrt(2))) / 2
+        case "gelu_tanh":
+            return x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+        case "erf":
+            return math.erf(x)
         case _:
             raise ValueError(f"{activation.name} is no table")
 

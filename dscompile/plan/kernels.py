@@ -202,12 +202,13 @@ class PoolKernel:
         return (blocked_parameter("x", self.x, self.lanes), blocked_parameter("y", self.y, self.lanes, written=True))
 
 
-Function = Literal["copy", "add", "mul"]
+Function = Literal["copy", "add", "mul", "sub", "rsub", "div", "rdiv", "max", "min"]
+"""What an element-wise kernel does with a and b; rsub is b - a, rdiv is b / a."""
 
 
 @dataclass(frozen=True)
 class ElementwiseKernel:
-    """Blocked images, element by element: y = activation(a), a + b or a * b; unary if `b` is None.
+    """Blocked images, element by element: y = activation(a) if `b` is None, else activation(a op b).
 
     A `b` with row and pixel strides 0 is one vector of channels for all pixels. prelu takes its slopes
     [blocks][lanes] as the parameter `slope`. Other types than float32 can only be copied.
@@ -232,6 +233,51 @@ class ElementwiseKernel:
         slope = (_packed("slope", self.lanes),) if self.activation.kind == "prelu" else ()
         a = blocked_parameter("a", self.a, self.lanes, dtype=self.dtype)
         return (a, *second, *slope, blocked_parameter("y", self.y, self.lanes, True, self.dtype))
+
+
+ResampleMethod = Literal["nearest", "bilinear"]
+
+
+def grid_parameters(method: ResampleMethod, dtype: DType) -> tuple[Parameter, ...]:
+    """Where pixels are read: rows and columns of x, and for bilinear those after them and how near they are.
+
+    rows [H'] or [2][H'], columns [W'] or [2][W'], weights [H'] and [W']: of the second, from 0 to 1; of int8 in 2^-10.
+    """
+    if method == "nearest":
+        return (Parameter("rows", "int32"), Parameter("columns", "int32"))
+    weight: ElementType = "float32" if dtype == "float32" else "int32"
+    return (
+        Parameter("rows", "int32"),
+        Parameter("row_weights", weight),
+        Parameter("columns", "int32"),
+        Parameter("column_weights", weight),
+    )
+
+
+@dataclass(frozen=True)
+class ResampleKernel:
+    """A blocked image read at the rows and columns that tables name, or between two of each (see grid_parameters)."""
+
+    kind: ClassVar[str] = "resample"
+    method: ResampleMethod
+    in_height: int
+    in_width: int
+    height: int
+    width: int
+    blocks: int
+    lanes: int
+    x: Strides
+    y: Strides
+    dtype: DType = "float32"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, rows, [row_weights], columns, [column_weights], y."""
+        return (
+            blocked_parameter("x", self.x, self.lanes, dtype=self.dtype),
+            *grid_parameters(self.method, self.dtype),
+            blocked_parameter("y", self.y, self.lanes, True, self.dtype),
+        )
 
 
 @dataclass(frozen=True)
@@ -294,7 +340,7 @@ class FillKernel:
 
 @dataclass(frozen=True)
 class FlatKernel:
-    """Flat tensors, element by element over `shape` with any strides (0 repeats): y = activation(a), a + b or a * b.
+    """Flat tensors, element by element over `shape`, any strides (0 repeats): y = activation(a) or activation(a op b).
 
     Transposes, concatenations, slices, paddings and broadcasts are copies with the right strides. prelu takes one
     slope per element of the last axis as the parameter `slope`. Other types than float32 can only be copied.
@@ -339,6 +385,7 @@ Kernel = (
     | DenseKernel
     | PoolKernel
     | ElementwiseKernel
+    | ResampleKernel
     | PackKernel
     | UnpackKernel
     | FillKernel

@@ -6,29 +6,36 @@ Those that only move elements are in plan/movement.py, what computes on integers
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from dscompile.errors import UnsupportedError
-from dscompile.ir.network import Layer, Network
+from dscompile.ir.cost import layer_kind
+from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import (
     Activate,
     Activation,
     BatchNorm,
     Binary,
+    BinaryKind,
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Pad,
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.plan.builder import ProgramBuilder, is_constant
@@ -40,12 +47,23 @@ from dscompile.plan.kernels import (
     FlatKernel,
     Function,
     PoolKernel,
+    ResampleKernel,
+    ResampleMethod,
     SoftmaxKernel,
 )
 from dscompile.plan.layout import Strides
-from dscompile.plan.movement import copy_image, lower_concat, lower_shuffle, lower_slice, lower_transpose
+from dscompile.plan.movement import (
+    copy_image,
+    lower_concat,
+    lower_depth_to_space,
+    lower_shuffle,
+    lower_slice,
+    lower_space_to_depth,
+    lower_transpose,
+)
 from dscompile.plan.packing import pack_vector
 from dscompile.plan.program import Operand
+from dscompile.plan.resampling import grid_of, padded_grid
 from dscompile.plan.storage import BlockedView, broadcast_strides
 
 
@@ -74,19 +92,27 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
             lower_slice(builder, layer, op)
         case Shuffle() as op:
             lower_shuffle(builder, layer, op)
+        case DepthToSpace() as op:
+            lower_depth_to_space(builder, layer, op)
+        case SpaceToDepth() as op:
+            lower_space_to_depth(builder, layer, op)
         case Softmax() as op:
             _softmax(builder, layer, op)
         case Pad() as op:
             _pad(builder, layer, op)
+        case Resize() as op:
+            _resize(builder, layer, op)
         case Reshape() as op:
             builder.place(layer.output, builder.dense(layer.inputs[0]).reshaped(op.shape))
         case Transpose() as op:
             lower_transpose(builder, layer, op)
         case Constant():
             builder.materialize(layer)
-        case BatchNorm():
+        case BatchNorm() | ConvTranspose():
             raise UnsupportedError(
-                "a batch norm is left in the network; fold it first (dscompile.passes.canonicalize)", layer=layer.name
+                f"a {layer_kind(builder.network, layer)} is left in the network; fold it first "
+                "(dscompile.passes.canonicalize)",
+                layer=layer.name,
             )
 
 
@@ -138,10 +164,10 @@ def _binary(builder: ProgramBuilder, layer: Layer, op: Binary) -> None:
     result = builder.network.shape(layer.output)
     if len(result) == 4 and all(_is_image_or_vector(shape, result) for shape in shapes):
         images = [name for name, shape in zip(layer.inputs, shapes, strict=True) if shape == result]
-        if images and not is_constant(builder.network, images[0]):
-            first = images[0]
-            second = layer.inputs[1] if first == layer.inputs[0] else layer.inputs[0]
-            _binary_blocked(builder, layer, op, first, second)
+        # Lanes behind the last channel may hold anything finite: nothing may be divided there.
+        divides = op.kind == "div" and result[3] % builder.lanes
+        if images and not divides and not is_constant(builder.network, images[0]):
+            _binary_blocked(builder, layer, op, images[0])
             return
     _binary_flat(builder, layer, op)
 
@@ -150,11 +176,18 @@ def _is_image_or_vector(shape: tuple[int, ...], result: tuple[int, ...]) -> bool
     return shape == result or (math.prod(shape[:-1]) == 1 and shape[-1:] in ((1,), result[-1:])) or shape == ()
 
 
-def _binary_blocked(builder: ProgramBuilder, layer: Layer, op: Binary, first: str, second: str) -> None:
+_REVERSED: Mapping[BinaryKind, Function] = {"sub": "rsub", "div": "rdiv"}
+
+
+def _binary_blocked(builder: ProgramBuilder, layer: Layer, op: Binary, first: str) -> None:
+    """`first` is the input that has the shape of the result."""
+    swapped = first != layer.inputs[0]
+    second = layer.inputs[0] if swapped else layer.inputs[1]
     a = builder.blocked(first)
     operand, strides = _second_operand(builder, second, a)
     y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
-    _elementwise(builder, op.kind, a, y, op.activation, [operand], strides)
+    function: Function = _REVERSED.get(op.kind, op.kind) if swapped else op.kind
+    _elementwise(builder, function, a, y, op.activation, [operand], strides)
     builder.place(layer.output, y)
 
 
@@ -243,6 +276,10 @@ def _softmax(builder: ProgramBuilder, layer: Layer, op: Softmax) -> None:
 
 
 def _pad(builder: ProgramBuilder, layer: Layer, op: Pad) -> None:
+    if op.mode != "constant":
+        x = builder.blocked(layer.inputs[0])
+        _resample(builder, layer, "nearest", padded_grid(op, (x.layout.height, x.layout.width)))
+        return
     x = builder.blocked(layer.inputs[0])
     y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
     layout = y.layout
@@ -253,4 +290,22 @@ def _pad(builder: ProgramBuilder, layer: Layer, op: Pad) -> None:
     )  # fmt: skip
     builder.call(fill, [y.at()])
     copy_image(builder, x, y, y.at(op.pads.top, op.pads.left))
+    builder.place(layer.output, y)
+
+
+def _resize(builder: ProgramBuilder, layer: Layer, op: Resize) -> None:
+    x = builder.blocked(layer.inputs[0])
+    _resample(builder, layer, op.method, grid_of(op, (x.layout.height, x.layout.width), x.dtype))
+
+
+def _resample(builder: ProgramBuilder, layer: Layer, method: ResampleMethod, grid: Mapping[str, Array]) -> None:
+    """One pass, of every type."""
+    x = builder.blocked(layer.inputs[0])
+    y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
+    image, result = x.layout, y.layout
+    kernel = ResampleKernel(
+        method, image.height, image.width, result.height, result.width, image.blocks, image.lanes,
+        image.strides, result.strides, y.dtype,
+    )  # fmt: skip
+    builder.call(kernel, [x.at(), *(builder.constant(name, table) for name, table in grid.items()), y.at()])
     builder.place(layer.output, y)

@@ -23,7 +23,8 @@ class Rescale:
 class IntegerBinary:
     """Constants of an int8 addition or product: rounding, operands, the result's factor and zero point, the clamp.
 
-    add: out = clamp(requantize(requantize(a) + requantize(b)) + zero point), with operands as Rescale says; mul:
+    add: out = clamp(requantize(requantize(a) + requantize(b)) + zero point), with operands as Rescale says (of a
+    difference, the multiplier of b is negative); mul:
     out = clamp(requantize((a - zero_point) * (b - zero_point)) + zero point).
     """
 
@@ -72,6 +73,16 @@ class IntegerSum:
     def swapped(self) -> IntegerSum:
         """The same with a and b exchanged."""
         return replace(self, first=self.second, second=self.first)
+
+
+@dataclass(frozen=True)
+class IntegerChoice:
+    """The larger or the smaller of two int8 of one scale, clamped."""
+
+    form: ClassVar[str] = "choice"
+    kind: Literal["max", "min"]
+    low: int
+    high: int
 
 
 @dataclass(frozen=True)

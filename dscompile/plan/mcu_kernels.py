@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from dscompile.ir.ops import NONE, Activation, Pair
+from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
 from dscompile.ir.tensor import DTYPE_BYTES, DType
-from dscompile.plan.kernels import Parameter
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Residual
+from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
@@ -427,17 +427,17 @@ class MeanKernel:
 
 @dataclass(frozen=True)
 class BinaryKernel:
-    """y = activation(a + b) or activation(a * b), element by element over `shape`; strides of 0 repeat."""
+    """y = activation(a op b), element by element over `shape`; strides of 0 repeat."""
 
     kind: ClassVar[str] = "binary"
-    function: Literal["add", "mul"]
+    function: BinaryKind
     shape: tuple[int, ...]
     a: tuple[int, ...]
     b: tuple[int, ...]
     y: tuple[int, ...]
     element: Element
     activation: Activation = NONE
-    integer: IntegerBinary | IntegerSum | FloatBinary | None = None
+    integer: IntegerBinary | IntegerSum | FloatBinary | IntegerChoice | None = None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -525,6 +525,37 @@ class CopyKernel:
 
 
 @dataclass(frozen=True)
+class ResampleKernel:
+    """An image of `channels` channels read at the rows and columns that tables name, or between two of each.
+
+    The tables are those of plan/kernels.py: grid_parameters. Pixels of y begin `step` elements apart if that is not 0.
+    """
+
+    kind: ClassVar[str] = "resample"
+    method: ResampleMethod
+    in_width: int
+    height: int
+    width: int
+    channels: int
+    element: DType
+    step: int = 0
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.channels
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, rows, [row_weights], columns, [column_weights], y."""
+        return (
+            _elements("x", self.element),
+            *grid_parameters(self.method, self.element),
+            _elements("y", self.element, written=True),
+        )
+
+
+@dataclass(frozen=True)
 class FillKernel:
     """Writes `value` to all `elements`."""
 
@@ -582,6 +613,7 @@ McuKernel = (
     | LookupKernel
     | SoftmaxKernel
     | CopyKernel
+    | ResampleKernel
     | FillKernel
     | QuantizeKernel
     | DequantizeKernel

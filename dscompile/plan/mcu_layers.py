@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from dscompile.errors import UnsupportedError
+from dscompile.ir.cost import layer_kind
 from dscompile.ir.fixed_point import layer_clamp, quantized_value, tensor_quantization
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import (
@@ -17,20 +19,25 @@ from dscompile.ir.ops import (
     Concat,
     Constant,
     Conv2D,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Dequantize,
     Mean,
     Pad,
     Pool,
     Quantize,
     Reshape,
+    Resize,
     Shuffle,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
 )
 from dscompile.ir.tensor import Shape
 from dscompile.plan.integer_tables import activation_table, requantization_table
+from dscompile.plan.kernels import ResampleMethod
 from dscompile.plan.mcu_arithmetic import Residual
 from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dense, lower_separable
 from dscompile.plan.mcu_fusion import fused_layers
@@ -42,12 +49,15 @@ from dscompile.plan.mcu_kernels import (
     LookupKernel,
     PoolKernel,
     QuantizeKernel,
+    ResampleKernel,
     SoftmaxKernel,
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
+from dscompile.plan.movement import block_places
+from dscompile.plan.resampling import grid_of, padded_grid
 
 
 def lower_network(lowering: McuLowering) -> None:
@@ -101,8 +111,14 @@ def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
             _slice(lowering, layer, op)
         case Shuffle() as op:
             _shuffle(lowering, layer, op)
+        case DepthToSpace() as op:
+            _depth_to_space(lowering, layer, op)
+        case SpaceToDepth() as op:
+            _space_to_depth(lowering, layer, op)
         case Pad() as op:
             _pad(lowering, layer, op)
+        case Resize() as op:
+            _resize(lowering, layer, op)
         case Reshape() as op:
             lowering.alias(layer.output, lowering.dense(layer.inputs[0]).reshaped(op.shape))
         case Transpose() as op:
@@ -113,9 +129,11 @@ def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
             _quantize(lowering, layer)
         case Dequantize():
             _dequantize(lowering, layer)
-        case BatchNorm():
+        case BatchNorm() | ConvTranspose():
             raise UnsupportedError(
-                "a batch norm is left in the network; fold it first (dscompile.passes.canonicalize)", layer=layer.name
+                f"a {layer_kind(lowering.network, layer)} is left in the network; fold it first "
+                "(dscompile.passes.canonicalize)",
+                layer=layer.name,
             )
 
 
@@ -153,7 +171,7 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
         y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), y.strides
     )
     if _is_quantized(lowering, layer):
-        searched = integer_sum(lowering.network, layer, op) if op.kind == "add" and lowering.affine else None
+        searched = integer_sum(lowering.network, layer, op) if op.kind in ("add", "sub") and lowering.affine else None
         integer = searched or integer_binary(lowering.network, layer, op)
         kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer)
     else:
@@ -210,6 +228,7 @@ def _slice(lowering: McuLowering, layer: Layer, op: Slice) -> None:
     x = lowering.dense(layer.inputs[0])
     strides = dense_strides(x.shape)
     start = x.at(sum(begin * stride for begin, stride in zip(op.begins, strides, strict=True)))
+    strides = tuple(stride * step for stride, step in zip(strides, op.strides, strict=True))
     if merge_axes(op.sizes, strides)[1] == (1,) and not lowering.is_inside(layer.output):
         lowering.alias(layer.output, Place(start, op.sizes, x.dtype))
         return
@@ -226,8 +245,43 @@ def _shuffle(lowering: McuLowering, layer: Layer, op: Shuffle) -> None:
     lowering.copy(x.operand, strides, y.operand, (*y.strides[:-1], op.groups, 1), shape, y.dtype)
 
 
+def _depth_to_space(lowering: McuLowering, layer: Layer, op: DepthToSpace) -> None:
+    """The channels of every place in a block go to the pixels of that place."""
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    _, height, width, channels = y.shape
+    given, places = dense_strides(x.shape), op.block[0] * op.block[1]
+    made = (y.strides[0], y.strides[1] * op.block[0], y.strides[2] * op.block[1], 1)
+    for number, place in enumerate(block_places(op.block, op.crops, (height, width))):
+        first, apart = (number * channels, 1) if op.order == "dcr" else (number, places)
+        if min(place.size) > 0:
+            source = x.at(_offset(given, place.block) + first)
+            target = y.at(_offset(y.strides, place.pixel))
+            lowering.copy(source, (*given[:3], apart), target, made, (1, *place.size, channels), y.dtype)
+
+
+def _space_to_depth(lowering: McuLowering, layer: Layer, op: SpaceToDepth) -> None:
+    """Blocks of pixels become channels: row i of all blocks is one copy, whose pixels lie in the order of channels."""
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    _, height, width, channels = x.shape
+    (rows, columns), (_, row, pixel, _) = op.block, dense_strides(x.shape)
+    for i in range(rows):
+        shape = (height // rows, width // columns, columns * channels)
+        target = y.at(i * columns * channels)
+        lowering.copy(x.at(i * row), (rows * row, columns * pixel, 1), target, y.strides[1:], shape, y.dtype)
+
+
+def _offset(strides: Shape, pixel: tuple[int, int]) -> int:
+    """Elements from the start of an image to a pixel."""
+    return strides[1] * pixel[0] + strides[2] * pixel[1]
+
+
 def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:
     x = lowering.dense(layer.inputs[0])
+    if op.mode != "constant":
+        _resample(lowering, layer, "nearest", padded_grid(op, (x.shape[1], x.shape[2])))
+        return
     y = lowering.new(layer.output)
     value = op.value
     if _is_quantized(lowering, layer):
@@ -237,6 +291,20 @@ def _pad(lowering: McuLowering, layer: Layer, op: Pad) -> None:
     strides = dense_strides(y.shape)
     start = op.pads.top * strides[1] + op.pads.left * strides[2]
     lowering.copy(x.operand, dense_strides(x.shape), y.at(start), strides, x.shape, y.dtype)
+
+
+def _resize(lowering: McuLowering, layer: Layer, op: Resize) -> None:
+    x = lowering.dense(layer.inputs[0])
+    _resample(lowering, layer, op.method, grid_of(op, (x.shape[1], x.shape[2]), x.dtype))
+
+
+def _resample(lowering: McuLowering, layer: Layer, method: ResampleMethod, grid: Mapping[str, Array]) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    _, height, width, channels = y.shape
+    kernel = ResampleKernel(method, x.shape[2], height, width, channels, y.dtype, y.step)
+    tables = [lowering.constant(name, table) for name, table in grid.items()]
+    lowering.call(kernel, [x.operand, *tables, y.operand])
 
 
 def _transpose(lowering: McuLowering, layer: Layer, op: Transpose) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dscompile.ir.fixed_point import (
@@ -16,15 +18,18 @@ from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary
 from dscompile.ir.tensor import Quantization
 from dscompile.plan.integer_sums import BYTES, search_plane
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum, Rescale
+from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum, Rescale
 from dscompile.plan.mcu_quantized import fixed_point_rounding
 
 
 def integer_sum(network: Network, layer: Layer, op: Binary) -> IntegerSum | None:
     """An int8 addition as two searched multiplications, or None where there are none for it."""
     own = integer_binary(network, layer, op)
+    if isinstance(own, IntegerChoice):
+        return None
     made = tensor_quantization(network, layer.output).scale
     first, second = (tensor_quantization(network, name).scale / made for name in layer.inputs)
+    second = -second if op.kind == "sub" else second
     found = search_plane(_sum_levels(own), (first, second), layer_clamp(network, layer))
     if found is None:
         return None
@@ -50,14 +55,16 @@ def _rescaled(values: Integers, factor: Rescale, own: IntegerBinary) -> Integers
     return requantize(values, np.array(factor.multiplier), np.array(factor.shift), own.method)
 
 
-def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary | FloatBinary:
-    """Constants of an int8 addition or product: as TFLite's reference kernels define them, but sums in `float32`."""
-    if op.kind == "add" and network.rounding == "float32":
-        limits, parts = layer_clamp(network, layer), float_sum(network, layer)
+def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary | FloatBinary | IntegerChoice:
+    """Constants of an int8 layer: as TFLite's reference kernels define them, but sums and differences in `float32`."""
+    limits = layer_clamp(network, layer)
+    if op.kind == "max" or op.kind == "min":
+        return IntegerChoice(op.kind, limits.low, limits.high)
+    if op.kind != "mul" and network.rounding == "float32":
+        parts = float_sum(network, layer)
         return FloatBinary(parts.first, parts.second, parts.offset, parts.shift, limits.low, limits.high)
     a, b = (tensor_quantization(network, name) for name in layer.inputs)
     result = tensor_quantization(network, layer.output)
-    clamp = layer_clamp(network, layer)
     if op.kind == "mul":
         factors = (1.0, 1.0, a.scale * b.scale / result.scale)
     else:
@@ -66,11 +73,15 @@ def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary 
     return IntegerBinary(
         method=fixed_point_rounding(network),
         a=_rescale(a, factors[0]),
-        b=_rescale(b, factors[1]),
+        b=_negative(_rescale(b, factors[1])) if op.kind == "sub" else _rescale(b, factors[1]),
         result=_rescale(result, factors[2]),
-        low=clamp.low,
-        high=clamp.high,
+        low=limits.low,
+        high=limits.high,
     )
+
+
+def _negative(factor: Rescale) -> Rescale:
+    return replace(factor, multiplier=-factor.multiplier)
 
 
 def _rescale(quantization: Quantization, factor: float) -> Rescale:

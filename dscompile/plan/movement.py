@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dscompile.ir.network import Layer
-from dscompile.ir.ops import Concat, Shuffle, Slice, Transpose
+from dscompile.ir.ops import Concat, DepthToSpace, Pads, Pair, Shuffle, Slice, SpaceToDepth, Transpose
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.kernels import ElementwiseKernel, FillKernel, FlatKernel
-from dscompile.plan.layout import Blocked
+from dscompile.plan.layout import Blocked, Strides
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, FlatView, View
 
@@ -50,7 +50,7 @@ def _concat_flat(builder: ProgramBuilder, layer: Layer, op: Concat) -> None:
 
 
 def lower_slice(builder: ProgramBuilder, layer: Layer, op: Slice) -> None:
-    """A view of the input; of a blocked image only from a whole block of channels on, and a copy elsewhere."""
+    """A view of the input; of a blocked image only from a whole block of channels on, and one pass elsewhere."""
     view = builder.home(layer.inputs[0])
     builder.place(layer.output, _box(builder, layer, op, view))
 
@@ -58,10 +58,18 @@ def lower_slice(builder: ProgramBuilder, layer: Layer, op: Slice) -> None:
 def _box(builder: ProgramBuilder, layer: Layer, op: Slice, view: View) -> View:
     if isinstance(view, FlatView):
         first = sum(begin * stride for begin, stride in zip(op.begins, view.strides, strict=True))
-        return replace(view, shape=op.sizes, offset=view.offset + first)
+        strides = tuple(stride * step for stride, step in zip(view.strides, op.strides, strict=True))
+        return replace(view, shape=op.sizes, strides=strides, offset=view.offset + first)
     _, row, column, channel = op.begins
     _, height, width, channels = op.sizes
     layout = view.layout
+    if op.steps:
+        y = builder.new_blocked(layer.output, op.sizes)
+        _, row_step, column_step, channel_step = op.steps
+        pixels = _Pixels((height, width), (row, column), source_step=(row_step, column_step))
+        _move_channels(builder, view, y, pixels, _Channels(channel, 0, channels, apart=channel_step))
+        _zero_rest(builder, y)
+        return y
     block, lane = divmod(channel, layout.lanes)
     if (height, width) == (layout.height, layout.width) and not lane:
         # The lanes behind its last channel hold other channels: finite, which is all that is asked of them.
@@ -99,6 +107,61 @@ def lower_shuffle(builder: ProgramBuilder, layer: Layer, op: Shuffle) -> None:
     builder.place(layer.output, flat)
 
 
+def lower_depth_to_space(builder: ProgramBuilder, layer: Layer, op: DepthToSpace) -> None:
+    """One pass: the channels of every place in a block go to the pixels of that place."""
+    x = builder.blocked(layer.inputs[0])
+    y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
+    channels, places = y.layout.channels, op.block[0] * op.block[1]
+    for number, place in enumerate(block_places(op.block, op.crops, (y.layout.height, y.layout.width))):
+        first, apart = (number * channels, 1) if op.order == "dcr" else (number, places)
+        pixels = _Pixels(place.size, place.block, place.pixel, target_step=op.block)
+        _move_channels(builder, x, y, pixels, _Channels(first, 0, channels, apart=apart))
+    _zero_rest(builder, y)
+    builder.place(layer.output, y)
+
+
+def lower_space_to_depth(builder: ProgramBuilder, layer: Layer, op: SpaceToDepth) -> None:
+    """One pass: the pixels of every place in a block become channels."""
+    x = builder.blocked(layer.inputs[0])
+    y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
+    channels = x.layout.channels
+    for number, place in enumerate(block_places(op.block, Pads(), (x.layout.height, x.layout.width))):
+        pixels = _Pixels(place.size, place.pixel, place.block, source_step=op.block)
+        _move_channels(builder, x, y, pixels, _Channels(0, number * channels, channels))
+    _zero_rest(builder, y)
+    builder.place(layer.output, y)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a block: its first `block` and `pixel` that are not cropped, and the `size` of what follows."""
+
+    block: Pair
+    pixel: Pair
+    size: Pair
+
+
+def block_places(block: Pair, crops: Pads, size: Pair) -> list[Place]:
+    """The places of blocks of pixels, row by row, in an image of `size` that `crops` were cut from."""
+    places = []
+    for row in range(block[0]):
+        for column in range(block[1]):
+            sides = [
+                _along(block[axis], place, crop, size[axis])
+                for axis, place, crop in ((0, row, crops.top), (1, column, crops.left))
+            ]
+            firsts, pixels, counts = zip(*sides, strict=True)
+            places.append(Place(firsts, pixels, counts))
+    return places
+
+
+def _along(step: int, place: int, crop: int, size: int) -> tuple[int, int, int]:
+    """First block, first pixel and number of pixels along one axis."""
+    block = max(0, -(-(crop - place) // step))
+    pixel = block * step + place - crop
+    return block, pixel, max(0, -(-(size - pixel) // step))
+
+
 def lower_transpose(builder: ProgramBuilder, layer: Layer, op: Transpose) -> None:
     """A view with other strides."""
     x = builder.flat(layer.inputs[0])
@@ -121,23 +184,35 @@ def _image_copy(part: Blocked, x: BlockedView, y: BlockedView) -> ElementwiseKer
 
 @dataclass(frozen=True)
 class _Channels:
-    """Channels source, source + 1, ... of one image, which become target, target + step, ... of another one."""
+    """Channels source, source + apart, ... of one image, which become target, target + step, ... of another one."""
 
     source: int
     target: int
     count: int
     step: int = 1
+    apart: int = 1
 
     def runs(self, lanes: int) -> list[_Channels]:
         """The same channels in pieces that lie within one block on both sides."""
         pieces, done = [], 0
         while done < self.count:
-            source, target = self.source + done, self.target + done * self.step
-            room = -(-(lanes - target % lanes) // self.step)
-            run = min(lanes - source % lanes, room, self.count - done)
-            pieces.append(_Channels(source, target, run, self.step))
+            source, target = self.source + done * self.apart, self.target + done * self.step
+            left, room = -(-(lanes - source % lanes) // self.apart), -(-(lanes - target % lanes) // self.step)
+            run = min(left, room, self.count - done)
+            pieces.append(_Channels(source, target, run, self.step, self.apart))
             done += run
         return pieces
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """`size` pixels of one image, from `source` on every `source_step`-th, and where they go in another one."""
+
+    size: Pair
+    source: Pair = (0, 0)
+    target: Pair = (0, 0)
+    source_step: Pair = (1, 1)
+    target_step: Pair = (1, 1)
 
 
 def _copy_channels(
@@ -150,21 +225,49 @@ def _copy_channels(
     column: int = 0,
 ) -> None:
     """Copies channels where blocks do not line up: of as many pixels as `part` has, in x from (row, column) on."""
-    lanes = x.layout.lanes
-    given, made = x.layout.strides, y.layout.strides
-    for run in [run for each in channels for run in each.runs(lanes)]:
-        kernel = FlatKernel(
+    for each in channels:
+        _move_channels(builder, x, y, _Pixels((part.height, part.width), (row, column)), each)
+    if max(each.target + (each.count - 1) * each.step for each in channels) == y.layout.channels - 1:
+        _zero_rest(builder, y)
+
+
+def _move_channels(
+    builder: ProgramBuilder, x: BlockedView, y: BlockedView, pixels: _Pixels, channels: _Channels
+) -> None:
+    """Copies channels of pixels: whole blocks where they line up, else run by run."""
+    lanes, (height, width) = x.layout.lanes, pixels.size
+    given, made = _every(x.layout.strides, pixels.source_step), _every(y.layout.strides, pixels.target_step)
+    aligned = channels.step == channels.apart == 1 and not (channels.source % lanes or channels.target % lanes)
+    if not height * width:
+        return
+    if aligned and channels.count % lanes == 0:
+        blocks = channels.count // lanes
+        kernel = ElementwiseKernel("copy", height, width, blocks, lanes, given, made, dtype=x.dtype)
+        source = x.at(*pixels.source, channels.source // lanes)
+        builder.call(kernel, [source, y.at(*pixels.target, channels.target // lanes)])
+        return
+    for run in channels.runs(lanes):
+        flat = FlatKernel(
             "copy",
-            (part.height, part.width, run.count),
-            (given.row, given.pixel, 1),
+            (height, width, run.count),
+            (given.row, given.pixel, run.apart),
             (made.row, made.pixel, run.step),
             dtype=x.dtype,
         )
-        source = x.at(row, column, run.source // lanes, run.source % lanes)
-        builder.call(kernel, [source, y.at(0, 0, run.target // lanes, run.target % lanes)])
-    rest = -y.layout.channels % lanes
-    if rest and max(each.target + (each.count - 1) * each.step for each in channels) == y.layout.channels - 1:
-        _zero_lanes(builder, y, lanes - rest, rest)
+        source = x.at(*pixels.source, run.source // lanes, run.source % lanes)
+        builder.call(flat, [source, y.at(*pixels.target, run.target // lanes, run.target % lanes)])
+
+
+def _every(strides: Strides, step: Pair) -> Strides:
+    """Strides that go `step` rows and pixels at a time."""
+    return Strides(strides.block, strides.row * step[0], strides.pixel * step[1])
+
+
+def _zero_rest(builder: ProgramBuilder, view: BlockedView) -> None:
+    """Zeroes the lanes behind the last channel, if there are any."""
+    rest = -view.layout.channels % view.layout.lanes
+    if rest:
+        _zero_lanes(builder, view, view.layout.lanes - rest, rest)
 
 
 def _zero_lanes(builder: ProgramBuilder, view: BlockedView, lane: int, count: int) -> None:

@@ -132,7 +132,7 @@ def _sharing(network: Network, layer: Layer) -> list[tuple[str, str]]:
     if isinstance(layer.op, Concat):
         return [(name, layer.output) for name in layer.inputs]
     given = network.shape(layer.inputs[0]) if layer.inputs else ()
-    if isinstance(layer.op, Slice) and layer.op.sizes[:-1] == given[:-1]:
+    if isinstance(layer.op, Slice) and not layer.op.steps and layer.op.sizes[:-1] == given[:-1]:
         return [(layer.output, layer.inputs[0])]
     return []
 

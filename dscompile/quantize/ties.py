@@ -1,8 +1,8 @@
 """Which tensors must have one scale and zero point, and which have a fixed one.
 
-Layers that only move or compare integers cannot change their scale: pools, concat, slice, shuffle, pad, reshape,
-transpose. Softmax, sigmoid and tanh have the output parameters that TFLite's operators demand (its quantization
-specification).
+Layers that only move or compare integers cannot change their scale: pools, concat, slice, shuffle, pad, resize,
+reshape, transpose, and so on. Softmax, sigmoid and tanh have the output parameters that TFLite's operators demand (its
+quantization specification).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import NONE, Activate, Concat, Op, Pad, Pool, Reshape, Shuffle, Slice, Softmax, Transpose
+from dscompile.ir.ops import NONE, Activate, Concat, Op, Softmax
 from dscompile.ir.tensor import Quantization, Tensor
+from dscompile.ir.types import keeps_quantization
 
 _UNIT = Quantization((1 / 256,), -128)
 _SIGNED_UNIT = Quantization((1 / 128,), 0)
@@ -33,7 +34,7 @@ def fixed_output(op: Op) -> Quantization | None:
 
 def moves(op: Op) -> bool:
     """Whether the result has the integers of the input, so that both have one scale and zero point."""
-    return isinstance(op, Pool | Concat | Slice | Shuffle | Pad | Reshape | Transpose)
+    return keeps_quantization(op)
 
 
 def tied_groups(network: Network) -> Mapping[str, tuple[str, ...]]:

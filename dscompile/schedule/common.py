@@ -22,6 +22,7 @@ from dscompile.plan.kernels import (
     Kernel,
     PackKernel,
     PoolKernel,
+    ResampleKernel,
     SoftmaxKernel,
     UnpackKernel,
 )
@@ -40,7 +41,7 @@ def without_knobs(function: PrimFunc, kernel: Kernel, knobs: Knobs | None) -> Sc
     match kernel, knobs:
         case PoolKernel(), None:
             return pool(function)
-        case ElementwiseKernel(), None:
+        case ElementwiseKernel() | ResampleKernel(), None:
             return elementwise(function)
         case PackKernel(), None:
             return pack(function, kernel)

@@ -22,6 +22,7 @@ from dscompile.plan.kernels import (
     FlatKernel,
     PackKernel,
     PoolKernel,
+    ResampleKernel,
     SoftmaxKernel,
     UnpackKernel,
 )
@@ -43,7 +44,7 @@ def scheduled(kernel: Any, knobs: Knobs | None) -> PrimFunc:
             schedule = cuda_simple.dense(function, kernel)
         case ((PoolKernel() | Int8PoolKernel() | Int8MeanKernel()), None):
             schedule = cuda_simple.pool(function, kernel)
-        case ElementwiseKernel(), None:
+        case ((ElementwiseKernel() | ResampleKernel()), None):
             schedule = cuda_simple.element_by_element(function, vectors=kernel.dtype == "float32")
         case PackKernel() | UnpackKernel() | FillKernel() | FlatKernel(), None:
             schedule = cuda_simple.element_by_element(function, vectors=False)

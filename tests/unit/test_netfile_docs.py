@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dscompile.frontend.kinds import KINDS, LATER_KINDS
+from dscompile.frontend.kinds import KINDS
 from tests.unit.netfiles import frame, read
 
 PAGE = Path(__file__).parents[2] / "docs" / "net-yaml.md"
@@ -24,7 +24,3 @@ def test_every_example_is_read(block: str) -> None:
 def test_every_kind_has_an_example() -> None:
     shown = set(re.findall(r"^ *- ([a-z_0-9]+)", "\n".join(BLOCKS), flags=re.MULTILINE))
     assert set(KINDS) <= shown
-
-
-def test_kinds_of_later_versions_are_named() -> None:
-    assert all(f"`{kind}`" in PAGE.read_text(encoding="utf-8") for kind in LATER_KINDS)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.errors import BadInputError
 from dscompile.frontend.netfile import read_netfile
-from tests.unit.netfiles import diagnostics, frame, only, place, read
+from tests.unit.netfiles import diagnostics, frame, only, place
 
 RELU = frame("- relu")
 
@@ -28,7 +28,7 @@ def test_an_unknown_kind_is_shown_with_the_nearest_one() -> None:
 @pytest.mark.parametrize(
     ("layer", "message", "column_length", "help"),
     [
-        ("xyzzy", "unknown layer 'xyzzy'", (7, 5), "kinds are conv, depthwise, pointwise"),
+        ("xyzzy", "unknown layer 'xyzzy'", (7, 5), "kinds are conv, depthwise, transpose_conv, pointwise"),
         ("conv: {out: 4, kernel: 3, strid: 2}", "unknown key 'strid' of conv", (33, 5), "did you mean 'stride'?"),
         ("softmax: {zzz: 2}", "unknown key 'zzz' of softmax", (17, 3), "its keys are name, from, output, beta"),
         ("conv: {kernel: 3}", "conv needs 'out'", (7, 4), "for example `out: 64`"),
@@ -140,7 +140,7 @@ network:
   defaults: {paddin: same}
   layers:
     - conv: {name: stem, out: 4, kernel: 3, stride: 0}
-    - upsample: {factor: 2}
+    - upsampel: {factor: 2}
     - relu: {from: x, out: 3}
   outputs: [stme]
 weights: {sead: 7}
@@ -156,7 +156,7 @@ extra: 1
         (4, "'layout' must be one of nhwc, nchw, not the text 'nwhc'"),
         (5, "unknown key 'paddin' of defaults"),
         (7, "'stride' must be at least 1, not the number 0"),
-        (8, "layers of kind 'upsample' are not supported yet"),
+        (8, "unknown layer 'upsampel'"),
         (9, "unknown key 'out' of relu"),
         (10, "output 'stme' is made by no layer"),
         (11, "weights need 'file' or 'seed'"),
@@ -168,19 +168,6 @@ extra: 1
         (16, "unknown target 'cortex-m44'"),
         (17, "unknown key 'extra' of the file"),
     ]
-
-
-@pytest.mark.parametrize("kind", ["resize", "upsample", "transpose_conv"])
-def test_kinds_of_later_versions_are_unsupported_not_unknown(kind: str) -> None:
-    with pytest.raises(UnsupportedError, match=f"layers of kind '{kind}' are not supported yet") as caught:
-        read(frame(f"- {kind}: {{factor: 2}}"))
-    assert place(only(caught.value.diagnostics)) == (6, 7, len(kind))
-
-
-def test_an_unsupported_kind_beside_an_error_is_a_bad_input() -> None:
-    with pytest.raises(BadInputError) as caught:
-        read(frame("- resize\n- relux"))
-    assert not isinstance(caught.value, UnsupportedError)
 
 
 @pytest.mark.parametrize(

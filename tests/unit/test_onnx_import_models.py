@@ -9,6 +9,7 @@ from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_names import network_name, short_names, source_name
 from dscompile.frontend.onnx_import import import_onnx
 from dscompile.ir.cost import layer_macs, layer_parameters
+from dscompile.ir.ops import Resize
 from tests.import_onnx_models import assert_equals_onnxruntime, imported, model, node, randoms
 
 MODELS = {
@@ -67,13 +68,18 @@ def test_layers_of_a_real_model_have_short_names(model_path):
 
 @pytest.mark.models
 @pytest.mark.parametrize(
-    ("name", "operator", "count"),
-    [("fast_scnn", "Resize", 6), ("deeplabv3_mobilenetv2", "Resize", 2)],
+    ("name", "shapes", "resizes", "output"),
+    [
+        ("onnx/fast_scnn.onnx", {}, 6, (1, 512, 1024, 19)),
+        ("onnx/deeplabv3_mobilenetv2.onnx", {}, 2, (1, 257, 257, 21)),
+        ("ch_PP-OCRv4_det_infer.onnx", {"x": (1, 3, 480, 640)}, 6, (1, 480, 640, 1)),
+        ("ch_ppocr_mobile_v2.0_cls_mobile.onnx", {"x": (1, 3, 48, 192)}, 0, (1, 2)),
+    ],
 )
-def test_real_models_with_unsupported_operators_list_each_of_them(name, operator, count, model_path):
-    with pytest.raises(UnsupportedError) as caught:
-        import_onnx(model_path(f"onnx/{name}.onnx"))
-    assert [found.message.partition(":")[0] for found in caught.value.diagnostics] == [operator] * count
+def test_networks_for_whole_images_import(name, shapes, resizes, output, model_path):
+    network = import_onnx(model_path(name), shapes=shapes)
+    assert sum(isinstance(layer.op, Resize) for layer in network.layers) == resizes
+    assert [network.shape(name) for name in network.outputs] == [output]
 
 
 @pytest.mark.models
@@ -85,15 +91,9 @@ def test_real_models_of_open_size_ask_for_a_fixed_one(name, model_path):
 
 @pytest.mark.models
 @pytest.mark.slow
-def test_a_real_model_of_open_size_imports_once_it_is_fixed(model_path, tmp_path):
-    import onnx
-
-    made = onnx.load(model_path("ch_ppocr_mobile_v2.0_cls_mobile.onnx"))
-    for axis, size in enumerate((1, 3, 48, 192)):
-        made.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
-    path = tmp_path / "cls.onnx"
-    onnx.save(made, path)
-    network = import_onnx(path)
+def test_a_real_model_of_open_size_equals_onnxruntime(model_path):
+    path = model_path("ch_ppocr_mobile_v2.0_cls_mobile.onnx")
+    network = import_onnx(path, shapes={"x": (1, 3, 48, 192)})
     assert_equals_onnxruntime(network, path, relative=1e-4)
     assert sum(layer_macs(network, layer) for layer in network.layers) == pytest.approx(16e6, rel=0.05)
 

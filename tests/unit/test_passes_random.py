@@ -119,7 +119,7 @@ def test_networks_of_one_seed_are_the_same():
 def test_max_layers_holds_and_every_step_occurs():
     layers = [layer for seed in range(100) for layer in random_network(seed, max_layers=9).layers]
     assert max(len(random_network(seed, max_layers=9).layers) for seed in range(100)) == 9
-    assert len({type(layer.op) for layer in layers}) == 14
+    assert len({type(layer.op) for layer in layers}) == 18
 
 
 @pytest.mark.parametrize("step", sorted(STEPS))
