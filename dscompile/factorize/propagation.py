@@ -98,13 +98,13 @@ class Propagation:
             case _:
                 return None
 
-    def _binary(self, layer: Layer, op: Binary) -> Reals:
+    def _binary(self, layer: Layer, op: Binary) -> Reals | None:
         """|a + b - a' - b'| <= |a - a'| + |b - b'|, |a b - a' b'| <= max|a| |b - b'| + max|b'| |a - a'|."""
         made = math.prod(self.network.shape(layer.output))
         repeats = [math.sqrt(made / math.prod(self.network.shape(name))) for name in layer.inputs]
         first, second = (self.of(name) * times for name, times in zip(layer.inputs, repeats, strict=True))
-        if op.kind == "add":
-            return first + second
+        if op.kind != "mul":
+            return first + second if op.kind == "add" else None
         highest = [self._highest(name) for name in layer.inputs]
         return highest[0] * second + (highest[1] + self.of(layer.inputs[1])) * first
 
@@ -117,6 +117,6 @@ class Propagation:
         return highest
 
 
-def scaled(norms: Reals, factor: float | None) -> Reals | None:
-    """Norms times a factor; None where that is not known."""
-    return None if factor is None else factor * norms
+def scaled(norms: Reals | None, factor: float | None) -> Reals | None:
+    """Norms times a factor; None where one of them is not known."""
+    return None if norms is None or factor is None else factor * norms
