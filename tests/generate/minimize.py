@@ -89,7 +89,7 @@ def _alone(network: Network, layer: Layer) -> Network | None:
 
 def _from(network: Network, layer: Layer) -> Network | None:
     """The result of this layer as an input; what only led to it goes."""
-    if layer.output in network.outputs or isinstance(layer.op, Constant):
+    if layer.output in network.outputs:
         return None
     rest = [other for other in network.layers if other is not layer]
     grown = replace(network, inputs=(*network.inputs, layer.output)).with_layers(rest)
@@ -168,8 +168,13 @@ def _simple_fields(op: Op) -> Iterator[tuple[str, object]]:
 
 
 def _simpler(op: Op) -> Iterator[Op]:
-    """Operators with one field simpler or smaller."""
-    for name, value in _simple_fields(op):
+    """Operators with all fields as simple as they can be, then with one of them, or smaller."""
+    simple = dict(_simple_fields(op))
+    if len(simple) > 1:
+        yield replace(op, **simple)
+    if {"kernel", "pads"} <= simple.keys():  # smaller kernels often allow no padding, and no padding larger ones
+        yield replace(op, kernel=simple["kernel"], pads=simple["pads"])
+    for name, value in simple.items():
         yield replace(op, **{name: value})
     for one in fields(op):
         value = getattr(op, one.name)
