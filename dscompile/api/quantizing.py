@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dscompile.api.networks import read_network
+from dscompile.api.networks import Source, destination_beside, read_network, source_name
 from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
@@ -27,7 +27,7 @@ class QuantizeResult:
 
 
 def quantize(
-    source: str | Path,
+    source: Source,
     calibrate: str | Path | None = None,
     output: str | Path | None = None,
     *,
@@ -58,8 +58,8 @@ def quantize(
     from dscompile.quantize.data import read_samples
     from dscompile.quantize.settings import DEFAULT_KEEP, DEFAULT_METHOD
 
-    path = _destination(source, output)
-    progress(Event(f"reading {source}"))
+    path = destination_beside(source, output, "int8")
+    progress(Event(f"reading {source_name(source)}"))
     net = read_network(source, weights, input_shapes=input_shapes)
     section = net.quantization
     calibration = section.calibration if section is not None else None
@@ -94,19 +94,3 @@ def _calibration_file(calibrate: str | Path | None, net: NetFile) -> Path:
         "there is no calibration data",
         help="give --calibrate DATA.npz with inputs like those that the network will meet",
     )
-
-
-def _destination(source: str | Path, output: str | Path | None) -> Path:
-    """The net.yaml to write, which must not replace the network that is read, nor its weights."""
-    path = Path(output) if output is not None else Path(f"{Path(source).stem}_int8.yaml")
-    if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
-    if path.resolve() == Path(source).resolve():
-        raise UsageError(f"'{path}' is the network that is read", help="give another name with -o")
-    weights = path.with_suffix(".npz")
-    if weights.exists() and not path.exists():
-        raise UsageError(
-            f"'{weights}' exists, but '{path}' does not: it may be the weights of another network",
-            help="give another name with -o; the weights are named after it",
-        )
-    return path

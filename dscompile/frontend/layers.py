@@ -43,9 +43,9 @@ def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> N
     version = _matching(fields, "version", _VERSION, "three numbers with points, such as 1.0.0")
     license = _matching(fields, "license", _LICENSE, "an SPDX expression, such as Apache-2.0 OR MIT")
     inputs = _inputs(fields)
-    defaults = _defaults(fields)
+    defaults = read_defaults(fields)
     layers = _layers(fields, defaults)
-    outputs = _outputs(fields)
+    outputs = read_outputs(fields)
     labels_node = fields.take("labels")
     labels: tuple[str, ...] = ()
     if labels_node is not None and not isinstance(labels_node, SequenceNode):
@@ -97,14 +97,14 @@ def _inputs(fields: Fields) -> tuple[InputSpec, ...]:
         return ()
     if several is None:
         assert one is not None
-        return _input("input", one, fields)
+        return read_input("input", one, fields)
     if not isinstance(several, SequenceNode) or not several.items:
         fields.wrong("inputs", several, "a list of inputs")
         return ()
-    return tuple(spec for item in several.items for spec in _input("inputs", item, fields))
+    return tuple(spec for item in several.items for spec in read_input("inputs", item, fields))
 
 
-def _input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
+def read_input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
     """One input, or none if it has not even a name. `shape` stands in the order of `layout`."""
     if not isinstance(node, MappingNode):
         outer.wrong(key, node, "a mapping", "for example `{name: image, shape: [1, 224, 224, 3]}`")
@@ -129,7 +129,8 @@ def _input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
     return (InputSpec(name, tensor, node.position),)
 
 
-def _defaults(fields: Fields) -> Defaults:
+def read_defaults(fields: Fields) -> Defaults:
+    """The mapping `defaults:`, which may be absent."""
     node = fields.mapping("defaults")
     if node is None:
         return Defaults()
@@ -141,7 +142,8 @@ def _defaults(fields: Fields) -> Defaults:
     return Defaults(padding, activation, bias)
 
 
-def _outputs(fields: Fields) -> tuple[OutputSpec, ...] | None:
+def read_outputs(fields: Fields) -> tuple[OutputSpec, ...] | None:
+    """The list `outputs:`; None where it is absent."""
     node = fields.take("outputs")
     if node is None:
         return None
@@ -184,8 +186,16 @@ def _layers(fields: Fields, defaults: Defaults) -> tuple[LayerSpec, ...]:
         fields.wrong("layers", node, "a list with at least one layer")
         return ()
     entries = [entry for item in node.items for entry in _entry(item, fields.problems)]
-    names = _Names(entry.name for entry in entries)
+    names = LayerNames(entry.name for entry in entries)
     return tuple(_layer(entry, defaults, names, fields.problems) for entry in entries)
+
+
+def read_layer(node: Node, defaults: Defaults, names: LayerNames, problems: Problems) -> LayerSpec | None:
+    """One entry of `layers:` by itself; None if it has no kind. `names` are those of the layers before it."""
+    for entry in _entry(node, problems):
+        names.take(entry.name)
+        return _layer(entry, defaults, names, problems)
+    return None
 
 
 def _entry(node: Node, problems: Problems) -> Iterable[_Entry]:
@@ -213,7 +223,7 @@ def _entry(node: Node, problems: Problems) -> Iterable[_Entry]:
     yield _Entry(kind, fields, fields.text("name"))
 
 
-def _layer(entry: _Entry, defaults: Defaults, names: _Names, problems: Problems) -> LayerSpec:
+def _layer(entry: _Entry, defaults: Defaults, names: LayerNames, problems: Problems) -> LayerSpec:
     kind, fields = entry.kind.text, entry.fields
     before = problems.count
     body: Body | None = None
@@ -264,12 +274,16 @@ def _from(kind: str, fields: Fields) -> tuple[Reference, ...] | None:
     return tuple(Reference(name, position) for name, position in fields.texts("from", node))
 
 
-class _Names:
+class LayerNames:
     """Gives names to layers that have none: the kind, then kind2, kind3, ..., stepping over names in the file."""
 
     def __init__(self, given: Iterable[str]) -> None:
         self._taken = {name for name in given if name}
         self._next: dict[str, int] = {}
+
+    def take(self, name: str) -> None:
+        """Keeps a name from being given to another layer."""
+        self._taken.add(name)
 
     def automatic(self, kind: str, repeat: int) -> str:
         """A free name, whose repeats are free too."""

@@ -43,6 +43,8 @@ def test_help_lists_all_commands_in_the_order_of_use(dscompile: CommandLine):
         "run",
         "bench",
         "quantize",
+        "factorize",
+        "export",
         "zoo",
         "targets",
         "farm",
