@@ -54,6 +54,9 @@ if TYPE_CHECKING:
         quantize as quantize,
     )
     from dscompile.api import (
+        tune as tune,
+    )
+    from dscompile.api import (
         verify as verify,
     )
     from dscompile.errors import DscompileError as DscompileError
@@ -75,6 +78,7 @@ _HOMES = {
     "inspect": "dscompile.api",
     "load": "dscompile.api",
     "quantize": "dscompile.api",
+    "tune": "dscompile.api",
     "verify": "dscompile.api",
     "DscompileError": "dscompile.errors",
     "Network": "dscompile.ir.network",

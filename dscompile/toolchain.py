@@ -63,20 +63,45 @@ def find_toolchain(target: Target) -> Toolchain:
 
     Raises ToolError (exit 5) saying what to install if there is none.
     """
-    commands = [tuple(shlex.split(name)) for name in (target.compiler, *target.other_compilers)]
-    installed = [command for command in commands if command and shutil.which(command[0]) is not None]
-    for command in installed:
+    found = installed_toolchain(target)
+    if found is None:
+        raise ToolError(missing_compiler(target), help=compiler_advice(target))
+    return found
+
+
+def installed_toolchain(target: Target) -> Toolchain | None:
+    """As `find_toolchain`; None if there is none."""
+    for command in _installed(target):
         if _makes_code_for(command, target):
             return Toolchain(command, target.compiler_flags, ("-static", *target.compiler_flags))
     zig = zig_command() if target.zig is not None else None
-    if target.zig is not None and zig is not None:
-        return _zig_toolchain(zig, target.zig)
-    advice = install_advice(commands[0][0] if commands[0] else "gcc")
-    if target.zig is not None:
-        advice = f"{advice}; or {ZIG_ADVICE}"
-    if commands[0] in installed:
-        raise ToolError(f"the C compiler '{target.compiler}' makes no code for target {target.name}", help=advice)
-    raise ToolError(f"the C compiler '{target.compiler}' of target {target.name} is not installed", help=advice)
+    return None if target.zig is None or zig is None else _zig_toolchain(zig, target.zig)
+
+
+def missing_compiler(target: Target) -> str:
+    """What is wrong where `installed_toolchain` finds nothing."""
+    if tuple(shlex.split(target.compiler)) in _installed(target):
+        return f"the C compiler '{target.compiler}' makes no code for target {target.name}"
+    return f"the C compiler '{target.compiler}' of target {target.name} is not installed"
+
+
+def compiler_advice(target: Target) -> str:
+    """How to get a compiler for a target."""
+    command = shlex.split(target.compiler)
+    advice = install_advice(command[0] if command else "gcc")
+    return advice if target.zig is None else f"{advice}; or {ZIG_ADVICE}"
+
+
+def shared_from_static(name: str) -> tuple[str, ...]:
+    """Arguments of a compiler that makes lib<name>.so of lib<name>.a, both in its directory."""
+    whole = ("-Wl,--whole-archive", f"lib{name}.a", "-Wl,--no-whole-archive")
+    return ("-shared", f"-Wl,-soname,lib{name}.so", "-o", f"lib{name}.so", *whole, "-lm")
+
+
+def _installed(target: Target) -> list[tuple[str, ...]]:
+    """The compilers of a target's chain that are there."""
+    commands = [tuple(shlex.split(name)) for name in (target.compiler, *target.other_compilers)]
+    return [command for command in commands if command and shutil.which(command[0]) is not None]
 
 
 def zig_command() -> tuple[str, ...] | None:

@@ -14,7 +14,7 @@ from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Network
 from dscompile.run.emulators.qemu_user import InstructionCounts, run_counted
 from dscompile.target import Target
-from dscompile.toolchain import find_toolchain
+from dscompile.toolchain import find_toolchain, run_tool
 from tests.native import planned
 
 SELFTEST_RUNS = 2  # the self-test calls a network twice
@@ -55,6 +55,35 @@ def run_network(network: Network, target: Target, cpus: tuple[str, ...] = ("max"
     own = {symbol: counts for symbol, counts in runs[0].counts.items() if symbol.startswith(f"{name}_")}
     message = "".join((run.stdout + run.stderr).decode() for run in runs)
     return NetworkRun(all(run.status == 0 for run in runs), message, program.macs, own)
+
+
+@dataclass(frozen=True)
+class StackMoves:
+    """Of an innermost loop: instructions, and how many of them read or write the stack."""
+
+    kernel: str
+    moves: int
+    instructions: int
+
+
+def stack_moves(network: Network, target: Target) -> list[StackMoves]:
+    """Every innermost loop of a network's kernels that reads or writes the stack, in the order of the kernels.
+
+    Kernels are compiled together, as a build does.
+    """
+    from dscompile.schedule.native import compile_functions
+
+    functions = planned(network, target).functions
+    objdump = find_toolchain(target).binutil("objdump")
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        Path(scratch, "kernels.o").write_bytes(compile_functions(functions, target))
+        text = run_tool([*objdump, "-d", "--no-show-raw-insn", "kernels.o"], Path(scratch), "disassembling the kernels")
+    parts = re.split(r"^[0-9a-f]+ <(.+)>:$", text, flags=re.MULTILINE)
+    listings = dict(zip(parts[1::2], parts[2::2], strict=True))
+    kinds = {function.symbol: function.kernel.kind for function in functions}
+    loops = [(kind, loop) for symbol, kind in kinds.items() for loop in innermost_loops(listings[symbol])]
+    found = [StackMoves(kind, sum("[sp" in text for text in loop), len(loop)) for kind, loop in loops]
+    return [loop for loop in found if loop.moves]
 
 
 def innermost_loops(disassembly: str) -> list[list[str]]:

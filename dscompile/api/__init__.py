@@ -8,6 +8,7 @@ from dscompile.api.building import build, packages_list
 from dscompile.api.comparing import bench, verify
 from dscompile.api.exporting import ExportResult, export, export_onnx, import_onnx
 from dscompile.api.factorizing import FactorizeResult, factorize
+from dscompile.api.farm import farm_device, farm_status, farm_tracker
 from dscompile.api.machines import targets_best, targets_list, targets_show
 from dscompile.api.models import Model, load, run
 from dscompile.api.networks import (
@@ -22,20 +23,26 @@ from dscompile.api.networks import (
     zoo_write,
 )
 from dscompile.api.quantizing import QuantizeResult, quantize
+from dscompile.api.tuning import DEFAULT_TRIALS, TuneResult, tune, tune_report
 
 __all__ = [
+    "DEFAULT_TRIALS",
     "CheckResult",
     "ExportResult",
     "FactorizeResult",
     "ImportResult",
     "Model",
     "QuantizeResult",
+    "TuneResult",
     "bench",
     "build",
     "check",
     "export",
     "export_onnx",
     "factorize",
+    "farm_device",
+    "farm_status",
+    "farm_tracker",
     "import_model",
     "import_onnx",
     "init",
@@ -47,6 +54,8 @@ __all__ = [
     "targets_best",
     "targets_list",
     "targets_show",
+    "tune",
+    "tune_report",
     "verify",
     "zoo_list",
     "zoo_show",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 from dscompile.api.models import Model
 from dscompile.api.networks import Source, read_network, source_name
 from dscompile.api.reference import Golden
+from dscompile.api.tunings import TuningFiles, Tunings, read_tunings
 from dscompile.errors import ToolError, UsageError
 from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, build_target, useful_variants, variants_of
@@ -32,6 +34,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -47,6 +50,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -61,6 +65,7 @@ def build(
     *,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
+    tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
     seed: int = 0,
@@ -70,9 +75,11 @@ def build(
 
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
     that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding` the usual one of an
-    int8 model. `packages` are packagings of standalone C ("cmake", "arduino", ...; docs/packaging.md). Without nvcc,
-    artifacts for GPUs are sources alone, unless `require_binary` refuses that. `seed` chooses the inputs of the
-    self-test and of the golden vectors. An artifact is written completely or not at all.
+    int8 model. `tuning` are files of tuning records, which come before those that ship; None is no records at all
+    (docs/tuning.md). `packages` are packagings of standalone C ("cmake", "arduino", ...; docs/packaging.md). Without
+    nvcc, artifacts for GPUs are sources alone, and without a compiler for 64-bit Arm there is no shared library, unless
+    `require_binary` refuses that. `seed` chooses the inputs of the self-test and of the golden vectors. An artifact is
+    written completely or not at all.
 
     Raises UsageError, BadInputError, UnsupportedError, BudgetError or ToolError.
     """
@@ -88,27 +95,38 @@ def build(
     net.require_as_asked()
     several = not isinstance(target, str) and len(names) > 1
     jobs = [
-        _Job(name, concrete, _destination(net.network, name, concrete, output, several), tuple(packages))
+        _Job(
+            name,
+            concrete,
+            _destination(net.network, name, concrete, output, several),
+            tuple(packages),
+            useful_variants(variants_of(concrete), int8=net.network.is_quantized),
+        )
         for name, concrete in targets
     ]
     for job in jobs:
         _require_writable(job.destination)
+    tunings = read_tunings(tuning, [group[0] for job in jobs for group in job.groups])
     golden = Golden(net.network, seed)
-    models = tuple(_build_one(net, job, golden, progress) for job in jobs)
+    models = tuple(_build_one(net, job, tunings, golden, progress) for job in jobs)
     return models[0] if isinstance(target, str) else models
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One artifact to make: the target as the user named it, what that stands for, where it goes, its packagings."""
+    """One artifact to make: the target as the user named it, what that stands for, where it goes, its packagings.
+
+    `groups` are the variants that it holds, each in front of those that it also stands for.
+    """
 
     name: str
     target: Target
     destination: Path
     packages: tuple[str, ...]
+    groups: tuple[tuple[Target, ...], ...]
 
 
-def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> Model:
+def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progress: Progress) -> Model:
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
     from dscompile.report import budgets, text
@@ -117,8 +135,7 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    groups = useful_variants(variants_of(job.target), int8=canonical.is_quantized)
-    programs = [plan(canonical, group[0], settings.precision) for group in groups]
+    programs = [plan(canonical, group[0], settings.precision, tunings.of(group[0])) for group in job.groups]
     for program in programs:
         budgets.check_program(program, job.name, settings)
     if job.target.kernels:
@@ -126,10 +143,10 @@ def _build_one(net: NetFile, job: _Job, golden: Golden, progress: Progress) -> M
     elif job.target.gpu is not None:
         emitter = _gpu(programs[0], progress)
     elif job.target.variants:
-        names = [tuple(target.name for target in group) for group in groups]
+        names = [tuple(target.name for target in group) for group in job.groups]
         emitter = _several(programs, names, job, progress)
     else:
-        emitter = _native(programs[0], progress)
+        emitter = _native(programs[0], job, progress)
     inputs = emitter.selftest_input(net.network)
     outputs = golden.selftest_outputs(inputs, progress)
     vectors = golden.vectors(progress)
@@ -171,12 +188,14 @@ class _Emitter:
     notes: tuple[str, ...] = ()
 
 
-def _native(program: Program, progress: Progress) -> _Emitter:
+def _native(program: Program, job: _Job, progress: Progress) -> _Emitter:
     """Kernels through TVM into libraries, for targets that have schedules."""
     from dscompile.emit.native import write_artifact
     from dscompile.emit.selftest import selftest_input
 
-    return _Emitter(selftest_input, partial(write_artifact, program, _compiled(program, "", progress)))
+    compiled = _compiled(program, "", progress)
+    write = partial(write_artifact, program, compiled, assemble=_assembler(program, chooses=False))
+    return _Emitter(selftest_input, write, _notes_of_libraries([program], job))
 
 
 def _several(
@@ -190,7 +209,35 @@ def _several(
         Variant(program, _compiled(program, f" for {program.target.name}", progress), names)
         for program, names in zip(programs, stands_for, strict=True)
     ]
-    return _Emitter(selftest_input, partial(write_variants, job.target, variants))
+    write = partial(write_variants, job.target, variants, assemble=_assembler(programs[-1], chooses=True))
+    return _Emitter(selftest_input, write, _notes_of_libraries(programs, job))
+
+
+def _assembler(least: Program, *, chooses: bool) -> Callable[[str], bytes] | None:
+    """What makes objects of the driver and the weights where no C compiler is; None if it takes one.
+
+    `least` is the program for the least machines that the library is for.
+    """
+    from dscompile.emit.driver_ir import has_driver_ir
+    from dscompile.schedule.machine_code import object_of
+
+    return partial(object_of, target=least.target) if has_driver_ir(least.target, chooses=chooses) else None
+
+
+def _notes_of_libraries(programs: Sequence[Program], job: _Job) -> tuple[str, ...]:
+    """What the user must know of an artifact whose shared library cannot be linked here."""
+    from dscompile.emit.names import network_prefix
+    from dscompile.toolchain import compiler_advice, installed_toolchain, missing_compiler, shared_from_static
+
+    target = job.target
+    if installed_toolchain(target) is not None:
+        return ()
+    name = network_prefix(programs[0].network.name)
+    finish = shlex.join([*shlex.split(target.compiler), *target.compiler_flags, *shared_from_static(name)])
+    return (
+        f"{missing_compiler(target)}: lib{name}.a is made, lib{name}.so is not; {compiler_advice(target)}; "
+        f"this makes it then: cd {shlex.quote(str(job.destination))} && {finish}",
+    )
 
 
 def _gpu(program: Program, progress: Progress) -> _Emitter:
@@ -263,9 +310,9 @@ def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target
 
 
 def _require_binaries(targets: Sequence[tuple[str, Target]]) -> None:
-    """Raises UsageError for targets that get sources by nature, ToolError for a GPU without nvcc.
+    """Raises UsageError for targets that get sources by nature, ToolError where nothing links a library.
 
-    Libraries for CPUs are always made, or the build fails.
+    That takes nvcc for GPUs, a C compiler for the others.
     """
     standalone = [name for name, target in targets if target.kernels]
     if standalone:
@@ -273,10 +320,14 @@ def _require_binaries(targets: Sequence[tuple[str, Target]]) -> None:
             f"--require-binary: a build for {standalone[0]} makes C sources, which the firmware's build compiles",
             help="leave it out, or name targets of libraries, such as x86, arm64 or cuda-sm80",
         )
-    if any(target.gpu is not None for _, target in targets):
-        from dscompile.cuda_toolkit import find_nvcc
+    from dscompile.cuda_toolkit import find_nvcc
+    from dscompile.toolchain import find_toolchain
 
-        find_nvcc()
+    for _, target in targets:
+        if target.gpu is not None:
+            find_nvcc()
+        else:
+            find_toolchain(target)
 
 
 def packages_list() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from dscompile.api.tunings import TuningFiles, read_tunings
 from dscompile.errors import UsageError
 from dscompile.report.progress import Progress, silent
 from dscompile.target import build_target, representative
@@ -64,13 +65,14 @@ def inspect(
     target: str | None = None,
     *,
     weights: str | Path | None = None,
+    tuning: TuningFiles = (),
     cycles: bool = False,
     progress: Progress = silent,
 ) -> Inspection:
-    """What every layer is and costs; with a target also its share of the roofline, and the planned arena.
+    """What every layer is and costs; with a target also its share of the roofline, the planned arena, and tiles.
 
-    With `cycles` also what llvm-mca estimates for the inner loops, for which the kernels are compiled
-    (report/cycles.py).
+    `tuning` are files of tuning records, as `build` takes them. With `cycles` also what llvm-mca estimates for the
+    inner loops, for which the kernels are compiled (report/cycles.py).
     Of a GPU also the modules of the plan, and what other choices would cost.
     Of a target with variants it shows the best that this machine runs, otherwise the best.
     """
@@ -80,6 +82,8 @@ def inspect(
     if target is None:
         if cycles:
             raise UsageError("cycles are those of a target's core", help="name it with --target")
+        if tuning:
+            raise UsageError("tuning records are those of a target", help="name it with --target")
         return inspect_network(net.network)
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
@@ -96,9 +100,10 @@ def inspect(
             f"{concrete.name} gets C, and cycles are estimated of compiled kernels",
             help="'dscompile bench' counts the instructions of an artifact in an emulator",
         )
+    tunings = read_tunings(tuning, [concrete])
     canonical = canonicalize(net.network)
     precision = settings_for(net.budgets, (target, concrete.name)).precision
-    program = plan(canonical, concrete, precision)
+    program = plan(canonical, concrete, precision, tunings.of(concrete))
     inspection = inspect_network(net.network, concrete, program)
     if concrete.gpu is not None:
         from dscompile.report.gpu_plan import explain_plan

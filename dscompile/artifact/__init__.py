@@ -20,6 +20,7 @@ from dscompile.artifact.manifest import (
     LayerInfo,
     Manifest,
     Sizes,
+    TuningInfo,
     VariantInfo,
     Versions,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "LayerInfo",
     "Manifest",
     "Sizes",
+    "TuningInfo",
     "VariantInfo",
     "Versions",
     "checksums",

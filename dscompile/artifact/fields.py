@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar, cast
+
+from dscompile.errors import did_you_mean
 
 T = TypeVar("T")
 Json = dict[str, object]
@@ -34,7 +36,14 @@ class Fields:
 
     def number(self, key: str) -> float:
         """A number."""
-        return float(self._typed(key, (int, float), "a number", 1.0))
+        return self._real(self._present(key, 1.0), f"{self.where}{key}")
+
+    def flag(self, key: str) -> bool:
+        """true or false."""
+        value = self._present(key, False)
+        if not isinstance(value, bool):
+            self.problems.append(f"'{self.where}{key}' must be true or false, not {shown(value)}")
+        return value is True
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
@@ -46,8 +55,7 @@ class Fields:
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """A list of numbers."""
-        each = self._each(key, lambda item, where: self._checked(item, where, (int, float), "a number", 1.0))
-        return tuple(float(item) for item in each)
+        return tuple(self._each(key, self._real))
 
     def word(self, key: str, words: tuple[str, ...]) -> str:
         """One of `words`."""
@@ -71,6 +79,15 @@ class Fields:
         """A list of objects, each read by `read`."""
         return tuple(self._each(key, lambda item, where: read(Fields(item, f"{where}.", self.problems))))
 
+    def only(self, known: Iterable[str]) -> None:
+        """No other keys than these; the first of others is a problem."""
+        names = tuple(known)
+        key = next((key for key in self.content if key not in names), None)
+        if key is not None:
+            place = f" in '{self.where.rstrip('.')}'" if self.where else ""
+            advice = did_you_mean(key, names) or f"known: {', '.join(names)}"
+            self.problems.append(f"unknown key {shown(key)}{place}; {advice}")
+
     def has_value(self, key: str) -> bool:
         """Whether the key is there and not null."""
         return self.content.get(key) is not None
@@ -83,6 +100,13 @@ class Fields:
 
     def _typed(self, key: str, kinds: tuple[type, ...], what: str, default: T) -> T:
         return self._checked(self._present(key, default), f"{self.where}{key}", kinds, what, default)
+
+    def _real(self, value: object, where: str) -> float:
+        try:
+            return float(self._checked(value, where, (int, float), "a number", 1.0))
+        except OverflowError:  # a whole number of hundreds of digits
+            self.problems.append(f"'{where}' must be a number, not {shown(value)}")
+            return 1.0
 
     def _checked(self, value: object, where: str, kinds: tuple[type, ...], what: str, default: T) -> T:
         if isinstance(value, kinds) and not isinstance(value, bool):

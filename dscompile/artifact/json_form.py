@@ -14,6 +14,7 @@ from dscompile.artifact.manifest import (
     LayerInfo,
     Manifest,
     Sizes,
+    TuningInfo,
     VariantInfo,
     Versions,
 )
@@ -84,6 +85,7 @@ def manifest_to_json(m: Manifest) -> Json:
         "compiler": {"dscompile": m.versions.dscompile, "c": m.versions.c_compiler, "tvm": m.versions.tvm},
         "fallback_layers": list(m.fallback_layers),
         "tuning_ids": list(m.tuning_ids),
+        "tuning": [tuning_to_json(one) for one in m.tuning],
         "latency_budget_us": m.latency_budget_us,
         "precision": m.precision,
         "tolerance": m.tolerance,
@@ -133,10 +135,31 @@ def manifest_from_json(fields: Fields) -> Manifest:
         fingerprint=int(fingerprint, 16) if fingerprint.startswith("0x") and not fields.problems else 0,
         versions=Versions(compiler.text("dscompile"), compiler.text("c"), compiler.text("tvm")),
         fallback_layers=fields.texts("fallback_layers"),
-        tuning_ids=fields.texts("tuning_ids"),
+        tuning=fields.children("tuning", _tuning_from_json) if fields.has_value("tuning") else (),
         checksums=_checksums_from_json(fields),
         precision=_precision_from_json(fields),
         latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
+    )
+
+
+def tuning_to_json(one: TuningInfo) -> Json:
+    """What a program took of tuning records, as manifests and `build --json` have it."""
+    return {
+        "target": one.target,
+        "ids": list(one.ids),
+        "from_records": list(one.from_records),
+        "from_similar": list(one.from_similar),
+        "by_rule": list(one.by_rule),
+    }
+
+
+def _tuning_from_json(fields: Fields) -> TuningInfo:
+    return TuningInfo(
+        fields.text("target"),
+        fields.texts("ids"),
+        fields.texts("from_records"),
+        fields.texts("from_similar"),
+        fields.texts("by_rule"),
     )
 
 

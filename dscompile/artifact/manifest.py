@@ -80,6 +80,24 @@ class Checksum:
 
 
 @dataclass(frozen=True)
+class TuningInfo:
+    """Where the tiles of a program's layers come from, by the layers' names: tuning records (whose `ids` are given, if
+    any are in use), records of similar layers, or the target's rule.
+    """
+
+    target: str
+    ids: tuple[str, ...]
+    from_records: tuple[str, ...]
+    from_similar: tuple[str, ...]
+    by_rule: tuple[str, ...]
+
+    @property
+    def layer_count(self) -> int:
+        """Layers that have tiles to choose."""
+        return len(self.from_records) + len(self.from_similar) + len(self.by_rule)
+
+
+@dataclass(frozen=True)
 class VariantInfo:
     """One of the variants in a library that chooses when it runs.
 
@@ -163,7 +181,9 @@ class Manifest:
     says in which order the user's buffers hold them. `latency_budget_us` is what the network's file allows one
     inference; `bench` checks it. `variants` are those of a library that chooses when it runs, best first; then `layers`
     has the rows of all, and `arena` the buffers of the variant that needs most. `kernels` are those of a GPU, in the
-    order of their first launches. `precision` is float16 if tensor cores multiply halves, and decides on `tolerance`.
+    order of their first launches. `tuning` has an entry for every program whose layers have tiles to choose: for each
+    variant of a library, none for standalone C and GPUs. `precision` is float16 if tensor cores multiply halves, and
+    decides on `tolerance`.
     """
 
     name: str
@@ -181,18 +201,23 @@ class Manifest:
     fingerprint: int
     versions: Versions
     fallback_layers: tuple[str, ...] = ()
-    tuning_ids: tuple[str, ...] = ()
     checksums: tuple[Checksum, ...] = ()
     rounding: Rounding | None = None
     latency_budget_us: float | None = None
     variants: tuple[VariantInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()
     precision: Precision = "float32"
+    tuning: tuple[TuningInfo, ...] = ()
 
     @property
     def tolerance(self) -> float:
         """Largest error of a float output that passes, relative to the output's largest magnitude."""
         return TOLERANCES[self.precision]
+
+    @property
+    def tuning_ids(self) -> tuple[str, ...]:
+        """The ids of all tuning records in use."""
+        return tuple(dict.fromkeys(name for one in self.tuning for name in one.ids))
 
     def rows_of(self, variant: str | None) -> range:
         """Which of `layers` the variant of this name has; all for None or a library without variants."""

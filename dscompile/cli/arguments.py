@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dscompile.cli.completion import complete_target
+from dscompile.errors import UsageError
 
 net_argument = click.argument("net", type=click.Path())
 
@@ -49,6 +50,25 @@ target_option = click.option(
     shell_complete=complete_target,
     help="Also show the roofline and the arena for this target.",
 )
+
+tuning_option = click.option(
+    "--tuning",
+    type=click.Path(),
+    multiple=True,
+    metavar="FILE",
+    help="Tuning records of a target, before those that ship with dscompile. Repeats.",
+)
+
+no_tuning_option = click.option(
+    "--no-tuning", is_flag=True, help="Take no tuning records: tiles by the target's rule, for comparison."
+)
+
+
+def chosen_tuning(files: tuple[str, ...], no_tuning: bool) -> tuple[str, ...] | None:
+    """What both options say together; None is none at all. Raises UsageError if they contradict each other."""
+    if files and no_tuning:
+        raise UsageError("--tuning and --no-tuning exclude each other")
+    return None if no_tuning else files
 
 
 def netfile_output_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -9,15 +9,26 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import net_argument, rounding_option, targets_option, weights_option
+from dscompile.cli.arguments import (
+    chosen_tuning,
+    net_argument,
+    no_tuning_option,
+    rounding_option,
+    targets_option,
+    tuning_option,
+    weights_option,
+)
 from dscompile.cli.completion import complete_package
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
 from dscompile.report.kernels import artifact_kernels, kernels_summary, kernels_table
+from dscompile.report.tuning import tuning_lines, without_schedules
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dscompile.artifact import Artifact, VariantInfo
     from dscompile.ir.tensor import Rounding
 
@@ -35,6 +46,8 @@ if TYPE_CHECKING:
 )
 @weights_option
 @rounding_option
+@tuning_option
+@no_tuning_option
 @click.option(
     "--package",
     "packages",
@@ -46,7 +59,8 @@ if TYPE_CHECKING:
 @click.option(
     "--require-binary",
     is_flag=True,
-    help="Fail (exit code 5) where a GPU's library cannot be made because nvcc is missing, instead of writing sources.",
+    help="Fail (exit code 5) where a library cannot be linked because nvcc or a cross compiler is missing, instead of "
+    "leaving it out.",
 )
 def command(
     net: str,
@@ -54,6 +68,8 @@ def command(
     destination: str | None,
     weights: str | None,
     rounding: Rounding | None,
+    tuning: tuple[str, ...],
+    no_tuning: bool,
     packages: tuple[str, ...],
     require_binary: bool,
 ) -> None:
@@ -69,6 +85,7 @@ def command(
             destination,
             weights=weights,
             rounding=rounding,
+            tuning=chosen_tuning(tuning, no_tuning),
             packages=packages,
             require_binary=require_binary,
             seed=current_settings().seed,
@@ -90,7 +107,7 @@ def _summary(artifact: Artifact) -> str:
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
-        ("libraries", f"{artifact.static_library.name}, {artifact.shared_library.name}")
+        ("libraries", ", ".join(library.name for library in _libraries(artifact)))
         if artifact.has_libraries
         else ("sources", ", ".join(source.name for source in artifact.sources)),
     ]
@@ -100,12 +117,19 @@ def _summary(artifact: Artifact) -> str:
         pairs.append(("kernels", kernels_summary(manifest)))
     if manifest.variants:
         pairs.insert(1, ("variants", ", ".join(map(_variant, manifest.variants))))
-    if manifest.fallback_layers:
-        pairs.append(("by rule", f"schedules of {', '.join(manifest.fallback_layers)}"))
+    pairs += [("tuning", line) for line in tuning_lines(manifest.tuning)]
+    by_rule = manifest.fallback_layers if current_settings().verbose else without_schedules(manifest)
+    if by_rule:
+        pairs.append(("by rule", f"schedules of {', '.join(by_rule)}"))
     summary = f"{artifact.directory}\n{text.fields(pairs)}"
     if current_settings().verbose and (reports := artifact_kernels(manifest)):
         summary += f"\n\nkernels on {manifest.target.name}, as ptxas assigned registers\n{kernels_table(reports)}"
     return summary
+
+
+def _libraries(artifact: Artifact) -> list[Path]:
+    """The static library, and the shared one if something could link it."""
+    return [artifact.static_library, *([artifact.shared_library] if artifact.has_shared_library else [])]
 
 
 def _variant(variant: VariantInfo) -> str:

@@ -8,11 +8,20 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import net_argument, target_option, weights_option
+from dscompile.cli.arguments import (
+    chosen_tuning,
+    net_argument,
+    no_tuning_option,
+    target_option,
+    tuning_option,
+    weights_option,
+)
 from dscompile.cli.describe import network_fields
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
+from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
+from dscompile.report.tuning import tiles_table, tuning_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +35,14 @@ if TYPE_CHECKING:
 @net_argument
 @target_option
 @weights_option
+@tuning_option
+@no_tuning_option
 @click.option(
     "--cycles", is_flag=True, help="Also the inner loops of the target's kernels, as llvm-mca estimates them."
 )
-def command(net: str, target: str | None, weights: str | None, cycles: bool) -> None:
+def command(
+    net: str, target: str | None, weights: str | None, tuning: tuple[str, ...], no_tuning: bool, cycles: bool
+) -> None:
     """Show what every layer of a network is and costs.
 
     Columns: bytes a layer must read and write; FLOP/B, its arithmetic intensity; standard MAC, the cost of the standard
@@ -40,14 +53,28 @@ def command(net: str, target: str | None, weights: str | None, cycles: bool) -> 
     move through global memory beside those of one kernel for each convolution, and an estimate of the time; and for
     every two neighbors that stay apart, what both choices cost.
 
+    With -v also the tiles of every layer that has any to choose, and where they come from: tuning records, those of a
+    similar layer, or the target's rule.
+
     --cycles compiles the kernels and shows, for every step, the loop that multiplies most: a limit to compare schedules
     by, with everything in the L1 cache, and no time.
     """
     with shown_progress() as progress:
-        inspection = api.inspect(net, target, weights=weights, cycles=cycles, progress=progress)
+        inspection = api.inspect(
+            net,
+            target,
+            weights=weights,
+            tuning=chosen_tuning(tuning, no_tuning),
+            cycles=cycles,
+            progress=progress,
+        )
     parts = [text.fields(network_fields(inspection), indent=""), _layers(inspection), _comparison(inspection)]
     if inspection.arena is not None and inspection.target is not None:
         parts.append(_arena(inspection.arena, inspection.target.name))
+    if inspection.tuning is not None:
+        parts.append("\n".join(f"tuning: {line}" for line in tuning_lines([inspection.tuning])))
+        if current_settings().verbose:
+            parts.append(tiles_table(inspection.tiles))
     if inspection.modules is not None:
         from dscompile.report.gpu_plan import plan_text
 

@@ -27,11 +27,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Run an artifact and compare it with the NumPy oracle."),
     "run": ("run", "Run one inference."),
     "bench": ("bench", "Measure the speed of artifacts, alone or beside other runtimes."),
+    "tune": ("tune", "Find the fastest tiles of every layer by measuring."),
     "quantize": ("quantize", "Turn a float32 network into an int8 network."),
     "factorize": ("factorize", "Turn standard convolutions into sums of separable ones."),
     "export": ("export", "Write a network as an ONNX model."),
     "zoo": ("zoo", "The networks that come with dscompile."),
     "targets": ("targets", "The machines that artifacts can be built for."),
+    "farm": ("farm", "Devices that measure candidates: tracker, device, status."),
 }
 _BROKEN_PIPE = 128 + 13  # as if ended by SIGPIPE
 

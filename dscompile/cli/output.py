@@ -37,6 +37,11 @@ def note(text: str) -> None:
         print(f"{paint('note:', _YELLOW)} {text}", file=sys.stderr)
 
 
+def warning(text: str) -> None:
+    """A danger, on stderr, also with -q."""
+    print(f"{paint('warning:', _YELLOW)} {text}", file=sys.stderr)
+
+
 def error_text(diagnostics: tuple[Diagnostic, ...]) -> str:
     """The diagnostics as on a terminal, an empty line between two."""
     head = paint("error:", _RED)

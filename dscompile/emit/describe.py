@@ -17,6 +17,7 @@ from dscompile.artifact import (
 )
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.plan.program import Program
+from dscompile.plan.tuning_use import tuning_info
 
 
 def describe(
@@ -36,7 +37,7 @@ def describe(
 
     `symbols` are the C names of its compiled kernels, if they are compiled, `kernels` those of a GPU.
     """
-    network = program.network
+    network, tuning = program.network, tuning_info(program)
     return Manifest(
         name=network.name,
         c_name=c_name,
@@ -57,6 +58,7 @@ def describe(
         checksums=checksums(directory, files),
         kernels=kernels,
         precision=program.precision,
+        tuning=() if tuning is None else (tuning,),
     )
 
 

@@ -1,5 +1,5 @@
-"""Sections and symbols of a relocatable little-endian ELF object: enough to know what of it ends up where, and to
-rename its functions without a binutil of the machine it is for.
+"""Sections and symbols of a relocatable little-endian ELF object: enough to know what of it ends up where, to rename
+its functions and to list its symbols without a binutil of the machine it is for.
 
 Source of the layout: System V ABI, chapter 4, "Object Files".
 """
@@ -76,6 +76,20 @@ def rename_symbols(content: bytes, names: Mapping[str, str], prefix: str) -> byt
         result += text
         _SECTIONS[2].pack_into(result, header[6] + link * header[11], *moved)
     return bytes(result)
+
+
+def global_symbols(content: bytes) -> tuple[str, ...]:
+    """What a 64-bit object defines for others, in the order of its symbol table. Raises ValueError if it is none."""
+    _, entries = _tables(content)
+    found = []
+    for table in entries:
+        if table[1] == _SHT_SYMTAB:
+            strings = entries[table[6]][4]
+            for place in range(table[4], table[4] + table[5], _SYMBOL.size):
+                name, info, _, section, _, _ = _SYMBOL.unpack_from(content, place)
+                if info >> 4 != _STB_LOCAL and section != 0:
+                    found.append(_name(content, strings + name))
+    return tuple(found)
 
 
 def loaded_bytes(content: bytes) -> int:

@@ -1,4 +1,8 @@
-"""From the texts of an artifact and its compiled kernels to its two libraries, the same bytes each time."""
+"""From the texts of an artifact and its compiled kernels to its two libraries, the same bytes each time.
+
+The objects of the driver and of the weights come from a C compiler, or from LLVM where there is none; then nothing
+links the shared library.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dscompile.emit.archive import archive
 from dscompile.emit.elf import mutable_sections, rename_symbols
 from dscompile.emit.interface import Interface
-from dscompile.toolchain import Toolchain, run_tool
+from dscompile.toolchain import Toolchain
 
 DRIVER_FLAGS = ("-std=c99", "-O2", "-fPIC")
 SHARED_FLAGS = (
@@ -34,17 +39,45 @@ class Kernels:
 
 
 @dataclass(frozen=True)
+class Objects:
+    """The compiled driver, and the weights if there are any."""
+
+    driver: bytes
+    weights: bytes | None
+
+
+@dataclass(frozen=True)
 class Libraries:
-    """The finished libraries, and the objects in them that hold code: the driver, and kernels in the order given."""
+    """The finished libraries, and the objects in them that hold code: the driver, and kernels in the order given.
+
+    There is no shared one where nothing could link it.
+    """
 
     static: Path
-    shared: Path
+    shared: Path | None
     driver_object: bytes
     kernels_objects: tuple[bytes, ...]
 
 
+def compiled_objects(toolchain: Toolchain, interface: Interface, work: Path) -> Objects:
+    """Compiles in `work`, which holds `<net>.c`, `<net>.h` and, if there are weights, `<net>_weights.S`.
+
+    All names are relative to `work`, so that no path gets into an object. Raises ToolError if a tool fails.
+    """
+    prefix = interface.prefix
+    driver, weights = f"{prefix}.o", f"{prefix}_weights.o"
+    toolchain.compile(
+        [*DRIVER_FLAGS, f"-ffile-prefix-map={work}=.", "-c", f"{prefix}.c", "-o", driver], work, "compiling the driver"
+    )
+    has_weights = (work / f"{prefix}_weights.S").exists()
+    if has_weights:
+        toolchain.compile(["-c", f"{prefix}_weights.S", "-o", weights], work, "assembling the weights")
+    return Objects((work / driver).read_bytes(), (work / weights).read_bytes() if has_weights else None)
+
+
 def build_libraries(
-    toolchain: Toolchain,
+    objects: Objects,
+    toolchain: Toolchain | None,
     interface: Interface,
     kernels: Sequence[Kernels],
     work: Path,
@@ -52,38 +85,41 @@ def build_libraries(
     *,
     memory: Iterable[tuple[str, int]] = (),
 ) -> Libraries:
-    """Compiles and links in `work`, which holds `<net>.c`, `<net>.h` and, if there are weights, `<net>_weights.S`.
+    """Puts objects and kernels together in `destination`; `work` is for what is needed in between.
 
-    All names are relative to `work`, so that no path gets into an object. `memory` are sections with their sizes that
-    may be written to when the library runs. Raises ToolError if a tool fails, ValueError if an object has other
-    mutable data.
+    `memory` are sections with their sizes that may be written to when the library runs. Raises ToolError if the linker
+    fails, ValueError if an object has other mutable data.
     """
     prefix = interface.prefix
-    driver, weights = f"{prefix}.o", f"{prefix}_weights.o"
-    toolchain.compile(
-        [*DRIVER_FLAGS, f"-ffile-prefix-map={work}=.", "-c", f"{prefix}.c", "-o", driver], work, "compiling the driver"
-    )
-    members = [driver]
-    for one in kernels:
-        members.append(f"{prefix}_{one.name}.o")
-        (work / members[-1]).write_bytes(rename_symbols(one.content, one.symbols, f"{prefix}_{one.name}_"))
-    if (work / f"{prefix}_weights.S").exists():
-        toolchain.compile(["-c", f"{prefix}_weights.S", "-o", weights], work, "assembling the weights")
-        members.append(weights)
-    objects = [(work / member).read_bytes() for member in members]
-    for member, content in zip(members, objects, strict=True):
-        if found := mutable_sections(content, memory if member == driver else ()):
+    members = [(f"{prefix}.o", objects.driver)]
+    members += [
+        (f"{prefix}_{one.name}.o", rename_symbols(one.content, one.symbols, f"{prefix}_{one.name}_")) for one in kernels
+    ]
+    if objects.weights is not None:
+        members.append((f"{prefix}_weights.o", objects.weights))
+    for index, (member, content) in enumerate(members):
+        if found := mutable_sections(content, memory if index == 0 else ()):
             raise ValueError(f"{member} has mutable data in {', '.join(found)}; generated code must have none")
 
     static, shared = destination / f"lib{prefix}.a", destination / f"lib{prefix}.so"
-    run_tool([*toolchain.binutil("ar"), "rcsD", static.name, *members], work, f"making {static.name}")
+    static.write_bytes(archive(members))
+    if toolchain is not None:
+        _link_shared(toolchain, interface, members, work, shared)
+    codes = [content for _, content in members[: 1 + len(kernels)]]
+    return Libraries(static, None if toolchain is None else shared, codes[0], tuple(codes[1:]))
+
+
+def _link_shared(
+    toolchain: Toolchain, interface: Interface, members: Sequence[tuple[str, bytes]], work: Path, library: Path
+) -> None:
+    for member, content in members:
+        (work / member).write_bytes(content)
     write_exports(interface.exported, work / "exports.map")
-    options = [f"-Wl,-soname,{shared.name}", "-Wl,--version-script=exports.map", "-o", shared.name]
+    options = [f"-Wl,-soname,{library.name}", "-Wl,--version-script=exports.map", "-o", library.name]
     flags = [*SHARED_FLAGS, *(() if toolchain.is_zig else _GNU_FLAGS)]
-    toolchain.compile([*flags, *options, *members, "-lm"], work, f"linking {shared.name}")
-    for library in (static, shared):
-        (work / library.name).rename(library)
-    return Libraries(static, shared, objects[0], tuple(objects[1 : 1 + len(kernels)]))
+    inputs = [member for member, _ in members]
+    toolchain.compile([*flags, *options, *inputs, "-lm"], work, f"linking {library.name}")
+    (work / library.name).rename(library)
 
 
 def write_exports(names: Iterable[str], path: Path) -> None:

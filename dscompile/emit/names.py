@@ -76,6 +76,18 @@ def c_string(text: str) -> str:
     return f'"{"".join(pieces)}"'
 
 
+def llvm_quoted(text: str) -> str:
+    """A string of LLVM's intermediate language with the UTF-8 bytes of `text`."""
+    plain = set(range(0x20, 0x7F)) - {ord('"'), ord("\\")}
+    content = text.encode("utf-8", "replace")
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:02X}" for byte in content) + '"'
+
+
+def llvm_bytes(text: str) -> str:
+    """The type and the value of a zero-terminated array with the UTF-8 bytes of `text`."""
+    return f"[{len(text.encode('utf-8', 'replace')) + 1} x i8] c{llvm_quoted(text + chr(0))}"
+
+
 def c_comment(text: str) -> str:
     """`text` for the inside of a C comment: on one line, and unable to end the comment."""
     printable = "".join(char if char.isprintable() else " " for char in text)

@@ -1,4 +1,7 @@
-"""Artifacts for hosted CPUs: header, C driver, static and shared library, self-test, manifest."""
+"""Artifacts for hosted CPUs: header, C driver, static and shared library, self-test, manifest.
+
+Without a C compiler for the target, the static library is made all the same, and there is no shared one.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,22 @@ from dscompile.emit.check import check_program
 from dscompile.emit.describe import describe
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_driver
+from dscompile.emit.driver_ir import driver_ir, program_calls, weights_ir
 from dscompile.emit.elf import loaded_bytes
 from dscompile.emit.interface import Interface, network_interface
-from dscompile.emit.link import Kernels, Libraries, build_libraries
+from dscompile.emit.link import Kernels, Libraries, Objects, build_libraries, compiled_objects
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest, selftest_source
 from dscompile.emit.weights import lay_out, weights_assembly
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.target import Target
-from dscompile.toolchain import Toolchain, find_toolchain
+from dscompile.toolchain import Toolchain, find_toolchain, installed_toolchain
 from dscompile.version import __version__
 
 Accept = Callable[[Manifest], None]
+Assemble = Callable[[str], bytes]
+"""Makes an object for the target of a module in LLVM's intermediate language."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,9 @@ class LibraryCode(Protocol):
     memory: tuple[tuple[str, int], ...]
     variants: tuple[str, ...]
 
+    def driver_ir(self, fingerprint: int) -> str:
+        """The driver for LLVM (emit/driver_ir.py)."""
+
     def manifest(self, finished: Finished) -> Manifest:
         """The manifest of the finished files."""
 
@@ -82,6 +91,7 @@ def write_artifact(
     extra_files: Mapping[str, bytes] | None = None,
     accept: Accept | None = None,
     latency_budget_us: float | None = None,
+    assemble: Assemble | None = None,
 ) -> Artifact:
     """Writes the artifact directory of a program, completely or not at all, and returns it.
 
@@ -89,7 +99,9 @@ def write_artifact(
     `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right answer;
     both have border shapes. `origin` is what the user built (net.yaml); only its last component is written down.
     `extra_files` (name -> content) are written and checksummed with the others. `accept` sees the manifest before the
-    old artifact is replaced, and may raise to keep it. `latency_budget_us` is what an inference may take.
+    old artifact is replaced, and may raise to keep it. `latency_budget_us` is what an inference may take. With
+    `assemble`, which may be given where `emit.driver_ir.has_driver_ir` holds, a missing C compiler is no error: the
+    static library is made without it.
 
     Raises UsageError if `destination` holds something else, ToolError if a tool is missing or fails or the disk
     refuses, BadInputError for labels or outputs that cannot be, and ValueError for a program that is not consistent.
@@ -97,7 +109,7 @@ def write_artifact(
     check_program(program)
     check_selftest(program.network, selftest_input, selftest_output)
     code = _Single(program, kernels_object, PurePath(origin).name)
-    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us)
+    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us, assemble)
 
 
 def write_library(
@@ -107,18 +119,20 @@ def write_library(
     extra_files: Mapping[str, bytes],
     accept: Accept | None,
     latency_budget_us: float | None,
+    assemble: Assemble | None,
 ) -> Artifact:
     """Compiles and writes an artifact; parameters and errors are those of `write_artifact`."""
     interface = code.interface
-    toolchain = find_toolchain(code.target)
+    toolchain = find_toolchain(code.target) if assemble is None else installed_toolchain(code.target)
     with replaced_directory(destination) as directory:
         objects = [kernels.content for kernels in code.kernels]
         fingerprint = fingerprint_of(*objects, code.weights, code.driver.encode(), _header(code, 0, None).encode())
-        libraries = _compile(code, toolchain, fingerprint, directory)
+        libraries = _compile(code, toolchain, assemble, fingerprint, directory)
+        shared = [] if libraries.shared is None else [libraries.shared]
         sizes = Sizes(
             weights=len(code.weights),
             text=sum(map(loaded_bytes, (libraries.driver_object, *libraries.kernels_objects))),
-            shared_library=libraries.shared.stat().st_size,
+            shared_library=sum(library.stat().st_size for library in shared),
             static_library=libraries.static.stat().st_size,
         )
         texts = {
@@ -130,8 +144,8 @@ def write_library(
             (directory / name).write_text(text, encoding="utf-8")
         for name, content in extra_files.items():
             (directory / name).write_bytes(content)
-        files = [*texts, *extra_files, libraries.shared.name, libraries.static.name]
-        versions = Versions(__version__, toolchain.version, tvm_version())
+        files = [*texts, *extra_files, *(library.name for library in shared), libraries.static.name]
+        versions = Versions(__version__, "none" if toolchain is None else toolchain.version, tvm_version())
         manifest = code.manifest(Finished(libraries, sizes, fingerprint, versions, directory, files))
         manifest = replace(manifest, latency_budget_us=latency_budget_us)
         if accept is not None:
@@ -140,21 +154,33 @@ def write_library(
     return Artifact(destination, manifest)
 
 
-def _compile(code: LibraryCode, toolchain: Toolchain, fingerprint: int, directory: Path) -> Libraries:
-    """Both libraries, in `directory`; everything in between is removed again."""
+def _compile(
+    code: LibraryCode, toolchain: Toolchain | None, assemble: Assemble | None, fingerprint: int, directory: Path
+) -> Libraries:
+    """The libraries, in `directory`; everything in between is removed again."""
     work = directory / "work"
     work.mkdir()
     prefix = code.interface.prefix
-    (work / code.interface.header).write_text(_header(code, fingerprint, None), encoding="utf-8")
-    (work / f"{prefix}.c").write_text(code.driver, encoding="utf-8")
-    if code.weights:
-        blob = f"{prefix}_weights.bin"
-        (work / blob).write_bytes(code.weights)
-        assembly = weights_assembly(code.interface, f"{prefix}_weights", code.target, blob)
-        (work / f"{prefix}_weights.S").write_text(assembly, encoding="utf-8")
-    libraries = build_libraries(toolchain, code.interface, code.kernels, work, directory, memory=code.memory)
+    blob = work / f"{prefix}_weights.bin"
+    blob.write_bytes(code.weights)
+    if toolchain is None:
+        assert assemble is not None
+        place = str(blob).replace("\\", "\\\\").replace('"', '\\"')
+        weights = assemble(weights_ir(_weights_assembly(code, place))) if code.weights else None
+        objects = Objects(assemble(code.driver_ir(fingerprint)), weights)
+    else:
+        (work / code.interface.header).write_text(_header(code, fingerprint, None), encoding="utf-8")
+        (work / f"{prefix}.c").write_text(code.driver, encoding="utf-8")
+        if code.weights:
+            (work / f"{prefix}_weights.S").write_text(_weights_assembly(code, blob.name), encoding="utf-8")
+        objects = compiled_objects(toolchain, code.interface, work)
+    libraries = build_libraries(objects, toolchain, code.interface, code.kernels, work, directory, memory=code.memory)
     shutil.rmtree(work)
     return libraries
+
+
+def _weights_assembly(code: LibraryCode, blob: str) -> str:
+    return weights_assembly(code.interface, f"{code.interface.prefix}_weights", code.target, blob)
 
 
 def _header(code: LibraryCode, fingerprint: int, sizes: Sizes | None) -> str:
@@ -187,20 +213,25 @@ class _Single:
         self.origin = origin
         weights = lay_out(program.constants, program.target.arena_alignment)
         self.weights = weights.blob
+        driver = plan_driver(program, self.interface, weights)
         self.driver = render(
-            "native/driver.c.j2",
-            net=self.interface,
-            target=program.target,
-            version=__version__,
-            driver=plan_driver(program, self.interface, weights),
+            "native/driver.c.j2", net=self.interface, target=program.target, version=__version__, driver=driver
         )
+        self._layers = driver.layers
         self._symbols = kernel_symbols(program, self.interface)
         self.kernels: tuple[Kernels, ...] = (Kernels("kernels", kernels_object, self._symbols),)
+        self._calls = program_calls(program, self.interface, weights, self._symbols)
         self.macs = program.macs
         self.arena_bytes = program.arena_bytes
         self.layer_count = len(program.steps)
         self.memory: tuple[tuple[str, int], ...] = ()
         self.variants: tuple[str, ...] = ()
+
+    def driver_ir(self, fingerprint: int) -> str:
+        """The driver for LLVM."""
+        return driver_ir(
+            self.interface, [self._calls], self._layers, self.target, fingerprint, has_weights=bool(self.weights)
+        )
 
     def manifest(self, finished: Finished) -> Manifest:
         """The manifest of the finished files."""

@@ -17,12 +17,14 @@ class Processor:
     """How to ask the processors of one family.
 
     `bits` maps a feature to (word, mask) pairs that must all be set. `remembered`: asking takes so long that the answer
-    is kept (docs/decisions/choice-of-variants.md).
+    is kept (docs/decisions/choice-of-variants.md). `auxiliary` are the entries of Linux' auxiliary vector that the
+    words are, if they come from there.
     """
 
     words: int
     bits: Mapping[str, tuple[tuple[int, int], ...]]
     remembered: bool
+    auxiliary: tuple[int, ...] = ()
 
 
 # Words of features_x86.c: leaf 1 ECX, leaf 7 EBX, leaf 7 ECX (Intel SDM vol. 2, CPUID), and XCR0 (vol. 1, 13.3): the
@@ -41,14 +43,19 @@ _X86 = {
     "avx512vl": ((1, 1 << 31), _ZMM),
     "avx512_vnni": ((2, 1 << 11), _ZMM),
 }
-# Words of features_arm64.c: AT_HWCAP and AT_HWCAP2 (Linux, arch/arm64/include/uapi/asm/hwcap.h).
+# Words of features_arm64.c: AT_HWCAP and AT_HWCAP2 (Linux, include/uapi/linux/auxvec.h), whose bits are in
+# arch/arm64/include/uapi/asm/hwcap.h.
+_HWCAPS = (16, 26)
 _ARM64 = {
     "asimd": ((0, 1 << 1),),
     "asimdhp": ((0, 1 << 10),),
     "asimddp": ((0, 1 << 20),),
     "i8mm": ((1, 1 << 13),),
 }
-PROCESSORS = {"x86": Processor(4, _X86, remembered=True), "arm64": Processor(2, _ARM64, remembered=False)}
+PROCESSORS = {
+    "x86": Processor(4, _X86, remembered=True),
+    "arm64": Processor(2, _ARM64, remembered=False, auxiliary=_HWCAPS),
+}
 
 
 def processor(target: Target) -> Processor:

@@ -8,7 +8,7 @@ from functools import cache
 import jinja2
 
 from dscompile.data import data_directory
-from dscompile.emit.names import c_comment, c_float, c_string, spaced
+from dscompile.emit.names import c_comment, c_float, c_string, llvm_bytes, llvm_quoted, spaced
 
 _COLUMNS = 120
 
@@ -41,4 +41,5 @@ def environment() -> jinja2.Environment:
         autoescape=False,
     )
     environment.filters.update(string=c_string, comment=c_comment, float=c_float, spaced=spaced, wrap=wrap)
+    environment.filters.update(llvm_bytes=llvm_bytes, llvm_quoted=llvm_quoted)
     return environment

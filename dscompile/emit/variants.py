@@ -10,17 +10,19 @@ from dscompile.artifact import Artifact, Manifest, VariantInfo
 from dscompile.emit.check import check_program
 from dscompile.emit.describe import arena_info, describe, layer_infos
 from dscompile.emit.driver import Driver, kernel_symbols, plan_driver
+from dscompile.emit.driver_ir import driver_ir, program_calls
 from dscompile.emit.elf import loaded_bytes
 from dscompile.emit.interface import network_interface
 from dscompile.emit.link import Kernels
 from dscompile.emit.names import c_identifier
-from dscompile.emit.native import Accept, Finished, write_library
+from dscompile.emit.native import Accept, Assemble, Finished, write_library
 from dscompile.emit.processor import needed_words, processor
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest
 from dscompile.emit.weights import lay_out_shared
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
+from dscompile.plan.tuning_use import tuning_info
 from dscompile.target import Target
 from dscompile.version import __version__
 
@@ -62,6 +64,7 @@ def write_variants(
     extra_files: Mapping[str, bytes] | None = None,
     accept: Accept | None = None,
     latency_budget_us: float | None = None,
+    assemble: Assemble | None = None,
 ) -> Artifact:
     """Writes the artifact directory of `variants`, the best one first, and returns it.
 
@@ -72,7 +75,7 @@ def write_variants(
         check_program(variant.program)
     check_selftest(variants[0].program.network, selftest_input, selftest_output)
     code = _Several(target, merged(variants), PurePath(origin).name)
-    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us)
+    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us, assemble)
 
 
 def merged(variants: Sequence[Variant]) -> tuple[Variant, ...]:
@@ -113,12 +116,13 @@ class _Several:
         counts = [len(program.steps) for program in programs]
         self._first_layers = [sum(counts[:index]) for index in range(len(counts))]
         asked = processor(target)
+        self._layers = [row for driver in drivers for row in driver.layers]
         self.driver = render(
             "native/variants.c.j2",
             net=self.interface,
             target=target,
             version=__version__,
-            layers=[row for driver in drivers for row in driver.layers],
+            layers=self._layers,
             features=f"native/features_{target.family}.c",
             remembered=asked.remembered,
             variants=[
@@ -136,6 +140,10 @@ class _Several:
         self._symbols = [
             kernel_symbols(program, self.interface, scope) for program, scope in zip(programs, scopes, strict=True)
         ]
+        self._calls = [
+            program_calls(program, self.interface, own, symbols, first)
+            for program, own, symbols, first in zip(programs, weights, self._symbols, self._first_layers, strict=True)
+        ]
         self.kernels = tuple(
             Kernels(f"kernels_{scope}", variant.kernels_object, symbols)
             for variant, scope, symbols in zip(variants, scopes, self._symbols, strict=True)
@@ -146,6 +154,12 @@ class _Several:
         choice = (f".bss.{self.interface.prefix}_variant", _CHOICE_BYTES)
         self.memory: tuple[tuple[str, int], ...] = (choice,) if asked.remembered else ()
         self.variants = tuple(program.target.name for program in programs)
+
+    def driver_ir(self, fingerprint: int) -> str:
+        """The driver for LLVM."""
+        return driver_ir(
+            self.interface, self._calls, self._layers, self.target, fingerprint, has_weights=bool(self.weights)
+        )
 
     def manifest(self, finished: Finished) -> Manifest:
         """The manifest of the finished files."""
@@ -184,4 +198,5 @@ class _Several:
             arena=replace(arena_info(largest), alignment=self.target.arena_alignment),
             fallback_layers=tuple(dict.fromkeys(name for p in programs for name in p.fallback_layers)),
             variants=infos,
+            tuning=tuple(info for p in programs if (info := tuning_info(p)) is not None),
         )

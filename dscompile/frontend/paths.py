@@ -38,7 +38,7 @@ def file_beside(directory: Path, name: str, position: Position, problems: Proble
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
-    """Writes files into `directory`, which is made if it is missing: all aside first, then renamed in order.
+    """Writes files into `directory`, which is made if it is missing: all aside and to the disk first, then renamed.
 
     Existing files of these names are replaced. Raises ToolError if the disk refuses; then nothing has changed,
     unless it refused one of the renames themselves.
@@ -51,6 +51,8 @@ def write_files(directory: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]
             aside.append((Path(temporary), directory / name))
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
+                file.flush()
+                os.fsync(handle)
             # mkstemp makes files private; these are as public as any other the user makes.
             os.chmod(temporary, 0o666 & ~_umask())
         for temporary_path, path in aside:

@@ -70,6 +70,11 @@ class Activation:
             return {math.inf: "relu", 6.0: "relu6"}.get(self.high, "clip")
         return self.kind
 
+    @property
+    def is_exponential(self) -> bool:
+        """Whether it is computed through e**x, which takes tens of instructions and a dozen constants."""
+        return self.kind in ("swish", "sigmoid", "tanh")
+
     def __bool__(self) -> bool:
         return self.kind != "none"
 

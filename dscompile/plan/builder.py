@@ -43,7 +43,8 @@ from dscompile.plan.storage import (
     dense_strides,
     lifetimes,
 )
-from dscompile.plan.tuning import UNTUNED, Tuning
+from dscompile.plan.tuning import UNTUNED, Decision, Tuning
+from dscompile.plan.tuning_use import layers_by_source
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
 
@@ -68,6 +69,7 @@ class ProgramBuilder:
         self.constants: dict[str, Array] = {}
         self.fallbacks: list[str] = []
         self.tuning = tuning
+        self._decisions: dict[Workload, Decision] = {}
         self._chosen: dict[tuple[int, Workload], Chosen] = {}
         self._functions: dict[tuple[NativeKernel, Knobs | None], Function] = {}
         self._views: dict[str, View] = {}
@@ -145,10 +147,22 @@ class ProgramBuilder:
 
     def choose(self, workload: Workload, kind: type[ChoiceT]) -> ChoiceT:
         """The choice for a workload of the current layer; `kind` is what belongs to it."""
-        choice, source = self.tuning.choose(workload, self.target)
+        decision = self._decisions.get(workload)
+        if decision is None:
+            decision = self._decisions[workload] = self.tuning.decide(workload, self.target)
+        choice = decision.choice
         if not isinstance(choice, kind):
             raise TypeError(f"{workload} is tuned with {choice}")
-        self._chosen.setdefault((self.index, workload), Chosen(self.index, self._layer, workload, choice, source))
+        before = self._chosen.get((self.index, workload))
+        self._chosen[self.index, workload] = Chosen(
+            self.index,
+            self._layer,
+            workload,
+            choice,
+            decision.source,
+            decision.near,
+            1 if before is None else before.times + 1,
+        )
         return choice
 
     def constant(self, name: str, array: Array) -> Operand:
@@ -322,6 +336,8 @@ class ProgramBuilder:
         alignment = self.target.arena_alignment
         requests = [Request(s.name, s.size_bytes, s.first, s.last) for s in stores]
         placement = plan_arena(requests, alignment=alignment)
+        chosen = tuple(self._chosen.values())
+        by_rule = layers_by_source(chosen, self.target)["rule"] if self.tuning.name else ()
         buffers = tuple(Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in requests)
         return Program(
             network=self.network,
@@ -334,8 +350,8 @@ class ProgramBuilder:
             inputs={name: self._border_stores[name].name for name in self.network.inputs},
             outputs={name: self._border_stores[name].name for name in self.network.outputs},
             constants=self.constants,
-            fallback_layers=tuple(dict.fromkeys(self.fallbacks)),
-            chosen=tuple(self._chosen.values()),
+            fallback_layers=tuple(dict.fromkeys((*self.fallbacks, *by_rule))),
+            chosen=chosen,
             tuning=self.tuning.name,
         )
 

@@ -45,11 +45,15 @@ class DenseChoice:
 
 @dataclass(frozen=True)
 class Int8ConvChoice:
-    """Tiles of `pixels` x `panel` blocks of channels, by the instruction that sums `word` input channels at once."""
+    """Tiles of `pixels` x `panel` blocks of channels, by the instruction that sums `word` input channels at once.
+
+    `reread_weights` is as in `PixelKnobs`.
+    """
 
     pixels: int
     panel: int
     word: int
+    reread_weights: bool = False
 
     def __post_init__(self) -> None:
         if min(self.pixels, self.panel, self.word) < 1:

@@ -378,6 +378,7 @@ def _depthwise(
     bias = builder.constant("bias", pack_vector(bias_of(builder, layer), 0, layout.blocks * lanes))
 
     def emit(first: int, count: int) -> None:
+        builder.enter(layer)
         workload = DepthwiseWorkload(count, layout.width, layout.blocks, op.kernel, op.stride, op.dilation)
         for tile in depthwise_tiling(workload, builder.choose(workload, DepthwiseChoice), builder.target):
             row, column = first + tile.rows.start, tile.columns.start

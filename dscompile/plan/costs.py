@@ -171,6 +171,7 @@ STRAIGHT_LINE_REGISTERS = 5  # few input channels make no loop, and it mixes the
 SCALAR_TILES = {1: 4, 2: 4, 3: 2, 4: 3}  # inputs that are read one by one: pixels -> largest panel
 MAX_DEPTHWISE_COLUMNS = 16
 SPARE_REGISTERS = 4  # beside accumulators and taps
+MOST_HELD = 22  # accumulators and taps; with more, what is between them and the store spills
 MIN_STRIDED_COLUMNS = 5  # fewer, and LLVM unrolls the loop over rows and mixes their work
 
 
@@ -246,8 +247,10 @@ class ElementCosts:
         return work + (PAIRED if max(stride) == 1 else HALF_PAIRED) * inputs
 
     def depthwise_knobs(self, rows: int, columns: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
-        """Taps that do not fit into registers are read for every tile."""
-        return DepthwiseKnobs(columns, rows, reread_taps=not self._holds_taps(rows * columns, kernel, stride))
+        """Taps that do not fit into registers, with room for what the activation takes, are read for every tile."""
+        outputs = rows * columns
+        reread = not self._holds_taps(outputs, kernel, stride) or outputs + kernel[0] * kernel[1] > MOST_HELD
+        return DepthwiseKnobs(columns, rows, reread_taps=reread)
 
     def depthwise_sums_fit(self, sums: int) -> bool:
         """What spills beside them is found by counting."""

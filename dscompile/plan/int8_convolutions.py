@@ -29,7 +29,7 @@ def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedVie
     """
     weights = int8_weights(builder.network, layer)
     if op.is_depthwise(builder.network.shape(layer.inputs[0])[3]):
-        return _depthwise(builder, op, weights, x, y)
+        return _depthwise(builder, layer, op, weights, x, y)
     lanes, channels = x.layout.lanes, x.layout.channels
     kernel = weights.kernel.reshape(*op.kernel, -1, op.out_channels)
     per_group, filters = channels // op.groups, op.out_channels // op.groups
@@ -132,13 +132,16 @@ def scaling_constants(builder: ProgramBuilder, scaled: Scaled, start: int, size:
     ]
 
 
-def _depthwise(builder: ProgramBuilder, op: Conv2D, weights: Int8Weights, x: BlockedView, y: BlockedView) -> EmitRows:
+def _depthwise(
+    builder: ProgramBuilder, layer: Layer, op: Conv2D, weights: Int8Weights, x: BlockedView, y: BlockedView
+) -> EmitRows:
     layout = y.layout
     word = int8_depthwise_word(builder.target, op.kernel, op.stride, op.dilation)
     kernel = builder.constant("kernel", pack_int8_depthwise(weights.kernel, layout.lanes, word))
     scaling = scaling_constants(builder, weights.scaled, 0, layout.blocks * layout.lanes)
 
     def emit(first: int, count: int) -> None:
+        builder.enter(layer)
         workload = Int8DepthwiseWorkload(count, layout.width, layout.blocks, op.kernel, op.stride, op.dilation)
         for tile in int8_depthwise_tiling(workload, builder.choose(workload, DepthwiseChoice), builder.target):
             row, column = first + tile.rows.start, tile.columns.start

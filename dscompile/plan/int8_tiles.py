@@ -33,20 +33,25 @@ MAX_PIXELS, MAX_PANEL_BLOCKS = 14, 4
 FINISH, TILE, LOOP = 12.0, 8.0, 3.0
 MAX_SUMS = 24  # registers of sums; the other 8 hold pixels and weights
 MAX_PRODUCT_SUMS = 16  # SMULL needs registers for products too
+STRAIGHT_WINDOW = 28  # registers of a tile whose pixels serve several taps; more, and what has no loop spills
 DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
 
 
 @dataclass(frozen=True)
 class Int8ConvTiling:
-    """Runs of tiles of pixels, runs of panels of channel blocks, and how many input channels are summed at once."""
+    """Runs of tiles of pixels, runs of panels of channel blocks, and how many input channels are summed at once.
+
+    `reread_weights` is a knob of all kernels.
+    """
 
     columns: tuple[Span, ...]
     blocks: tuple[Span, ...]
     word: int
+    reread_weights: bool = False
 
     def knobs(self, columns: Span) -> PixelKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return PixelKnobs(columns.tile)
+        return PixelKnobs(columns.tile, self.reread_weights)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class _Work:
 
 def int8_conv_tiling(workload: Int8ConvWorkload, choice: Int8ConvChoice) -> Int8ConvTiling:
     """The cut that a choice stands for."""
-    return Int8ConvTiling(cut(workload.width, choice.pixels), cut(workload.blocks, choice.panel), choice.word)
+    columns, blocks = cut(workload.width, choice.pixels), cut(workload.blocks, choice.panel)
+    return Int8ConvTiling(columns, blocks, choice.word, choice.reread_weights)
 
 
 @lru_cache(maxsize=4096)
@@ -88,14 +94,15 @@ def int8_conv_rule(workload: Int8ConvWorkload, target: Target) -> Int8ConvChoice
     choices = int8_conv_choices(workload, target)
     if len(choices) == 1:
         return choices[0]
+    return min(choices, key=lambda choice: int8_conv_instructions(workload, choice, target))
+
+
+def int8_conv_instructions(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Target) -> float:
+    """What a choice takes on arm64, counted."""
     work = _Work(workload.kernel, workload.stride, workload.dilation, workload.channels)
-    ways = {way.word: way for way in _ways(target)}
-
-    def instructions(choice: Int8ConvChoice) -> float:
-        tiling = int8_conv_tiling(workload, choice)
-        return _instructions(ways[choice.word], work, workload.height, tiling.columns, tiling.blocks)
-
-    return min(choices, key=instructions)
+    way = next(way for way in _ways(target) if way.word == choice.word)
+    tiling = int8_conv_tiling(workload, choice)
+    return _instructions(way, work, workload.height, tiling.columns, tiling.blocks)
 
 
 def int8_conv_choices(workload: Int8ConvWorkload, target: Target) -> tuple[Int8ConvChoice, ...]:
@@ -104,7 +111,7 @@ def int8_conv_choices(workload: Int8ConvWorkload, target: Target) -> tuple[Int8C
         return (Int8ConvChoice(min(4, workload.width), 1, 4),)
     work = _Work(workload.kernel, workload.stride, workload.dilation, workload.channels)
     return tuple(
-        Int8ConvChoice(pixels, panel, way.word)
+        Int8ConvChoice(pixels, panel, way.word, _is_straight(way, work, pixels, panel))
         for way in _ways(target)
         for panel in range(1, min(MAX_PANEL_BLOCKS, workload.blocks) + 1)
         for pixels in range(1, min(MAX_PIXELS, workload.width) + 1)
@@ -207,10 +214,12 @@ class _Sdot:
     """Four outputs of a pixel times a word of four input channels."""
 
     word = 4
+    straight_line = 275  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
         sums = pixels * panel * 2
-        return sums <= MAX_SUMS and sums + -(-work.columns(pixels) // 2) + 2 <= 32
+        most = STRAIGHT_WINDOW if work.kernel[1] > 1 and _is_straight(self, work, pixels, panel) else 32
+        return sums <= MAX_SUMS and sums + -(-work.columns(pixels) // 2) + 2 <= most
 
     def inner(self, work: _Work, pixels: int, panel: int) -> float:
         """For a row of taps and all input channels; two registers are loaded at once."""
@@ -224,6 +233,7 @@ class _Smmla:
     """Two outputs of two pixels times a block of eight input channels."""
 
     word = 8
+    straight_line = 250  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
         return -(-pixels // 2) * panel * 4 <= MAX_SUMS and pixels > 1
@@ -239,6 +249,7 @@ class _Products:
     """An output of a pixel times one or two blocks of eight input channels."""
 
     word = 8
+    straight_line = 275  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
         return pixels * panel * 8 <= MAX_PRODUCT_SUMS
@@ -256,6 +267,11 @@ def _ways(target: Target) -> tuple[_Way, ...]:
     if target.has("i8mm"):
         return (_Smmla(), _Sdot())
     return (_Sdot(),) if target.has("asimddp") else (_Products(),)
+
+
+def _is_straight(way: _Way, work: _Work, pixels: int, panel: int) -> bool:
+    """Whether so little is summed that LLVM 22 makes straight code of it, and reading weights anew pays."""
+    return work.kernel[0] * way.inner(work, pixels, panel) <= way.straight_line
 
 
 def _instructions(way: _Way, work: _Work, height: int, columns: tuple[Span, ...], panels: tuple[Span, ...]) -> float:

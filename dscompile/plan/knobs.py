@@ -26,9 +26,14 @@ class TileKnobs:
 
 @dataclass(frozen=True)
 class PixelKnobs:
-    """`pixels` x panel sums of an int8 convolution stay in registers."""
+    """`pixels` x panel sums of an int8 convolution stay in registers.
+
+    `reread_weights`: weights are read for every tile, because LLVM unrolls the loop over input channels and then moves
+    them all out of the loop over tiles.
+    """
 
     pixels: int
+    reread_weights: bool = False
 
     def __post_init__(self) -> None:
         if self.pixels < 1:

@@ -8,16 +8,18 @@ from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.program import Program
 from dscompile.plan.rows import lower_in_bands
+from dscompile.plan.storage import Halos
 from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.target import Target
 
 
-def plan_program(network: Network, target: Target, tuning: Tuning = UNTUNED) -> Program:
+def plan_program(network: Network, target: Target, tuning: Tuning = UNTUNED, *, halos: Halos | None = None) -> Program:
     """The program of a canonical network (see dscompile.passes) for a CPU target.
 
+    `halos` are the paddings around images in memory; default: what the convolutions of the network read.
     Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
-    builder = ProgramBuilder(network, target, tuning=tuning)
+    builder = ProgramBuilder(network, target, halos, tuning)
     for segment in find_segments(network, target):
         builder.begin(segment)
         if len(segment.work) == 1:

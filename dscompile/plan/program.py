@@ -77,13 +77,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Chosen:
-    """How a layer in step number `step` is cut into tiles, and where that choice comes from."""
+    """How a layer in step number `step` is cut into tiles, and where that choice comes from.
+
+    `near` is the similar workload whose record decided; None where there is none.
+    `times` is how often the step computes the workload: once for every band of rows and every group of filters.
+    """
 
     step: int
     layer: str
     workload: Workload
     choice: Choice
     source: Source
+    near: Workload | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,9 @@ class Program:
 
     `inputs` and `outputs` map border tensors to the arena buffers that `<net>_input(arena)` and `<net>_output(arena)`
     return. `constants` are packed weights, ready to be laid into the weights section at `arena_alignment`.
-    `fallback_layers` are those whose schedule was chosen by rule and not from a tuning record or a known-good table.
+    `fallback_layers` are those whose schedule was chosen by rule and not from a tuning record or a known-good table:
+    always those that have no schedule of their own, and where tuning records are in use, those whose tiles are not from
+    records.
     `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
     first of the other; no other two live buffers share any (emit/check.py proves it).
     `precision` is float16 if any kernel multiplies halves. `chosen` are the tiles of the layers of CPU programs,

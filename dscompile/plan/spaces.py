@@ -13,14 +13,14 @@ from functools import lru_cache
 from itertools import product
 
 from dscompile.plan.choices import CHOICES, Choice, ConvChoice
-from dscompile.plan.costs import ConvTile, costs_of
+from dscompile.plan.costs import costs_of
 from dscompile.plan.int8_tiles import int8_conv_choices, int8_conv_rule, int8_depthwise_rule, int8_depthwise_sums_fit
 from dscompile.plan.tiles import (
     MAX_DEPTHWISE_ROWS,
     MAX_PANEL_BLOCKS,
     MAX_TILE_PIXELS,
     conv_rule,
-    conv_tiling,
+    conv_tiles,
     dense_rule,
     depthwise_rule,
 )
@@ -110,6 +110,22 @@ def space(workload: Workload, target: Target) -> Space:
     return Space(workload.kind, tuple(_with_rule(_axes(workload, target), rule(workload, target))))
 
 
+def allows(workload: Workload, choice: Choice, target: Target) -> bool:
+    """Whether a choice is in the space of a workload: as `choice in space(...)`, without making all of it."""
+    if not isinstance(choice, CHOICES[workload.kind]):
+        return False
+    axes = _axes(workload, target, choice)
+    return choice in Space(workload.kind, axes) or choice in Space(
+        workload.kind, tuple(_with_rule(axes, rule(workload, target)))
+    )
+
+
+def has_alternatives(workload: Workload, target: Target) -> bool:
+    """Whether there is more than one choice: as `len(space(...)) > 1`, mostly without making all of it."""
+    few = Space(workload.kind, _axes(workload, target, rule(workload, target)))
+    return len(few) > 1 or len(space(workload, target)) > 1
+
+
 def _with_rule(axes: Iterable[Axis], choice: Choice) -> Iterator[Axis]:
     """The axes, with what the rule takes among the values of each."""
     for axis in axes:
@@ -117,31 +133,38 @@ def _with_rule(axes: Iterable[Axis], choice: Choice) -> Iterator[Axis]:
         yield Axis(axis.name, axis.fields, tuple(dict.fromkeys((*axis.values, values))))
 
 
-def _axes(workload: Workload, target: Target) -> tuple[Axis, ...]:
+def _axes(workload: Workload, target: Target, only: Choice | None = None) -> tuple[Axis, ...]:
+    """The axes without what only the rule takes; with `only`, of large axes just the value that this choice has."""
     match workload:
         case ConvWorkload():
-            return _conv(workload, target)
+            return _conv(workload, target, only)
         case DepthwiseWorkload():
-            return _depthwise(workload, target)
+            return _depthwise(workload, target, only)
         case DenseWorkload():
             return (_dense(workload, target),)
         case Int8ConvWorkload():
             choices = int8_conv_choices(workload, target)
             tiles = tuple((choice.pixels, choice.panel, choice.word) for choice in choices)
-            return (Axis("tile", ("pixels", "panel", "word"), tiles),)
+            return Axis("tile", ("pixels", "panel", "word"), tiles), _rereads("weights", target)
         case Int8DepthwiseWorkload():
-            return _int8_depthwise(workload, target)
+            return _int8_depthwise(workload, target, only)
 
 
-def _conv(workload: ConvWorkload, target: Target) -> tuple[Axis, ...]:
+def _sizes(limit: int, name: str, only: Choice | None) -> Iterable[int]:
+    """1 to `limit`; with a choice, just its value if that is one of them."""
+    sizes = range(1, limit + 1)
+    return sizes if only is None else [size for size in (getattr(only, name),) if size in sizes]
+
+
+def _conv(workload: ConvWorkload, target: Target, only: Choice | None) -> tuple[Axis, ...]:
     costs = costs_of(target)
     orders = ((True, False), (False, False), *(((True, True),) if costs.can_prefetch() else ()))
     steps = costs.channel_steps(workload.channels, blocked=workload.blocked)
     tiles = tuple(
         (pixels, panel)
-        for panel in range(1, min(MAX_PANEL_BLOCKS, workload.blocks) + 1)
-        for pixels in range(1, min(MAX_TILE_PIXELS, workload.width) + 1)
-        if all(costs.fits(tile) for tile in _conv_tiles(workload, pixels, panel))
+        for panel in _sizes(min(MAX_PANEL_BLOCKS, workload.blocks), "panel", only)
+        for pixels in _sizes(min(MAX_TILE_PIXELS, workload.width), "pixels", only)
+        if all(costs.fits(tile) for _, tile in conv_tiles(workload, ConvChoice(pixels, panel)))
     )
     return (
         Axis("tile", ("pixels", "panel"), tiles),
@@ -150,36 +173,31 @@ def _conv(workload: ConvWorkload, target: Target) -> tuple[Axis, ...]:
     )
 
 
-def _conv_tiles(workload: ConvWorkload, pixels: int, panel: int) -> set[ConvTile]:
-    tiling = conv_tiling(workload, ConvChoice(pixels, panel))
-    return {
-        ConvTile(columns.tile, panels.tile, workload.channels, workload.blocked)
-        for columns in tiling.columns
-        for panels in tiling.blocks
-    }
-
-
-def _depthwise(workload: DepthwiseWorkload, target: Target) -> tuple[Axis, ...]:
+def _depthwise(workload: DepthwiseWorkload, target: Target, only: Choice | None) -> tuple[Axis, ...]:
     costs = costs_of(target)
     tiles = tuple(
         (columns, rows)
-        for rows in range(1, min(MAX_DEPTHWISE_ROWS, workload.height) + 1)
-        for columns in range(1, min(MAX_TILE_PIXELS, workload.width) + 1)
+        for rows in _sizes(min(MAX_DEPTHWISE_ROWS, workload.height), "rows", only)
+        for columns in _sizes(min(MAX_TILE_PIXELS, workload.width), "columns", only)
         if costs.depthwise_sums_fit(rows * columns)
     )
     reread = ((False,), (True,)) if costs.can_reread_taps() else ((False,),)
     return Axis("tile", ("columns", "rows"), tiles), Axis("taps", ("reread_taps",), reread)
 
 
-def _int8_depthwise(workload: Int8DepthwiseWorkload, target: Target) -> tuple[Axis, ...]:
+def _int8_depthwise(workload: Int8DepthwiseWorkload, target: Target, only: Choice | None) -> tuple[Axis, ...]:
     tiles = tuple(
         (columns, rows)
-        for rows in range(1, min(MAX_DEPTHWISE_ROWS, workload.height) + 1)
-        for columns in range(1, min(MAX_TILE_PIXELS, workload.width) + 1)
+        for rows in _sizes(min(MAX_DEPTHWISE_ROWS, workload.height), "rows", only)
+        for columns in _sizes(min(MAX_TILE_PIXELS, workload.width), "columns", only)
         if int8_depthwise_sums_fit(target, rows, columns)
     )
-    reread = ((False,), (True,)) if target.has("asimd") else ((False,),)
-    return Axis("tile", ("columns", "rows"), tiles), Axis("taps", ("reread_taps",), reread)
+    return Axis("tile", ("columns", "rows"), tiles), _rereads("taps", target)
+
+
+def _rereads(what: str, target: Target) -> Axis:
+    """Whether they are read for every tile, where the schedule can say so."""
+    return Axis(what, (f"reread_{what}",), ((False,), (True,)) if target.has("asimd") else ((False,),))
 
 
 def _dense(workload: DenseWorkload, target: Target) -> Axis:

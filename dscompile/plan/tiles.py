@@ -64,25 +64,44 @@ def conv_tiling(workload: ConvWorkload, choice: ConvChoice) -> ConvTiling:
     return ConvTiling(columns, blocks, choice.unroll_channels, choice.panel_outer, choice.prefetch)
 
 
+def conv_tiles(workload: ConvWorkload, choice: ConvChoice) -> list[tuple[int, ConvTile]]:
+    """The register tiles of one row of a choice, and how many there are of each."""
+    tiling, depth, blocked = conv_tiling(workload, choice), workload.channels, workload.blocked
+    return [
+        (columns.count * panels.count, ConvTile(columns.tile, panels.tile, depth, blocked))
+        for columns in tiling.columns
+        for panels in tiling.blocks
+    ]
+
+
+def conv_cost(workload: ConvWorkload, choice: ConvChoice, target: Target) -> float:
+    """What a choice costs by the target's model, for one tap. Of it, only the tile counts."""
+    costs = costs_of(target)
+    passes = len(cut(workload.width, choice.pixels))
+    tiles = sum(count * costs.conv(tile) for count, tile in conv_tiles(workload, choice))
+    return passes * costs.conv_pass(_weight_bytes(workload, target)) + workload.height * tiles
+
+
+def _weight_bytes(workload: ConvWorkload, target: Target) -> int:
+    """Of one tap."""
+    return workload.channels * workload.blocks * target.vector_bytes
+
+
 @lru_cache(maxsize=4096)
 def conv_rule(workload: ConvWorkload, target: Target) -> ConvChoice:
     """The cheapest cut by the target's model. Raises ValueError if the target has no registers for any."""
     costs = costs_of(target)
-    depth, blocked, height = workload.channels, workload.blocked, workload.height
-    weights = depth * workload.blocks * target.vector_bytes
+    step = costs.channel_step(workload.channels, blocked=workload.blocked)
+    prefetch = costs.prefetches(_weight_bytes(workload, target))
     best: tuple[float, ConvChoice] | None = None
     for panel in range(1, min(MAX_PANEL_BLOCKS, workload.blocks) + 1):
         for pixels in range(1, min(MAX_TILE_PIXELS, workload.width) + 1):
-            columns, panels = cut(workload.width, pixels), cut(workload.blocks, panel)
-            tiles = [(c.count * p.count, ConvTile(c.tile, p.tile, depth, blocked)) for c in columns for p in panels]
-            if not all(costs.fits(tile) for _, tile in tiles):
+            choice = ConvChoice(pixels, panel, step, prefetch=prefetch)
+            if not all(costs.fits(tile) for _, tile in conv_tiles(workload, choice)):
                 continue
-            cost = len(columns) * costs.conv_pass(weights) + height * sum(
-                count * costs.conv(tile) for count, tile in tiles
-            )
+            cost = conv_cost(workload, choice, target)
             if best is None or cost < best[0]:
-                step = costs.channel_step(depth, blocked=blocked)
-                best = (cost, ConvChoice(pixels, panel, step, prefetch=costs.prefetches(weights)))
+                best = (cost, choice)
     if best is None:
         raise ValueError(f"target {target.name} has no registers for a tile")
     return best[1]
@@ -111,6 +130,15 @@ def depthwise_tiling(workload: DepthwiseWorkload, choice: DepthwiseChoice, targe
     )
 
 
+def depthwise_cost(workload: DepthwiseWorkload, choice: DepthwiseChoice, target: Target) -> float:
+    """What a choice costs by the target's model. Of it, only the tile counts."""
+    costs, kernel, stride = costs_of(target), workload.kernel, workload.stride
+    return sum(
+        tile.rows.count * tile.columns.count * costs.depthwise(tile.rows.tile, tile.columns.tile, kernel, stride)
+        for tile in depthwise_tiling(workload, choice, target)
+    )
+
+
 @lru_cache(maxsize=4096)
 def depthwise_rule(workload: DepthwiseWorkload, target: Target) -> DepthwiseChoice:
     """The cheapest set of rectangles by the target's model."""
@@ -123,10 +151,7 @@ def depthwise_rule(workload: DepthwiseWorkload, target: Target) -> DepthwiseChoi
             tiles = depthwise_tiling(workload, choice, target)
             if not all(costs.depthwise_fits(t.rows.tile, t.columns.tile, kernel, stride) for t in tiles):
                 continue
-            cost = sum(
-                t.rows.count * t.columns.count * costs.depthwise(t.rows.tile, t.columns.tile, kernel, stride)
-                for t in tiles
-            )
+            cost = depthwise_cost(workload, choice, target)
             if best is None or cost < best[0]:
                 best = (cost, choice)
     assert best is not None

@@ -12,7 +12,8 @@ from dscompile.report.roofline import Bound, layer_bound
 from dscompile.target import Target
 
 if TYPE_CHECKING:
-    from dscompile.plan.program import Program  # not needed, and not paid for, without a target
+    from dscompile.artifact import TuningInfo
+    from dscompile.plan.program import Chosen, Program  # not needed, and not paid for, without a target
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.gpu_plan import GpuPlan
 
@@ -63,7 +64,8 @@ class ArenaMap:
 @dataclass(frozen=True)
 class Inspection:
     """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for, `modules`
-    unless the target is a GPU.
+    unless the target is a GPU. `tiles` are those of layers that have any to choose, `tuning` sums up where they come
+    from.
     """
 
     network: Network
@@ -72,6 +74,8 @@ class Inspection:
     arena: ArenaMap | None = None
     loops: tuple[LoopCycles, ...] | None = None
     modules: GpuPlan | None = None
+    tiles: tuple[Chosen, ...] = ()
+    tuning: TuningInfo | None = None
 
     @property
     def macs(self) -> int:
@@ -95,13 +99,17 @@ class Inspection:
 
 
 def inspect_network(network: Network, target: Target | None = None, program: Program | None = None) -> Inspection:
-    """The table of `network` as written; with a target the roofline, with its program the arena."""
+    """The table of `network` as written; with a target the roofline, with its program the arena and the tiles."""
     bounds = [layer_bound(network, layer, target) for layer in network.layers] if target is not None else []
     cycles = sum(bound.cycles for bound in bounds)
     rows = tuple(
         _row(network, layer, bounds[index] if bounds else None, cycles) for index, layer in enumerate(network.layers)
     )
-    return Inspection(network, rows, target, arena_map(program) if program is not None else None)
+    if program is None:
+        return Inspection(network, rows, target)
+    from dscompile.plan.tuning_use import tuning_info
+
+    return Inspection(network, rows, target, arena_map(program), tiles=program.chosen, tuning=tuning_info(program))
 
 
 def arena_map(program: Program) -> ArenaMap:

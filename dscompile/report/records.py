@@ -21,7 +21,9 @@ Record = Mapping[str, object]
 
 def inspection_record(inspection: Inspection) -> Record:
     """`inspect --json`: `gpu` has the modules of a GPU's plan."""
+    from dscompile.artifact.json_form import tuning_to_json
     from dscompile.report.gpu_plan import plan_record
+    from dscompile.report.tuning import tiles_record
 
     return {
         **_network(inspection.network),
@@ -49,6 +51,8 @@ def inspection_record(inspection: Inspection) -> Record:
         ],
         "arena": _arena(inspection.arena) if inspection.arena else None,
         "gpu": plan_record(inspection.modules),
+        "tuning": tuning_to_json(inspection.tuning) if inspection.tuning else None,
+        "tiles": tiles_record(inspection.tiles),
         "loops": None if inspection.loops is None else [_loop(loop) for loop in inspection.loops],
     }
 
@@ -84,6 +88,7 @@ def import_record(path: str, network: Network) -> Record:
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
     """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
+    from dscompile.artifact.json_form import tuning_to_json
     from dscompile.report.kernels import artifact_kernels, kernels_record
 
     return {
@@ -96,6 +101,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "macs": artifact.manifest.macs,
                 "parameters": artifact.manifest.parameters,
                 "fallback_layers": list(artifact.manifest.fallback_layers),
+                "tuning": [tuning_to_json(one) for one in artifact.manifest.tuning],
                 "variants": [
                     {
                         "name": variant.name,

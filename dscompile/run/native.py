@@ -18,7 +18,7 @@ from dscompile.ir.network import Array
 from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
 from dscompile.run.latency import latencies_us, profile_us
 from dscompile.target import runs_here
-from dscompile.toolchain import find_toolchain
+from dscompile.toolchain import find_toolchain, shared_from_static
 
 
 class NativeModel:
@@ -27,8 +27,8 @@ class NativeModel:
     `instructions` is None: nobody counts them here. `variant` is the one that runs, if the library has several; with
     `only_variant`, an index, the driver is compiled anew for that one alone.
 
-    Raises ToolError if the artifact's target does not run on this machine, BadInputError if its files do not belong
-    together.
+    Raises ToolError if the artifact's target does not run on this machine, or its shared library was never linked and
+    nothing here can do it; BadInputError if its files do not belong together.
     """
 
     runner = "host"
@@ -40,7 +40,7 @@ class NativeModel:
         self.manifest = artifact.manifest
         require_host(artifact)
         check_header(artifact)
-        library = _load(artifact.shared_library) if only_variant is None else _load_variant(artifact, only_variant)
+        library = _load_library(artifact) if only_variant is None else _load_variant(artifact, only_variant)
         try:
             self._run = self._function(library, "run")
             self._run_profiled = self._function(library, "run_profiled")
@@ -157,6 +157,19 @@ def check_header(artifact: Artifact) -> None:
     if problems:
         where = Position(str(artifact.header))
         raise BadInputError([Diagnostic(problem, where, help="build the artifact again") for problem in problems])
+
+
+def _load_library(artifact: Artifact) -> ctypes.CDLL:
+    """The shared library; linked now if there was no compiler for it when the artifact was built."""
+    if artifact.has_shared_library:
+        return _load(artifact.shared_library)
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        directory, static = Path(scratch), artifact.static_library
+        (directory / static.name).symlink_to(static.resolve())
+        toolchain = find_toolchain(artifact.manifest.target)
+        name = artifact.shared_library.name
+        toolchain.compile(shared_from_static(artifact.manifest.c_name), directory, f"linking {name}")
+        return _load(directory / name)
 
 
 def _load(path: Path) -> ctypes.CDLL:

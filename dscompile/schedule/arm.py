@@ -34,9 +34,12 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
     """
     require_divides(knobs.unroll_channels, kernel.in_channels, "unroll_channels")
     sch = Schedule(function)
-    loops = tile_conv(sch, kernel, knobs)
     step = knobs.unroll_channels
     vector = LANES if isinstance(kernel.x, Strides) and step % LANES == 0 else 1
+    # Straight code, without a loop over channels, mixes the sums with the activations of the tile before.
+    is_straight = vector > 1 and step == kernel.in_channels
+    one_by_one = is_straight and kernel.epilogue.activation.is_exponential
+    loops = tile_conv(sch, kernel, knobs, one_by_one=one_by_one)
     k_outer, k_vector, k_element = sch.split(loops.k, [None, step // vector, vector])
     tile = (loops.tile_row, loops.pixels, loops.filters, loops.lane)
     sch.reorder(loops.r, loops.q, k_outer, k_vector, k_element, *tile)
@@ -54,7 +57,8 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
 
 def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
-    sch = common.depthwise(function, kernel, knobs, pixel_by_pixel=True)
+    exponential = kernel.epilogue.activation.is_exponential
+    sch = common.depthwise(function, kernel, knobs, pixel_by_pixel=True, one_by_one=exponential)
     if knobs.reread_taps:
         _, row_tile, column_tile, *_ = sch.get_loops(sch.get_sblock("y"))
         read_anew(sch, [row_tile, column_tile])

@@ -38,14 +38,15 @@ class _Tile:
 
 
 @contextmanager
-def _tiles(code: Code, kernel: Int8ConvKernel, pixels: int) -> Iterator[_Tile]:
+def _tiles(code: Code, kernel: Int8ConvKernel, knobs: PixelKnobs) -> Iterator[_Tile]:
     """What is written inside runs for every panel and, within it, for every tile of `pixels` outputs of a row."""
+    pixels = knobs.pixels
     if kernel.width % pixels:
         raise ValueError(f"knob pixels = {pixels} does not divide {kernel.width}")
     with (
         code.loop(kernel.out_channels // kernel.panel, "panel") as panel,
         code.loop(kernel.height, "row") as row,
-        code.loop(kernel.width // pixels, "tile") as tile,
+        code.loop(kernel.width // pixels, "tile", read_anew=knobs.reread_weights) as tile,
     ):
         yield _Tile(panel, row, tile * pixels)
 
@@ -74,7 +75,7 @@ def conv_by_sdot(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
                         total = p * vectors + v
                         sums[total] = neon.sdot(sums[total], w, seen.word(p * stride_w + q * gap_w, word))
 
-    with _tiles(code, kernel, pixels) as tile:
+    with _tiles(code, kernel, knobs) as tile:
         sums = code.sums(pixels * vectors)
         with code.loop(taps_h, "r") as r:
             full, rest = divmod(-(-kernel.in_channels // 4), WORDS)
@@ -101,18 +102,34 @@ def conv_by_smmla(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
         """Of a block of input channels, for all taps of row `r`."""
         row, first = tile.row * stride_h + r * gap_h, tile.first * stride_w
         for q in range(taps_w):
-            seen = []
-            for pair in range(pairs):
-                both = 2 * pair + 1 < knobs.pixels
-                at = [first + (2 * pair + p) * stride_w + q * gap_w for p in range(2 if both else 1)]
-                seen.append(code.value(_pair(x, block, row, at, stride_w), "x"))
-            for column in range(columns):
-                w = code.value(load(weights, [tile.panel, r, q, block, 2 * column, 0], 4), "w")
-                for pair in range(pairs):
-                    total = pair * columns + column
-                    sums[total] = neon.smmla(sums[total], seen[pair], w)
 
-    with _tiles(code, kernel, knobs.pixels) as tile:
+            def pixels(pair: int, q: int = q) -> Expr:
+                count = 2 if 2 * pair + 1 < knobs.pixels else 1
+                at = [first + (2 * pair + p) * stride_w + q * gap_w for p in range(count)]
+                return code.value(_pair(x, block, row, at, stride_w), "x")
+
+            def outputs(column: int, q: int = q) -> Expr:
+                return code.value(load(weights, [tile.panel, r, q, block, 2 * column, 0], 4), "w")
+
+            def add(pair: int, column: int, both: Expr, w: Expr) -> None:
+                total = pair * columns + column
+                sums[total] = neon.smmla(sums[total], both, w)
+
+            # Of pixels and weights, the fewer ones stay in registers while the others come one by one.
+            if columns < pairs:
+                held = [outputs(column) for column in range(columns)]
+                for pair in range(pairs):
+                    both = pixels(pair)
+                    for column in range(columns):
+                        add(pair, column, both, held[column])
+            else:
+                held = [pixels(pair) for pair in range(pairs)]
+                for column in range(columns):
+                    w = outputs(column)
+                    for pair in range(pairs):
+                        add(pair, column, held[pair], w)
+
+    with _tiles(code, kernel, knobs) as tile:
         sums = code.sums(pairs * columns)
         with code.loop(taps_h, "r") as r, code.loop(-(-kernel.in_channels // LANES), "k") as k:
             add_products(tile, sums, r, k)
@@ -180,7 +197,7 @@ def conv_by_products(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
                     products = products + neon.smull_bytes(seen[p][b], w[b])
                 sums[p * panel + n] = neon.sadalp(sums[p * panel + n], products)
 
-    with _tiles(code, kernel, pixels) as tile:
+    with _tiles(code, kernel, knobs) as tile:
         sums = code.sums(pixels * panel)
         with code.loop(taps_h, "r") as r, code.loop(taps_w, "q") as q:
             with code.loop(blocks // together, "k") as k:

@@ -74,10 +74,11 @@ class ConvLoops:
     k: Loop
 
 
-def tile_conv(sch: Schedule, kernel: ConvKernel, knobs: TileKnobs) -> ConvLoops:
+def tile_conv(sch: Schedule, kernel: ConvKernel, knobs: TileKnobs, *, one_by_one: bool = False) -> ConvLoops:
     """Cuts the result into panels of filters and tiles of pixels, and moves the sum to where a tile begins.
 
-    Panels are outermost, so that each is streamed once; one tile of a row at a time.
+    Panels are outermost, so that each is streamed once; one tile of a row at a time. `one_by_one` is as for
+    `depthwise`.
     """
     require_divides(knobs.pixels, kernel.width, "pixels")
     acc, out = begin_with_bias(sch), sch.get_sblock("y")
@@ -86,10 +87,12 @@ def tile_conv(sch: Schedule, kernel: ConvKernel, knobs: TileKnobs) -> ConvLoops:
     tile, column = sch.split(column, [None, knobs.pixels])
     order = [panel, row, tile] if knobs.panel_outer else [row, tile, panel]
     sch.reorder(*order, column, block, lane)
+    if one_by_one:
+        _store_sums(sch, out, order[-1], 4)
     sch.compute_at(acc, order[-1], preserve_unit_loops=True)
     sch.set_scope(acc, 0, "local")
     sch.vectorize(lane)
-    unroll(sch, [column, block])
+    unroll(sch, [] if one_by_one else [column, block])
     acc_block, acc_row, acc_column, acc_lane, r, q, k = sch.get_loops(acc)[-7:]
     return ConvLoops(panel, row, tile, acc_row, acc_column, acc_block, acc_lane, r, q, k)
 
@@ -112,12 +115,18 @@ def finish_conv(
 
 
 def depthwise(
-    function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs, *, pixel_by_pixel: bool = False
+    function: PrimFunc,
+    kernel: DepthwiseKernel,
+    knobs: DepthwiseKnobs,
+    *,
+    pixel_by_pixel: bool = False,
+    one_by_one: bool = False,
 ) -> Schedule:
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by.
 
     For every row of the kernel, its taps pass one after the other over all pixels, or `pixel_by_pixel` all its taps
-    over one pixel after the other: then an input is needed for a shorter time.
+    over one pixel after the other: then an input is needed for a shorter time. `one_by_one`, the outputs of a tile are
+    finished in a loop, for activations whose constants do not fit into registers beside all sums.
     """
     require_divides(knobs.columns, kernel.width, "columns")
     require_divides(knobs.rows, kernel.height, "rows")
@@ -129,6 +138,8 @@ def depthwise(
     column_tile, column = sch.split(column, [None, knobs.columns])
     sch.reorder(block, row_tile, column_tile, row, column, lane)
 
+    if one_by_one:
+        _store_sums(sch, out, column_tile, 3)
     sch.compute_at(acc, column_tile, preserve_unit_loops=True)
     sch.set_scope(acc, 0, "local")
     acc_row, acc_column, acc_lane, r, q = sch.get_loops(acc)[-5:]
@@ -139,8 +150,17 @@ def depthwise(
         sch.unroll(r)
     vector_init(sch, acc, r, unrolled=2)
     sch.vectorize(lane)
-    unroll(sch, [row, column])
+    unroll(sch, [] if one_by_one else [row, column])
     return sch
+
+
+def _store_sums(sch: Schedule, out: Block, tile: Loop, axes: int) -> None:
+    """Brings the sums of a tile, with so many axes, to memory before `out` reads them, which then may be a loop."""
+    sums = sch.cache_read(out, 0, "local")
+    sch.compute_at(sums, tile, preserve_unit_loops=True)
+    *loops, lane = sch.get_loops(sums)[-axes:]
+    sch.vectorize(lane)
+    unroll(sch, loops)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dscompile.artifact import (
     LayerInfo,
     Manifest,
     Sizes,
+    TuningInfo,
     Versions,
     load_artifact,
     read_manifest,
@@ -45,7 +46,7 @@ MANIFEST = Manifest(
     fingerprint=0x00ABCDEF,
     versions=Versions("0.1.0", "gcc 12", "0.27"),
     fallback_layers=("a",),
-    tuning_ids=("t1",),
+    tuning=(TuningInfo("x86-avx2", ("a1b2c3d4",), ("a",), ("b",), ("c",)),),
     checksums=(Checksum("mobel.h", "00"),),
     latency_budget_us=0.5,
 )
@@ -68,6 +69,14 @@ def test_a_manifest_without_a_latency_budget_has_none(tmp_path: Path) -> None:
     del content["latency_budget_us"]
     (tmp_path / "manifest.json").write_text(json.dumps(content))
     assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, latency_budget_us=None)
+
+
+def test_a_manifest_of_before_there_was_tuning_has_none(tmp_path: Path) -> None:
+    write_manifest(MANIFEST, tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    del content["tuning"]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, tuning=())
 
 
 def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
@@ -95,6 +104,10 @@ def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
         }
     ]
     assert content["checksums"] == {"mobel.h": "00"}
+    assert content["tuning_ids"] == ["a1b2c3d4"]
+    assert content["tuning"] == [
+        {"target": "x86-avx2", "ids": ["a1b2c3d4"], "from_records": ["a"], "from_similar": ["b"], "by_rule": ["c"]}
+    ]
 
 
 def put(*path: Any) -> Callable[[Any], None]:

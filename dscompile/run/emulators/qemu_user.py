@@ -60,7 +60,14 @@ class UserRun:
         return sum(counts.total for counts in self.counts.values())
 
 
-def run_counted(program: Path, arguments: Sequence[str] = (), *, cpu: str = "max", stdin: bytes = b"") -> UserRun:
+def run_counted(
+    program: Path,
+    arguments: Sequence[str] = (),
+    *,
+    cpu: str = "max",
+    stdin: bytes = b"",
+    timeout_s: float = TIMEOUT_S,
+) -> UserRun:
     """Runs a program for 64-bit Arm Linux, linked with `-static` (and not as PIE), and counts what it executes.
 
     `cpu` is one of QEMU's names (`qemu-aarch64 -cpu help`); an instruction that it lacks ends the program with SIGILL.
@@ -72,7 +79,7 @@ def run_counted(program: Path, arguments: Sequence[str] = (), *, cpu: str = "max
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         blocks = Path(scratch) / "blocks"
         command = [PROGRAM, "-cpu", cpu, "-plugin", f"{plugin},blocks={blocks}", str(program), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=TIMEOUT_S)
+        done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=timeout_s)
         content = blocks.read_bytes() if blocks.is_file() else b""
     if not content and done.returncode >= 0:
         message = done.stderr.decode("utf-8", "replace").strip()
