@@ -11,8 +11,8 @@ from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
 if TYPE_CHECKING:
-    from dscompile.factorize import Budget, Factorized
-    from dscompile.factorize.settings import Price
+    from dscompile.factorization import Budget, Factorized
+    from dscompile.factorization.settings import Price
     from dscompile.ir.network import Network
     from dscompile.quantize.settings import Sample
 
@@ -58,7 +58,7 @@ def factorize(
     Raises UsageError, BadInputError (int8 networks, nothing to factorize), BudgetError with the nearest limits, or
     ToolError.
     """
-    from dscompile.factorize import Budget, factorize_network
+    from dscompile.factorization import Budget, factorize_network
     from dscompile.frontend.writer import write_netfile
 
     budget = Budget(rank, max_error, max_macs, max_cycles, even_if_dearer)

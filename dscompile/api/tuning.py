@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dscompile.api.networks import read_network
+from dscompile.api.networks import Source, read_network, source_name
 from dscompile.errors import UnsupportedError, UsageError
 from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, resolve_target, runs_here
@@ -42,7 +42,7 @@ class TuneResult:
 
 
 def tune(
-    source: str | Path,
+    source: Source,
     target: str = "host",
     output: str | Path = "tuning.json",
     *,
@@ -74,7 +74,7 @@ def tune(
     from dscompile.tune.session import Limits, Session
 
     concrete = tunable_target(target)
-    progress(Event(f"reading {source}"))
+    progress(Event(f"reading {source_name(source)}"))
     network, tasks = _tasks(source, weights, concrete)
     path = Path(output)
     with _devices(concrete, farm, key, progress) as devices:
@@ -121,7 +121,7 @@ def tune(
 
 
 def tune_report(
-    source: str | Path, target: str = "host", output: str | Path = "tuning.json", *, weights: str | Path | None = None
+    source: Source, target: str = "host", output: str | Path = "tuning.json", *, weights: str | Path | None = None
 ) -> TuneResult:
     """What earlier tuning found for a network's layers. Nothing is measured.
 
@@ -163,7 +163,7 @@ def journal_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.measured")
 
 
-def _tasks(source: str | Path, weights: str | Path | None, target: Target) -> tuple[Network, tuple[Task, ...]]:
+def _tasks(source: Source, weights: str | Path | None, target: Target) -> tuple[Network, tuple[Task, ...]]:
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
     from dscompile.tune.tasks import tasks_of

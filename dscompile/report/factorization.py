@@ -9,7 +9,7 @@ from dscompile.report import text
 from dscompile.report.records import Record
 
 if TYPE_CHECKING:
-    from dscompile.factorize.pipeline import Factorized, LayerReport
+    from dscompile.factorization.pipeline import Factorized, LayerReport
 
 
 def factorize_record(path: str, found: Factorized, target: str | None) -> Record:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dscompile
-from dscompile import oracle
+from dscompile import api, oracle
 from dscompile.errors import BadInputError, UsageError
 from dscompile.frontend.kinds import KINDS
 from dscompile.frontend.netfile import netfile_from_text
@@ -170,9 +170,7 @@ def test_networks_in_memory_are_taken_where_paths_are(tmp_path, monkeypatch):
     assert verified.ok
     assert [check.against for check in verified.checks] == ["oracle", "selftest.c", "oracle, other inputs"]
     np.savez("calib.npz", mfcc=np.repeat(x, 2, axis=0))
-    quantized = dscompile.quantize(
-        network, "calib.npz", equalize=False, bias_correction=False, weight_rounding="nearest"
-    )
+    quantized = api.quantize(network, "calib.npz", equalize=False, bias_correction=False, weight_rounding="nearest")
     assert quantized.path == Path("kws_int8.yaml")
     assert dscompile.factorize(network, rank=1, fit=False).path == Path("kws_factorized.yaml")
     with pytest.raises(UsageError, match="the network 'kws' in memory has its weights already"):

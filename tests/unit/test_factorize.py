@@ -9,10 +9,10 @@ import pytest
 
 from dscompile import oracle
 from dscompile.errors import BadInputError, BudgetError, UsageError
-from dscompile.factorize import Budget, factorize_network
-from dscompile.factorize.knapsack import MOST_STATES, Option, choose
-from dscompile.factorize.norms import convolution_norm
-from dscompile.factorize.spectrum import composed, spectrum
+from dscompile.factorization import Budget, factorize_network
+from dscompile.factorization.knapsack import MOST_STATES, Option, choose
+from dscompile.factorization.norms import convolution_norm
+from dscompile.factorization.spectrum import composed, spectrum
 from dscompile.frontend.load import load_network
 from dscompile.frontend.netfile import read_netfile
 from dscompile.frontend.writer import write_netfile
@@ -312,8 +312,8 @@ def test_ranks_within_a_limit_of_mac_are_the_best_by_brute_force():
 
 def forced_layer(network: Network, name: str, rank: int) -> tuple[int, float]:
     """MAC of one layer at a rank, and the change of the outputs if only it is factorized."""
-    from dscompile.factorize.candidates import find_candidates, truncated, with_pairs
-    from dscompile.factorize.change import Reference
+    from dscompile.factorization.candidates import find_candidates, truncated, with_pairs
+    from dscompile.factorization.change import Reference
 
     candidate = next(c for c in find_candidates(network, None) if c.layer.name == name)
     own = min(rank, candidate.spectrum.full_rank)
@@ -416,7 +416,7 @@ def test_int8_networks_and_those_without_standard_convolutions_are_refused():
 
 
 def test_a_change_through_a_layer_without_a_known_slope_has_no_bound(monkeypatch):
-    monkeypatch.setattr("dscompile.factorize.norms._SLOPES", {"none": 1.0})
+    monkeypatch.setattr("dscompile.factorization.norms._SLOPES", {"none": 1.0})
     network = mixed_network()
     found = forced(network, 1)
     assert found.bound is None

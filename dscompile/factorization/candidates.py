@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dscompile.factorize.settings import Price
-from dscompile.factorize.spectrum import Spectrum, spectrum
+from dscompile.factorization.settings import Price
+from dscompile.factorization.spectrum import Spectrum, spectrum
 from dscompile.ir.cost import layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Conv2D

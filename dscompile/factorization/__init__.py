@@ -3,7 +3,7 @@
 `factorize_network` does it all. docs/factorization.md has the mathematics.
 """
 
-from dscompile.factorize.pipeline import Factorized, factorize_network
-from dscompile.factorize.settings import Budget
+from dscompile.factorization.pipeline import Factorized, factorize_network
+from dscompile.factorization.settings import Budget
 
 __all__ = ["Budget", "Factorized", "factorize_network"]

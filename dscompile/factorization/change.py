@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.factorize.bounds import ratio
+from dscompile.factorization.bounds import ratio
 from dscompile.ir.network import Network
 from dscompile.oracle import run
 from dscompile.quantize.batches import batched, in_batches

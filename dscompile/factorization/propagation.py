@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.factorize.norms import activation_slope, batch_norm_norm, convolution_norm, pool_norm
+from dscompile.factorization.norms import activation_slope, batch_norm_norm, convolution_norm, pool_norm
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import (
     Activate,

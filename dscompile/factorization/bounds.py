@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.factorize.candidates import Pair, with_pairs
-from dscompile.factorize.norms import activation_slope, convolution_norm
-from dscompile.factorize.propagation import Propagation, scaled
-from dscompile.factorize.spectrum import composed
+from dscompile.factorization.candidates import Pair, with_pairs
+from dscompile.factorization.norms import activation_slope, convolution_norm
+from dscompile.factorization.propagation import Propagation, scaled
+from dscompile.factorization.spectrum import composed
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Conv2D
 from dscompile.oracle import run_all

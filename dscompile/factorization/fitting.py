@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dscompile.factorize.candidates import Candidate, Pair, truncated, with_pairs
+from dscompile.factorization.candidates import Candidate, Pair, truncated, with_pairs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Conv2D
 from dscompile.passes.rewrite import as_weight

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dscompile.errors import BadInputError
-from dscompile.factorize.bounds import Bounds, LayerError, find_bounds
-from dscompile.factorize.candidates import Candidate, Cost, Pair, find_candidates, truncated, with_pairs
-from dscompile.factorize.change import Change, Reference
-from dscompile.factorize.choice import Ranks, Trial, choose_ranks
-from dscompile.factorize.fitting import fitted_pairs
-from dscompile.factorize.settings import Budget, Price
+from dscompile.factorization.bounds import Bounds, LayerError, find_bounds
+from dscompile.factorization.candidates import Candidate, Cost, Pair, find_candidates, truncated, with_pairs
+from dscompile.factorization.change import Change, Reference
+from dscompile.factorization.choice import Ranks, Trial, choose_ranks
+from dscompile.factorization.fitting import fitted_pairs
+from dscompile.factorization.settings import Budget, Price
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.network import Network
 from dscompile.passes import canonicalize
@@ -31,8 +31,8 @@ class LayerReport:
 
     `rank` is None where the layer stays as it was. `discarded` is the sum of the squared singular values that are left
     out, `discarded_share` its part of all. `bound` and `measured` are the layer's own error on the samples, relative to
-    its sums (dscompile.factorize.bounds). `at_outputs` is what the layer changes at the network's outputs, relative to
-    them, with the layers before it factorized already. Prices are 0 without a machine.
+    its sums (dscompile.factorization.bounds). `at_outputs` is what the layer changes at the network's outputs, relative
+    to them, with the layers before it factorized already. Prices are 0 without a machine.
     """
 
     name: str

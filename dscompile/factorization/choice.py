@@ -2,8 +2,8 @@
 
 Squared changes of the outputs are taken to add up over layers, each in proportion to the energy that its rank discards:
 w_l * discarded_l(R_l). The weight w_l is measured, with only layer l factorized, at the middle one of its ranks. Then
-the choice of one rank for each layer, or none, is a knapsack problem (dscompile.factorize.knapsack), and what it gives
-is measured.
+the choice of one rank for each layer, or none, is a knapsack problem (dscompile.factorization.knapsack), and what it
+gives is measured.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dscompile.errors import BudgetError, UsageError
-from dscompile.factorize.candidates import Candidate, Cost, Pair
-from dscompile.factorize.change import Change
-from dscompile.factorize.knapsack import Option, choose
-from dscompile.factorize.settings import DEFAULT_MAX_ERROR, Budget
+from dscompile.factorization.candidates import Candidate, Cost, Pair
+from dscompile.factorization.change import Change
+from dscompile.factorization.knapsack import Option, choose
+from dscompile.factorization.settings import DEFAULT_MAX_ERROR, Budget
 from dscompile.ir.network import Network
 
 Ranks = Mapping[str, int]
