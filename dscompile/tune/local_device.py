@@ -16,7 +16,7 @@ from dscompile.tune.devices import Measurement
 from dscompile.tune.runnable import Form, Runnable
 from dscompile.tune.worker import Request
 
-SAMPLE_S = 0.15  # for the samples of a candidate: short ones find no quiet moment on a busy machine
+SAMPLE_S = 0.2  # for the samples of a candidate: short ones find no quiet moment on a busy machine
 MEMORY_LIMIT_BYTES = 2 << 30  # beside the candidate's own memory
 _LATE = b"late"
 

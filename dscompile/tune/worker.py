@@ -20,7 +20,7 @@ import numpy as np
 _ALIGNMENT = 64
 _POISON = 0xFF
 _SHORTEST_NS = 500_000  # of a sample
-_MOST_SAMPLES = 40
+_MOST_SAMPLES = 1000
 _FEWEST_SAMPLES = 3
 
 

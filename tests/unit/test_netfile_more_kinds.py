@@ -87,8 +87,8 @@ def test_the_image_grows_by_the_stride():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("resize", "resize needs 'size' or 'factor'"),
-        ("resize: {size: 4, factor: 2}", "give 'size' or 'factor', not both"),
+        ("resize", "resize needs 'size', 'factor' or 'like'"),
+        ("resize: {size: 4, factor: 2}", "give one of 'size' and 'factor'"),
         ("resize: {factor: 0}", "'factor' must be a number above 0, or [rows, columns], not the number 0"),
         ("resize: {factor: [1, 2, 3]}", "'factor' must be a number above 0, or [rows, columns], not a list"),
         ("resize: {factor: 0.1}", "resizes to [0, 0], which is no image"),
