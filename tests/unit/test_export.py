@@ -17,6 +17,7 @@ from dscompile.frontend.onnx_export_ops import EXPORTERS
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Conv2D, Pads
 from dscompile.ir.tensor import Tensor
+from dscompile.oracle.float_ops import FLOAT_OPS
 from tests.as_onnx import run_onnxruntime
 from tests.mcu import random_inputs as border_inputs
 from tests.models import model_path
@@ -144,6 +145,10 @@ def test_other_files_than_onnx_and_json_are_refused(tmp_path):
 def test_int8_networks_are_refused():
     with pytest.raises(UnsupportedError, match="only float32 networks can be exported to ONNX, and this one is int8"):
         dscompile.export_onnx(random_int8_network(0))
+
+
+def test_every_operator_of_float32_networks_has_a_form():
+    assert set(EXPORTERS) == set(FLOAT_OPS)
 
 
 def test_layers_without_a_form_are_all_named(monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dscompile.errors import BadInputError, UsageError
+from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes
 from dscompile.frontend.load import load_network
 from dscompile.frontend.zoo import zoo_path
 from dscompile.ir.network import Network
@@ -35,7 +36,8 @@ def test_models_go_to_their_importers(
     imported = network("- relu")
     seen: list[tuple[Path, str | None]] = []
 
-    def importer(path: Path, rounding: str | None) -> Network:
+    def importer(path: Path, rounding: str | None, shapes: InputShapes = NO_SHAPES) -> Network:
+        assert shapes is NO_SHAPES
         seen.append((path, rounding))
         return imported
 
