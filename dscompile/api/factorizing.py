@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dscompile.factorization import Budget, Factorized
     from dscompile.factorization.settings import Price
     from dscompile.ir.network import Network
-    from dscompile.quantize.settings import Sample
+    from dscompile.quantization.settings import Sample
 
 _RANDOM_SAMPLES = 8
 
@@ -116,7 +116,7 @@ def _price(target: str) -> Price:
 
 def _samples(network: Network, calibrate: str | Path | None, seed: int) -> tuple[Sample, ...]:
     from dscompile.oracle import from_border
-    from dscompile.quantize.data import read_samples
+    from dscompile.quantization.data import read_samples
     from dscompile.report.vectors import seeded_inputs
 
     if calibrate is not None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantize import Method, WeightRounding
-    from dscompile.quantize.pipeline import Quantized
+    from dscompile.quantization import Method, WeightRounding
+    from dscompile.quantization.pipeline import Quantized
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def quantize(
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
     """
     from dscompile.frontend.writer import write_netfile
-    from dscompile.quantize import Settings, quantize_network
-    from dscompile.quantize.data import read_samples
-    from dscompile.quantize.settings import DEFAULT_KEEP, DEFAULT_METHOD
+    from dscompile.quantization import Settings, quantize_network
+    from dscompile.quantization.data import read_samples
+    from dscompile.quantization.settings import DEFAULT_KEEP, DEFAULT_METHOD
 
     path = destination_beside(source, output, "int8")
     progress(Event(f"reading {source_name(source)}"))

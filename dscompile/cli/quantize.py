@@ -15,7 +15,7 @@ from dscompile.report.quantization import quantize_record, quantize_text
 
 if TYPE_CHECKING:
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantize import Method, WeightRounding
+    from dscompile.quantization import Method, WeightRounding
 
 
 @subcommand("quantize")

@@ -24,9 +24,9 @@ from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Conv2D
 from dscompile.oracle import run_all
 from dscompile.oracle.windows import pad_image, taps
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.settings import Sample
-from dscompile.quantize.single_layer import layer_alone, run_layer
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.settings import Sample
+from dscompile.quantization.single_layer import layer_alone, run_layer
 
 Reals = NDArray[np.float64]
 

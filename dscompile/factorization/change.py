@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dscompile.factorization.bounds import ratio
 from dscompile.ir.network import Network
 from dscompile.oracle import run
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.settings import Sample
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.settings import Sample
 
 Reals = NDArray[np.float64]
 Outputs = Mapping[str, Reals]

@@ -18,9 +18,9 @@ from dscompile.factorization.candidates import Candidate, Pair, truncated, with_
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Conv2D
 from dscompile.passes.rewrite import as_weight
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.settings import Sample
-from dscompile.quantize.single_layer import layer_alone, run_layer
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.settings import Sample
+from dscompile.quantization.single_layer import layer_alone, run_layer
 
 Reals = NDArray[np.float64]
 

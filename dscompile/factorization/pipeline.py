@@ -15,7 +15,7 @@ from dscompile.factorization.settings import Budget, Price
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.network import Network
 from dscompile.passes import canonicalize
-from dscompile.quantize.settings import Sample
+from dscompile.quantization.settings import Sample
 
 Stage = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""

@@ -14,7 +14,7 @@ from dscompile.ir.tensor import Tensor
 from dscompile.ir.types import CLAMPS
 from dscompile.passes import canonicalize
 from dscompile.passes.rewrite import apply_everywhere, fresh_name, substitute
-from dscompile.quantize.ties import separate_fixed
+from dscompile.quantization.ties import separate_fixed
 
 
 def lower(network: Network) -> Network:

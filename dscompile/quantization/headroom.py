@@ -18,13 +18,13 @@ from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import Pool
 from dscompile.ir.tensor import Quantization
 from dscompile.oracle import run_all
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.conversion import dequantize_array, quantize_array
-from dscompile.quantize.measure import replace_outputs, signal_tensors
-from dscompile.quantize.ranges import Range, expressed, parameters
-from dscompile.quantize.settings import Sample
-from dscompile.quantize.single_layer import layer_alone, run_layer
-from dscompile.quantize.ties import fixed_output, moves, tied_groups
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.conversion import dequantize_array, quantize_array
+from dscompile.quantization.measure import replace_outputs, signal_tensors
+from dscompile.quantization.ranges import Range, expressed, parameters
+from dscompile.quantization.settings import Sample
+from dscompile.quantization.single_layer import layer_alone, run_layer
+from dscompile.quantization.ties import fixed_output, moves, tied_groups
 
 Reals = NDArray[np.float64]
 

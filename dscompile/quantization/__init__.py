@@ -5,7 +5,7 @@
 `layerwise`, and `measure`.
 """
 
-from dscompile.quantize.pipeline import quantize_network
-from dscompile.quantize.settings import Method, Settings, WeightRounding
+from dscompile.quantization.pipeline import quantize_network
+from dscompile.quantization.settings import Method, Settings, WeightRounding
 
 __all__ = ["Method", "Settings", "WeightRounding", "quantize_network"]

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Network
-from dscompile.quantize.bias_correction import correct_biases
-from dscompile.quantize.calibration import Observation, observe, tensor_parameters
-from dscompile.quantize.conversion import int8_network
-from dscompile.quantize.equalization import MEASURES, equalizable_pairs, equalize
-from dscompile.quantize.headroom import with_headroom
-from dscompile.quantize.lowering import lower
-from dscompile.quantize.measure import (
+from dscompile.quantization.bias_correction import correct_biases
+from dscompile.quantization.calibration import Observation, observe, tensor_parameters
+from dscompile.quantization.conversion import int8_network
+from dscompile.quantization.equalization import MEASURES, equalizable_pairs, equalize
+from dscompile.quantization.headroom import with_headroom
+from dscompile.quantization.lowering import lower
+from dscompile.quantization.measure import (
     Agreement,
     LayerReport,
     compare,
     signal_sqnr_db,
     signals,
 )
-from dscompile.quantize.reconstruction import reconstruct
-from dscompile.quantize.settings import Sample, Settings
+from dscompile.quantization.reconstruction import reconstruct
+from dscompile.quantization.settings import Sample, Settings
 
 # Samples on which improvements are tried and layers are compared, evenly spread over all of them: more would cost time
 # and decide nothing else.

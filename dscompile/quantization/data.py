@@ -11,7 +11,7 @@ from dscompile.frontend.npz import NpzReader
 from dscompile.ir.network import Array, Network
 from dscompile.ir.tensor import Shape, Tensor
 from dscompile.oracle import from_border
-from dscompile.quantize.settings import Sample
+from dscompile.quantization.settings import Sample
 
 # Types whose numbers float32 takes; the network's inputs are float32.
 _TYPES = ("float32", "float64", "float16", "uint8", "int8", "uint16", "int16", "int32", "int64")

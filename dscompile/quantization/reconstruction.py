@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import Conv2D, Dense
 from dscompile.oracle.windows import pad_image, taps
-from dscompile.quantize.bias_correction import corrected_bias
-from dscompile.quantize.kernels import KERNEL_LIMIT, Int8Kernel, bias_bound
-from dscompile.quantize.layerwise import LayerPair, improve_layers
-from dscompile.quantize.settings import Sample
-from dscompile.quantize.weight_rounding import errors, nearest_integers, round_together
+from dscompile.quantization.bias_correction import corrected_bias
+from dscompile.quantization.kernels import KERNEL_LIMIT, Int8Kernel, bias_bound
+from dscompile.quantization.layerwise import LayerPair, improve_layers
+from dscompile.quantization.settings import Sample
+from dscompile.quantization.weight_rounding import errors, nearest_integers, round_together
 
 Reals = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Reshape, Slice
 from dscompile.ir.shapes import ShapeError, output_shape
 from dscompile.ir.tensor import Shape
-from dscompile.quantize.settings import Sample
+from dscompile.quantization.settings import Sample
 
 _MOST_SAMPLES = 8  # more are no faster
 _MOST_ELEMENTS = 1 << 22  # of the largest tensor of a batch, so that memory stays small

@@ -13,11 +13,11 @@ from dscompile.ir.cost import layer_kind
 from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import Activate, Reshape, Softmax
 from dscompile.oracle import run, run_all
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.calibration import Advance
-from dscompile.quantize.conversion import dequantize_array, quantize_array
-from dscompile.quantize.ranges import expressed
-from dscompile.quantize.settings import Sample
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.calibration import Advance
+from dscompile.quantization.conversion import dequantize_array, quantize_array
+from dscompile.quantization.ranges import expressed
+from dscompile.quantization.settings import Sample
 
 Reals = NDArray[np.float64]
 

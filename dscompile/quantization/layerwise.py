@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Conv2D, Dense
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.conversion import dequantize_array
-from dscompile.quantize.kernels import Int8Kernel
-from dscompile.quantize.measure import quantize_sample
-from dscompile.quantize.settings import Sample
-from dscompile.quantize.single_layer import layer_alone, run_layer
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.conversion import dequantize_array
+from dscompile.quantization.kernels import Int8Kernel
+from dscompile.quantization.measure import quantize_sample
+from dscompile.quantization.settings import Sample
+from dscompile.quantization.single_layer import layer_alone, run_layer
 
 Reals = NDArray[np.float64]
 

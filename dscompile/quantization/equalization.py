@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D, Dense, Pool, Reshape
-from dscompile.quantize.calibration import Observation
-from dscompile.quantize.kernels import KERNEL_LIMIT
-from dscompile.quantize.ranges import LEVELS
+from dscompile.quantization.calibration import Observation
+from dscompile.quantization.kernels import KERNEL_LIMIT
+from dscompile.quantization.ranges import LEVELS
 
 Reals = NDArray[np.float64]
 Measure = Literal["noise", "kernels"]

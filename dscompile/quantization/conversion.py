@@ -13,7 +13,7 @@ from dscompile.ir.fixed_point import quantize_multiplier
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Activate, Constant, Conv2D, Dense, Quantize
 from dscompile.ir.tensor import Quantization, Rounding
-from dscompile.quantize.kernels import quantize_kernel
+from dscompile.quantization.kernels import quantize_kernel
 
 
 def int8_network(

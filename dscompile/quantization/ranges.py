@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dscompile.ir.tensor import Quantization
-from dscompile.quantize.histogram import Histogram, Reals
-from dscompile.quantize.settings import Method
+from dscompile.quantization.histogram import Histogram, Reals
+from dscompile.quantization.settings import Method
 
 LEVELS = 255  # steps between -128 and 127
 _SHARES = np.linspace(0.05, 1.0, 96)  # clips that the search for the least squared error tries: steps of 1 %

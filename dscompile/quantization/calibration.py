@@ -13,11 +13,11 @@ from dscompile.ir.network import Network
 from dscompile.ir.ops import Pad
 from dscompile.ir.tensor import Quantization
 from dscompile.oracle import run_all
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.histogram import Histogram, histogram_of
-from dscompile.quantize.ranges import Range, choose_range, parameters
-from dscompile.quantize.settings import Method, Sample
-from dscompile.quantize.ties import fixed_output, moves, tied_groups
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.histogram import Histogram, histogram_of
+from dscompile.quantization.ranges import Range, choose_range, parameters
+from dscompile.quantization.settings import Method, Sample
+from dscompile.quantization.ties import fixed_output, moves, tied_groups
 
 Advance = Callable[[int, int], None]
 """Called with how many samples are done, and of how many."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import NONE, Conv2D, Dense
-from dscompile.quantize.kernels import Int8Kernel, bias_bound
-from dscompile.quantize.layerwise import LayerPair, improve_layers
-from dscompile.quantize.settings import Sample
-from dscompile.quantize.single_layer import layer_alone, run_layer
+from dscompile.quantization.kernels import Int8Kernel, bias_bound
+from dscompile.quantization.layerwise import LayerPair, improve_layers
+from dscompile.quantization.settings import Sample
+from dscompile.quantization.single_layer import layer_alone, run_layer
 
 Reals = NDArray[np.float64]
 
