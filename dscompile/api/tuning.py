@@ -15,11 +15,11 @@ from dscompile.target import Target, resolve_target, runs_here
 
 if TYPE_CHECKING:
     from dscompile.ir.network import Network
-    from dscompile.tune.builders import Builders
-    from dscompile.tune.devices import Devices, Unit
-    from dscompile.tune.outcome import Outcome
-    from dscompile.tune.session import Snapshot
-    from dscompile.tune.tasks import Task
+    from dscompile.tuner.builders import Builders
+    from dscompile.tuner.devices import Devices, Unit
+    from dscompile.tuner.outcome import Outcome
+    from dscompile.tuner.session import Snapshot
+    from dscompile.tuner.tasks import Task
 
 DEFAULT_TRIALS = 64
 
@@ -67,11 +67,11 @@ def tune(
     Raises UsageError, BadInputError, UnsupportedError, ToolError, or CheckFailedError if the device does not run the
     whole network.
     """
-    from dscompile.tune.journal import Journal
-    from dscompile.tune.keeper import RecordsKeeper
-    from dscompile.tune.outcome import outcome_of
-    from dscompile.tune.ranking import rank_in_network
-    from dscompile.tune.session import Limits, Session
+    from dscompile.tuner.journal import Journal
+    from dscompile.tuner.keeper import RecordsKeeper
+    from dscompile.tuner.outcome import outcome_of
+    from dscompile.tuner.ranking import rank_in_network
+    from dscompile.tuner.session import Limits, Session
 
     concrete = tunable_target(target)
     progress(Event(f"reading {source_name(source)}"))
@@ -128,9 +128,9 @@ def tune_report(
     Raises UsageError if nothing was tuned there, and as `tune`.
     """
     from dscompile.plan.tuning_file import read_tuning, require_fits
-    from dscompile.tune.journal import Journal
-    from dscompile.tune.outcome import outcome_of
-    from dscompile.tune.state import remembered
+    from dscompile.tuner.journal import Journal
+    from dscompile.tuner.outcome import outcome_of
+    from dscompile.tuner.state import remembered
 
     concrete = tunable_target(target)
     _, tasks = _tasks(source, weights, concrete)
@@ -166,7 +166,7 @@ def journal_of(output: Path) -> Path:
 def _tasks(source: Source, weights: str | Path | None, target: Target) -> tuple[Network, tuple[Task, ...]]:
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
-    from dscompile.tune.tasks import tasks_of
+    from dscompile.tuner.tasks import tasks_of
 
     net = read_network(source, weights)
     net.require_as_asked()
@@ -183,11 +183,11 @@ def _devices(target: Target, farm: str | None, key: str | None, progress: Progre
         raise UsageError("--farm and --key belong together", help="the key is what the devices were started with")
     devices: Devices
     if farm is not None and key is not None:
-        from dscompile.tune.farm_devices import FarmPool
+        from dscompile.tuner.farm_devices import FarmPool
 
         devices = FarmPool(farm, key, lambda line: progress(Event(line)))
     else:
-        from dscompile.tune.this_machine import local_devices
+        from dscompile.tuner.this_machine import local_devices
 
         devices = local_devices(target)
     try:
@@ -198,7 +198,7 @@ def _devices(target: Target, farm: str | None, key: str | None, progress: Progre
 
 @contextmanager
 def _builders(wanted: str | int | None) -> Iterator[Builders]:
-    from dscompile.tune.builders import dask_builders, local_builders
+    from dscompile.tuner.builders import dask_builders, local_builders
 
     builders = dask_builders(wanted) if isinstance(wanted, str) else local_builders(wanted)
     try:
@@ -213,7 +213,7 @@ def costs_label(unit: Unit, machine: str) -> str:
 
 
 def _machine(devices: Devices) -> str:
-    from dscompile.tune.keeper import machine_name
+    from dscompile.tuner.keeper import machine_name
 
     return machine_name() if devices.unit == "us" and devices.name == "this machine" else devices.name
 

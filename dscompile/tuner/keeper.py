@@ -12,8 +12,8 @@ from dscompile.plan.tuning_file import read_tuning, require_fits, write_tuning
 from dscompile.plan.tuning_records import Isa, TuningFile, TuningRecord
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
-from dscompile.tune.devices import Unit
-from dscompile.tune.outcome import Outcome, TaskOutcome
+from dscompile.tuner.devices import Unit
+from dscompile.tuner.outcome import Outcome, TaskOutcome
 from dscompile.version import __version__
 
 FLUSH_S = 1.0

@@ -1,4 +1,4 @@
-"""The process in which candidates run on this machine: python -m dscompile.tune.worker [CORE].
+"""The process in which candidates run on this machine: python -m dscompile.tuner.worker [CORE].
 
 Reads a line of JSON for every candidate, and answers with one. A candidate that crashes ends the process; whoever
 started it says so and starts another. It imports little, so that this takes no time.

@@ -14,7 +14,7 @@ from dscompile.plan.choices import Choice
 from dscompile.plan.spaces import Space, rule, space
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
-from dscompile.tune.packages import require_packages
+from dscompile.tuner.packages import require_packages
 
 Matrix = np.ndarray[Any, Any]
 
@@ -74,7 +74,7 @@ def make_search(workload: Workload, target: Target, *, trials: int, journal: Mem
         search = Sweep(workload, target)
     else:
         require_packages()
-        from dscompile.tune.evolution import Evolution  # TVM
+        from dscompile.tuner.evolution import Evolution  # TVM
 
         search = Evolution(workload, target, seed=seed)
     for choice, cost in journal.known(workload).items():

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from dscompile.tune.runnable import Form, Runnable
+from dscompile.tuner.runnable import Form, Runnable
 
 Unit = Literal["us", "instructions"]
 

@@ -15,13 +15,13 @@ from dscompile.ir.network import Array
 from dscompile.plan.choices import Choice
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
-from dscompile.tune.builders import Builders
-from dscompile.tune.candidates import Candidate, Job, output_of
-from dscompile.tune.devices import Devices, Measurement, Unit
-from dscompile.tune.harness import harness
-from dscompile.tune.search import Search, make_search
-from dscompile.tune.state import Remembers, TaskState, remembered
-from dscompile.tune.tasks import Task
+from dscompile.tuner.builders import Builders
+from dscompile.tuner.candidates import Candidate, Job, output_of
+from dscompile.tuner.devices import Devices, Measurement, Unit
+from dscompile.tuner.harness import harness
+from dscompile.tuner.search import Search, make_search
+from dscompile.tuner.state import Remembers, TaskState, remembered
+from dscompile.tuner.tasks import Task
 
 BATCH = 8
 MOST_LOST = 4  # candidates in a row

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dscompile.errors import ToolError
 from dscompile.run.emulators.qemu_user import require_qemu, run_counted
-from dscompile.tune.devices import Measurement
-from dscompile.tune.runnable import Form, Runnable
+from dscompile.tuner.devices import Measurement
+from dscompile.tuner.runnable import Form, Runnable
 
 _SLOWER = 5  # how much longer than on a device a candidate may take
 

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 
 from dscompile.farm import candidate as farm
 from dscompile.farm.client import FarmDevices
-from dscompile.tune.devices import Measurement, Unit
-from dscompile.tune.runnable import Form, Runnable
+from dscompile.tuner.devices import Measurement, Unit
+from dscompile.tuner.runnable import Form, Runnable
 
 _POISON = b"\xff"
 _SESSION_S = 30.0  # a slow board runs a whole network in turns with itself

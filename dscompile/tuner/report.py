@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dscompile.plan.tuning_json import choice_to_json, workload_to_json
 from dscompile.report import text
-from dscompile.tune.outcome import Outcome, TaskOutcome
+from dscompile.tuner.outcome import Outcome, TaskOutcome
 
 _HEADER = ("layer", "times", "share", "rule", "best", "gain", "in network", "of bound", "trials", "failed", "mattered")
 LEAST_MATTERING = 0.01  # a knob is named from one per cent on

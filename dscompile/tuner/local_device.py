@@ -1,4 +1,4 @@
-"""Candidates on this machine, in a process of their own (tune/worker.py)."""
+"""Candidates on this machine, in a process of their own (tuner/worker.py)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from dscompile.tune.devices import Measurement
-from dscompile.tune.runnable import Form, Runnable
-from dscompile.tune.worker import Request
+from dscompile.tuner.devices import Measurement
+from dscompile.tuner.runnable import Form, Runnable
+from dscompile.tuner.worker import Request
 
 SAMPLE_S = 0.2  # for the samples of a candidate: short ones find no quiet moment on a busy machine
 MEMORY_LIMIT_BYTES = 2 << 30  # beside the candidate's own memory
@@ -83,7 +83,7 @@ class LocalDevice:
             command = [
                 sys.executable,
                 "-m",
-                "dscompile.tune.worker",
+                "dscompile.tuner.worker",
                 *([] if self._core is None else [str(self._core)]),
             ]
             self._worker = subprocess.Popen(

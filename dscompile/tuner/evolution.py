@@ -10,9 +10,9 @@ from dscompile.plan.choices import Choice
 from dscompile.plan.spaces import rule, space
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
-from dscompile.tune.features import features, predicted_cost
-from dscompile.tune.generations import Generations
-from dscompile.tune.search import spread
+from dscompile.tuner.features import features, predicted_cost
+from dscompile.tuner.generations import Generations
+from dscompile.tuner.search import spread
 
 BATCH = 8  # proposals between two trainings of the model
 OPENING = 16  # proposals before the first, the choice of the rule among them

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dscompile.plan.choices import Choice
 from dscompile.plan.workloads import Workload
-from dscompile.tune.tasks import Task
+from dscompile.tuner.tasks import Task
 
 
 @dataclass

@@ -19,9 +19,9 @@ from dscompile.plan.program import Function, Program
 from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
-from dscompile.tune.devices import Devices
-from dscompile.tune.runnable import Memory, Runnable, link, prototype, source_of
-from dscompile.tune.state import TaskState
+from dscompile.tuner.devices import Devices
+from dscompile.tuner.runnable import Memory, Runnable, link, prototype, source_of
+from dscompile.tuner.state import TaskState
 
 CONTENDERS = 3  # choices of a layer beside that of the rule
 WORK_MACS = 4e9  # of all runs of one trial

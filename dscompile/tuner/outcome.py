@@ -9,9 +9,9 @@ from dscompile.plan.choices import Choice
 from dscompile.plan.spaces import Space, space
 from dscompile.plan.workloads import Int8ConvWorkload, Int8DepthwiseWorkload, Workload
 from dscompile.target import Target
-from dscompile.tune.devices import Unit
-from dscompile.tune.ranking import Ranking
-from dscompile.tune.state import TaskState
+from dscompile.tuner.devices import Unit
+from dscompile.tuner.ranking import Ranking
+from dscompile.tuner.state import TaskState
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
 from dscompile.plan.program import Call, Function, Program
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
-from dscompile.tune.harness import harness
-from dscompile.tune.runnable import Form, Memory, Runnable, link, prototype, source_of
+from dscompile.tuner.harness import harness
+from dscompile.tuner.runnable import Form, Memory, Runnable, link, prototype, source_of
 
 _TUNED = (ConvKernel, DepthwiseKernel, DenseKernel, Int8ConvKernel, Int8DepthwiseKernel, Int8DenseKernel)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 from dscompile.errors import ToolError
-from dscompile.tune.candidates import Candidate, Job, build_candidate
+from dscompile.tuner.candidates import Candidate, Job, build_candidate
 
 BUILD_LIMIT_S = 120
 

@@ -19,9 +19,9 @@ from tvm.s_tir import meta_schedule as ms
 from dscompile.plan.spaces import Axis, Space
 from dscompile.schedule.native import llvm_target
 from dscompile.target import Target
-from dscompile.tune.features import Features
-from dscompile.tune.metaschedule import block_of, stand_in, without_intrinsics
-from dscompile.tune.search import ranks
+from dscompile.tuner.features import Features
+from dscompile.tuner.metaschedule import block_of, stand_in, without_intrinsics
+from dscompile.tuner.search import ranks
 
 POPULATION, ITERATIONS = 64, 3
 ELSEWHERE = 0.2  # of mutations go anywhere, the others near

@@ -6,9 +6,9 @@ import os
 
 from dscompile.errors import ToolError
 from dscompile.target import Target, runs_here
-from dscompile.tune.counting_device import CountingDevice
-from dscompile.tune.devices import DevicePool
-from dscompile.tune.local_device import LocalDevice
+from dscompile.tuner.counting_device import CountingDevice
+from dscompile.tuner.devices import DevicePool
+from dscompile.tuner.local_device import LocalDevice
 
 
 def local_devices(target: Target) -> DevicePool:

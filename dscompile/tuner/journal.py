@@ -28,8 +28,8 @@ from dscompile.plan.spaces import space
 from dscompile.plan.tuning_json import choice_from_json, choice_to_json, workload_from_json, workload_to_json
 from dscompile.plan.workloads import Workload
 from dscompile.target import Target
-from dscompile.tune.lines import LineFile, Lock, cannot
-from dscompile.tune.packages import require_packages
+from dscompile.tuner.lines import LineFile, Lock, cannot
+from dscompile.tuner.packages import require_packages
 
 KEY, SCHEMA = "dscompile_journal", 1
 HEADER, LOCK, FAILURES = "journal.json", "lock", "failures.jsonl"
@@ -138,7 +138,7 @@ class Journal:
     def _index(self, workload: Workload) -> int:
         """The line of a workload, written if it is new."""
         if workload not in self._indices:
-            from dscompile.tune.metaschedule import workload_line  # TVM
+            from dscompile.tuner.metaschedule import workload_line  # TVM
 
             self._workloads.append(workload_line(json.dumps(workload_to_json(workload))))
             self._indices[workload] = self._workloads.count - 1
@@ -146,7 +146,7 @@ class Journal:
 
     @cached_property
     def _machine(self) -> object:
-        from dscompile.tune.metaschedule import target_json  # TVM
+        from dscompile.tuner.metaschedule import target_json  # TVM
 
         return target_json(self._target)
 
@@ -186,7 +186,7 @@ class Journal:
         lines = self._workloads.read()
         if not lines:
             return []
-        from dscompile.tune.metaschedule import workload_text  # TVM
+        from dscompile.tuner.metaschedule import workload_text  # TVM
 
         workloads: list[Workload | None] = []
         for index, line in enumerate(lines):
