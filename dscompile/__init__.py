@@ -42,6 +42,9 @@ if TYPE_CHECKING:
         import_onnx as import_onnx,
     )
     from dscompile.api import (
+        import_torch as import_torch,
+    )
+    from dscompile.api import (
         init as init,
     )
     from dscompile.api import (
@@ -74,6 +77,7 @@ _HOMES = {
     "factorize": "dscompile.api",
     "import_model": "dscompile.api",
     "import_onnx": "dscompile.api",
+    "import_torch": "dscompile.api",
     "init": "dscompile.api",
     "inspect": "dscompile.api",
     "load": "dscompile.api",

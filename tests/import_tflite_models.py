@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import flatbuffers
@@ -14,7 +14,17 @@ from dscompile import oracle
 from dscompile.frontend.tflite_import import import_tflite
 from dscompile.ir.network import Array, Network
 
-_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int16": 7, "int8": 9}
+_TYPES = {
+    "float32": 0,
+    "float16": 1,
+    "int32": 2,
+    "uint8": 3,
+    "int64": 4,
+    "bool": 6,
+    "int16": 7,
+    "int8": 9,
+    "resource": 13,
+}
 
 
 class ModelMaker:
@@ -69,6 +79,25 @@ class ModelMaker:
         self.model.buffers.append(buffer)
         return name
 
+    def sparse(self, name: str, dense: Array, block: Sequence[int] = ()) -> str:
+        """A constant of two axes that is stored sparsely: which columns each row has; whole `block`s if given."""
+        self.tensor(name, dense.shape, str(dense.dtype))
+        rows, columns = block or (1, 1)
+        blocks = dense.reshape(dense.shape[0] // rows, rows, dense.shape[1] // columns, columns).swapaxes(1, 2)
+        used = np.abs(blocks).reshape(*blocks.shape[:2], -1).any(axis=2)
+        made = schema.SparsityParametersT()
+        made.traversalOrder = list(range(4 if block else 2))
+        made.blockMap = [0, 1] if block else []
+        made.dimMetadata = [_dense_level(blocks.shape[0]), _compressed_level(used)]
+        if block:
+            made.dimMetadata += [_dense_level(rows), _dense_level(columns)]
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(blocks[used]).tobytes(), np.uint8)
+        self.graph.tensors[-1].sparsity = made
+        self.graph.tensors[-1].buffer = len(self.model.buffers)
+        self.model.buffers.append(buffer)
+        return name
+
     def operator(self, op: str, inputs: str, outputs: str = "y", options: str = "", **fields: object) -> None:
         """An operator; names are separated by blanks, `_` is an absent input; `options` is a class without OptionsT."""
         made = schema.OperatorT()
@@ -86,6 +115,24 @@ class ModelMaker:
                 setattr(made.builtinOptions, name, value)
         self.graph.operators.append(made)
 
+    def variable(self, handle: str, name: str) -> str:
+        """A handle of the variable of this name, and the operator that makes it."""
+        self.tensor(handle, (), "resource")
+        self.operator("VAR_HANDLE", "", handle, "VarHandle", container="", sharedName=name)
+        return handle
+
+    def initializer(self, values: Mapping[str, Array], op: str = "ASSIGN_VARIABLE") -> None:
+        """A subgraph that gives variables their first values, and the operator that calls it."""
+        main, self.graph = self.graph, schema.SubGraphT()
+        self.graph.tensors, self.graph.operators, self.graph.inputs, self.graph.outputs = [], [], [], []
+        for index, (name, array) in enumerate(values.items()):
+            self.variable(f"handle{index}", name)
+            self.constant(f"value{index}", array)
+            self.operator(op, f"handle{index} value{index}", "")
+        self.model.subgraphs.append(self.graph)
+        self.graph = main
+        self.operator("CALL_ONCE", "", "", "CallOnce", initSubgraphIndex=len(self.model.subgraphs) - 1)
+
     def indices(self, names: str) -> list[int]:
         """Indices of tensors by name."""
         known = [tensor.name for tensor in self.graph.tensors]
@@ -97,6 +144,23 @@ class ModelMaker:
         builder = flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
+
+
+def _dense_level(size: int) -> schema.DimensionMetadataT:
+    level = schema.DimensionMetadataT()
+    level.format, level.denseSize = schema.DimensionType.DENSE, size
+    return level
+
+
+def _compressed_level(used: Array) -> schema.DimensionMetadataT:
+    """Which columns each row has."""
+    level = schema.DimensionMetadataT()
+    level.format = schema.DimensionType.SPARSE_CSR
+    level.arraySegmentsType = level.arrayIndicesType = schema.SparseIndexVector.Uint8Vector
+    level.arraySegments, level.arrayIndices = schema.Uint8VectorT(), schema.Uint8VectorT()
+    level.arraySegments.values = np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.uint8)
+    level.arrayIndices.values = np.nonzero(used)[1].astype(np.uint8)
+    return level
 
 
 def saved(content: bytes, folder: Path) -> Path:

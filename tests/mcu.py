@@ -20,6 +20,7 @@ from dscompile.ir.network import Array, Network
 from dscompile.passes import canonicalize
 from dscompile.plan.mcu_lowering import plan_mcu_program
 from dscompile.plan.program import Program
+from dscompile.plan.states import plan_with_states
 from dscompile.target import Target, find_target
 from tests.tools import require_tools
 
@@ -29,7 +30,8 @@ FLOAT_TOLERANCE = 1e-5  # of an output's largest magnitude
 
 def planned(network: Network, target: Target | None = None, *, affine: bool = True) -> Program:
     """The program of a network that need not be canonical."""
-    return plan_mcu_program(canonicalize(network), target or find_target("c99"), affine=affine)
+    made_for = target or find_target("c99")
+    return plan_with_states(canonicalize(network), lambda each: plan_mcu_program(each, made_for, affine=affine))
 
 
 def write(network: Network, directory: Path, target: Target | None = None, *, affine: bool = True) -> Artifact:

@@ -165,7 +165,7 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
         accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
         latency_budget_us=settings.latency_us,
     )
-    return Model(artifact, (*budgets.setting_notes(job.name, settings), *emitter.notes))
+    return Model(artifact, (*net.notes, *budgets.setting_notes(job.name, settings), *emitter.notes))
 
 
 class _Write(Protocol):

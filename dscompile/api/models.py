@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dscompile.errors import UsageError
 
 if TYPE_CHECKING:
-    from dscompile.artifact import Artifact
+    from dscompile.artifact import Artifact, Manifest
     from dscompile.ir.network import Array
     from dscompile.run.native import NativeModel
     from dscompile.run.opening import RunnableModel
@@ -62,6 +62,13 @@ class Model:
             raise UsageError(f"'{self.path}' runs in an emulator and cannot be timed")
         return runner
 
+    def stream(self) -> Stream:
+        """A stream of inferences, each of which goes on from what the one before kept.
+
+        Of a network without state they have nothing to do with each other.
+        """
+        return Stream(self.artifact.manifest, self.runner)
+
     def close(self) -> None:
         """Removes what was copied to another machine; the model cannot be called there afterwards."""
         from dscompile.run.remote import RemoteModel
@@ -73,22 +80,88 @@ class Model:
         """One inference: arrays of the types, shapes and layout of the network's border.
 
         Takes an array for a network with one input, else a mapping by name; gives an array for a network with one
-        output, else a dict by name. Raises UsageError for wrong names, shapes or types.
+        output, else a dict by name. A network with state begins anew each time; `stream` is what goes on. Raises
+        UsageError for wrong names, shapes or types.
         """
-        outputs = self.run(inputs)
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        return _unpacked(self.run(inputs))
 
     def run(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
         """As calling the model, with all outputs by name."""
-        return self.runner.run(self._by_name(inputs))
+        return self.runner.run(_by_name(self.artifact.manifest, inputs))
 
-    def _by_name(self, inputs: Array | Mapping[str, Array]) -> Mapping[str, Array]:
-        if isinstance(inputs, Mapping):
-            return inputs
-        names = [tensor.name for tensor in self.artifact.manifest.inputs]
-        if len(names) != 1:
-            raise UsageError(f"the network has {len(names)} inputs ({', '.join(names)}); give a mapping by name")
-        return {names[0]: inputs}
+
+class Stream:
+    """Consecutive inferences: `stream = model.stream(); y = stream(x)`.
+
+    The state is the caller's, as in C: streams of one model do not know of each other.
+    """
+
+    def __init__(self, manifest: Manifest, runner: RunnableModel) -> None:
+        self._manifest = manifest
+        self._runner = runner
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything: the next inference is the first."""
+        from dscompile.run.arrays import fresh_state
+
+        self._state = fresh_state(self._manifest.slots)
+
+    def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | dict[str, Array]:
+        """The next inference; takes and gives what `Model` does."""
+        return _unpacked(self.run(inputs))
+
+    def run(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """As calling the stream, with all outputs by name."""
+        from dscompile.run.opening import StatefulModel
+
+        named = _by_name(self._manifest, inputs)
+        if not self._manifest.slots:
+            return self._runner.run(named)
+        assert isinstance(self._runner, StatefulModel)
+        return self._runner.step(named, self._state)
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Goes on from what `state` of another stream of the network was, on this target or another one.
+
+        Raises UsageError unless it has all states, with their shapes and types.
+        """
+        wanted = {slot.tensor.name: slot for slot in self._manifest.slots}
+        if set(state) != set(wanted):
+            raise UsageError(f"the states of the network are {', '.join(wanted) or 'none'}, not {', '.join(state)}")
+        for name, slot in wanted.items():
+            array, tensor = state[name], slot.tensor
+            if array.shape != tensor.shape or array.dtype != tensor.dtype:
+                have = f"{array.dtype} {list(array.shape)}"
+                raise UsageError(f"state '{name}' is {have}, it must be {tensor.dtype} {list(tensor.shape)}")
+        for name, slot in wanted.items():
+            place = self._state[slot.offset_bytes : slot.offset_bytes + slot.tensor.size_bytes]
+            place.view(slot.tensor.dtype)[:] = state[name].reshape(-1)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """What the network keeps now, by name: copies, channels last."""
+        import numpy as np
+
+        return {
+            slot.tensor.name: np.frombuffer(
+                self._state.tobytes(), slot.tensor.dtype, slot.tensor.elements, slot.offset_bytes
+            ).reshape(slot.tensor.shape)
+            for slot in self._manifest.slots
+        }
+
+
+def _by_name(manifest: Manifest, inputs: Array | Mapping[str, Array]) -> Mapping[str, Array]:
+    if isinstance(inputs, Mapping):
+        return inputs
+    names = [tensor.name for tensor in manifest.inputs]
+    if len(names) != 1:
+        raise UsageError(f"the network has {len(names)} inputs ({', '.join(names)}); give a mapping by name")
+    return {names[0]: inputs}
+
+
+def _unpacked(outputs: dict[str, Array]) -> Array | dict[str, Array]:
+    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
 def load(directory: str | Path, runner: str | None = None) -> Model:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dscompile.api.tunings import TuningFiles, read_tunings
 from dscompile.errors import UsageError
@@ -34,10 +36,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """An imported model: the network, and the net.yaml that now describes it (its weights lie beside it)."""
+    """An imported model: the network, and the net.yaml that now describes it (its weights lie beside it).
+
+    `notes` tell where the network computes otherwise than the model's own runtime.
+    """
 
     network: Network
     path: Path
+    notes: tuple[str, ...] = ()
 
 
 def check(source: Source, *, weights: str | Path | None = None, input_shapes: InputShapes | None = None) -> CheckResult:
@@ -52,7 +58,7 @@ def check(source: Source, *, weights: str | Path | None = None, input_shapes: In
 
     net = read_network(source, weights, load_weights=False, input_shapes=input_shapes)
     check_accumulators(net.network)
-    notes: list[str] = []
+    notes = list(net.notes)
     if net.quantization is not None and not net.network.is_quantized:
         notes.append("the file asks for int8: 'dscompile quantize' makes that network, and a build refuses this one")
     for name, settings in net.budgets.items():
@@ -139,22 +145,52 @@ def import_model(
     rounding: Rounding | None = None,
     input_shapes: InputShapes | None = None,
 ) -> ImportResult:
-    """Turns an .onnx or .tflite model into a net.yaml and its weights.
+    """Turns an .onnx, .tflite, .pt2, .keras or .h5 model into a net.yaml and its weights.
 
     `output` is the net.yaml to write (default: <model>.yaml in the current directory); the weights lie beside it.
     `rounding` replaces the usual one of an int8 model; `input_shapes` are those of inputs whose sizes an .onnx file
     leaves open, {"x": (1, 3, 480, 640)}.
     Raises UsageError, BadInputError, or UnsupportedError listing everything that is not supported.
     """
-    from dscompile.frontend.writer import write_netfile
-
-    path = Path(output) if output is not None else Path(Path(model).stem).with_suffix(".yaml")
-    if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
+    path = _netfile_name(output, Path(model).stem)
     if Path(model).suffix in (".yaml", ".yml"):
         raise UsageError(f"'{model}' is a net.yaml already")
     net = read_network(model, None, rounding=rounding, input_shapes=input_shapes)
-    return ImportResult(net.network, write_netfile(net.network, path.parent, path.name))
+    return _written(net, path)
+
+
+def import_torch(
+    module: Any,  # noqa: ANN401 - a torch.nn.Module, which has no type without torch
+    example_inputs: Sequence[Any] = (),
+    output: str | Path | None = None,
+    *,
+    name: str | None = None,
+) -> ImportResult:
+    """Turns a torch.nn.Module, or an exported program, into a net.yaml and its weights.
+
+    `example_inputs` are tensors or arrays of the shapes that the network is to have; an exported program has them
+    already. `name` is the network's (default: the module's class), `output` the net.yaml to write (default: <name>.yaml
+    in the current directory). Raises UnsupportedError for what torch cannot export or is not supported, ToolError
+    without torch.
+    """
+    from dscompile.frontend.exported import load_module
+
+    called = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
+    path = _netfile_name(output, called)
+    return _written(load_module(module, example_inputs, called), path)
+
+
+def _netfile_name(output: str | Path | None, stem: str) -> Path:
+    path = Path(output) if output is not None else Path(stem).with_suffix(".yaml")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
+    return path
+
+
+def _written(net: NetFile, path: Path) -> ImportResult:
+    from dscompile.frontend.writer import write_netfile
+
+    return ImportResult(net.network, write_netfile(net.network, path.parent, path.name), net.notes)
 
 
 def init(directory: str | Path = ".", *, seed: int = 0) -> tuple[Path, ...]:

@@ -12,13 +12,28 @@ if TYPE_CHECKING:
     from dscompile.report.vectors import Vectors
 
 
-def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The oracle's outputs by name; inputs and outputs have border shapes, and the types of their tensors."""
-    from dscompile import oracle
+class OracleStream:
+    """Consecutive inferences by the oracle; without state they have nothing to do with each other."""
 
-    feeds = {name: oracle.from_border(network.tensor(name), array) for name, array in inputs.items()}
-    results = oracle.run(network, feeds)
-    return {name: oracle.to_border(network.tensor(name), values) for name, values in results.items()}
+    def __init__(self, network: Network) -> None:
+        from dscompile.oracle import Stream
+
+        self._network = network
+        self._stream = Stream(network)
+
+    def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The next outputs by name; inputs and outputs have border shapes, and the types of their tensors."""
+        from dscompile import oracle
+
+        network = self._network
+        feeds = {name: oracle.from_border(network.tensor(name), array) for name, array in inputs.items()}
+        results = self._stream.step(feeds)
+        return {name: oracle.to_border(network.tensor(name), values) for name, values in results.items()}
+
+
+def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The oracle's outputs of one inference, the first of a stream; see OracleStream."""
+    return OracleStream(network).step(inputs)
 
 
 class Golden:
@@ -41,19 +56,25 @@ class Golden:
 
         if self._vectors is None:
             network = self._network
-            inputs = [network.tensor(name) for name in network.inputs]
-            seeds = vector_seeds(self._seed, sum(network.tensor(name).size_bytes for name in network.outputs))
-            rows = []
+            inputs = [network.tensor(name) for name in network.user_inputs]
+            output_bytes = sum(network.tensor(name).size_bytes for name in network.user_outputs)
+            seeds = vector_seeds(self._seed, output_bytes, is_stream=bool(network.states))
+            stream, rows = OracleStream(network), []
             for index, seed in enumerate(seeds):
                 progress(Event("running the oracle", index, len(seeds)))
-                rows.append(oracle_outputs(network, seeded_inputs(inputs, seed)))
-            outputs = tuple(np.stack([row[name] for row in rows]) for name in network.outputs)
+                rows.append(stream.step(seeded_inputs(inputs, seed)))
+            outputs = tuple(np.stack([row[name] for row in rows]) for name in network.user_outputs)
             self._vectors = Vectors(seeds, outputs)
         return self._vectors
 
     def selftest_outputs(self, inputs: Mapping[str, Array], progress: Progress) -> dict[str, Array]:
-        """Outputs for the input of selftest.c."""
+        """Outputs for the input of selftest.c; of a network with state, after as many inferences as that runs."""
+        from dscompile.emit.selftest import STEPS
+
         if self._selftest is None:
             progress(Event("running the oracle"))
-            self._selftest = oracle_outputs(self._network, inputs)
+            stream = OracleStream(self._network)
+            for _ in range(STEPS if self._network.states else 1):
+                self._selftest = stream.step(inputs)
+            assert self._selftest is not None
         return self._selftest

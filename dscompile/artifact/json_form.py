@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import cast, get_args
 
 from dscompile.artifact.fields import Fields, Json, shown
 from dscompile.artifact.kernel_json import kernel_from_json, kernel_to_json
@@ -18,8 +17,10 @@ from dscompile.artifact.manifest import (
     VariantInfo,
     Versions,
 )
+from dscompile.artifact.state_json import slots_from_json, state_to_json
 from dscompile.artifact.target_json import target_from_json, target_to_json
-from dscompile.ir.tensor import PRECISIONS, ROUNDINGS, BorderLayout, DType, Precision, Quantization, Rounding, Tensor
+from dscompile.artifact.tensor_json import tensor_from_json, tensor_to_json
+from dscompile.ir.tensor import PRECISIONS, ROUNDINGS, Precision, Rounding
 
 # Below the artifact's directory; no part begins with a dot, so that none is `..`.
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -35,8 +36,9 @@ def manifest_to_json(m: Manifest) -> Json:
         "origin": m.origin,
         "rounding": m.rounding,
         "target": target_to_json(m.target),
-        "inputs": [_tensor_to_json(t) for t in m.inputs],
-        "outputs": [_tensor_to_json(t) for t in m.outputs],
+        "inputs": [tensor_to_json(t) for t in m.inputs],
+        "outputs": [tensor_to_json(t) for t in m.outputs],
+        **({"state": state_to_json(m.slots)} if m.slots else {}),
         "labels": list(m.labels),
         "layers": [
             {
@@ -108,8 +110,9 @@ def manifest_from_json(fields: Fields) -> Manifest:
         origin=fields.text("origin"),
         rounding=_rounding_from_json(fields),
         target=target_from_json(fields.child("target")),
-        inputs=fields.children("inputs", _tensor_from_json),
-        outputs=fields.children("outputs", _tensor_from_json),
+        inputs=fields.children("inputs", tensor_from_json),
+        outputs=fields.children("outputs", tensor_from_json),
+        slots=slots_from_json(fields),
         labels=fields.texts("labels"),
         layers=layers,
         variants=variants,
@@ -188,42 +191,6 @@ def _variant_from_json(fields: Fields) -> VariantInfo:
         first_layer=fields.whole("first_layer"),
         layer_count=fields.whole("layer_count"),
     )
-
-
-def _tensor_to_json(tensor: Tensor) -> Json:
-    q = tensor.quantization
-    return {
-        "name": tensor.name,
-        "shape": list(tensor.shape),
-        "border": tensor.border,
-        "dtype": tensor.dtype,
-        "elements": tensor.elements,
-        "quantization": None if q is None else {"scales": list(q.scales), "zero_point": q.zero_point},
-    }
-
-
-def _tensor_from_json(fields: Fields) -> Tensor:
-    tensor = Tensor(
-        name=fields.text("name"),
-        shape=fields.wholes("shape"),
-        dtype=cast(DType, fields.word("dtype", get_args(DType))),
-        quantization=_quantization_from_json(fields),
-        border=cast(BorderLayout, fields.word("border", get_args(BorderLayout))),
-    )
-    if fields.whole("elements") != tensor.elements or min(tensor.shape, default=1) < 1:
-        fields.problems.append(f"'{fields.where}elements' does not fit the shape {list(tensor.shape)}")
-    return tensor
-
-
-def _quantization_from_json(fields: Fields) -> Quantization | None:
-    if not fields.has_value("quantization"):
-        return None
-    inner = fields.child("quantization")
-    try:
-        return Quantization(inner.numbers("scales"), inner.whole("zero_point", least=-(2**31)))
-    except ValueError as error:
-        fields.problems.append(f"'{fields.where}quantization': {error}")
-        return None
 
 
 def _rounding_from_json(fields: Fields) -> Rounding | None:

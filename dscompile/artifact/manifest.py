@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dscompile.ir.state import Slot
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
 
@@ -183,7 +184,8 @@ class Manifest:
     has the rows of all, and `arena` the buffers of the variant that needs most. `kernels` are those of a GPU, in the
     order of their first launches. `tuning` has an entry for every program whose layers have tiles to choose: for each
     variant of a library, none for standalone C and GPUs. `precision` is float16 if tensor cores multiply halves, and
-    decides on `tolerance`.
+    decides on `tolerance`. `slots` are what the network keeps from one inference to
+    the next.
     """
 
     name: str
@@ -208,6 +210,7 @@ class Manifest:
     kernels: tuple[KernelInfo, ...] = ()
     precision: Precision = "float32"
     tuning: tuple[TuningInfo, ...] = ()
+    slots: tuple[Slot, ...] = ()
 
     @property
     def tolerance(self) -> float:

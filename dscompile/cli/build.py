@@ -23,6 +23,7 @@ from dscompile.cli.completion import complete_package
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
+from dscompile.ir.state import state_bytes
 from dscompile.report import records, text
 from dscompile.report.kernels import artifact_kernels, kernels_summary, kernels_table
 from dscompile.report.tuning import tuning_lines, without_schedules
@@ -108,6 +109,7 @@ def _summary(artifact: Artifact) -> str:
     pairs = [
         ("target", manifest.target.name),
         ("arena", text.size(manifest.arena.size_bytes)),
+        *([("state", text.size(state_bytes(manifest.slots)))] if manifest.slots else []),
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),

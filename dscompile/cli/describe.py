@@ -24,8 +24,9 @@ def network_fields(inspection: Inspection) -> list[tuple[str, str]]:
 
 def tensor_fields(network: Network) -> list[tuple[str, str]]:
     """Inputs and outputs as their user sees them."""
-    inputs = [("input", tensor_text(network.tensor(name))) for name in network.inputs]
-    return inputs + [("output", tensor_text(network.tensor(name))) for name in network.outputs]
+    inputs = [("input", tensor_text(network.tensor(name))) for name in network.user_inputs]
+    states = [("state", tensor_text(network.tensor(state.name))) for state in network.states]
+    return inputs + [("output", tensor_text(network.tensor(name))) for name in network.user_outputs] + states
 
 
 def tensor_text(tensor: Tensor) -> str:

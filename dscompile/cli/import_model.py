@@ -32,10 +32,15 @@ if TYPE_CHECKING:
 def command(
     model: str, destination: str | None, rounding: Rounding | None, input_shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    """Turn an .onnx or .tflite MODEL into a net.yaml and its weights.
+    """Turn an .onnx, .tflite, .pt2, .keras or .h5 MODEL into a net.yaml and its weights.
 
     The network keeps the model's input and output names, order and layout.
     """
     imported = api.import_model(model, destination, rounding=rounding, input_shapes=input_shapes)
+    for remark in imported.notes:
+        output.note(remark)
     fields = [("wrote", str(imported.path)), *tensor_fields(imported.network)]
-    output.result(text.fields(fields, indent=""), records.import_record(str(imported.path), imported.network))
+    output.result(
+        text.fields(fields, indent=""),
+        records.import_record(str(imported.path), imported.network, imported.notes),
+    )

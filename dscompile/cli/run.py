@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from dscompile import api
 from dscompile.cli import arrays, output
@@ -43,10 +44,11 @@ _SHOWN = 10
 def command(directory: str, inputs: tuple[str, ...], destination: str | None) -> None:
     """Run one inference.
 
-    Without --output, prints the largest elements of every output, by their labels if the network has any.
+    Of a network with state, arrays with one more axis in front hold the inputs of consecutive inferences. Without
+    --output, prints the largest elements of every output, by their labels if the network has any.
     """
     model = api.load(directory)
-    results = model.run(_read_inputs(model.artifact, inputs))
+    results = _run(model, _read_inputs(model.artifact, inputs))
     if destination is not None:
         arrays.write(destination, results)
         output.result(f"wrote {destination}", {"files": [destination], "outputs": _shapes(results)})
@@ -56,6 +58,21 @@ def command(directory: str, inputs: tuple[str, ...], destination: str | None) ->
     for index, (name, values) in enumerate(results.items()):
         lines += _describe(name, values, labels if index == 0 else ())
     output.result("\n".join(lines), {"outputs": _values(results)})
+
+
+def _run(model: api.Model, inputs: dict[str, Array]) -> dict[str, Array]:
+    """The outputs of one inference; of as many as the inputs of a network with state are for, one after the other."""
+    manifest = model.artifact.manifest
+    counts = {
+        len(inputs[tensor.name]) if inputs[tensor.name].shape[1:] == tensor.border_shape else 0
+        for tensor in manifest.inputs
+        if tensor.name in inputs
+    }
+    if not manifest.slots or len(counts) != 1 or not (count := counts.pop()):
+        return model.run(inputs)
+    stream = model.stream()
+    steps = [stream.run({name: values[step] for name, values in inputs.items()}) for step in range(count)]
+    return {name: np.stack([outputs[name] for outputs in steps]) for name in steps[0]}
 
 
 def _read_inputs(artifact: Artifact, arguments: Sequence[str]) -> dict[str, Array]:

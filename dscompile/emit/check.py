@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dscompile.ir.state import STATE_ALIGNMENT
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.arena import Overlap, share_bytes
 from dscompile.plan.gpu_costs import module_cost
@@ -16,6 +17,7 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.plan.mcu_kernels import WindowedKernel
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program
+from dscompile.plan.states import early_writes, kept_tensors
 
 _BORDER_TYPES: tuple[DType, ...] = ("float32", "int8", "uint8")  # of inputs and outputs
 _LARGEST = 2**32 - 1  # sizes and offsets are uint32_t in C
@@ -29,6 +31,7 @@ def check_program(program: Program) -> None:
         *_step_problems(program),
         *_lifetime_problems(program),
         *_sharing_problems(program),
+        *(f"state '{name}' is written while its old value is still needed" for name in early_writes(program)),
     ]
     if problems:
         raise ValueError("the program is inconsistent:\n" + "\n".join(f"  {problem}" for problem in problems))
@@ -38,8 +41,8 @@ def _border_problems(program: Program) -> Iterator[str]:
     network = program.network
     names = {buffer.name for buffer in program.buffers}
     for role, tensors, homes in (
-        ("input", network.inputs, program.inputs),
-        ("output", network.outputs, program.outputs),
+        ("input", network.user_inputs, program.inputs),
+        ("output", network.user_outputs, program.outputs),
     ):
         for name in tensors:
             tensor = network.tensor(name)
@@ -121,8 +124,9 @@ def _direction_problems(program: Program, index: int, overlap: Overlap, shift: i
 
 
 def _buffer_name(program: Program, operand: Operand) -> str | None:
-    """The arena buffer behind an operand: a border tensor's own one; None for a constant."""
-    if operand.space == "constant":
+    """The arena buffer behind an operand: a border tensor's own one; None for a constant and for a state."""
+    is_border = operand.space in ("input", "output")
+    if operand.space == "constant" or (is_border and operand.name in kept_tensors(program.network)):
         return None
     homes = {"input": program.inputs, "output": program.outputs}.get(operand.space, {})
     return homes.get(operand.name, operand.name)
@@ -190,6 +194,8 @@ def _pointer_problems(program: Program, operand: Operand, parameter: Parameter) 
         yield f"takes {operand.space} '{operand.name}' for {parameter.dtype}"
     # The user's buffers are aligned as their elements are, no more.
     base = DTYPE_BYTES[parameter.dtype] if border else program.target.arena_alignment
+    if border and operand.name in kept_tensors(program.network):
+        base = STATE_ALIGNMENT
     offset = operand.offset_bytes
     if operand.space == "arena":
         offset += program.buffer(operand.name).offset_bytes

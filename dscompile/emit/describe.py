@@ -16,6 +16,7 @@ from dscompile.artifact import (
     checksums,
 )
 from dscompile.ir.cost import layer_macs, layer_parameters
+from dscompile.ir.state import slots
 from dscompile.plan.program import Program
 from dscompile.plan.tuning_use import tuning_info
 
@@ -44,8 +45,8 @@ def describe(
         origin=origin,
         rounding=network.rounding,
         target=program.target,
-        inputs=tuple(network.tensor(name) for name in network.inputs),
-        outputs=tuple(network.tensor(name) for name in network.outputs),
+        inputs=tuple(network.tensor(name) for name in network.user_inputs),
+        outputs=tuple(network.tensor(name) for name in network.user_outputs),
         labels=network.labels,
         layers=layer_infos(program, symbols or {}),
         macs=program.macs,
@@ -58,6 +59,7 @@ def describe(
         checksums=checksums(directory, files),
         kernels=kernels,
         precision=program.precision,
+        slots=slots(network.states, network.tensors),
         tuning=() if tuning is None else (tuning,),
     )
 

@@ -148,6 +148,8 @@ class _Writer:
         self.weights = weights
         self.ports = {port.tensor.name: port for port in interface.inputs}
         self.results = {port.tensor.name: port for port in interface.outputs}
+        self.slots = {slot.tensor.name: slot.offset_bytes for slot in interface.slots}
+        self.slots |= {state.next: self.slots[state.name] for state in program.network.states}
         self.interface = interface
         self.symbols = kernel_symbols(program, interface, scope)
         self.functions = {function.symbol: function for function in program.functions}
@@ -175,9 +177,7 @@ class _Writer:
                 LayerRow(step.name, min(step.macs, _UINT32_MAX), min(step.result_bytes, _UINT32_MAX))
                 for step in program.steps
             ),
-            unused=tuple(
-                name for name in ("arena", *(port.parameter for port in self.interface.ports)) if name not in taken
-            ),
+            unused=tuple(name for name in self.interface.arguments if name not in taken),
         )
 
     def _buffer(self, buffer: Buffer) -> Region:
@@ -201,6 +201,8 @@ class _Writer:
         taken: list[tuple[str, str]] = []
         if any(operand.space == "arena" for operand in operands):
             taken.append((f"{self.interface.prefix}_arena *arena", "arena"))
+        if any(self._is_kept(operand) for operand in operands):
+            taken.append((f"{self.interface.prefix}_state *state", "state"))
         for port in self.interface.ports:
             if port in ports:
                 const = "const " if port in self.interface.inputs else ""
@@ -225,13 +227,21 @@ class _Writer:
             result=self._expression(step.result, None),
         )
 
+    def _is_kept(self, operand: Operand) -> bool:
+        """Whether an operand lies in the state."""
+        return operand.space in ("input", "output") and operand.name in self.slots
+
     def _port(self, operand: Operand) -> Port | None:
+        if self._is_kept(operand):
+            return None
         if operand.space == "input":
             return self.ports[operand.name]
         return self.results[operand.name] if operand.space == "output" else None
 
     def _expression(self, operand: Operand, parameter: Parameter | None) -> str:
         """The pointer as C; `parameter` None: for the hook, which takes any pointer."""
+        if self._is_kept(operand):
+            return f"kept(state, {self.slots[operand.name] + operand.offset_bytes}u)"
         port = self._port(operand)
         if port is not None:
             elements = operand.offset_bytes // DTYPE_BYTES[port.tensor.dtype]

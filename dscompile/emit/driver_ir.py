@@ -71,7 +71,7 @@ def program_calls(
     program: Program, interface: Interface, weights: Weights, symbols: Mapping[str, str], first_layer: int = 0
 ) -> ProgramCalls:
     """The calls of a checked program; `symbols` are those of its kernels in the library."""
-    point = partial(_pointer, program, _parameters(interface), f"@{interface.prefix}_weights", weights.offsets)
+    point = partial(_pointer, program, _parameters(program, interface), f"@{interface.prefix}_weights", weights.offsets)
     steps = tuple(
         StepCalls(
             first_layer + index,
@@ -120,15 +120,18 @@ def weights_ir(assembly: str) -> str:
     return render("native/weights.ll.j2", lines=assembly.splitlines())
 
 
-def _parameters(interface: Interface) -> dict[tuple[str, str], Port]:
-    """(Space, tensor) -> the port of `run` that points there."""
-    inputs = {("input", port.tensor.name): port for port in interface.inputs}
-    return {**inputs, **{("output", port.tensor.name): port for port in interface.outputs}}
+def _parameters(program: Program, interface: Interface) -> dict[tuple[str, str], Port | int]:
+    """(Space, tensor) -> the port of `run` that points there, or where it lies in the state."""
+    found: dict[tuple[str, str], Port | int] = {("input", port.tensor.name): port for port in interface.inputs}
+    found.update({("output", port.tensor.name): port for port in interface.outputs})
+    for state, slot in zip(program.network.states, interface.slots, strict=True):
+        found["input", state.name] = found["output", state.next] = slot.offset_bytes
+    return found
 
 
 def _pointer(
     program: Program,
-    parameters: Mapping[tuple[str, str], Port],
+    parameters: Mapping[tuple[str, str], Port | int],
     weights: str,
     offsets: Mapping[str, int],
     operand: Operand,
@@ -137,4 +140,7 @@ def _pointer(
         return Pointer("%arena", program.buffer(operand.name).offset_bytes + operand.offset_bytes)
     if operand.space == "constant":
         return Pointer(weights, offsets[operand.name] + operand.offset_bytes)
-    return Pointer(f"%{parameters[operand.space, operand.name].parameter}", operand.offset_bytes)
+    port = parameters[operand.space, operand.name]
+    if isinstance(port, int):
+        return Pointer("%state", port + operand.offset_bytes)
+    return Pointer(f"%{port.parameter}", operand.offset_bytes)

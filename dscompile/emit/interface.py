@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dscompile.emit.names import C_TYPES, c_comment, network_prefix, unique_identifiers
+from dscompile.emit.state import Fill, fills
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Network
+from dscompile.ir.state import STATE_ALIGNMENT, Slot, slots, state_bytes
 from dscompile.ir.tensor import INTEGER_RANGES, Rounding, Tensor
 
 _LETTERS = {"nhwc": {3: "NWC ", 4: "NHWC "}, "nchw": {3: "NCW ", 4: "NCHW "}}
@@ -66,7 +68,8 @@ class Interface:
     """Names that a network's header declares. `macro` is the prefix of its macros.
 
     `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
-    `on_device`: inputs and outputs lie in the memory of a GPU, and so does what a context holds.
+    `on_device`: inputs and outputs lie in the memory of a GPU, and so does what a context holds. `slots` are what the
+    network keeps from one inference to the next; only with them is there a state.
     """
 
     name: str
@@ -78,6 +81,32 @@ class Interface:
     has_variants: bool = False
     rounding: Rounding | None = None
     on_device: bool = False
+    slots: tuple[Slot, ...] = ()
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state; 0 for a network that keeps nothing."""
+        return state_bytes(self.slots)
+
+    @property
+    def state_alignment(self) -> int:
+        """Where the state may begin: at multiples of so many bytes."""
+        return STATE_ALIGNMENT
+
+    @property
+    def fills(self) -> tuple[Fill, ...]:
+        """What `reset` writes."""
+        return fills(self.slots)
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        """The first parameters of `run`: what the caller lends."""
+        return ("arena", "state") if self.slots else ("arena",)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The parameters of `run`."""
+        return [*self.memory, *(port.parameter for port in self.ports)]
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -95,7 +124,7 @@ class Interface:
                 "struct CUstream_st *stream",
             ]
         return [
-            f"{self.prefix}_arena *arena",
+            *(f"{self.prefix}_{name} *{name}" for name in self.memory),
             *(f"const {port.c_type} {port.parameter}[{port.size_macro}]" for port in self.inputs),
             *(f"{port.c_type} {port.parameter}[{port.size_macro}]" for port in self.outputs),
         ]
@@ -103,14 +132,15 @@ class Interface:
     @property
     def pointers(self) -> list[str]:
         """The parameters of `run` as untyped pointers."""
-        return ["const void *arena", *(f"const void *{port.parameter}" for port in self.ports)]
+        return [f"const void *{name}" for name in self.arguments]
 
     @property
     def exported(self) -> tuple[str, ...]:
         """Every symbol that the library offers."""
         labels = ("labels",) if self.labels else ()
         variant = ("variant",) if self.has_variants else ()
-        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *variant)
+        reset = ("reset",) if self.slots else ()
+        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *reset, *variant)
         if self.on_device:
             return tuple(f"{self.prefix}_{name}" for name in (*names, "create", "destroy", "arena", "weights"))
         return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
@@ -118,18 +148,19 @@ class Interface:
     @property
     def declared(self) -> tuple[str, ...]:
         """Every identifier with our prefix that C code cannot use for something else."""
-        names = ("labels", "arena", "status", "layer", "hook", "weights", "context")
+        names = ("labels", "arena", "state", "status", "layer", "hook", "weights", "context")
         return (*self.exported, *(f"{self.prefix}_{name}" for name in names))
 
     @property
     def macros(self) -> tuple[str, ...]:
         """Every macro that the header defines."""
         names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "WEIGHTS_SIZE", "LAYER_COUNT")
+        kept = ("STATE_SIZE", "STATE_ALIGN") if self.slots else ()
         status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ERROR_DEVICE", "ONLY_VARIANT")
         sections = ("WEIGHTS_ATTR", "CODE_ATTR")
         ports = ("SIZE", "SCALE", "ZERO_POINT")
         return (
-            *(f"{self.macro}_{name}" for name in (*names, *status, *sections)),
+            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept)),
             *(f"{port.macro}_{name}" for port in self.ports for name in ports),
         )
 
@@ -142,7 +173,7 @@ class Interface:
 def network_interface(network: Network, *, has_variants: bool = False, on_device: bool = False) -> Interface:
     """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
     prefix = network_prefix(network.name)
-    outputs = _ports(prefix, "output", [network.tensor(name) for name in network.outputs])
+    outputs = _ports(prefix, "output", [network.tensor(name) for name in network.user_outputs])
     if network.labels and len(network.labels) != outputs[0].elements:
         raise BadInputError(
             f"the network has {len(network.labels)} labels, but its output '{outputs[0].tensor.name}' has "
@@ -153,12 +184,13 @@ def network_interface(network: Network, *, has_variants: bool = False, on_device
         name=network.name,
         prefix=prefix,
         macro=prefix.upper(),
-        inputs=_ports(prefix, "input", [network.tensor(name) for name in network.inputs]),
+        inputs=_ports(prefix, "input", [network.tensor(name) for name in network.user_inputs]),
         outputs=outputs,
         labels=network.labels,
         has_variants=has_variants,
         on_device=on_device,
         rounding=network.rounding,
+        slots=slots(network.states, network.tensors),
     )
 
 

@@ -101,10 +101,10 @@ def _check_selftest(program: Program, inputs: Mapping[str, Array], outputs: Mapp
     """Raises ValueError unless `inputs` are the generated ones and `outputs` have border shapes."""
     network = program.network
     wanted = generated_input(network)
-    for name in network.inputs:
+    for name in network.user_inputs:
         if name not in inputs or not np.array_equal(inputs[name], wanted[name]):
             raise ValueError(f"self-test input '{name}' is not what selftest_input() generates")
-    for name in network.outputs:
+    for name in network.user_outputs:
         tensor = network.tensor(name)
         if name not in outputs or outputs[name].shape != tensor.border_shape or outputs[name].dtype != tensor.dtype:
             raise ValueError(f"self-test output '{name}' must be {tensor.dtype} {list(tensor.border_shape)}")

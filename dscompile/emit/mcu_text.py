@@ -10,7 +10,7 @@ import numpy as np
 from dscompile.emit.interface import Interface, Port
 from dscompile.emit.names import C_TYPES, c_comment, c_float, unique_identifiers
 from dscompile.emit.render import render
-from dscompile.emit.selftest import TOLERANCE
+from dscompile.emit.selftest import STEPS, TOLERANCE
 from dscompile.ir.network import Array
 from dscompile.ir.tensor import INTEGER_RANGES, DType
 from dscompile.plan.program import Program
@@ -99,6 +99,7 @@ def mcu_selftest_source(interface: Interface, inputs: Mapping[str, Array], outpu
     return render(
         "mcu/selftest.c.j2",
         net=interface,
+        steps=STEPS,
         inputs=[Vector(port, inputs[port.tensor.name]) for port in interface.inputs],
         outputs=[Vector(port, outputs[port.tensor.name]) for port in interface.outputs],
     )

@@ -26,6 +26,9 @@ from dscompile.ir.network import Array, Network
 from dscompile.ir.tensor import INTEGER_RANGES, TOLERANCES, Precision
 
 TOLERANCE = TOLERANCES["float32"]
+STEPS = 3
+"""Inferences of the self-test of a network with state, all on the same input."""
+
 _LARGEST_WHOLE = 16_384
 _VALUES_PER_LINE = 8
 
@@ -61,7 +64,7 @@ def selftest_input(network: Network) -> dict[str, Array]:
     Floats are uniform in [-1, 1), integers over their range: floor((value + 1) * 128), counted from the smallest.
     """
     inputs: dict[str, Array] = {}
-    for stream, name in enumerate(network.inputs):
+    for stream, name in enumerate(network.user_inputs):
         tensor = network.tensor(name)
         values: Array = generated(stream, tensor.elements)
         if tensor.dtype in INTEGER_RANGES:
@@ -89,10 +92,10 @@ def check_selftest(network: Network, inputs: Mapping[str, Array], outputs: Mappi
     Raises BadInputError if an output is not finite: then no comparison means anything.
     """
     wanted = selftest_input(network)
-    for name in network.inputs:
+    for name in network.user_inputs:
         if name not in inputs or not np.array_equal(inputs[name], wanted[name]):
             raise ValueError(f"self-test input '{name}' is not what selftest_input() generates")
-    for name in network.outputs:
+    for name in network.user_outputs:
         shape = network.tensor(name).border_shape
         if name not in outputs or outputs[name].shape != shape:
             raise ValueError(f"self-test output '{name}' must have the border shape {list(shape)}")
@@ -120,6 +123,7 @@ def selftest_source(
         template,
         **values,
         net=interface,
+        steps=STEPS,
         expectations=[_expectation(port, outputs[port.tensor.name]) for port in interface.outputs],
         tolerance=c_float(TOLERANCES[precision]).rstrip("f"),
     )

@@ -43,15 +43,30 @@ from dscompile.frontend.schema import (
     SliceBody,
     SplitBody,
     SqueezeExciteBody,
+    StateSpec,
     TransposedConvBody,
     Window,
 )
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
-from dscompile.ir.ops import Concat, ConvTranspose, Dense, Op, Pads, Pool, Reshape, Resize, Slice
+from dscompile.ir.ops import Concat, Constant, ConvTranspose, Dense, Op, Pads, Pool, Reshape, Resize, Slice
 from dscompile.ir.shapes import ShapeError, dilated_extent
 from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, Shape
 from dscompile.ir.types import layer_type_problems, weight_types
+
+
+@dataclass(frozen=True)
+class KeptTensor:
+    """A state: its tensor, the one that it becomes, the number that fills it at first (None: the array `key`)."""
+
+    name: str
+    next: str
+    initial: float | None
+
+    @property
+    def key(self) -> str:
+        """The name of its first value in a weights file."""
+        return f"{self.name}.initial"
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class Graph:
     outputs: tuple[str, ...]
     positions: dict[str, Position]
     wanted: tuple[WantedWeight, ...]
+    states: tuple[KeptTensor, ...]
 
 
 def build_graph(spec: NetworkSpec, problems: Problems) -> Graph:
@@ -70,7 +86,7 @@ def build_graph(spec: NetworkSpec, problems: Problems) -> Graph:
     for layer in spec.layers:
         assembly.add_layer(layer)
     outputs = assembly.outputs()
-    return Graph(assembly.builder, outputs, assembly.positions, tuple(assembly.wanted()))
+    return Graph(assembly.builder, outputs, assembly.positions, tuple(assembly.wanted()), assembly.states(outputs))
 
 
 class Assembly:
@@ -87,7 +103,7 @@ class Assembly:
         self._broken: set[str] = set()
         self._tensor_positions: dict[str, Position] = {}
         self._previous: str | None = None
-        for given in spec.inputs:
+        for given in (*spec.inputs, *(state.given for state in spec.states)):
             self.add_input(given)
         if len(spec.inputs) == 1:
             self._previous = spec.inputs[0].name
@@ -176,8 +192,40 @@ class Assembly:
         return tuple(names)
 
     def wanted(self) -> list[WantedWeight]:
-        """Weights of all layers, in their order."""
-        return [weight for layer in self.builder.layers for weight in self._wanted_by(layer)]
+        """Weights of all layers, in their order, and what states are at first."""
+        layers = [weight for layer in self.builder.layers for weight in self._wanted_by(layer)]
+        return layers + [weight for state in self.spec.states for weight in self._first_value(state)]
+
+    def _first_value(self, state: StateSpec) -> Iterable[WantedWeight]:
+        tensor = state.given.tensor
+        if tensor is not None and state.initial is None:
+            op, position = Constant(tensor.shape), state.given.position
+            yield WantedWeight(tensor.name, "initial", tensor.shape, "required", op, position, tensor.dtype)
+
+    def states(self, outputs: tuple[str, ...]) -> tuple[KeptTensor, ...]:
+        """The states whose tensors are right; what is wrong with the others is recorded."""
+        found: list[KeptTensor] = []
+        for state in self.spec.states:
+            name = self._resolve(state.next, what=f"'next' of state '{state.given.name}'")
+            if name is None or name in self._broken or state.given.tensor is None:
+                continue
+            here, there = state.given.tensor, self.builder.tensors[name]
+            shown = f"{there.dtype} {list(there.shape)}"
+            message, help = "", None
+            if name in self.builder.inputs or name in outputs or name in [each.next for each in found]:
+                message = f"becomes '{name}', which is an input, an output or the next value of another state"
+                help = "put a layer in between, such as a reshape to the same shape"
+            elif (here.shape, here.dtype) != (there.shape, there.dtype):
+                message = f"is {here.dtype} {list(here.shape)}, and becomes '{name}', which is {shown}"
+            elif here.quantization != there.quantization:
+                message = f"becomes '{name}', which has another scale or zero point"
+            elif here.dtype not in ("float32", "int8"):
+                message = f"is {here.dtype}; it must be float32 or int8"
+            if message:
+                self.problems.add(f"state '{here.name}' {message}", state.next.position, help=help)
+                continue
+            found.append(KeptTensor(here.name, name, state.initial))
+        return tuple(found)
 
     def _wanted_by(self, layer: Layer) -> Iterable[WantedWeight]:
         quantized = self.builder.tensors[layer.inputs[0] if layer.inputs else layer.output].dtype in INTEGER_RANGES
@@ -232,8 +280,8 @@ class Assembly:
         help = f"name one of {', '.join(self._parts[split])}"
         self.problems.add(f"{message}: '{split}' has several results", position, layer=layer, help=help)
 
-    def _resolve(self, reference: Reference, spec: LayerSpec | None = None) -> str | None:
-        """The tensor a name stands for; None after recording that there is none."""
+    def _resolve(self, reference: Reference, spec: LayerSpec | None = None, what: str = "output") -> str | None:
+        """The tensor a name stands for; None after recording that there is none. `what` it is if no layer reads it."""
         name = reference.name
         if not name:  # not even a text: recorded already
             return None
@@ -245,7 +293,7 @@ class Assembly:
         if block in self._broken:  # its inner layers and parts are unknown
             return block
         if name in self._parts:
-            message = f"reads '{name}'" if spec else f"output '{name}'"
+            message = f"reads '{name}'" if spec else f"{what} '{name}'"
             self._refuse_all_parts(name, message, reference.position, spec.name if spec else None)
             return None
         help = None
@@ -256,7 +304,7 @@ class Assembly:
             message = f"reads '{name}', which is made only in line {later.position.line}"
             help = "layers stand in the order in which they run"
         else:
-            message = f"reads '{name}', which is no input or layer" if spec else f"output '{name}' is made by no layer"
+            message = f"reads '{name}', which is no input or layer" if spec else f"{what} '{name}' is made by no layer"
             help = did_you_mean(name, [*self._tensor_positions, *self._aliases, *self._broken])
         self.problems.add(message, reference.position, layer=spec.name if spec else None, help=help)
         return None

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dscompile.errors import Position, UsageError, did_you_mean
+from dscompile.frontend.borders import read_input
 from dscompile.frontend.builder import Assembly
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.kinds import KINDS, KINDS_WITH_SEVERAL_RESULTS
-from dscompile.frontend.layers import LayerNames, read_defaults, read_input, read_layer, read_outputs
+from dscompile.frontend.layers import LayerNames, read_defaults, read_layer, read_outputs
 from dscompile.frontend.schema import Defaults, NetworkSpec
 from dscompile.frontend.weights import ArraysSource, FileSource, SeededSource, WeightSource, collect_weights
 from dscompile.frontend.yamltree import MAX_SHOWN_LINE, MappingNode, Node, ScalarNode, SequenceNode

@@ -164,8 +164,10 @@ class Fields:
     def number(self, key: str, default: float, *, infinite: bool = False) -> float:
         """An optional real number, finite unless `infinite` allows `.inf`; never NaN."""
         node = self.take(key)
-        if node is None:
-            return default
+        return default if node is None else self.number_of(key, node, default, infinite=infinite)
+
+    def number_of(self, key: str, node: Node, default: float = 0.0, *, infinite: bool = False) -> float:
+        """The real number of `node`; `default` after recording that it is none."""
         value = node.value if isinstance(node, ScalarNode) else None
         if not isinstance(value, int | float) or isinstance(value, bool):
             self.wrong(key, node, "a number")

@@ -19,6 +19,7 @@ from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Constant, Op, Reshape, Transpose
+from dscompile.ir.state import State
 from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
 from dscompile.ir.types import keeps_quantization
 
@@ -52,6 +53,14 @@ class Value:
 Operand = Value | Array
 
 
+@dataclass(frozen=True, eq=False)
+class KeptValue:
+    """What a state becomes, and its first value in the source's order of axes, which is that of memory."""
+
+    value: Value
+    initial: Array
+
+
 def identity(rank: int) -> Order:
     """The order that changes nothing."""
     return tuple(range(rank))
@@ -83,6 +92,7 @@ class ImportGraph:
         self._quantization: Quantization | None = None
         self._dtype: DType | None = None
         self._reshaped_from: dict[str, str] = {}
+        self._kept: dict[str, KeptValue] = {}
 
     def reserve(self, names: Iterable[str]) -> None:
         """Keeps the names of the source's nodes free for them."""
@@ -141,6 +151,10 @@ class ImportGraph:
                 return held
         return self.image_order
 
+    def keep(self, name: str, kept: KeptValue) -> None:
+        """Makes the input `name`, declared before, a state that becomes this value."""
+        self._kept[name] = kept
+
     def placeholder(self, shape: Shape, dtype: DType = "float32", quantization: Quantization | None = None) -> Value:
         """Stands for the result of a node that could not be imported, so that what follows can be looked at too."""
         value = Value(self._names.fresh("unsupported"), shape, self._default_order(len(shape)))
@@ -152,9 +166,12 @@ class ImportGraph:
         builder = self._builder
         renamed: dict[str, str] = {}
         borders: dict[str, Tensor] = {}
-        for name, value in outputs:
+        nexts = {name: self._names.fresh(f"{name}.next") for name in self._kept}
+        arranged_outputs = [(name, value, self._at_border) for name, value in outputs]
+        arranged_outputs += [(nexts[name], kept.value, self._in_memory_order) for name, kept in self._kept.items()]
+        for name, value, arrange in arranged_outputs:
             self.start(name)
-            arranged = self._at_border(value)
+            arranged = arrange(value)
             tensor = arranged.tensor
             if tensor in self._builder.inputs or tensor in renamed:
                 tensor = self.emit(Reshape(arranged.ir_shape), [tensor], "copy")
@@ -172,9 +189,15 @@ class ImportGraph:
             for layer in builder.layers
         )
         tensors = {renamed.get(key, key): replace(t, name=renamed.get(key, key)) for key, t in builder.tensors.items()}
-        inputs, names = tuple(builder.inputs), tuple(name for name, _ in outputs)
+        inputs = (*(name for name in builder.inputs if name not in self._kept), *self._kept)
+        names = (*(name for name, _ in outputs), *nexts.values())
         every = {**tensors, **borders}
-        return Network(builder.name, inputs, names, every, layers, builder.weights, rounding=rounding).validate()
+        states = tuple(State(name, nexts[name], frozen(kept.initial)) for name, kept in self._kept.items())
+        network = Network(builder.name, inputs, names, every, layers, builder.weights, rounding=rounding, states=states)
+        return network.validate()
+
+    def _in_memory_order(self, value: Value) -> Value:
+        return self.arranged(value, identity(len(value.shape)))
 
     def _at_border(self, value: Value) -> Value:
         """The value in an order that `Tensor.border` can tell."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dscompile.errors import did_you_mean
+from dscompile.frontend.borders import read_inputs, read_states
 from dscompile.frontend.fields import Fields, Problems
-from dscompile.frontend.integers import BLOCK_KINDS, FLOAT, ResultType, read_type
+from dscompile.frontend.integers import BLOCK_KINDS, ResultType, read_type
 from dscompile.frontend.kinds import (
     KINDS,
     KINDS_WITH_SEVERAL_INPUTS,
@@ -19,7 +20,6 @@ from dscompile.frontend.layer_fields import read_activation, read_padding
 from dscompile.frontend.schema import (
     Body,
     Defaults,
-    InputSpec,
     LayerSpec,
     NetworkSpec,
     OutputSpec,
@@ -28,7 +28,7 @@ from dscompile.frontend.schema import (
 )
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode, describe, shorten
 from dscompile.ir.ops import NONE
-from dscompile.ir.tensor import BorderLayout, Tensor
+from dscompile.ir.tensor import BorderLayout
 
 MAX_REPEAT = 256
 _VERSION = re.compile(r"(0|[1-9]\d{0,4})(\.(0|[1-9]\d{0,4})){2}", re.ASCII)
@@ -42,7 +42,8 @@ def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> N
     title, paper = fields.text("title"), fields.text("paper")
     version = _matching(fields, "version", _VERSION, "three numbers with points, such as 1.0.0")
     license = _matching(fields, "license", _LICENSE, "an SPDX expression, such as Apache-2.0 OR MIT")
-    inputs = _inputs(fields)
+    inputs = read_inputs(fields)
+    states = read_states(fields)
     defaults = read_defaults(fields)
     layers = _layers(fields, defaults)
     outputs = read_outputs(fields)
@@ -64,6 +65,7 @@ def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> N
         outputs,
         labels,
         labels_node.position if labels_node is not None else None,
+        states,
     )
 
 
@@ -84,49 +86,6 @@ def _network_name(fields: Fields, fallback: str) -> str:
     if set(name) & set("/\\"):
         fields.problems.add("the network's name is part of file names: no / or \\", node.position)
     return name
-
-
-def _inputs(fields: Fields) -> tuple[InputSpec, ...]:
-    one, several = fields.take("input"), fields.take("inputs")
-    if (one is None) == (several is None):
-        fields.problems.add(
-            "network needs 'input'" if one is None else "give 'input' or 'inputs', not both",
-            fields.position,
-            help="for example `input: {name: image, shape: [1, 224, 224, 3]}`" if one is None else None,
-        )
-        return ()
-    if several is None:
-        assert one is not None
-        return read_input("input", one, fields)
-    if not isinstance(several, SequenceNode) or not several.items:
-        fields.wrong("inputs", several, "a list of inputs")
-        return ()
-    return tuple(spec for item in several.items for spec in read_input("inputs", item, fields))
-
-
-def read_input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
-    """One input, or none if it has not even a name. `shape` stands in the order of `layout`."""
-    if not isinstance(node, MappingNode):
-        outer.wrong(key, node, "a mapping", "for example `{name: image, shape: [1, 224, 224, 3]}`")
-        return ()
-    before = outer.problems.count
-    fields = Fields("input", node, outer.problems)
-    name_node, shape_node = fields.require("name", "image"), fields.require("shape", "[1, 224, 224, 3]")
-    name = fields.text_of("name", name_node) if name_node is not None else ""
-    layout: BorderLayout = "nchw" if fields.choice("layout", ("nhwc", "nchw"), "nhwc") == "nchw" else "nhwc"
-    shape = fields.integers("shape", shape_node, wanted="a list of sizes") if shape_node is not None else (1,)
-    given = read_type(fields) or FLOAT
-    fields.finish()
-    if shape_node is not None and len(shape) > 1 and shape[0] != 1:
-        outer.problems.add(f"the first size is the batch, which must be 1, not {shape[0]}", shape_node.position)
-    if shape_node is not None and len(shape) > 8:
-        outer.problems.add(f"a shape has at most 8 sizes, not {len(shape)}", shape_node.position)
-    if outer.problems.count > before:
-        return (InputSpec(name, None, node.position),) if name else ()
-    if layout == "nchw" and len(shape) >= 3:
-        shape = (shape[0], *shape[2:], shape[1])
-    tensor = Tensor(name, shape, given.dtype, given.quantization, layout)
-    return (InputSpec(name, tensor, node.position),)
 
 
 def read_defaults(fields: Fields) -> Defaults:

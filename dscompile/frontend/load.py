@@ -1,4 +1,4 @@
-"""Loads a network from any supported file: net.yaml, ONNX, TFLite."""
+"""Loads a network from any supported file: net.yaml, ONNX, TFLite, and what PyTorch and Keras save."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from dscompile.ir.tensor import Rounding
 YAML_SUFFIXES = (".yaml", ".yml")
 ONNX_SUFFIX = ".onnx"
 TFLITE_SUFFIX = ".tflite"
-_SUPPORTED = "supported are net.yaml (.yaml, .yml), ONNX (.onnx) and TensorFlow Lite (.tflite)"
+TORCH_SUFFIX = ".pt2"
+KERAS_SUFFIXES = (".keras", ".h5")
+_MODELS = (ONNX_SUFFIX, TFLITE_SUFFIX, TORCH_SUFFIX, *KERAS_SUFFIXES)
+_SUPPORTED = (
+    "supported are net.yaml (.yaml, .yml), ONNX (.onnx), TensorFlow Lite (.tflite), PyTorch (.pt2) and "
+    "Keras (.keras, .h5)"
+)
 
 
 def load_network(
@@ -33,8 +39,9 @@ def load_network(
     Raises BadInputError if the file is missing, unreadable, of no supported kind, or wrong inside.
     """
     suffix = path.suffix.lower()
-    if shapes and suffix != ONNX_SUFFIX:
-        raise UsageError(f"the inputs of '{path.name}' have fixed shapes", help="only .onnx files can leave sizes open")
+    if shapes and suffix not in (ONNX_SUFFIX, TORCH_SUFFIX):
+        help = "only .onnx and .pt2 files can leave sizes open"
+        raise UsageError(f"the inputs of '{path.name}' have fixed shapes", help=help)
     if suffix in YAML_SUFFIXES:
         _check_file(path)
         if _looks_like_tflite(path):
@@ -47,7 +54,7 @@ def load_network(
         from dscompile.frontend.netfile import read_netfile
 
         return read_netfile(path, weights=weights, load_weights=load_weights)
-    if suffix not in (ONNX_SUFFIX, TFLITE_SUFFIX):
+    if suffix not in _MODELS:
         raise _unknown(path)
     if weights is not None:
         raise UsageError(
@@ -58,12 +65,18 @@ def load_network(
     if suffix == ONNX_SUFFIX:
         from dscompile.frontend.onnx_import import import_onnx
 
-        network = import_onnx(path, rounding, shapes)
-    else:
-        from dscompile.frontend.tflite_import import import_tflite
+        return NetFile(import_onnx(path, rounding, shapes), path)
+    if suffix == TORCH_SUFFIX:
+        from dscompile.frontend.exported import load_pt2
 
-        network = import_tflite(path, rounding)
-    return NetFile(network, path)
+        return load_pt2(path, rounding, shapes)
+    if suffix in KERAS_SUFFIXES:
+        from dscompile.frontend.exported import load_keras
+
+        return load_keras(path, rounding)
+    from dscompile.frontend.tflite_import import load_tflite
+
+    return load_tflite(path, rounding)
 
 
 def _check_file(path: Path) -> None:

@@ -20,7 +20,8 @@ class NetFile:
     """A network as it was found on disk, whatever its format.
 
     `budgets` are the settings of `targets:` by target name. `positions` tells where each layer stands, for errors
-    found later. Without `weights_loaded` the weights have their shapes and types, but no values.
+    found later. Without `weights_loaded` the weights have their shapes and types, but no values. `dynamic_range` names
+    layers whose int8 weights became float32 (docs/importing.md).
     """
 
     network: Network
@@ -33,6 +34,19 @@ class NetFile:
     license: str = ""
     positions: Mapping[str, Position] = field(default_factory=lambda: MappingProxyType({}))
     weights_loaded: bool = True
+    dynamic_range: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the file was read."""
+        if not self.dynamic_range:
+            return ()
+        first, *others = self.dynamic_range
+        more = f" and {len(others)} more layers" if others else ""
+        return (
+            f"'{first}'{more}: int8 weights for float32 activations (dynamic-range quantization), which TFLite "
+            "quantizes anew for each inference; here the weights are float32, and so is all arithmetic",
+        )
 
     def require_as_asked(self) -> None:
         """Raises UnsupportedError if the file asks for int8 and its network is float32: that is another network."""

@@ -15,6 +15,7 @@ from dscompile.frontend.settings import QuantizationSettings, read_quantization,
 from dscompile.frontend.weights import FileSource, SeededSource, WeightSource, collect_weights
 from dscompile.frontend.yamltree import MappingNode, describe, parse_yaml, read_text
 from dscompile.ir.network import NetworkBuilder
+from dscompile.ir.state import filled
 
 SCHEMA = 1
 MAX_SEED = (1 << 53) - 1
@@ -67,6 +68,11 @@ def netfile_from_text(
     _check_labels(graph, spec.labels, spec.labels_position, problems)
     problems.raise_if_any()
     builder = graph.builder
+    for state in graph.states:
+        tensor = builder.tensors[state.name]
+        stored = arrays.pop(state.key, None)
+        first = filled(tensor.shape, state.initial or 0.0, tensor.quantization) if stored is None else stored
+        builder.keep(state.name, state.next, first)
     builder.weights.update(arrays)
     _set_rounding(builder, quantization, problems)
     problems.raise_if_any()

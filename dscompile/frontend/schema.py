@@ -320,6 +320,18 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class StateSpec:
+    """One entry of `states:`: `given` as of an input, the tensor that it becomes, and its first value, a real number.
+
+    An `initial` of None is an array among the weights.
+    """
+
+    given: InputSpec
+    next: Reference
+    initial: float | None
+
+
+@dataclass(frozen=True)
 class OutputSpec:
     """One entry of `outputs:`. A layout of None is the tensor's own."""
 
@@ -341,3 +353,4 @@ class NetworkSpec:
     outputs: tuple[OutputSpec, ...] | None
     labels: tuple[str, ...]
     labels_position: Position | None = None
+    states: tuple[StateSpec, ...] = ()

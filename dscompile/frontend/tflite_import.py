@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,8 +21,13 @@ from dscompile.frontend.import_names import (
     short_names,
     source_name,
 )
-from dscompile.frontend.tflite_ops import HANDLERS, Call
+from dscompile.frontend.loaded import NetFile
+from dscompile.frontend.tflite_call import Call
+from dscompile.frontend.tflite_constants import FOLDED, fold
+from dscompile.frontend.tflite_ops import HANDLERS
 from dscompile.frontend.tflite_reader import TfliteModel, TfliteOperator, TfliteTensor, read_tflite
+from dscompile.frontend.tflite_streaming import StreamingImport
+from dscompile.frontend.tflite_variables import VARIABLE_OPERATORS, Variables, needed_operators, read_variables
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import DType, Quantization, Rounding
 
@@ -29,9 +35,9 @@ from dscompile.ir.tensor import DType, Quantization, Rounding
 _REFUSED_TYPES = ("int4", "int16", "float16", "float64")
 _BORDER_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Operators whose int8 constants are terms like any other input.
-_WITH_CONSTANT_TERMS = ("ADD", "CONCATENATION", "MUL")
+_WITH_CONSTANT_TERMS = ("ADD", "CONCATENATION", "MAXIMUM", "MINIMUM", "MUL", "SUB")
 # Operators with several results.
-_SPLITTERS = ("SPLIT", "SPLIT_V")
+_SPLITTERS = ("SPLIT", "SPLIT_V", "UNPACK")
 
 # How TensorFlow names the kernel of a layer; the converter joins such names with those of everything it fused.
 _KERNEL_NAMES = {"CONV_2D": "Conv2D", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "MatMul"}
@@ -44,7 +50,14 @@ def import_tflite(path: Path, rounding: Rounding | None = None) -> Network:
     Raises BadInputError for files that are not valid TFLite, UnsupportedError listing every operator and option that
     cannot be imported (or for a rounding of a float32 network), ToolError without the tflite package.
     """
-    return _Importer(path, read_tflite(path), rounding).run()
+    return load_tflite(path, rounding).network
+
+
+def load_tflite(path: Path, rounding: Rounding | None = None) -> NetFile:
+    """As `import_tflite`, with what is to be known of the file beside its network."""
+    importer = _Importer(path, read_tflite(path), rounding)
+    network = importer.run()
+    return NetFile(network, path, dynamic_range=tuple(importer.dynamic_range))
 
 
 class _Importer:
@@ -57,7 +70,13 @@ class _Importer:
         self.problems = Problems(path)
         self.graph = ImportGraph(network_name(path.stem), CHANNELS_LAST)
         self.values: dict[int, Value] = {}
-        self.operators = self._needed_operators()
+        self.constants: dict[int, Array] = {}
+        self.dynamic_range: list[str] = []
+        self.operators = self._fold(self._needed_operators())
+        variables = Variables({}, {})
+        with self.problems.noting("CALL_ONCE"):
+            variables = read_variables(model)
+        self.streaming = StreamingImport(self.graph, model, variables, self._quantization_of)
 
     def run(self) -> Network:
         """Imports inputs, operators and outputs."""
@@ -66,19 +85,26 @@ class _Importer:
         borders = UniqueNames()
         input_names = [borders.fresh(sanitized(tensors[index].name, "input")) for index in self.model.inputs]
         output_names = [borders.fresh(sanitized(tensors[index].name, "output")) for index in self.model.outputs]
-        self.graph.reserve(input_names)
+        self.streaming.begin(self.operators, borders)
+        self.graph.reserve([*input_names, *self.streaming.names])
         for index, name in zip(self.model.inputs, input_names, strict=True):
             with self.problems.noting(f"input '{name}'"):
                 self.values[index] = self._input(index, name)
         self.problems.raise_if_any()
 
-        layer_names = short_names([self._source_name(operator) for operator in self.operators], input_names)
+        layer_names = short_names(
+            [self._source_name(operator) for operator in self.operators], [*input_names, *self.streaming.names]
+        )
         self.graph.reserve(layer_names)
         for operator, name in zip(self.operators, layer_names, strict=True):
             with self.problems.noting(operator.op, self._label(operator)):
                 self._import(operator, name)
             for index in operator.outputs:
-                if index not in self.values and min(tensors[index].shape, default=0) > 0:
+                if (
+                    index not in self.values
+                    and index not in self.constants
+                    and min(tensors[index].shape, default=0) > 0
+                ):
                     self.values[index] = self._placeholder(tensors[index])
         outputs: list[tuple[str, Value]] = []
         for index, name in zip(self.model.outputs, output_names, strict=True):
@@ -105,7 +131,7 @@ class _Importer:
         known = {*self.model.inputs, *(index for index, tensor in enumerate(tensors) if tensor.data is not None)}
         for operator in self.model.operators:
             for index in operator.inputs:
-                if index is None or index in known or tensors[index].stateful or tensors[index].sparse:
+                if index is None or index in known or tensors[index].stateful:
                     continue
                 why = f"{operator.op} reads '{tensors[index].name}', which nothing before it makes"
                 raise invalid_file(self.path, "TFLite", why)
@@ -116,15 +142,21 @@ class _Importer:
         missing = [index for index in self.model.outputs if index not in known]
         if missing:
             raise invalid_file(self.path, "TFLite", f"output '{tensors[missing[0]].name}' is made by no operator")
-        needed = set(self.model.outputs)
-        kept: list[TfliteOperator] = []
-        for operator in reversed(self.model.operators):
-            if needed.intersection(operator.outputs):
-                # The shape of a RESHAPE that is computed at run time is not computed here (see tflite_ops).
-                used = operator.inputs[:1] if operator.op == "RESHAPE" else operator.inputs
-                needed.update(index for index in used if index is not None)
+        return needed_operators(self.model)
+
+    def _fold(self, operators: Sequence[TfliteOperator]) -> tuple[TfliteOperator, ...]:
+        """Notes all constants, those that operators make of constants among them, and returns the other operators."""
+        tensors = self.model.tensors
+        self.constants = {index: tensor.data for index, tensor in enumerate(tensors) if tensor.data is not None}
+        kept = []
+        for operator in operators:
+            (given, *_) = (*operator.inputs, None)
+            if operator.op not in FOLDED or given is None or given not in self.constants:
                 kept.append(operator)
-        return tuple(reversed(kept))
+                continue
+            with self.problems.noting(operator.op, self._label(operator)):
+                self.constants[operator.outputs[0]] = fold(operator.op, self.constants[given], tensors[given])
+        return tuple(kept)
 
     def _check_types(self) -> None:
         """Raises UnsupportedError for models of other types, together with the operators that are missing anyway."""
@@ -135,15 +167,12 @@ class _Importer:
                 names = [name for name in names if name not in self._converted_borders()]
             if not names:
                 continue
-            if dtype == "float16":
-                self.problems.unsupported("this model stores float16 weights (DEQUANTIZE); they are not supported yet")
-            else:
-                more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-                self.problems.unsupported(f"tensor '{names[0]}'{more} is {dtype}; only float32 and int8 are supported")
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            self.problems.unsupported(f"tensor '{names[0]}'{more} is {dtype}; only float32 and int8 are supported")
         if not self.problems:
             return
         for operator in self.operators:
-            if operator.op not in HANDLERS:
+            if operator.op not in (*HANDLERS, *VARIABLE_OPERATORS):
                 self.problems.unsupported(f"{operator.op}: this operator is not supported", self._label(operator))
         self.problems.raise_if_any()
 
@@ -202,6 +231,9 @@ class _Importer:
         return order if sorted(order) == list(range(4)) else None
 
     def _import(self, operator: TfliteOperator, name: str) -> None:
+        if operator.op in VARIABLE_OPERATORS:
+            self._import_variable(operator)
+            return
         if operator.op not in HANDLERS:
             raise UnsupportedError("this operator is not supported")
         if len(operator.outputs) != 1 and operator.op not in _SPLITTERS:
@@ -216,10 +248,11 @@ class _Importer:
                 operands.append(None)
                 continue
             tensor = tensors[index]
-            if tensor.stateful or tensor.sparse:
-                what = "keeps state between inferences" if tensor.stateful else "is sparse"
-                raise UnsupportedError(f"tensor '{tensor.name}' {what}, which is not supported")
-            operand = self.values.get(index, tensor.data)
+            if tensor.stateful:
+                raise UnsupportedError(
+                    f"tensor '{tensor.name}' keeps state between inferences, which is supported of VAR_HANDLE alone"
+                )
+            operand = self.values.get(index, self.constants.get(index))
             if operand is None:
                 if operator.op != "RESHAPE" or index == operator.inputs[0]:
                     return  # follows an operator that could not be imported, and nothing is known of that one's result
@@ -230,10 +263,25 @@ class _Importer:
         described = [None if index is None else tensors[index] for index in operator.inputs]
         rounding = self.rounding or "tflite"
         call = Call(self.graph, operator.options, operands, described, result, rounding, len(operator.outputs))
+        if operator.op in _KERNEL_NAMES and call.is_dynamic_range:
+            self.dynamic_range.append(name)
         made = HANDLERS[operator.op](call)
         for index, value in zip(operator.outputs, made if isinstance(made, list) else [made], strict=True):
             self._check_result(tensors[index], value)
             self.values[index] = value
+
+    def _import_variable(self, operator: TfliteOperator) -> None:
+        if operator.op == "READ_VARIABLE":
+            made = self.streaming.read(operator)
+            if isinstance(made, Value):
+                self.values[operator.outputs[0]] = made
+            else:
+                self.constants[operator.outputs[0]] = made
+        elif operator.op == "ASSIGN_VARIABLE":
+            index = operator.inputs[1]
+            operand = None if index is None else self.values.get(index, self.constants.get(index))
+            if operand is not None:
+                self.streaming.assign(operator, operand)
 
     def _check_result(self, tensor: TfliteTensor, value: Value) -> None:
         wanted, made = self._quantization_of(tensor), self.graph.tensor_of(value).quantization

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from dscompile.errors import ToolError
 from dscompile.frontend.import_errors import invalid_file, read_bytes
 from dscompile.frontend.import_graph import Array
+from dscompile.frontend.tflite_options import OptionReader, Options, OptionsError, Table, names, sizes, text
+from dscompile.frontend.tflite_sparse import Level, Sparsity, densify
 from dscompile.ir.tensor import Shape
-
-Table = Any  # an object of the generated reader; it has no types
 
 # Only models of more than 2 GB store data behind the flatbuffer; offsets 0 and 1 mean "inside".
 _FIRST_OUTSIDE_OFFSET = 2
@@ -48,7 +47,7 @@ class TfliteQuantization:
 class TfliteTensor:
     """A tensor. `dynamic` are the axes whose size the file leaves open; `data` is None for computed tensors.
 
-    `stateful` tensors keep their contents from one inference to the next; `sparse` ones store only some elements.
+    `stateful` tensors keep their contents from one inference to the next. `data` of sparse constants are dense.
     """
 
     name: str
@@ -57,37 +56,7 @@ class TfliteTensor:
     data: Array | None
     dynamic: tuple[int, ...]
     stateful: bool
-    sparse: bool
     quantization: TfliteQuantization | None = None
-
-
-@dataclass(frozen=True)
-class Masks:
-    """Bits per entry of a STRIDED_SLICE: begins and ends that do not count, axes that go; entries of other meanings."""
-
-    begin: int = 0
-    end: int = 0
-    shrink: int = 0
-    ellipsis: int = 0
-    new_axis: int = 0
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of all supported operators; each operator has some of them. Pairs are (height, width)."""
-
-    activation: str = "NONE"
-    padding: str = "VALID"
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    window: tuple[int, int] = (1, 1)
-    axis: int = 0
-    keep_axes: bool = False
-    scale: float = 0.0  # beta of SOFTMAX, alpha of LEAKY_RELU
-    sizes: tuple[int, ...] = ()  # new shape of RESHAPE, axes of SQUEEZE
-    shuffled_weights: bool = False
-    masks: Masks = Masks()
-    relative_ends: bool = False  # STRIDED_SLICE: ends count from the begins
 
 
 @dataclass(frozen=True)
@@ -102,12 +71,16 @@ class TfliteOperator:
 
 @dataclass(frozen=True)
 class TfliteModel:
-    """The main subgraph of a file; operators are in the order in which they run."""
+    """A subgraph of a file, its main one; operators are in the order in which they run.
+
+    `initializers` run once before the first inference, to give variables their first values.
+    """
 
     tensors: tuple[TfliteTensor, ...]
     operators: tuple[TfliteOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    initializers: tuple[TfliteModel, ...] = ()
 
 
 def read_tflite(path: Path) -> TfliteModel:
@@ -126,7 +99,7 @@ def read_tflite(path: Path) -> TfliteModel:
         raise invalid_file(path, "TFLite", "it does not have the identifier TFL3 at byte 4")
     try:
         return _Reader(data, tflite).model()
-    except _BrokenError as error:
+    except (_BrokenError, OptionsError) as error:
         raise invalid_file(path, "TFLite", str(error)) from error
     except (struct.error, ValueError, TypeError, IndexError, OverflowError) as error:
         # What the generated reader raises when an offset leaves the file.
@@ -144,14 +117,24 @@ class _Reader:
         self.data = data
         self.tflite = tflite
         self.file = tflite.Model.GetRootAs(data, 0)
-        self.operator_names = _names(tflite.BuiltinOperator)
-        self.type_names = {code: name.lower() for code, name in _names(tflite.TensorType).items()}
+        self.options = OptionReader(tflite)
+        self.operator_names = names(tflite.BuiltinOperator)
+        self.type_names = {code: name.lower() for code, name in names(tflite.TensorType).items()}
 
     def model(self) -> TfliteModel:
-        """Everything of the main subgraph."""
+        """Everything of the main subgraph, and of those that it calls once."""
         if not self._length(self.file.SubgraphsLength()):
             raise _BrokenError("it holds no graph")
-        graph = self.file.Subgraphs(0)
+        main = self._graph(0)
+        if not main.outputs:
+            raise _BrokenError("its graph has no output")
+        called = [operator.options.subgraph for operator in main.operators if operator.op == "CALL_ONCE"]
+        return replace(main, initializers=tuple(self._graph(index) for index in dict.fromkeys(called)))
+
+    def _graph(self, index: int) -> TfliteModel:
+        if not 0 <= index < self.file.SubgraphsLength():
+            raise _BrokenError(f"it calls subgraph {index}, which does not exist")
+        graph = self.file.Subgraphs(index)
         codes = [
             self._operator_name(self.file.OperatorCodes(i))
             for i in range(self._length(self.file.OperatorCodesLength()))
@@ -163,8 +146,6 @@ class _Reader:
         )
         inputs = self._indices(graph.InputsAsNumpy(), len(tensors))
         outputs = self._indices(graph.OutputsAsNumpy(), len(tensors))
-        if not outputs:
-            raise _BrokenError("its graph has no output")
         if len(set(inputs)) != len(inputs):
             raise _BrokenError("its graph names an input twice")
         return TfliteModel(tensors, operators, inputs, outputs)
@@ -180,7 +161,7 @@ class _Reader:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = self.operator_names.get(number, f"operator number {number}")
         if name == "CUSTOM":
-            return f"CUSTOM {_text(code.CustomCode())}"
+            return f"CUSTOM {text(code.CustomCode())}"
         return name
 
     def _indices(self, found: Any, count: int) -> tuple[int, ...]:  # noqa: ANN401 - 0 stands for "no vector"
@@ -190,19 +171,17 @@ class _Reader:
         return indices
 
     def _tensor(self, table: Table) -> TfliteTensor:
-        shape, signature = _sizes(table.ShapeAsNumpy()), _sizes(table.ShapeSignatureAsNumpy())
-        name = _text(table.Name())
+        shape, signature = sizes(table.ShapeAsNumpy()), sizes(table.ShapeSignatureAsNumpy())
+        name = text(table.Name())
         open_axes = signature if len(signature) == len(shape) else shape
         dtype = self.type_names.get(table.Type(), f"type {table.Type()}")
-        sparse = table.Sparsity() is not None
         return TfliteTensor(
             name,
             shape,
             dtype,
-            None if sparse else self._contents(name, dtype, shape, table.Buffer()),
+            self._contents(name, dtype, shape, table),
             tuple(axis for axis, size in enumerate(open_axes) if size < 0),
             bool(table.IsVariable()),
-            sparse,
             self._quantization(name, table.Quantization()),
         )
 
@@ -214,13 +193,14 @@ class _Reader:
         scales = scales.astype(np.float32)
         if not (np.isfinite(scales).all() and (scales > 0).all()):
             raise _BrokenError(f"tensor '{name}' has scales that are not positive")
-        found = _sizes(table.ZeroPointAsNumpy()) or (0,) * scales.size
+        found = sizes(table.ZeroPointAsNumpy()) or (0,) * scales.size
         if len(found) != scales.size:
             raise _BrokenError(f"tensor '{name}' has {scales.size} scales and {len(found)} zero points")
         return TfliteQuantization(scales, found, int(table.QuantizedDimension()))
 
-    def _contents(self, name: str, dtype: str, shape: Shape, index: int) -> Array | None:
+    def _contents(self, name: str, dtype: str, shape: Shape, table: Table) -> Array | None:
         """The data of a constant; None for computed tensors, and for constants of types that nothing here reads."""
+        index = table.Buffer()
         if index >= self.file.BuffersLength():
             raise _BrokenError(f"tensor '{name}' lies in buffer {index}, which does not exist")
         buffer = self.file.Buffers(index)
@@ -234,10 +214,38 @@ class _Reader:
             raw = found if isinstance(found, np.ndarray) else np.zeros(0, np.uint8)
         if dtype not in _DTYPES or (not raw.size and (index == 0 or 0 not in shape)):
             return None
+        if table.Sparsity() is not None:
+            return self._dense(name, dtype, shape, raw, table.Sparsity())
         wanted = math.prod(shape) * _DTYPES[dtype].itemsize
         if min(shape, default=1) < 0 or raw.size != wanted:
             raise _BrokenError(f"tensor '{name}', {dtype} {list(shape)}, has {raw.size} B of data instead of {wanted}")
         return np.asarray(raw.view(_DTYPES[dtype]).reshape(shape))
+
+    def _dense(self, name: str, dtype: str, shape: Shape, raw: NDArray[np.uint8], table: Table) -> Array:
+        """A sparse constant with all its elements."""
+        levels = tuple(self._level(table.DimMetadata(i)) for i in range(self._length(table.DimMetadataLength())))
+        order, blocked = sizes(table.TraversalOrderAsNumpy()), sizes(table.BlockMapAsNumpy())
+        if raw.size % _DTYPES[dtype].itemsize or min(shape, default=1) < 0:
+            raise _BrokenError(f"sparse tensor '{name}', {dtype} {list(shape)}, has {raw.size} B of data")
+        try:
+            return densify(raw.view(_DTYPES[dtype]), shape, Sparsity(order, blocked, levels))
+        except ValueError as error:
+            raise _BrokenError(f"sparse tensor '{name}' contradicts itself: {error}") from error
+
+    def _level(self, table: Table) -> Level:
+        if table.Format() == self.tflite.DimensionType.DENSE:
+            return Level(table.DenseSize())
+        segments = self._vector(table.ArraySegmentsType(), table.ArraySegments())
+        return Level(0, segments, self._vector(table.ArrayIndicesType(), table.ArrayIndices()))
+
+    def _vector(self, kind: int, union: Table | None) -> NDArray[np.int64]:
+        """The integers of a vector, which files store in 8, 16 or 32 bits."""
+        name = names(self.tflite.SparseIndexVector).get(kind, "NONE")
+        if union is None or name == "NONE":
+            return np.zeros(0, np.int64)
+        vector = getattr(self.tflite, name)()
+        vector.Init(union.Bytes, union.Pos)
+        return np.asarray(sizes(vector.ValuesAsNumpy()), np.int64)
 
     def _operator(self, table: Table, codes: list[str], tensors: int) -> TfliteOperator:
         code = table.OpcodeIndex()
@@ -250,95 +258,5 @@ class _Reader:
             raise _BrokenError(f"{op} refers to a tensor outside its {tensors} tensors")
         outputs = self._indices(table.OutputsAsNumpy(), tensors)
         return TfliteOperator(
-            op, tuple(None if index < 0 else index for index in inputs), outputs, self._options(op, table)
+            op, tuple(None if index < 0 else index for index in inputs), outputs, self.options.read(op, table)
         )
-
-    def _options(self, op: str, table: Table) -> Options:
-        if op not in _OPTIONS:
-            return Options()
-        kind, read = _OPTIONS[op]
-        union = table.BuiltinOptions()
-        if union is None:
-            return Options()
-        if table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind):
-            raise _BrokenError(f"{op} has options of another operator")
-        options = getattr(self.tflite, kind)()
-        options.Init(union.Bytes, union.Pos)
-        return read(self, options)
-
-    def activation(self, code: int) -> str:
-        """The name of a fused activation."""
-        return _names(self.tflite.ActivationFunctionType).get(code, f"activation {code}")
-
-    def padding(self, code: int) -> str:
-        """SAME or VALID."""
-        return _names(self.tflite.Padding).get(code, f"padding {code}")
-
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {code: name for name, code in vars(enumeration).items() if isinstance(code, int) and name[0] != "_"}
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode("utf-8", "replace")
-
-
-def _sizes(found: Any) -> tuple[int, ...]:  # noqa: ANN401 - 0 stands for "no vector"
-    return tuple(int(size) for size in found) if isinstance(found, np.ndarray) else ()
-
-
-def _convolution(reader: _Reader, table: Table) -> Options:
-    return Options(
-        activation=reader.activation(table.FusedActivationFunction()),
-        padding=reader.padding(table.Padding()),
-        stride=(table.StrideH(), table.StrideW()),
-        dilation=(table.DilationHFactor(), table.DilationWFactor()),
-    )
-
-
-def _pool(reader: _Reader, table: Table) -> Options:
-    return Options(
-        activation=reader.activation(table.FusedActivationFunction()),
-        padding=reader.padding(table.Padding()),
-        stride=(table.StrideH(), table.StrideW()),
-        window=(table.FilterHeight(), table.FilterWidth()),
-    )
-
-
-def _fully_connected(reader: _Reader, table: Table) -> Options:
-    return Options(
-        activation=reader.activation(table.FusedActivationFunction()),
-        keep_axes=bool(table.KeepNumDims()),
-        shuffled_weights=table.WeightsFormat() != 0,
-    )
-
-
-def _fused(reader: _Reader, table: Table) -> Options:
-    return Options(activation=reader.activation(table.FusedActivationFunction()))
-
-
-def _concatenation(reader: _Reader, table: Table) -> Options:
-    return Options(activation=reader.activation(table.FusedActivationFunction()), axis=table.Axis())
-
-
-def _strided_slice(_: _Reader, table: Table) -> Options:
-    masks = Masks(table.BeginMask(), table.EndMask(), table.ShrinkAxisMask(), table.EllipsisMask(), table.NewAxisMask())
-    return Options(masks=masks, relative_ends=bool(table.Offset()))
-
-
-_OPTIONS: dict[str, tuple[str, Callable[[_Reader, Table], Options]]] = {
-    "ADD": ("AddOptions", _fused),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", _pool),
-    "CONCATENATION": ("ConcatenationOptions", _concatenation),
-    "CONV_2D": ("Conv2DOptions", _convolution),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _convolution),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", _fully_connected),
-    "LEAKY_RELU": ("LeakyReluOptions", lambda _, table: Options(scale=table.Alpha())),
-    "MAX_POOL_2D": ("Pool2DOptions", _pool),
-    "MEAN": ("ReducerOptions", lambda _, table: Options(keep_axes=bool(table.KeepDims()))),
-    "MUL": ("MulOptions", _fused),
-    "RESHAPE": ("ReshapeOptions", lambda _, table: Options(sizes=_sizes(table.NewShapeAsNumpy()))),
-    "SOFTMAX": ("SoftmaxOptions", lambda _, table: Options(scale=table.Beta())),
-    "SQUEEZE": ("SqueezeOptions", lambda _, table: Options(sizes=_sizes(table.SqueezeDimsAsNumpy()))),
-    "STRIDED_SLICE": ("StridedSliceOptions", _strided_slice),
-}

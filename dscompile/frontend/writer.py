@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from dscompile.errors import BadInputError, Diagnostic, UnsupportedError
+from dscompile.frontend.borders import STORED
 from dscompile.frontend.fields import is_line
 from dscompile.frontend.netfile import SCHEMA
 from dscompile.frontend.npz import npz_bytes
@@ -51,6 +52,7 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.ir.shapes import same_pads
+from dscompile.ir.state import State
 from dscompile.ir.tensor import Shape, Tensor
 from dscompile.ir.types import result_type, weight_types
 
@@ -92,7 +94,8 @@ def write_netfile(
 def _check_names(network: Network) -> None:
     """Raises BadInputError for names that no net.yaml may hold."""
     layers = (name for layer in network.layers for name in (layer.name, layer.output))
-    bad = [name for name in (network.name, *network.inputs, *layers, *network.labels) if not is_line(name)]
+    kept = (name for state in network.states for name in (state.name, state.next))
+    bad = [name for name in (network.name, *kept, *network.inputs, *layers, *network.labels) if not is_line(name)]
     if set(network.name) & set("/\\"):
         bad.append(network.name)
     if bad:
@@ -131,9 +134,31 @@ def _weights(network: Network) -> dict[str, Array]:
                 raise BadInputError(f"weight '{key}' is {arrays[key].dtype}, it must be {dtype}", layer=layer.name)
             if not np.isfinite(arrays[key]).all():
                 problems.append(Diagnostic(f"weight '{key}' holds NaN or infinity", layer=layer.name))
+    for state in network.states:
+        if not _is_uniform(state):
+            arrays[f"{state.name}.initial"] = np.ascontiguousarray(state.initial)
     if problems:
         raise BadInputError(problems)
     return arrays
+
+
+def _is_uniform(state: State) -> bool:
+    """Whether a state begins as one number, which a net.yaml can say."""
+    first = state.initial.reshape(-1)[0]
+    return bool((state.initial == first).all()) and bool(np.isfinite(first))
+
+
+def _state(network: Network, state: State) -> str:
+    tensor = network.tensor(state.name)
+    keys: Keys = [("name", state.name), ("shape", list(tensor.shape)), *_type(tensor), ("next", state.next)]
+    first = float(state.initial.reshape(-1)[0])
+    if tensor.quantization is not None:
+        first = (first - tensor.quantization.zero_point) * tensor.quantization.scale
+    if not _is_uniform(state):
+        keys.append(("initial", STORED))
+    elif first:
+        keys.append(("initial", first))
+    return flow_mapping(keys)
 
 
 @dataclass(frozen=True)
@@ -148,8 +173,10 @@ def network_text(network: Network) -> str:
     """The net.yaml of a network, without its section `weights:`."""
     defaults = _choose_defaults(network)
     lines = [f"dscompile: {SCHEMA}", "network:", f"  name: {quoted(network.name)}"]
-    inputs = [_input(network, name) for name in network.inputs]
+    inputs = [_input(network, name) for name in network.user_inputs]
     lines += [f"  input: {inputs[0]}"] if len(inputs) == 1 else ["  inputs:", *(f"    - {text}" for text in inputs)]
+    if network.states:
+        lines += ["  states:", *(f"    - {_state(network, state)}" for state in network.states)]
     shown: Keys = []
     if defaults.padding != "same":
         shown.append(("padding", defaults.padding))
@@ -158,12 +185,13 @@ def network_text(network: Network) -> str:
     if shown:
         lines.append(f"  defaults: {flow_mapping(shown)}")
     lines.append("  layers:")
-    previous = network.inputs[0] if len(network.inputs) == 1 else None
+    previous = network.user_inputs[0] if len(network.user_inputs) == 1 else None
     for layer in network.layers:
         lines.append(f"    - {_layer(network, layer, previous, defaults)}")
         previous = layer.output
-    if network.outputs != (previous,) or any(network.tensor(n).border != "nhwc" for n in network.outputs):
-        lines.append(f"  outputs: {flow([_output(network, name) for name in network.outputs])}")
+    outputs = network.user_outputs
+    if outputs != (previous,) or any(network.tensor(name).border != "nhwc" for name in outputs):
+        lines.append(f"  outputs: {flow([_output(network, name) for name in outputs])}")
     lines += _labels(network.labels)
     return "\n".join(lines) + "\n"
 

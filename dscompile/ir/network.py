@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dscompile.errors import BadInputError, Diagnostic
 from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, ConvTranspose, Dense, Op
 from dscompile.ir.shapes import ShapeError, output_shape
+from dscompile.ir.state import State, state_problems
 from dscompile.ir.tensor import DType, Quantization, Rounding, Shape, Tensor
 from dscompile.ir.types import border_type_problems, layer_type_problems, result_type, weight_types
 
@@ -37,7 +38,8 @@ class Network:
     """A graph of layers. Construct through `NetworkBuilder` or with `validate()` called after.
 
     `labels` name the elements of the first output. `weights` are read-only arrays, float32 for float networks.
-    `rounding` says how networks with int8 tensors requantize, and is None for all others.
+    `rounding` says how networks with int8 tensors requantize, and is None for all others. `states` are inputs and
+    outputs that belong together (ir/state.py); they stand behind those that the user gives and gets.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Network:
     weights: Mapping[str, Array] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     rounding: Rounding | None = None
+    states: tuple[State, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
@@ -68,6 +71,18 @@ class Network:
     def has_weight(self, layer: Layer, role: str) -> bool:
         """Whether `layer` has a weight in the given role."""
         return f"{layer.name}.{role}" in self.weights
+
+    @property
+    def user_inputs(self) -> tuple[str, ...]:
+        """The inputs that a user gives: all but the states."""
+        kept = {state.name for state in self.states}
+        return tuple(name for name in self.inputs if name not in kept)
+
+    @property
+    def user_outputs(self) -> tuple[str, ...]:
+        """The outputs that a user gets: all but the next states."""
+        kept = {state.next for state in self.states}
+        return tuple(name for name in self.outputs if name not in kept)
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[Layer, ...]]:
@@ -119,6 +134,8 @@ class Network:
         for tensor in self.tensors.values():
             for problem in border_type_problems(tensor, tensor.name in self.inputs or tensor.name in self.outputs):
                 yield Diagnostic(problem)
+        for problem in state_problems(self.states, self.tensors, self.inputs, self.outputs):
+            yield Diagnostic(problem)
         known = set(self.inputs)
         names: set[str] = set()
         for layer in self.layers:
@@ -223,12 +240,17 @@ class NetworkBuilder:
         self.layers: list[Layer] = []
         self.weights: dict[str, Array] = {}
         self.inputs: list[str] = []
+        self.states: list[State] = []
 
     def input(self, tensor: Tensor) -> str:
         """Declares an input of the network."""
         self.tensors[tensor.name] = tensor
         self.inputs.append(tensor.name)
         return tensor.name
+
+    def keep(self, name: str, next_value: str, initial: Array) -> None:
+        """Makes the input `name` a state, which is `initial` at first and `next_value` in the inference after."""
+        self.states.append(State(name, next_value, initial))
 
     def add(
         self,
@@ -261,15 +283,17 @@ class NetworkBuilder:
         return result
 
     def build(self, outputs: Iterable[str], labels: Iterable[str] = ()) -> Network:
-        """The finished, validated network."""
+        """The finished, validated network. `outputs` are those that the user gets."""
+        kept = {state.name for state in self.states}
         network = Network(
             self.name,
-            tuple(self.inputs),
-            tuple(outputs),
+            (*(name for name in self.inputs if name not in kept), *(state.name for state in self.states)),
+            (*outputs, *(state.next for state in self.states)),
             self.tensors,
             tuple(self.layers),
             self.weights,
             tuple(labels),
             self.rounding,
+            tuple(self.states),
         )
         return network.validate()

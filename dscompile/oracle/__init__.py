@@ -5,5 +5,6 @@ It shares no code with what it judges: nothing of `passes`, `plan`, `compute` or
 
 from dscompile.oracle.border import from_border, to_border
 from dscompile.oracle.execute import run, run_all
+from dscompile.oracle.stream import Stream
 
-__all__ = ["from_border", "run", "run_all", "to_border"]
+__all__ = ["Stream", "from_border", "run", "run_all", "to_border"]

@@ -13,6 +13,7 @@ from dscompile.passes.fold_batch_norm import fold_batch_norm
 from dscompile.passes.fold_constants import fold_constants
 from dscompile.passes.fold_pads import fold_pads
 from dscompile.passes.fuse_activations import fuse_activations
+from dscompile.passes.keep_rings import keep_rings
 from dscompile.passes.recognize_activations import recognize_activations
 from dscompile.passes.remove_identities import remove_identities
 
@@ -27,6 +28,7 @@ PASSES: tuple[Callable[[Network], Network], ...] = (
     fold_pads,
     fuse_activations,
     drop_unused,
+    keep_rings,
     # Last: pads and activations that became part of a layer decide what its channels can be.
     remove_constant_channels,
 )

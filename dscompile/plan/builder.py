@@ -80,7 +80,8 @@ class ProgramBuilder:
         self._parts = concatenated_parts(network, lambda name: self.element(name).lanes)
         self._wholes: dict[str, BlockedView] = {}
         self._prefix = re.sub(r"\W", "_", network.name)
-        self._border_stores = {name: self._border_store(name) for name in (*network.inputs, *network.outputs)}
+        borders = (*network.user_inputs, *network.user_outputs)
+        self._border_stores = {name: self._border_store(name) for name in borders}
         for name in network.inputs:
             tensor = network.tensor(name)
             self._views[name] = FlatView(tensor.shape, border_strides(tensor), tensor.dtype, "input", name)
@@ -330,7 +331,7 @@ class ProgramBuilder:
         for name in self.network.outputs:
             if name in self.network.inputs:
                 raise UnsupportedError(f"output '{name}' is an input of the network; there is nothing to compute")
-        for name in self.network.outputs:
+        for name in self.network.user_outputs:
             self._border_stores[name].touch(len(self.steps))
         stores = lifetimes([*self.stores.values(), *self._border_stores.values()])
         alignment = self.target.arena_alignment
@@ -347,8 +348,8 @@ class ProgramBuilder:
             buffers=buffers,
             arena_bytes=placement.size_bytes,
             arena_lower_bound_bytes=placement.lower_bound_bytes,
-            inputs={name: self._border_stores[name].name for name in self.network.inputs},
-            outputs={name: self._border_stores[name].name for name in self.network.outputs},
+            inputs={name: self._border_stores[name].name for name in self.network.user_inputs},
+            outputs={name: self._border_stores[name].name for name in self.network.user_outputs},
             constants=self.constants,
             fallback_layers=tuple(dict.fromkeys((*self.fallbacks, *by_rule))),
             chosen=chosen,
@@ -408,7 +409,7 @@ class ProgramBuilder:
     def _touch(self, operand: Operand) -> None:
         if operand.space == "arena":
             self.stores[operand.name].touch(self.index)
-        elif operand.space in ("input", "output"):
+        elif operand.space in ("input", "output") and operand.name in self._border_stores:
             self._border_stores[operand.name].touch(self.index)
 
 

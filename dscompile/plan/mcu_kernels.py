@@ -525,6 +525,20 @@ class CopyKernel:
 
 
 @dataclass(frozen=True)
+class MoveKernel:
+    """Moves `elements` that lie in one run; y may overlap x."""
+
+    kind: ClassVar[str] = "move"
+    elements: int
+    element: DType
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", self.element), _elements("y", self.element, written=True))
+
+
+@dataclass(frozen=True)
 class ResampleKernel:
     """An image of `channels` channels read at the rows and columns that tables name, or between two of each.
 
@@ -613,6 +627,7 @@ McuKernel = (
     | LookupKernel
     | SoftmaxKernel
     | CopyKernel
+    | MoveKernel
     | ResampleKernel
     | FillKernel
     | QuantizeKernel

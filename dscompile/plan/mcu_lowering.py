@@ -18,6 +18,7 @@ from dscompile.plan.mcu_kernels import (
     CopyKernel,
     DepthwiseKernel,
     McuKernel,
+    MoveKernel,
     PoolKernel,
     SeparableKernel,
     WindowedKernel,
@@ -28,6 +29,7 @@ from dscompile.plan.mcu_sets import kernel_sets
 from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.plan.mcu_storage import Place, Store, border_strides, dense_strides, merge_axes
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
+from dscompile.plan.states import kept_tensors
 from dscompile.target import Target
 
 BEFORE_FIRST_STEP = -1
@@ -101,11 +103,14 @@ class McuLowering:
         self._layer = ""
         for name in (*network.inputs, *network.outputs):
             self._check(name)
+        self._kept = kept_tensors(network)
         for name in network.inputs:
             tensor = network.tensor(name)
-            self._stores[f"input:{name}"] = Store(f"input:{name}", tensor.size_bytes, -1, -1)
             self._places[name] = Place(Operand("input", name), tensor.shape, tensor.dtype)
-        for name in network.outputs:
+        for name in network.user_inputs:
+            tensor = network.tensor(name)
+            self._stores[f"input:{name}"] = Store(f"input:{name}", tensor.size_bytes, -1, -1)
+        for name in network.user_outputs:
             if name in network.inputs:
                 raise UnsupportedError(f"output '{name}' is an input of the network; there is nothing to compute")
             tensor = network.tensor(name)
@@ -176,13 +181,16 @@ class McuLowering:
         return place
 
     def new(self, name: str) -> Place:
-        """Room for a tensor: its part of a concatenation, the user's buffer if nobody else reads it, or the arena."""
+        """Room for a tensor: its part of a concatenation, the user's buffer if nobody else reads it, or the arena.
+
+        A new state is read where it lies in the state.
+        """
         tensor = self.network.tensor(name)
         if name in self._slices:
             return self._new_slice(name, self._slices[name])
         direct = (
             name in self.network.outputs
-            and not self.network.consumers[name]
+            and (name in self._kept or not self.network.consumers[name])
             and border_strides(tensor) == dense_strides(tensor.shape)
         )
         if direct:
@@ -226,7 +234,15 @@ class McuLowering:
     ) -> None:
         """Copies elements from strides to strides."""
         merged, x, y = merge_axes(shape, source_strides, result_strides)
-        self.call(CopyKernel(merged, x, y, dtype), [source, result])
+        if x == y == (1,) and self._is_shift(source, result):
+            self.call(MoveKernel(merged[0], dtype), [source, result])
+        else:
+            self.call(CopyKernel(merged, x, y, dtype), [source, result])
+
+    def _is_shift(self, source: Operand, result: Operand) -> bool:
+        """Whether a copy goes from a state to its own next value, which lie in the same place."""
+        spaces = (source.space, result.space) == ("input", "output")
+        return spaces and any((source.name, result.name) == (s.name, s.next) for s in self.network.states)
 
     def _new_store(self, wanted: str, shape: Shape, dtype: DType) -> Place:
         name, number = wanted, 1
@@ -261,7 +277,7 @@ class McuLowering:
             )
 
     def _store_of(self, operand: Operand) -> Store | None:
-        if operand.space == "constant":
+        if operand.space == "constant" or (operand.space in ("input", "output") and operand.name in self._kept):
             return None
         return self._stores[operand.name if operand.space == "arena" else f"{operand.space}:{operand.name}"]
 
@@ -269,7 +285,7 @@ class McuLowering:
 
     def finish(self) -> Program:
         """The program, with its arena planned and every kernel given its direction."""
-        for name in self.network.outputs:
+        for name in self.network.user_outputs:
             self._stores[f"output:{name}"].touch(len(self._steps))
         stores = sorted((s for s in self._stores.values() if s.last >= s.first), key=lambda s: (s.first, s.name))
         requests = [Request(s.name, s.size_bytes, s.first, s.last) for s in stores]
@@ -285,8 +301,8 @@ class McuLowering:
             buffers=tuple(Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in requests),
             arena_bytes=max(placement.size_bytes, self.target.arena_alignment),
             arena_lower_bound_bytes=placement.lower_bound_bytes,
-            inputs={name: f"input:{name}" for name in self.network.inputs},
-            outputs={name: f"output:{name}" for name in self.network.outputs},
+            inputs={name: f"input:{name}" for name in self.network.user_inputs},
+            outputs={name: f"output:{name}" for name in self.network.user_outputs},
             constants=self._constants,
             overlaps=used_overlaps(requests, overlaps, placement),
         )

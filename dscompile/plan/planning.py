@@ -18,14 +18,21 @@ def plan(network: Network, target: Target, precision: Precision = "float32", tun
     """
     if precision != "float32" and target.gpu is None:
         raise UnsupportedError(f"precision {precision} is for targets of the cuda family, not for {target.name}")
-    if target.kernels:
-        from dscompile.plan.mcu_lowering import plan_mcu_program
-
-        return plan_mcu_program(network, target)
     if target.gpu is not None:
+        if network.states:
+            raise UnsupportedError(
+                f"the network keeps state from one inference to the next, which {target.name} does not support",
+                help="targets with C kernels, x86 and arm64 do",
+            )
         from dscompile.plan.gpu_lowering import plan_gpu_program
 
         return plan_gpu_program(network, target, precision=precision)
+    from dscompile.plan.states import plan_with_states
+
+    if target.kernels:
+        from dscompile.plan.mcu_lowering import plan_mcu_program
+
+        return plan_with_states(network, lambda each: plan_mcu_program(each, target))
     from dscompile.plan.lowering import plan_program
 
-    return plan_program(network, target, tuning)
+    return plan_with_states(network, lambda each: plan_program(each, target, tuning))

@@ -113,14 +113,15 @@ def check_record(path: str, inspection: Inspection, notes: Sequence[str]) -> Rec
     }
 
 
-def import_record(path: str, network: Network) -> Record:
+def import_record(path: str, network: Network, notes: Sequence[str]) -> Record:
     """`import --json`."""
-    return {"path": path, **_network(network)}
+    return {"path": path, **_network(network), "notes": list(notes)}
 
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
     """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
     from dscompile.artifact.json_form import tuning_to_json
+    from dscompile.ir.state import state_bytes
     from dscompile.report.kernels import artifact_kernels, kernels_record
 
     return {
@@ -129,6 +130,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "path": str(artifact.directory),
                 "target": artifact.manifest.target.name,
                 "arena_bytes": artifact.manifest.arena.size_bytes,
+                "state_bytes": state_bytes(artifact.manifest.slots),
                 "flash_bytes": artifact.manifest.sizes.flash_bytes,
                 "macs": artifact.manifest.macs,
                 "parameters": artifact.manifest.parameters,
@@ -292,8 +294,9 @@ def target_record(target: Target) -> Record:
 def _network(network: Network) -> Record:
     return {
         "name": network.name,
-        "inputs": [_tensor(network.tensor(name)) for name in network.inputs],
-        "outputs": [_tensor(network.tensor(name)) for name in network.outputs],
+        "inputs": [_tensor(network.tensor(name)) for name in network.user_inputs],
+        "outputs": [_tensor(network.tensor(name)) for name in network.user_outputs],
+        **({"states": [_tensor(network.tensor(state.name)) for state in network.states]} if network.states else {}),
     }
 
 

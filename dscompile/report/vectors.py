@@ -21,6 +21,7 @@ from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 FILE_NAME = "vectors.npz"
 ZEROS = -1
 _COUNT = 2
+_STREAM_COUNT = 11
 _LIMIT_BYTES = 2**20
 
 
@@ -48,12 +49,13 @@ def _seeded(tensor: Tensor, seed: int, index: int) -> Array:
     return generator.uniform(-1.0, 1.0, shape).astype(dtype)
 
 
-def vector_seeds(seed: int, output_bytes: int) -> tuple[int, ...]:
+def vector_seeds(seed: int, output_bytes: int, *, is_stream: bool = False) -> tuple[int, ...]:
     """The seeds of an artifact's vectors: `seed`, the ones after it, and zeros; fewer when outputs are large.
 
-    There is always one; the file stays below 1 MiB when that is possible.
+    There is always one; the file stays below 1 MiB when that is possible. Vectors of a network with state are
+    consecutive inferences of one stream, and more.
     """
-    wanted = (*range(seed, seed + _COUNT), ZEROS)
+    wanted = (*range(seed, seed + (_STREAM_COUNT if is_stream else _COUNT)), ZEROS)
     return wanted[: max(1, min(len(wanted), _LIMIT_BYTES // max(1, output_bytes)))]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dscompile.errors import Diagnostic, UsageError, did_you_mean
 from dscompile.ir.network import Array
+from dscompile.ir.state import STATE_ALIGNMENT, Slot, initial_bytes, state_bytes
 from dscompile.ir.tensor import Tensor
 
 POISON = 0xFF  # float32 NaNs: what a kernel reads without having written shows in the result
@@ -49,6 +50,13 @@ def empty_outputs(tensors: Sequence[Tensor]) -> dict[str, Array]:
         .reshape(tensor.border_shape)
         for tensor in tensors
     }
+
+
+def fresh_state(slots: Sequence[Slot]) -> NDArray[np.uint8]:
+    """The state of a network before its first inference, where C may use it; empty for one that keeps nothing."""
+    state = aligned_bytes(state_bytes(slots), STATE_ALIGNMENT)
+    state[:] = initial_bytes(slots)
+    return state
 
 
 def aligned_bytes(size: int, alignment: int) -> NDArray[np.uint8]:

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dscompile.artifact import Artifact
 from dscompile.board import QemuUser
 from dscompile.errors import ToolError
@@ -68,10 +71,10 @@ class EmulatedModel(ProgramModel):
         self._latest: Mapping[str, Array] | None = None
         super().__init__(artifact, QemuLauncher(emulator), Path(self._scratch.name), only_variant)
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One inference: name -> array of the border shape and type; see ProgramModel."""
+    def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
+        """The next inference of a stream: name -> array of the border shape and type; see ProgramModel."""
         self._latest = inputs
-        return super().run(inputs)
+        return super().step(inputs, state)
 
     @property
     def instructions(self) -> int | None:

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dscompile.artifact import Artifact, Manifest
 from dscompile.errors import CheckFailedError
 from dscompile.firmware.build import build_firmware
 from dscompile.ir.network import Array
-from dscompile.run.arrays import check_inputs
+from dscompile.run.arrays import check_inputs, fresh_state
 from dscompile.run.emulators import available_emulators, open_machine
 
 _ENTRY = "firmware_network"
+_STATE = "firmware_state"
 _OPTIMIZE = ("-O2",)
 
 
@@ -37,7 +39,7 @@ class FirmwareModel:
         program = directory / "program.c"
         program.write_text(_program(self.manifest), encoding="utf-8")
         sources = [program, *(artifact.directory / f"{name}{part}.c" for part in ("", "_weights"))]
-        symbols = [_ENTRY, *_buffers(self.manifest)]
+        symbols = [_ENTRY, *_buffers(self.manifest), *([_STATE] if self.manifest.slots else [])]
         self._elf = build_firmware(
             target, sources, directory / "build", symbols=symbols, include=[artifact.directory], flags=_OPTIMIZE
         ).elf
@@ -47,21 +49,31 @@ class FirmwareModel:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference on a freshly booted device: name -> array of the border shape and type.
 
-        Raises UsageError naming everything that is wrong with `inputs`, ToolError without an emulator, and
-        FirmwareFault (exit 1) if the program faults.
+        Of a network with state, the first of a stream. Raises UsageError naming everything that is wrong with `inputs`,
+        ToolError without an emulator, and FirmwareFault (exit 1) if the program faults.
         """
+        return self.step(inputs, fresh_state(self.manifest.slots))
+
+    def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
+        """The next inference of a stream whose `state` (of `fresh_state`) it changes; otherwise as `run`."""
         check_inputs(self.manifest.inputs, inputs)
         given = [inputs[tensor.name] for tensor in self.manifest.inputs]
         writes = {f"firmware_input{index}": array.tobytes() for index, array in enumerate(given)}
         reads = {f"firmware_output{index}": tensor.size_bytes for index, tensor in enumerate(self.manifest.outputs)}
+        if state.size:
+            writes[_STATE], reads[_STATE] = state.tobytes(), state.size
         with open_machine(self._elf, self.manifest.target) as machine:
             done = machine.run(_ENTRY, writes=writes, reads=reads)
         if done.result != 0:
             raise CheckFailedError(f"{self.manifest.c_name}_run returned {done.result - 2**32}")
         self.instructions, self.stack_bytes = done.instructions, done.stack_bytes
+        if state.size:
+            state[:] = np.frombuffer(done.outputs[_STATE], np.uint8)
         return {
-            tensor.name: np.frombuffer(done.outputs[symbol], np.dtype(tensor.dtype)).reshape(tensor.border_shape)
-            for symbol, tensor in zip(reads, self.manifest.outputs, strict=True)
+            tensor.name: np.frombuffer(done.outputs[f"firmware_output{index}"], np.dtype(tensor.dtype)).reshape(
+                tensor.border_shape
+            )
+            for index, tensor in enumerate(self.manifest.outputs)
         }
 
 
@@ -82,6 +94,10 @@ def _program(manifest: Manifest) -> str:
     lines += [
         f"{c_types[tensor.dtype]} {buffer}[{tensor.elements}];" for buffer, tensor in zip(buffers, tensors, strict=True)
     ]
-    call = f"{name}_run(&firmware_arena, {', '.join(buffers)})"
+    lent = ["&firmware_arena"]
+    if manifest.slots:
+        lines.append(f"{name}_state {_STATE};")
+        lent.append(f"&{_STATE}")
+    call = f"{name}_run({', '.join([*lent, *buffers])})"
     lines += ["", f"int32_t {_ENTRY}(void);", f"int32_t {_ENTRY}(void)", "{", f"    return {call};", "}", ""]
     return "\n".join(lines)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from dscompile.artifact import Artifact
 from dscompile.errors import BadInputError, Diagnostic, Position, ToolError
 from dscompile.ir.network import Array
-from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
+from dscompile.ir.state import STATE_ALIGNMENT, state_bytes
+from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs, fresh_state
 from dscompile.run.latency import latencies_us, profile_us
 from dscompile.target import runs_here
 from dscompile.toolchain import find_toolchain, shared_from_static
@@ -71,10 +72,14 @@ class NativeModel:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type, for inputs and outputs alike.
 
-        Raises UsageError naming everything that is wrong with `inputs`.
+        Of a network with state, the first of a stream. Raises UsageError naming everything that is wrong with `inputs`.
         """
+        return self.step(inputs, fresh_state(self.manifest.slots))
+
+    def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
+        """The next inference of a stream whose `state` (of `fresh_state`) it changes; otherwise as `run`."""
         outputs = empty_outputs(self.manifest.outputs)
-        arguments = self._arguments(inputs, outputs)
+        arguments = self._arguments(inputs, outputs, state)
         with self._lock:
             self._check(self._run(*arguments))
         return outputs
@@ -86,21 +91,29 @@ class NativeModel:
         with NULL pointers, which the library answers at once.
         """
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
-        arguments = self._arguments(inputs, outputs)
+        state = fresh_state(self.manifest.slots)  # likewise
+        arguments = self._arguments(inputs, outputs, state)
         with self._lock:
             return latencies_us(self._run, arguments, repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
         """Median time of every step of what runs in microseconds (see run/latency.py: profile_us)."""
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
-        arguments = self._arguments(inputs, outputs)
+        state = fresh_state(self.manifest.slots)  # likewise
+        arguments = self._arguments(inputs, outputs, state)
         rows = self.manifest.rows_of(self.variant)
         with self._lock:
             return profile_us(self._run, self._run_profiled, arguments, rows, repeats)
 
-    def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[ctypes.c_void_p, ...]:
+    def _arguments(
+        self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], state: NDArray[np.uint8]
+    ) -> tuple[ctypes.c_void_p, ...]:
         check_inputs(self.manifest.inputs, inputs)
-        arrays = [self._arena, *(inputs[t.name] for t in self.manifest.inputs)]
+        arrays: list[Array] = [
+            self._arena,
+            *([state] if self.manifest.slots else []),
+            *(inputs[t.name] for t in self.manifest.inputs),
+        ]
         arrays += [outputs[t.name] for t in self.manifest.outputs]
         return tuple(array.ctypes.data_as(ctypes.c_void_p) for array in arrays)  # these keep the arrays alive
 
@@ -145,6 +158,8 @@ def check_header(artifact: Artifact) -> None:
         "ARENA_SIZE": [manifest.arena.size_bytes],
         "ARENA_ALIGN": [manifest.arena.alignment],
         "LAYER_COUNT": [len(manifest.layers)],
+        "STATE_SIZE": [state_bytes(manifest.slots)] if manifest.slots else [],
+        "STATE_ALIGN": [STATE_ALIGNMENT] if manifest.slots else [],
         "INPUT*_SIZE": [tensor.elements for tensor in manifest.inputs],
         "OUTPUT*_SIZE": [tensor.elements for tensor in manifest.outputs],
     }

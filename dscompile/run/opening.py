@@ -5,7 +5,10 @@ its place, another machine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dscompile.artifact import Artifact
 from dscompile.ir.network import Array
@@ -32,6 +35,18 @@ class RunnableModel(Protocol):
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type."""
+
+
+@runtime_checkable
+class StatefulModel(Protocol):
+    """An artifact that can be run with what an earlier inference kept.
+
+    Nothing but `step`: Python looks whether an object has all that a protocol names, and counting `instructions` takes
+    emulated inferences.
+    """
+
+    def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
+        """The next inference of a stream whose `state` (run/arrays.py: fresh_state) it changes."""
 
 
 def open_model(artifact: Artifact) -> RunnableModel:

@@ -16,8 +16,9 @@ from dscompile.artifact import Artifact, Manifest
 from dscompile.data import data_directory
 from dscompile.errors import CheckFailedError, ToolError, UsageError
 from dscompile.ir.network import Array
+from dscompile.ir.state import state_bytes
 from dscompile.ir.tensor import Tensor
-from dscompile.run.arrays import check_inputs
+from dscompile.run.arrays import check_inputs, fresh_state
 from dscompile.toolchain import find_toolchain
 
 _ALIGNMENT = 64
@@ -86,9 +87,17 @@ class ProgramModel:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type.
 
-        Raises UsageError naming everything that is wrong with `inputs`, CheckFailedError if the program fails.
+        Of a network with state, the first of a stream. Raises UsageError naming everything that is wrong with `inputs`,
+        CheckFailedError if the program fails.
         """
-        return self._outputs(self.execute(["run", "1"], self.input_bytes(inputs)).stdout)
+        return self.step(inputs, fresh_state(self.manifest.slots))
+
+    def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
+        """The next inference of a stream whose `state` (of `fresh_state`) it changes; otherwise as `run`."""
+        content = self.execute(["run", "1"], self.input_bytes(inputs, state)).stdout
+        outputs, at = self._outputs(content), len(content) - state.size
+        state[:] = np.frombuffer(content[at:], np.uint8)
+        return outputs
 
     def latencies_us(self, inputs: Mapping[str, Array], repeats: int, warmup: int = 3) -> NDArray[np.float64]:
         """Time of each of `repeats` inferences in microseconds by the clock of the machine that runs them."""
@@ -118,13 +127,18 @@ class ProgramModel:
             )
         return done
 
-    def input_bytes(self, inputs: Mapping[str, Array]) -> bytes:
-        """The inputs as the program reads them. Raises UsageError naming everything that is wrong with them."""
+    def input_bytes(self, inputs: Mapping[str, Array], state: NDArray[np.uint8] | None = None) -> bytes:
+        """The inputs, and the state (by default a fresh one), as the program reads them.
+
+        Raises UsageError naming everything that is wrong with the inputs.
+        """
         check_inputs(self.manifest.inputs, inputs)
-        return b"".join(_padded(inputs[tensor.name].tobytes()) for tensor in self.manifest.inputs)
+        kept = fresh_state(self.manifest.slots) if state is None else state
+        return b"".join(_padded(inputs[tensor.name].tobytes()) for tensor in self.manifest.inputs) + kept.tobytes()
 
     def _outputs(self, content: bytes) -> dict[str, Array]:
         offsets, size = _layout(self.manifest.outputs)
+        size += state_bytes(self.manifest.slots)
         if len(content) != size:
             raise ToolError(f"{self.runner} gave back {len(content)} bytes of outputs instead of {size}")
         return {
@@ -169,18 +183,23 @@ def _glue(manifest: Manifest) -> str:
     """network.h: the network as templates/run/network_main.c calls it."""
     name = manifest.c_name
     pointers, input_bytes, output_bytes = border_pointers(manifest)
+    kept = state_bytes(manifest.slots)
+    state = f"({name}_state *)(inputs + {input_bytes}), " if kept else ""
+    hand_back = f"\n    memcpy(outputs + {output_bytes}, inputs + {input_bytes}, {kept});" if kept else ""
     variant = f"{name}_variant()" if manifest.variants else '""'
     return f"""#include "{name}.h"
+#include <string.h>
 typedef {name}_arena network_arena;
-enum {{ INPUT_BYTES = {input_bytes}, OUTPUT_BYTES = {output_bytes} }};
+enum {{ INPUT_BYTES = {input_bytes + kept}, OUTPUT_BYTES = {output_bytes + kept} }};
 static int network_run(network_arena *arena, unsigned char *inputs, unsigned char *outputs)
 {{
-    return (int){name}_run(arena, {pointers});
+    const int status = (int){name}_run(arena, {state}{pointers});{hand_back}
+    return status;
 }}
 enum {{ STEPS = {name.upper()}_LAYER_COUNT }};
 static int network_profile(network_arena *arena, unsigned char *inputs, unsigned char *outputs, {name}_hook hook)
 {{
-    return (int){name}_run_profiled(arena, {pointers}, hook, 0);
+    return (int){name}_run_profiled(arena, {state}{pointers}, hook, 0);
 }}
 static const char *network_variant(void)
 {{

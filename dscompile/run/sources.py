@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dscompile.artifact import Artifact
 from dscompile.errors import CheckFailedError
 from dscompile.ir.network import Array
-from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs
+from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs, fresh_state
 from dscompile.run.latency import latencies_us, profile_us
 from dscompile.toolchain import find_toolchain
 
@@ -44,10 +44,14 @@ class SourceModel:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type, for inputs and outputs alike.
 
-        Raises UsageError naming everything that is wrong with `inputs`.
+        Of a network with state, the first of a stream. Raises UsageError naming everything that is wrong with `inputs`.
         """
+        return self.step(inputs, fresh_state(self.manifest.slots))
+
+    def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
+        """The next inference of a stream whose `state` (of `fresh_state`) it changes; otherwise as `run`."""
         outputs = empty_outputs(self.manifest.outputs)
-        status = self._run(*self._arguments(inputs, outputs))
+        status = self._run(*self._arguments(inputs, outputs, state))
         if status != 0:
             raise CheckFailedError(f"{self.manifest.c_name}_run returned {status}")
         return outputs
@@ -55,15 +59,20 @@ class SourceModel:
     def latencies_us(self, inputs: Mapping[str, Array], repeats: int, warmup: int = 3) -> NDArray[np.float64]:
         """Time of each of `repeats` inferences in microseconds (see run/latency.py)."""
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
-        return latencies_us(self._run, self._arguments(inputs, outputs), repeats, warmup)
+        state = fresh_state(self.manifest.slots)  # likewise
+        return latencies_us(self._run, self._arguments(inputs, outputs, state), repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
         """Median time of every step of the manifest in microseconds (see run/latency.py: profile_us)."""
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
-        arguments = self._arguments(inputs, outputs)
+        state = fresh_state(self.manifest.slots)  # likewise
+        arguments = self._arguments(inputs, outputs, state)
         return profile_us(self._run, self._run_profiled, arguments, range(len(self.manifest.layers)), repeats)
 
-    def _arguments(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> list[ctypes.c_void_p]:
+    def _arguments(
+        self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], state: NDArray[np.uint8]
+    ) -> list[ctypes.c_void_p]:
         check_inputs(self.manifest.inputs, inputs)
+        lent = [self._arena, state] if self.manifest.slots else [self._arena]
         given = [inputs[tensor.name] for tensor in self.manifest.inputs]
-        return [array.ctypes.data_as(ctypes.c_void_p) for array in (self._arena, *given, *outputs.values())]
+        return [array.ctypes.data_as(ctypes.c_void_p) for array in (*lent, *given, *outputs.values())]

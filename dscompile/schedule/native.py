@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm import s_tir, tirx
+from tvm_ffi.serialization import from_json_graph_str, to_json_graph_str
 
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu_kernels import McuKernel
@@ -95,9 +96,10 @@ def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:
     """Gives the parameters of `prim` their strides and alignments.
 
     TE can only define dense buffers and `PrimFunc.specialize` refuses to add strides, so they are set in the
-    function's JSON form.
+    function's JSON form. It is read back as it was written, without TVM's upgrade of files of old versions, which takes
+    longer than everything else here.
     """
-    graph = json.loads(tvm.ir.save_json(prim))
+    graph = json.loads(to_json_graph_str(prim))
     nodes: list[dict[str, Any]] = graph["nodes"]
 
     def add(kind: str, data: object) -> int:
@@ -122,7 +124,7 @@ def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:
                 for stride in _in_elements(view, str(element))
             ]
             buffer["strides"] = add("ffi.Array", values)
-    return tvm.ir.load_json(json.dumps(graph))
+    return from_json_graph_str(json.dumps(graph))
 
 
 def _in_elements(view: Parameter, dtype: str) -> tuple[int, ...]:

@@ -165,7 +165,8 @@ def test_a_file_that_is_not_there(dscompile: CommandLine, folder: Path):
     assert outcome.code == 3
     assert outcome.err == (
         "error: 'net.yml' does not exist\n"
-        "  = help: supported are net.yaml (.yaml, .yml), ONNX (.onnx) and TensorFlow Lite (.tflite)\n"
+        "  = help: supported are net.yaml (.yaml, .yml), ONNX (.onnx), TensorFlow Lite (.tflite), PyTorch (.pt2) and "
+        "Keras (.keras, .h5)\n"
     )
 
 

@@ -33,6 +33,7 @@ from dscompile.ir.ops import (
     Quantize,
     Reshape,
     Resize,
+    Slice,
     Softmax,
 )
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
@@ -129,6 +130,21 @@ def activations(name: str) -> Network:
     gate = net.layer("gate", Pool("average", activation=TANH), x)
     x = net.layer("gated", Binary("mul", RELU6), x, gate)
     return net.build([net.layer("smooth", Pool("average", (2, 2), pads=Pads(1, 0, 0, 1), count_pads=True), x)])
+
+
+def streaming(name: str) -> Network:
+    """States: a ring of rows, which moves in place, and a sum, whose new value waits for the old one to be read."""
+    net = Tiny(name, "tflite")
+    x, last = net.image("row", 1, 1, 4), net.image("last", 3, 1, 4)
+    row = net.linear("row_conv", Conv2D(4, (1, 1)), x)
+    rows = net.layer("rows", Concat(1), last, row, made=None)
+    kept = net.layer("kept", Slice((0, 1, 0, 0), (1, 3, 1, 4)), rows, made=None)
+    now = net.linear("window", Conv2D(4, (4, 1), groups=4), rows)
+    old = net.input(Tensor("total", (1, 1, 1, 4), "int8", Q))
+    new = net.layer("new", Binary("add"), now, old)
+    net.keep("last", kept, np.full((1, 3, 1, 4), -3, np.int8))
+    net.keep("total", new, np.array([[[[-3, 7, 17, -128]]]], np.int8))
+    return net.build([net.layer("both", Concat(3), new, old, made=None)])
 
 
 def sums(name: str, rounding: Rounding) -> Network:

@@ -23,7 +23,7 @@ from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
 from dscompile.target import Target, find_target
 from tests.golden.conftest import GOLDEN, from_compiler
-from tests.golden.mcu_networks import activations, backbone, borders, grids, sums
+from tests.golden.mcu_networks import activations, backbone, borders, grids, streaming, sums
 from tests.mcu import planned
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -55,6 +55,7 @@ CASES = {
     "grids_int8": Case(lambda: grids("grids_int8", "tflite")),
     "sums_tflite": Case(lambda: sums("sums_tflite", "tflite"), affine=False),
     "sums_half_up": Case(lambda: sums("sums_half_up", "half-up"), affine=False),
+    "streaming": Case(lambda: streaming("streaming"), whole=True),
     "sums_single": Case(lambda: sums("sums_single", "single"), affine=False),
 }
 
@@ -66,7 +67,7 @@ def measured_here(name: str) -> Target:
 
 def counting(network: Network) -> dict[str, Array]:
     """Outputs for the self-test: 0, 1, 2, ... Whether results are right is tested elsewhere, on more than one input."""
-    tensors = [network.tensor(name) for name in network.outputs]
+    tensors = [network.tensor(name) for name in network.user_outputs]
     return {t.name: (np.arange(t.elements) % 128).astype(t.dtype).reshape(t.border_shape) for t in tensors}
 
 

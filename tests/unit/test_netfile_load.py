@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dscompile.errors import BadInputError, UsageError
-from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes
 from dscompile.frontend.load import load_network
+from dscompile.frontend.loaded import NetFile
 from dscompile.frontend.zoo import zoo_path
 from dscompile.ir.network import Network
 from tests.unit.netfiles import frame, network
@@ -27,22 +27,24 @@ def test_yaml_is_read_as_a_net_yaml(name: str, tmp_path: Path) -> None:
     assert (file.network.name, file.path) == ("test", tmp_path / name)
 
 
-@pytest.mark.parametrize(("suffix", "module"), [(".onnx", "onnx_import"), (".tflite", "tflite_import")])
+@pytest.mark.parametrize(
+    ("suffix", "module", "function"),
+    [(".onnx", "onnx_import", "import_onnx"), (".tflite", "tflite_import", "load_tflite")],
+)
 def test_models_go_to_their_importers(
-    suffix: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suffix: str, module: str, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tmp_path / f"model{suffix}"
     model.write_bytes(TFLITE)
     imported = network("- relu")
     seen: list[tuple[Path, str | None]] = []
 
-    def importer(path: Path, rounding: str | None, shapes: InputShapes = NO_SHAPES) -> Network:
-        assert shapes is NO_SHAPES
+    def importer(path: Path, rounding: str | None, _shapes: object = None) -> Network | NetFile:
         seen.append((path, rounding))
-        return imported
+        return imported if suffix == ".onnx" else NetFile(imported, path)
 
     stand_in = types.ModuleType(f"dscompile.frontend.{module}")
-    setattr(stand_in, f"import_{suffix[1:]}", importer)
+    setattr(stand_in, function, importer)
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     file = load_network(model)
     assert file.network is imported
@@ -58,7 +60,7 @@ def test_models_go_to_their_importers(
     [
         ("net.yaml", TFLITE, "is a TensorFlow Lite model"),
         ("model.bin", TFLITE, "is a TensorFlow Lite model"),
-        ("model.h5", b"x", "files ending in '.h5' are not supported"),
+        ("model.pb", b"x", "files ending in '.pb' are not supported"),
         ("model", b"x", "files without an ending are not supported"),
         ("net.yaml", b"", "is empty"),
         ("model.onnx", b"", "is empty"),

@@ -173,7 +173,7 @@ def test_the_neighbors_of_a_value_are_sorted_by_how_many_values_lie_between() ->
         (Int8ConvWorkload(1, 196, 32, 256), AVX2),
         (Int8DepthwiseWorkload(56, 56, 8), I8MM),
     ],
-    ids=str,
+    ids=lambda value: value.name if isinstance(value, Target) else str(value),
 )
 def test_all_choices_of_a_workload_have_as_many_finite_features(workload: Workload, target: Target) -> None:
     rows = np.array([features(workload, choice, target) for choice in space(workload, target)])
