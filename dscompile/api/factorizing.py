@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dscompile.api.networks import Source, destination_beside, read_network, source_name
+from dscompile.api.networks import Source, destination_beside, read_network, require_no_state, source_name
 from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
@@ -66,6 +66,7 @@ def factorize(
     path = destination_beside(source, output, "factorized")
     progress(Event(f"reading {source_name(source)}"))
     net = read_network(source, weights)
+    require_no_state(net.network, "factorized")
     found = factorize_network(
         net.network,
         budget,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dscompile.api.tunings import TuningFiles, read_tunings
-from dscompile.errors import UsageError
+from dscompile.errors import UnsupportedError, UsageError
 from dscompile.report.progress import Progress, silent
 from dscompile.target import build_target, representative
 
@@ -265,6 +265,14 @@ def read_network(
 def source_name(source: Source) -> str:
     """How messages call a network: its path, or the name of one in memory."""
     return str(source) if isinstance(source, str | Path) else source.name
+
+
+def require_no_state(network: Network, done: str, help: str | None = None) -> None:
+    """Raises UnsupportedError if the network keeps state; `done` is what is not done with such networks."""
+    if network.states:
+        raise UnsupportedError(
+            f"'{network.name}' keeps state from one inference to the next; such networks are not {done} yet", help=help
+        )
 
 
 def destination_beside(source: Source, output: str | Path | None, suffix: str) -> Path:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dscompile.api.networks import Source, destination_beside, read_network, source_name
-from dscompile.errors import UnsupportedError, UsageError
+from dscompile.api.networks import Source, destination_beside, read_network, require_no_state, source_name
+from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
 if TYPE_CHECKING:
@@ -61,11 +61,7 @@ def quantize(
     path = destination_beside(source, output, "int8")
     progress(Event(f"reading {source_name(source)}"))
     net = read_network(source, weights, input_shapes=input_shapes)
-    if net.network.states:
-        raise UnsupportedError(
-            f"'{net.network.name}' keeps state from one inference to the next; such networks are not quantized yet",
-            help="import one that is int8 already",
-        )
+    require_no_state(net.network, "quantized", help="import one that is int8 already")
     section = net.quantization
     calibration = section.calibration if section is not None else None
     default = calibration.method if calibration is not None else DEFAULT_METHOD

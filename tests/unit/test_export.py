@@ -23,6 +23,7 @@ from tests.mcu import random_inputs as border_inputs
 from tests.models import model_path
 from tests.networks import random_inputs, random_network
 from tests.quantized_networks import random_int8_network
+from tests.streaming import random_streaming
 
 onnx = pytest.importorskip("onnx")
 
@@ -44,6 +45,15 @@ def test_onnxruntime_computes_the_same(seed):
 def test_onnxruntime_computes_the_same_for_many_networks():
     for seed in range(100, 300):
         assert_same_in_onnxruntime(random_network(seed), seed)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_states_are_inputs_and_outputs_behind_those_of_the_user(seed):
+    network = random_streaming(seed)
+    model = dscompile.export_onnx(network)
+    assert [info.name for info in model.graph.input] == [*network.user_inputs, "state"]
+    assert [info.name for info in model.graph.output] == [*network.user_outputs, "next"]
+    assert_same_in_onnxruntime(network, seed)
 
 
 @pytest.mark.parametrize("name", ["vww_96_float", "pretrainedResnet_float"])
