@@ -97,7 +97,9 @@ def _oracle_check(
         results = stream.run(seeded_inputs(artifact.manifest.inputs, vector_seed))
         got.append([results[output] for output in _output_names(artifact)])
     want = [[output[index] for output in vectors.outputs] for index in range(len(seeds))]
-    return compare(name, _output_names(artifact), got, want, artifact.manifest.tolerance)
+    names = _output_names(artifact)
+    others = [{names[output]: rows[index] for output, rows in vectors.others.items()} for index in range(len(seeds))]
+    return compare(name, names, got, want, artifact.manifest.tolerance, others)
 
 
 def _counted_check(model: Model, vectors: Vectors, progress: Progress) -> tuple[list[Check], tuple[KernelBytes, ...]]:
@@ -376,7 +378,7 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
         raise UsageError(f"'{source}' takes other inputs than the artifact", help="name the model it was built from")
     count = _FRESH_STEPS if network.states else _FRESH_INPUTS
     seeds = (*range(seed + 1000, seed + 1000 + count), ZEROS)
-    got, from_peer, from_oracle = [], [], []
+    got, from_peer, from_oracle, others = [], [], [], []
     stream, oracle = model.stream(), OracleStream(network)
     for index, fresh in enumerate(seeds):
         progress(Event(f"comparing with {peer.name}", index, len(seeds)))
@@ -385,11 +387,13 @@ def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[
         from_peer.append(peer.run(list(inputs.values())))
         feeds = dict(zip(network.user_inputs, inputs.values(), strict=True))
         from_oracle.append(list(oracle.step(feeds).values()))
+        own = zip(_output_names(artifact), network.user_outputs, strict=True)
+        others.append({mine: oracle.runners_up[its] for mine, its in own if its in oracle.runners_up})
     names, tolerance = _output_names(artifact), artifact.manifest.tolerance
     peer_tolerance = _DYNAMIC_RANGE_TOLERANCE if net.dynamic_range else tolerance
     return [
-        compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, peer_tolerance),
-        compare("oracle, other inputs", names, got, from_oracle, tolerance),
+        compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, peer_tolerance, others),
+        compare("oracle, other inputs", names, got, from_oracle, tolerance, others),
     ]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dscompile.ir.cost import layer_kind
 from dscompile.ir.network import Array, Network
-from dscompile.ir.ops import Activate, Reshape, Softmax
+from dscompile.ir.ops import Activate, ArgMax, Reshape, Softmax, Transpose
 from dscompile.oracle import run, run_all
 from dscompile.quantize.batches import batched, in_batches
 from dscompile.quantize.calibration import Advance
@@ -69,7 +69,7 @@ def _as_integers(network: Network, name: str, array: Array) -> Array:
 
 
 def signal_tensors(network: Network) -> tuple[str, ...]:
-    """The outputs, or what a final softmax, sigmoid or tanh reads: its 256 levels would hide what is lost before it."""
+    """The outputs, or what a final softmax, sigmoid, tanh or argmax reads: it would hide what is lost before it."""
     found = []
     for name in network.outputs:
         producer = network.producers.get(name)
@@ -83,7 +83,7 @@ def signal_tensors(network: Network) -> tuple[str, ...]:
 def _hides_signal(op: object) -> bool:
     if isinstance(op, Activate):
         return op.activation.kind in ("sigmoid", "tanh")
-    return isinstance(op, Softmax | Reshape)
+    return isinstance(op, Softmax | ArgMax | Reshape | Transpose)
 
 
 def signals(network: Network, samples: Sequence[Sample]) -> tuple[Mapping[str, Reals], ...]:
