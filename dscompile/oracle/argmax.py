@@ -23,7 +23,7 @@ def index_of_largest(op: ArgMax, x: NDArray[Any]) -> NDArray[np.int64]:
 def runners_up(network: Network, values: Mapping[str, Array], tolerance: float) -> dict[str, Array]:
     """Tensor of indices -> those that are nearly right: where the second largest element is as large but for rounding.
 
-    They are NO_INDEX where the largest one leads by more than `tolerance`, relative to the largest magnitude of what
+    They are NO_INDEX where the largest one leads by `tolerance` or more, relative to the largest magnitude of what
     the ArgMax reads. Tensors made of int8 have none, as they are exact. `values` are all tensors (see `run_all`).
     """
     found: dict[str, Array] = {}
@@ -49,6 +49,6 @@ def _second(op: ArgMax, x: NDArray[np.float64], tolerance: float) -> Array:
     largest, next_largest = (np.take_along_axis(each, at, axis=-1) for each, at in ((x, first), (rest, second)))
     scale = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
     with np.errstate(invalid="ignore"):
-        near = (largest - next_largest <= tolerance * scale) & (second != first)
+        near = (largest - next_largest < tolerance * scale) & (second != first)
     index = np.where(near, second, NO_INDEX).astype(np.int32)
     return index if op.keep_axis else index[..., 0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dscompile.ir.network import Array, Network, NetworkBuilder
-from dscompile.ir.ops import ArgMax, Conv2D, Op, Pool, Reshape, Transpose
+from dscompile.ir.ops import ArgMax, Op, Pool, Reshape, Transpose
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.run.opening import RunnableModel
 from tests import mcu
