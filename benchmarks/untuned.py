@@ -162,7 +162,7 @@ def read_costs(path: Path, file: TuningFile, target: Target) -> Costs:
 def _journal_costs(directory: Path, file: TuningFile, target: Target) -> Costs:
     """What the journal of `dscompile tune` has, which notes times in seconds."""
     from dscompile.api.tuning import costs_label
-    from dscompile.tune.journal import Journal
+    from dscompile.tuner.journal import Journal
 
     scale = 1e6 if file.unit == "us" else 1.0
     with Journal(directory, target, costs=costs_label(file.unit, file.machine)) as journal:

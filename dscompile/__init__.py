@@ -27,7 +27,19 @@ if TYPE_CHECKING:
         check as check,
     )
     from dscompile.api import (
+        export as export,
+    )
+    from dscompile.api import (
+        export_onnx as export_onnx,
+    )
+    from dscompile.api import (
+        factorize as factorize,
+    )
+    from dscompile.api import (
         import_model as import_model,
+    )
+    from dscompile.api import (
+        import_onnx as import_onnx,
     )
     from dscompile.api import (
         import_torch as import_torch,
@@ -51,35 +63,40 @@ if TYPE_CHECKING:
         verify as verify,
     )
     from dscompile.errors import DscompileError as DscompileError
+    from dscompile.frontend.code_builder import NetworkBuilder as NetworkBuilder
+    from dscompile.ir.network import Network as Network
 
 
-_API = (
-    "Model",
-    "bench",
-    "build",
-    "check",
-    "import_model",
-    "import_torch",
-    "init",
-    "inspect",
-    "load",
-    "quantize",
-    "tune",
-    "verify",
-)
+_HOMES = {
+    "Model": "dscompile.api",
+    "bench": "dscompile.api",
+    "build": "dscompile.api",
+    "check": "dscompile.api",
+    "export": "dscompile.api",
+    "export_onnx": "dscompile.api",
+    "factorize": "dscompile.api",
+    "import_model": "dscompile.api",
+    "import_onnx": "dscompile.api",
+    "import_torch": "dscompile.api",
+    "init": "dscompile.api",
+    "inspect": "dscompile.api",
+    "load": "dscompile.api",
+    "quantize": "dscompile.api",
+    "tune": "dscompile.api",
+    "verify": "dscompile.api",
+    "DscompileError": "dscompile.errors",
+    "Network": "dscompile.ir.network",
+    "NetworkBuilder": "dscompile.frontend.code_builder",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in _API:
-        from dscompile import api
+    if name in _HOMES:
+        from importlib import import_module
 
-        return getattr(api, name)
-    if name == "DscompileError":
-        from dscompile.errors import DscompileError
-
-        return DscompileError
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'dscompile' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_API, "DscompileError"])
+    return sorted([*globals(), *_HOMES])

@@ -80,6 +80,7 @@ ACTIVATIONS = (
 MAX_WEIGHTS = 200_000  # elements of one kernel
 MAX_MACS = 4_000_000  # of one layer
 MAX_ELEMENTS = 60_000  # of one tensor
+MAX_SOFTMAX = 8191  # elements: more are refused in int8
 ATTEMPTS_PER_LAYER = 20
 
 
@@ -390,7 +391,9 @@ def _prelu(grower: Grower) -> None:
 
 
 def _softmax(grower: Grower) -> None:
-    grower.add(Softmax(grower.pick((1.0, 1.0, 0.5))), grower.source())
+    op, x = Softmax(grower.pick((1.0, 1.0, 0.5))), grower.source()
+    if grower.shape(x)[-1] <= MAX_SOFTMAX:
+        grower.add(op, x)
 
 
 def _pad(grower: Grower) -> None:

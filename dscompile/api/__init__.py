@@ -6,6 +6,8 @@ function needs is imported when it is called: `check` and `inspect` never import
 
 from dscompile.api.building import build, packages_list
 from dscompile.api.comparing import bench, verify
+from dscompile.api.exporting import ExportResult, export, export_onnx, import_onnx
+from dscompile.api.factorizing import FactorizeResult, factorize
 from dscompile.api.farm import farm_device, farm_status, farm_tracker
 from dscompile.api.machines import targets_best, targets_list, targets_show
 from dscompile.api.models import Model, load, run
@@ -29,6 +31,8 @@ from dscompile.api.tuning import DEFAULT_TRIALS, TuneResult, tune, tune_report
 __all__ = [
     "DEFAULT_TRIALS",
     "CheckResult",
+    "ExportResult",
+    "FactorizeResult",
     "ImportResult",
     "Model",
     "QuantizeResult",
@@ -36,10 +40,14 @@ __all__ = [
     "bench",
     "build",
     "check",
+    "export",
+    "export_onnx",
+    "factorize",
     "farm_device",
     "farm_status",
     "farm_tracker",
     "import_model",
+    "import_onnx",
     "import_torch",
     "init",
     "inspect",

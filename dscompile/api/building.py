@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
 
 from dscompile.api.models import Model
-from dscompile.api.networks import read_network
+from dscompile.api.networks import Source, read_network, source_name
 from dscompile.api.reference import Golden
 from dscompile.api.tunings import TuningFiles, Tunings, read_tunings
 from dscompile.errors import ToolError, UsageError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @overload
 def build(
-    source: str | Path,
+    source: Source,
     target: str = "host",
     output: str | Path | None = None,
     *,
@@ -46,7 +46,7 @@ def build(
 
 @overload
 def build(
-    source: str | Path,
+    source: Source,
     target: list[str] | tuple[str, ...],
     output: str | Path | None = None,
     *,
@@ -62,7 +62,7 @@ def build(
 
 
 def build(
-    source: str | Path,
+    source: Source,
     target: str | list[str] | tuple[str, ...] = "host",
     output: str | Path | None = None,
     *,
@@ -95,7 +95,7 @@ def build(
     _check_packages(packages, targets)
     if require_binary:
         _require_binaries(targets)
-    progress(Event(f"reading {source}"))
+    progress(Event(f"reading {source_name(source)}"))
     net = read_network(source, weights, rounding=rounding, input_shapes=input_shapes)
     net.require_as_asked()
     several = not isinstance(target, str) and len(names) > 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dscompile.api.models import Model, Stream, load
-from dscompile.api.networks import read_network
+from dscompile.api.networks import Source, read_network, source_name
 from dscompile.api.reference import OracleStream
 from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
@@ -35,7 +35,7 @@ _REMOTE_TURN_US = 250_000.0  # a turn on another machine costs a connection, hal
 
 def verify(
     directory: str | Path,
-    against: str | Path | None = None,
+    against: Source | None = None,
     *,
     runner: str | None = None,
     seed: int = 0,
@@ -45,7 +45,8 @@ def verify(
 
     First the checksums of its files, then the golden vectors that the oracle computed at build time, then its
     selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
-    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a library
+    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a network in
+    memory only the oracle. Of a library
     with variants, all that this machine (or an emulator here) runs are compared with the oracle. Artifacts for a GPU
     run on it, or on the CPU, where one inference is repeated with every access checked and counted. `runner` is another
     machine to run everything on, ssh://[user@]host[:port].
@@ -70,7 +71,7 @@ def verify(
             progress(Event(f"compiling and running {artifact.selftest.name}"))
             checks.append(_selftest(artifact, runnable))
         if against is not None:
-            checks += _against(model, Path(against), seed, progress)
+            checks += _against(model, against, seed, progress)
         return Verification(str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions, counted[1])
     finally:
         model.close()
@@ -362,39 +363,46 @@ def _peak_target(artifact: Artifact) -> Target:
     return next((target for target in concrete if target.registers and runs_here(target)), resolve_target("host"))
 
 
-def _against(model: Model, source: Path, seed: int, progress: Progress) -> list[Check]:
-    """The artifact beside the runtime of its source model, and beside the oracle, on fresh inputs."""
+def _against(model: Model, source: Source, seed: int, progress: Progress) -> list[Check]:
+    """The artifact beside the runtime of its source model if that is a file, and beside the oracle, on fresh inputs."""
     from dscompile.report.comparison import compare
     from dscompile.report.peers import open_peer, reference_for
     from dscompile.report.vectors import ZEROS, seeded_inputs
 
     artifact = model.artifact
     rounding = artifact.manifest.rounding
-    peer = open_peer(reference_for(source, rounding), source)
-    net = read_network(source, None, rounding=rounding, input_shapes=_open_shapes(source, artifact))
+    if isinstance(source, str | Path):
+        path = Path(source)
+        peer = open_peer(reference_for(path, rounding), path)
+        net = read_network(path, None, rounding=rounding, input_shapes=_open_shapes(path, artifact))
+    else:
+        peer, net = None, read_network(source, None)
     network = net.network
     wanted = [(tensor.border_shape, tensor.dtype) for tensor in artifact.manifest.inputs]
     if [(t.border_shape, t.dtype) for t in map(network.tensor, network.user_inputs)] != wanted:
-        raise UsageError(f"'{source}' takes other inputs than the artifact", help="name the model it was built from")
+        raise UsageError(
+            f"'{source_name(source)}' takes other inputs than the artifact", help="name the model it was built from"
+        )
     count = _FRESH_STEPS if network.states else _FRESH_INPUTS
     seeds = (*range(seed + 1000, seed + 1000 + count), ZEROS)
     got, from_peer, from_oracle, others = [], [], [], []
     stream, oracle = model.stream(), OracleStream(network)
     for index, fresh in enumerate(seeds):
-        progress(Event(f"comparing with {peer.name}", index, len(seeds)))
+        progress(Event(f"comparing with {peer.name if peer is not None else 'the oracle'}", index, len(seeds)))
         inputs = seeded_inputs(artifact.manifest.inputs, fresh)
         got.append([stream.run(inputs)[name] for name in _output_names(artifact)])
-        from_peer.append(peer.run(list(inputs.values())))
+        if peer is not None:
+            from_peer.append(peer.run(list(inputs.values())))
         feeds = dict(zip(network.user_inputs, inputs.values(), strict=True))
         from_oracle.append(list(oracle.step(feeds).values()))
         own = zip(_output_names(artifact), network.user_outputs, strict=True)
         others.append({mine: oracle.runners_up[its] for mine, its in own if its in oracle.runners_up})
     names, tolerance = _output_names(artifact), artifact.manifest.tolerance
-    peer_tolerance = _DYNAMIC_RANGE_TOLERANCE if net.dynamic_range else tolerance
-    return [
-        compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, peer_tolerance, others),
-        compare("oracle, other inputs", names, got, from_oracle, tolerance, others),
-    ]
+    checks = [compare("oracle, other inputs", names, got, from_oracle, tolerance, others)]
+    if peer is not None:
+        peer_tolerance = _DYNAMIC_RANGE_TOLERANCE if net.dynamic_range else tolerance
+        checks.insert(0, compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, peer_tolerance, others))
+    return checks
 
 
 def _open_shapes(source: Path, artifact: Artifact) -> dict[str, tuple[int, ...]] | None:

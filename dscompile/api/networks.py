@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dscompile.api.tunings import TuningFiles, read_tunings
-from dscompile.errors import UsageError
+from dscompile.errors import UnsupportedError, UsageError
 from dscompile.report.progress import Progress, silent
 from dscompile.target import build_target, representative
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Rounding
     from dscompile.report.inspection import Inspection
+
+Source: TypeAlias = "str | Path | Network"
+"""What functions take as a network: the path of a net.yaml, .onnx or .tflite file, or a Network in memory."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,7 @@ class ImportResult:
     notes: tuple[str, ...] = ()
 
 
-def check(
-    source: str | Path, *, weights: str | Path | None = None, input_shapes: InputShapes | None = None
-) -> CheckResult:
+def check(source: Source, *, weights: str | Path | None = None, input_shapes: InputShapes | None = None) -> CheckResult:
     """Checks a network: schema, shapes, names and shapes of the weights, and budgets as far as no plan is needed.
 
     Of int8 networks also that no accumulator can overflow. `input_shapes` are those of build(). Raises
@@ -67,7 +68,7 @@ def check(
 
 
 def inspect(
-    source: str | Path,
+    source: Source,
     target: str | None = None,
     *,
     weights: str | Path | None = None,
@@ -238,17 +239,56 @@ def zoo_write(
 
 
 def read_network(
-    source: str | Path,
+    source: Source,
     weights: str | Path | None,
     *,
     load_weights: bool = True,
     rounding: Rounding | None = None,
     input_shapes: InputShapes | None = None,
 ) -> NetFile:
-    """The network in a net.yaml, .onnx or .tflite file (dscompile.frontend.load)."""
-    from dscompile.frontend.input_shapes import NO_SHAPES
-    from dscompile.frontend.load import load_network
-
+    """The network in a net.yaml, .onnx or .tflite file (dscompile.frontend.load), or the one that is given itself."""
     values = None if weights is None else Path(weights)
-    shapes = NO_SHAPES if input_shapes is None else input_shapes
-    return load_network(Path(source), weights=values, load_weights=load_weights, rounding=rounding, shapes=shapes)
+    if isinstance(source, str | Path):
+        from dscompile.frontend.input_shapes import NO_SHAPES
+        from dscompile.frontend.load import load_network
+
+        shapes = NO_SHAPES if input_shapes is None else input_shapes
+        return load_network(Path(source), weights=values, load_weights=load_weights, rounding=rounding, shapes=shapes)
+    from dscompile.frontend.loaded import NetFile
+
+    given = {"its weights": values, "its rounding": rounding, "its shapes": input_shapes}
+    for what in (what for what, value in given.items() if value is not None):
+        raise UsageError(f"the network '{source.name}' in memory has {what} already", help="change the network itself")
+    return NetFile(source.validate(), Path(source.name))
+
+
+def source_name(source: Source) -> str:
+    """How messages call a network: its path, or the name of one in memory."""
+    return str(source) if isinstance(source, str | Path) else source.name
+
+
+def require_no_state(network: Network, done: str, help: str | None = None) -> None:
+    """Raises UnsupportedError if the network keeps state; `done` is what is not done with such networks."""
+    if network.states:
+        raise UnsupportedError(
+            f"'{network.name}' keeps state from one inference to the next; such networks are not {done} yet", help=help
+        )
+
+
+def destination_beside(source: Source, output: str | Path | None, suffix: str) -> Path:
+    """The net.yaml to write: `output`, or <net>_<suffix>.yaml in the current directory.
+
+    UsageError if it is no net.yaml, or would replace the network that is read or other weights.
+    """
+    path = Path(output) if output is not None else Path(f"{Path(source_name(source)).stem}_{suffix}.yaml")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
+    if isinstance(source, str | Path) and path.resolve() == Path(source).resolve():
+        raise UsageError(f"'{path}' is the network that is read", help="give another name with -o")
+    weights = path.with_suffix(".npz")
+    if weights.exists() and not path.exists():
+        raise UsageError(
+            f"'{weights}' exists, but '{path}' does not: it may be the weights of another network",
+            help="give another name with -o; the weights are named after it",
+        )
+    return path

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dscompile.api.networks import read_network
-from dscompile.errors import UnsupportedError, UsageError
+from dscompile.api.networks import Source, destination_beside, read_network, require_no_state, source_name
+from dscompile.errors import UsageError
 from dscompile.report.progress import Event, Progress, silent
 
 if TYPE_CHECKING:
     from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantize import Method, WeightRounding
-    from dscompile.quantize.pipeline import Quantized
+    from dscompile.quantization import Method, WeightRounding
+    from dscompile.quantization.pipeline import Quantized
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class QuantizeResult:
 
 
 def quantize(
-    source: str | Path,
+    source: Source,
     calibrate: str | Path | None = None,
     output: str | Path | None = None,
     *,
@@ -54,18 +54,14 @@ def quantize(
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
     """
     from dscompile.frontend.writer import write_netfile
-    from dscompile.quantize import Settings, quantize_network
-    from dscompile.quantize.data import read_samples
-    from dscompile.quantize.settings import DEFAULT_KEEP, DEFAULT_METHOD
+    from dscompile.quantization import Settings, quantize_network
+    from dscompile.quantization.data import read_samples
+    from dscompile.quantization.settings import DEFAULT_KEEP, DEFAULT_METHOD
 
-    path = _destination(source, output)
-    progress(Event(f"reading {source}"))
+    path = destination_beside(source, output, "int8")
+    progress(Event(f"reading {source_name(source)}"))
     net = read_network(source, weights, input_shapes=input_shapes)
-    if net.network.states:
-        raise UnsupportedError(
-            f"'{net.network.name}' keeps state from one inference to the next; such networks are not quantized yet",
-            help="import one that is int8 already",
-        )
+    require_no_state(net.network, "quantized", help="import one that is int8 already")
     section = net.quantization
     calibration = section.calibration if section is not None else None
     default = calibration.method if calibration is not None else DEFAULT_METHOD
@@ -99,19 +95,3 @@ def _calibration_file(calibrate: str | Path | None, net: NetFile) -> Path:
         "there is no calibration data",
         help="give --calibrate DATA.npz with inputs like those that the network will meet",
     )
-
-
-def _destination(source: str | Path, output: str | Path | None) -> Path:
-    """The net.yaml to write, which must not replace the network that is read, nor its weights."""
-    path = Path(output) if output is not None else Path(f"{Path(source).stem}_int8.yaml")
-    if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"'{path}' is not the name of a net.yaml", help="it must end in .yaml")
-    if path.resolve() == Path(source).resolve():
-        raise UsageError(f"'{path}' is the network that is read", help="give another name with -o")
-    weights = path.with_suffix(".npz")
-    if weights.exists() and not path.exists():
-        raise UsageError(
-            f"'{weights}' exists, but '{path}' does not: it may be the weights of another network",
-            help="give another name with -o; the weights are named after it",
-        )
-    return path

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dscompile.api.networks import read_network
+from dscompile.api.networks import Source, read_network, source_name
 from dscompile.errors import UnsupportedError, UsageError
 from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, resolve_target, runs_here
 
 if TYPE_CHECKING:
     from dscompile.ir.network import Network
-    from dscompile.tune.builders import Builders
-    from dscompile.tune.devices import Devices, Unit
-    from dscompile.tune.outcome import Outcome
-    from dscompile.tune.session import Snapshot
-    from dscompile.tune.tasks import Task
+    from dscompile.tuner.builders import Builders
+    from dscompile.tuner.devices import Devices, Unit
+    from dscompile.tuner.outcome import Outcome
+    from dscompile.tuner.session import Snapshot
+    from dscompile.tuner.tasks import Task
 
 DEFAULT_TRIALS = 64
 
@@ -42,7 +42,7 @@ class TuneResult:
 
 
 def tune(
-    source: str | Path,
+    source: Source,
     target: str = "host",
     output: str | Path = "tuning.json",
     *,
@@ -67,14 +67,14 @@ def tune(
     Raises UsageError, BadInputError, UnsupportedError, ToolError, or CheckFailedError if the device does not run the
     whole network.
     """
-    from dscompile.tune.journal import Journal
-    from dscompile.tune.keeper import RecordsKeeper
-    from dscompile.tune.outcome import outcome_of
-    from dscompile.tune.ranking import rank_in_network
-    from dscompile.tune.session import Limits, Session
+    from dscompile.tuner.journal import Journal
+    from dscompile.tuner.keeper import RecordsKeeper
+    from dscompile.tuner.outcome import outcome_of
+    from dscompile.tuner.ranking import rank_in_network
+    from dscompile.tuner.session import Limits, Session
 
     concrete = tunable_target(target)
-    progress(Event(f"reading {source}"))
+    progress(Event(f"reading {source_name(source)}"))
     network, tasks = _tasks(source, weights, concrete)
     path = Path(output)
     with _devices(concrete, farm, key, progress) as devices:
@@ -121,16 +121,16 @@ def tune(
 
 
 def tune_report(
-    source: str | Path, target: str = "host", output: str | Path = "tuning.json", *, weights: str | Path | None = None
+    source: Source, target: str = "host", output: str | Path = "tuning.json", *, weights: str | Path | None = None
 ) -> TuneResult:
     """What earlier tuning found for a network's layers. Nothing is measured.
 
     Raises UsageError if nothing was tuned there, and as `tune`.
     """
     from dscompile.plan.tuning_file import read_tuning, require_fits
-    from dscompile.tune.journal import Journal
-    from dscompile.tune.outcome import outcome_of
-    from dscompile.tune.state import remembered
+    from dscompile.tuner.journal import Journal
+    from dscompile.tuner.outcome import outcome_of
+    from dscompile.tuner.state import remembered
 
     concrete = tunable_target(target)
     _, tasks = _tasks(source, weights, concrete)
@@ -163,10 +163,10 @@ def journal_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.measured")
 
 
-def _tasks(source: str | Path, weights: str | Path | None, target: Target) -> tuple[Network, tuple[Task, ...]]:
+def _tasks(source: Source, weights: str | Path | None, target: Target) -> tuple[Network, tuple[Task, ...]]:
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
-    from dscompile.tune.tasks import tasks_of
+    from dscompile.tuner.tasks import tasks_of
 
     net = read_network(source, weights)
     net.require_as_asked()
@@ -183,11 +183,11 @@ def _devices(target: Target, farm: str | None, key: str | None, progress: Progre
         raise UsageError("--farm and --key belong together", help="the key is what the devices were started with")
     devices: Devices
     if farm is not None and key is not None:
-        from dscompile.tune.farm_devices import FarmPool
+        from dscompile.tuner.farm_devices import FarmPool
 
         devices = FarmPool(farm, key, lambda line: progress(Event(line)))
     else:
-        from dscompile.tune.this_machine import local_devices
+        from dscompile.tuner.this_machine import local_devices
 
         devices = local_devices(target)
     try:
@@ -198,7 +198,7 @@ def _devices(target: Target, farm: str | None, key: str | None, progress: Progre
 
 @contextmanager
 def _builders(wanted: str | int | None) -> Iterator[Builders]:
-    from dscompile.tune.builders import dask_builders, local_builders
+    from dscompile.tuner.builders import dask_builders, local_builders
 
     builders = dask_builders(wanted) if isinstance(wanted, str) else local_builders(wanted)
     try:
@@ -213,7 +213,7 @@ def costs_label(unit: Unit, machine: str) -> str:
 
 
 def _machine(devices: Devices) -> str:
-    from dscompile.tune.keeper import machine_name
+    from dscompile.tuner.keeper import machine_name
 
     return machine_name() if devices.unit == "us" and devices.name == "this machine" else devices.name
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -77,6 +79,18 @@ def chosen_tuning(files: tuple[str, ...], no_tuning: bool) -> tuple[str, ...] | 
     if files and no_tuning:
         raise UsageError("--tuning and --no-tuning exclude each other")
     return None if no_tuning else files
+
+
+def netfile_output_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """-o, where a command writes a network; `default` is what the help says of it."""
+    return click.option(
+        "-o",
+        "--output",
+        "destination",
+        type=click.Path(),
+        metavar="NET.YAML",
+        help=f"The net.yaml to write; its weights go beside it.  [default: {default}]",
+    )
 
 
 def _input_shape(text: str) -> tuple[str, tuple[int, ...]]:

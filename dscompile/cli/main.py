@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "Measure the speed of artifacts, alone or beside other runtimes."),
     "tune": ("tune", "Find the fastest tiles of every layer by measuring."),
     "quantize": ("quantize", "Turn a float32 network into an int8 network."),
+    "factorize": ("factorize", "Turn standard convolutions into sums of separable ones."),
+    "export": ("export", "Write a network as an ONNX model."),
     "zoo": ("zoo", "The networks that come with dscompile."),
     "targets": ("targets", "The machines that artifacts can be built for."),
     "farm": ("farm", "Devices that measure candidates: tracker, device, status."),

@@ -8,14 +8,14 @@ import click
 
 from dscompile import api
 from dscompile.cli import output
-from dscompile.cli.arguments import input_shape_option, net_argument, weights_option
+from dscompile.cli.arguments import input_shape_option, net_argument, netfile_output_option, weights_option
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.report.quantization import quantize_record, quantize_text
 
 if TYPE_CHECKING:
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantize import Method, WeightRounding
+    from dscompile.quantization import Method, WeightRounding
 
 
 @subcommand("quantize")
@@ -26,14 +26,7 @@ if TYPE_CHECKING:
     metavar="DATA.NPZ",
     help="Typical inputs: for each input of the network an array [N, ...].  [default: as the net.yaml says]",
 )
-@click.option(
-    "-o",
-    "--output",
-    "destination",
-    type=click.Path(),
-    metavar="NET.YAML",
-    help="The net.yaml to write; its weights go beside it.  [default: <net>_int8.yaml]",
-)
+@netfile_output_option("<net>_int8.yaml")
 @click.option(
     "--method",
     type=click.Choice(("min-max", "percentile", "mse")),

@@ -17,7 +17,7 @@ from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.cli.tune_display import shown_tuning
 from dscompile.report import text
-from dscompile.tune.report import outcome_record, outcome_report
+from dscompile.tuner.report import outcome_record, outcome_report
 
 if TYPE_CHECKING:
     from dscompile.api import TuneResult

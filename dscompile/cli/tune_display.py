@@ -13,8 +13,8 @@ from dscompile.cli.settings import current_settings
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dscompile.tune.session import Snapshot
-    from dscompile.tune.state import TaskState
+    from dscompile.tuner.session import Snapshot
+    from dscompile.tuner.state import TaskState
 
 _LINE_S = 10.0
 _ROWS = 20

@@ -28,11 +28,11 @@ def read_inputs(fields: Fields) -> tuple[InputSpec, ...]:
         return ()
     if several is None:
         assert one is not None
-        return _input("input", one, fields)
+        return read_input("input", one, fields)
     if not isinstance(several, SequenceNode) or not several.items:
         fields.wrong("inputs", several, "a list of inputs")
         return ()
-    return tuple(spec for item in several.items for spec in _input("inputs", item, fields))
+    return tuple(spec for item in several.items for spec in read_input("inputs", item, fields))
 
 
 def read_states(fields: Fields) -> tuple[StateSpec, ...]:
@@ -67,7 +67,7 @@ def _state(node: Node, outer: Fields) -> Iterable[StateSpec]:
         yield StateSpec(given, reference, initial)
 
 
-def _input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
+def read_input(key: str, node: Node, outer: Fields) -> tuple[InputSpec, ...]:
     """One input, or none if it has not even a name. `shape` stands in the order of `layout`."""
     if not isinstance(node, MappingNode):
         outer.wrong(key, node, "a mapping", "for example `{name: image, shape: [1, 224, 224, 3]}`")

@@ -82,14 +82,14 @@ class Graph:
 
 def build_graph(spec: NetworkSpec, problems: Problems) -> Graph:
     """The layers of `spec` as operators. What does not fit is recorded, at the layer's place in the file."""
-    assembly = _Assembly(spec, problems)
+    assembly = Assembly(spec, problems)
     for layer in spec.layers:
         assembly.add_layer(layer)
     outputs = assembly.outputs()
     return Graph(assembly.builder, outputs, assembly.positions, tuple(assembly.wanted()), assembly.states(outputs))
 
 
-class _Assembly:
+class Assembly:
     """The graph while it grows. A tensor whose layer was wrong is `broken`: layers reading it are passed over."""
 
     def __init__(self, spec: NetworkSpec, problems: Problems) -> None:
@@ -104,7 +104,7 @@ class _Assembly:
         self._tensor_positions: dict[str, Position] = {}
         self._previous: str | None = None
         for given in (*spec.inputs, *(state.given for state in spec.states)):
-            self._add_input(given)
+            self.add_input(given)
         if len(spec.inputs) == 1:
             self._previous = spec.inputs[0].name
 
@@ -241,7 +241,8 @@ class _Assembly:
         bias = self._biases[layer.name]
         return "optional" if bias is None else "required" if bias else "forbidden"
 
-    def _add_input(self, spec: InputSpec) -> None:
+    def add_input(self, spec: InputSpec) -> None:
+        """Declares an input of the network."""
         if spec.tensor is None:
             self._broken.add(spec.name)
             return

@@ -44,9 +44,9 @@ def read_network(node: MappingNode, problems: Problems, fallback_name: str) -> N
     license = _matching(fields, "license", _LICENSE, "an SPDX expression, such as Apache-2.0 OR MIT")
     inputs = read_inputs(fields)
     states = read_states(fields)
-    defaults = _defaults(fields)
+    defaults = read_defaults(fields)
     layers = _layers(fields, defaults)
-    outputs = _outputs(fields)
+    outputs = read_outputs(fields)
     labels_node = fields.take("labels")
     labels: tuple[str, ...] = ()
     if labels_node is not None and not isinstance(labels_node, SequenceNode):
@@ -88,7 +88,8 @@ def _network_name(fields: Fields, fallback: str) -> str:
     return name
 
 
-def _defaults(fields: Fields) -> Defaults:
+def read_defaults(fields: Fields) -> Defaults:
+    """The mapping `defaults:`, which may be absent."""
     node = fields.mapping("defaults")
     if node is None:
         return Defaults()
@@ -100,7 +101,8 @@ def _defaults(fields: Fields) -> Defaults:
     return Defaults(padding, activation, bias)
 
 
-def _outputs(fields: Fields) -> tuple[OutputSpec, ...] | None:
+def read_outputs(fields: Fields) -> tuple[OutputSpec, ...] | None:
+    """The list `outputs:`; None where it is absent."""
     node = fields.take("outputs")
     if node is None:
         return None
@@ -143,8 +145,16 @@ def _layers(fields: Fields, defaults: Defaults) -> tuple[LayerSpec, ...]:
         fields.wrong("layers", node, "a list with at least one layer")
         return ()
     entries = [entry for item in node.items for entry in _entry(item, fields.problems)]
-    names = _Names(entry.name for entry in entries)
+    names = LayerNames(entry.name for entry in entries)
     return tuple(_layer(entry, defaults, names, fields.problems) for entry in entries)
+
+
+def read_layer(node: Node, defaults: Defaults, names: LayerNames, problems: Problems) -> LayerSpec | None:
+    """One entry of `layers:` by itself; None if it has no kind. `names` are those of the layers before it."""
+    for entry in _entry(node, problems):
+        names.take(entry.name)
+        return _layer(entry, defaults, names, problems)
+    return None
 
 
 def _entry(node: Node, problems: Problems) -> Iterable[_Entry]:
@@ -172,7 +182,7 @@ def _entry(node: Node, problems: Problems) -> Iterable[_Entry]:
     yield _Entry(kind, fields, fields.text("name"))
 
 
-def _layer(entry: _Entry, defaults: Defaults, names: _Names, problems: Problems) -> LayerSpec:
+def _layer(entry: _Entry, defaults: Defaults, names: LayerNames, problems: Problems) -> LayerSpec:
     kind, fields = entry.kind.text, entry.fields
     before = problems.count
     body: Body | None = None
@@ -223,12 +233,16 @@ def _from(kind: str, fields: Fields) -> tuple[Reference, ...] | None:
     return tuple(Reference(name, position) for name, position in fields.texts("from", node))
 
 
-class _Names:
+class LayerNames:
     """Gives names to layers that have none: the kind, then kind2, kind3, ..., stepping over names in the file."""
 
     def __init__(self, given: Iterable[str]) -> None:
         self._taken = {name for name in given if name}
         self._next: dict[str, int] = {}
+
+    def take(self, name: str) -> None:
+        """Keeps a name from being given to another layer."""
+        self._taken.add(name)
 
     def automatic(self, kind: str, repeat: int) -> str:
         """A free name, whose repeats are free too."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dscompile.errors import Position, UnsupportedError
+from dscompile.errors import Position, UnsupportedError, UsageError
 from dscompile.frontend.import_cleanup import tidy
 from dscompile.frontend.import_errors import Problems
 from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
@@ -15,7 +15,7 @@ from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes
 from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_constants import FOLDERS, constant, fold
 from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS
-from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, read_onnx
+from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, Proto, read_model, read_onnx
 from dscompile.frontend.onnx_reference import REFERENCE_OPERATORS, reference
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding
@@ -32,7 +32,22 @@ def import_onnx(path: Path, rounding: Rounding | None = None, shapes: InputShape
     be imported (or for a rounding of a float32 network), UsageError for `shapes` that do not fit, ToolError without the
     onnx package.
     """
-    model = read_onnx(path, shapes)
+    return _imported(path, read_onnx(path, shapes), rounding)
+
+
+def import_onnx_proto(
+    model: Proto, name: str = "", rounding: Rounding | None = None, shapes: InputShapes = NO_SHAPES
+) -> Network:
+    """As `import_onnx`, of an onnx.ModelProto in memory. The network is called `name`, or as the model's graph is."""
+    if type(model).__name__ != "ModelProto":
+        raise UsageError(
+            f"'{type(model).__name__}' is no onnx.ModelProto", help="a file is read by dscompile.import_model(path)"
+        )
+    path = Path(f"{(name or model.graph.name or 'network').replace('/', '_')}.onnx")
+    return _imported(path, read_model(model, path, shapes), rounding)
+
+
+def _imported(path: Path, model: OnnxModel, rounding: Rounding | None) -> Network:
     if any(node.op in QDQ_OPERATORS for node in model.nodes):
         from dscompile.frontend.onnx_qdq import QdqImporter
 

@@ -119,7 +119,7 @@ def read_onnx(path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
     """
     try:
         import onnx
-        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise ToolError(
             "reading .onnx files needs the onnx package", help="install it with: pip install 'dscompile[onnx]'"
@@ -130,6 +130,14 @@ def read_onnx(path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
         model.ParseFromString(data)
     except DecodeError as error:
         raise invalid_file(path, "ONNX", "its protobuf encoding is broken") from error
+    return read_model(model, path, shapes)
+
+
+def read_model(model: Proto, path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
+    """A model that is in memory already; `path` is what errors call it, and what external data lie beside.
+
+    Raises as `read_onnx`.
+    """
     if not model.HasField("graph") or not model.graph.output:
         raise invalid_file(path, "ONNX", "it holds no graph")
     opset = _opset(model, path)

@@ -7,7 +7,7 @@ declared type and size were compared with what the network wants.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -59,7 +59,15 @@ class FileSource:
     position: Position | None = None
 
 
-WeightSource = SeededSource | FileSource
+@dataclass(frozen=True)
+class ArraysSource:
+    """Arrays in memory. With a `seed`, those that are not there are random."""
+
+    arrays: Mapping[str, Array]
+    seed: int | None = None
+
+
+WeightSource = SeededSource | FileSource | ArraysSource
 
 
 class ArrayReader(Protocol):
@@ -109,6 +117,8 @@ def collect_weights(
             return _seeded(seed, present) if load else {weight.key: _unloaded(weight) for weight in present}
         case FileSource():
             return _from_file(wanted, source, problems, load=load)
+        case ArraysSource():
+            return _from_memory(wanted, source, problems)
 
 
 def _seeded(seed: int, wanted: Sequence[WantedWeight]) -> dict[str, Array]:
@@ -153,20 +163,57 @@ def _from_file(
             problems.add(diagnostic.message, source.position, help=diagnostic.help)
         return {}
     try:
-        return _Matcher(wanted, source, reader, problems).arrays(load=load)
+        return _Matcher(wanted, source.path.name, source.position, reader, problems).arrays(load=load)
     finally:
         reader.close()
 
 
+def _from_memory(wanted: Sequence[WantedWeight], source: ArraysSource, problems: Problems) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    if source.seed is not None:
+        random = [weight for weight in wanted if weight.key not in source.arrays and weight.presence != "forbidden"]
+        arrays = _seeded(source.seed, [weight for weight in random if weight.dtype == "float32"])
+        wanted = [weight for weight in wanted if weight not in random or weight.dtype != "float32"]
+    matcher = _Matcher(wanted, "weights", None, _MemoryReader(source.arrays), problems)
+    return {**arrays, **matcher.arrays(load=True)}
+
+
+class _MemoryReader:
+    """Arrays in memory, read as if they were a file."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = arrays
+
+    def keys(self) -> Sequence[str]:
+        """Names of all arrays."""
+        return list(self._arrays)
+
+    def describe(self, key: str) -> tuple[str, Shape]:
+        """Type and shape of an array."""
+        return self._arrays[key].dtype.name, self._arrays[key].shape
+
+    def read(self, key: str) -> Array:
+        """A copy of the array."""
+        return self._arrays[key].copy()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class _Matcher:
-    """Compares what a file holds with what the layers want."""
+    """Compares what a file holds with what the layers want. `position` is where the net.yaml names the file."""
 
     def __init__(
-        self, wanted: Sequence[WantedWeight], source: FileSource, reader: ArrayReader, problems: Problems
+        self,
+        wanted: Sequence[WantedWeight],
+        file: str,
+        position: Position | None,
+        reader: ArrayReader,
+        problems: Problems,
     ) -> None:
         self._wanted = wanted
-        self._source = source
-        self._file = source.path.name
+        self._position = position
+        self._file = file
         self._reader = reader
         self._problems = problems
         # Sorted, because safetensors lists them in another order every time.
@@ -181,7 +228,7 @@ class _Matcher:
         if len(required) > 1 and not any(weight.key in self._keys for weight in required):
             self._problems.add(
                 f"'{self._file}' has none of this network's {len(required)} weights",
-                self._source.position,
+                self._position,
                 help=f"arrays are called <layer>.<role>: the first is '{required[0].key}', {list(required[0].shape)}",
             )
             return {}
@@ -197,7 +244,7 @@ class _Matcher:
         for key in self._unused if self._report_unused else ():
             if key not in misnamed:
                 help = did_you_mean(key, [weight.key for weight in self._wanted]) or "remove it from the file"
-                self._problems.add(f"no layer uses '{key}' of '{self._file}'", self._source.position, help=help)
+                self._problems.add(f"no layer uses '{key}' of '{self._file}'", self._position, help=help)
         return found
 
     def _missing(self, weight: WantedWeight) -> list[str]:

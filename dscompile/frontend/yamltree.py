@@ -28,7 +28,7 @@ from dscompile.errors import BadInputError, Diagnostic, Position
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 16
-_MAX_SHOWN_LINE = 400  # longer source lines are named by line and column only
+MAX_SHOWN_LINE = 400  # longer source lines are named by line and column only
 
 Value = str | int | float | bool | None
 
@@ -182,7 +182,7 @@ class _Composer:
         """From mark to mark, or to the end of the first line."""
         line = self.lines[start.line] if start.line < len(self.lines) else ""
         last = end.column if end.line == start.line else len(line.rstrip())
-        text = line.replace("\t", " ").rstrip() if len(line) <= _MAX_SHOWN_LINE else ""
+        text = line.replace("\t", " ").rstrip() if len(line) <= MAX_SHOWN_LINE else ""
         return Position(self.file, start.line + 1, start.column + 1, max(1, last - start.column), text)
 
     def _node(self, event: _Event, depth: int) -> Node:

@@ -68,6 +68,9 @@ def search_narrow(
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     left = min(31 - reach.bit_length(), 16)
     levels = float((np.maximum(np.abs(sums.low), np.abs(sums.high)) * slopes).max()) + abs(zero_point) + 2
+    constant = (sums.low == 0) & (sums.high == 0)
+    if constant.any():  # their bias is all that they have: the middle of a level must fit, wherever the others lie
+        levels = max(levels, float(np.abs(thresholds.first[constant] + 0.5).max()))
     most = min(int(np.floor(np.log2(_WORD / levels))), int(np.floor(np.log2(_HALF / 2 / max(slopes.max(), 1e-9)))))
     for stepped in (False, True):
         for right in range(min(most, 30), max(most - _SHIFTS, 0), -1):

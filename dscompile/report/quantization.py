@@ -10,8 +10,8 @@ from dscompile.report import text
 from dscompile.report.records import Record
 
 if TYPE_CHECKING:
-    from dscompile.quantize.measure import Agreement, LayerReport
-    from dscompile.quantize.pipeline import Quantized, Step
+    from dscompile.quantization.measure import Agreement, LayerReport
+    from dscompile.quantization.pipeline import Quantized, Step
 
 
 def quantize_record(path: str, quantized: Quantized) -> Record:

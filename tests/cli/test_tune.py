@@ -16,7 +16,7 @@ import pytest
 
 from dscompile.plan.tuning_file import read_tuning
 from dscompile.target import resolve_target
-from dscompile.tune.journal import Journal
+from dscompile.tuner.journal import Journal
 from tests.cli.conftest import CommandLine
 from tests.tools import require_tools
 

@@ -10,9 +10,9 @@ from dscompile.cli.tune_display import session_table, summary
 from dscompile.plan.spaces import rule, space
 from dscompile.plan.workloads import DenseWorkload, DepthwiseWorkload
 from dscompile.target import find_target
-from dscompile.tune.session import Snapshot
-from dscompile.tune.state import TaskState
-from dscompile.tune.tasks import Task
+from dscompile.tuner.session import Snapshot
+from dscompile.tuner.state import TaskState
+from dscompile.tuner.tasks import Task
 
 TARGET = find_target("x86-avx2")
 

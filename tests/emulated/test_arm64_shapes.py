@@ -11,9 +11,9 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU6, Activation, ActivationKind, Conv2D, Pads
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
-from dscompile.quantize.calibration import observe, tensor_parameters
-from dscompile.quantize.conversion import int8_network
-from dscompile.quantize.lowering import lower
+from dscompile.quantization.calibration import observe, tensor_parameters
+from dscompile.quantization.conversion import int8_network
+from dscompile.quantization.lowering import lower
 from tests.mcu import random_inputs
 from tests.native import assert_equals_oracle, differences, opened, target_here
 

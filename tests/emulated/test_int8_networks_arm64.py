@@ -15,9 +15,9 @@ from dscompile.api.networks import read_network
 from dscompile.emit.selftest import selftest_input
 from dscompile.frontend.load import load_network
 from dscompile.ir.network import Array, Network
-from dscompile.quantize.calibration import observe, tensor_parameters
-from dscompile.quantize.conversion import int8_network
-from dscompile.quantize.lowering import lower
+from dscompile.quantization.calibration import observe, tensor_parameters
+from dscompile.quantization.conversion import int8_network
+from dscompile.quantization.lowering import lower
 from dscompile.run.emulated import Count, EmulatedModel
 from tests.native import opened, target_here
 

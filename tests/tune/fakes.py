@@ -9,11 +9,11 @@ from pathlib import Path
 
 from dscompile.plan.choices import Choice
 from dscompile.plan.workloads import Workload
-from dscompile.tune.builders import Builders
-from dscompile.tune.candidates import Candidate, Job
-from dscompile.tune.devices import DevicePool, Measurement
-from dscompile.tune.harness import harness
-from dscompile.tune.runnable import Form, Runnable
+from dscompile.tuner.builders import Builders
+from dscompile.tuner.candidates import Candidate, Job
+from dscompile.tuner.devices import DevicePool, Measurement
+from dscompile.tuner.harness import harness
+from dscompile.tuner.runnable import Form, Runnable
 
 SOURCE = """
 #include <stdint.h>

@@ -17,9 +17,9 @@ from dscompile.plan.workloads import (
     Int8DepthwiseWorkload,
 )
 from dscompile.target import find_target, resolve_target
-from dscompile.tune.candidates import Job, build_candidate, output_of
-from dscompile.tune.harness import harness
-from dscompile.tune.this_machine import local_devices
+from dscompile.tuner.candidates import Job, build_candidate, output_of
+from dscompile.tuner.harness import harness
+from dscompile.tuner.this_machine import local_devices
 from tests.tools import require_tools
 
 WORKLOADS = [

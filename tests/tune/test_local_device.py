@@ -6,8 +6,8 @@ import pytest
 
 from dscompile.errors import ToolError
 from dscompile.target import find_target
-from dscompile.tune.local_device import LocalDevice
-from dscompile.tune.this_machine import local_devices
+from dscompile.tuner.local_device import LocalDevice
+from dscompile.tuner.this_machine import local_devices
 from tests.tune.fakes import compiled
 
 GOOD = "memcpy(memory + 16, memory, 8);"

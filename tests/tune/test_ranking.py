@@ -15,15 +15,15 @@ from dscompile.plan.lowering import plan_program
 from dscompile.plan.spaces import space
 from dscompile.plan.tuning import Tuning
 from dscompile.target import find_target, resolve_target
-from dscompile.tune import ranking
-from dscompile.tune.devices import Measurement
-from dscompile.tune.outcome import knobs_that_mattered, outcome_of
-from dscompile.tune.ranking import measure_steps, rank_in_network
-from dscompile.tune.report import outcome_report
-from dscompile.tune.runnable import Runnable
-from dscompile.tune.state import TaskState
-from dscompile.tune.tasks import tasks_of
-from dscompile.tune.this_machine import local_devices
+from dscompile.tuner import ranking
+from dscompile.tuner.devices import Measurement
+from dscompile.tuner.outcome import knobs_that_mattered, outcome_of
+from dscompile.tuner.ranking import measure_steps, rank_in_network
+from dscompile.tuner.report import outcome_report
+from dscompile.tuner.runnable import Runnable
+from dscompile.tuner.state import TaskState
+from dscompile.tuner.tasks import tasks_of
+from dscompile.tuner.this_machine import local_devices
 
 TARGET = find_target("x86-avx2")
 

@@ -12,9 +12,9 @@ from dscompile.errors import ToolError
 from dscompile.plan.spaces import rule, space
 from dscompile.plan.workloads import DenseWorkload, DepthwiseWorkload, Int8DepthwiseWorkload
 from dscompile.target import find_target
-from dscompile.tune.devices import Measurement
-from dscompile.tune.session import MOST_LOST, Limits, Session
-from dscompile.tune.tasks import Task
+from dscompile.tuner.devices import Measurement
+from dscompile.tuner.session import MOST_LOST, Limits, Session
+from dscompile.tuner.tasks import Task
 from tests.tune.fakes import FakeBuilders, FakeDevice, Notebook, pool, right_output
 
 TARGET = find_target("x86-avx2")

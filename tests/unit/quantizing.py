@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dscompile.ir.network import Network
-from dscompile.quantize import Settings, quantize_network
-from dscompile.quantize.pipeline import Quantized
-from dscompile.quantize.settings import Sample
+from dscompile.quantization import Settings, quantize_network
+from dscompile.quantization.pipeline import Quantized
+from dscompile.quantization.settings import Sample
 from tests.unit.netfiles import network as network_of
 
 PLAIN = Settings(method="min-max", equalize=False, bias_correction=False, weight_rounding="nearest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,12 +26,22 @@ network:
 weights: {seed: 1}
 """
 
+PUBLIC = (
+    *("Model", "Network", "NetworkBuilder"),
+    *("bench", "build", "check", "export", "export_onnx", "factorize", "import_model", "import_onnx", "init"),
+    *("inspect", "load", "quantize", "tune", "verify"),
+)
+
 
 def test_public_names_are_documented_and_found():
-    for name in ("Model", "bench", "build", "check", "import_model", "init", "inspect", "load", "verify"):
+    for name in PUBLIC:
         assert getattr(dscompile, name).__doc__
         assert name in dir(dscompile)
     assert issubclass(dscompile.DscompileError, Exception)
+
+
+def test_no_module_has_the_name_of_a_function_whose_place_it_would_take_once_it_is_imported():
+    assert {module.name for module in pkgutil.iter_modules(dscompile.__path__)}.isdisjoint(PUBLIC)
 
 
 def test_an_unknown_name_is_an_attribute_error():

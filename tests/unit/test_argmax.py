@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx import TensorProto
 import dscompile
 from dscompile import oracle
 from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.factorization.change import Reference
 from dscompile.frontend.onnx_import import import_onnx
 from dscompile.frontend.tflite_import import import_tflite
 from dscompile.frontend.writer import network_text
@@ -263,6 +265,20 @@ def test_a_quantized_network_keeps_its_argmax():
     network = made.network
     assert network.tensor("map") == Tensor("map", (1, 9, 7), "int32")
     assert network.tensor(network.layers[-1].inputs[0]).dtype == "int8"
+    assert [report.name for report in made.layers] == ["c"]
+    assert made.agreement.sqnr_db > 20
+
+
+def test_a_factorized_network_is_judged_by_its_scores():
+    layers = "- conv: {name: c, out: 8, kernel: 3}\n- conv: {name: scores, out: 5, kernel: 3}"
+    changes = []
+    for more in ("", "\n- argmax"):
+        network = netfiles.network(layers + more)
+        samples = [{"x": randoms(1, 8, 8, 4, seed=seed)} for seed in range(3)]
+        other = replace(network, weights={**network.weights, "c.kernel": 0.9 * network.weights["c.kernel"]})
+        changes.append(Reference(network, samples).change(other))
+    assert changes[0] == changes[1]
+    assert changes[0].error > 0
 
 
 # GPUs

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from dscompile.frontend.load import load_network
-from dscompile.ir.ops import NONE
+from dscompile.ir.network import NetworkBuilder
+from dscompile.ir.ops import NONE, Conv2D
+from dscompile.ir.tensor import Tensor
 from dscompile.plan.mcu_bodies import (
     DepthwiseBody,
     MatrixBody,
@@ -21,7 +23,8 @@ from dscompile.plan.mcu_convolutions import four_weights
 from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, IntegerEpilogue, McuKernel, Window
 from dscompile.plan.program import Program
 from dscompile.target import find_target
-from tests.mcu import planned
+from tests.mcu import assert_equals_oracle, here, planned
+from tests.quantized_networks import Quantizer
 from tests.unit.test_mcu_kernels import depthwise, int8
 
 EPILOGUE = IntegerEpilogue("affine", -128, 127, -3, 9, 14)
@@ -100,6 +103,17 @@ def test_layers_with_and_without_relu_have_a_body_each():
     none = [b for b in used_bodies(kernels(planned(linear, target))) if isinstance(b, DepthwiseBody)]
     assert not any(body.finish.step for body in relu)
     assert all(body.finish.step for body in none)
+
+
+@pytest.mark.parametrize(("kernel", "size"), [((1, 1), 1), ((3, 3), 5), ((5, 5), 6)], ids=str)
+def test_a_depthwise_layer_with_all_rows_inside_compiles_without_unused_variables(kernel, size):
+    """Alone: no other layer makes it use the bounds of its rows."""
+    builder = NetworkBuilder("inside")
+    builder.input(Tensor("x", (1, size, size, 6)))
+    rng = np.random.default_rng(0)
+    builder.add("dw", Conv2D(6, kernel, groups=6), ["x"], kernel=rng.normal(size=(*kernel, 1, 6)).astype(np.float32))
+    network = Quantizer(builder.build(["dw"]), rng, "tflite", float_borders=False).run()
+    assert_equals_oracle(network, (0, 1), here("cortex-m4"))
 
 
 @pytest.mark.models

@@ -79,6 +79,10 @@ CASES = {
     "depthwise_relu6": depthwise(5, 5, 8, activation=RELU6),
     "depthwise_linear_with_dilation": depthwise(8, 8, 4, dilation=(2, 3), activation=NONE),
     "depthwise_with_more_padding_below": depthwise(5, 6, 4, pads=Pads(0, 2, 1, 2), kernel=(3, 3)),
+    "conv_of_one_row_below_rows_of_padding": Case(1, 1, 1, 1, (1, 5), pads=Pads(2, 0, 3, 3)),
+    "conv_with_dilation_below_rows_of_padding": Case(2, 3, 4, 5, (2, 2), pads=Pads(7, 7, 3, 1), dilation=(3, 1)),
+    "depthwise_between_rows_of_padding": depthwise(2, 2, 9, kernel=(2, 3), pads=Pads(5, 4, 1, 1)),
+    "separable_between_rows_of_padding": depthwise(2, 2, 8, kernel=(2, 3), pads=Pads(5, 4, 1, 1), then=6),
     "separable_same": depthwise(25, 5, 16, then=16),
     "separable_that_grows": depthwise(6, 6, 8, then=24),
     "separable_that_shrinks": depthwise(6, 7, 24, then=8),
@@ -107,6 +111,13 @@ def test_int8_kernel(name):
 @pytest.mark.parametrize("name", CASES)
 def test_int8_kernel_of_int16_pairs(name):
     assert_equals_oracle(int8(CASES[name].network(), "tflite"), (0,), here("cortex-m4"))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "rows_of_padding" in name])
+def test_rows_that_read_only_padding_write_nothing_beside_their_columns(name):
+    network = int8(CASES[name].network(), "half-up")
+    for core in ("cortex-m0plus", "cortex-m4"):
+        assert_equals_oracle(network, (0,), here(core))
 
 
 @pytest.mark.slow

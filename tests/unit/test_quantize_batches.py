@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dscompile.oracle import run_all
-from dscompile.quantize.batches import batch_size, batched, in_batches
-from dscompile.quantize.lowering import lower
-from dscompile.quantize.measure import quantize_sample
+from dscompile.quantization.batches import batch_size, batched, in_batches
+from dscompile.quantization.lowering import lower
+from dscompile.quantization.measure import quantize_sample
 from tests.unit.netfiles import network as network_of
 from tests.unit.quantizing import DS_CNN, INVERTED, quantized, samples
 

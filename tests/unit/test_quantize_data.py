@@ -11,7 +11,7 @@ from dscompile.errors import BadInputError
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Activate, Activation, Binary
 from dscompile.ir.tensor import Tensor
-from dscompile.quantize.data import read_samples
+from dscompile.quantization.data import read_samples
 
 
 def one_input() -> Network:

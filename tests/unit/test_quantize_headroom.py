@@ -9,10 +9,10 @@ import pytest
 
 from dscompile.ir.tensor import Quantization
 from dscompile.oracle import run_all
-from dscompile.quantize import quantize_network
-from dscompile.quantize.calibration import observe, tensor_parameters
-from dscompile.quantize.headroom import rounding_noise, with_headroom
-from dscompile.quantize.lowering import lower
+from dscompile.quantization import quantize_network
+from dscompile.quantization.calibration import observe, tensor_parameters
+from dscompile.quantization.headroom import rounding_noise, with_headroom
+from dscompile.quantization.lowering import lower
 from tests.unit.netfiles import network as network_of
 from tests.unit.quantizing import PLAIN, samples
 

@@ -15,13 +15,13 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, RELU6, Activate, Activation, Conv2D, Dense, Pool, Quantize
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.oracle import run, run_all
-from dscompile.quantize import Settings, quantize_network
-from dscompile.quantize.bias_correction import correct_biases
-from dscompile.quantize.calibration import observe
-from dscompile.quantize.equalization import MEASURES, equalizable_pairs, equalize
-from dscompile.quantize.lowering import lower
-from dscompile.quantize.measure import quantize_sample
-from dscompile.quantize.settings import METHODS
+from dscompile.quantization import Settings, quantize_network
+from dscompile.quantization.bias_correction import correct_biases
+from dscompile.quantization.calibration import observe
+from dscompile.quantization.equalization import MEASURES, equalizable_pairs, equalize
+from dscompile.quantization.lowering import lower
+from dscompile.quantization.measure import quantize_sample
+from dscompile.quantization.settings import METHODS
 from tests.networks import STEPS, random_inputs, random_network
 from tests.unit.netfiles import assert_same_network
 from tests.unit.netfiles import network as network_of

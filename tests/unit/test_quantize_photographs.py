@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from dscompile.frontend.load import load_network
 from dscompile.ir.network import Network
 from dscompile.oracle import run
-from dscompile.quantize import Settings, WeightRounding, quantize_network
-from dscompile.quantize.batches import batched, in_batches
-from dscompile.quantize.conversion import dequantize_array
-from dscompile.quantize.measure import quantize_sample
+from dscompile.quantization import Settings, WeightRounding, quantize_network
+from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.conversion import dequantize_array
+from dscompile.quantization.measure import quantize_sample
 from tests import models
 from tests.photographs import crops, split
 

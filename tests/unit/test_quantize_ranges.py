@@ -7,9 +7,9 @@ import pytest
 
 from dscompile.errors import UnsupportedError
 from dscompile.ir.tensor import Quantization
-from dscompile.quantize.histogram import HALF_BINS, histogram_of
-from dscompile.quantize.kernels import bias_bound, quantize_kernel
-from dscompile.quantize.ranges import Range, choose_range, expressed, parameters
+from dscompile.quantization.histogram import HALF_BINS, histogram_of
+from dscompile.quantization.kernels import bias_bound, quantize_kernel
+from dscompile.quantization.ranges import Range, choose_range, expressed, parameters
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D, Dense, Pads
 from dscompile.oracle import run, run_all
 from dscompile.oracle.convolution import conv2d_sums
-from dscompile.quantize import quantize_network
-from dscompile.quantize.kernels import bias_bound
-from dscompile.quantize.lowering import lower
-from dscompile.quantize.measure import quantize_sample, signal_sqnr_db, signals
-from dscompile.quantize.reconstruction import as_groups, columns, from_groups, reconstruct
-from dscompile.quantize.settings import Sample
+from dscompile.quantization import quantize_network
+from dscompile.quantization.kernels import bias_bound
+from dscompile.quantization.lowering import lower
+from dscompile.quantization.measure import quantize_sample, signal_sqnr_db, signals
+from dscompile.quantization.reconstruction import as_groups, columns, from_groups, reconstruct
+from dscompile.quantization.settings import Sample
 from tests.unit.netfiles import network as network_of
 from tests.unit.quantizing import DS_CNN, INVERTED, PLAIN, samples
 

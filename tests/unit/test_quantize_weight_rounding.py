@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dscompile.quantize.weight_rounding import (
+from dscompile.quantization.weight_rounding import (
     descend,
     errors,
     nearest_integers,

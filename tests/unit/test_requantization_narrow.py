@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from dscompile.ir.fixed_point import Clamp, quantize_multiplier, requantize
+from dscompile.ir.network import NetworkBuilder
+from dscompile.ir.ops import Conv2D
+from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.plan.requantization import Integers, Range
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
+from tests.mcu import assert_equals_oracle, here
 
 WORD = 1 << 31
 
@@ -99,3 +103,18 @@ def test_a_staircase_that_is_no_line_has_no_narrow_form():
         return np.clip(np.where(sums > 0, sums, sums // 50), -128, 127)
 
     assert search_narrow(bent, Range(np.array([-5000]), np.array([90])), np.array([1.0]), 0, Clamp(-128, 127)) is None
+
+
+@pytest.mark.parametrize("zero_point", [-128, -25, 0, 127])
+@pytest.mark.parametrize("bias", [-588041, 588041])
+def test_a_channel_that_is_always_clamped_has_a_bias_of_32_bits(bias, zero_point):
+    """Its level, 127 or -128, lies far from the zero point by which the shift was chosen."""
+    net = NetworkBuilder("clamped", "float32")
+    net.input(Tensor("x", (1, 2, 2, 1), "int8", Quantization((0.000254405,), 68)))
+    weights = {
+        "kernel": np.array([[[[24]]]], np.int8),
+        "kernel_scale": np.array([0.00449726], np.float32),
+        "bias": np.array([bias], np.int32),
+    }
+    net.add("conv", Conv2D(1, (1, 1)), ["x"], quantization=Quantization((0.00363745,), zero_point), **weights)
+    assert_equals_oracle(net.build(["conv"]), (0, 1), here("cortex-m0plus"))

@@ -17,7 +17,7 @@ from dscompile.ir.ops import SIGMOID, Activate, Binary, Constant, Conv2D, Op, Sh
 from dscompile.ir.shapes import ShapeError, output_shape
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.passes import canonicalize
-from dscompile.quantize.batches import batched
+from dscompile.quantization.batches import batched
 from tests.int8_networks import Int8Net
 from tests.unit.netfiles import assert_same_network, diagnostics, frame, network, only, place
 

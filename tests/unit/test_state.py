@@ -321,11 +321,14 @@ def test_timing_and_profiles_work_with_state(tmp_path):
     assert len(native.profile(inputs, 2)) == len(native.manifest.layers)
 
 
-def test_networks_with_state_are_not_quantized(tmp_path):
+def test_networks_with_state_are_not_quantized_and_not_factorized(tmp_path):
     path = write_netfile(ring(), tmp_path)
     np.savez(tmp_path / "data.npz", x=np.zeros((2, 1, 1, 6), np.float32))
-    with pytest.raises(UnsupportedError, match="'ring' keeps state from one inference to the next"):
+    kept = "'ring' keeps state from one inference to the next; such networks are not"
+    with pytest.raises(UnsupportedError, match=f"{kept} quantized yet"):
         dscompile.quantize(path, calibrate=tmp_path / "data.npz", output=tmp_path / "int8.yaml")
+    with pytest.raises(UnsupportedError, match=f"{kept} factorized yet"):
+        dscompile.factorize(path, output=tmp_path / "separable.yaml", rank=1)
 
 
 def test_inspect_and_check_show_states(tmp_path):

@@ -18,8 +18,8 @@ from dscompile.plan.spaces import rule, space
 from dscompile.plan.tuning_json import workload_to_json
 from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload, Workload
 from dscompile.target import find_target
-from dscompile.tune.journal import Journal
-from dscompile.tune.search import make_search
+from dscompile.tuner.journal import Journal
+from dscompile.tuner.search import make_search
 
 AVX2, AVX512 = find_target("x86-avx2"), find_target("x86-avx512")
 POINTWISE, DEPTHWISE = ConvWorkload(1, 196, 16, 256), DepthwiseWorkload(112, 112, 8, stride=(2, 2))
@@ -76,7 +76,7 @@ def test_a_search_goes_on_where_a_journal_ends(tmp_path: Path) -> None:
 def test_metaschedule_opens_a_journal_and_finds_the_best(tmp_path: Path) -> None:
     from tvm.s_tir import meta_schedule as ms
 
-    from dscompile.tune.metaschedule import stand_in
+    from dscompile.tuner.metaschedule import stand_in
 
     filled(tmp_path)
     database = ms.database.JSONDatabase(work_dir=str(tmp_path), allow_missing=False)
@@ -96,7 +96,7 @@ def test_records_are_written_as_metaschedule_writes_them(tmp_path: Path) -> None
     from tvm.s_tir import meta_schedule as ms
 
     from dscompile.schedule.native import llvm_target
-    from dscompile.tune.metaschedule import block_of, stand_in
+    from dscompile.tuner.metaschedule import block_of, stand_in
 
     module = stand_in(json.dumps(workload_to_json(POINTWISE)))
     schedule = Schedule(module)
@@ -326,7 +326,7 @@ def test_a_full_disk_is_said_and_leaves_whole_lines(tmp_path: Path, monkeypatch:
     filled(tmp_path)
     write = os.write
     with Journal(tmp_path, AVX512) as journal:
-        monkeypatch.setattr("dscompile.tune.lines.os.write", lambda file, content: half(file, content[:40]))
+        monkeypatch.setattr("dscompile.tuner.lines.os.write", lambda file, content: half(file, content[:40]))
         with pytest.raises(ToolError, match=f"cannot write '.*{RECORDS}': No space left on device") as error:
             journal.add(POINTWISE, B, (1e-6,))
         assert error.value.code == ExitCode.TOOL_MISSING

@@ -23,11 +23,11 @@ from dscompile.plan.workloads import (
     Workload,
 )
 from dscompile.target import Target, find_target
-from dscompile.tune.evolution import Evolution
-from dscompile.tune.features import features, predicted_cost
-from dscompile.tune.generations import neighbors
-from dscompile.tune.packages import require_packages
-from dscompile.tune.search import Search, Sweep, make_search, spread
+from dscompile.tuner.evolution import Evolution
+from dscompile.tuner.features import features, predicted_cost
+from dscompile.tuner.generations import neighbors
+from dscompile.tuner.packages import require_packages
+from dscompile.tuner.search import Search, Sweep, make_search, spread
 from tests.cost_surfaces import Surface, instructions, part_of_gain, valley
 
 AVX2, AVX512, NEON, I8MM = (find_target(name) for name in ("x86-avx2", "x86-avx512", "arm64-neon", "arm64-i8mm"))
@@ -173,7 +173,7 @@ def test_the_neighbors_of_a_value_are_sorted_by_how_many_values_lie_between() ->
         (Int8ConvWorkload(1, 196, 32, 256), AVX2),
         (Int8DepthwiseWorkload(56, 56, 8), I8MM),
     ],
-    ids=str,
+    ids=lambda value: value.name if isinstance(value, Target) else str(value),
 )
 def test_all_choices_of_a_workload_have_as_many_finite_features(workload: Workload, target: Target) -> None:
     rows = np.array([features(workload, choice, target) for choice in space(workload, target)])
@@ -206,7 +206,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tensor_intrinsics_are_left_out_for_a_moment_and_left_alone_where_they_are() -> None:
     script = """
 import sys, types
-from dscompile.tune.metaschedule import without_intrinsics
+from dscompile.tuner.metaschedule import without_intrinsics
 name = "tvm.s_tir.tensor_intrin"
 with without_intrinsics():
     import tvm.s_tir.tensor_intrin

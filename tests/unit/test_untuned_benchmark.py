@@ -147,7 +147,7 @@ def test_costs_that_are_wrong_are_refused_with_their_line(tmp_path, line, proble
 @pytest.mark.slow
 def test_what_a_tuner_measured_is_read_from_its_journal(tmp_path):
     from dscompile.api.tuning import costs_label
-    from dscompile.tune.journal import Journal
+    from dscompile.tuner.journal import Journal
 
     with Journal(tmp_path / "measured", AVX2, costs=costs_label(FILE.unit, FILE.machine)) as journal:
         for (workload, choice), cost in COSTS.items():
