@@ -50,7 +50,7 @@ def _border_problems(program: Program) -> Iterator[str]:
         for name in tensors:
             tensor = network.tensor(name)
             if tensor.dtype not in _BORDER_TYPES[role]:
-                yield f"{role} '{name}' is {tensor.dtype}; an {role} is {', '.join(_BORDER_TYPES[role])}"
+                yield f"{role} '{name}' is {tensor.dtype}; {role}s are {', '.join(_BORDER_TYPES[role])}"
             if homes.get(name) not in names:
                 yield f"{role} '{name}' has no buffer in the arena"
             elif program.buffer(homes[name]).size_bytes < tensor.size_bytes:

@@ -23,9 +23,10 @@ Outputs = Mapping[str, Reals]
 class Change:
     """Outputs beside the original's.
 
-    What an ArgMax reads counts as an output in place of its indices. `error` is the root of sum of (new - old)^2 / sum of old^2 over all samples, of several outputs the largest;
-    `max_error` the largest difference. `top1` is the share of samples whose first output has its largest element at
-    the same index; None if it has only one element.
+    What an ArgMax reads counts as an output in place of its indices. `error` is the root of
+    sum of (new - old)^2 / sum of old^2 over all samples, of several outputs the largest; `max_error` the largest
+    difference. `top1` is the share of samples whose first output has its largest element at the same index; None if it
+    has only one element.
     """
 
     samples: int

@@ -76,6 +76,14 @@ def test_indices_are_reshaped_and_transposed_and_nothing_else():
         net.build(["relu"])
 
 
+def test_inputs_are_no_indices():
+    net = NetworkBuilder("wrong")
+    net.input(Tensor("x", (1, 3), "int32"))
+    net.add("y", Reshape((3, 1)), ["x"])
+    with pytest.raises(BadInputError, match="input 'x' is int32; only what an argmax makes may be"):
+        net.build(["y"])
+
+
 def test_an_argmax_makes_int32():
     net = NetworkBuilder("wrong")
     net.input(Tensor("x", (1, 3)))
