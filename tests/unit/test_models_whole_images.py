@@ -15,9 +15,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.models]
 CASES = [
     ("ch_ppocr_mobile_v2.0_cls_mobile.onnx", (1, 3, 48, 192), ("c99", "arm64-neon")),
     ("ch_PP-OCRv4_det_infer.onnx", (1, 3, 64, 96), (TARGETS[0],)),
-    ("onnx/deeplabv3_mobilenetv2.onnx", None, (TARGETS[0],)),
-    ("onnx/fast_scnn.onnx", None, (TARGETS[0],)),
 ]
+LARGE = ["onnx/deeplabv3_mobilenetv2.onnx", "onnx/fast_scnn.onnx"]
 
 
 def strokes(shape: tuple[int, ...]) -> np.ndarray:
@@ -36,6 +35,16 @@ def strokes(shape: tuple[int, ...]) -> np.ndarray:
     ("name", "shape", "target"), [(name, shape, target) for name, shape, targets in CASES for target in targets]
 )
 def test_whole_images_equal_onnxruntime(name, shape, target, tmp_path):
+    assert_equals_onnxruntime(name, shape, target, tmp_path)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", LARGE)
+def test_large_images_equal_onnxruntime(name, tmp_path):
+    assert_equals_onnxruntime(name, None, TARGETS[0], tmp_path)
+
+
+def assert_equals_onnxruntime(name, shape, target, tmp_path) -> None:
     if target != "c99":
         target_here(target)
     path = model_path(name)

@@ -15,7 +15,7 @@ from dscompile.target import find_target
 from dscompile.tuner.devices import Measurement
 from dscompile.tuner.session import MOST_LOST, Limits, Session
 from dscompile.tuner.tasks import Task
-from tests.tune.fakes import FakeBuilders, FakeDevice, Notebook, pool, right_output
+from tests.tuner.fakes import FakeBuilders, FakeDevice, Notebook, pool, right_output
 
 TARGET = find_target("x86-avx2")
 DEPTHWISE = DepthwiseWorkload(6, 6, 2)

@@ -8,7 +8,7 @@ from dscompile.errors import ToolError
 from dscompile.target import find_target
 from dscompile.tuner.local_device import LocalDevice
 from dscompile.tuner.this_machine import local_devices
-from tests.tune.fakes import compiled
+from tests.tuner.fakes import compiled
 
 GOOD = "memcpy(memory + 16, memory, 8);"
 
