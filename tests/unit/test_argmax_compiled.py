@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dscompile.ir.network import Array, Network, NetworkBuilder
-from dscompile.ir.ops import ArgMax, Op, Pool, Reshape, Transpose
+from dscompile.ir.ops import ArgMax, Op, Pool, Reshape, Slice, Transpose
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.run.opening import RunnableModel
 from tests import mcu
@@ -32,6 +32,11 @@ def everything(*, int8: bool) -> Network:
         for number, op in enumerate(OPS):
             for source in (x, pool, vector):
                 made.append(net.add(f"{source}_{number}", op, [source]))
+    # Views of whole blocks of lanes, behind whose last channel other channels lie.
+    for number, (begin, size) in enumerate(((0, 5), (16, 21), (64, 3))):
+        cut = net.add(f"cut{number}", Slice((0, 0, 0, begin), (1, 3, 4, size)), ["pool100"])
+        made.append(net.add(f"cut{number}_index", ArgMax(), [cut]))
+        made.append(net.add(f"cut{number}_last", ArgMax(last=True), [cut]))
     turned: Op = Transpose((0, 2, 1))
     made.append(net.add("turned", turned, [net.add("map", ArgMax(), ["pool17"])]))
     made.append(net.add("flat", Reshape((1, 12)), [net.add("map2", ArgMax(last=True), ["pool17"])]))
