@@ -98,7 +98,9 @@ def _oracle_check(
         results = stream.run(seeded_inputs(artifact.manifest.inputs, vector_seed))
         got.append([results[output] for output in _output_names(artifact)])
     want = [[output[index] for output in vectors.outputs] for index in range(len(seeds))]
-    return compare(name, _output_names(artifact), got, want, artifact.manifest.tolerance)
+    names = _output_names(artifact)
+    others = [{names[output]: rows[index] for output, rows in vectors.others.items()} for index in range(len(seeds))]
+    return compare(name, names, got, want, artifact.manifest.tolerance, others)
 
 
 def _counted_check(model: Model, vectors: Vectors, progress: Progress) -> tuple[list[Check], tuple[KernelBytes, ...]]:
@@ -383,7 +385,7 @@ def _against(model: Model, source: Source, seed: int, progress: Progress) -> lis
         )
     count = _FRESH_STEPS if network.states else _FRESH_INPUTS
     seeds = (*range(seed + 1000, seed + 1000 + count), ZEROS)
-    got, from_peer, from_oracle = [], [], []
+    got, from_peer, from_oracle, others = [], [], [], []
     stream, oracle = model.stream(), OracleStream(network)
     for index, fresh in enumerate(seeds):
         progress(Event(f"comparing with {peer.name if peer is not None else 'the oracle'}", index, len(seeds)))
@@ -393,11 +395,13 @@ def _against(model: Model, source: Source, seed: int, progress: Progress) -> lis
             from_peer.append(peer.run(list(inputs.values())))
         feeds = dict(zip(network.user_inputs, inputs.values(), strict=True))
         from_oracle.append(list(oracle.step(feeds).values()))
+        own = zip(_output_names(artifact), network.user_outputs, strict=True)
+        others.append({mine: oracle.runners_up[its] for mine, its in own if its in oracle.runners_up})
     names, tolerance = _output_names(artifact), artifact.manifest.tolerance
-    checks = [compare("oracle, other inputs", names, got, from_oracle, tolerance)]
+    checks = [compare("oracle, other inputs", names, got, from_oracle, tolerance, others)]
     if peer is not None:
         peer_tolerance = _DYNAMIC_RANGE_TOLERANCE if net.dynamic_range else tolerance
-        checks.insert(0, compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, peer_tolerance))
+        checks.insert(0, compare(f"{peer.name} {peer.version}".strip(), names, got, from_peer, peer_tolerance, others))
     return checks
 
 

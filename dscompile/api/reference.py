@@ -30,6 +30,14 @@ class OracleStream:
         results = self._stream.step(feeds)
         return {name: oracle.to_border(network.tensor(name), values) for name, values in results.items()}
 
+    @property
+    def runners_up(self) -> dict[str, Array]:
+        """Indices that are nearly right beside the last outputs, by name (oracle/argmax.py: runners_up)."""
+        from dscompile import oracle
+
+        tensor = self._network.tensor
+        return {name: oracle.to_border(tensor(name), values) for name, values in self._stream.runners_up.items()}
+
 
 def oracle_outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The oracle's outputs of one inference, the first of a stream; see OracleStream."""
@@ -59,17 +67,32 @@ class Golden:
             inputs = [network.tensor(name) for name in network.user_inputs]
             output_bytes = sum(network.tensor(name).size_bytes for name in network.user_outputs)
             seeds = vector_seeds(self._seed, output_bytes, is_stream=bool(network.states))
-            stream, rows = OracleStream(network), []
+            stream, rows, others = OracleStream(network), [], []
             for index, seed in enumerate(seeds):
                 progress(Event("running the oracle", index, len(seeds)))
                 rows.append(stream.step(seeded_inputs(inputs, seed)))
+                others.append(stream.runners_up)
             outputs = tuple(np.stack([row[name] for row in rows]) for name in network.user_outputs)
-            self._vectors = Vectors(seeds, outputs)
+            self._vectors = Vectors(
+                seeds,
+                outputs,
+                {
+                    index: np.stack([row[name] for row in others])
+                    for index, name in enumerate(network.user_outputs)
+                    if name in others[0]
+                },
+            )
         return self._vectors
 
     def selftest_outputs(self, inputs: Mapping[str, Array], progress: Progress) -> dict[str, Array]:
-        """Outputs for the input of selftest.c; of a network with state, after as many inferences as that runs."""
+        """Outputs for the input of selftest.c; of a network with state, after as many inferences as that runs.
+
+        Indices that may as well be others are -1.
+        """
+        import numpy as np
+
         from dscompile.emit.selftest import STEPS
+        from dscompile.oracle.argmax import NO_INDEX
 
         if self._selftest is None:
             progress(Event("running the oracle"))
@@ -77,4 +100,6 @@ class Golden:
             for _ in range(STEPS if self._network.states else 1):
                 self._selftest = stream.step(inputs)
             assert self._selftest is not None
+            for name, others in stream.runners_up.items():
+                self._selftest[name] = np.where(others != NO_INDEX, np.int32(NO_INDEX), self._selftest[name])
         return self._selftest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dscompile.compute.argmax import argmax
 from dscompile.compute.convolution import conv, depthwise
 from dscompile.compute.dense import dense
 from dscompile.compute.elementwise import elementwise, fill, flat
@@ -42,6 +43,7 @@ from dscompile.plan.int8_elementwise import (
 )
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Int8Kernel
 from dscompile.plan.kernels import (
+    ArgMaxKernel,
     ConvKernel,
     DenseKernel,
     DepthwiseKernel,
@@ -57,6 +59,7 @@ from dscompile.plan.kernels import (
 )
 
 __all__ = [
+    "argmax",
     "conv",
     "define",
     "dense",
@@ -116,6 +119,8 @@ def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | Ten
             return flat(kernel)
         case SoftmaxKernel():
             return softmax(kernel)
+        case ArgMaxKernel():
+            return argmax(kernel)
         case Int8ConvKernel():
             return int8_conv(kernel)
         case Int8DepthwiseKernel():

@@ -19,7 +19,10 @@ from dscompile.plan.mcu_kernels import WindowedKernel
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program
 from dscompile.plan.states import early_writes, kept_tensors
 
-_BORDER_TYPES: tuple[DType, ...] = ("float32", "int8", "uint8")  # of inputs and outputs
+_BORDER_TYPES: dict[str, tuple[DType, ...]] = {
+    "input": ("float32", "int8", "uint8"),
+    "output": ("float32", "int8", "uint8", "int32"),
+}
 _LARGEST = 2**32 - 1  # sizes and offsets are uint32_t in C
 
 
@@ -46,8 +49,8 @@ def _border_problems(program: Program) -> Iterator[str]:
     ):
         for name in tensors:
             tensor = network.tensor(name)
-            if tensor.dtype not in _BORDER_TYPES:
-                yield f"{role} '{name}' is {tensor.dtype}; borders are {', '.join(_BORDER_TYPES)}"
+            if tensor.dtype not in _BORDER_TYPES[role]:
+                yield f"{role} '{name}' is {tensor.dtype}; {role}s are {', '.join(_BORDER_TYPES[role])}"
             if homes.get(name) not in names:
                 yield f"{role} '{name}' has no buffer in the arena"
             elif program.buffer(homes[name]).size_bytes < tensor.size_bytes:

@@ -35,6 +35,11 @@ class Port:
         return self.tensor.dtype in INTEGER_RANGES
 
     @property
+    def is_index(self) -> bool:
+        """Whether its elements are indices, the result of an ArgMax."""
+        return self.tensor.dtype == "int32"
+
+    @property
     def elements(self) -> int:
         """Elements of the user's buffer."""
         return self.tensor.elements
@@ -59,7 +64,8 @@ class Port:
     def description(self) -> str:
         """For comments: `"mfcc": float32 NHWC [1, 49, 10, 1]`."""
         shape = self.tensor.border_shape
-        letters = _LETTERS[self.tensor.border].get(len(shape), "")
+        is_map = self.is_index and len(shape) == 3  # [1, H, W], without channels
+        letters = "" if is_map else _LETTERS[self.tensor.border].get(len(shape), "")
         return f'"{c_comment(self.tensor.name)}": {self.tensor.dtype} {letters}{list(shape)}'
 
 

@@ -12,7 +12,7 @@ from dscompile.emit.names import C_TYPES, c_comment, c_float, unique_identifiers
 from dscompile.emit.render import render
 from dscompile.emit.selftest import STEPS, TOLERANCE
 from dscompile.ir.network import Array
-from dscompile.ir.tensor import INTEGER_RANGES, DType
+from dscompile.ir.tensor import DType
 from dscompile.plan.program import Program
 
 VALUES_PER_LINE = 16
@@ -53,7 +53,12 @@ class Vector:
     @property
     def exact(self) -> bool:
         """Whether results must be the same bytes."""
-        return self.port.tensor.dtype in INTEGER_RANGES
+        return self.port.is_integer or (self.port.is_index and not self.has_near_ties)
+
+    @property
+    def has_near_ties(self) -> bool:
+        """Whether an index is -1: two elements are equally large but for rounding, and any index passes."""
+        return self.port.is_index and int(self.values.min()) < 0
 
     @property
     def limit(self) -> str:

@@ -12,6 +12,7 @@ from dscompile.factorization.bounds import ratio
 from dscompile.ir.network import Network
 from dscompile.oracle import run
 from dscompile.quantization.batches import batched, in_batches
+from dscompile.quantization.measure import comparable_outputs, replace_outputs
 from dscompile.quantization.settings import Sample
 
 Reals = NDArray[np.float64]
@@ -22,9 +23,10 @@ Outputs = Mapping[str, Reals]
 class Change:
     """Outputs beside the original's.
 
-    `error` is the root of sum of (new - old)^2 / sum of old^2 over all samples, of several outputs the largest;
-    `max_error` the largest difference. `top1` is the share of samples whose first output has its largest element at
-    the same index; None if it has only one element.
+    What an ArgMax reads counts as an output in place of its indices. `error` is the root of
+    sum of (new - old)^2 / sum of old^2 over all samples, of several outputs the largest; `max_error` the largest
+    difference. `top1` is the share of samples whose first output has its largest element at the same index; None if it
+    has only one element.
     """
 
     samples: int
@@ -38,13 +40,13 @@ class Reference:
 
     def __init__(self, network: Network, samples: Sequence[Sample]) -> None:
         self.samples = samples
-        self._original = network
+        self._names = comparable_outputs(network)
         self.wanted = self._outputs(network)
 
     def change(self, network: Network) -> Change:
         """The change that another network, of the same inputs and outputs, makes."""
         got = self._outputs(network)
-        first = self._original.outputs[0]
+        first = self._names[0]
         rows = [outputs[first].reshape(len(self.samples), -1) for outputs in (self.wanted, got)]
         same = rows[0].argmax(axis=1) == rows[1].argmax(axis=1)
         return Change(
@@ -72,8 +74,9 @@ class Reference:
 
     def _outputs(self, network: Network) -> Outputs:
         """The outputs [n, ...] of all samples."""
-        parts = [run(batched(network, batch.count), batch.sample) for batch in in_batches(network, self.samples)]
-        return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in network.outputs}
+        seen = replace_outputs(network, self._names)
+        parts = [run(batched(seen, batch.count), batch.sample) for batch in in_batches(seen, self.samples)]
+        return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in self._names}
 
 
 def _square(array: Reals) -> float:

@@ -20,8 +20,8 @@ from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Constant, Op, Reshape, Transpose
 from dscompile.ir.state import State
-from dscompile.ir.tensor import BorderLayout, DType, Quantization, Rounding, Shape, Tensor
-from dscompile.ir.types import keeps_quantization
+from dscompile.ir.tensor import INTEGER_RANGES, BorderLayout, DType, Quantization, Rounding, Shape, Tensor
+from dscompile.ir.types import INDEX_MOVERS, keeps_quantization
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
@@ -119,7 +119,7 @@ class ImportGraph:
     @property
     def is_quantized(self) -> bool:
         """Whether any tensor so far is int8 or uint8."""
-        return any(tensor.dtype != "float32" for tensor in self._builder.tensors.values())
+        return any(tensor.dtype in INTEGER_RANGES for tensor in self._builder.tensors.values())
 
     # Borders
 
@@ -222,6 +222,8 @@ class ImportGraph:
         quantization: Quantization | None = None,
         dtype: DType | None = None,
     ) -> str:
+        if not isinstance(op, INDEX_MOVERS) and any(self._builder.tensors[name].dtype == "int32" for name in inputs):
+            raise UnsupportedError("reads the indices of an argmax; these can only be reshaped, transposed and put out")
         if not role and self._base_is_free:
             name, self._base_is_free = self._base, False
         else:

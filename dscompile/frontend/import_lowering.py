@@ -18,6 +18,7 @@ from dscompile.ir.ops import (
     NONE,
     Activate,
     Activation,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -296,6 +297,17 @@ def softmax(graph: ImportGraph, value: Value, axis: int, beta: float = 1.0) -> V
     at = axis_of(axis, len(value.shape))
     arranged = graph.arranged(value, (*(other for other in value.order if other != at), at))
     return graph.emit_value(Softmax(beta), [arranged.tensor], arranged.order)
+
+
+def argmax(graph: ImportGraph, value: Value, axis: int, *, keep_axis: bool, last: bool = False) -> Value:
+    """Where the largest element along one axis of the source lies, as int32."""
+    at = axis_of(axis, len(value.shape))
+    if at == 0 and len(value.shape) > 1:
+        raise UnsupportedError("over the batch is not supported; batches are 1")
+    others = tuple(other for other in value.order if other != at)
+    arranged = graph.arranged(value, (*others, at))
+    order = arranged.order if keep_axis else tuple(other - (other > at) for other in others)
+    return graph.emit_value(ArgMax(keep_axis, last), [arranged.tensor], order)
 
 
 def mean(graph: ImportGraph, value: Value, axes: Sequence[int], keep_axes: bool) -> Value:

@@ -48,6 +48,7 @@ from dscompile.frontend.yamltree import SequenceNode
 from dscompile.ir.ops import (
     NONE,
     Activate,
+    ArgMax,
     BatchNorm,
     Binary,
     BinaryKind,
@@ -254,6 +255,11 @@ def _reshape(fields: Fields, _: Defaults) -> Body:
     return ReshapeBody(shape)
 
 
+def _argmax(fields: Fields, _: Defaults) -> Body:
+    ties = fields.choice("ties", ("first", "last"), "first")
+    return OperatorBody(ArgMax(bool(fields.flag("keep_axis", False)), ties == "last"))
+
+
 def _constant(fields: Fields, _: Defaults) -> Body:
     node = fields.require("shape", "[1, 1, 1, 8]")
     return OperatorBody(Constant((1,) if node is None else fields.integers("shape", node, wanted="a list of sizes")))
@@ -316,6 +322,7 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
         "quantize": lambda _fields, _defaults: OperatorBody(Quantize()),
         "dequantize": lambda _fields, _defaults: OperatorBody(Dequantize()),
         "softmax": lambda fields, _: OperatorBody(Softmax(fields.number("beta", 1.0))),
+        "argmax": _argmax,
         "activation": _activation,
         **{kind: _named_activation(kind) for kind in ACTIVATION_KINDS if kind != "none"},
     }

@@ -16,6 +16,7 @@ from dscompile.frontend.weights import FileSource, SeededSource, WeightSource, c
 from dscompile.frontend.yamltree import MappingNode, describe, parse_yaml, read_text
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.state import filled
+from dscompile.ir.tensor import INTEGER_RANGES
 
 SCHEMA = 1
 MAX_SEED = (1 << 53) - 1
@@ -125,7 +126,7 @@ def _weight_source(fields: Fields, directory: Path, override: WeightSource | Non
 
 def _set_rounding(builder: NetworkBuilder, settings: QuantizationSettings | None, problems: Problems) -> None:
     """The rounding of a network that is int8 already: that of the section `quantization:`, by default TFLite's."""
-    if all(tensor.dtype == "float32" for tensor in builder.tensors.values()):
+    if all(tensor.dtype not in INTEGER_RANGES for tensor in builder.tensors.values()):
         return
     builder.rounding = settings.rounding if settings is not None else "tflite"
     if settings is not None and settings.calibration is not None:

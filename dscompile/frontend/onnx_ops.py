@@ -45,6 +45,8 @@ from dscompile.ir.ops import (
 
 Handler = Callable[[Call], Operand]
 
+_INTEGERS = (6, 7)  # onnx.TensorProto.INT32 and INT64: indices fit both
+
 
 def _gemm(call: Call) -> Value:
     value, weights = call.value(), call.weight(1, "the matrix B")
@@ -165,6 +167,11 @@ def _softmax(call: Call) -> Value:
     return call.graph.reshaped(lower.softmax(call.graph, matrix, 1), value.shape)
 
 
+def _argmax(call: Call) -> Value:
+    last = bool(call.node.integer("select_last_index", 0))
+    return lower.argmax(call.graph, call.value(), call.node.integer("axis", 0), keep_axis=_keeps_axes(call), last=last)
+
+
 def _flatten(call: Call) -> Value:
     value = call.value()
     axis = call.node.integer("axis", 1)
@@ -214,8 +221,12 @@ def _transpose(call: Call) -> Value:
 
 
 def _cast(call: Call) -> Value:
+    if call.graph.tensor_of(call.value()).dtype == "int32" and call.node.integer("to", 0) in _INTEGERS:
+        return call.value()
     if call.node.integer("to", 0) != 1:
         raise UnsupportedError("only conversions to float32 are supported on computed tensors")
+    if call.graph.tensor_of(call.value()).dtype == "int32":
+        raise UnsupportedError("of the indices of an argmax to float32 is not supported")
     return call.value()
 
 
@@ -238,6 +249,7 @@ QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 
 HANDLERS: dict[str, Handler] = {
     "Add": binary("add"),
+    "ArgMax": _argmax,
     "AveragePool": of_sequences(_average_pool),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,

@@ -29,7 +29,7 @@ from dscompile.frontend.onnx_qdq_ops import (
 )
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode
 from dscompile.ir.ops import NONE, Activation, Dequantize, Quantize
-from dscompile.ir.tensor import Quantization
+from dscompile.ir.tensor import INTEGER_RANGES, Quantization
 
 _ACTIVATIONS = ("Relu", "Clip")
 
@@ -106,8 +106,8 @@ class QdqImporter(Importer):
         return self.graph.emit_value(Quantize(), [real.tensor], real.order)
 
     def _real(self, value: Value) -> Value:
-        """The value as a float32 tensor."""
-        if self.graph.tensor_of(value).dtype == "float32":
+        """The value as a float32 tensor; indices stay what they are."""
+        if self.graph.tensor_of(value).dtype not in INTEGER_RANGES:
             return value
         known = self.reals.get(value.tensor)
         if known is None:
@@ -121,6 +121,8 @@ class QdqImporter(Importer):
         if integers:
             raise UnsupportedError(f"reads the integers of '{integers[0]}'; only a DequantizeLinear may (QDQ format)")
         operands = super().operands_of(node)
+        if node.op == "ArgMax":  # the order of the integers is that of what they stand for
+            return operands
         return [self._real(operand) if isinstance(operand, Value) else operand for operand in operands]
 
     def _import_int8(self, node: OnnxNode) -> bool:

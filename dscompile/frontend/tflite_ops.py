@@ -84,6 +84,20 @@ def _softmax(call: Call) -> Value:
     return lower.softmax(call.graph, call.value(), -1, call.options.scale)
 
 
+def _argmax(call: Call) -> Value:
+    axes = call.integer_list(1, "the axis")
+    if len(axes) != 1:
+        raise BadInputError(f"needs one axis, not {list(axes)}")
+    return lower.argmax(call.graph, call.value(), axes[0], keep_axis=False)
+
+
+def _cast(call: Call) -> Value:
+    value = call.value()
+    if call.graph.tensor_of(value).dtype != "int32" or call.result.dtype not in ("int32", "int64"):
+        raise UnsupportedError(f"to {call.result.dtype}; only indices of an argmax, to int32 or int64, are supported")
+    return value
+
+
 def _mean(call: Call) -> Value:
     axes = call.integer_list(1, "the axes")
     if not axes:
@@ -148,7 +162,9 @@ HANDLERS: dict[str, Handler] = {
     **IMAGES,
     **MOVEMENT,
     "ADD": _binary("add"),
+    "ARG_MAX": _argmax,
     "BATCH_MATMUL": _batch_matmul,
+    "CAST": _cast,
     "DEQUANTIZE": _dequantize,
     "DIV": _binary("div"),
     "ELU": _activation(Activation("elu", alpha=1.0)),

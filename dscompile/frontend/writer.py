@@ -28,6 +28,7 @@ from dscompile.ir.ops import (
     NONE,
     Activate,
     Activation,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -295,6 +296,9 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
             return _activation_layer(op.activation)
         case Softmax() as op:
             return "softmax", [("beta", op.beta)] if op.beta != 1.0 else []
+        case ArgMax() as op:
+            keep: Keys = [("keep_axis", True)] if op.keep_axis else []
+            return "argmax", [*keep, *([("ties", "last")] if op.last else [])]
         case Pad() as op:
             mode: Keys = [("mode", op.mode)] if op.mode != "constant" else []
             return "pad", [("padding", _sides(op.pads)), *([("value", op.value)] if op.value != 0.0 else []), *mode]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dscompile.ir.network import Layer, Network, weight_shapes
 from dscompile.ir.ops import (
     Activate,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -126,7 +127,7 @@ def layer_flops(network: Network, layer: Layer) -> int:
     macs = layer_macs(network, layer)
     if macs:
         return 2 * macs
-    if isinstance(layer.op, Pool | Mean):
+    if isinstance(layer.op, Pool | Mean | ArgMax):
         return network.tensor(layer.inputs[0]).elements
     if isinstance(layer.op, Binary | Activate | Softmax):
         return network.tensor(layer.output).elements

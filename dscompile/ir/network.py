@@ -134,6 +134,9 @@ class Network:
         for tensor in self.tensors.values():
             for problem in border_type_problems(tensor, tensor.name in self.inputs or tensor.name in self.outputs):
                 yield Diagnostic(problem)
+        for name in self.inputs:
+            if self.tensors[name].dtype == "int32":
+                yield Diagnostic(f"input '{name}' is int32; only what an argmax makes may be")
         for problem in state_problems(self.states, self.tensors, self.inputs, self.outputs):
             yield Diagnostic(problem)
         known = set(self.inputs)

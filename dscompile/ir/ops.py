@@ -277,6 +277,17 @@ class Softmax:
     beta: float = 1.0
 
 
+@dataclass(frozen=True)
+class ArgMax:
+    """Where the largest element of the last axis lies, as int32: of equal ones the first, or the `last`.
+
+    The axis goes, unless `keep_axis` leaves it with one element.
+    """
+
+    keep_axis: bool = False
+    last: bool = False
+
+
 PadMode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
 
 
@@ -386,6 +397,7 @@ Op = (
     | SpaceToDepth
     | Activate
     | Softmax
+    | ArgMax
     | Pad
     | Resize
     | Reshape

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dscompile.ir.ops import (
     Activate,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -132,6 +133,11 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
         case Constant():
             _arity(inputs, 0)
             return op.shape
+        case ArgMax():
+            (shape,) = _arity(inputs, 1)
+            if not shape:
+                raise ShapeError("argmax needs an axis to go along, not a scalar")
+            return (*shape[:-1], 1) if op.keep_axis else shape[:-1]
         case Activate() | Softmax() | BatchNorm() | Quantize() | Dequantize():
             (shape,) = _arity(inputs, 1)
             return shape

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from dscompile.ir.ops import (
     Activate,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -32,6 +33,8 @@ from dscompile.ir.tensor import INTEGER_RANGES, DType, Quantization, Tensor
 # Activations that an int8 layer can end with: they are clamps between two integers.
 CLAMPS = ("none", "clip")
 # Operators whose results have the scale and zero point of their inputs: they move, compare or average integers.
+INDEX_MOVERS = (Reshape, Transpose)
+"""What may be done with the result of an ArgMax."""
 MOVERS = (Pool, Concat, Slice, Shuffle, DepthToSpace, SpaceToDepth, Pad, Resize, Reshape, Transpose)
 
 
@@ -53,7 +56,12 @@ def border_type_problems(tensor: Tensor, is_border: bool) -> Iterable[str]:
 
 
 def result_type(op: Op, inputs: Sequence[Tensor]) -> tuple[DType, Quantization | None]:
-    """Type and quantization of a result for which none is given: those of the first input, float32 without inputs."""
+    """Type and quantization of a result for which none is given: those of the first input, float32 without inputs.
+
+    Those of an ArgMax are int32.
+    """
+    if isinstance(op, ArgMax):
+        return "int32", None
     if not inputs or isinstance(op, Dequantize) or inputs[0].dtype == "float32":
         return "float32", None
     return inputs[0].dtype, inputs[0].quantization
@@ -71,6 +79,13 @@ def layer_type_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Ite
         case Dequantize():
             if not types <= set(INTEGER_RANGES) or output.dtype != "float32":
                 yield f"makes {output.dtype} of {', '.join(sorted(types))}; it must make float32 of int8 or uint8"
+        case ArgMax():
+            if types not in ({"float32"}, {"int8"}) or output.dtype != "int32":
+                yield f"makes {output.dtype} of {', '.join(sorted(types))}; it must make int32 of float32 or int8"
+        case _ if "int32" in types:
+            if not isinstance(op, INDEX_MOVERS) or output.dtype != "int32":
+                name = next(tensor.name for tensor in inputs if tensor.dtype == "int32")
+                yield f"reads '{name}', which is int32; indices can be reshaped and transposed, and that is all"
         case Mean() if "float32" in types:
             yield "is a mean, which only int8 networks have; use an average pool over the whole image"
         case _ if types == {"float32"} and output.dtype == "float32":

@@ -63,7 +63,7 @@ def _run_int8(network: Network, layer: Layer, inputs: Iterable[Array]) -> Array:
 
 
 def _run_float(network: Network, layer: Layer, inputs: Iterable[Array]) -> Array:
-    """The layer's result: all of it, with bias and activation, in float64, then rounded once to float32."""
+    """The layer's result: all of it, with bias and activation, in float64, then rounded once to float32 (or int32)."""
     prefix = f"{layer.name}."
     operands = Operands(
         inputs=tuple(np.asarray(array, np.float64) for array in inputs),
@@ -74,7 +74,7 @@ def _run_float(network: Network, layer: Layer, inputs: Iterable[Array]) -> Array
         },
     )
     compute = FLOAT_OPS[type(layer.op)]
-    return compute(layer.op, operands).astype(np.float32)
+    return compute(layer.op, operands).astype(network.tensor(layer.output).dtype)
 
 
 def _check_inputs(network: Network, inputs: Mapping[str, Array]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dscompile.ir.ops import (
     Activate,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -29,6 +30,7 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.oracle.activation import activate, apply
+from dscompile.oracle.argmax import index_of_largest
 from dscompile.oracle.blocks import channels_as_pixels, pixels_as_channels
 from dscompile.oracle.convolution import conv2d, conv_transpose, dense
 from dscompile.oracle.operands import Operands, Reals
@@ -67,6 +69,11 @@ def shuffle(op: Shuffle, operands: Operands) -> Reals:
     per_group = operands.x.shape[-1] // op.groups
     order = [g * per_group + c for c in range(per_group) for g in range(op.groups)]
     return operands.x[..., order]
+
+
+def argmax(op: ArgMax, operands: Operands) -> Reals:
+    """Where the largest element of the last axis lies."""
+    return index_of_largest(op, operands.x).astype(np.float64)
 
 
 def softmax(op: Softmax, operands: Operands) -> Reals:
@@ -133,6 +140,7 @@ FLOAT_OPS: Mapping[type[Op], Callable[[Any, Operands], Reals]] = {
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,
+    ArgMax: argmax,
     SpaceToDepth: space_to_depth,
     Transpose: transpose,
 }

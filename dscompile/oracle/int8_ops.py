@@ -10,6 +10,7 @@ import numpy as np
 from dscompile.ir.network import Array
 from dscompile.ir.ops import (
     Activate,
+    ArgMax,
     Binary,
     Concat,
     Constant,
@@ -31,6 +32,7 @@ from dscompile.ir.ops import (
     SpaceToDepth,
     Transpose,
 )
+from dscompile.oracle.argmax import index_of_largest
 from dscompile.oracle.blocks import channels_as_pixels, pixels_as_channels
 from dscompile.oracle.int8_arithmetic import Integers, quantized_bound
 from dscompile.oracle.int8_elementwise import activate, binary, dequantize, quantize
@@ -63,6 +65,11 @@ def shuffle(op: Shuffle, operands: Int8Operands) -> Integers:
 def depth_to_space(op: DepthToSpace, operands: Int8Operands) -> Integers:
     """Channels become blocks of pixels, and the crops are cut off."""
     return channels_as_pixels(op, operands.integers())
+
+
+def argmax(op: ArgMax, operands: Int8Operands) -> Integers:
+    """Where the largest integer of the last axis lies; no scale matters."""
+    return index_of_largest(op, operands.integers())
 
 
 def space_to_depth(op: SpaceToDepth, operands: Int8Operands) -> Integers:
@@ -112,6 +119,7 @@ INT8_OPS: Mapping[type[Op], Callable[[Any, Int8Operands], Array]] = {
     Shuffle: shuffle,
     Slice: slice_box,
     Softmax: softmax,
+    ArgMax: argmax,
     SpaceToDepth: space_to_depth,
     Transpose: transpose,
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, Dense, Pair
+from dscompile.ir.ops import NONE, Activation, ArgMax, Binary, Conv2D, Dense, Pair
 from dscompile.ir.tensor import Precision
 from dscompile.plan.bands import Segment
 from dscompile.plan.builder import ProgramBuilder
@@ -62,6 +63,12 @@ def _lower(builder: ProgramBuilder, group: Group) -> None:
             _pixel(builder, work.layer, op.activation)
         case Dense() as op:
             _dense(builder, work.layer, op.activation)
+        case ArgMax():
+            raise UnsupportedError(
+                f"an argmax has no kernel for {builder.target.name}",
+                layer=work.layer.name,
+                help="make what it reads an output, and take the index of the largest element on the host",
+            )
         case _:
             lower_layer(builder, work)
 

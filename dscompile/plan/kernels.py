@@ -379,6 +379,33 @@ class SoftmaxKernel:
         return (Parameter("x"), Parameter("y", written=True))
 
 
+@dataclass(frozen=True)
+class ArgMaxKernel:
+    """Where the largest of `channels` channels of every pixel lies: blocked image -> [height][width], int32.
+
+    Of equal ones the first, or the `last`. A flat tensor is an image of one channel per block, with lanes 1.
+    """
+
+    kind: ClassVar[str] = "argmax"
+    height: int
+    width: int
+    channels: int
+    lanes: int
+    x: Strides
+    last: bool
+    dtype: DType = "float32"
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of `lanes` channels."""
+        return -(-self.channels // self.lanes)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (blocked_parameter("x", self.x, self.lanes, dtype=self.dtype), Parameter("y", "int32", written=True))
+
+
 Kernel = (
     ConvKernel
     | DepthwiseKernel
@@ -391,4 +418,5 @@ Kernel = (
     | FillKernel
     | FlatKernel
     | SoftmaxKernel
+    | ArgMaxKernel
 )

@@ -16,6 +16,7 @@ from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import (
     Activate,
     Activation,
+    ArgMax,
     BatchNorm,
     Binary,
     BinaryKind,
@@ -42,6 +43,7 @@ from dscompile.plan.builder import ProgramBuilder, is_constant
 from dscompile.plan.convolutions import lower_conv, lower_matrix_vector
 from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import (
+    ArgMaxKernel,
     ElementwiseKernel,
     FillKernel,
     FlatKernel,
@@ -98,6 +100,8 @@ def lower_layer(builder: ProgramBuilder, work: Work) -> None:
             lower_space_to_depth(builder, layer, op)
         case Softmax() as op:
             _softmax(builder, layer, op)
+        case ArgMax() as op:
+            _argmax(builder, layer, op)
         case Pad() as op:
             _pad(builder, layer, op)
         case Resize() as op:
@@ -272,6 +276,21 @@ def _softmax(builder: ProgramBuilder, layer: Layer, op: Softmax) -> None:
     y = builder.new_flat(layer.output, x.shape)
     length = x.shape[-1]
     builder.call(SoftmaxKernel(math.prod(x.shape) // length, length, op.beta), [x.at(), y.at()])
+    builder.place(layer.output, y)
+
+
+def _argmax(builder: ProgramBuilder, layer: Layer, op: ArgMax) -> None:
+    """Of float32 and int8 alike; images are read where they lie."""
+    view = builder.home(layer.inputs[0])
+    x = view if isinstance(view, BlockedView) else builder.dense(layer.inputs[0])
+    y = builder.new_flat(layer.output, builder.network.shape(layer.output))
+    if isinstance(x, BlockedView):
+        image = x.layout
+        kernel = ArgMaxKernel(image.height, image.width, image.channels, image.lanes, image.strides, op.last, x.dtype)
+    else:
+        channels, elements = x.shape[-1], math.prod(x.shape)
+        kernel = ArgMaxKernel(1, elements // channels, channels, 1, Strides(1, elements, channels), op.last, x.dtype)
+    builder.call(kernel, [x.at(), y.at()])
     builder.place(layer.output, y)
 
 

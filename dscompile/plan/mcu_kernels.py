@@ -509,6 +509,22 @@ class SoftmaxKernel:
 
 
 @dataclass(frozen=True)
+class ArgMaxKernel:
+    """Where the largest element of the last axis of [rows][length] lies; of equal ones the first, or the `last`."""
+
+    kind: ClassVar[str] = "argmax"
+    rows: int
+    length: int
+    element: DType
+    last: bool = False
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, y."""
+        return (_elements("x", self.element), _elements("y", "int32", written=True))
+
+
+@dataclass(frozen=True)
 class CopyKernel:
     """Copies `shape` elements from strides to strides: transposes, concatenations, paddings."""
 
@@ -626,6 +642,7 @@ McuKernel = (
     | ActivateKernel
     | LookupKernel
     | SoftmaxKernel
+    | ArgMaxKernel
     | CopyKernel
     | MoveKernel
     | ResampleKernel

@@ -14,6 +14,7 @@ from dscompile.ir.fixed_point import layer_clamp, quantized_value, tensor_quanti
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import (
     Activate,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -43,6 +44,7 @@ from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dens
 from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_kernels import (
     ActivateKernel,
+    ArgMaxKernel,
     BinaryKernel,
     DequantizeKernel,
     FillKernel,
@@ -105,6 +107,8 @@ def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
             _activate(lowering, layer, op)
         case Softmax() as op:
             _softmax(lowering, layer, op)
+        case ArgMax() as op:
+            _argmax(lowering, layer, op)
         case Concat() as op:
             _concat(lowering, layer, op)
         case Slice() as op:
@@ -209,6 +213,12 @@ def _softmax(lowering: McuLowering, layer: Layer, op: Softmax) -> None:
     else:
         kernel = SoftmaxKernel(y.elements // y.shape[-1], y.shape[-1], "float32", op.beta)
     lowering.call(kernel, [x.operand, y.operand])
+
+
+def _argmax(lowering: McuLowering, layer: Layer, op: ArgMax) -> None:
+    x = lowering.dense(layer.inputs[0])
+    y = lowering.new(layer.output)
+    lowering.call(ArgMaxKernel(y.elements, x.shape[-1], x.dtype, op.last), [x.operand, y.operand])
 
 
 def _concat(lowering: McuLowering, layer: Layer, op: Concat) -> None:

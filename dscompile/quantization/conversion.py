@@ -24,7 +24,8 @@ def int8_network(
     Raises UnsupportedError where an accumulator could overflow 32 bits, or a scale cannot be reached in fixed point.
     """
     tensors = {
-        name: replace(tensor, dtype="int8", quantization=scales[name]) for name, tensor in network.tensors.items()
+        name: tensor if tensor.dtype == "int32" else replace(tensor, dtype="int8", quantization=scales[name])
+        for name, tensor in network.tensors.items()
     }
     weights: dict[str, Array] = {}
     layers = []

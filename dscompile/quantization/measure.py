@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.cost import layer_kind
-from dscompile.ir.network import Array, Network
-from dscompile.ir.ops import Activate, Reshape, Softmax
+from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.ops import Activate, ArgMax, Reshape, Softmax, Transpose
 from dscompile.oracle import run, run_all
 from dscompile.quantization.batches import batched, in_batches
 from dscompile.quantization.calibration import Advance
@@ -69,7 +69,7 @@ def _as_integers(network: Network, name: str, array: Array) -> Array:
 
 
 def signal_tensors(network: Network) -> tuple[str, ...]:
-    """The outputs, or what a final softmax, sigmoid or tanh reads: its 256 levels would hide what is lost before it."""
+    """The outputs, or what a final softmax, sigmoid, tanh or argmax reads: it would hide what is lost before it."""
     found = []
     for name in network.outputs:
         producer = network.producers.get(name)
@@ -83,7 +83,7 @@ def signal_tensors(network: Network) -> tuple[str, ...]:
 def _hides_signal(op: object) -> bool:
     if isinstance(op, Activate):
         return op.activation.kind in ("sigmoid", "tanh")
-    return isinstance(op, Softmax | Reshape)
+    return isinstance(op, Softmax | ArgMax | Reshape | Transpose)
 
 
 def signals(network: Network, samples: Sequence[Sample]) -> tuple[Mapping[str, Reals], ...]:
@@ -135,8 +135,12 @@ class _Sums:
 def compare(
     real: Network, integer: Network, samples: Sequence[Sample], advance: Advance
 ) -> tuple[tuple[LayerReport, ...], Agreement]:
-    """Every layer, and the outputs, of both networks on the same samples. `real` has the layers of `integer`."""
-    sums = {layer.output: _Sums() for layer in integer.layers}
+    """Every layer, and the outputs, of both networks on the same samples. `real` has the layers of `integer`.
+
+    Indices are no signal: what an ArgMax reads stands for them.
+    """
+    sums = {layer.output: _Sums() for layer in _signal_layers(integer)}
+    compared = comparable_outputs(integer)
     outputs: list[tuple[Mapping[str, Reals], Mapping[str, Reals]]] = []
     for batch in in_batches(real, samples):
         floats = run_all(batched(real, batch.count), batch.sample)
@@ -149,14 +153,28 @@ def compare(
             total.clipped += _outside(integer, name, result)
             total.elements += result.size
         for row in range(batch.count):
-            wanted = {name: floats[name][row].astype(np.float64) for name in integer.outputs}
-            got = {
-                name: dequantize_array(integers[name][row], integer.tensor(name).quantization)
-                for name in integer.outputs
-            }
+            wanted = {name: floats[name][row].astype(np.float64) for name in compared}
+            got = {name: dequantize_array(integers[name][row], integer.tensor(name).quantization) for name in compared}
             outputs.append((wanted, got))
         advance(batch.first + batch.count, len(samples))
     return tuple(_layer_reports(real, integer, sums)), _agreement(integer, outputs)
+
+
+def _signal_layers(network: Network) -> list[Layer]:
+    """The layers whose results are reals or integers that stand for them."""
+    return [layer for layer in network.layers if network.tensor(layer.output).dtype != "int32"]
+
+
+def comparable_outputs(network: Network) -> tuple[str, ...]:
+    """The outputs; where one holds indices, what its ArgMax reads: how far apart indices are means nothing."""
+    return tuple(dict.fromkeys(_before_indices(network, name) for name in network.outputs))
+
+
+def _before_indices(network: Network, name: str) -> str:
+    """A tensor, or the one whose indices it holds."""
+    while network.tensor(name).dtype == "int32":
+        name = network.producers[name].inputs[0]
+    return name
 
 
 def _outside(integer: Network, name: str, wanted: Reals) -> int:
@@ -168,7 +186,7 @@ def _outside(integer: Network, name: str, wanted: Reals) -> int:
 
 def _layer_reports(real: Network, integer: Network, sums: Mapping[str, _Sums]) -> list[LayerReport]:
     reports = []
-    for layer in integer.layers:
+    for layer in _signal_layers(integer):
         quantization = integer.tensor(layer.output).quantization
         assert quantization is not None
         limits, total = expressed(quantization), sums[layer.output]
@@ -198,7 +216,7 @@ def _kernel_sqnr_db(real: Network, integer: Network, layer: str) -> float | None
 
 
 def _agreement(network: Network, outputs: Sequence[tuple[Mapping[str, Reals], Mapping[str, Reals]]]) -> Agreement:
-    first = network.outputs[0]
+    first = next(iter(outputs[0][0]))
     same = [int(wanted[first].argmax() == got[first].argmax()) for wanted, got in outputs]
     errors = [float(np.abs(wanted[name] - got[name]).max()) for wanted, got in outputs for name in wanted]
     cosines = [_cosine(wanted[name], got[name]) for wanted, got in outputs for name in wanted]

@@ -13,6 +13,7 @@ from typing import Any
 from tvm.s_tir import Schedule
 
 from dscompile.plan.kernels import (
+    ArgMaxKernel,
     ConvKernel,
     DenseKernel,
     DepthwiseKernel,
@@ -51,6 +52,8 @@ def without_knobs(function: PrimFunc, kernel: Kernel, knobs: Knobs | None) -> Sc
             return contiguous(function)
         case SoftmaxKernel(), None:
             return row_by_row(function, ("total", "power", "largest"))
+        case ArgMaxKernel(), None:
+            return argmax(function)
     raise ValueError(f"a {kernel.kind} kernel does not take {type(knobs).__name__}")
 
 
@@ -296,6 +299,23 @@ def row_by_row(function: PrimFunc, stages: Sequence[str]) -> Schedule:
     row, _ = sch.get_loops(sch.get_sblock("y"))
     for name in stages:
         sch.compute_at(sch.get_sblock(name), row, preserve_unit_loops=True)
+    return sch
+
+
+def argmax(function: PrimFunc) -> Schedule:
+    """Pixel by pixel, of each one vector of channels at a time."""
+    sch = Schedule(function)
+    pixel = sch.get_loops(sch.get_sblock("y"))[-1]
+    for name in ("index", "lane_index", "peak", "lane_peak"):
+        block = sch.get_sblock(name)
+        sch.compute_at(block, pixel, preserve_unit_loops=True)
+        sch.set_scope(block, 0, "local")
+    for name in ("lane_index", "lane_peak"):
+        block = sch.get_sblock(name)
+        lane, blocks = sch.get_loops(block)[-2:]
+        sch.reorder(blocks, lane)
+        sch.vectorize(lane)
+        vector_init(sch, block, blocks, unrolled=0)
     return sch
 
 

@@ -19,6 +19,7 @@ from dscompile.ir.ops import (
     TANH,
     Activate,
     Activation,
+    ArgMax,
     Binary,
     Concat,
     Conv2D,
@@ -168,3 +169,12 @@ def grids(name: str, rounding: Rounding | None = None) -> Network:
     x = net.layer("mirrored", Pad(Pads(1, 0, 0, 1), mode="reflect"), x, made=None)
     x = net.layer("pixels", DepthToSpace((2, 2)), x, made=None)
     return net.build([net.layer("gelu", Activate(GELU), x)])
+
+
+def indices(name: str) -> Network:
+    """The first of the largest channels, and the last, of floats and of integers."""
+    net = Tiny(name, "tflite")
+    real = net.input(Tensor("real", (1, 2, 3, 5)))
+    integers = net.add("integers", Quantize(), [real], dtype="int8", quantization=Q)
+    first, last = net.add("first", ArgMax(), [real]), net.add("last", ArgMax(keep_axis=True, last=True), [integers])
+    return net.build([first, last])

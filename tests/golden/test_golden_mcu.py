@@ -23,7 +23,7 @@ from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
 from dscompile.target import Target, find_target
 from tests.golden.conftest import GOLDEN, from_compiler
-from tests.golden.mcu_networks import activations, backbone, borders, grids, streaming, sums
+from tests.golden.mcu_networks import activations, backbone, borders, grids, indices, streaming, sums
 from tests.mcu import planned
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -53,6 +53,7 @@ CASES = {
     "activations": Case(lambda: activations("activations")),
     "grids_float": Case(lambda: grids("grids_float")),
     "grids_int8": Case(lambda: grids("grids_int8", "tflite")),
+    "indices": Case(lambda: indices("indices")),
     "sums_tflite": Case(lambda: sums("sums_tflite", "tflite"), affine=False),
     "sums_half_up": Case(lambda: sums("sums_half_up", "half-up"), affine=False),
     "streaming": Case(lambda: streaming("streaming"), whole=True),

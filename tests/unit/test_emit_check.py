@@ -90,7 +90,7 @@ def test_consistent_programs_pass() -> None:
 
 
 WRONG: dict[str, Callable[[], Program]] = {
-    "input 'image' is int32; borders are float32, int8, uint8": lambda: with_tensor("int32"),
+    "input 'image' is int32; inputs are float32, int8, uint8": lambda: with_tensor("int32"),
     "input 'image' has no buffer in the arena": lambda: replace(PROGRAM, inputs={}),
     "output 'scores' has no buffer in the arena": lambda: replace(PROGRAM, outputs={"scores": "nowhere"}),
     "input 'image' does not fit into its buffer": lambda: with_buffer(size_bytes=44),

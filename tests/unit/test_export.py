@@ -15,7 +15,7 @@ from dscompile.frontend.load import load_network
 from dscompile.frontend.netfile import read_netfile
 from dscompile.frontend.onnx_export_ops import EXPORTERS
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import RELU, Conv2D, Pads
+from dscompile.ir.ops import RELU, ArgMax, Conv2D, Pads
 from dscompile.ir.tensor import Tensor
 from dscompile.oracle.float_ops import FLOAT_OPS
 from tests.as_onnx import run_onnxruntime
@@ -158,7 +158,14 @@ def test_int8_networks_are_refused():
 
 
 def test_every_operator_of_float32_networks_has_a_form():
-    assert set(EXPORTERS) == set(FLOAT_OPS)
+    assert set(EXPORTERS) == set(FLOAT_OPS) - {ArgMax}
+
+
+def test_an_argmax_is_refused():
+    net = NetworkBuilder("indices")
+    network = net.build([net.add("map", ArgMax(), [net.input(Tensor("x", (1, 3)))])])
+    with pytest.raises(UnsupportedError, match="layer map: argmax has no form in ONNX here"):
+        dscompile.export_onnx(network)
 
 
 def test_layers_without_a_form_are_all_named(monkeypatch):
