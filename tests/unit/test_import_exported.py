@@ -13,7 +13,6 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.errors import BadInputError, ToolError, UnsupportedError
 from dscompile.frontend.exported import load_keras, load_module, load_pt2
 from dscompile.frontend.load import load_network
-from tests.as_onnx import as_onnx
 from tests.import_tflite_models import ModelMaker
 from tests.networks import random_network
 
@@ -92,7 +91,7 @@ def torch(monkeypatch):
 
 @pytest.fixture(scope="module")
 def onnx_bytes():
-    return as_onnx(random_network(3)).SerializeToString()
+    return dscompile.export_onnx(random_network(3)).SerializeToString()
 
 
 def test_a_pt2_file_becomes_a_network(torch, onnx_bytes, tmp_path):
