@@ -50,7 +50,10 @@ def replaced_directory(destination: Path) -> Iterator[Path]:
                 check_replaceable(final)
                 _swap(aside, final)
         finally:
-            _remove(aside, mask)
+            try:
+                _remove(aside, mask)
+            finally:  # for a signal that came after the block and before the first line of what removes
+                _remove(aside, mask)
 
 
 def _remove(directory: Path, mask: set[signal.Signals] | set[int]) -> None:

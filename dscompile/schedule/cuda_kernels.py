@@ -51,7 +51,9 @@ def scheduled(kernel: Any, knobs: Knobs | None) -> PrimFunc:
         case Int8SumKernel() | Int8ProductKernel() | LookupKernel() | QuantizeKernel(), None:
             schedule = cuda_simple.element_by_element(function, vectors=False)
         case SoftmaxKernel(), None:
-            schedule = cuda_simple.softmax(function, ("total", "power", "largest"))
+            # Threads that share a row of one element would wait for each other inside a condition, which TVM refuses.
+            spread = cuda_simple.softmax if kernel.length > 1 else cuda_simple.row_by_row
+            schedule = spread(function, ("total", "power", "largest"))
         case Int8SoftmaxKernel(), None:
             schedule = cuda_simple.row_by_row(function, ("reciprocal", "headroom", "total", "largest"))
         case _:

@@ -68,7 +68,7 @@ def test_dense_layers(depth: int, units: int, rng: np.random.Generator) -> None:
     assert traffic.traffic("other").load_bytes == once
 
 
-@pytest.mark.parametrize(("rows", "length"), [(1, 1000), (3, 17)])
+@pytest.mark.parametrize(("rows", "length"), [(1, 1000), (3, 17), (104, 1)])
 def test_softmax(rows: int, length: int, rng: np.random.Generator) -> None:
     require_tools("g++")
     x = (4 * rng.standard_normal((rows, length))).astype(np.float32)
