@@ -13,13 +13,9 @@ from dscompile.ir.ops import Pair
 
 
 @dataclass(frozen=True)
-class ConvWorkload:
-    """A dense float32 convolution over `channels` inputs; a pointwise one whose pixels lie in one run has height 1.
+class _Conv:
+    """What dense convolutions are described by."""
 
-    `blocked`: the input is a blocked image, not one with few channels as the user passes it.
-    """
-
-    kind: ClassVar[str] = "conv"
     height: int
     width: int
     blocks: int
@@ -27,7 +23,6 @@ class ConvWorkload:
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
     dilation: Pair = (1, 1)
-    blocked: bool = True
 
     def macs(self, lanes: int) -> int:
         """Multiply-accumulates, those of padded channels included."""
@@ -35,10 +30,9 @@ class ConvWorkload:
 
 
 @dataclass(frozen=True)
-class DepthwiseWorkload:
-    """A float32 depthwise convolution on a padded image."""
+class _Depthwise:
+    """What depthwise convolutions on padded images are described by."""
 
-    kind: ClassVar[str] = "depthwise"
     height: int
     width: int
     blocks: int
@@ -49,6 +43,24 @@ class DepthwiseWorkload:
     def macs(self, lanes: int) -> int:
         """Multiply-accumulates, those of padded channels included."""
         return self.height * self.width * self.blocks * lanes * self.kernel[0] * self.kernel[1]
+
+
+@dataclass(frozen=True)
+class ConvWorkload(_Conv):
+    """A dense float32 convolution over `channels` inputs; a pointwise one whose pixels lie in one run has height 1.
+
+    `blocked`: the input is a blocked image, not one with few channels as the user passes it.
+    """
+
+    kind: ClassVar[str] = "conv"
+    blocked: bool = True
+
+
+@dataclass(frozen=True)
+class DepthwiseWorkload(_Depthwise):
+    """A float32 depthwise convolution on a padded image."""
+
+    kind: ClassVar[str] = "depthwise"
 
 
 @dataclass(frozen=True)
@@ -65,38 +77,17 @@ class DenseWorkload:
 
 
 @dataclass(frozen=True)
-class Int8ConvWorkload:
+class Int8ConvWorkload(_Conv):
     """A dense int8 convolution; as `ConvWorkload`, but always on blocked images."""
 
     kind: ClassVar[str] = "int8_conv"
-    height: int
-    width: int
-    blocks: int
-    channels: int
-    kernel: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    dilation: Pair = (1, 1)
-
-    def macs(self, lanes: int) -> int:
-        """Multiply-accumulates, those of padded channels included."""
-        return self.height * self.width * self.blocks * lanes * self.channels * self.kernel[0] * self.kernel[1]
 
 
 @dataclass(frozen=True)
-class Int8DepthwiseWorkload:
+class Int8DepthwiseWorkload(_Depthwise):
     """An int8 depthwise convolution on a padded image."""
 
     kind: ClassVar[str] = "int8_depthwise"
-    height: int
-    width: int
-    blocks: int
-    kernel: Pair = (3, 3)
-    stride: Pair = (1, 1)
-    dilation: Pair = (1, 1)
-
-    def macs(self, lanes: int) -> int:
-        """Multiply-accumulates, those of padded channels included."""
-        return self.height * self.width * self.blocks * lanes * self.kernel[0] * self.kernel[1]
 
 
 Workload = ConvWorkload | DepthwiseWorkload | DenseWorkload | Int8ConvWorkload | Int8DepthwiseWorkload

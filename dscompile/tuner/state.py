@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dscompile.plan.choices import Choice
 from dscompile.plan.workloads import Workload
+from dscompile.tuner.search import Memory
 from dscompile.tuner.tasks import Task
 
 
@@ -59,11 +60,8 @@ class TaskState:
         return tuple(sorted(self.costs, key=lambda choice: self.costs[choice]))
 
 
-class Remembers(Protocol):
-    """Where measurements are kept."""
-
-    def known(self, workload: Workload) -> Mapping[Choice, float | None]:
-        """The cost of every choice that was measured; None if it failed."""
+class Remembers(Memory, Protocol):
+    """Where measurements are kept, and why there is none."""
 
     def failures(self, workload: Workload) -> Mapping[Choice, str]:
         """Why choices failed, the latest last."""
