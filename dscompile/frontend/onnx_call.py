@@ -6,39 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dscompile.errors import BadInputError, UnsupportedError
-from dscompile.frontend.import_graph import Floats, ImportGraph, Operand, Value
-from dscompile.frontend.import_lowering import as_value, as_weight
+from dscompile.frontend.import_graph import ImportGraph, Operand, Value
+from dscompile.frontend.import_operands import Operands
 from dscompile.frontend.onnx_constants import integers_argument
 from dscompile.frontend.onnx_reader import OnnxNode
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(Operands):
     """One node with its operands (None: an optional input that is absent)."""
 
     graph: ImportGraph
     node: OnnxNode
     operands: Sequence[Operand | None]
     opset: int
-
-    def operand(self, index: int) -> Operand:
-        """An input that must be there."""
-        found = self.optional(index)
-        if found is None:
-            raise BadInputError(f"input {index} is missing")
-        return found
-
-    def optional(self, index: int) -> Operand | None:
-        """An input that may be absent."""
-        return self.operands[index] if index < len(self.operands) else None
-
-    def value(self, index: int = 0) -> Value:
-        """An input that must be a computed tensor."""
-        return as_value(self.operand(index), f"input {index}")
-
-    def weight(self, index: int, what: str) -> Floats:
-        """An input that must be a float32 constant."""
-        return as_weight(self.operand(index), what)
 
     def scalar(self, index: int, what: str) -> float | None:
         """An optional constant of one element."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.import_graph import Array, Floats, ImportGraph, Operand, Value
-from dscompile.frontend.import_lowering import as_value, as_weight
+from dscompile.frontend.import_operands import Operands
 from dscompile.frontend.tflite_constants import dequantized
 from dscompile.frontend.tflite_options import Options
 from dscompile.frontend.tflite_reader import TfliteTensor
@@ -32,7 +32,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(Operands):
     """One operator with its operands (None: an optional input that is absent) and what the file says of them.
 
     `tensors` has an entry for each operand, `result` is that of the result. `rounding` is that of int8 operators. An
@@ -51,25 +51,6 @@ class Call:
     def declared(self) -> Shape:
         """The shape that the file gives to the result."""
         return self.result.shape
-
-    def operand(self, index: int) -> Operand:
-        """An input that must be there."""
-        found = self.optional(index)
-        if found is None:
-            raise BadInputError(f"input {index} is missing")
-        return found
-
-    def optional(self, index: int) -> Operand | None:
-        """An input that may be absent."""
-        return self.operands[index] if index < len(self.operands) else None
-
-    def value(self, index: int = 0) -> Value:
-        """An input that must be a computed tensor."""
-        return as_value(self.operand(index), f"input {index}")
-
-    def weight(self, index: int, what: str) -> Floats:
-        """An input that must be a float32 constant."""
-        return as_weight(self.operand(index), what)
 
     @property
     def is_int8(self) -> bool:
