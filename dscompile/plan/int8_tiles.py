@@ -32,6 +32,7 @@ MAX_PIXELS, MAX_PANEL_BLOCKS = 14, 4
 # Instructions that requantize and store eight outputs, and those around a tile and around its inner loop: counted.
 FINISH, TILE, LOOP = 12.0, 8.0, 3.0
 MAX_SUMS = 24  # registers of sums; the other 8 hold pixels and weights
+MAX_WINDOW_SUMS = 16  # of SMMLA, which needs registers for pixels of every tap
 MAX_PRODUCT_SUMS = 16  # SMULL needs registers for products too
 STRAIGHT_WINDOW = 28  # registers of a tile whose pixels serve several taps; more, and what has no loop spills
 DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
@@ -236,7 +237,8 @@ class _Smmla:
     straight_line = 250  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
-        return -(-pixels // 2) * panel * 4 <= MAX_SUMS and pixels > 1
+        most = MAX_WINDOW_SUMS if work.kernel[1] > 1 else MAX_SUMS
+        return -(-pixels // 2) * panel * 4 <= most and pixels > 1
 
     def inner(self, work: _Work, pixels: int, panel: int) -> float:
         """Pixels that do not lie side by side are put together."""
