@@ -139,7 +139,7 @@ def int8_depthwise_rule(workload: Int8DepthwiseWorkload, target: Target) -> Dept
     if not target.has("asimd"):
         return DepthwiseChoice(min(4, width))
     if int8_depthwise_word(target, kernel, stride, workload.dilation) > 1:
-        return _depthwise_by_words(height, kernel, stride)
+        return _depthwise_by_words(height, width, kernel, stride)
     return _depthwise_by_products(height, width, kernel, stride)
 
 
@@ -157,9 +157,11 @@ def int8_depthwise_sums_fit(target: Target, rows: int, columns: int) -> bool:
     return 2 * rows * columns <= MAX_DEPTHWISE_SUMS
 
 
-def _depthwise_by_words(height: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
+def _depthwise_by_words(height: int, width: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
     """Outputs above each other share windows and weights, two beside each other windows where the stride is 1."""
     if kernel[1] <= 3:
+        if max(height, width) <= 3:  # tiles of different sizes, of which LLVM makes straight code
+            return DepthwiseKnobs(2, 3, reread_taps=True)
         return DepthwiseKnobs(2, 2)
     if stride[1] > 1:
         return DepthwiseKnobs(1, 2, reread_taps=True)

@@ -35,7 +35,7 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
     if isinstance(kernel, Int8ElementwiseKernel):
         from dscompile.schedule import int8_elementwise
 
-        return int8_elementwise.scheduled(kernel)
+        return int8_elementwise.scheduled(kernel, target)
     family = _family(target)
     from dscompile import compute
     from dscompile.schedule import common

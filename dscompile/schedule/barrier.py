@@ -57,7 +57,8 @@ def insert_barriers(prim: PrimFunc) -> PrimFunc:
     Pointers of a function with barriers may alias as far as LLVM knows, or it would see that nothing reaches them.
     """
     body, found = _rewrite(prim.body)
-    return prim.with_body(body).without_attr("tirx.noalias") if found else prim
+    prim = prim.with_body(body)
+    return prim.without_attr("tirx.noalias") if found else prim
 
 
 def _rewrite(statement: Stmt) -> tuple[Stmt, bool]:
