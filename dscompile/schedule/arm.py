@@ -23,6 +23,7 @@ PrimFunc = Any
 Block = Any
 Loop = Any
 
+STRAIGHT_CHANNELS = 8  # of a dense layer; with more, finishing all outputs of a panel at once costs less
 STRAIGHT_PIXELS = 36  # of a block of channels; LLVM 22 unrolls no more of them
 LANES = 4  # float32 in a vector register, whose elements a multiply-add can take
 
@@ -70,20 +71,20 @@ def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs) -> Schedul
     """One panel of outputs in registers; the input is read as vectors where four of its channels make whole steps."""
     step = math.lcm(LANES, knobs.partial_sums)
     steps = InputSteps(step, _read_vectors) if kernel.in_channels % step == 0 else None
-    exponential = kernel.activation.is_exponential
-    sch = common.dense(function, kernel, knobs, steps, one_by_one=exponential)
-    if exponential:
+    one_by_one = kernel.activation.is_exponential and kernel.in_channels <= STRAIGHT_CHANNELS
+    sch = common.dense(function, kernel, knobs, steps, one_by_one=one_by_one)
+    if one_by_one:
         keep_loops(sch, sch.get_loops(sch.get_sblock("y"))[-2:-1])
     return sch
 
 
 def elementwise(function: PrimFunc, kernel: ElementwiseKernel) -> Schedule:
-    """One vector of channels at a time. Rows of small images stay a loop where two are read.
+    """One vector of channels at a time. Rows of small images whose activation has slopes as an array stay a loop.
 
-    LLVM makes straight code of them, and keeps more addresses and values of the second image than fit into registers.
+    LLVM makes straight code of them, and keeps more of what is always the same than fits into registers.
     """
     sch = common.elementwise(function)
-    if kernel.b is not None and kernel.height * kernel.width <= STRAIGHT_PIXELS:
+    if kernel.activation.kind == "prelu" and kernel.height * kernel.width <= STRAIGHT_PIXELS:
         _, row, *_ = sch.get_loops(sch.get_sblock("y"))
         keep_loops(sch, [row])
     return sch
