@@ -23,6 +23,8 @@ BROADCAST, ELEMENT = "broadcast", "element"
 PORTABLE = "portable"  # the family of targets that any machine with a C compiler runs
 CUDA = "cuda"  # the family of targets that are a GPU
 Choice = Literal["build", "run"]
+BF16_FEATURES = frozenset({"bf16", "avx512_bf16"})
+"""Extensions that multiply bfloat16 (BFMMLA, VDPBF16PS), of which a network makes use if its net.yaml says so."""
 INT8_FEATURES = frozenset({"asimddp", "i8mm", "avx512_vnni", "avx_vnni"})
 """Extensions that only multiply integers: a float32 network gains nothing from a variant that adds no others."""
 
@@ -126,6 +128,12 @@ class Target:
         """float32 elements in a vector register."""
         return self.vector_bytes // 4
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What float32 networks can multiply on this target, float32 first (ir/tensor.py)."""
+        halves = ("float16",) if self.gpu is not None else ()
+        return ("float32", *halves, *(("bfloat16",) if self.features & BF16_FEATURES else ()))
+
     def has(self, feature: str) -> bool:
         """Whether the instruction-set feature is there, by its /proc/cpuinfo name."""
         return feature in self.features
@@ -197,6 +205,11 @@ def list_targets() -> tuple[Target, ...]:
 def target_names() -> tuple[str, ...]:
     """The names of all targets that ship, sorted; no file is read."""
     return tuple(path.stem for path in sorted(data_directory("targets").glob("*.yaml")))
+
+
+def precision_advice(precision: str) -> str:
+    """Which targets multiply what a user asked another one for."""
+    return f"targets that do: {', '.join(t.name for t in list_targets() if precision in t.precisions)}"
 
 
 def is_target_file(name: str) -> bool:
@@ -279,11 +292,12 @@ def representative(target: Target) -> Target:
 def useful_variants(variants: Sequence[Target], *, int8: bool) -> tuple[tuple[Target, ...], ...]:
     """The variants that a network has a use for, each in front of those that it also stands for.
 
-    A float32 network needs no variant that differs from the next less demanding one by int8 instructions alone.
+    A float32 network needs no variant that differs from the next less demanding one by what it does not multiply alone.
     """
+    unused = INT8_FEATURES | BF16_FEATURES
     groups: list[tuple[Target, ...]] = []
     for variant in reversed(variants):
-        if groups and not int8 and variant.features - INT8_FEATURES == groups[0][0].features - INT8_FEATURES:
+        if groups and not int8 and variant.features - unused == groups[0][0].features - unused:
             groups[0] = (*groups[0], variant)
         else:
             groups.insert(0, (variant,))

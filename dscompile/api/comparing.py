@@ -72,7 +72,14 @@ def verify(
             checks.append(_selftest(artifact, runnable))
         if against is not None:
             checks += _against(model, against, seed, progress)
-        return Verification(str(artifact.directory), runnable.runner, tuple(checks), runnable.instructions, counted[1])
+        return Verification(
+            str(artifact.directory),
+            runnable.runner,
+            tuple(checks),
+            runnable.instructions,
+            counted[1],
+            artifact.manifest.precision,
+        )
     finally:
         model.close()
 

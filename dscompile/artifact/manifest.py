@@ -183,8 +183,8 @@ class Manifest:
     inference; `bench` checks it. `variants` are those of a library that chooses when it runs, best first; then `layers`
     has the rows of all, and `arena` the buffers of the variant that needs most. `kernels` are those of a GPU, in the
     order of their first launches. `tuning` has an entry for every program whose layers have tiles to choose: for each
-    variant of a library, none for standalone C and GPUs. `precision` is float16 if tensor cores multiply halves, and
-    decides on `tolerance`. `slots` are what the network keeps from one inference to
+    variant of a library, none for standalone C and GPUs. `precision` is float16 or bfloat16 if any kernel multiplies
+    these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
     the next.
     """
 

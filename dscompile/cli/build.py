@@ -119,6 +119,8 @@ def _summary(artifact: Artifact) -> str:
     ]
     if artifact.has_shared_library and not artifact.has_libraries:
         pairs.append(("library", artifact.shared_library.name))
+    if manifest.precision != "float32":
+        pairs.append(("precision", text.precision(manifest.precision)))
     if manifest.kernels:
         pairs.append(("kernels", kernels_summary(manifest)))
     if manifest.variants:

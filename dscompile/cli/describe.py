@@ -19,7 +19,10 @@ def network_fields(inspection: Inspection) -> list[tuple[str, str]]:
         f"{text.plural(len(inspection.layers), 'layer')}, {text.number(inspection.macs)} MAC, "
         f"{text.plural(inspection.parameters, 'parameter')}"
     )
-    return [("network", f"{network.name}: {cost}"), *tensor_fields(network)]
+    fields = [("network", f"{network.name}: {cost}"), *tensor_fields(network)]
+    if inspection.precision != "float32":
+        fields.append(("precision", text.precision(inspection.precision)))
+    return fields
 
 
 def tensor_fields(network: Network) -> list[tuple[str, str]]:

@@ -51,6 +51,8 @@ def _report(verification: Verification) -> str:
         text.table(header, rows, right=header[1:6]),
     ]
     lines += [f"{check.against}: {check.detail}" for check in verification.checks if not check.ok]
+    if verification.precision != "float32":
+        lines.append(text.precision(verification.precision))
     if verification.traffic:
         lines.append(f"bytes of one inference, counted by {verification.runner}")
         lines.append(traffic_table(verification.traffic))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dscompile.compute.argmax import argmax
+from dscompile.compute.bf16_convolution import bf16_conv
 from dscompile.compute.convolution import conv, depthwise
 from dscompile.compute.dense import dense
 from dscompile.compute.elementwise import elementwise, fill, flat
@@ -29,6 +30,7 @@ from dscompile.compute.int8_elementwise import (
 from dscompile.compute.pool import pool
 from dscompile.compute.resample import resample
 from dscompile.compute.softmax import softmax
+from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.gpu_kernels import GpuDenseKernel, GpuKernel, ModuleKernel
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import (
@@ -60,6 +62,7 @@ from dscompile.plan.kernels import (
 
 __all__ = [
     "argmax",
+    "bf16_conv",
     "conv",
     "define",
     "dense",
@@ -88,7 +91,7 @@ __all__ = [
 ]
 
 
-def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel) -> Any:
+def define(kernel: Kernel | Bf16ConvKernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel) -> Any:
     """The PrimFunc of `kernel`, unscheduled."""
     match kernel:
         case ModuleKernel():
@@ -99,6 +102,8 @@ def define(kernel: Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | Ten
             return gpu_dense(kernel)
         case ConvKernel():
             return conv(kernel)
+        case Bf16ConvKernel():
+            return bf16_conv(kernel)
         case DepthwiseKernel():
             return depthwise(kernel)
         case DenseKernel():

@@ -45,7 +45,7 @@ def conv(kernel: ConvKernel) -> PrimFunc:
         ),
         name="acc",
     )
-    return _finish([x, weights, bias], acc, kernel.epilogue, lanes)
+    return finish([x, weights, bias], acc, kernel.epilogue, lanes)
 
 
 def depthwise(kernel: DepthwiseKernel) -> PrimFunc:
@@ -68,10 +68,10 @@ def depthwise(kernel: DepthwiseKernel) -> PrimFunc:
         ),
         name="acc",
     )
-    return _finish([x, weights, bias], acc, kernel.epilogue, lanes)
+    return finish([x, weights, bias], acc, kernel.epilogue, lanes)
 
 
-def _finish(inputs: list[Tensor], acc: Tensor, epilogue: Epilogue, lanes: int) -> PrimFunc:
+def finish(inputs: list[Tensor], acc: Tensor, epilogue: Epilogue, lanes: int) -> PrimFunc:
     """biased = acc + bias and y = outer(inner(biased) + residual), as blocks of these names."""
     bias = inputs[-1]
     biased = te.compute(acc.shape, lambda b, h, w, lane: acc[b, h, w, lane] + bias[b * lanes + lane], name="biased")

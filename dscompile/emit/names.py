@@ -11,6 +11,7 @@ from dscompile.ir.tensor import ElementType
 C_TYPES: dict[ElementType, str] = {
     "float32": "float",
     "float16": "half",  # CUDA C++ alone
+    "uint16": "uint16_t",
     "int8": "int8_t",
     "uint8": "uint8_t",
     "int32": "int32_t",

@@ -32,6 +32,7 @@ from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest, selftest_source
 from dscompile.emit.weights import lay_out, weights_assembly
 from dscompile.ir.network import Array
+from dscompile.ir.tensor import Precision
 from dscompile.plan.program import Program
 from dscompile.target import Target
 from dscompile.toolchain import Toolchain, find_toolchain, installed_toolchain
@@ -58,7 +59,7 @@ class LibraryCode(Protocol):
     """The code of one artifact: texts and compiled kernels, of one program or of several to choose from.
 
     `memory` are the sections, with their sizes, that the driver writes to, `variants` the names of those it chooses
-    from.
+    from. `precision` is what the programs multiply.
     """
 
     target: Target
@@ -72,6 +73,7 @@ class LibraryCode(Protocol):
     layer_count: int
     memory: tuple[tuple[str, int], ...]
     variants: tuple[str, ...]
+    precision: Precision
 
     def driver_ir(self, fingerprint: int) -> str:
         """The driver for LLVM (emit/driver_ir.py)."""
@@ -138,7 +140,7 @@ def write_library(
         texts = {
             interface.header: _header(code, fingerprint, sizes),
             f"{interface.prefix}.c": code.driver,
-            "selftest.c": selftest_source(interface, selftest_output),
+            "selftest.c": selftest_source(interface, selftest_output, precision=code.precision),
         }
         for name, text in texts.items():
             (directory / name).write_text(text, encoding="utf-8")
@@ -226,6 +228,7 @@ class _Single:
         self.layer_count = len(program.steps)
         self.memory: tuple[tuple[str, int], ...] = ()
         self.variants: tuple[str, ...] = ()
+        self.precision = program.precision
 
     def driver_ir(self, fingerprint: int) -> str:
         """The driver for LLVM."""

@@ -27,8 +27,9 @@ class Processor:
     auxiliary: tuple[int, ...] = ()
 
 
-# Words of features_x86.c: leaf 1 ECX, leaf 7 EBX, leaf 7 ECX (Intel SDM vol. 2, CPUID), and XCR0 (vol. 1, 13.3): the
+# Words of features_x86.c: leaf 1 ECX, leaf 7 EBX, leaf 7 ECX (Intel SDM vol. 2, CPUID), XCR0 (vol. 1, 13.3): the
 # operating system must save ymm registers (bits 1 and 2), and for AVX-512 also masks and zmm registers (5, 6 and 7).
+# Then leaf 7.1 EAX.
 _YMM, _ZMM = (3, 0x06), (3, 0xE6)
 _X86 = {
     "fma": ((0, 1 << 12), _YMM),
@@ -42,6 +43,7 @@ _X86 = {
     "avx512bw": ((1, 1 << 30), _ZMM),
     "avx512vl": ((1, 1 << 31), _ZMM),
     "avx512_vnni": ((2, 1 << 11), _ZMM),
+    "avx512_bf16": ((4, 1 << 5), _ZMM),
 }
 # Words of features_arm64.c: AT_HWCAP and AT_HWCAP2 (Linux, include/uapi/linux/auxvec.h), whose bits are in
 # arch/arm64/include/uapi/asm/hwcap.h.
@@ -51,9 +53,10 @@ _ARM64 = {
     "asimdhp": ((0, 1 << 10),),
     "asimddp": ((0, 1 << 20),),
     "i8mm": ((1, 1 << 13),),
+    "bf16": ((1, 1 << 14),),
 }
 PROCESSORS = {
-    "x86": Processor(4, _X86, remembered=True),
+    "x86": Processor(5, _X86, remembered=True),
     "arm64": Processor(2, _ARM64, remembered=False, auxiliary=_HWCAPS),
 }
 

@@ -154,6 +154,7 @@ class _Several:
         choice = (f".bss.{self.interface.prefix}_variant", _CHOICE_BYTES)
         self.memory: tuple[tuple[str, int], ...] = (choice,) if asked.remembered else ()
         self.variants = tuple(program.target.name for program in programs)
+        self.precision = programs[0].precision
 
     def driver_ir(self, fingerprint: int) -> str:
         """The driver for LLVM."""

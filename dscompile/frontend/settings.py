@@ -14,7 +14,7 @@ from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.paths import file_beside
 from dscompile.frontend.yamltree import MappingNode, ScalarNode, shorten
 from dscompile.ir.tensor import PRECISIONS, Precision
-from dscompile.target import find_target, is_target_file, target_advice, target_names
+from dscompile.target import find_target, is_target_file, precision_advice, target_advice, target_names
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 CalibrationMethod = Literal["percentile", "min-max", "mse"]
@@ -29,7 +29,7 @@ class TargetSettings:
     """What `targets: {NAME: ...}` asks of one target; None where it says nothing.
 
     A network that needs more than `arena_bytes` or `flash_bytes` fails its build with exit code 4; one that takes
-    longer than `latency_us` fails `bench`. With `precision` float16 tensor cores multiply what they are faster at.
+    longer than `latency_us` fails `bench`. `precision` is what is multiplied where the target is faster at it.
     """
 
     arena_bytes: int | None = None
@@ -123,26 +123,24 @@ def _bytes(fields: Fields, key: str) -> int | None:
 
 
 def _precision(fields: Fields, key: ScalarNode, directory: Path) -> Precision:
-    """What float32 networks multiply with; float16 is for tensor cores, and other targets have none."""
+    """What float32 networks multiply: float16 is for tensor cores, bfloat16 for CPUs with instructions for it."""
     node = fields.take("precision")
     if node is None:
         return "float32"
     word = fields.choice_of("precision", node, PRECISIONS)
-    if word != "float32" and not _may_be_gpu(key.text, directory):
+    if not _may_multiply(key.text, word, directory):
         fields.problems.add(
-            f"target '{shorten(key.text)}' has no tensor cores, which `precision: {word}` is for",
-            node.position,
-            help="only targets of the cuda family take it",
+            f"target '{shorten(key.text)}' does not multiply {word}", node.position, help=precision_advice(word)
         )
     return next(p for p in PRECISIONS if p == word)
 
 
-def _may_be_gpu(key: str, directory: Path) -> bool:
-    """Whether a target has tensor cores, or (of which another error tells) there is no such target."""
+def _may_multiply(key: str, precision: str, directory: Path) -> bool:
+    """Whether a target has instructions for a precision, or (of which another error tells) there is no such target."""
     if not is_target_file(key) and key not in target_names():
         return True
     try:
-        return find_target(str(directory / key) if is_target_file(key) else key).gpu is not None
+        return precision in find_target(str(directory / key) if is_target_file(key) else key).precisions
     except BadInputError:
         return True
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 DType = Literal["float32", "int8", "uint8", "int32"]
-ElementType = DType | Literal["float16"]  # of constants and what kernels take; no tensor is float16
+ElementType = DType | Literal["float16", "uint16"]  # of constants and what kernels take; uint16 has bits of bfloat16
 BorderLayout = Literal["nhwc", "nchw"]
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """What float32 networks multiply with; sums and everything else are float32 in any case."""
-TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "float16": 3e-2}
-"""Largest error of an element that passes, relative to its output's largest magnitude (docs/cuda-tensor-cores.md)."""
+TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "float16": 3e-2, "bfloat16": 1e-1}
+"""Largest error of an element that passes, relative to its output's largest magnitude (docs/bfloat16.md,
+docs/cuda-tensor-cores.md)."""
 
 Shape = tuple[int, ...]
 
-DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int32": 4}
+DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "uint16": 2, "int8": 1, "uint8": 1, "int32": 4}
 INTEGER_RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
 
 

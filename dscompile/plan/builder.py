@@ -18,9 +18,10 @@ from dscompile.errors import UnsupportedError
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Constant, Pads
-from dscompile.ir.tensor import DTYPE_BYTES, DType, Shape, Tensor
+from dscompile.ir.tensor import DTYPE_BYTES, DType, Precision, Shape, Tensor
 from dscompile.plan.arena import Request, plan_arena
 from dscompile.plan.bands import Segment
+from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.choices import Choice
 from dscompile.plan.elements import Element, element_of
 from dscompile.plan.fusion import Part, concatenated_parts
@@ -58,10 +59,18 @@ ChoiceT = TypeVar("ChoiceT", bound=Choice)
 class ProgramBuilder:
     """A program in the making: where tensors live, the calls of the current step, the functions used so far."""
 
-    def __init__(self, network: Network, target: Target, halos: Halos | None = None, tuning: Tuning = UNTUNED) -> None:
+    def __init__(
+        self,
+        network: Network,
+        target: Target,
+        halos: Halos | None = None,
+        tuning: Tuning = UNTUNED,
+        precision: Precision = "float32",
+    ) -> None:
         """`halos` are the paddings around images in memory; default: what the convolutions of the network read."""
         self.network = network
         self.target = target
+        self.precision = precision
         self.lanes = target.lanes
         self.halos = Halos.of(network) if halos is None else halos
         self.steps: list[Step] = []
@@ -352,6 +361,9 @@ class ProgramBuilder:
             outputs={name: self._border_stores[name].name for name in self.network.user_outputs},
             constants=self.constants,
             fallback_layers=tuple(dict.fromkeys((*self.fallbacks, *by_rule))),
+            precision="bfloat16"
+            if any(isinstance(kernel, Bf16ConvKernel) for kernel, _ in self._functions)
+            else "float32",
             chosen=chosen,
             tuning=self.tuning.name,
         )

@@ -88,6 +88,10 @@ def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None
         emit_pixels = int8_pixels(builder, layer, op, source, y)
     elif depthwise and isinstance(source, BlockedView):
         emit_pixels = _depthwise(builder, layer, op, source, y, epilogue)
+    elif isinstance(source, BlockedView) and builder.precision == "bfloat16" and _is_matrix(op):
+        from dscompile.plan.bf16_layers import bf16_pixels  # float32 networks do without
+
+        emit_pixels = bf16_pixels(builder, layer, op, source, y, epilogue)
     else:
         emit_pixels = _dense_conv(builder, layer, op, source, y, epilogue)
 
@@ -104,20 +108,33 @@ def lower_matrix_vector(
     builder: ProgramBuilder, layer: Layer, kernel: Array, x: Operand, y: FlatView, activation: Activation
 ) -> None:
     """y = activation(kernel^T x + bias), cut into panels; kernel [K, N]."""
-    channels = kernel.shape[0]
+    channels, units = kernel.shape
     bias = bias_of(builder, layer)
-    workload = DenseWorkload(channels, y.shape[-1])
+    done = 0
+    if builder.precision == "bfloat16":
+        from dscompile.plan.bf16_layers import bf16_units  # float32 networks do without
+
+        done = bf16_units(builder, layer, kernel, x, y, activation)
+    if done == units:
+        return
+    workload = DenseWorkload(channels, units - done)
     for panels in dense_panels(workload, builder.choose(workload, DenseChoice), builder.target):
         kind = DenseKernel(channels, panels.units, panels.panel, panels.lanes, activation)
-        tag = f".{panels.start}" if panels.start else ""
-        packed = pack_dense(kernel, panels.panel, panels.start, panels.units)
+        start = done + panels.start
+        tag = f".{start}" if start else ""
+        packed = pack_dense(kernel, panels.panel, start, panels.units)
         operands = [
             x,
             builder.constant(f"kernel{tag}", packed),
-            builder.constant(f"bias{tag}", pack_vector(bias, panels.start, panels.units)),
-            y.at(*(0,) * (len(y.shape) - 1), panels.start),
+            builder.constant(f"bias{tag}", pack_vector(bias, start, panels.units)),
+            y.at(*(0,) * (len(y.shape) - 1), start),
         ]
         builder.call(kind, operands, panels.knobs)
+
+
+def _is_matrix(op: Conv2D) -> bool:
+    """Whether every output sees one pixel, with all its channels."""
+    return op.kernel == (1, 1) and op.groups == 1 and not op.pads
 
 
 def bias_of(builder: ProgramBuilder, layer: Layer) -> Array | None:
@@ -145,7 +162,7 @@ def _pixel(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> None:
 
 
 @dataclass(frozen=True)
-class _Finish:
+class Finish:
     """The epilogue of a convolution's kernels, and the image that its residual comes from."""
 
     epilogue: Epilogue
@@ -156,13 +173,13 @@ class _Finish:
         return [] if self.residual is None else [self.residual.at(row, column, block)]
 
 
-def _epilogue(builder: ProgramBuilder, work: Work, op: Conv2D) -> _Finish:
+def _epilogue(builder: ProgramBuilder, work: Work, op: Conv2D) -> Finish:
     if work.residual is None:
-        return _Finish(Epilogue(op.activation), None)
+        return Finish(Epilogue(op.activation), None)
     other = builder.blocked(work.residual.other)
     addition = work.residual.layer.op
     outer = addition.activation if isinstance(addition, Binary) else NONE
-    return _Finish(Epilogue(op.activation, other.layout.strides, outer), other)
+    return Finish(Epilogue(op.activation, other.layout.strides, outer), other)
 
 
 # Dense convolutions
@@ -186,7 +203,7 @@ def conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView
 
 
 def _dense_conv(
-    builder: ProgramBuilder, layer: Layer, op: Conv2D, source: BlockedView | FlatView, y: BlockedView, finish: _Finish
+    builder: ProgramBuilder, layer: Layer, op: Conv2D, source: BlockedView | FlatView, y: BlockedView, finish: Finish
 ) -> EmitRows:
     """A convolution over all channels of its group; a flat source has no halo, so its border is peeled."""
     kernel = builder.network.weight(layer, "kernel")
@@ -219,7 +236,7 @@ class _Group:
     kernel: Array
     source: BlockedView | FlatView
     y: BlockedView
-    finish: _Finish
+    finish: Finish
     channel: int
     start: int
     count: int
@@ -370,7 +387,7 @@ def depthwise_input(builder: ProgramBuilder, layer: Layer, op: Conv2D, channels:
 
 
 def _depthwise(
-    builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView, finish: _Finish
+    builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView, finish: Finish
 ) -> EmitRows:
     lanes, layout = builder.lanes, y.layout
     kernel = builder.network.weight(layer, "kernel")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dscompile.ir.network import Network
+from dscompile.ir.tensor import Precision
 from dscompile.plan.bands import find_segments
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.layers import lower_layer
@@ -13,13 +14,21 @@ from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.target import Target
 
 
-def plan_program(network: Network, target: Target, tuning: Tuning = UNTUNED, *, halos: Halos | None = None) -> Program:
+def plan_program(
+    network: Network,
+    target: Target,
+    tuning: Tuning = UNTUNED,
+    *,
+    halos: Halos | None = None,
+    precision: Precision = "float32",
+) -> Program:
     """The program of a canonical network (see dscompile.passes) for a CPU target.
 
-    `halos` are the paddings around images in memory; default: what the convolutions of the network read.
+    `halos` are the paddings around images in memory; default: what the convolutions of the network read. `precision` is
+    what pointwise convolutions and dense layers multiply, if the target can.
     Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
-    builder = ProgramBuilder(network, target, halos, tuning)
+    builder = ProgramBuilder(network, target, halos, tuning, precision)
     for segment in find_segments(network, target):
         builder.begin(segment)
         if len(segment.work) == 1:

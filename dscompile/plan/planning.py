@@ -7,17 +7,17 @@ from dscompile.ir.network import Network
 from dscompile.ir.tensor import Precision
 from dscompile.plan.program import Program
 from dscompile.plan.tuning import UNTUNED, Tuning
-from dscompile.target import Target
+from dscompile.target import Target, precision_advice
 
 
 def plan(network: Network, target: Target, precision: Precision = "float32", tuning: Tuning = UNTUNED) -> Program:
     """The program of a canonical network: standalone C for targets with sets of C kernels, else kernels through TVM.
 
-    `precision` is what float32 convolutions of a GPU may multiply with, `tuning` what was measured for CPUs. Raises
-    UnsupportedError for what has no kernel on the target, among it float16 anywhere but on GPUs.
+    `precision` is what float32 networks multiply where that pays, `tuning` what was measured for CPUs. Raises
+    UnsupportedError for what has no kernel on the target, among it a precision that it does not multiply.
     """
-    if precision != "float32" and target.gpu is None:
-        raise UnsupportedError(f"precision {precision} is for targets of the cuda family, not for {target.name}")
+    if precision not in target.precisions:
+        raise UnsupportedError(f"{target.name} does not multiply {precision}", help=precision_advice(precision))
     if target.gpu is not None:
         if network.states:
             raise UnsupportedError(
@@ -35,4 +35,4 @@ def plan(network: Network, target: Target, precision: Precision = "float32", tun
         return plan_with_states(network, lambda each: plan_mcu_program(each, target))
     from dscompile.plan.lowering import plan_program
 
-    return plan_with_states(network, lambda each: plan_program(each, target, tuning))
+    return plan_with_states(network, lambda each: plan_program(each, target, tuning, precision=precision))

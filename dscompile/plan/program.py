@@ -16,6 +16,7 @@ from dscompile.plan.arena import Overlap
 from dscompile.target import Target
 
 if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
+    from dscompile.plan.bf16_kernels import Bf16ConvKernel
     from dscompile.plan.choices import Choice, Source
     from dscompile.plan.gpu_kernels import GpuKernel
     from dscompile.plan.gpu_tensor_kernels import TensorKernel
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
     from dscompile.plan.mcu_kernels import McuKernel
     from dscompile.plan.workloads import Workload
 
-    NativeKernel = Kernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel
+    NativeKernel = Kernel | Bf16ConvKernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel
 
 Space = Literal["arena", "input", "output", "constant"]
 
@@ -117,8 +118,8 @@ class Program:
     records.
     `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
     first of the other; no other two live buffers share any (emit/check.py proves it).
-    `precision` is float16 if any kernel multiplies halves. `chosen` are the tiles of the layers of CPU programs,
-    `tuning` is the name of the records that they were looked up in.
+    `precision` is float16 or bfloat16 if any kernel multiplies these. `chosen` are the tiles of the layers of CPU
+    programs, `tuning` is the name of the records that they were looked up in.
     """
 
     network: Network

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
-from dscompile.ir.tensor import TOLERANCES
+from dscompile.ir.tensor import TOLERANCES, Precision
 from dscompile.report.traffic import KernelBytes
 
 TOLERANCE = TOLERANCES["float32"]
@@ -40,7 +40,7 @@ class Check:
 @dataclass(frozen=True)
 class Verification:
     """All checks of an artifact, where it ran, and what one run did: its instructions, or the traffic of a GPU's
-    kernels, where they are counted.
+    kernels, where they are counted. `precision` is what the artifact multiplies, which decides on `tolerance`.
     """
 
     path: str
@@ -48,6 +48,12 @@ class Verification:
     checks: tuple[Check, ...]
     instructions: int | None = None
     traffic: tuple[KernelBytes, ...] = ()
+    precision: Precision = "float32"
+
+    @property
+    def tolerance(self) -> float:
+        """The largest error of a float element that passes, relative to its output's largest magnitude."""
+        return TOLERANCES[self.precision]
 
     @property
     def ok(self) -> bool:

@@ -38,11 +38,13 @@ _MULTIPLIES = (
     (re.compile(r"^vfn?m(add|sub)\w*ss "), 1),
     (re.compile(r"^vpdpbusds? .*%zmm"), 64),
     (re.compile(r"^vpdpbusds? .*%ymm"), 32),
+    (re.compile(r"^vdpbf16ps .*%zmm"), 32),
     (re.compile(r"^fml[as] v\d+\.4s"), 4),
     (re.compile(r"^fml[as] v\d+\.2s"), 2),
     (re.compile(r"^fmadd s"), 1),
     (re.compile(r"^[su]dot v\d+\.4s"), 16),
     (re.compile(r"^[su]mmla v\d+\.4s"), 32),
+    (re.compile(r"^bfmmla v\d+\.4s"), 16),
     (re.compile(r"^[su]mlal2? v\d+\.8h"), 8),
     (re.compile(r"^[su]mlal2? v\d+\.4s"), 4),
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dscompile.ir.cost import SeparablePair, layer_bytes, layer_cost, layer_flops, layer_kind, separable_pairs
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.tensor import Shape
+from dscompile.ir.tensor import Precision, Shape
 from dscompile.report.roofline import Bound, Roofs, is_int8, layer_bound, target_roofs
 from dscompile.target import Target
 
@@ -81,7 +81,7 @@ class ArenaMap:
 class Inspection:
     """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for, `modules`
     unless the target is a GPU. `tiles` are those of layers that have any to choose, `tuning` sums up where they come
-    from.
+    from, `precision` is what its program multiplies.
     """
 
     network: Network
@@ -93,6 +93,7 @@ class Inspection:
     modules: GpuPlan | None = None
     tiles: tuple[Chosen, ...] = ()
     tuning: TuningInfo | None = None
+    precision: Precision = "float32"
 
     @property
     def roofs(self) -> Roofs | None:
@@ -135,7 +136,9 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
     from dscompile.plan.tuning_use import tuning_info
 
     arena, tuning = arena_map(program), tuning_info(program)
-    return Inspection(network, rows, pairs, target, arena, tiles=program.chosen, tuning=tuning)
+    return Inspection(
+        network, rows, pairs, target, arena, tiles=program.chosen, tuning=tuning, precision=program.precision
+    )
 
 
 def arena_map(program: Program) -> ArenaMap:

@@ -29,6 +29,7 @@ def inspection_record(inspection: Inspection) -> Record:
     return {
         **_network(inspection.network),
         "target": inspection.target.name if inspection.target else None,
+        "precision": inspection.precision,
         "macs": inspection.macs,
         "parameters": inspection.parameters,
         "standard_macs": inspection.standard_macs,
@@ -129,6 +130,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
             {
                 "path": str(artifact.directory),
                 "target": artifact.manifest.target.name,
+                "precision": artifact.manifest.precision,
                 "arena_bytes": artifact.manifest.arena.size_bytes,
                 "state_bytes": state_bytes(artifact.manifest.slots),
                 "flash_bytes": artifact.manifest.sizes.flash_bytes,
@@ -166,6 +168,8 @@ def verify_record(verification: Verification) -> Record:
         "mismatches": sum(check.mismatches for check in verification.checks),
         "max_abs_error": verification.max_abs_error,
         "max_rel_error": verification.max_rel_error,
+        "precision": verification.precision,
+        "tolerance": verification.tolerance,
         "instructions": verification.instructions,
         "traffic": traffic_record(verification.traffic),
         "checks": [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dscompile.ir.tensor import TOLERANCES, Precision
+
 
 def number(value: int) -> str:
     """16000 -> "16 000"."""
@@ -52,6 +54,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         ).rstrip()
         for line in lines
     )
+
+
+def precision(name: Precision) -> str:
+    """What a network multiplies instead of float32, and what errors that excuses."""
+    return f"{name} factors, float32 sums; errors of up to {TOLERANCES[name]:g} of an output's largest magnitude pass"
 
 
 def fields(pairs: Sequence[tuple[str, str]], indent: str = "  ") -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dscompile.data import data_directory
 from dscompile.errors import ToolError
+from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.int8_kernels import Int8Kernel
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
@@ -32,7 +33,9 @@ class EmulatedKernel:
     Operands are those of `dscompile.run.kernel.CompiledKernel`. A call returns the instructions that it executed.
     """
 
-    def __init__(self, kernel: Kernel | Int8Kernel, knobs: Knobs | None, target: Target, *, cpu: str = "max") -> None:
+    def __init__(
+        self, kernel: Kernel | Bf16ConvKernel | Int8Kernel, knobs: Knobs | None, target: Target, *, cpu: str = "max"
+    ) -> None:
         """Schedules, compiles and links `kernel`; `cpu` is the core that QEMU plays.
 
         Raises ToolError if the cross compiler is missing, ValueError for knobs that do not divide what they tile.

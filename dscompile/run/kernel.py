@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dscompile.data import data_directory
 from dscompile.errors import ToolError, UsageError
+from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.int8_kernels import Int8Kernel
 from dscompile.plan.kernels import Kernel, Parameter
 from dscompile.plan.knobs import Knobs
@@ -43,7 +44,7 @@ class CompiledKernel:
     and strides of every view are constants of the code, as the kernel says.
     """
 
-    def __init__(self, kernel: Kernel | Int8Kernel, knobs: Knobs | None, target: Target) -> None:
+    def __init__(self, kernel: Kernel | Bf16ConvKernel | Int8Kernel, knobs: Knobs | None, target: Target) -> None:
         """Schedules and compiles `kernel` with `knobs` (None for kinds that take none).
 
         Raises ToolError if `target` does not run on this machine or its C compiler is missing, ValueError for knobs

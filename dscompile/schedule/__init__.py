@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dscompile.errors import UnsupportedError
+from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
@@ -36,6 +37,10 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
         from dscompile.schedule import int8_elementwise
 
         return int8_elementwise.scheduled(kernel, target)
+    if isinstance(kernel, Bf16ConvKernel):
+        from dscompile.schedule import bf16_kernels
+
+        return bf16_kernels.scheduled(kernel, knobs, target)
     family = _family(target)
     from dscompile import compute
     from dscompile.schedule import arm, common

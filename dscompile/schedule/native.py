@@ -21,6 +21,7 @@ from dscompile.plan.mcu_kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule import scheduled
 from dscompile.schedule.barrier import insert_barriers
+from dscompile.schedule.bf16_instructions import link
 from dscompile.schedule.dot_products import lower_dot_products
 from dscompile.schedule.prefetch import insert_prefetches
 from dscompile.target import Target
@@ -57,7 +58,7 @@ def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
     if not all(_NO_ALIAS in prim.attrs for prim in lowered.values()):
         lowered = {symbol: prim.without_attr(_NO_ALIAS) for symbol, prim in lowered.items()}
     machine = llvm_target(target)
-    module = lower_dot_products(tvm.IRModule(dict(lowered)), machine)
+    module = lower_dot_products(tvm.IRModule(link(lowered)), machine)
     library = tvm.get_global_func("target.build.llvm")(module, machine)
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         path = Path(scratch) / "kernels.o"

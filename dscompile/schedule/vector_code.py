@@ -66,12 +66,29 @@ class Code:
 
     def sums(self, count: int) -> Sums:
         """`count` vectors of four int32, all 0."""
-        buffer = tirx.decl_buffer((4 * count,), "int32", name="sums", scope="local")
-        self._statements.append(tirx.AllocBuffer(buffer))
-        sums = Sums(self, buffer)
+        sums = self.vectors(count, "int32", 4)
         for index in range(count):
             sums[index] = tirx.Broadcast(tirx.const(0, "int32"), 4)
         return sums
+
+    def vectors(self, count: int, dtype: str, lanes: int) -> Sums:
+        """`count` vectors, not set yet."""
+        return Sums(self, self.array(count * lanes, dtype, "sums"), lanes)
+
+    def array(self, size: int, dtype: str, name: str) -> Buffer:
+        """Room for `size` elements, not set yet; in registers where LLVM can tell which element is meant."""
+        buffer = tirx.decl_buffer((size,), dtype, name=name, scope="local")
+        self._statements.append(tirx.AllocBuffer(buffer))
+        return buffer
+
+    @contextmanager
+    def each(self, lanes: int, name: str) -> Iterator[Expr]:
+        """What is written inside, for scalars, runs for name = 0 .. lanes - 1 at once, in a vector."""
+        variable = tirx.Var(name, "int32")
+        outer, self._statements = self._statements, []
+        yield variable
+        inner, self._statements = self._statements, outer
+        self._statements.append(tirx.For(variable, 0, lanes, tirx.ForKind.VECTORIZED, _sequence(inner)))
 
     def body_of(self, function: PrimFunc) -> PrimFunc:
         """`function` with this code as its body."""
@@ -79,16 +96,16 @@ class Code:
 
 
 class Sums:
-    """Vectors of four int32 that change from one iteration of a loop to the next; LLVM keeps them in registers."""
+    """Vectors that change from one iteration of a loop to the next; LLVM keeps them in registers."""
 
-    def __init__(self, code: Code, buffer: Buffer) -> None:
-        self._code, self._buffer = code, buffer
+    def __init__(self, code: Code, buffer: Buffer, lanes: int) -> None:
+        self._code, self.buffer, self._lanes = code, buffer, lanes
 
     def __getitem__(self, index: int) -> Expr:
-        return load(self._buffer, [4 * index], 4)
+        return load(self.buffer, [self._lanes * index], self._lanes)
 
     def __setitem__(self, index: int, value: Expr) -> None:
-        self._code.store(self._buffer, [4 * index], value)
+        self._code.store(self.buffer, [self._lanes * index], value)
 
 
 def load(buffer: Buffer, index: Sequence[Expr], lanes: int) -> Expr:

@@ -25,6 +25,9 @@ static void read_features(uint32_t have[FEATURE_WORDS])
 #if defined(__ARM_FEATURE_MATMUL_INT8)
     have[1] |= 1u << 13;
 #endif
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+    have[1] |= 1u << 14;
+#endif
     (void)have;
 }
 #endif
