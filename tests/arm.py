@@ -12,6 +12,7 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.emit.native import write_artifact
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Network
+from dscompile.ir.tensor import Precision
 from dscompile.run.emulators.qemu_user import InstructionCounts, run_counted
 from dscompile.target import Target
 from dscompile.toolchain import find_toolchain, run_tool
@@ -38,11 +39,13 @@ class NetworkRun:
         return sum(counts.spills for counts in self.counts.values()) / SELFTEST_RUNS / self.macs
 
 
-def run_network(network: Network, target: Target, cpus: tuple[str, ...] = ("max",)) -> NetworkRun:
+def run_network(
+    network: Network, target: Target, cpus: tuple[str, ...] = ("max",), precision: Precision = "float32"
+) -> NetworkRun:
     """Builds a network and runs its self-test, which compares one inference with the oracle, on every one of `cpus`."""
     from dscompile.schedule.native import compile_functions
 
-    program = planned(network, target)
+    program = planned(network, target, precision)
     inputs = selftest_input(network)
     kernels = compile_functions(program.functions, target)
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
@@ -66,14 +69,14 @@ class StackMoves:
     instructions: int
 
 
-def stack_moves(network: Network, target: Target) -> list[StackMoves]:
+def stack_moves(network: Network, target: Target, precision: Precision = "float32") -> list[StackMoves]:
     """Every innermost loop of a network's kernels that reads or writes the stack, in the order of the kernels.
 
     Kernels are compiled together, as a build does.
     """
     from dscompile.schedule.native import compile_functions
 
-    functions = planned(network, target).functions
+    functions = planned(network, target, precision).functions
     objdump = find_toolchain(target).binutil("objdump")
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         Path(scratch, "kernels.o").write_bytes(compile_functions(functions, target))

@@ -13,6 +13,7 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.emit.native import write_artifact
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
+from dscompile.ir.tensor import Precision
 from dscompile.passes import canonicalize
 from dscompile.plan.lowering import plan_program
 from dscompile.plan.program import Program
@@ -41,9 +42,9 @@ def target_here(name: str) -> Target:
     return target
 
 
-def planned(network: Network, target: Target) -> Program:
+def planned(network: Network, target: Target, precision: Precision = "float32") -> Program:
     """The program of a network that need not be canonical."""
-    return plan_program(canonicalize(network), target)
+    return plan_program(canonicalize(network), target, precision=precision)
 
 
 def load(network: Network, target: Target) -> NativeModel:

@@ -9,18 +9,20 @@ from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array
 
 HALF_OF_LAST_PLACE = 0x7FFF  # just below one half of what is cut off; the last bit kept makes it even at ties
+INFINITY = 0x7F80
 
 
 def as_bf16(values: Array) -> NDArray[np.uint16]:
-    """The upper halves of float32s, rounded to the nearest, at ties to the even one. `values` are finite.
+    """The upper halves of float32s, rounded to the nearest, at ties to the even one.
 
-    Raises UnsupportedError for a value that rounds to infinity.
+    Raises UnsupportedError for a finite value that rounds to infinity.
     """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = ((bits + HALF_OF_LAST_PLACE + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-    if (rounded & 0x7F80 == 0x7F80).any():
+    too_large = (rounded & INFINITY == INFINITY) & np.isfinite(values)
+    if too_large.any():
         raise UnsupportedError(
-            f"a weight of {np.abs(values).max():g} does not fit bfloat16, whose largest number is 3.39e+38",
+            f"a weight of {np.abs(values[too_large]).max():g} does not fit bfloat16, whose largest number is 3.39e+38",
             help="build without 'precision: bfloat16'",
         )
     return rounded

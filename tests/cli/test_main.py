@@ -170,6 +170,7 @@ def test_completion_offers_targets_and_networks():
     assert [item.value for item in target.shell_complete(context, "x86-a")] == [
         "x86-avx2",
         "x86-avx512",
+        "x86-avx512bf16",
         "x86-avx512vnni",
     ]
     show = import_module("dscompile.cli.zoo").command.commands["show"]

@@ -28,6 +28,8 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
         "target          vector     runs here    what\n"
         "arm64                      no           "
         "any 64-bit Arm, one library that holds variants for NEON, dotprod and i8mm and chooses when it runs\n"
+        "arm64-bf16      4 floats   no           "
+        "64-bit Arm with NEON, SDOT, SMMLA and BFMMLA (Cortex-A510, A710, X2, Neoverse V1 and later)\n"
         "arm64-dotprod   4 floats   no           "
         "64-bit Arm with NEON and SDOT (Cortex-A55, A76, Neoverse N1 and later)\n"
         "arm64-i8mm      4 floats   no           "
@@ -55,6 +57,8 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
         "x86-avx2        8 floats   yes          x86-64 with AVX2 and FMA (Haswell, Zen and later)\n"
         "x86-avx512      16 floats  no           "
         "x86-64 with AVX-512 F/BW/DQ/VL/CD (Skylake-SP, Ice Lake, Zen 4 and later)\n"
+        "x86-avx512bf16  16 floats  no           "
+        "x86-64 with AVX-512 F/BW/DQ/VL/CD, VNNI and BF16 (Cooper Lake, Sapphire Rapids, Zen 4 and later)\n"
         "x86-avx512vnni  16 floats  no           "
         "x86-64 with AVX-512 F/BW/DQ/VL/CD and VNNI (Cascade Lake, Ice Lake, Zen 4 and later)\n"
     )

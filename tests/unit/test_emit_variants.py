@@ -262,8 +262,10 @@ def test_every_feature_of_the_variants_that_ship_can_be_asked_for() -> None:
         assert len(set(words)) == len(words)
         for better, worse in itertools.pairwise(words):
             assert all(w & b == w for b, w in zip(better, worse, strict=True))
-    assert needed_words(OLD) == (0, 1 << 5, 0, 0x06)
+    assert needed_words(OLD) == (0, 1 << 5, 0, 0x06, 0)
     assert needed_words(find_target("arm64-i8mm")) == (1 << 1 | 1 << 20, 1 << 13)
+    assert needed_words(find_target("arm64-bf16")) == (1 << 1 | 1 << 20, 1 << 13 | 1 << 14)
+    assert needed_words(find_target("x86-avx512bf16"))[4] == 1 << 5
 
 
 def test_this_processor_says_what_linux_says_of_it(tmp_path: Path) -> None:
@@ -273,8 +275,8 @@ def test_this_processor_says_what_linux_says_of_it(tmp_path: Path) -> None:
     source = Path(__file__).parents[2] / "templates" / "native" / "features_x86.c"
     (tmp_path / "app.c").write_text(
         f'#include <stdint.h>\n#include <stdio.h>\n#include "{source}"\n'
-        "int main(void) { uint32_t have[4] = {0}; read_features(have);\n"
-        'printf("%u %u %u %u", have[0], have[1], have[2], have[3]); return 0; }\n'
+        "int main(void) { uint32_t have[5] = {0}; read_features(have);\n"
+        'printf("%u %u %u %u %u", have[0], have[1], have[2], have[3], have[4]); return 0; }\n'
     )
     shell("gcc app.c -o app", tmp_path)
     have = [int(word) for word in shell("./app", tmp_path).split()]

@@ -148,26 +148,30 @@ static void tiny_old_run_profiled(tiny_arena *arena,
     hook(user, 4u, output);
 }
 
-#define FEATURE_WORDS 4u
+#define FEATURE_WORDS 5u
 
-static void cpuid(uint32_t leaf, uint32_t result[4])
+static void cpuid(uint32_t leaf, uint32_t part, uint32_t result[4])
 {
     __asm__ __volatile__("cpuid"
                          : "=a"(result[0]), "=b"(result[1]), "=c"(result[2]), "=d"(result[3])
-                         : "a"(leaf), "c"(0u));
+                         : "a"(leaf), "c"(part));
 }
 
-/* CPUID leaf 1 ECX, leaf 7 EBX and ECX, and XCR0: which registers the operating system saves. */
+/* CPUID leaf 1 ECX, leaf 7 EBX and ECX, XCR0 (which registers the operating system saves), and leaf 7.1 EAX. */
 static void read_features(uint32_t have[FEATURE_WORDS])
 {
     uint32_t result[4];
-    cpuid(0u, result);
+    cpuid(0u, 0u, result);
     if (result[0] >= 7u) {
-        cpuid(7u, result);
+        cpuid(7u, 0u, result);
         have[1] = result[1];
         have[2] = result[2];
+        if (result[0] >= 1u) {
+            cpuid(7u, 1u, result);
+            have[4] = result[0];
+        }
     }
-    cpuid(1u, result);
+    cpuid(1u, 0u, result);
     have[0] = result[2];
     if ((result[2] & (1u << 27)) != 0u) { /* OSXSAVE: XGETBV is allowed */
         __asm__ __volatile__("xgetbv"
@@ -188,12 +192,12 @@ typedef struct variant {
 #define VARIANT_COUNT 2u /* the best one first */
 static const variant variants[VARIANT_COUNT] = {
     {"tiny-new",
-     {0x0u, 0x20u, 0x800u, 0xe6u},
+     {0x0u, 0x20u, 0x800u, 0xe6u, 0x0u},
      tiny_new_run,
      tiny_new_run_profiled,
      {TINY_NEW_BUFFER_INPUT_IMAGE, TINY_NEW_BUFFER_OUTPUT_SCORES}},
     {"tiny-old",
-     {0x0u, 0x20u, 0x0u, 0x6u},
+     {0x0u, 0x20u, 0x0u, 0x6u, 0x0u},
      tiny_old_run,
      tiny_old_run_profiled,
      {TINY_OLD_BUFFER_INPUT_IMAGE, TINY_OLD_BUFFER_OUTPUT_SCORES}},
