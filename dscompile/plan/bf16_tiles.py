@@ -1,7 +1,6 @@
 """Bfloat16 tiles: which instruction computes a layer, and how its work is cut.
 
-On arm64 the rule counts instructions (docs/bfloat16.md); with AVX-512 it is that of float32 kernels, whose tiles have
-as many registers of sums.
+On arm64 the rule counts instructions (docs/bfloat16.md); with AVX-512 it counts cycles as that of float32 kernels does.
 """
 
 from __future__ import annotations
@@ -9,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dscompile.plan.costs import ISSUE_PER_CYCLE, LOADS_PER_CYCLE
+from dscompile.plan.costs import EXPOSED_L2, ISSUE_PER_CYCLE, L2_BYTES_PER_CYCLE, LOADS_PER_CYCLE
+from dscompile.plan.kernels import ELEMENT_BYTES
 from dscompile.plan.tiles import Span, cut
 from dscompile.target import Target
 
@@ -59,7 +59,7 @@ def bf16_tiling(width: int, blocks: int, channels: int, target: Target) -> Bf16T
 def _fits(pixels: int, panel: int, target: Target) -> bool:
     """Whether sums, what is held of pixels and weights, and what comes one by one, stay in registers."""
     if not target.has("bf16"):
-        return pixels * panel + pixels + panel + 2 <= target.registers  # LLVM holds rounded pixels, too
+        return pixels * panel + pixels + panel + 4 <= target.registers  # LLVM holds rounded pixels, too
     pairs, columns = -(-pixels // 2), 2 * panel
     return pairs * columns <= MAX_SUMS and pairs * columns + min(pairs, columns) + 4 <= target.registers
 
@@ -72,10 +72,15 @@ def _instructions(pixels: int, panel: int, channels: int, target: Target) -> flo
 
 
 def _cycles(pixels: int, panel: int, channels: int, target: Target) -> float:
-    """Of a tile with AVX-512: the largest of products, loads and instructions of a pair of channels."""
+    """Of a tile with AVX-512, as float32 kernels are priced, for a pair of channels at a time: the largest of products,
+    loads, instructions, and bytes from the second-level cache.
+    """
     products = pixels * panel
     multiply = max(products / target.fma_per_cycle, float(target.fma_latency))
     loads = (pixels + panel) / LOADS_PER_CYCLE
     issue = (products + panel + pixels) / ISSUE_PER_CYCLE
-    blocks = -(-channels // target.lanes)
-    return blocks * (target.lanes / 2 * max(multiply, loads, issue) + 2 * pixels) + products + TILE_CYCLES
+    pairs = -(-channels // 2)
+    read = panel * target.vector_bytes + 2 * pixels * ELEMENT_BYTES
+    stream = read / L2_BYTES_PER_CYCLE if pairs * read > target.caches.l1d_bytes else 0.0
+    rounding = 2 * pixels * -(-channels // target.lanes)
+    return pairs * (max(multiply, loads, issue, stream) + EXPOSED_L2 * stream) + rounding + products + TILE_CYCLES

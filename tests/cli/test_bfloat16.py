@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import CommandLine
 from tests.native import target_here
 
-SAID = "bfloat16 factors, float32 sums; errors of up to 0.1 of an output's largest magnitude pass"
+SAID = "bfloat16 factors, float32 sums; errors of up to 0.2 of an output's largest magnitude pass"
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ def test_inspect_says_what_is_multiplied(dscompile: CommandLine, net: str) -> No
     assert "precision" not in dscompile("inspect", net, "-t", "x86-avx512").out
 
 
+@pytest.mark.slow
 def test_build_and_verify_say_what_is_multiplied_and_which_error_passes(
     dscompile: CommandLine, net: str, tmp_path: Path
 ) -> None:
@@ -50,7 +51,7 @@ def test_build_and_verify_say_what_is_multiplied_and_which_error_passes(
     assert verified.code == 0
     assert SAID in verified.out
     record = json.loads(dscompile("verify", folder, "--json").out)
-    assert (record["precision"], record["tolerance"]) == ("bfloat16", 0.1)
+    assert (record["precision"], record["tolerance"]) == ("bfloat16", 0.2)
     assert 1e-5 < record["max_rel_error"] < 2e-2
 
 

@@ -82,8 +82,8 @@ def test_an_artifact_says_what_it_multiplies_and_passes_at_its_tolerance(tmp_pat
     path = tmp_path / "net.yaml"
     path.write_text(NET)
     artifact = dscompile.build(path, "arm64-bf16", tmp_path / "artifact").artifact
-    assert (artifact.manifest.precision, artifact.manifest.tolerance) == ("bfloat16", 0.1)
-    assert "#define TOLERANCE 0.1" in artifact.selftest.read_text()
+    assert (artifact.manifest.precision, artifact.manifest.tolerance) == ("bfloat16", 0.2)
+    assert "#define TOLERANCE 0.2" in artifact.selftest.read_text()
     done = dscompile.verify(artifact.directory)
     assert done.ok
     assert done.precision == "bfloat16"
