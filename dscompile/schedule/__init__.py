@@ -25,13 +25,14 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
 
         return cuda_kernels.scheduled(kernel, knobs)
     if isinstance(kernel, Int8ConvKernel | Int8DepthwiseKernel | Int8DenseKernel):
-        from dscompile.schedule import arm_int8, int8
+        from dscompile.schedule import arm_int8, int8, x86_int8
 
+        fast = None
         if target.has("asimd"):
             fast = arm_int8.scheduled(kernel, knobs, target)
-            if fast is not None:
-                return fast
-        return int8.scheduled(kernel, knobs, target)
+        elif target.has("avx2"):
+            fast = x86_int8.scheduled(kernel, knobs, target)
+        return fast or int8.scheduled(kernel, knobs, target)
     if isinstance(kernel, Int8ElementwiseKernel):
         from dscompile.schedule import int8_elementwise
 

@@ -19,6 +19,8 @@ Expr = Any
 Buffer = Any
 PrimFunc = Any
 
+ALIGNMENT = 64  # bytes: of a cache line, and of the widest vector
+
 
 class Code:
     """The statements of a function, from the first to the last."""
@@ -51,13 +53,17 @@ class Code:
         """Writes the vector `value` to consecutive elements from `index` on."""
         self._statements.append(tirx.BufferStore(buffer, value, _ramp(index, lanes_of(value))))
 
-    def sums(self, count: int) -> Sums:
-        """`count` vectors of four int32, all 0."""
-        buffer = tirx.decl_buffer((4 * count,), "int32", name="sums", scope="local")
+    def buffer(self, size: int, dtype: str, name: str) -> Buffer:
+        """Memory of the function's own, of `size` elements, with anything in it."""
+        buffer = tirx.decl_buffer((size,), dtype, name=name, scope="local", data_alignment=ALIGNMENT)
         self._statements.append(tirx.AllocBuffer(buffer))
-        sums = Sums(self, buffer)
+        return buffer
+
+    def sums(self, count: int, lanes: int = 4) -> Sums:
+        """`count` vectors of `lanes` int32, all 0."""
+        sums = Sums(self, self.buffer(lanes * count, "int32", "sums"), lanes)
         for index in range(count):
-            sums[index] = tirx.Broadcast(tirx.const(0, "int32"), 4)
+            sums[index] = tirx.Broadcast(tirx.const(0, "int32"), lanes)
         return sums
 
     def body_of(self, function: PrimFunc) -> PrimFunc:
@@ -66,16 +72,16 @@ class Code:
 
 
 class Sums:
-    """Vectors of four int32 that change from one iteration of a loop to the next; LLVM keeps them in registers."""
+    """Vectors of int32 that change from one iteration of a loop to the next; LLVM keeps them in registers."""
 
-    def __init__(self, code: Code, buffer: Buffer) -> None:
-        self._code, self._buffer = code, buffer
+    def __init__(self, code: Code, buffer: Buffer, lanes: int) -> None:
+        self._code, self._buffer, self._lanes = code, buffer, lanes
 
     def __getitem__(self, index: int) -> Expr:
-        return load(self._buffer, [4 * index], 4)
+        return load(self._buffer, [self._lanes * index], self._lanes)
 
     def __setitem__(self, index: int, value: Expr) -> None:
-        self._code.store(self._buffer, [4 * index], value)
+        self._code.store(self._buffer, [self._lanes * index], value)
 
 
 def load(buffer: Buffer, index: Sequence[Expr], lanes: int) -> Expr:

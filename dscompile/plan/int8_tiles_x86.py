@@ -1,0 +1,81 @@
+"""Int8 tiles for x86: counted in cycles, by the units that each instruction takes (docs/decisions/x86-int8.md).
+
+A kernel covers all columns and cuts off its edges itself, because what it makes of its pixels serves all tiles and panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dscompile.ir.ops import Pair
+from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
+from dscompile.plan.int8_kernels import Int8ConvKernel
+from dscompile.plan.tiles import MAX_DEPTHWISE_ROWS, cut
+from dscompile.plan.workloads import Int8ConvWorkload, Int8DepthwiseWorkload
+from dscompile.target import Target
+
+RUN_BYTES = 12 << 10  # of pixels made ready: with a panel of weights they fit a first-level cache of 32 KiB
+MAX_PIXELS, MAX_PANEL_VECTORS = 14, 4
+DENSE_VECTORS = (8, 4, 2, 1)
+# Instructions at the edges of a tile: addresses and loops; requantization and a share of packing for one vector.
+TILE, FINISH = 12.0, 5.0
+VECTOR_ISSUE, MULTIPLIES, LOADS = 4.0, 2.0, 2.0  # each cycle: Zen 3; a core with three vector ports has the same order
+
+
+def int8_word(target: Target) -> int:
+    """Input channels that are multiplied and summed by one instruction: VPDPBUSD takes 4, VPMADDWD 2."""
+    return 4 if target.has("avx512_vnni") else 2
+
+
+def run_of_tiles(kernel: Int8ConvKernel, pixels: int) -> int:
+    """Outputs of a row whose pixels are made ready at once: whole tiles, as many as fit."""
+    bytes_per_word = 4
+    per_pixel = -(-kernel.in_channels // kernel.lanes) * kernel.lanes // kernel.word * bytes_per_word
+    column = kernel.kernel[0] * per_pixel * kernel.stride[1]
+    return max(1, RUN_BYTES // (column * pixels)) * pixels
+
+
+def conv_choices(workload: Int8ConvWorkload, target: Target) -> Iterator[Int8ConvChoice]:
+    """Tiles whose sums stay in registers beside the weights of a word, a pixel, and a product."""
+    per_block = target.int8_lanes // target.lanes
+    word = int8_word(target)
+    spare = 1 if word == 4 else 2
+    for panel in range(1, min(workload.blocks, MAX_PANEL_VECTORS // per_block) + 1):
+        for pixels in range(1, min(workload.width, MAX_PIXELS) + 1):
+            vectors = panel * per_block
+            if pixels * vectors + vectors + spare <= target.registers:
+                yield Int8ConvChoice(pixels, panel, word)
+
+
+def conv_cycles(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Target) -> float:
+    """What the tiles of a choice take."""
+    words = -(-workload.channels // choice.word) * workload.kernel[0] * workload.kernel[1]
+    per_block = target.int8_lanes // target.lanes
+    total = 0.0
+    for columns in cut(workload.width, choice.pixels):
+        for panels in cut(workload.blocks, choice.panel):
+            pixels, vectors = columns.tile, panels.tile * per_block
+            sums = pixels * vectors
+            issued = sums if choice.word == 4 else 2 * sums + vectors
+            word = max(sums / MULTIPLIES, issued / VECTOR_ISSUE, (pixels + vectors) / LOADS)
+            finish = (sums * FINISH + TILE) / VECTOR_ISSUE
+            total += columns.count * panels.count * (words * word + finish)
+    return workload.height * total
+
+
+def depthwise_rule(workload: Int8DepthwiseWorkload, target: Target) -> DepthwiseChoice:
+    """The tile that takes fewest cycles for each output; two rows share what pairs of rows become."""
+    rows = 2 if workload.height > 1 else 1
+    limit = max(1, _depthwise_sums(target) // rows)
+    tiles = -(-workload.width // limit)
+    return DepthwiseChoice(-(-workload.width // tiles), rows)
+
+
+def depthwise_fits(target: Target, rows: int, columns: int) -> bool:
+    """Whether the sums of a tile stay in registers."""
+    return rows <= MAX_DEPTHWISE_ROWS and rows * columns <= _depthwise_sums(target)
+
+
+def _depthwise_sums(target: Target) -> int:
+    """A pair of pixels, weights, a product and a constant are left room for."""
+    return target.registers - 4

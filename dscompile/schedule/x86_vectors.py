@@ -1,0 +1,101 @@
+"""Instructions of x86's vector units as TIR expressions, named as in Intel's manual, each with its meaning in plain operations.
+
+The plain operations are what a target without the instruction gets, and what tests run where the CPU lacks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import tirx
+
+from dscompile.schedule.vector_code import lanes_of
+from dscompile.target import Target
+
+Expr = Any
+
+
+def splat(value: float, dtype: str, lanes: int) -> Expr:
+    """A constant in every lane."""
+    return tirx.Broadcast(tirx.const(value, dtype), lanes)
+
+
+def shuffle(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
+    """Elements of the vectors laid end to end."""
+    return tirx.Shuffle(list(vectors), [tirx.const(index, "int32") for index in indices])
+
+
+def widened(values: Expr, dtype: str) -> Expr:
+    """Every element as another type: VPMOVSXBW and the like."""
+    return tirx.Cast(f"{dtype}x{lanes_of(values)}", values)
+
+
+def vpmaddwd(a: Expr, b: Expr, target: Target) -> Expr:
+    """[int32] a[2i] b[2i] + a[2i + 1] b[2i + 1] of two vectors of int16."""
+    lanes = lanes_of(a)
+    if lanes == 16 and target.has("avx2"):
+        return tirx.call_llvm_pure_intrin("int32x8", "llvm.x86.avx2.pmadd.wd", a, b)
+    if lanes == 32 and target.has("avx512bw"):
+        return tirx.call_llvm_pure_intrin("int32x16", "llvm.x86.avx512.pmaddw.d.512", a, b)
+    even, odd = range(0, lanes, 2), range(1, lanes, 2)
+    first, second = (
+        widened(shuffle([a], which), "int32") * widened(shuffle([b], which), "int32") for which in (even, odd)
+    )
+    return first + second
+
+
+def vpdpbusd(total: Expr, pixels: Expr, weights: Expr, target: Target) -> Expr:
+    """total[i] + the sum of four products of the unsigned bytes of pixels[i] and the signed ones of weights[i]: int32."""
+    lanes = lanes_of(total)
+    if lanes == 16 and target.has("avx512_vnni"):
+        operands = (tirx.reinterpret("int8x64", vector) for vector in (pixels, weights))
+        return tirx.call_llvm_pure_intrin("int32x16", "llvm.x86.avx512.vpdpbusd.512", total, *operands)
+    for byte in range(4):
+        unsigned = tirx.shift_right(pixels, splat(8 * byte, "int32", lanes)) & splat(255, "int32", lanes)
+        left = tirx.shift_left(weights, splat(24 - 8 * byte, "int32", lanes))
+        total = total + unsigned * tirx.shift_right(left, splat(24, "int32", lanes))
+    return total
+
+
+def cvtps2dq(real: Expr, target: Target) -> Expr:
+    """Float32 to the nearest int32, halves to even; what lies outside of 32 bits is not for it."""
+    lanes = lanes_of(real)
+    if lanes == 8 and target.has("avx2"):
+        return tirx.call_llvm_pure_intrin("int32x8", "llvm.x86.avx.cvt.ps2dq.256", real)
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", "llvm.lrint", real)
+
+
+def fmadd(a: Expr, b: Expr, addend: Expr) -> Expr:
+    """a * b + addend, rounded once: float32."""
+    return tirx.call_llvm_pure_intrin(f"float32x{lanes_of(a)}", "llvm.fma", a, b, addend)
+
+
+def narrowed_together(lanes: int) -> int:
+    """How many vectors `saturated_bytes` likes best."""
+    return 4 if lanes == 8 else 1
+
+
+def saturated_bytes(vectors: Sequence[Expr], target: Target) -> Expr:
+    """Vectors of int32 as int8, one behind the other, each number as near as the type allows.
+
+    Four vectors of 8 take two VPACKSSDW, a VPACKSSWB, and a VPERMD that puts the halves of registers in order. LLVM
+    finds VPMOVSDB by itself.
+    """
+    lanes = lanes_of(vectors[0])
+    if lanes == 8 and target.has("avx2"):
+        count = len(vectors)
+        a, b, c, d = (vectors[index % count] for index in range(4))  # what is missing is anything
+        low = tirx.call_llvm_pure_intrin("int16x16", "llvm.x86.avx2.packssdw", a, b)
+        high = low if count <= 2 else tirx.call_llvm_pure_intrin("int16x16", "llvm.x86.avx2.packssdw", c, d)
+        mixed = tirx.call_llvm_pure_intrin("int8x32", "llvm.x86.avx2.packsswb", low, high)
+        words = shuffle([tirx.reinterpret("int32x8", mixed)], (0, 4, 1, 5, 2, 6, 3, 7))
+        return _first(tirx.reinterpret("int8x32", words), 8 * count)
+    joined = vectors[0] if len(vectors) == 1 else shuffle(vectors, range(lanes * len(vectors)))
+    total = lanes_of(joined)
+    bounded = tirx.max(tirx.min(joined, splat(127, "int32", total)), splat(-128, "int32", total))
+    return tirx.Cast(f"int8x{total}", bounded)
+
+
+def _first(values: Expr, count: int) -> Expr:
+    return values if lanes_of(values) == count else shuffle([values], range(count))
