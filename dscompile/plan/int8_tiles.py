@@ -146,7 +146,7 @@ def int8_depthwise_rule(workload: Int8DepthwiseWorkload, target: Target) -> Dept
     """What was found to take fewest instructions without spilling."""
     height, width, kernel, stride = workload.height, workload.width, workload.kernel, workload.stride
     if target.has("avx2"):
-        return int8_tiles_x86.depthwise_rule(workload, target)
+        return int8_tiles_x86.depthwise_rule(workload)
     if not target.has("asimd"):
         return DepthwiseChoice(min(4, width))
     if int8_depthwise_word(target, kernel, stride, workload.dilation) > 1:
@@ -164,7 +164,7 @@ MAX_DEPTHWISE_SUMS = 24  # registers: two of four sums for each output of a bloc
 def int8_depthwise_sums_fit(target: Target, rows: int, columns: int) -> bool:
     """Whether the sums of a tile stay in registers. Where no schedule is a family's own, a kernel takes four pixels of a row."""
     if target.has("avx2"):
-        return int8_tiles_x86.depthwise_fits(target, rows, columns)
+        return int8_tiles_x86.depthwise_fits(rows, columns)
     if not target.has("asimd"):
         return rows == 1 and columns <= 4
     return 2 * rows * columns <= MAX_DEPTHWISE_SUMS

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dscompile.ir.ops import Pair
 from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.int8_kernels import Int8ConvKernel
 from dscompile.plan.tiles import MAX_DEPTHWISE_ROWS, cut
@@ -16,6 +15,7 @@ from dscompile.target import Target
 
 RUN_BYTES = 12 << 10  # of pixels made ready: with a panel of weights they fit a first-level cache of 32 KiB
 MAX_PIXELS, MAX_PANEL_VECTORS = 14, 4
+DEPTHWISE_COLUMNS = 7
 DENSE_VECTORS = (8, 4, 2, 1)
 # Instructions at the edges of a tile: addresses and loops; requantization and a share of packing for one vector.
 TILE, FINISH = 12.0, 5.0
@@ -63,19 +63,12 @@ def conv_cycles(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Targ
     return workload.height * total
 
 
-def depthwise_rule(workload: Int8DepthwiseWorkload, target: Target) -> DepthwiseChoice:
-    """The tile that takes fewest cycles for each output; two rows share what pairs of rows become."""
-    rows = 2 if workload.height > 1 else 1
-    limit = max(1, _depthwise_sums(target) // rows)
-    tiles = -(-workload.width // limit)
-    return DepthwiseChoice(-(-workload.width // tiles), rows)
+def depthwise_rule(workload: Int8DepthwiseWorkload) -> DepthwiseChoice:
+    """As wide as was found to pay; two rows share what pairs of rows become."""
+    tiles = -(-workload.width // DEPTHWISE_COLUMNS)
+    return DepthwiseChoice(-(-workload.width // tiles), min(2, workload.height))
 
 
-def depthwise_fits(target: Target, rows: int, columns: int) -> bool:
-    """Whether the sums of a tile stay in registers."""
-    return rows <= MAX_DEPTHWISE_ROWS and rows * columns <= _depthwise_sums(target)
-
-
-def _depthwise_sums(target: Target) -> int:
-    """A pair of pixels, weights, a product and a constant are left room for."""
-    return target.registers - 4
+def depthwise_fits(rows: int, columns: int) -> bool:
+    """Whether the sums of a tile stay in registers, or nearly: weights come from memory."""
+    return rows <= MAX_DEPTHWISE_ROWS and rows * columns <= 2 * DEPTHWISE_COLUMNS

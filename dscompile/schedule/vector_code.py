@@ -53,11 +53,30 @@ class Code:
         """Writes the vector `value` to consecutive elements from `index` on."""
         self._statements.append(tirx.BufferStore(buffer, value, _ramp(index, lanes_of(value))))
 
+    def read_anew(self, memory: Buffer) -> None:
+        """What is read from `memory` of `vectors` after this is read after this, not kept in registers from before.
+
+        LLVM would move such loads out of loops and spill them, on a stack that it then aligns for less than a vector. A
+        prefetch, of what is in the first-level cache anyway, counts as something that may write to its address.
+        """
+        address = tirx.address_of(tirx.BufferLoad(memory, [0]))
+        hint = [tirx.const(value, "int32") for value in (0, 3, 1)]  # to read, into the first level, data
+        self._statements.append(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch.p0", address, *hint)))
+
+    def keep(self, memory: Buffer, index: Expr, value: Expr) -> None:
+        """Writes a vector to memory of `vectors`."""
+        self._statements.append(tirx.BufferStore(memory, value, [index]))
+
     def buffer(self, size: int, dtype: str, name: str) -> Buffer:
         """Memory of the function's own, of `size` elements, with anything in it."""
         buffer = tirx.decl_buffer((size,), dtype, name=name, scope="local", data_alignment=ALIGNMENT)
         self._statements.append(tirx.AllocBuffer(buffer))
         return buffer
+
+    def vectors(self, count: int, dtype: str, lanes: int, name: str) -> Buffer:
+        """Memory as `buffer` gives it, of whole vectors, aligned as they are. Elements are vectors.
+        """
+        return self.buffer(count, f"{dtype}x{lanes}", name)
 
     def sums(self, count: int, lanes: int = 4) -> Sums:
         """`count` vectors of `lanes` int32, all 0."""

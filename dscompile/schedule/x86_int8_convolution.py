@@ -39,7 +39,7 @@ def conv_by_vpmaddwd(kernel: Int8ConvKernel, knobs: PixelKnobs, target: Target) 
         return x86.widened(values, "int16")
 
     def add(total: Expr, word: Expr, by: Expr) -> Expr:
-        return total + x86.vpmaddwd(tirx.reinterpret(f"int16x{2 * target.lanes}", word), by, target)
+        return x86.in_order(total + x86.vpmaddwd(tirx.reinterpret(f"int16x{2 * target.lanes}", word), by, target))
 
     return _conv(kernel, knobs, _Way(target, kernel.lanes, 2 * target.lanes, pixel, weight, add))
 

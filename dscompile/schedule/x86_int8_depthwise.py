@@ -44,6 +44,7 @@ def depthwise_by_vpmaddwd(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs, ta
     code = Code()
 
     def tile(vector: _Vector, row: Expr, column: Expr, rows: int, columns: int) -> None:
+        code.read_anew(memory)
         sums: dict[tuple[int, int], Expr] = {}
         by_row = [_pairs(kernel, h, rows) for h in range(rows)]
         for lines in sorted({pair.lines for pairs in by_row for pair in pairs}, key=lambda lines: lines[0]):
@@ -56,9 +57,10 @@ def depthwise_by_vpmaddwd(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs, ta
                             q, between = divmod(at - w * stride_w, gap_w)
                             if between or not 0 <= q < taps_w:
                                 continue
-                            product = x86.vpmaddwd(pixels, vector.taps[taps, q], target)
+                            product = x86.vpmaddwd(pixels, vector.tap(taps, q), target)
                             before = sums.get((h, w))
-                            sums[h, w] = code.value(product if before is None else before + product, "sum")
+                            total = product if before is None else x86.in_order(before + product)
+                            sums[h, w] = code.value(total, "sum")
         for h in range(rows):
             together = x86.narrowed_together(lanes)
             for first in range(0, columns, together):
@@ -68,40 +70,55 @@ def depthwise_by_vpmaddwd(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs, ta
                     part = values if len(some) == 1 else x86.shuffle([values], range(lanes * index, lanes * (index + 1)))
                     code.store(y, [vector.block, row + h, column + w, vector.lane], clamped(part, form))
 
-    with code.loop(kernel.blocks, "block") as block:
-        for lane in range(0, kernel.lanes, lanes):
-            factors = [code.value(load(c, [block * kernel.lanes + lane], lanes), c.name) for c in constants]
-            vector = _Vector(block, lane, lanes, kernel.lanes, factors, {})
-            for taps in sorted(_wanted(kernel, knobs.rows), key=str):
-                for q in range(taps_w):
-                    vector.taps[taps, q] = code.value(vector.weights(weights, taps, q), "w")
-            _for_each_tile(code, kernel, knobs, lambda *where, vector=vector: tile(vector, *where))
+    wanted = sorted(_wanted(kernel, knobs.rows), key=str)
+    per_block = kernel.lanes // lanes
+    memory = code.vectors(len(wanted) * taps_w, "int16", 2 * lanes, "taps")
+    with code.loop(kernel.blocks * per_block, "vector") as index:
+        block, lane = index // per_block, index % per_block * lanes
+        factors = [code.value(load(c, [index * lanes], lanes), c.name) for c in constants]
+        places = {(taps, q): n * taps_w + q for n, taps in enumerate(wanted) for q in range(taps_w)}
+        vector = _Vector(block, lane, lanes, factors, memory, places)
+        for (taps, q), place in places.items():
+            code.keep(memory, place, vector.weights(weights, taps, q))
+        _for_each_tile(code, kernel, knobs, lambda *where: tile(vector, *where))
     return code.body_of(function)
+
+
+Taps = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True)
 class _Vector:
-    """Channels `lane` .. of a block: constants of their requantization, and their weights, in pairs by taps and column."""
+    """Channels `lane` .. of a block: constants of their requantization, and where their weights lie as pairs of taps.
+
+    `memory` has a vector for each pair and column of taps.
+    """
 
     block: Expr
-    lane: int
+    lane: Expr
     lanes: int
-    per_block: int
     factors: list[Expr]
-    taps: dict[tuple[tuple[int | None, int | None], int], Expr]
+    memory: Buffer
+    places: dict[tuple[Taps, int], int]
 
     def pixels(self, x: Buffer, start: tuple[Expr, Expr], lines: tuple[int, int | None]) -> Expr:
         """Two pixels above each other as pairs of int16, from the lines `lines` below `start`."""
         row, column = start
-        return self._pairs([None if line is None else load(x, [self.block, row + line, column, 0], self.per_block) for line in lines])
+        return self._pairs(x, [None if line is None else [self.block, row + line, column] for line in lines])
 
-    def weights(self, weights: Buffer, taps: tuple[int | None, int | None], q: int) -> Expr:
-        """Two weights above each other, 0 where there is none."""
-        return self._pairs([None if r is None else load(weights, [self.block, r, q, 0], self.per_block) for r in taps])
+    def weights(self, weights: Buffer, taps: Taps, q: int) -> Expr:
+        """Two weights above each other as pairs of int16, 0 where there is none."""
+        return self._pairs(weights, [None if r is None else [self.block, r, q] for r in taps])
 
-    def _pairs(self, both: list[Expr | None]) -> Expr:
-        given = [x86.splat(0, "int8", self.per_block) if values is None else values for values in both]
-        order = [half * self.per_block + self.lane + channel for channel in range(self.lanes) for half in (0, 1)]
+    def tap(self, taps: Taps, q: int) -> Expr:
+        """Those weights, once they lie in memory."""
+        return tirx.BufferLoad(self.memory, [self.places[taps, q]])
+
+    def _pairs(self, buffer: Buffer, both: list[list[Expr] | None]) -> Expr:
+        given = [
+            x86.splat(0, "int8", self.lanes) if at is None else load(buffer, [*at, self.lane], self.lanes) for at in both
+        ]
+        order = [half * self.lanes + channel for channel in range(self.lanes) for half in (0, 1)]
         return x86.widened(x86.shuffle(given, order), "int16")
 
 

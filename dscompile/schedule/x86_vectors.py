@@ -45,6 +45,17 @@ def vpmaddwd(a: Expr, b: Expr, target: Target) -> Expr:
     return first + second
 
 
+def in_order(total: Expr) -> Expr:
+    """A vector of int32 sums to which what follows is added, and not to something else first.
+
+    LLVM adds products to each other before they are added to a sum, because that is a shorter chain, and then has more
+    of them than registers. A fence, which is no instruction, is in its way.
+    """
+    floats = tirx.reinterpret(f"float32x{lanes_of(total)}", total)
+    fenced = tirx.call_llvm_pure_intrin(f"float32x{lanes_of(total)}", "llvm.arithmetic.fence", floats)
+    return tirx.reinterpret(f"int32x{lanes_of(total)}", fenced)
+
+
 def vpdpbusd(total: Expr, pixels: Expr, weights: Expr, target: Target) -> Expr:
     """total[i] + the sum of four products of the unsigned bytes of pixels[i] and the signed ones of weights[i]: int32."""
     lanes = lanes_of(total)
