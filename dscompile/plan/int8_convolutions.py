@@ -102,7 +102,7 @@ class _Group:
                     y=self.y.layout.strides,
                     requantization=self.scaled.requantization,
                     smallest_weight=smallest_weight(self.kernel),
-                    used=-(-min(panels.size * lanes, self.count - panels.start * lanes) // 8) * 8,
+                    used=_whole_eights(min(panels.size * lanes, self.count - panels.start * lanes)),
                     unsigned=tiling.unsigned,
                 )
                 operands = [self._input(first, span.start), *constants, self._output(first, span.start, panels)]
@@ -174,11 +174,16 @@ def _depthwise(
                 requantization=weights.scaled.requantization,
                 smallest_weight=smallest_weight(weights.kernel),
                 word=word,
+                used=_whole_eights(layout.channels),
             )
             begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
             builder.call(work, [begin, kernel, *scaling, y.at(row, column)], tile.knobs)
 
     return emit
+
+
+def _whole_eights(channels: int) -> int:
+    return -(-channels // 8) * 8
 
 
 def lower_int8_dense(builder: ProgramBuilder, layer: Layer) -> None:

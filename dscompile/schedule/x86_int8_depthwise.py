@@ -73,7 +73,7 @@ def depthwise_by_vpmaddwd(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs, ta
     wanted = sorted(_wanted(kernel, knobs.rows), key=str)
     per_block = kernel.lanes // lanes
     memory = code.vectors(len(wanted) * taps_w, "int16", 2 * lanes, "taps")
-    with code.loop(kernel.blocks * per_block, "vector") as index:
+    with code.loop(-(-(kernel.used or kernel.blocks * kernel.lanes) // lanes), "vector") as index:
         block, lane = index // per_block, index % per_block * lanes
         factors = [code.value(load(c, [index * lanes], lanes), c.name) for c in constants]
         places = {(taps, q): n * taps_w + q for n, taps in enumerate(wanted) for q in range(taps_w)}

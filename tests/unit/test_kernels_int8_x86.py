@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from dscompile.plan.int8_kernels import Requantization
-from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
-from tests.int8_kernels import SCALINGS, Conv, Machine, assert_conv, assert_dense, assert_depthwise
+from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel, Requantization
+from dscompile.plan.knobs import DepthwiseKnobs, Knobs, PixelKnobs
+from dscompile.plan.layout import Blocked
+from dscompile.plan.program import Function
+from dscompile.schedule.native import compile_functions
+from dscompile.target import Target, find_target
+from dscompile.toolchain import disassemble
+from tests.int8_kernels import SCALINGS, Conv, Machine, assert_conv, assert_dense, assert_depthwise, views
+from tests.x86_code import Loop, innermost_loops
+
+
+class Twin(Machine):
+    """A machine with AVX2 that runs the kernels of a better one: wide vectors, and what instructions mean in plain ones."""
+
+    def found(self) -> Target:
+        """The target with the instructions of x86-avx2."""
+        plain = AVX2.found()
+        return replace(find_target(self.target), mcpu=plain.mcpu, features=plain.features)
+
 
 AVX2 = Machine("x86-avx2")
+TWINS = (Twin("x86-avx512"), Twin("x86-avx512vnni"))
 pytestmark = pytest.mark.sampled
 
 CONVOLUTIONS = [
@@ -51,6 +70,26 @@ def test_a_depthwise_kernel_equals_numpy(case: Conv, columns: int, rows: int):
     assert_depthwise(case, AVX2, 16, DepthwiseKnobs(columns, rows), smallest_weight=-128)
 
 
+WIDE = [Conv(2, 5, 20, 41), Conv(2, 3, 5, 16, kernel=(3, 2), stride=(2, 1), dilation=(1, 2))]
+
+
+@pytest.mark.parametrize("machine", TWINS, ids=str)
+@pytest.mark.parametrize("case", WIDE, ids=str)
+def test_kernels_of_wide_vectors_mean_the_same(case: Conv, machine: Machine):
+    vnni = machine is TWINS[1]
+    for scaling in ("affine", "float32"):
+        assert_conv(case.scaled(scaling), machine, 16, 16, 4 if vnni else 2, PixelKnobs(3), -128, unsigned=vnni)
+
+
+@pytest.mark.parametrize("case", [Conv(3, 5, 20, 0, kernel=(3, 3)), Conv(2, 4, 3, 0, kernel=(5, 5), stride=(2, 2))], ids=str)
+def test_a_depthwise_kernel_of_wide_vectors_means_the_same(case: Conv):
+    assert_depthwise(case, TWINS[0], 16, DepthwiseKnobs(4, 2), smallest_weight=-128)
+
+
+def test_a_fully_connected_layer_of_wide_vectors_means_the_same():
+    assert_dense(37, 64, TWINS[0], 32, 2, Requantization("affine", -128, 127), smallest_weight=-128)
+
+
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("values", ["random", "low", "high", "apart", "across"])
 def test_every_scaling_is_exact_at_the_extremes(scaling: str, values: str):
@@ -68,3 +107,49 @@ def test_a_narrow_clamp_is_kept(scaling: str):
 def test_a_fully_connected_layer_equals_numpy(channels: int, units: int, panel: int):
     for scaling in ("affine", "single"):
         assert_dense(channels, units, AVX2, panel, 2, Requantization(scaling, -128, 127), smallest_weight=-128)
+
+
+# What the machine code is made of, also for CPUs that are not here
+
+
+def _loops(kernel: Int8ConvKernel | Int8DepthwiseKernel, knobs: Knobs, name: str) -> list[Loop]:
+    target = find_target(name)
+    code = compile_functions([Function("kernel", kernel, kernel.parameters, knobs)], target)
+    return innermost_loops(disassemble(code, "kernel", target))
+
+
+def _pointwise(pixels: int, panel: int, word: int) -> tuple[Int8ConvKernel, PixelKnobs]:
+    image, output = (Blocked(1, 84, channels, 16).strides for channels in (192, 96))
+    form = Requantization("affine", -128, 127)
+    kernel = Int8ConvKernel(
+        1, 84, 192, 96, panel, 16, word, (1, 1), (1, 1), (1, 1), image, output, form, unsigned=word == 4
+    )
+    return kernel, PixelKnobs(pixels)
+
+
+@pytest.mark.parametrize(
+    ("target", "instruction", "pixels", "panel", "word"),
+    [
+        ("x86-avx2", "vpmaddwd", 6, 16, 2),
+        ("x86-avx512", "vpmaddwd", 14, 32, 2),
+        ("x86-avx512vnni", "vpdpbusd", 14, 32, 4),
+    ],
+)
+def test_sums_of_a_tile_stay_in_registers(target: str, instruction: str, pixels: int, panel: int, word: int):
+    kernel, knobs = _pointwise(pixels, panel, word)
+    loop = max(_loops(kernel, knobs, target), key=lambda loop: loop.count(instruction))
+    vectors, words = panel // find_target(target).lanes, 16 // word
+    assert loop.count(instruction) == pixels * vectors * words
+    assert loop.count("vpbroadcastd") == pixels * words
+    assert loop.stack_accesses == 0
+
+
+@pytest.mark.parametrize("name", ["x86-avx2", "x86-avx512"])
+def test_a_depthwise_kernel_multiplies_two_taps_at_once(name: str):
+    case = Conv(4, 14, 32, 0, kernel=(3, 3))
+    image, output = views(case, 32, 32, 16)
+    form = Requantization("affine", -128, 127)
+    kernel = Int8DepthwiseKernel(4, 14, 2, 16, (3, 3), (1, 1), (1, 1), image, output, form)
+    loop = max(_loops(kernel, DepthwiseKnobs(7, 2), name), key=lambda loop: loop.count("vpmaddwd"))
+    assert loop.count("vpmaddwd") == 14 * 6  # of 9 taps in 6 pairs
+    assert loop.count("vpmovsxbw") == 2 * 9
