@@ -25,8 +25,8 @@ def int8_conv(kernel: Int8ConvKernel) -> PrimFunc:
     """Dense convolution; pointwise is its 1x1 case.
 
     acc[b, h, w, l] = sum_{r, q, k, j} x[k word + j, h s + r d, w s + q d] weights[n / panel, r, q, k, n % panel, j]
-    with n = b lanes + l, and channel c of x at [c / lanes][..][c % lanes]; x + 128 in place of x, and `start`[n] more in
-    the end, if the kernel is `unsigned`.
+    with n = b lanes + l, and channel c of x at [c / lanes][..][c % lanes]. If the kernel is `unsigned`, x + 128 stands
+    in place of x, and `start`[n] is added in the end.
     """
     lanes, panel, word = kernel.lanes, kernel.panel, kernel.word
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
@@ -104,7 +104,11 @@ def int8_dense(kernel: Int8DenseKernel) -> PrimFunc:
 
 
 def _finish(
-    inputs: list[Tensor], acc: Tensor, factors: list[Tensor], requantization: Requantization, start: Sequence[Tensor] = ()
+    inputs: list[Tensor],
+    acc: Tensor,
+    factors: list[Tensor],
+    requantization: Requantization,
+    start: Sequence[Tensor] = (),
 ) -> PrimFunc:
     """The block `y`: every sum, and its `start` if there is any, as an int8 of its channel."""
     lanes = int(acc.shape[-1])

@@ -65,7 +65,9 @@ def _searched(factor: Expr, multiplier: Expr, requantization: Requantization) ->
     """The high half of one product, and a shift; all but the product in 32 bits."""
     right = requantization.right
     high = cast_lanes("int32", tirx.shift_right(_wide(factor) * _wide(multiplier), _int64(32)))
-    return tirx.shift_right(typed_const(requantization.zero_point << right, "int32") + high, typed_const(right, "int32"))
+    return tirx.shift_right(
+        typed_const(requantization.zero_point << right, "int32") + high, typed_const(right, "int32")
+    )
 
 
 def fixed_point(total: Expr, multiplier: Expr, shift: Expr, rounding: str) -> Expr:

@@ -18,7 +18,7 @@ def pack_int8_conv(kernel: Array, panel: int, count: int, word: int) -> Array:
 
 
 def unsigned_start(kernel: Array, count: int) -> Array:
-    """[kh, kw, C, N] -> [count] int32: what the sums of pixels with 128 added are too large by, negated; zeros beyond N."""
+    """[kh, kw, C, N] -> [count] int32: what to add to sums of pixels that have 128 added; zeros beyond N."""
     return np.pad(-128 * kernel.astype(np.int32).sum(axis=(0, 1, 2)), (0, count - kernel.shape[3])).astype(np.int32)
 
 

@@ -2,9 +2,9 @@
 
 What a planner asks for, and does with the answer:
 
-- `int8_conv_tiling(workload, choice)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles
-  (`columns`), with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are
-  packed [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
+- `int8_conv_tiling(workload, choice, target)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of
+  tiles (`columns`), with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights
+  are packed [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
 - `int8_depthwise_tiling(workload, choice, target)`: one `Int8DepthwiseKernel` for each tile, with
   `word = int8_depthwise_word(...)`.
 - `int8_dense_panels(...)`: one `Int8DenseKernel` without knobs for each run of panels, weights
@@ -40,7 +40,7 @@ DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
 
 @dataclass(frozen=True)
 class Int8ConvTiling:
-    """Runs of tiles of at most `pixels`, runs of panels of channel blocks, and how many input channels are summed at once.
+    """Runs of tiles of at most `pixels`, runs of panels of channel blocks; `word` input channels are summed at once.
 
     `reread_weights` is a knob of all kernels. `unsigned` is as in `Int8ConvKernel`.
     """
@@ -162,7 +162,7 @@ MAX_DEPTHWISE_SUMS = 24  # registers: two of four sums for each output of a bloc
 
 
 def int8_depthwise_sums_fit(target: Target, rows: int, columns: int) -> bool:
-    """Whether the sums of a tile stay in registers. Where no schedule is a family's own, a kernel takes four pixels of a row."""
+    """Whether the sums of a tile stay in registers; four pixels of a row where no schedule is a family's own."""
     if target.has("avx2"):
         return int8_tiles_x86.depthwise_fits(rows, columns)
     if not target.has("asimd"):

@@ -1,6 +1,6 @@
 """Int8 tiles for x86: counted in cycles, by the units that each instruction takes (docs/decisions/x86-int8.md).
 
-A kernel covers all columns and cuts off its edges itself, because what it makes of its pixels serves all tiles and panels.
+A kernel covers all columns and cuts off its edges itself: what it makes of its pixels serves all tiles and panels.
 """
 
 from __future__ import annotations

@@ -74,8 +74,7 @@ class Code:
         return buffer
 
     def vectors(self, count: int, dtype: str, lanes: int, name: str) -> Buffer:
-        """Memory as `buffer` gives it, of whole vectors, aligned as they are. Elements are vectors.
-        """
+        """Memory as `buffer` gives it, of whole vectors, aligned as they are. Elements are vectors."""
         return self.buffer(count, f"{dtype}x{lanes}", name)
 
     def sums(self, count: int, lanes: int = 4) -> Sums:

@@ -1,9 +1,9 @@
 """Int8 convolutions for x86, by VPMADDWD (AVX2, AVX-512) or VPDPBUSD (AVX-512 VNNI).
 
-Both take a word of neighboring input channels of one pixel against the same word of a vector of outputs. What they want a
-pixel to be, int16 or bytes without a sign, it is made once for a run of tiles, in memory of the kernel's own; from
-there a word is broadcast by a load. All panels of weights pass over such a run, so it is as long as the first-level
-cache allows.
+Both take a word of neighboring input channels of one pixel against the same word of a vector of outputs. What they
+want a pixel to be, int16 or bytes without a sign, it is made once for a run of tiles, in memory of the kernel's own;
+from there a word is broadcast by a load. All panels of weights pass over such a run, so it is as long as the
+first-level cache allows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dscompile.plan.knobs import PixelKnobs
 from dscompile.plan.tiles import Span, cut
 from dscompile.schedule import x86_vectors as x86
 from dscompile.schedule.vector_code import Code, Sums, load
-from dscompile.schedule.x86_requantization import clamped, scaled
+from dscompile.schedule.x86_requantization import narrowed, scaled
 from dscompile.target import Target
 
 Expr = Any
@@ -29,42 +29,11 @@ Buffer = Any
 PrimFunc = Any
 
 
-def conv_by_vpmaddwd(kernel: Int8ConvKernel, knobs: PixelKnobs, target: Target) -> PrimFunc:
-    """Pairs of input channels as int16; weights become int16 when they are loaded, a vector of pairs for `pixels` sums."""
-
-    def pixel(values: Expr) -> Expr:
-        return tirx.reinterpret(f"int32x{kernel.lanes // 2}", x86.widened(values, "int16"))
-
-    def weight(values: Expr) -> Expr:
-        return x86.widened(values, "int16")
-
-    def add(total: Expr, word: Expr, by: Expr) -> Expr:
-        return x86.in_order(total + x86.vpmaddwd(tirx.reinterpret(f"int16x{2 * target.lanes}", word), by, target))
-
-    return _conv(kernel, knobs, _Way(target, kernel.lanes, 2 * target.lanes, pixel, weight, add))
-
-
-def conv_by_vpdpbusd(kernel: Int8ConvKernel, knobs: PixelKnobs, target: Target) -> PrimFunc:
-    """Words of four input channels, of a kernel that is `unsigned`."""
-    words = kernel.lanes // 4
-
-    def pixel(values: Expr) -> Expr:
-        return values ^ x86.splat(-0x7F7F7F80, "int32", words)  # 0x80 in every byte
-
-    def weight(values: Expr) -> Expr:
-        return values
-
-    def add(total: Expr, word: Expr, by: Expr) -> Expr:
-        return x86.vpdpbusd(total, word, by, target)
-
-    return _conv(kernel, knobs, _Way(target, words, target.lanes, pixel, weight, add))
-
-
 @dataclass(frozen=True)
 class _Way:
-    """How products are summed: elements to load for a block of a pixel and for a vector of weights, and what they become.
+    """How products are summed: elements to load for a block of a pixel and for a vector of weights, what they become.
 
-    `pixel` gives int32 words, `add` a vector of sums and one word in all lanes times a vector of weights.
+    `pixel` gives int32 words; `add` takes a vector of sums, one word in all lanes, and a vector of weights.
     """
 
     target: Target
@@ -75,9 +44,42 @@ class _Way:
     add: Callable[[Expr, Expr, Expr], Expr]
 
 
+def conv_by_vpmaddwd(kernel: Int8ConvKernel, knobs: PixelKnobs, target: Target) -> PrimFunc:
+    """Pairs of input channels as int16. Weights become int16 when they are loaded, for all pixels of a tile."""
+
+    def pixel(values: Expr) -> Expr:
+        return tirx.reinterpret(f"int32x{kernel.lanes // 2}", x86.widened(values, "int16"))
+
+    def weight(values: Expr) -> Expr:
+        return x86.widened(values, "int16")
+
+    def add(total: Expr, word: Expr, by: Expr) -> Expr:
+        return x86.in_order(total + x86.vpmaddwd(tirx.reinterpret(f"int16x{2 * target.lanes}", word), by, target))
+
+    way = _Way(target, kernel.lanes, 2 * target.lanes, pixel, weight, add)
+    return _Convolution.of(kernel, way).written(knobs.pixels)
+
+
+def conv_by_vpdpbusd(kernel: Int8ConvKernel, knobs: PixelKnobs, target: Target) -> PrimFunc:
+    """Words of four input channels, of a kernel that is `unsigned`."""
+    words = kernel.lanes // 4
+
+    def pixel(values: Expr) -> Expr:
+        return values ^ x86.splat(-0x7F7F7F80, "int32", words)  # 0x80 in every byte: 128 is added
+
+    def weight(values: Expr) -> Expr:
+        return values
+
+    def add(total: Expr, word: Expr, by: Expr) -> Expr:
+        return x86.vpdpbusd(total, word, by, target)
+
+    way = _Way(target, words, target.lanes, pixel, weight, add)
+    return _Convolution.of(kernel, way).written(knobs.pixels)
+
+
 @dataclass(frozen=True)
 class _Run:
-    """Pixels that tiles of a row see, from output `first` on, as words [row of taps][column][words of a pixel]."""
+    """Pixels that outputs of a row see, from output `first` on, as words [row of taps][column][words of a pixel]."""
 
     words: Buffer
     row: Expr
@@ -86,116 +88,124 @@ class _Run:
     per_pixel: int
 
 
-def _conv(kernel: Int8ConvKernel, knobs: PixelKnobs, way: _Way) -> PrimFunc:
-    function = compute.define(kernel)
-    code = Code()
-    with code.loop(kernel.height, "row") as row:
-        for span in cut(kernel.width, min(kernel.width, run_of_tiles(kernel, knobs.pixels))):
-            with code.loop(span.count, "run") as index:
-                run = _widen(code, kernel, function.params[0], way, row, span.start + index * span.tile, span.tile)
-                for panels, vectors in _panels(kernel, way.target.lanes):
-                    with code.loop(panels.count, "panel") as panel:
-                        _tiles(code, kernel, function, way, run, panels.start + panel, vectors, span.tile, knobs.pixels)
-    return code.body_of(function)
+@dataclass(frozen=True)
+class _Tile:
+    """`pixels` outputs of a run from `first` on, times `vectors` of a panel."""
+
+    run: _Run
+    panel: Expr
+    first: Expr
+    pixels: int
+    vectors: int
 
 
-def _panels(kernel: Int8ConvKernel, lanes: int) -> list[tuple[Span, int]]:
-    """Whole panels with all their vectors, and what is used of the last one."""
-    vectors, used = kernel.panel // lanes, -(-(kernel.used or kernel.out_channels) // lanes)
-    full, rest = divmod(used, vectors)
-    return [(Span(0, full, 1), vectors), *([(Span(full, 1, 1), rest)] if rest else [])]
+@dataclass(frozen=True)
+class _Convolution:
+    """The code of a kernel while it is written."""
 
+    code: Code
+    kernel: Int8ConvKernel
+    way: _Way
+    function: PrimFunc
 
-def _widen(
-    code: Code, kernel: Int8ConvKernel, x: Buffer, way: _Way, row: Expr, first: Expr, pixels: int
-) -> _Run:
-    """What `pixels` outputs see, as the instruction wants it."""
-    (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
-    columns = (pixels - 1) * stride_w + (taps_w - 1) * gap_w + 1
-    blocks, per_block = -(-kernel.in_channels // kernel.lanes), kernel.lanes // kernel.word
-    per_pixel = blocks * per_block
-    words = code.buffer(taps_h * columns * per_pixel, "int32", "words")
-    with code.loop(taps_h, "r") as r, code.loop(blocks, "block") as block, code.loop(columns, "column") as column:
-        values = load(x, [block, row * stride_h + r * gap_h, first * stride_w + column, 0], way.block)
-        code.store(words, [((r * columns + column) * blocks + block) * per_block], way.pixel(values))
-    return _Run(words, row, first, columns, per_pixel)
+    @classmethod
+    def of(cls, kernel: Int8ConvKernel, way: _Way) -> _Convolution:
+        """Of a kernel, with nothing written yet."""
+        return cls(Code(), kernel, way, compute.define(kernel))
 
+    def written(self, pixels: int) -> PrimFunc:
+        """Row by row, run by run, panel by panel, tile by tile."""
+        code, kernel = self.code, self.kernel
+        with code.loop(kernel.height, "row") as row:
+            for span in cut(kernel.width, min(kernel.width, run_of_tiles(kernel, pixels))):
+                with code.loop(span.count, "run") as index:
+                    run = self._run(row, span.start + index * span.tile, span.tile)
+                    for panels, vectors in self._panels():
+                        with code.loop(panels.count, "panel") as panel:
+                            self._tiles(run, panels.start + panel, vectors, span.tile, pixels)
+        return code.body_of(self.function)
 
-def _tiles(
-    code: Code, kernel: Int8ConvKernel, function: PrimFunc, way: _Way, run: _Run, panel: Expr, vectors: int, width: int,
-    pixels: int,
-) -> None:  # fmt: skip
-    """A panel of `vectors` over a run; fewer vectors than a panel has leave room for as many more pixels."""
-    lanes = way.target.lanes
-    pixels *= max(1, kernel.panel // lanes // vectors)
-    for tiles in cut(width, min(pixels, width)):
-        with code.loop(tiles.count, "tile") as tile:
-            first = tiles.start + tile * tiles.tile
-            sums = code.sums(tiles.tile * vectors, lanes)
-            _add_products(code, kernel, function.params[1], way, run, panel, first, tiles.tile, vectors, sums)
-            _store(code, kernel, function, way.target, run, panel, first, tiles.tile, vectors, sums)
+    def _panels(self) -> list[tuple[Span, int]]:
+        """Whole panels with all their vectors, and what is used of the last one."""
+        lanes, kernel = self.way.target.lanes, self.kernel
+        vectors, used = kernel.panel // lanes, -(-(kernel.used or kernel.out_channels) // lanes)
+        full, rest = divmod(used, vectors)
+        return [(Span(0, full, 1), vectors), *([(Span(full, 1, 1), rest)] if rest else [])]
 
+    def _run(self, row: Expr, first: Expr, pixels: int) -> _Run:
+        """Makes what `pixels` outputs see as the instruction wants it."""
+        code, kernel, way = self.code, self.kernel, self.way
+        (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
+        columns = (pixels - 1) * stride_w + (taps_w - 1) * gap_w + 1
+        blocks, per_block = -(-kernel.in_channels // kernel.lanes), kernel.lanes // kernel.word
+        words = code.buffer(taps_h * columns * blocks * per_block, "int32", "words")
+        with code.loop(taps_h, "r") as r, code.loop(blocks, "block") as block, code.loop(columns, "column") as column:
+            at = [block, row * stride_h + r * gap_h, first * stride_w + column, 0]
+            pixel = way.pixel(load(self.function.params[0], at, way.block))
+            code.store(words, [((r * columns + column) * blocks + block) * per_block], pixel)
+        return _Run(words, row, first, columns, blocks * per_block)
 
-def _add_products(
-    code: Code, kernel: Int8ConvKernel, weights: Buffer, way: _Way, run: _Run, panel: Expr, first: Expr, pixels: int,
-    vectors: int, sums: Sums,
-) -> None:  # fmt: skip
-    """All taps and input channels of a tile."""
-    lanes, per_block = way.target.lanes, kernel.lanes // kernel.word
-    stride, gap = kernel.stride[1], kernel.dilation[1]
-    full, rest = divmod(-(-kernel.in_channels // kernel.word), per_block)
+    def _tiles(self, run: _Run, panel: Expr, vectors: int, width: int, pixels: int) -> None:
+        """A panel over a run; fewer vectors than a panel has leave room for as many more pixels."""
+        pixels *= max(1, self.kernel.panel // self.way.target.lanes // vectors)
+        for span in cut(width, min(pixels, width)):
+            with self.code.loop(span.count, "tile") as index:
+                tile = _Tile(run, panel, span.start + index * span.tile, span.tile, vectors)
+                sums = self.code.sums(tile.pixels * vectors, self.way.target.lanes)
+                self._add_products(tile, sums)
+                self._store(tile, sums)
 
-    def add(r: Expr, q: Expr, block: Expr, count: int) -> None:
-        for word in range(count):
-            k = block * per_block + word
-            by = [
-                code.value(way.weight(load(weights, [panel, r, q, k, lanes * v, 0], way.vector)), "w")
-                for v in range(vectors)
-            ]
-            for p in range(pixels):
-                at = (r * run.columns + (first + p) * stride + q * gap) * run.per_pixel + k
-                pixel = code.value(tirx.Broadcast(tirx.BufferLoad(run.words, [at]), lanes), "x")
-                for v in range(vectors):
-                    sums[p * vectors + v] = way.add(sums[p * vectors + v], pixel, by[v])
+    def _add_products(self, tile: _Tile, sums: Sums) -> None:
+        """All taps and input channels of a tile."""
+        code, kernel, way, run = self.code, self.kernel, self.way, tile.run
+        lanes, per_block = way.target.lanes, kernel.lanes // kernel.word
+        weights = self.function.params[1]
 
-    with code.loop(kernel.kernel[0], "r") as r, code.loop(kernel.kernel[1], "q") as q:
-        with code.loop(full, "k") as k:
-            add(r, q, k, per_block)
-        if rest:
-            add(r, q, full, rest)
+        def add(r: Expr, q: Expr, k: Expr) -> None:
+            at = [[tile.panel, r, q, k, lanes * v, 0] for v in range(tile.vectors)]
+            by = [code.value(way.weight(load(weights, place, way.vector)), "w") for place in at]
+            for p in range(tile.pixels):
+                column = (tile.first + p) * kernel.stride[1] + q * kernel.dilation[1]
+                word = tirx.BufferLoad(run.words, [(r * run.columns + column) * run.per_pixel + k])
+                pixel = code.value(tirx.Broadcast(word, lanes), "x")
+                for v in range(tile.vectors):
+                    sums[p * tile.vectors + v] = way.add(sums[p * tile.vectors + v], pixel, by[v])
 
+        full, rest = divmod(-(-kernel.in_channels // kernel.word), per_block)
+        with code.loop(kernel.kernel[0], "r") as r, code.loop(kernel.kernel[1], "q") as q:
+            with code.loop(full, "block") as block:
+                for word in range(per_block):
+                    add(r, q, block * per_block + word)
+            for word in range(rest):
+                add(r, q, full * per_block + word)
 
-def _store(
-    code: Code, kernel: Int8ConvKernel, function: PrimFunc, target: Target, run: _Run, panel: Expr, first: Expr,
-    pixels: int, vectors: int, sums: Sums,
-) -> None:  # fmt: skip
-    """Requantizes and stores the sums of a tile, as many at once as are narrowed together."""
-    *constants, y = function.params[2:]
-    lanes, form = target.lanes, kernel.requantization
-    channel = panel * kernel.panel
-    factors = [[code.value(load(c, [channel + lanes * v], lanes), c.name) for c in constants] for v in range(vectors)]
+    def _store(self, tile: _Tile, sums: Sums) -> None:
+        """Requantizes and stores the sums of a tile, as many at once as are narrowed together."""
+        code, kernel, target = self.code, self.kernel, self.way.target
+        *constants, y = self.function.params[2:]
+        lanes, form, channel = target.lanes, kernel.requantization, tile.panel * kernel.panel
+        factors = [
+            [code.value(load(constant, [channel + lanes * v], lanes), constant.name) for constant in constants]
+            for v in range(tile.vectors)
+        ]
 
-    def number(p: int, v: int) -> Expr:
-        total, by = sums[p * vectors + v], factors[v]
-        if kernel.unsigned:
-            total, by = total + by[0], by[1:]
-        return scaled(total, by, form, target)
+        def number(p: int, v: int) -> Expr:
+            total, by = sums[p * tile.vectors + v], factors[v]
+            if kernel.unsigned:
+                total, by = total + by[0], by[1:]
+            return scaled(total, by, form, target)
 
-    def store(p: int, v: int, values: Expr) -> None:
-        block, lane = divmod(lanes * v, kernel.lanes)
-        at = [panel * (kernel.panel // kernel.lanes) + block, run.row, run.first + first + p, lane]
-        code.store(y, at, clamped(values, form))
-
-    per_block = kernel.lanes // lanes  # vectors that lie side by side in a pixel
-    for v in range(0, vectors, per_block):
-        beside = min(per_block, vectors - v)
-        numbers = [(p, v + i) for p in range(pixels) for i in range(beside)]
-        together = x86.narrowed_together(lanes)
-        for group in range(0, len(numbers), together):
-            some = numbers[group : group + together]
-            values = x86.saturated_bytes([number(*which) for which in some], target)
-            whole = beside == per_block  # neighboring pixels follow each other without a gap
-            step = len(some) if whole else beside
-            for begin in range(0, len(some), step):
-                part = values if step == len(some) else x86.shuffle([values], range(lanes * begin, lanes * (begin + step)))
-                store(*some[begin], part)
+        per_block, together = kernel.lanes // lanes, x86.narrowed_together(lanes)
+        for v in range(0, tile.vectors, per_block):
+            beside = min(per_block, tile.vectors - v)
+            block = tile.panel * (kernel.panel // kernel.lanes) + v // per_block
+            numbers = [(p, v + i) for p in range(tile.pixels) for i in range(beside)]
+            for group in range(0, len(numbers), together):
+                some = numbers[group : group + together]
+                values = narrowed([number(*which) for which in some], form, target)
+                # Whole blocks of neighboring pixels follow each other without a gap.
+                step = len(some) if beside == per_block else beside
+                for begin in range(0, len(some), step):
+                    pixel = tile.run.first + tile.first + some[begin][0]
+                    part = x86.part(values, lanes * begin, lanes * step)
+                    code.store(y, [block, tile.run.row, pixel, 0], part)

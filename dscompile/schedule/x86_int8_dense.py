@@ -10,7 +10,7 @@ from dscompile import compute
 from dscompile.plan.int8_kernels import Int8DenseKernel
 from dscompile.schedule import x86_vectors as x86
 from dscompile.schedule.vector_code import Code, load
-from dscompile.schedule.x86_requantization import clamped, scaled
+from dscompile.schedule.x86_requantization import narrowed, scaled
 from dscompile.target import Target
 
 Expr = Any
@@ -56,6 +56,8 @@ def dense_by_vpmaddwd(kernel: Int8DenseKernel, target: Target) -> PrimFunc:
         for first in range(0, vectors, together):
             some = range(first, min(first + together, vectors))
             unit = panel * kernel.panel
-            numbers = [scaled(sums[v], [load(c, [unit + lanes * v], lanes) for c in constants], form, target) for v in some]
-            code.store(y, [unit + lanes * first], clamped(x86.saturated_bytes(numbers, target), form))
+            numbers = [
+                scaled(sums[v], [load(c, [unit + lanes * v], lanes) for c in constants], form, target) for v in some
+            ]
+            code.store(y, [unit + lanes * first], narrowed(numbers, form, target))
     return code.body_of(function)

@@ -22,7 +22,10 @@ Expr = Any
 
 
 def scaled(total: Expr, constants: Sequence[Expr], requantization: Requantization, target: Target) -> Expr:
-    """A vector of sums as numbers of the output, int32, not yet clamped; `constants` are those of its channels."""
+    """A vector of sums as numbers of the output, int32, for `narrowed`; `constants` are those of its channels.
+
+    Only `float32` ones do not contain the zero point yet.
+    """
     lanes = lanes_of(total)
     match requantization.scaling:
         case "affine":
@@ -32,8 +35,8 @@ def scaled(total: Expr, constants: Sequence[Expr], requantization: Requantizatio
             bias, scale = constants
             real = x86.widened(total + bias, "float32") * scale
             # Out of 32 bits, CVTPS2DQ gives the smallest number; only a large one is changed by that.
-            bounded = tirx.min(real, x86.splat(float(requantization.high - requantization.zero_point), "float32", lanes))
-            return x86.cvtps2dq(bounded, target) + x86.splat(requantization.zero_point, "int32", lanes)
+            highest = float(requantization.high - requantization.zero_point)
+            return x86.cvtps2dq(tirx.min(real, x86.splat(highest, "float32", lanes)), target)
         case "integer" | "stepped":
             return scaled_anywhere(total, constants, requantization)
         case _:
@@ -41,8 +44,10 @@ def scaled(total: Expr, constants: Sequence[Expr], requantization: Requantizatio
             return cast_lanes("int32", clamp(found, requantization.low, requantization.high))
 
 
-def clamped(values: Expr, requantization: Requantization) -> Expr:
-    """A vector of int8 between the bounds; saturation has already kept it within those of the type."""
+def narrowed(numbers: Sequence[Expr], requantization: Requantization, target: Target) -> Expr:
+    """Scaled vectors as the int8 that they become, one behind the other."""
+    zero_point = requantization.zero_point if requantization.scaling == "float32" else 0
+    values = x86.saturated_bytes(numbers, zero_point, target)
     lanes = lanes_of(values)
     if requantization.low > -128:
         values = tirx.max(values, x86.splat(requantization.low, "int8", lanes))

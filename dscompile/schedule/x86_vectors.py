@@ -1,6 +1,6 @@
-"""Instructions of x86's vector units as TIR expressions, named as in Intel's manual, each with its meaning in plain operations.
+"""Instructions of x86's vector units as TIR expressions, named as in Intel's manual, each with what it means.
 
-The plain operations are what a target without the instruction gets, and what tests run where the CPU lacks it.
+That is written in plain operations: what a target without the instruction gets, and tests run where the CPU lacks it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def in_order(total: Expr) -> Expr:
 
 
 def vpdpbusd(total: Expr, pixels: Expr, weights: Expr, target: Target) -> Expr:
-    """total[i] + the sum of four products of the unsigned bytes of pixels[i] and the signed ones of weights[i]: int32."""
+    """[int32] total[i] + the sum of four products: unsigned bytes of pixels[i], signed ones of weights[i]."""
     lanes = lanes_of(total)
     if lanes == 16 and target.has("avx512_vnni"):
         operands = (tirx.reinterpret("int8x64", vector) for vector in (pixels, weights))
@@ -87,26 +87,34 @@ def narrowed_together(lanes: int) -> int:
     return 4 if lanes == 8 else 1
 
 
-def saturated_bytes(vectors: Sequence[Expr], target: Target) -> Expr:
-    """Vectors of int32 as int8, one behind the other, each number as near as the type allows.
+def saturated_bytes(vectors: Sequence[Expr], more: int, target: Target) -> Expr:
+    """Vectors of int32 plus `more` as int8, one behind the other, each number as near as the type allows.
 
-    Four vectors of 8 take two VPACKSSDW, a VPACKSSWB, and a VPERMD that puts the halves of registers in order. LLVM
-    finds VPMOVSDB by itself.
+    Four vectors of 8 take two VPACKSSDW, as many VPADDSW if there is something to add, a VPACKSSWB, and a VPERMD that
+    puts the halves of registers in order. LLVM finds VPMOVSDB by itself.
     """
-    lanes = lanes_of(vectors[0])
+    lanes, count = lanes_of(vectors[0]), len(vectors)
     if lanes == 8 and target.has("avx2"):
-        count = len(vectors)
         a, b, c, d = (vectors[index % count] for index in range(4))  # what is missing is anything
-        low = tirx.call_llvm_pure_intrin("int16x16", "llvm.x86.avx2.packssdw", a, b)
-        high = low if count <= 2 else tirx.call_llvm_pure_intrin("int16x16", "llvm.x86.avx2.packssdw", c, d)
+        low = _words(a, b, more)
+        high = low if count <= 2 else _words(c, d, more)
         mixed = tirx.call_llvm_pure_intrin("int8x32", "llvm.x86.avx2.packsswb", low, high)
         words = shuffle([tirx.reinterpret("int32x8", mixed)], (0, 4, 1, 5, 2, 6, 3, 7))
-        return _first(tirx.reinterpret("int8x32", words), 8 * count)
-    joined = vectors[0] if len(vectors) == 1 else shuffle(vectors, range(lanes * len(vectors)))
-    total = lanes_of(joined)
-    bounded = tirx.max(tirx.min(joined, splat(127, "int32", total)), splat(-128, "int32", total))
-    return tirx.Cast(f"int8x{total}", bounded)
+        return part(tirx.reinterpret("int8x32", words), 0, 8 * count)
+    joined = vectors[0] if count == 1 else shuffle(vectors, range(lanes * count))
+    total = lanes * count
+    bounded = tirx.max(tirx.min(joined, splat(127 - more, "int32", total)), splat(-128 - more, "int32", total))
+    return tirx.Cast(f"int8x{total}", bounded + splat(more, "int32", total) if more else bounded)
 
 
-def _first(values: Expr, count: int) -> Expr:
-    return values if lanes_of(values) == count else shuffle([values], range(count))
+def _words(a: Expr, b: Expr, more: int) -> Expr:
+    """VPACKSSDW, and VPADDSW."""
+    words = tirx.call_llvm_pure_intrin("int16x16", "llvm.x86.avx2.packssdw", a, b)
+    if not more:
+        return words
+    return tirx.call_llvm_pure_intrin("int16x16", "llvm.sadd.sat", words, splat(more, "int16", 16))
+
+
+def part(values: Expr, first: int, count: int) -> Expr:
+    """`count` elements of a vector from `first` on."""
+    return values if lanes_of(values) == count else shuffle([values], range(first, first + count))

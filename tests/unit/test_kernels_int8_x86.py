@@ -18,7 +18,7 @@ from tests.x86_code import Loop, innermost_loops
 
 
 class Twin(Machine):
-    """A machine with AVX2 that runs the kernels of a better one: wide vectors, and what instructions mean in plain ones."""
+    """A machine with AVX2 that runs the kernels of a better one: wide vectors, and what its instructions mean."""
 
     def found(self) -> Target:
         """The target with the instructions of x86-avx2."""
@@ -81,7 +81,9 @@ def test_kernels_of_wide_vectors_mean_the_same(case: Conv, machine: Machine):
         assert_conv(case.scaled(scaling), machine, 16, 16, 4 if vnni else 2, PixelKnobs(3), -128, unsigned=vnni)
 
 
-@pytest.mark.parametrize("case", [Conv(3, 5, 20, 0, kernel=(3, 3)), Conv(2, 4, 3, 0, kernel=(5, 5), stride=(2, 2))], ids=str)
+@pytest.mark.parametrize(
+    "case", [Conv(3, 5, 20, 0, kernel=(3, 3)), Conv(2, 4, 3, 0, kernel=(5, 5), stride=(2, 2))], ids=str
+)
 def test_a_depthwise_kernel_of_wide_vectors_means_the_same(case: Conv):
     assert_depthwise(case, TWINS[0], 16, DepthwiseKnobs(4, 2), smallest_weight=-128)
 

@@ -26,7 +26,7 @@ def covered(spans: tuple[Span, ...]) -> list[int]:
     return [index for span in spans for index in range(span.start, span.start + span.size)]
 
 
-@pytest.mark.parametrize("target", (*ARM, *X86), ids=lambda target: target.name)
+@pytest.mark.parametrize("target", [*ARM, *X86], ids=lambda target: target.name)
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 13, 14, 28, 112])
 @pytest.mark.parametrize("blocks", [1, 2, 3, 7, 128])
 def test_every_output_of_a_convolution_is_computed_once(target, width, blocks):
