@@ -42,7 +42,8 @@ DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
 class Int8ConvTiling:
     """Runs of tiles of at most `pixels`, runs of panels of channel blocks; `word` input channels are summed at once.
 
-    `reread_weights` is a knob of all kernels. `unsigned` is as in `Int8ConvKernel`.
+    `reread_weights` is a knob of all kernels. `unsigned` is as in `Int8ConvKernel`. `is_whole`: a kernel covers all
+    columns, and cuts them into tiles itself.
     """
 
     columns: tuple[Span, ...]
@@ -51,10 +52,11 @@ class Int8ConvTiling:
     pixels: int
     reread_weights: bool = False
     unsigned: bool = False
+    is_whole: bool = False
 
     def knobs(self, columns: Span) -> PixelKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return PixelKnobs(min(columns.tile, self.pixels), self.reread_weights)
+        return PixelKnobs(self.pixels if self.is_whole else columns.tile, self.reread_weights)
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ def int8_conv_tiling(workload: Int8ConvWorkload, choice: Int8ConvChoice, target:
     """The cut that a choice stands for; on x86 a kernel covers all columns and cuts off its edges itself."""
     blocks = cut(workload.blocks, choice.panel)
     if target.has("avx2"):
-        unsigned = choice.word == 4
-        return Int8ConvTiling((Span(0, 1, workload.width),), blocks, choice.word, choice.pixels, unsigned=unsigned)
+        columns = (Span(0, 1, workload.width),)
+        return Int8ConvTiling(columns, blocks, choice.word, choice.pixels, unsigned=choice.word == 4, is_whole=True)
     return Int8ConvTiling(cut(workload.width, choice.pixels), blocks, choice.word, choice.pixels, choice.reread_weights)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dscompile.ir.ops import Pair
 from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.int8_kernels import Int8ConvKernel
 from dscompile.plan.tiles import MAX_DEPTHWISE_ROWS, cut
@@ -35,13 +36,25 @@ def run_of_tiles(kernel: Int8ConvKernel, pixels: int) -> int:
     return max(1, RUN_BYTES // (column * pixels)) * pixels
 
 
+def is_by_pixels(kernel: Pair, stride: Pair) -> bool:
+    """Whether outputs see one pixel each and follow each other as pixels do, so that tiles need not respect rows."""
+    return kernel == stride == (1, 1)
+
+
+def _rows(workload: Int8ConvWorkload) -> tuple[int, int]:
+    """Rows that are cut into tiles, and their width."""
+    if is_by_pixels(workload.kernel, workload.stride):
+        return 1, workload.height * workload.width
+    return workload.height, workload.width
+
+
 def conv_choices(workload: Int8ConvWorkload, target: Target) -> Iterator[Int8ConvChoice]:
     """Tiles whose sums stay in registers beside the weights of a word, a pixel, and a product."""
     per_block = target.int8_lanes // target.lanes
     word = int8_word(target)
     spare = 1 if word == 4 else 2
     for panel in range(1, min(workload.blocks, MAX_PANEL_VECTORS // per_block) + 1):
-        for pixels in range(1, min(workload.width, MAX_PIXELS) + 1):
+        for pixels in range(1, min(_rows(workload)[1], MAX_PIXELS) + 1):
             vectors = panel * per_block
             if pixels * vectors + vectors + spare <= target.registers:
                 yield Int8ConvChoice(pixels, panel, word)
@@ -51,8 +64,8 @@ def conv_cycles(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Targ
     """What the tiles of a choice take."""
     words = -(-workload.channels // choice.word) * workload.kernel[0] * workload.kernel[1]
     per_block = target.int8_lanes // target.lanes
-    total = 0.0
-    for columns in cut(workload.width, choice.pixels):
+    total, (height, width) = 0.0, _rows(workload)
+    for columns in cut(width, choice.pixels):
         for panels in cut(workload.blocks, choice.panel):
             pixels, vectors = columns.tile, panels.tile * per_block
             sums = pixels * vectors
@@ -60,7 +73,7 @@ def conv_cycles(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Targ
             word = max(sums / MULTIPLIES, issued / VECTOR_ISSUE, (pixels + vectors) / LOADS)
             finish = (sums * FINISH + TILE) / VECTOR_ISSUE
             total += columns.count * panels.count * (words * word + finish)
-    return workload.height * total
+    return height * total
 
 
 def depthwise_rule(workload: Int8DepthwiseWorkload) -> DepthwiseChoice:

@@ -3,7 +3,7 @@
 Both take a word of neighboring input channels of one pixel against the same word of a vector of outputs. What they
 want a pixel to be, int16 or bytes without a sign, it is made once for a run of tiles, in memory of the kernel's own;
 from there a word is broadcast by a load. All panels of weights pass over such a run, so it is as long as the
-first-level cache allows.
+first-level cache allows. Runs of pointwise kernels go on from row to row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tvm import tirx
 
 from dscompile import compute
 from dscompile.plan.int8_kernels import Int8ConvKernel
-from dscompile.plan.int8_tiles_x86 import run_of_tiles
+from dscompile.plan.int8_tiles_x86 import is_by_pixels, run_of_tiles
 from dscompile.plan.knobs import PixelKnobs
 from dscompile.plan.tiles import Span, cut
 from dscompile.schedule import x86_vectors as x86
@@ -79,10 +79,13 @@ def conv_by_vpdpbusd(kernel: Int8ConvKernel, knobs: PixelKnobs, target: Target) 
 
 @dataclass(frozen=True)
 class _Run:
-    """Pixels that outputs of a row see, from output `first` on, as words [row of taps][column][words of a pixel]."""
+    """Pixels that outputs see, from output `first` on, as words [row of taps][column][words of a pixel].
+
+    Outputs are those of row `row`, or of all rows one behind the other where it is None.
+    """
 
     words: Buffer
-    row: Expr
+    row: Expr | None
     first: Expr
     columns: int
     per_pixel: int
@@ -115,15 +118,29 @@ class _Convolution:
 
     def written(self, pixels: int) -> PrimFunc:
         """Row by row, run by run, panel by panel, tile by tile."""
-        code, kernel = self.code, self.kernel
-        with code.loop(kernel.height, "row") as row:
-            for span in cut(kernel.width, min(kernel.width, run_of_tiles(kernel, pixels))):
-                with code.loop(span.count, "run") as index:
-                    run = self._run(row, span.start + index * span.tile, span.tile)
-                    for panels, vectors in self._panels():
-                        with code.loop(panels.count, "panel") as panel:
-                            self._tiles(run, panels.start + panel, vectors, span.tile, pixels)
-        return code.body_of(self.function)
+        kernel = self.kernel
+        if is_by_pixels(kernel.kernel, kernel.stride):
+            self._runs(None, kernel.height * kernel.width, pixels)
+        else:
+            with self.code.loop(kernel.height, "row") as row:
+                self._runs(row, kernel.width, pixels)
+        return self.code.body_of(self.function)
+
+    def _runs(self, row: Expr | None, outputs: int, pixels: int) -> None:
+        """Of one row, or of all."""
+        for span in cut(outputs, min(outputs, run_of_tiles(self.kernel, pixels))):
+            with self.code.loop(span.count, "run") as index:
+                run = self._run(row, span.start + index * span.tile, span.tile)
+                for panels, vectors in self._panels():
+                    with self.code.loop(panels.count, "panel") as panel:
+                        self._tiles(run, panels.start + panel, vectors, span.tile, pixels)
+
+    def _place(self, run: _Run, output: Expr) -> tuple[Expr, Expr]:
+        """Row and column of an output of a run."""
+        at = run.first + output
+        if run.row is not None:
+            return run.row, at
+        return tirx.floordiv(at, self.kernel.width), tirx.floormod(at, self.kernel.width)
 
     def _panels(self) -> list[tuple[Span, int]]:
         """Whole panels with all their vectors, and what is used of the last one."""
@@ -132,18 +149,22 @@ class _Convolution:
         full, rest = divmod(used, vectors)
         return [(Span(0, full, 1), vectors), *([(Span(full, 1, 1), rest)] if rest else [])]
 
-    def _run(self, row: Expr, first: Expr, pixels: int) -> _Run:
+    def _run(self, row: Expr | None, first: Expr, pixels: int) -> _Run:
         """Makes what `pixels` outputs see as the instruction wants it."""
         code, kernel, way = self.code, self.kernel, self.way
         (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
         columns = (pixels - 1) * stride_w + (taps_w - 1) * gap_w + 1
         blocks, per_block = -(-kernel.in_channels // kernel.lanes), kernel.lanes // kernel.word
         words = code.buffer(taps_h * columns * blocks * per_block, "int32", "words")
+        run = _Run(words, row, first, columns, blocks * per_block)
         with code.loop(taps_h, "r") as r, code.loop(blocks, "block") as block, code.loop(columns, "column") as column:
-            at = [block, row * stride_h + r * gap_h, first * stride_w + column, 0]
-            pixel = way.pixel(load(self.function.params[0], at, way.block))
+            if row is None:
+                at = self._place(run, column)
+            else:
+                at = (row * stride_h + r * gap_h, first * stride_w + column)
+            pixel = way.pixel(load(self.function.params[0], [block, *at, 0], way.block))
             code.store(words, [((r * columns + column) * blocks + block) * per_block], pixel)
-        return _Run(words, row, first, columns, blocks * per_block)
+        return run
 
     def _tiles(self, run: _Run, panel: Expr, vectors: int, width: int, pixels: int) -> None:
         """A panel over a run; fewer vectors than a panel has leave room for as many more pixels."""
@@ -203,9 +224,14 @@ class _Convolution:
             for group in range(0, len(numbers), together):
                 some = numbers[group : group + together]
                 values = narrowed([number(*which) for which in some], form, target)
-                # Whole blocks of neighboring pixels follow each other without a gap.
-                step = len(some) if beside == per_block else beside
+                step = len(some) if beside == per_block and self._are_neighbors(tile) else beside
                 for begin in range(0, len(some), step):
-                    pixel = tile.run.first + tile.first + some[begin][0]
+                    row, column = self._place(tile.run, tile.first + some[begin][0])
                     part = x86.part(values, lanes * begin, lanes * step)
-                    code.store(y, [block, tile.run.row, pixel, 0], part)
+                    code.store(y, [block, row, column, 0], part)
+
+    def _are_neighbors(self, tile: _Tile) -> bool:
+        """Whether the blocks of outputs that are narrowed together, two at most, follow each other without a gap."""
+        kernel = self.kernel
+        gapless = kernel.y.row == kernel.width * kernel.y.pixel
+        return tile.run.row is not None or gapless or (kernel.width % 2 == 0 and tile.pixels % 2 == 0)
