@@ -16,6 +16,7 @@ import pytest
 from dscompile.ir.network import Array
 from dscompile.ir.tensor import Shape
 from dscompile.oracle.int8_arithmetic import scale_by
+from dscompile.plan.int8_elementwise import LookupKernel
 from dscompile.plan.int8_kernels import (
     Int8ConvKernel,
     Int8DenseKernel,
@@ -72,7 +73,7 @@ NEON, DOTPROD, I8MM = (
 
 
 def run_int8(
-    kernel: Int8Kernel, knobs: Knobs | None, machine: Machine, inputs: Mapping[str, Array], shape: Shape
+    kernel: Int8Kernel | LookupKernel, knobs: Knobs | None, machine: Machine, inputs: Mapping[str, Array], shape: Shape
 ) -> tuple[Array, InstructionCounts]:
     """The view of `shape` that the kernel writes, and what it executed if it was emulated.
 
@@ -95,7 +96,9 @@ def run_int8(
 
 
 @lru_cache(maxsize=4)
-def _compiled(kernel: Int8Kernel, knobs: Knobs | None, target: Target, cpu: str) -> CompiledKernel | EmulatedKernel:
+def _compiled(
+    kernel: Int8Kernel | LookupKernel, knobs: Knobs | None, target: Target, cpu: str
+) -> CompiledKernel | EmulatedKernel:
     return EmulatedKernel(kernel, knobs, target, cpu=cpu) if cpu else CompiledKernel(kernel, knobs, target)
 
 

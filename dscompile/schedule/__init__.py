@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dscompile.errors import UnsupportedError
 from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
-from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
+from dscompile.plan.int8_elementwise import Int8ElementwiseKernel, LookupKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
 from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
@@ -34,9 +34,12 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
             fast = x86_int8.scheduled(kernel, knobs, target)
         return fast or int8.scheduled(kernel, knobs, target)
     if isinstance(kernel, Int8ElementwiseKernel):
-        from dscompile.schedule import int8_elementwise
+        from dscompile.schedule import int8_elementwise, x86_int8_lookup
 
-        return int8_elementwise.scheduled(kernel)
+        fast = None
+        if isinstance(kernel, LookupKernel) and target.has("avx2"):
+            fast = x86_int8_lookup.lookup_by_vpshufb(kernel)
+        return fast or int8_elementwise.scheduled(kernel)
     family = _family(target)
     from dscompile import compute
     from dscompile.schedule import common

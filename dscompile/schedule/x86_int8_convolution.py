@@ -158,10 +158,7 @@ class _Convolution:
         words = code.buffer(taps_h * columns * blocks * per_block, "int32", "words")
         run = _Run(words, row, first, columns, blocks * per_block)
         with code.loop(taps_h, "r") as r, code.loop(blocks, "block") as block, code.loop(columns, "column") as column:
-            if row is None:
-                at = self._place(run, column)
-            else:
-                at = (row * stride_h + r * gap_h, first * stride_w + column)
+            at = self._place(run, column) if row is None else (row * stride_h + r * gap_h, first * stride_w + column)
             pixel = way.pixel(load(self.function.params[0], [block, *at, 0], way.block))
             code.store(words, [((r * columns + column) * blocks + block) * per_block], pixel)
         return run

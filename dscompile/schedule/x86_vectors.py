@@ -23,7 +23,10 @@ def splat(value: float, dtype: str, lanes: int) -> Expr:
 
 def shuffle(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
     """Elements of the vectors laid end to end."""
-    return tirx.Shuffle(list(vectors), [tirx.const(index, "int32") for index in indices])
+    operands = list(vectors)
+    while sum(lanes_of(vector) for vector in operands) < len(indices):  # what TVM wants of a shuffle
+        operands += vectors
+    return tirx.Shuffle(operands, [tirx.const(index, "int32") for index in indices])
 
 
 def widened(values: Expr, dtype: str) -> Expr:
@@ -80,6 +83,17 @@ def cvtps2dq(real: Expr, target: Target) -> Expr:
 def fmadd(a: Expr, b: Expr, addend: Expr) -> Expr:
     """a * b + addend, rounded once: float32."""
     return tirx.call_llvm_pure_intrin(f"float32x{lanes_of(a)}", "llvm.fma", a, b, addend)
+
+
+def vpshufb(entries: Expr, index: Expr) -> Expr:
+    """[int8] entries[index % 16] in each half of 16 bytes, 0 where the index is negative. AVX2."""
+    return tirx.call_llvm_pure_intrin("int8x32", "llvm.x86.avx2.pshuf.b", entries, index)
+
+
+def vpsubsb(values: Expr, less: int) -> Expr:
+    """values - less, at least -128: int8."""
+    lanes = lanes_of(values)
+    return tirx.call_llvm_pure_intrin(f"int8x{lanes}", "llvm.ssub.sat", values, splat(less, "int8", lanes))
 
 
 def narrowed_together(lanes: int) -> int:

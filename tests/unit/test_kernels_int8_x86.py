@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from dscompile.ir.tensor import DType
+from dscompile.plan.int8_elementwise import LookupKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel, Requantization
 from dscompile.plan.knobs import DepthwiseKnobs, Knobs, PixelKnobs
 from dscompile.plan.layout import Blocked
@@ -13,7 +16,7 @@ from dscompile.plan.program import Function
 from dscompile.schedule.native import compile_functions
 from dscompile.target import Target, find_target
 from dscompile.toolchain import disassemble
-from tests.int8_kernels import SCALINGS, Conv, Machine, assert_conv, assert_dense, assert_depthwise, views
+from tests.int8_kernels import SCALINGS, Conv, Machine, assert_conv, assert_dense, assert_depthwise, run_int8, views
 from tests.x86_code import Loop, innermost_loops
 
 
@@ -112,6 +115,22 @@ def test_a_narrow_clamp_is_kept(scaling: str):
 def test_a_fully_connected_layer_equals_numpy(channels: int, units: int, panel: int):
     for scaling in ("affine", "single"):
         assert_dense(channels, units, AVX2, panel, 2, Requantization(scaling, -128, 127), smallest_weight=-128)
+
+
+@pytest.mark.parametrize("given", ["int8", "uint8"])
+@pytest.mark.parametrize("made", ["int8", "uint8", "float32"])
+@pytest.mark.parametrize("shape", [(1, 1024), (3, 97), (2, 32), (2, 5, 4, 16), (40,), (31,)])
+def test_a_table_of_all_bytes_is_looked_up(given: DType, made: DType, shape: tuple[int, ...]):
+    """Between rows, or between images, there are gaps."""
+    rng = np.random.default_rng(3)
+    steps = [
+        int(np.prod(shape[axis + 1 :])) + (16 if axis == 0 and len(shape) > 1 else 0) for axis in range(len(shape))
+    ]
+    x = np.resize(np.arange(256, dtype=np.uint8), shape).view(given)
+    table = rng.integers(0, 256, 256).astype(np.uint8).view(made) if made != "float32" else rng.random(256, np.float32)
+    kernel = LookupKernel(shape, tuple(steps), tuple(steps), given, made)
+    got, _ = run_int8(kernel, None, AVX2, {"x": x, "table": table}, shape)
+    np.testing.assert_array_equal(got, table[x.astype(int) - np.iinfo(given).min])
 
 
 # What the machine code is made of, also for CPUs that are not here
