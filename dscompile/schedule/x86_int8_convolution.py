@@ -169,9 +169,30 @@ class _Convolution:
         for span in cut(width, min(pixels, width)):
             with self.code.loop(span.count, "tile") as index:
                 tile = _Tile(run, panel, span.start + index * span.tile, span.tile, vectors)
-                sums = self.code.sums(tile.pixels * vectors, self.way.target.lanes)
+                factors = self._factors(tile)
+                sums = self._begun(tile, factors)
                 self._add_products(tile, sums)
-                self._store(tile, sums)
+                self._store(tile, sums, factors)
+
+    def _factors(self, tile: _Tile) -> list[dict[str, Expr]]:
+        """The constants of each vector of a panel, by name."""
+        lanes, first = self.way.target.lanes, tile.panel * self.kernel.panel
+        return [
+            {c.name: self.code.value(load(c, [first + lanes * v], lanes), c.name) for c in self.function.params[2:-1]}
+            for v in range(tile.vectors)
+        ]
+
+    def _begun(self, tile: _Tile, factors: list[dict[str, Expr]]) -> Sums:
+        """The sums of a tile before the first product: what is to be added to them is there already."""
+        sums = self.code.sums(tile.pixels * tile.vectors, self.way.target.lanes)
+        for v, constants in enumerate(factors):
+            begin = [constants[name] for name in self._addends() if name in constants]
+            for p in range(tile.pixels if begin else 0):
+                sums[p * tile.vectors + v] = begin[0] if len(begin) == 1 else begin[0] + begin[1]
+        return sums
+
+    def _addends(self) -> tuple[str, ...]:
+        return ("start", "bias") if self.kernel.requantization.scaling == "float32" else ("start",)
 
     def _add_products(self, tile: _Tile, sums: Sums) -> None:
         """All taps and input channels of a tile."""
@@ -197,21 +218,16 @@ class _Convolution:
             for word in range(rest):
                 add(r, q, full * per_block + word)
 
-    def _store(self, tile: _Tile, sums: Sums) -> None:
+    def _store(self, tile: _Tile, sums: Sums, factors: list[dict[str, Expr]]) -> None:
         """Requantizes and stores the sums of a tile, as many at once as are narrowed together."""
         code, kernel, target = self.code, self.kernel, self.way.target
-        *constants, y = self.function.params[2:]
-        lanes, form, channel = target.lanes, kernel.requantization, tile.panel * kernel.panel
-        factors = [
-            [code.value(load(constant, [channel + lanes * v], lanes), constant.name) for constant in constants]
-            for v in range(tile.vectors)
-        ]
+        y, lanes, form = self.function.params[-1], target.lanes, kernel.requantization
+        added = dict.fromkeys(self._addends(), x86.splat(0, "int32", lanes))
 
         def number(p: int, v: int) -> Expr:
-            total, by = sums[p * tile.vectors + v], factors[v]
-            if kernel.unsigned:
-                total, by = total + by[0], by[1:]
-            return scaled(total, by, form, target)
+            constants = {**factors[v], **added}
+            by = [constants[parameter.name] for parameter in form.parameters]
+            return scaled(sums[p * tile.vectors + v], by, form, target)
 
         per_block, together = kernel.lanes // lanes, x86.narrowed_together(lanes)
         for v in range(0, tile.vectors, per_block):
