@@ -10,7 +10,7 @@ from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import Int8ElementwiseKernel, LookupKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, ElementwiseKernel
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
 from dscompile.target import Target
 
@@ -39,10 +39,10 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
         fast = None
         if isinstance(kernel, LookupKernel) and target.has("avx2"):
             fast = x86_int8_lookup.lookup_by_vpshufb(kernel)
-        return fast or int8_elementwise.scheduled(kernel)
+        return fast or int8_elementwise.scheduled(kernel, target)
     family = _family(target)
     from dscompile import compute
-    from dscompile.schedule import common
+    from dscompile.schedule import arm, common
 
     function = compute.define(kernel)
     match kernel, knobs:
@@ -52,6 +52,8 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
             schedule = family.depthwise(function, kernel, knobs)
         case DenseKernel(), DenseKnobs():
             schedule = family.dense(function, kernel, knobs)
+        case ElementwiseKernel(), None if target.has("asimd"):
+            schedule = arm.elementwise(function, kernel)
         case _:
             schedule = common.without_knobs(function, kernel, knobs)
     return schedule.mod["main"]
