@@ -15,6 +15,8 @@ from dscompile.plan.workloads import Int8ConvWorkload, Int8DepthwiseWorkload
 from dscompile.target import Target
 
 RUN_BYTES = 12 << 10  # of pixels made ready: with a panel of weights they fit a first-level cache of 32 KiB
+STACK_BYTES = 64 << 10
+BYTES_OF_WORD = 4  # as it is broadcast
 MAX_PIXELS, MAX_PANEL_VECTORS = 14, 4
 DEPTHWISE_COLUMNS = 7
 DENSE_VECTORS = (8, 4, 2, 1)
@@ -30,10 +32,19 @@ def int8_word(target: Target) -> int:
 
 def run_of_tiles(kernel: Int8ConvKernel, pixels: int) -> int:
     """Outputs of a row whose pixels are made ready at once: whole tiles, as many as fit."""
-    bytes_per_word = 4
-    per_pixel = -(-kernel.in_channels // kernel.lanes) * kernel.lanes // kernel.word * bytes_per_word
-    column = kernel.kernel[0] * per_pixel * kernel.stride[1]
-    return max(1, RUN_BYTES // (column * pixels)) * pixels
+    return max(1, RUN_BYTES // (_column_bytes(kernel) * kernel.stride[1] * pixels)) * pixels
+
+
+def fits_stack(kernel: Int8ConvKernel, pixels: int) -> bool:
+    """Whether the pixels that a tile sees, made ready, are little enough for the stack of any thread."""
+    columns = (pixels - 1) * kernel.stride[1] + (kernel.kernel[1] - 1) * kernel.dilation[1] + 1
+    return columns * _column_bytes(kernel) <= STACK_BYTES
+
+
+def _column_bytes(kernel: Int8ConvKernel) -> int:
+    """Of one pixel for each row of taps."""
+    channels = -(-kernel.in_channels // kernel.lanes) * kernel.lanes
+    return kernel.kernel[0] * channels // kernel.word * BYTES_OF_WORD
 
 
 def is_by_pixels(kernel: Pair, stride: Pair) -> bool:

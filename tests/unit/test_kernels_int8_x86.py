@@ -47,6 +47,11 @@ CONVOLUTIONS = [
     (Conv(4, 4, 20, 16, kernel=(3, 3), dilation=(2, 3)), 16, 3),
     (Conv(2, 9, 40, 8, kernel=(10, 4)), 16, 4),
 ]
+SOME_CONVOLUTIONS = [
+    CONVOLUTIONS[1],
+    CONVOLUTIONS[2],
+    *(pytest.param(*c, marks=pytest.mark.slow) for c in CONVOLUTIONS[3:]),
+]
 DEPTHWISE = [
     (Conv(5, 7, 1, 0, kernel=(3, 3)), 6, 2),
     (Conv(4, 6, 3, 0, kernel=(3, 3), stride=(2, 2)), 3, 2),
@@ -66,7 +71,12 @@ def test_a_convolution_equals_numpy(case: Conv, panel: int, pixels: int):
     assert_conv(case, AVX2, 16, panel, 2, PixelKnobs(pixels), smallest_weight=-128)
 
 
-@pytest.mark.parametrize(("case", "panel", "pixels"), CONVOLUTIONS, ids=str)
+def test_a_convolution_that_sees_more_than_a_stack_holds_is_left_to_the_common_schedule():
+    case = Conv(1, 2, 1100, 16, kernel=(5, 5))
+    assert_conv(case, AVX2, 16, 16, 2, PixelKnobs(2), smallest_weight=-128)
+
+
+@pytest.mark.parametrize(("case", "panel", "pixels"), SOME_CONVOLUTIONS, ids=str)
 def test_a_convolution_of_bytes_without_a_sign_equals_numpy(case: Conv, panel: int, pixels: int):
     assert_conv(case, AVX2, 16, panel, 4, PixelKnobs(pixels), smallest_weight=-128, unsigned=True)
 
@@ -99,7 +109,10 @@ def test_a_fully_connected_layer_of_wide_vectors_means_the_same():
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("values", ["random", "low", "high", "apart", "across"])
+@pytest.mark.parametrize(
+    "values",
+    ["random", "across", *(pytest.param(values, marks=pytest.mark.slow) for values in ("low", "high", "apart"))],
+)
 def test_every_scaling_is_exact_at_the_extremes(scaling: str, values: str):
     case = Conv(2, 6, 20, 32, requantization=Requantization("affine", -128, 127), values=values).scaled(scaling)
     assert_conv(case, AVX2, 16, 16, 2, PixelKnobs(3), smallest_weight=-128)
