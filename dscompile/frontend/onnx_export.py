@@ -64,7 +64,7 @@ def export_onnx(network: Network) -> Proto:
         network.name,
         [_value(network, name) for name in network.inputs],
         [_value(network, name) for name in network.outputs],
-        writer.initializers,
+        writer.used_initializers(),
     )
     model = helper.make_model(
         graph,
@@ -101,6 +101,7 @@ class GraphWriter:
         self._borders = {*network.inputs, *network.outputs}
         self._unsigned = stores_unsigned(network)
         self._scaled: set[str] = set()  # tensors whose scale and zero point are there
+        self._constants: dict[str, Array] = {}  # as they are stored, channels last
         self._reals: set[str] = set()  # integers that are dequantized already
 
     def write(self, layer: Layer) -> None:
@@ -126,13 +127,20 @@ class GraphWriter:
         if wanted not in made:
             rank = len(self.network.shape(tensor))
             axes = [0, rank - 1, *range(1, rank - 1)] if wanted == "first" else [0, *range(2, rank), 1]
-            source = self._readable(tensor, self._name(tensor, made[0]))
-            turned = _computed(name) if self._is_quantized(tensor) else name
-            self.node("Transpose", [source], turned, perm=axes)
-            if self._is_quantized(tensor):
-                self.quantize(turned, tensor, name)
+            if tensor in self._constants:
+                self.array(name, self._constants[tensor].transpose(axes))
+            else:
+                self._transpose(tensor, self._name(tensor, made[0]), name, axes)
             made.append(wanted)
         return name
+
+    def _transpose(self, tensor: str, source: str, result: str, axes: Sequence[int]) -> None:
+        """Adds a Transpose of a stored tensor, through float32 where it is integers."""
+        is_quantized = self._is_quantized(tensor)
+        turned = _computed(result) if is_quantized else result
+        self.node("Transpose", [self._readable(tensor, source)], turned, perm=axes)
+        if is_quantized:
+            self.quantize(turned, tensor, result)
 
     def result(self, layer: Layer, order: Order) -> str:
         """The name under which a layer's result must be computed, in the order that it has."""
@@ -181,7 +189,8 @@ class GraphWriter:
         if self._is_quantized(layer.output):
             kind = self._stored_type(layer.output)
             values = (values.astype(np.int64) + self._shift(layer.output)).astype(kind)
-        self.array(name, values.reshape(tensor.shape))
+        self._constants[layer.output] = values.reshape(tensor.shape)
+        self.array(name, self._constants[layer.output])
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
         """Adds a node -> its output."""
@@ -215,6 +224,11 @@ class GraphWriter:
         """Makes sure that every output of the network is there in its own order."""
         for name in self.network.outputs:
             self.stored(name, self._own_order(name))
+
+    def used_initializers(self) -> list[Proto]:
+        """Initializers without constants that every reader has in the other order."""
+        used = {name for node in self.nodes for name in node.input} | set(self.network.outputs)
+        return [tensor for tensor in self.initializers if tensor.name in used]
 
     def _own_order(self, name: str) -> Order:
         tensor = self.network.tensor(name)

@@ -9,6 +9,7 @@ import pytest
 
 import dscompile
 from dscompile import oracle
+from dscompile.api.reference import oracle_outputs
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.load import load_network
 from dscompile.ir.network import Network, NetworkBuilder
@@ -34,6 +35,7 @@ from dscompile.ir.ops import (
 )
 from dscompile.ir.tensor import Quantization, Tensor
 from tests.as_onnx import run_onnxruntime
+from tests.mcu import random_inputs as border_inputs
 from tests.models import model_path
 from tests.quantized_networks import INT8_STEPS, random_int8_network
 
@@ -97,6 +99,26 @@ def test_random_networks_have_the_same_bytes_in_onnxruntime():
     assert {Conv2D, Dense, Binary} <= {type(layer.op) for network in networks for layer in network.layers}
     for seed, network in enumerate(networks):
         assert_same_bytes(network, seed)
+
+
+def test_exported_networks_come_back_as_integers():
+    for seed, network in enumerate(exact_networks(0, 40)):
+        model = dscompile.export_onnx(network)
+        assert {tensor.name for tensor in model.graph.initializer} <= {
+            n for node in model.graph.node for n in node.input
+        }
+        again = dscompile.import_onnx(model)
+        assert (again.rounding, again.inputs, len(again.outputs)) == ("float32", network.inputs, len(network.outputs))
+        inputs = border_inputs(network, seed)
+        expected, got = oracle_outputs(network, inputs), oracle_outputs(again, inputs)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(got[name], array)
+
+
+def test_a_convolution_comes_back_as_the_same_layer():
+    network = convolution(RELU, Quantization((0.05,), -128)).build(["conv"])
+    (layer,) = [la for la in dscompile.import_onnx(dscompile.export_onnx(network)).layers if isinstance(la.op, Conv2D)]
+    assert layer.op == network.layers[0].op
 
 
 @pytest.mark.slow
