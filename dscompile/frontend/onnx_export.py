@@ -19,7 +19,7 @@ from dscompile.errors import Diagnostic, ToolError, UnsupportedError
 from dscompile.frontend.onnx_export_ops import EXPORTERS
 from dscompile.frontend.onnx_export_qdq import prepared_for_qdq, stores_unsigned
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Constant, Quantize
+from dscompile.ir.ops import Constant, Lookup, Quantize
 from dscompile.ir.tensor import INTEGER_RANGES, DType, Shape
 from dscompile.version import __version__
 
@@ -107,7 +107,7 @@ class GraphWriter:
     def write(self, layer: Layer) -> None:
         """Adds the nodes of a layer, and the QuantizeLinear behind them where its result is integers."""
         EXPORTERS[type(layer.op)](self, layer)
-        if self._is_quantized(layer.output) and not isinstance(layer.op, Constant | Quantize):
+        if self._is_quantized(layer.output) and not isinstance(layer.op, Constant | Lookup | Quantize):
             name = self._name(layer.output, self.order(layer.output))
             self.quantize(_computed(name), layer.output, name)
 
@@ -187,8 +187,7 @@ class GraphWriter:
         """Adds the value of a constant, by the name of its tensor."""
         tensor, name = self.network.tensor(layer.output), self.stored_result(layer, "last")
         if self._is_quantized(layer.output):
-            kind = self._stored_type(layer.output)
-            values = (values.astype(np.int64) + self._shift(layer.output)).astype(kind)
+            values = self._as_stored(values, layer.output)
         self._constants[layer.output] = values.reshape(tensor.shape)
         self.array(name, self._constants[layer.output])
 
@@ -238,6 +237,17 @@ class GraphWriter:
         """Borders have their name in their own order, other tensors in the order they were made in."""
         own = self._own_order(tensor) if tensor in self._borders else self._orders[tensor][0]
         return tensor if order == own else f"{tensor}.{'nchw' if order == 'first' else 'nhwc'}"
+
+    def table(self, layer: Layer) -> tuple[str, str]:
+        """Adds the table of a Lookup, and the integer that stands for its first entry -> their names."""
+        (source,) = layer.inputs
+        entries = self._as_stored(self.network.weight(layer, "table"), layer.output)
+        first = self._as_stored(np.array(-128), source)
+        return self.array(f"{layer.name}.table", entries), self.array(f"{layer.name}.first", first)
+
+    def _as_stored(self, values: Array, tensor: str) -> Array:
+        """Integers of a tensor as the file has them."""
+        return (values.astype(np.int64) + self._shift(tensor)).astype(self._stored_type(tensor))
 
     def _readable(self, tensor: str, stored: str) -> str:
         """The float32 form of a tensor that is stored so, dequantized once for all readers."""

@@ -22,6 +22,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Pad,
     Pads,
@@ -310,6 +311,17 @@ def _quantize(writer: GraphWriter, layer: Layer) -> None:
     writer.quantize(writer.read(layer.inputs[0], order), layer.output, writer.stored_result(layer, order))
 
 
+def _lookup(writer: GraphWriter, layer: Layer) -> None:
+    """Integers become indices of the table by a scale of 1."""
+    (source,), name = layer.inputs, layer.name
+    order = writer.order(source)
+    table, zero = writer.table(layer)
+    scale = writer.number(f"{name}.one", 1.0)
+    position = writer.node("DequantizeLinear", [writer.stored(source, order), scale, zero], f"{name}.position")
+    index = writer.node("Cast", [position], f"{name}.index", to=_INT32)
+    writer.node("Gather", [table, index], writer.stored_result(layer, order), axis=0)
+
+
 def _dequantize(writer: GraphWriter, layer: Layer) -> None:
     (source,) = layer.inputs
     order = writer.order(source)
@@ -416,5 +428,6 @@ EXPORTERS: Mapping[type[Any], Exporter] = MappingProxyType(
         Mean: _mean,
         Quantize: _quantize,
         Dequantize: _dequantize,
+        Lookup: _lookup,
     }
 )

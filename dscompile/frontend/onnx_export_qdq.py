@@ -2,7 +2,7 @@
 
 A runtime that computes a DequantizeLinear, an operator and a QuantizeLinear in integers has the bytes of the rounding
 `float32`: sums of int8 products in 32 bits, multiplied by one float32 factor, halves to even. onnxruntime does so for
-convolutions, dense layers, sums, means of whole images and everything that moves or compares integers. Other operators
+convolutions, dense layers, sums, products, means of whole images and what moves or compares integers. Other operators
 are computed in float32 there, and their results can be the integer beside the network's own.
 """
 
@@ -29,9 +29,9 @@ def prepared_for_qdq(network: Network) -> Network:
     such a Relu or Clip is dropped by runtimes, and tells readers what the layer is. Others become layers of their own,
     between the integers of one scale.
 
-    Raises UnsupportedError, with all reasons, for other roundings than float32, for sums on unsigned integers beside
-    others or beside int8 inputs and outputs, and for transposed convolutions whose scales `scales_of_transposed` has
-    no form of.
+    Raises UnsupportedError, with all reasons, for other roundings than float32, for sums and products that are rounded
+    as uint8 beside others or beside int8 inputs and outputs, and for transposed convolutions whose scales
+    `scales_of_transposed` has no form of.
     """
     problems = list(_problems(network))
     if problems:
@@ -43,8 +43,8 @@ def prepared_for_qdq(network: Network) -> Network:
 
 
 def stores_unsigned(network: Network) -> bool:
-    """Whether integers are stored as uint8, because sums are computed on such."""
-    return any(layer.op.unsigned for layer in network.layers if isinstance(layer.op, Binary))
+    """Whether integers are stored as uint8, because sums or products are rounded as such."""
+    return any(layer.op.rounded_as == "uint8" for layer in network.layers if isinstance(layer.op, Binary))
 
 
 def scales_of_transposed(op: ConvTranspose, scales: Array, inputs_per_group: int) -> tuple[Array, int] | None:
@@ -70,12 +70,12 @@ def _problems(network: Network) -> Iterator[Diagnostic]:
     unsigned = stores_unsigned(network)
     for name in (*network.inputs, *network.outputs) if unsigned else ():
         if network.tensor(name).dtype == "int8":
-            yield Diagnostic(f"'{name}' is int8, and sums are computed on unsigned integers; ONNX has no such mixture")
+            yield Diagnostic(f"'{name}' is int8, and some sums are rounded as uint8; ONNX has no such mixture")
     for layer in network.layers:
         match layer.op:
-            case Binary(kind="add", unsigned=False) if unsigned and network.is_quantized_layer(layer):
+            case Binary(kind="add" | "mul", rounded_as="int8") if unsigned and network.is_quantized_layer(layer):
                 yield Diagnostic(
-                    "is a sum of signed integers beside sums of unsigned ones; ONNX has no such mixture",
+                    "is rounded as int8, and others are as uint8; ONNX has no such mixture",
                     layer=layer.name,
                 )
             case ConvTranspose(groups=groups) if groups > 1 and network.has_weight(layer, "kernel_scale"):
