@@ -27,7 +27,7 @@ from dscompile.plan.kernels import (
 )
 from dscompile.plan.knobs import TileKnobs
 from dscompile.plan.layout import Strides
-from dscompile.plan.packing import grouped_as_dense, pack_conv, pack_dense, pack_depthwise, pack_vector
+from dscompile.plan.packing import filter_runs, is_padded, pack_conv, pack_dense, pack_depthwise, pack_vector
 from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, FlatView
@@ -188,17 +188,13 @@ def conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView
 def _dense_conv(
     builder: ProgramBuilder, layer: Layer, op: Conv2D, source: BlockedView | FlatView, y: BlockedView, finish: _Finish
 ) -> EmitRows:
-    """A convolution over all channels of its group; a flat source has no halo, so its border is peeled."""
-    kernel = builder.network.weight(layer, "kernel")
+    """A convolution over the channels that its groups see; a flat source has no halo, so its border is peeled."""
     channels, lanes = builder.network.shape(layer.inputs[0])[3], builder.lanes
-    per_group, filters = channels // op.groups, op.out_channels // op.groups
-    if op.groups > 1 and (per_group % lanes or filters % lanes):
+    if is_padded(channels, op.out_channels, op.groups, lanes):
         builder.fallbacks.append(layer.name)
-        kernel = grouped_as_dense(kernel, op.groups)
-        per_group, filters = channels, op.out_channels
     groups = [
-        _Group(builder, layer, op, kernel, source, y, finish, index * per_group, index * filters, filters)
-        for index in range(op.out_channels // filters)
+        _Group(builder, layer, op, run.kernel, source, y, finish, run.channel, run.start, run.count)
+        for run in filter_runs(builder.network.weight(layer, "kernel"), op.groups, lanes)
     ]
 
     def emit(first: int, count: int) -> None:
@@ -211,7 +207,7 @@ def _dense_conv(
 
 @dataclass(frozen=True)
 class _Group:
-    """One group of filters of a convolution: from input channel `channel`, output channels `start` .. + `count`."""
+    """A run of filters of a convolution: from input channel `channel`, output channels `start` .. + `count`."""
 
     builder: ProgramBuilder
     layer: Layer
