@@ -11,8 +11,10 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Activate, Conv2D, Pads
 from dscompile.ir.tensor import Tensor
 from dscompile.passes.pipeline import canonicalize
+from dscompile.passes.split_groups import split_groups
 from dscompile.plan.planning import plan
 from dscompile.target import find_target
+from tests import mcu
 from tests.native import TARGETS_FIRST_FAST, assert_equals_oracle, target_here
 from tests.quantized_networks import Quantizer
 
@@ -49,7 +51,9 @@ def test_groups_of_any_size_equal_the_oracle(target, sizes, int8):
 
 
 @pytest.mark.parametrize(
-    ("target", "most"), [("x86-avx512", 1.04), ("x86-avx2", 1.01), ("arm64-neon", 1.01)], ids=lambda value: str(value)
+    ("target", "most"),
+    [("x86-avx512", 1.04), ("x86-avx2", 1.01), ("arm64-neon", 1.01), ("c99", 1.01)],
+    ids=lambda value: str(value),
 )
 def test_shufflenet_has_the_weights_of_its_groups(target, most, tmp_path):
     path = tmp_path / "net.yaml"
@@ -58,3 +62,26 @@ def test_shufflenet_has_the_weights_of_its_groups(target, most, tmp_path):
     parameters = sum(array.nbytes for array in network.weights.values())
     packed = sum(array.nbytes for array in plan(network, find_target(target)).constants.values())
     assert parameters <= packed <= most * parameters
+
+
+@pytest.mark.parametrize("core", ["c99", "cortex-m4"])
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+def test_c_computes_each_group_over_its_channels(int8, core, tmp_path):
+    network = grouped(60, 24, 3)
+    if int8:
+        network = Quantizer(network, np.random.default_rng(0), "tflite", float_borders=False).run()
+    artifact = mcu.write(network, tmp_path / "artifact", mcu.here(core))
+    assert mcu.differences(mcu.HostModel(artifact), network, (0, 1)) == []
+    parameters = sum(array.size for key, array in network.weights.items() if key.endswith(".kernel"))
+    packed = plan(canonicalize(network), find_target(core)).constants
+    assert sum(array.size for key, array in packed.items() if key.endswith(".weights")) <= 1.02 * parameters
+
+
+def test_few_weights_stay_together():
+    network = grouped(8, 8, 4)
+    assert split_groups(network) is network
+
+
+def test_depthwise_convolutions_are_no_groups_to_split():
+    network = grouped(300, 300, 300)
+    assert split_groups(network) is network
