@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
@@ -198,8 +198,8 @@ def _native(program: Program, job: _Job, progress: Progress) -> _Emitter:
     from dscompile.emit.native import write_artifact
     from dscompile.emit.selftest import selftest_input
 
-    compiled = _compiled(program, "", progress)
-    write = partial(write_artifact, program, compiled, assemble=_assembler(program, chooses=False))
+    ranged, compiled = _compiled(program, "", progress)
+    write = partial(write_artifact, ranged, compiled, assemble=_assembler(program, chooses=False))
     return _Emitter(selftest_input, write, _notes_of_libraries([program], job))
 
 
@@ -211,7 +211,7 @@ def _several(
     from dscompile.emit.variants import Variant, write_variants
 
     variants = [
-        Variant(program, _compiled(program, f" for {program.target.name}", progress), names)
+        Variant(*_compiled(program, f" for {program.target.name}", progress), names)
         for program, names in zip(programs, stands_for, strict=True)
     ]
     write = partial(write_variants, job.target, variants, assemble=_assembler(programs[-1], chooses=True))
@@ -274,19 +274,20 @@ def _gpu(program: Program, progress: Progress) -> _Emitter:
     return _Emitter(selftest_input, partial(write_artifact, program, compile_kernels, nvcc), notes)
 
 
-def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
-    """The object file with the kernels of a program."""
+def _compiled(program: Program, purpose: str, progress: Progress) -> tuple[Program, bytes]:
+    """The program whose kernels threads can share, and the object file with them."""
     from dscompile.report.text import plural
 
     task = f"compiling {plural(len(program.functions), 'kernel')}{purpose}"
     progress(Event(task, 0, len(program.functions)))
-    from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
+    from dscompile.schedule.native import compile_ranged  # imports tvm, which takes a second
 
-    return compile_functions(
+    compiled = compile_ranged(
         program.functions,
         program.target,
         lambda done, total, _symbol: progress(Event(task, done, total)),
     )
+    return replace(program, functions=compiled.functions), compiled.content
 
 
 def _standalone(program: Program, net: NetFile, job: _Job) -> _Emitter:

@@ -42,12 +42,18 @@ class Operand:
 
 @dataclass(frozen=True)
 class Function:
-    """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
+    """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs.
+
+    `extents` are the rounds of its outermost loops, if a call says which of them it is to do: behind the pointers, it
+    then takes for each of these loops the first round and the end. Whoever compiles the kernels knows them
+    (schedule/ranges.py); the rounds may be done in any order, each once.
+    """
 
     symbol: str
     kernel: NativeKernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
+    extents: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
