@@ -140,7 +140,9 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    programs = [plan(canonical, group[0], settings.precision, tunings.of(group[0])) for group in job.groups]
+    programs = [
+        plan(canonical, group[0], settings.precision, tunings.of(group[0]), settings.threads) for group in job.groups
+    ]
     for program in programs:
         budgets.check_program(program, job.name, settings)
     if job.target.kernels:

@@ -110,8 +110,9 @@ def inspect(
         )
     tunings = read_tunings(tuning, [concrete])
     canonical = canonicalize(net.network)
-    precision = settings_for(net.budgets, (target, concrete.name)).precision
-    program = plan(canonical, concrete, precision, tunings.of(concrete))
+    settings = settings_for(net.budgets, (target, concrete.name))
+    precision = settings.precision
+    program = plan(canonical, concrete, precision, tunings.of(concrete), settings.threads)
     inspection = inspect_network(net.network, concrete, program)
     if concrete.gpu is not None:
         from dscompile.report.gpu_plan import explain_plan

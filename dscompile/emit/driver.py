@@ -15,7 +15,7 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
 
 if TYPE_CHECKING:  # only hosted targets have threads
-    from dscompile.plan.phases import Phase
+    from dscompile.plan.phases import Phase, Share
 
 _UINT32_MAX = 2**32 - 1
 _KEYWORDS = frozenset(
@@ -67,14 +67,13 @@ class StepCode:
 
 @dataclass(frozen=True)
 class SharedCall:
-    """A call of which a thread does a part; `cycles` are those of a round, `before` those of all calls before it.
+    """Calls of which a thread does a part; `cycles` are those of a round, `before` those of all that comes before.
 
-    The arguments take the rounds from `todo` (templates/native/rounds.c).
+    Their arguments take the rounds from `todo` (templates/native/rounds.c).
     """
 
     comment: str
-    symbol: str
-    arguments: tuple[str, ...]
+    calls: tuple[KernelCall, ...]
     major: int
     minor: int
     cycles: int
@@ -199,7 +198,7 @@ class _Writer:
     def driver(self) -> Driver:
         """Everything, in the order of the program."""
         program = self.program
-        used = {call.symbol for step in program.steps for call in step.calls}
+        used = {call.symbol for step in program.steps for call in step.every_call}
         steps = tuple(self._step(index, step) for index, step in enumerate(program.steps))
         taken = {argument for step in steps for argument in step.arguments}
         return Driver(
@@ -228,15 +227,11 @@ class _Writer:
         calls: list[SharedCall] = []
         before, step = 0, -1
         for share in phase.shares:
-            extents = self.functions[share.call.symbol].extents
-            loops = (1, 0) if share.swapped else (0, 1)[: len(extents)]
-            bounds = [f"todo.{end}[{loop}]" for loop in loops for end in ("first", "end")]
             named = c_comment(f"Step {share.step}: {self.program.steps[share.step].name}.")
             calls.append(
                 SharedCall(
                     comment=named if share.step != step else "",
-                    symbol=self.symbols[share.call.symbol],
-                    arguments=(*self._pointers(share.call), *(_whole(extents) if phase.alone else bounds)),
+                    calls=tuple(self._shared(share, call, phase.alone) for call in share.calls),
                     major=share.major,
                     minor=share.minor,
                     cycles=share.cycles,
@@ -244,7 +239,7 @@ class _Writer:
                 )
             )
             before, step = before + share.rounds * share.cycles, share.step
-        parameters, arguments = self._taken([share.call for share in phase.shares])
+        parameters, arguments = self._taken([call for share in phase.shares for call in share.calls])
         return PhaseCode(
             name=f"{self.scope}{'_' if self.scope else ''}phase_{index}",
             locals=tuple(
@@ -254,6 +249,16 @@ class _Writer:
             calls=tuple(calls),
             cycles=before,
             alone=phase.alone,
+        )
+
+    def _shared(self, share: Share, call: Call, alone: bool) -> KernelCall:
+        """A call of a phase, whole or with the rounds that a thread is to do."""
+        extents = self.functions[call.symbol].extents
+        loops = (1, 0) if share.swapped else (0, 1)[: len(extents)]
+        bounds = [f"todo.{end}[{loop}]" for loop in loops for end in ("first", "end")]
+        is_whole = alone or len(share.calls) > 1
+        return KernelCall(
+            self.symbols[call.symbol], (*self._pointers(call), *(_whole(extents) if is_whole else bounds))
         )
 
     def _pointers(self, call: Call) -> tuple[str, ...]:

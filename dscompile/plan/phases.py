@@ -8,14 +8,14 @@ small for a barrier is left to one thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dscompile.plan.call_costs import call_cycles
 from dscompile.plan.int8_kernels import Int8ConvKernel
 from dscompile.plan.kernels import ConvKernel
 from dscompile.plan.knobs import TileKnobs
-from dscompile.plan.program import Call, Function, Program
+from dscompile.plan.program import Call, Function, Program, Sections, Step
 from dscompile.plan.touches import Touch, conflict, touches
 
 # A barrier costs about 0.3 us where both threads are on cores of their own (measured: docs/decisions/threads.md); of
@@ -28,15 +28,16 @@ class Share:
     """A call of the step number `step`, and how it is cut: `major` times `minor` rounds of `cycles` each.
 
     Rounds are in order of the major loop. That is the second of the kernel's two loops if `swapped`; a kernel with one
-    loop has one minor round, and one that cannot be cut has one round.
+    loop has one minor round, and one that cannot be cut has one round. Several `calls`, a section of the step, are one
+    round.
     """
 
     step: int
-    call: Call
-    major: int
-    minor: int
-    swapped: bool
+    calls: tuple[Call, ...]
     cycles: int
+    major: int = 1
+    minor: int = 1
+    swapped: bool = False
 
     @property
     def rounds(self) -> int:
@@ -64,23 +65,37 @@ def plan_phases(program: Program) -> tuple[Phase, ...]:
 
 
 def _levels(program: Program) -> list[list[Share]]:
-    """Every call in the first phase after all that it must come after."""
+    """Every call in the first phase after all that it must come after; sections of a step in the same phase."""
     functions = {function.symbol: function for function in program.functions}
     levels: list[list[Share]] = []
     touched: list[list[tuple[Touch, ...]]] = []
     for index, step in enumerate(program.steps):
-        for call in step.calls:
-            function = functions[call.symbol]
-            own = touches(program, call, function)
+        for pieces in _pieces(step):
+            own = [_touched(program, calls, functions) for calls in pieces]
             level = len(levels)
-            while level and not any(conflict(own, other) for other in touched[level - 1]):
+            while level and not any(conflict(one, other) for one in own for other in touched[level - 1]):
                 level -= 1
             if level == len(levels):
                 levels.append([])
                 touched.append([])
-            levels[level].append(_share(program, index, call, function))
-            touched[level].append(own)
+            levels[level] += [_share(program, index, calls, functions) for calls in pieces]
+            touched[level] += own
     return levels
+
+
+def _pieces(step: Step) -> Iterator[tuple[tuple[Call, ...], ...]]:
+    """What of a step belongs into a phase: one call after the other, all sections at once."""
+    sections = step.sections or Sections(len(step.calls), len(step.calls), ())
+    yield from (((call,),) for call in step.calls[: sections.first])
+    if sections.calls:
+        yield sections.calls
+    yield from (((call,),) for call in step.calls[sections.end :])
+
+
+def _touched(program: Program, calls: Iterable[Call], functions: Mapping[str, Function]) -> tuple[Touch, ...]:
+    """What calls touch; bands of a section touch the same again and again."""
+    found = {touch.key: touch for call in calls for touch in touches(program, call, functions[call.symbol])}
+    return tuple(found.values())
 
 
 def _joined(phases: Iterable[Phase]) -> Iterator[Phase]:
@@ -97,13 +112,17 @@ def _joined(phases: Iterable[Phase]) -> Iterator[Phase]:
         yield last
 
 
-def _share(program: Program, step: int, call: Call, function: Function) -> Share:
+def _share(program: Program, step: int, calls: tuple[Call, ...], functions: Mapping[str, Function]) -> Share:
+    cycles = sum(call_cycles(program, call, functions[call.symbol]) for call in calls)
+    if len(calls) > 1:
+        return Share(step, calls, round(cycles))
+    (call,) = calls
+    function = functions[call.symbol]
     swapped = len(function.extents) > 1 and not _by_channels(program, call, function)
     major, minor = (*function.extents, 1, 1)[:2]
     if swapped:
         major, minor = minor, major
-    cycles = call_cycles(program, call, function)
-    return Share(step, call, major, minor, swapped, max(1, round(cycles / (major * minor))))
+    return Share(step, calls, max(1, round(cycles / (major * minor))), major, minor, swapped)
 
 
 def _by_channels(program: Program, call: Call, function: Function) -> bool:

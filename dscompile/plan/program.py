@@ -65,10 +65,20 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Sections:
+    """Another way to do calls `first` .. `end` of a step: lists of calls that do not need each other."""
+
+    first: int
+    end: int
+    calls: tuple[tuple[Call, ...], ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """The calls that compute one layer, or several fused ones. `layers` are names of the canonical network.
 
     `result` is where the step's result begins and `result_bytes` how much memory it spans, for the profiling hook.
+    `sections` are for several threads.
     """
 
     name: str
@@ -79,6 +89,13 @@ class Step:
     result: Operand
     result_bytes: int
     note: str = ""
+    sections: Sections | None = None
+
+    @property
+    def every_call(self) -> tuple[Call, ...]:
+        """Its calls, and those that several threads make in place of some of them."""
+        aside = () if self.sections is None else self.sections.calls
+        return (*self.calls, *(call for calls in aside for call in calls))
 
 
 @dataclass(frozen=True)

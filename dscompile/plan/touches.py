@@ -39,18 +39,32 @@ Kernel = object
 
 
 @dataclass(frozen=True)
-class Touch:
-    """Bytes `begin` .. `end` of a line that a call reads or writes.
+class Runs:
+    """Runs of bytes of equal length: where each begins, in order."""
 
-    `runs` are where its runs of bytes begin, behind `begin`, and `run_bytes` how long each is; None: all of it.
-    """
+    begins: NDArray[np.int64]
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """Where the last one ends."""
+        return int(self.begins[-1]) + self.size_bytes
+
+
+@dataclass(frozen=True)
+class Touch:
+    """Bytes `begin` .. `end` of a line that a call reads or writes: the `runs` behind `begin`, or all."""
 
     line: str
     begin: int
     end: int
     written: bool
-    runs: NDArray[np.int64] | None = None
-    run_bytes: int = 0
+    runs: Runs | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal touches."""
+        return self.line, self.begin, self.end, self.written, id(self.runs)
 
 
 def touches(program: Program, call: Call, function: Function) -> tuple[Touch, ...]:
@@ -66,7 +80,7 @@ def touches(program: Program, call: Call, function: Function) -> tuple[Touch, ..
         if exact is None:
             found.append(Touch(line, begin, end, parameter.written))
         else:
-            found.append(Touch(line, begin, begin + int(exact[0][-1]) + exact[1], True, *exact))
+            found.append(Touch(line, begin, begin + exact.end, True, exact))
     return tuple(found)
 
 
@@ -83,11 +97,9 @@ def _share_bytes(one: Touch, other: Touch) -> bool:
     """Whether two touches whose spans overlap have a byte in common."""
     if one.runs is None or other.runs is None:
         return True
-    if len(one.runs) > len(other.runs):
-        one, other = other, one
-    begins, runs = other.runs + other.begin, one.runs + one.begin
-    nearest = np.searchsorted(begins, runs + one.run_bytes, "left") - 1  # the last that begins before a run's end
-    return bool(np.any((nearest >= 0) & (begins[nearest] + other.run_bytes > runs)))
+    begins, others = one.begin + one.runs.begins, other.begin + other.runs.begins
+    nearest = np.searchsorted(others, begins + one.runs.size_bytes, "left") - 1  # the last that begins before an end
+    return bool(np.any((nearest >= 0) & (others[nearest] + other.runs.size_bytes > begins)))
 
 
 def written_shape(kernel: Kernel) -> tuple[int, ...] | None:
@@ -130,14 +142,14 @@ def _place(program: Program, operand: Operand) -> tuple[str, int, int] | None:
     return "arena", buffer.offset_bytes + operand.offset_bytes, buffer.offset_bytes + buffer.size_bytes
 
 
-def _exact(shape: tuple[int, ...], parameter: Parameter) -> tuple[NDArray[np.int64], int] | None:
-    """Where runs of bytes begin, in order, and how long each is; None if the view has other axes."""
+def _exact(shape: tuple[int, ...], parameter: Parameter) -> Runs | None:
+    """The runs of bytes of a view; None if it has other axes."""
     strides = parameter.strides or (1,)
     return _runs(shape, strides, DTYPE_BYTES[parameter.dtype]) if len(shape) == len(strides) else None
 
 
 @lru_cache(maxsize=4096)
-def _runs(shape: tuple[int, ...], strides: tuple[int, ...], size_bytes: int) -> tuple[NDArray[np.int64], int]:
+def _runs(shape: tuple[int, ...], strides: tuple[int, ...], size_bytes: int) -> Runs:
     axes = sorted((stride, extent) for stride, extent in zip(strides, shape, strict=True) if extent > 1)
     run = 1
     while axes and axes[0][0] == run:
@@ -146,4 +158,4 @@ def _runs(shape: tuple[int, ...], strides: tuple[int, ...], size_bytes: int) -> 
     for stride, extent in axes:
         begins = (begins[None, :] + stride * np.arange(extent)[:, None]).reshape(-1)
     assert len(begins) == math.prod(extent for _, extent in axes)
-    return np.sort(begins) * size_bytes, run * size_bytes
+    return Runs(np.sort(begins) * size_bytes, run * size_bytes)
