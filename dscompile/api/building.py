@@ -167,7 +167,15 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
         accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
         latency_budget_us=settings.latency_us,
     )
-    return Model(artifact, (*net.notes, *budgets.setting_notes(job.name, settings), *emitter.notes))
+    return Model(
+        artifact,
+        (*net.notes, *budgets.setting_notes(job.name, settings, has_threads=_has_threads(job.target)), *emitter.notes),
+    )
+
+
+def _has_threads(target: Target) -> bool:
+    """Whether threads can share an inference: on CPUs with an operating system."""
+    return target.gpu is None and not target.kernels
 
 
 class _Write(Protocol):
@@ -242,8 +250,8 @@ def _notes_of_libraries(programs: Sequence[Program], job: _Job) -> tuple[str, ..
     name = network_prefix(programs[0].network.name)
     finish = shlex.join([*shlex.split(target.compiler), *target.compiler_flags, *shared_from_static(name)])
     return (
-        f"{missing_compiler(target)}: lib{name}.a is made, lib{name}.so is not; {compiler_advice(target)}; "
-        f"this makes it then: cd {shlex.quote(str(job.destination))} && {finish}",
+        f"{missing_compiler(target)}: lib{name}.a is made without {name}_run_parallel, lib{name}.so is not; "
+        f"{compiler_advice(target)}; this makes it then: cd {shlex.quote(str(job.destination))} && {finish}",
     )
 
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.call_costs import call_cycles
-from dscompile.plan.int8_kernels import Int8ConvKernel
-from dscompile.plan.kernels import ConvKernel
+from dscompile.plan.int8_elementwise import Int8PoolKernel
+from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel
+from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, ElementwiseKernel, PoolKernel
 from dscompile.plan.knobs import TileKnobs
 from dscompile.plan.program import Call, Function, Program, Sections, Step
 from dscompile.plan.touches import Touch, conflict, touches
@@ -67,6 +69,7 @@ def plan_phases(program: Program) -> tuple[Phase, ...]:
 def _levels(program: Program) -> list[list[Share]]:
     """Every call in the first phase after all that it must come after; sections of a step in the same phase."""
     functions = {function.symbol: function for function in program.functions}
+    cutter = _Cutter(program)
     levels: list[list[Share]] = []
     touched: list[list[tuple[Touch, ...]]] = []
     for index, step in enumerate(program.steps):
@@ -78,7 +81,7 @@ def _levels(program: Program) -> list[list[Share]]:
             if level == len(levels):
                 levels.append([])
                 touched.append([])
-            levels[level] += [_share(program, index, calls, functions) for calls in pieces]
+            levels[level] += [cutter.share(index, calls) for calls in pieces]
             touched[level] += own
     return levels
 
@@ -112,31 +115,58 @@ def _joined(phases: Iterable[Phase]) -> Iterator[Phase]:
         yield last
 
 
-def _share(program: Program, step: int, calls: tuple[Call, ...], functions: Mapping[str, Function]) -> Share:
-    cycles = sum(call_cycles(program, call, functions[call.symbol]) for call in calls)
-    if len(calls) > 1:
-        return Share(step, calls, round(cycles))
-    (call,) = calls
-    function = functions[call.symbol]
-    swapped = len(function.extents) > 1 and not _by_channels(program, call, function)
-    major, minor = (*function.extents, 1, 1)[:2]
-    if swapped:
-        major, minor = minor, major
-    return Share(step, calls, max(1, round(cycles / (major * minor))), major, minor, swapped)
+class _Cutter:
+    """Cuts calls one after the other: what follows a cut by rows is best cut so too, as each core has its own caches."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._functions = {function.symbol: function for function in program.functions}
+        self._by_rows: set[str] = set()  # buffers whose rows come from one thread each
+
+    def share(self, step: int, calls: tuple[Call, ...]) -> Share:
+        """How the calls of a piece are cut."""
+        cycles = sum(call_cycles(self._program, call, self._functions[call.symbol]) for call in calls)
+        if len(calls) > 1:
+            self._note(calls, by_rows=True)
+            return Share(step, calls, round(cycles))
+        (call,) = calls
+        function = self._functions[call.symbol]
+        major, minor = (*function.extents, 1, 1)[:2]
+        channels_first = _channels_first(function)
+        by_rows = not channels_first or self._prefers_rows(call, function)
+        swapped = len(function.extents) > 1 and channels_first and by_rows
+        if swapped:
+            major, minor = minor, major
+        self._note(calls, by_rows)
+        return Share(step, calls, max(1, round(cycles / (major * minor))), major, minor, swapped)
+
+    def _prefers_rows(self, call: Call, function: Function) -> bool:
+        """Whether threads take rows rather than channels.
+
+        Convolutions over all channels do where weights are less than what they multiply: each thread reads all weights
+        and some rows of the image, else all of the image and some weights. Others do as whoever made their input.
+        """
+        kernel = function.kernel
+        if not isinstance(kernel, ConvKernel | Int8ConvKernel):
+            return call.operands[0].name in self._by_rows
+        weights = sum(self._program.constants[o.name].nbytes for o in call.operands if o.space == "constant")
+        pixels = kernel.height * kernel.stride[0] * kernel.width * kernel.stride[1]
+        return weights < pixels * kernel.in_channels * DTYPE_BYTES[function.parameters[0].dtype]
+
+    def _note(self, calls: Iterable[Call], by_rows: bool) -> None:
+        for call in calls:
+            parameters = self._functions[call.symbol].parameters
+            written = {o.name for o, parameter in zip(call.operands, parameters, strict=True) if parameter.written}
+            self._by_rows = self._by_rows | written if by_rows else self._by_rows - written
 
 
-def _by_channels(program: Program, call: Call, function: Function) -> bool:
-    """Whether threads take different channels rather than rows: where weights are more than what they multiply.
-
-    Then each reads only some of the weights, but all of the image; else all weights, and some rows of the image.
-    """
-    kernel = function.kernel
-    if not isinstance(kernel, ConvKernel | Int8ConvKernel):
-        return True
-    panels_first = not isinstance(function.knobs, TileKnobs) or function.knobs.panel_outer
-    if not panels_first or function.extents[0] != kernel.out_channels // kernel.panel:
-        return True
-    weights = sum(program.constants[o.name].nbytes for o in call.operands if o.space == "constant")
-    pixels = kernel.height * kernel.stride[0] * kernel.width * kernel.stride[1]
-    image = pixels * kernel.in_channels * (4 if isinstance(kernel, ConvKernel) else 1)
-    return weights >= image
+def _channels_first(function: Function) -> bool:
+    """Whether the outermost loop of a kernel runs over channels."""
+    kernel, first = function.kernel, (*function.extents, 0)[0]
+    match kernel:
+        case ConvKernel() | Int8ConvKernel():
+            panels_first = not isinstance(function.knobs, TileKnobs) or function.knobs.panel_outer
+            return panels_first and first == kernel.out_channels // kernel.panel
+        case DepthwiseKernel() | Int8DepthwiseKernel() | ElementwiseKernel() | PoolKernel() | Int8PoolKernel():
+            return first == kernel.blocks
+    return True
