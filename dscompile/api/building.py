@@ -167,15 +167,8 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
         accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
         latency_budget_us=settings.latency_us,
     )
-    return Model(
-        artifact,
-        (*net.notes, *budgets.setting_notes(job.name, settings, has_threads=_has_threads(job.target)), *emitter.notes),
-    )
-
-
-def _has_threads(target: Target) -> bool:
-    """Whether threads can share an inference: on CPUs with an operating system."""
-    return target.gpu is None and not target.kernels
+    notes = budgets.setting_notes(job.name, settings, has_threads=job.target.has_threads)
+    return Model(artifact, (*net.notes, *notes, *emitter.notes))
 
 
 class _Write(Protocol):

@@ -142,12 +142,12 @@ def bench(
     """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
-    artifacts. `threads` share an inference, of artifacts and runtimes alike; nothing shares one in an emulator, on
-    another machine or on a GPU. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the
-    time of every step, measured alone afterwards. Artifacts for microcontrollers, and those for other machines that an
-    emulator runs here, run in it, which counts instructions and times nothing; those for GPUs, without one, run on the
-    CPU, which counts what their kernels move. `runner` is another machine to measure
-    artifacts on, ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
+    artifacts. `threads` share an inference, of artifacts and runtimes alike; not in an emulator, on another machine or
+    on a GPU. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the time
+    of every step on one thread, measured alone afterwards. Artifacts for microcontrollers, and those for other machines
+    that an emulator runs here, run in it, which counts instructions and times nothing; those for GPUs, without one, run
+    on the CPU, which counts what their kernels move. `runner` is another machine to measure artifacts on,
+    ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
     """
     if repeats is not None and repeats < 1:
         raise UsageError(f"{repeats} repeats measure nothing")

@@ -24,8 +24,8 @@ class Model:
     """An artifact that can be called: `y = model(x)` runs one inference on this machine.
 
     `notes` tell what the network file asked for and its build did not do. `remote` is another machine to run it on,
-    `ssh://[user@]host[:port]`; `close` removes what was copied there. An inference is shared by so many `threads`, which
-    are this process's own.
+    `ssh://[user@]host[:port]`; `close` removes what was copied there. So many `threads` of this process share each
+    inference.
     """
 
     artifact: Artifact

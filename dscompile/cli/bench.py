@@ -42,7 +42,7 @@ _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Threads that share an inference, of everything.",
+    help="That share an inference.",
 )
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured runs of each.  [default: a second's worth]")
 @click.option("--layers", is_flag=True, help="Also the time of every layer, or its instructions in an emulator.")

@@ -116,7 +116,7 @@ def _joined(phases: Iterable[Phase]) -> Iterator[Phase]:
 
 
 class _Cutter:
-    """Cuts calls one after the other: what follows a cut by rows is best cut so too, as each core has its own caches."""
+    """Cuts calls one after the other: what follows a cut by rows is cut so too, as each core has its own caches."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
