@@ -15,13 +15,13 @@
  *
  * `jobs` counts inferences that were begun, `arrivals` how often a thread came to the end of a phase; both only grow, and
  * nobody writes them in vain. Who waits for one of them looks for a while, and then sleeps until `wake`. */
-typedef struct crew {
+struct crew {
     uint32_t threads; /* with the caller; 0: not started */
     uint32_t seated;  /* workers that have taken their numbers */
     uint32_t stopping;
     uint32_t base; /* arrivals before the current job */
-    const program *program;
-    job job;
+    const struct program *program;
+    struct job job;
     pthread_mutex_t in_use; /* one inference at a time */
     pthread_mutex_t lock;   /* of sleepers */
     pthread_cond_t wake;
@@ -33,7 +33,7 @@ typedef struct crew {
     uint8_t apart_2[APART - sizeof(uint32_t)];
     uint32_t arrivals;
     uint8_t apart_3[APART - sizeof(uint32_t)];
-} crew;
+};
 
 static int has_come(const uint32_t *count, uint32_t wanted)
 {
@@ -42,7 +42,7 @@ static int has_come(const uint32_t *count, uint32_t wanted)
 
 /* A sleeper counts itself before it looks for the last time, and whoever counts on looks for sleepers after that: in any
  * order of the two, one sees the other. */
-static void sleep_until(crew *crew, const uint32_t *count, uint32_t wanted)
+static void sleep_until(struct crew *crew, const uint32_t *count, uint32_t wanted)
 {
     pthread_mutex_lock(&crew->lock);
     __atomic_fetch_add(&crew->sleepers, 1u, __ATOMIC_SEQ_CST);
@@ -54,7 +54,7 @@ static void sleep_until(crew *crew, const uint32_t *count, uint32_t wanted)
 }
 
 /* Counts on; the one that completes `wanted` wakes those who sleep. */
-static void count_on(crew *crew, uint32_t *count, uint32_t wanted)
+static void count_on(struct crew *crew, uint32_t *count, uint32_t wanted)
 {
     if (__atomic_add_fetch(count, 1u, __ATOMIC_SEQ_CST) == wanted &&
         __atomic_load_n(&crew->sleepers, __ATOMIC_SEQ_CST) != 0u) {
@@ -71,7 +71,7 @@ static int64_t clock_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void wait_for(crew *crew, const uint32_t *count, uint32_t wanted)
+static void wait_for(struct crew *crew, const uint32_t *count, uint32_t wanted)
 {
     int64_t limit = 0;
     uint32_t polls = 0u;
@@ -90,15 +90,15 @@ static void wait_for(crew *crew, const uint32_t *count, uint32_t wanted)
 }
 
 /* All phases, as thread `self`. Workers do not wait for the end of the last one: only the caller does. */
-static void do_job(crew *crew, uint32_t self)
+static void do_job(struct crew *crew, uint32_t self)
 {
-    const program *const program = crew->program;
+    const struct program *const program = crew->program;
     const uint32_t threads = crew->threads;
-    const seat seat = {self, threads};
+    const struct seat seat = {self, threads};
     uint32_t wanted = crew->base;
     uint32_t index;
     for (index = 0u; index < program->count; ++index) {
-        const phase *const phase = &program->phases[index];
+        const struct phase *const phase = &program->phases[index];
         if (self == 0u || !phase->alone) {
             phase->run(&crew->job, seat);
         }
@@ -112,7 +112,7 @@ static void do_job(crew *crew, uint32_t self)
 
 static void *work(void *argument)
 {
-    crew *const crew = argument;
+    struct crew *const crew = argument;
     const uint32_t self = __atomic_add_fetch(&crew->seated, 1u, __ATOMIC_RELAXED);
     uint32_t wanted;
     for (wanted = 1u;; ++wanted) {
@@ -124,7 +124,7 @@ static void *work(void *argument)
     }
 }
 
-static void run(crew *crew, const program *program, const job *job)
+static void run(struct crew *crew, const struct program *program, const struct job *job)
 {
     pthread_mutex_lock(&crew->in_use);
     crew->program = program;
@@ -136,7 +136,7 @@ static void run(crew *crew, const program *program, const job *job)
 }
 
 /* Ends the workers that were started, and the crew. */
-static void stop(crew *crew)
+static void stop(struct crew *crew)
 {
     uint32_t index;
     pthread_mutex_lock(&crew->in_use);
@@ -153,7 +153,7 @@ static void stop(crew *crew)
 }
 
 /* Starts threads - 1 workers, which leave signals to the program's own threads. 0 if the system refuses any. */
-static int start(crew *crew, uint32_t threads)
+static int start(struct crew *crew, uint32_t threads)
 {
     pthread_attr_t attributes;
     sigset_t all, before;

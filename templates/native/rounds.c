@@ -1,21 +1,21 @@
 /* The calls of a phase are one line of work, whose length is their cost; every thread has a part of it. */
-typedef struct line {
+struct line {
     uint64_t begin, end;
-} line;
+};
 
-static line part_of(seat seat, uint64_t length)
+static struct line part_of(struct seat seat, uint64_t length)
 {
-    line part;
+    struct line part;
     part.begin = length * seat.self / seat.threads;
     part.end = length * (seat.self + 1u) / seat.threads;
     return part;
 }
 
 /* Rounds `at` to `stop` of a call are left to do; `first` to `end` of its major [0] and its minor loop [1] come next. */
-typedef struct rounds {
+struct rounds {
     int32_t first[2], end[2];
     uint32_t at, stop, minor;
-} rounds;
+};
 
 /* The round of a call that begins at a place of the line, or the nearest one. */
 static uint32_t round_at(uint64_t place, uint64_t before, uint32_t cost, uint32_t count)
@@ -25,9 +25,9 @@ static uint32_t round_at(uint64_t place, uint64_t before, uint32_t cost, uint32_
 }
 
 /* A thread's rounds of a call that begins at `before` on the line; each costs `cost`. */
-static rounds rounds_of(line part, uint64_t before, uint32_t cost, uint32_t major, uint32_t minor)
+static struct rounds rounds_of(struct line part, uint64_t before, uint32_t cost, uint32_t major, uint32_t minor)
 {
-    rounds todo;
+    struct rounds todo;
     memset(&todo, 0, sizeof todo);
     todo.at = round_at(part.begin, before, cost, major * minor);
     todo.stop = round_at(part.end, before, cost, major * minor);
@@ -36,7 +36,7 @@ static rounds rounds_of(line part, uint64_t before, uint32_t cost, uint32_t majo
 }
 
 /* The next rounds that one call can do: whole rounds of the major loop, or what lies within one. 0 if none is left. */
-static int take(rounds *todo)
+static int take(struct rounds *todo)
 {
     const uint32_t left = todo->stop - todo->at, minor = todo->minor;
     const uint32_t row = todo->at / minor, column = todo->at % minor;
