@@ -52,7 +52,7 @@ static int differs(const char *what, uint32_t threads)
 int main(int count, char **names)
 {
     int wrong = 0;
-    job job;
+    struct job job;
     FILE *const file = count == 2 ? fopen(names[1], "rb") : NULL;
     if (file == NULL || fread(given, 1, INPUT_BYTES, file) != INPUT_BYTES) {
         return 5;
@@ -70,7 +70,7 @@ int main(int count, char **names)
         for (uint32_t order = 0u; order < 2u; ++order) {
             for (uint32_t index = 0u; index < programs[0].count; ++index) {
                 for (uint32_t turn = 0u; turn < threads; ++turn) {
-                    const seat seat = {order ? threads - 1u - turn : turn, threads};
+                    const struct seat seat = {order ? threads - 1u - turn : turn, threads};
                     if (seat.self == 0u || !programs[0].phases[index].alone) {
                         programs[0].phases[index].run(&job, seat);
                     }
