@@ -58,10 +58,13 @@ def lower_conv(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     prepared.emit(0, prepared.height)
 
 
-def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None = None) -> RowWork:
+def prepare_conv(
+    builder: ProgramBuilder, work: Work, window: BlockedView | None = None, *, whole: BlockedView | None = None
+) -> RowWork:
     """Makes room for the result of a convolution, packs its weights, and returns what emits its rows.
 
-    `window` is where the result goes if it has no buffer of its own; its halo is the caller's business.
+    `window` is where the result goes if it has no buffer of its own; its halo is the caller's business. `whole` is the
+    buffer of its own, if there is one already.
     """
     network, layer, op = builder.network, work.layer, work.layer.op
     if not isinstance(op, Conv2D):
@@ -80,7 +83,7 @@ def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None
     else:
         source = depthwise_input(builder, layer, op, channels) if depthwise else conv_input(builder, layer, op)
     epilogue = _epilogue(builder, work, op)
-    y = window or builder.uncleared_blocked(work.result, shape)
+    y = window or whole or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
     if isinstance(source, BlockedView) and quantized:
         from dscompile.plan.int8_convolutions import int8_pixels  # float32 networks do without
