@@ -14,7 +14,7 @@ from dscompile.plan.tiles import MAX_DEPTHWISE_ROWS, cut
 from dscompile.plan.workloads import Int8ConvWorkload, Int8DepthwiseWorkload
 from dscompile.target import Target
 
-RUN_BYTES = 12 << 10  # of pixels made ready: with a panel of weights they fit a first-level cache of 32 KiB
+RUN_BYTES = 6 << 10  # of pixels made ready: longer runs are as fast, and share worse among threads
 STACK_BYTES = 64 << 10
 BYTES_OF_WORD = 4  # as it is broadcast
 MAX_PIXELS, MAX_PANEL_VECTORS = 14, 4

@@ -7,7 +7,7 @@ are unrolled, `Code.loop` makes loops of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,16 @@ class Code:
         yield
         inner, self._statements = self._statements, outer
         self._statements.append(tirx.IfThenElse(index < opaque(limit), _sequence(inner), None))
+
+    def either(self, condition: Expr, then: Callable[[], None], other: Callable[[], None]) -> None:
+        """What `then` writes runs where the condition holds, else what `other` writes."""
+        outer, bodies = self._statements, []
+        for write in (then, other):
+            self._statements = []
+            write()
+            bodies.append(_sequence(self._statements))
+        self._statements = outer
+        self._statements.append(tirx.IfThenElse(condition, *bodies))
 
     def value(self, expression: Expr, name: str) -> Expr:
         """`expression`, computed here and once."""

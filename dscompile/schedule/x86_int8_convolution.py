@@ -127,13 +127,21 @@ class _Convolution:
         return self.code.body_of(self.function)
 
     def _runs(self, row: Expr | None, outputs: int, pixels: int) -> None:
-        """Of one row, or of all."""
-        for span in cut(outputs, min(outputs, run_of_tiles(self.kernel, pixels))):
-            with self.code.loop(span.count, "run") as index:
-                run = self._run(row, span.start + index * span.tile, span.tile)
-                for panels, vectors in self._panels():
-                    with self.code.loop(panels.count, "panel") as panel:
-                        self._tiles(run, panels.start + panel, vectors, span.tile, pixels)
+        """Of one row, or of all. They are one loop, so that threads can share its rounds; the last may be shorter."""
+        size = min(outputs, run_of_tiles(self.kernel, pixels))
+        full, rest = divmod(outputs, size)
+
+        def write(first: Expr, width: int) -> None:
+            run = self._run(row, first, width)
+            for panels, vectors in self._panels():
+                with self.code.loop(panels.count, "panel") as panel:
+                    self._tiles(run, panels.start + panel, vectors, width, pixels)
+
+        with self.code.loop(full + (rest > 0), "run") as index:
+            if rest:
+                self.code.either(index < full, lambda: write(index * size, size), lambda: write(index * size, rest))
+            else:
+                write(index * size, size)
 
     def _place(self, run: _Run, output: Expr) -> tuple[Expr, Expr]:
         """Row and column of an output of a run."""
