@@ -134,6 +134,11 @@ class Target:
         halves = ("float16",) if self.gpu is not None else ()
         return ("float32", *halves, *(("bfloat16",) if self.features & BF16_FEATURES else ()))
 
+    @property
+    def has_threads(self) -> bool:
+        """Whether threads can share an inference: on CPUs with an operating system."""
+        return self.gpu is None and not self.kernels
+
     def has(self, feature: str) -> bool:
         """Whether the instruction-set feature is there, by its /proc/cpuinfo name."""
         return feature in self.features

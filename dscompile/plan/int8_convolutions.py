@@ -10,10 +10,22 @@ from dscompile.ir.ops import Conv2D
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
-from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
+from dscompile.plan.int8_packing import (
+    pack_int8_conv,
+    pack_int8_dense,
+    pack_int8_depthwise,
+    smallest_weight,
+    unsigned_start,
+)
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
-from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling, int8_depthwise_word
-from dscompile.plan.packing import grouped_as_dense
+from dscompile.plan.int8_tiles import (
+    Int8ConvTiling,
+    int8_conv_tiling,
+    int8_dense_panels,
+    int8_depthwise_tiling,
+    int8_depthwise_word,
+)
+from dscompile.plan.packing import filter_runs, is_padded
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView
 from dscompile.plan.tiles import Span
@@ -32,13 +44,11 @@ def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedVie
         return _depthwise(builder, layer, op, weights, x, y)
     lanes, channels = x.layout.lanes, x.layout.channels
     kernel = weights.kernel.reshape(*op.kernel, -1, op.out_channels)
-    per_group, filters = channels // op.groups, op.out_channels // op.groups
-    if op.groups > 1 and (per_group % lanes or filters % lanes):
+    if is_padded(channels, op.out_channels, op.groups, lanes):
         builder.fallbacks.append(layer.name)
-        kernel, per_group, filters = grouped_as_dense(kernel, op.groups), channels, op.out_channels
     groups = [
-        _Group(builder, op, kernel, weights.scaled, x, y, index * per_group, index * filters, filters)
-        for index in range(op.out_channels // filters)
+        _Group(builder, op, run.kernel, weights.scaled, x, y, run.channel, run.start, run.count)
+        for run in filter_runs(kernel, op.groups, lanes)
     ]
 
     def emit(first: int, count: int) -> None:
@@ -51,7 +61,7 @@ def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedVie
 
 @dataclass(frozen=True)
 class _Group:
-    """One group of filters: from input channel `channel` on, output channels `start` .. + `count`."""
+    """A run of filters: from input channel `channel` on, output channels `start` .. + `count`."""
 
     builder: ProgramBuilder
     op: Conv2D
@@ -71,9 +81,9 @@ class _Group:
             height, width = 1, height * width
         op, channels = self.op, self.kernel.shape[2]
         workload = Int8ConvWorkload(height, width, -(-self.count // lanes), channels, op.kernel, op.stride, op.dilation)
-        tiling = int8_conv_tiling(workload, self.builder.choose(workload, Int8ConvChoice))
+        tiling = int8_conv_tiling(workload, self.builder.choose(workload, Int8ConvChoice), self.builder.target)
         for panels in tiling.blocks:
-            constants = self._constants(panels, tiling.word)
+            constants = self._constants(panels, tiling)
             for span in tiling.columns:
                 work = Int8ConvKernel(
                     height=height,
@@ -90,6 +100,8 @@ class _Group:
                     y=self.y.layout.strides,
                     requantization=self.scaled.requantization,
                     smallest_weight=smallest_weight(self.kernel),
+                    used=_whole_eights(min(panels.size * lanes, self.count - panels.start * lanes)),
+                    unsigned=tiling.unsigned,
                 )
                 operands = [self._input(first, span.start), *constants, self._output(first, span.start, panels)]
                 self.builder.call(work, operands, tiling.knobs(span))
@@ -102,15 +114,17 @@ class _Group:
     def _output(self, row: int, column: int, panels: Span) -> Operand:
         return self.y.at(row, column, self.start // self.y.layout.lanes + panels.start)
 
-    def _constants(self, panels: Span, word: int) -> list[Operand]:
-        """Packed weights and the constants of the requantization for a run of panels."""
+    def _constants(self, panels: Span, tiling: Int8ConvTiling) -> list[Operand]:
+        """Packed weights, what sums begin with, and the constants of the requantization for a run of panels."""
         lanes = self.y.layout.lanes
         start, size, panel = self.start + panels.start * lanes, panels.size * lanes, panels.tile * lanes
         tag = f".{start}" if start else ""
         part = self.kernel[..., start : min(start + size, self.start + self.count)]
-        packed = pack_int8_conv(part, panel, size, word)
+        packed = pack_int8_conv(part, panel, size, tiling.word)
+        start_of_sums = [self.builder.constant(f"start{tag}", unsigned_start(part, size))] if tiling.unsigned else []
         return [
             self.builder.constant(f"kernel{tag}", packed),
+            *start_of_sums,
             *scaling_constants(self.builder, self.scaled, start, size),
         ]
 
@@ -158,11 +172,16 @@ def _depthwise(
                 requantization=weights.scaled.requantization,
                 smallest_weight=smallest_weight(weights.kernel),
                 word=word,
+                used=_whole_eights(layout.channels),
             )
             begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
             builder.call(work, [begin, kernel, *scaling, y.at(row, column)], tile.knobs)
 
     return emit
+
+
+def _whole_eights(channels: int) -> int:
+    return -(-channels // 8) * 8
 
 
 def lower_int8_dense(builder: ProgramBuilder, layer: Layer) -> None:

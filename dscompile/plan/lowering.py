@@ -13,6 +13,8 @@ from dscompile.plan.storage import Halos
 from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.target import Target
 
+USUAL_THREADS = 2
+
 
 def plan_program(
     network: Network,
@@ -20,15 +22,17 @@ def plan_program(
     tuning: Tuning = UNTUNED,
     *,
     halos: Halos | None = None,
+    threads: int = USUAL_THREADS,
     precision: Precision = "float32",
 ) -> Program:
     """The program of a canonical network (see dscompile.passes) for a CPU target.
 
-    `halos` are the paddings around images in memory; default: what the convolutions of the network read. `precision` is
-    what pointwise convolutions and dense layers multiply, if the target can.
+    `halos` are the paddings around images in memory; default: what the convolutions of the network read. `threads` are
+    those that sections of bands are made for; one or more of them may run the program all the same.
+    `precision` is what pointwise convolutions and dense layers multiply, if the target can.
     Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
-    builder = ProgramBuilder(network, target, halos, tuning, precision)
+    builder = ProgramBuilder(network, target, halos, tuning, threads, precision)
     for segment in find_segments(network, target):
         builder.begin(segment)
         if len(segment.work) == 1:

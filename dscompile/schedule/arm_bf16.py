@@ -67,7 +67,7 @@ def conv_by_bfmmla(kernel: Bf16ConvKernel, knobs: PixelKnobs) -> PrimFunc:
                     add(pair, column, held[pair], w)
 
     with tiles(code, kernel, knobs) as tile:
-        sums = code.vectors(pairs * columns, "float32", 4)
+        sums = Sums(code, code.buffer(4 * pairs * columns, "float32", "sums"), 4)
         for column in range(columns):
             two = load(bias, [tile.panel * kernel.panel + 2 * column], 2)
             start = code.value(neon.shuffle([two], (0, 1, 0, 1)), "bias")
@@ -88,7 +88,7 @@ def conv_by_bfmmla(kernel: Bf16ConvKernel, knobs: PixelKnobs) -> PrimFunc:
 def _store(code: Code, kernel: Bf16ConvKernel, function: PrimFunc, tile: Tile, pixels: int, sums: Sums) -> None:
     """Puts sums [pair of pixels][pair of outputs], each [x0 w0, x0 w1, x1 w0, x1 w1], in the order of pixels."""
     columns = kernel.panel // 2
-    result = code.array(pixels * kernel.panel, "float32", "result")
+    result = code.buffer(pixels * kernel.panel, "float32", "result")
     for pixel in range(pixels):
         half = (0, 1, 4, 5) if pixel % 2 == 0 else (2, 3, 6, 7)
         for block in range(kernel.panel // LANES):

@@ -54,12 +54,13 @@ def conv_by_dpbf16(kernel: Bf16ConvKernel, knobs: PixelKnobs) -> PrimFunc:
                 sums[p * vectors + v] = dpbf16(sums[p * vectors + v], seen, held[v])
 
     with tiles(code, kernel, knobs) as tile:
-        sums = code.vectors(pixels * vectors, "float32", LANES)
+        memory = code.buffer(pixels * kernel.panel, "float32", "sums")
+        sums = Sums(code, memory, LANES)
         for v in range(vectors):
             start = code.value(load(bias, [tile.panel * kernel.panel + v * LANES], LANES), "bias")
             for p in range(pixels):
                 sums[p * vectors + v] = start
-        halves = code.array(pixels * PAIRS, "int32", "halves")
+        halves = code.buffer(pixels * PAIRS, "int32", "halves")
         with code.loop(full, "k") as k:
             narrow(tile, halves, k, LANES)
             with code.loop(PAIRS, "pair") as pair:
@@ -68,5 +69,5 @@ def conv_by_dpbf16(kernel: Bf16ConvKernel, knobs: PixelKnobs) -> PrimFunc:
             narrow(tile, halves, full, rest)
             with code.loop(-(-rest // 2), "pair") as pair:
                 add_products(tile, sums, halves, full, pair)
-        store(code, kernel, function, tile, pixels, sums.buffer)
+        store(code, kernel, function, tile, pixels, memory)
     return code.body_of(function)
