@@ -59,7 +59,7 @@ def bf16_tiling(width: int, blocks: int, channels: int, target: Target) -> Bf16T
 def _fits(pixels: int, panel: int, target: Target) -> bool:
     """Whether sums, what is held of pixels and weights, and what comes one by one, stay in registers."""
     if not target.has("bf16"):
-        return pixels * panel + pixels + panel + 4 <= target.registers  # LLVM holds rounded pixels, too
+        return pixels * panel + panel + 3 <= target.registers
     pairs, columns = -(-pixels // 2), 2 * panel
     return pairs * columns <= MAX_SUMS and pairs * columns + min(pairs, columns) + 4 <= target.registers
 

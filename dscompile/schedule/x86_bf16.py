@@ -40,6 +40,7 @@ def conv_by_dpbf16(kernel: Bf16ConvKernel, knobs: PixelKnobs) -> PrimFunc:
             image = load(x, [block, tile.row * stride_h, (tile.first + p) * stride_w, 0], LANES)
             whole = without_padding(image, channels, LANES) if channels < LANES else image
             code.store(halves, [p * PAIRS], tirx.reinterpret(f"int32x{PAIRS}", rounded(whole)))
+        code.read_anew(halves)  # or LLVM keeps them in registers, and broadcasts take the place of products
 
     def add_products(tile: Tile, sums: Sums, halves: Buffer, block: Expr, pair: Expr) -> None:
         """Of one pair of channels of a block."""
