@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {options.threads} threads on {len(cores)} cores measure nothing useful", file=sys.stderr)
         return 2
     tables = []
-    for model in [_find_model(name) for name in options.networks]:
+    for model in [find_model(name) for name in options.networks]:
         try:
             tables.append(_measure(model, options, cores))
         except DscompileError as error:
@@ -147,7 +147,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _find_model(name: str) -> Path:
+def find_model(name: str) -> Path:
+    """The file of a model: `name` itself if it is one, else the model of that name among those for tests."""
     if name.endswith(".onnx"):
         return Path(name)
     folder = Path(os.environ.get("DSCOMPILE_MODELS") or ROOT.parent / "shared" / "models")

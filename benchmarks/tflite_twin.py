@@ -16,7 +16,21 @@ from ai_edge_litert import schema_py_generated as schema
 
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import NONE, Activate, Activation, Binary, Concat, Conv2D, Dense, Pads, Pool, Reshape, Softmax
+from dscompile.ir.ops import (
+    NONE,
+    Activate,
+    Activation,
+    Binary,
+    Concat,
+    Conv2D,
+    Dense,
+    Pads,
+    Pool,
+    Reshape,
+    Shuffle,
+    Slice,
+    Softmax,
+)
 from dscompile.ir.shapes import same_pads
 
 _FUSED = {
@@ -80,14 +94,16 @@ class _Writer:
             case Activate() as op:
                 self._activation(op.activation, sources[0], layer.output)
             case Reshape() as op:
-                options = schema.ReshapeOptionsT()
-                options.newShape = list(op.shape)
-                shape = self._constant(np.array(op.shape, np.int32))
-                self._operator("RESHAPE", options, [sources[0], shape], self._result(layer.output, op.shape))
+                self._reshaped(sources[0], layer.output, op.shape)
             case Concat() as op:
                 options = schema.ConcatenationOptionsT()
                 options.axis = op.axis
                 self._operator("CONCATENATION", options, sources, self._output(layer))
+            case Slice() as op if not op.steps:
+                begins, sizes = (self._constant(np.array(values, np.int32)) for values in (op.begins, op.sizes))
+                self._operator("SLICE", schema.SliceOptionsT(), [sources[0], begins, sizes], self._output(layer))
+            case Shuffle() as op:
+                self._shuffle(layer, op, sources[0])
             case Softmax() as op:
                 options = schema.SoftmaxOptionsT()
                 options.beta = op.beta
@@ -119,6 +135,24 @@ class _Writer:
         operator = "DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D"
         self._activated(layer, operator, options, [source, self._constant(weights), self._bias(layer)], op)
 
+    def _shuffle(self, layer: Layer, op: Shuffle, source: int) -> None:
+        """Channels as [groups, channels of a group] are transposed."""
+        *pixels, channels = self._network.shape(layer.output)
+        shape = (math.prod(pixels), op.groups, channels // op.groups)
+        turned = (shape[0], shape[2], shape[1])
+        apart = self._reshaped(source, f"{layer.output}:groups", shape)
+        order = self._constant(np.array((0, 2, 1), np.int32))
+        transposed = self._result(f"{layer.output}:transposed", turned)
+        self._operator("TRANSPOSE", schema.TransposeOptionsT(), [apart, order], transposed)
+        self._reshaped(transposed, layer.output, (*pixels, channels))
+
+    def _reshaped(self, source: int, name: str, shape: tuple[int, ...]) -> int:
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        target = self._result(name, shape)
+        self._operator("RESHAPE", options, [source, self._constant(np.array(shape, np.int32))], target)
+        return target
+
     def _pool(self, layer: Layer, op: Pool, source: int) -> None:
         _, height, width, _ = self._network.shape(layer.inputs[0])
         window = op.window(height, width)
@@ -134,9 +168,17 @@ class _Writer:
         options.padding = schema.Padding.VALID
         if op.pads and op.pads == same_pads(height, width, window, op.stride) and not op.count_pads:
             options.padding = schema.Padding.SAME
+        elif op.kind == "max" and self._is_positive(layer.inputs[0]):
+            source = self._padded(source, op.pads, self._network.shape(layer.inputs[0]))
         elif op.pads:
             raise UnsupportedError("the TFLite twin has no pool with such padding", layer=layer.name)
         self._activated(layer, "AVERAGE_POOL_2D" if op.kind == "average" else "MAX_POOL_2D", options, [source], op)
+
+    def _is_positive(self, name: str) -> bool:
+        """Whether a tensor is clipped at 0 or above, so that zeros around it are never a maximum."""
+        producer = self._network.producers.get(name)
+        activation: Activation = getattr(producer.op, "activation", NONE) if producer is not None else NONE
+        return activation.kind == "clip" and activation.low >= 0.0
 
     def _activated(self, layer: Layer, operator: str, options: object, sources: list[int], op: object) -> None:
         """An operator and its activation: fused where TFLite can, else as operators of their own behind it."""

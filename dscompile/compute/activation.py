@@ -21,6 +21,7 @@ EXP_COEFFICIENTS = (1.0, 1.0, 0.4999999106, 0.166664198, 0.0416682288, 0.0083748
 ERF_P = 0.3275911
 ERF_COEFFICIENTS = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 GELU_FACTOR = math.sqrt(2.0 / math.pi)
+ROUNDER = 1.5 * 2.0**23  # a float32 this large has no bits below 1; its own are beyond those of an exponent
 EXP_LOWEST, EXP_HIGHEST = -87.33, 88.37  # results stay normal numbers
 
 
@@ -41,7 +42,7 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
         case "hard_sigmoid":
             return clip(x * const(activation.alpha) + const(0.5), 0.0, 1.0)
         case "swish":
-            return x * sigmoid(x)
+            return x / (const(1.0) + exp_of_negative(x))
         case "sigmoid":
             return sigmoid(x)
         case "tanh":
@@ -57,7 +58,7 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
             return const(0.5) * x * (const(1.0) + erf(x * const(math.sqrt(0.5))))
         case "gelu_tanh":  # (1 + tanh(z)) / 2 is the sigmoid of 2 z
             cubic = const(2.0 * GELU_FACTOR) + const(2.0 * GELU_FACTOR * 0.044715) * x * x
-            return x * sigmoid(x * cubic)
+            return x / (const(1.0) + exp_of_negative(x * cubic))
         case "erf":
             return erf(x)
 
@@ -72,23 +73,35 @@ def clip(x: Expr, low: float, high: float) -> Expr:
 
 
 def exp(x: Expr) -> Expr:
-    """e**x within 2 ulp for results in float32's normal range, clamped outside.
+    """e**x within 2 ulp for results in float32's normal range, clamped outside."""
+    return _exp_of_multiple(tirx.min(tirx.max(x, const(EXP_LOWEST)), const(EXP_HIGHEST)), 1.0)
 
-    x = n ln2 + r with integer n and |r| <= ln2 / 2; e**r by a polynomial, 2**n added to the exponent bits.
+
+def exp_of_negative(x: Expr) -> Expr:
+    """e**-x as `exp` gives it, with no instruction for the sign. That of NaN is 1.2e-38."""
+    return _exp_of_multiple(tirx.max(tirx.min(x, const(-EXP_LOWEST)), const(-EXP_HIGHEST)), -1.0)
+
+
+def _exp_of_multiple(x: Expr, sign: float) -> Expr:
+    """e**(sign x) for a sign of 1 or -1.
+
+    sign x = n ln2 + r with integer n and |r| <= ln2 / 2; e**r by a polynomial, 2**n added to the exponent bits. Adding
+    ROUNDER leaves n in the last bits, where it is both integer and, once ROUNDER is off again, float32. Rounding and
+    converting instructions took twice as long on x86.
     """
-    bounded = tirx.min(tirx.max(x, const(EXP_LOWEST)), const(EXP_HIGHEST))
-    n = tirx.nearbyint(bounded * const(LOG2_E))
-    r = bounded - n * const(LN2_HIGH) - n * const(LN2_LOW)
+    bits = tirx.reinterpret("int32", x * const(sign * LOG2_E) + const(ROUNDER))
+    n = tirx.reinterpret("float32", bits) - const(ROUNDER)
+    r = (x - n * const(LN2_HIGH) if sign > 0.0 else n * const(-LN2_HIGH) - x) - n * const(LN2_LOW)
     power = const(EXP_COEFFICIENTS[-1])
     for coefficient in EXP_COEFFICIENTS[-2::-1]:
         power = power * r + const(coefficient)
-    exponent = tirx.shift_left(tirx.Cast("int32", n), tirx.const(23, "int32"))
+    exponent = tirx.shift_left(bits, tirx.const(23, "int32"))
     return tirx.reinterpret("float32", tirx.reinterpret("int32", power) + exponent)
 
 
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + e**-x)."""
-    return const(1.0) / (const(1.0) + exp(const(0.0) - x))
+    return const(1.0) / (const(1.0) + exp_of_negative(x))
 
 
 def erf(x: Expr) -> Expr:

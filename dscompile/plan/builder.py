@@ -27,15 +27,18 @@ from dscompile.plan.fusion import Part, concatenated_parts
 from dscompile.plan.kernels import (
     FillKernel,
     FlatKernel,
+    GatherKernel,
     PackKernel,
     UnpackKernel,
 )
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
 from dscompile.plan.program import Buffer, Call, Chosen, Function, Operand, Program, Step
+from dscompile.plan.routing import NO_ROUTING, Routing
 from dscompile.plan.storage import (
     BlockedView,
     FlatView,
+    GatheredView,
     Halos,
     Store,
     View,
@@ -58,8 +61,18 @@ ChoiceT = TypeVar("ChoiceT", bound=Choice)
 class ProgramBuilder:
     """A program in the making: where tensors live, the calls of the current step, the functions used so far."""
 
-    def __init__(self, network: Network, target: Target, halos: Halos | None = None, tuning: Tuning = UNTUNED) -> None:
-        """`halos` are the paddings around images in memory; default: what the convolutions of the network read."""
+    def __init__(
+        self,
+        network: Network,
+        target: Target,
+        halos: Halos | None = None,
+        tuning: Tuning = UNTUNED,
+        routing: Routing = NO_ROUTING,
+    ) -> None:
+        """`halos` are the paddings around images in memory; default: what the convolutions of the network read.
+
+        `routing` names images that are not made, because whoever reads them finds their channels elsewhere.
+        """
         self.network = network
         self.target = target
         self.lanes = target.lanes
@@ -77,7 +90,12 @@ class ProgramBuilder:
         self._calls: list[Call] = []
         self._result: tuple[Operand, int] | None = None
         self._layer = ""
-        self._parts = concatenated_parts(network, lambda name: self.element(name).lanes)
+        self.routing = routing
+        self._parts = {
+            name: part
+            for name, part in concatenated_parts(network, lambda name: self.element(name).lanes).items()
+            if part.whole not in routing.mixtures
+        }
         self._wholes: dict[str, BlockedView] = {}
         self._prefix = re.sub(r"\W", "_", network.name)
         borders = (*network.user_inputs, *network.user_outputs)
@@ -202,6 +220,8 @@ class ProgramBuilder:
             layout = Blocked(height, width, channels, element.lanes, whole.layout.halo)
             base = whole.base + part.channel // element.lanes * whole.layout.strides.block
             return BlockedView(whole.store, layout, base)
+        if not tag and name in self.routing.pools:
+            return self._in_pool(name)
         layout = Blocked(height, width, channels, element.lanes, self.halos.get(name) if halo is None else halo)
         return BlockedView(self._store(name + tag, layout.elements, element.dtype), layout)
 
@@ -225,6 +245,31 @@ class ProgramBuilder:
             self._wholes[part.whole] = view
         return view
 
+    def _in_pool(self, name: str) -> BlockedView:
+        """The place of an image in the pool that it shares with others."""
+        images = self.routing.pools[name]
+        _, height, width, channels = self.network.shape(name)
+        lanes = self.lanes
+        blocks = [-(-self.network.shape(image)[3] // lanes) for image in images]
+        pool = Blocked(height, width, sum(blocks) * lanes, lanes)
+        key = f"{images[0]}.pool"
+        store = self.stores.get(key) or self._store(key, pool.elements, "float32")
+        before = sum(blocks[: images.index(name)])
+        return BlockedView(store, Blocked(height, width, channels, lanes), before * pool.strides.block)
+
+    def gathered(self, name: str) -> GatheredView | None:
+        """A tensor whose channels lie here and there, if it is one and has not been brought together."""
+        mixture = self.routing.mixtures.get(name)
+        if mixture is None or (name, "blocked") in self._converted:
+            return None
+        views = {image: self._in_pool(image) for image in dict.fromkeys(channel.image for channel in mixture)}
+        offsets = tuple(
+            views[image].base + views[image].layout.offset(0, 0, number // self.lanes) + number % self.lanes
+            for image, number in ((channel.image, channel.number) for channel in mixture)
+        )
+        first = views[mixture[0].image]
+        return GatheredView(first.store, first.layout, offsets)
+
     def new_flat(self, name: str, shape: Shape, *, tag: str = "") -> FlatView:
         """Room for a dense tensor; the user's own buffer if it is an output that lies dense there."""
         dtype = self.network.tensor(name).dtype
@@ -246,17 +291,32 @@ class ProgramBuilder:
 
     def home(self, name: str) -> View:
         """Where a tensor lives."""
-        return self._views[name]
+        return self.blocked(name) if name in self.routing.mixtures else self._views[name]
 
     def blocked(self, name: str) -> BlockedView:
-        """The tensor as a blocked image with at least its halo; packed first if it lives flat."""
-        view = self._views[name]
-        if isinstance(view, BlockedView):
-            return view
+        """The tensor as a blocked image with at least its halo; packed first if it lives flat or scattered."""
         known = self._converted.get((name, "blocked"))
         if isinstance(known, BlockedView):
             return known
+        scattered = self.gathered(name)
+        if scattered is not None:
+            return self._gather(name, scattered)
+        view = self._views[name]
+        if isinstance(view, BlockedView):
+            return view
         image = self.pack(view, self.new_blocked(name, image_shape(view.shape), tag=".blocked"))
+        self._converted[name, "blocked"] = image
+        return image
+
+    def _gather(self, name: str, scattered: GatheredView) -> BlockedView:
+        image = self.new_blocked(name, self.network.shape(name), tag=".gathered")
+        layout = image.layout
+        unused = layout.blocks * layout.lanes - layout.channels
+        offsets = np.array((*scattered.offsets, *scattered.offsets[-1:] * unused), np.int32)
+        kernel = GatherKernel(
+            layout.height, layout.width, layout.blocks, layout.lanes, scattered.span, scattered.strides, layout.strides
+        )
+        self.call(kernel, [scattered.at(), self.constant("gathered", offsets), image.at()])
         self._converted[name, "blocked"] = image
         return image
 
@@ -272,7 +332,7 @@ class ProgramBuilder:
 
     def flat(self, name: str) -> FlatView:
         """The tensor with a stride per axis; unpacked first if it lives blocked."""
-        view = self._views[name]
+        view = self.home(name)
         if isinstance(view, FlatView):
             return view
         layout, shape = view.layout, self.network.shape(name)
@@ -366,7 +426,7 @@ class ProgramBuilder:
 
     def _deliver(self, name: str) -> None:
         """Brings an output into the user's buffer if it does not lie there yet."""
-        view = self._views[name]
+        view = self.home(name)
         if isinstance(view, FlatView) and view.space == "output" and view.name == name:
             return
         tensor = self.network.tensor(name)

@@ -10,9 +10,10 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 
-from dscompile.plan.kernels import ConvKernel
-from dscompile.plan.knobs import TileKnobs
-from dscompile.schedule.common import dense, depthwise, finish_conv, require_divides, tile_conv
+from dscompile.plan.kernels import ConvKernel, DepthwiseKernel
+from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
+from dscompile.schedule import common
+from dscompile.schedule.common import dense, finish_conv, require_divides, tile_conv
 
 __all__ = ["conv", "dense", "depthwise"]
 
@@ -33,6 +34,17 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
         sch.unroll(k_inner)
     finish_conv(sch, kernel, knobs, loops, step, k_outer)
     return sch
+
+
+def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
+    """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by.
+
+    Exponential activations are long chains of operations: those of neighboring pixels are interleaved.
+    """
+    epilogue, lanes = kernel.epilogue, kernel.lanes
+    exponential = epilogue.activation.is_exponential or epilogue.residual_activation.is_exponential
+    beside = kernel.y.pixel == lanes and (epilogue.residual is None or epilogue.residual.pixel == lanes)
+    return common.depthwise(function, kernel, knobs, abreast=exponential and beside)
 
 
 def _channel_step(kernel: ConvKernel, knobs: TileKnobs) -> int:

@@ -76,6 +76,19 @@ def test_pooling_takes_only_taps_inside_the_image(case, function, name, rng):
     assert_close(from_blocks(got, channels), pooled(x, window, stride, pads, shape, function, 0))
 
 
+@pytest.mark.parametrize("function", ["average", "max"])
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (5, 9), (4, 11)], ids=str)
+def test_pooling_over_a_large_image_adds_up_columns_apart(size, function, name, rng):
+    target = target_here(name)
+    x = image(rng, *size, 20) - 5.0
+    source, result = Blocked(*size, 20, target.lanes, HALO), Blocked(1, 1, 20, target.lanes)
+    kernel = PoolKernel(
+        function, *size, 1, 1, source.blocks, target.lanes, size, (1, 1), 0, 0, 0, source.strides, result.strides
+    )
+    got = run_kernel(kernel, None, target, {"x": to_blocks(x, target.lanes)}, (result.blocks, 1, 1, target.lanes))
+    assert_close(from_blocks(got, 20), pooled(x, size, (1, 1), (0, 0), (1, 1), function, 0))
+
+
 def test_an_average_that_counts_padding_divides_by_all_taps_and_applies_its_activation(name, rng):
     target = target_here(name)
     x = image(rng, 5, 4, 20)
