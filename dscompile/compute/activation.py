@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from tvm import tirx
@@ -25,6 +28,22 @@ ROUNDER = 1.5 * 2.0**23  # a float32 this large has no bits below 1; its own are
 EXP_LOWEST, EXP_HIGHEST = -87.33, 88.37  # results stay normal numbers
 
 
+_rounds_by_adding: ContextVar[bool] = ContextVar("rounds_by_adding", default=False)
+
+
+@contextmanager
+def rounding_by_adding(wanted: bool) -> Iterator[None]:
+    """Whether exponentials defined within round by adding a large number, and not by instructions made for that.
+
+    On x86 these and the conversion to an integer make a longer chain; on 64-bit Arm the large number is a register more.
+    """
+    token = _rounds_by_adding.set(wanted)
+    try:
+        yield
+    finally:
+        _rounds_by_adding.reset(token)
+
+
 def const(value: float) -> Expr:
     """A float32 constant."""
     return tirx.const(value, "float32")
@@ -42,7 +61,7 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
         case "hard_sigmoid":
             return clip(x * const(activation.alpha) + const(0.5), 0.0, 1.0)
         case "swish":
-            return x / (const(1.0) + exp_of_negative(x))
+            return _gated(x, x)
         case "sigmoid":
             return sigmoid(x)
         case "tanh":
@@ -58,7 +77,7 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
             return const(0.5) * x * (const(1.0) + erf(x * const(math.sqrt(0.5))))
         case "gelu_tanh":  # (1 + tanh(z)) / 2 is the sigmoid of 2 z
             cubic = const(2.0 * GELU_FACTOR) + const(2.0 * GELU_FACTOR * 0.044715) * x * x
-            return x / (const(1.0) + exp_of_negative(x * cubic))
+            return _gated(x, x * cubic)
         case "erf":
             return erf(x)
 
@@ -73,35 +92,53 @@ def clip(x: Expr, low: float, high: float) -> Expr:
 
 
 def exp(x: Expr) -> Expr:
-    """e**x within 2 ulp for results in float32's normal range, clamped outside."""
-    return _exp_of_multiple(tirx.min(tirx.max(x, const(EXP_LOWEST)), const(EXP_HIGHEST)), 1.0)
+    """e**x within 2 ulp for results in float32's normal range, clamped outside.
 
-
-def exp_of_negative(x: Expr) -> Expr:
-    """e**-x as `exp` gives it, with no instruction for the sign. That of NaN is 1.2e-38."""
-    return _exp_of_multiple(tirx.max(tirx.min(x, const(-EXP_LOWEST)), const(-EXP_HIGHEST)), -1.0)
-
-
-def _exp_of_multiple(x: Expr, sign: float) -> Expr:
-    """e**(sign x) for a sign of 1 or -1.
-
-    sign x = n ln2 + r with integer n and |r| <= ln2 / 2; e**r by a polynomial, 2**n added to the exponent bits. Adding
-    ROUNDER leaves n in the last bits, where it is both integer and, once ROUNDER is off again, float32. Rounding and
-    converting instructions took twice as long on x86.
+    x = n ln2 + r with integer n and |r| <= ln2 / 2; e**r by a polynomial, 2**n added to the exponent bits.
     """
-    bits = tirx.reinterpret("int32", x * const(sign * LOG2_E) + const(ROUNDER))
-    n = tirx.reinterpret("float32", bits) - const(ROUNDER)
-    r = (x - n * const(LN2_HIGH) if sign > 0.0 else n * const(-LN2_HIGH) - x) - n * const(LN2_LOW)
+    bounded = tirx.min(tirx.max(x, const(EXP_LOWEST)), const(EXP_HIGHEST))
+    if _rounds_by_adding.get():
+        bits, n = _rounded(bounded * const(LOG2_E))
+    else:
+        n = tirx.nearbyint(bounded * const(LOG2_E))
+        bits = tirx.Cast("int32", n)
+    return _power(bounded - n * const(LN2_HIGH) - n * const(LN2_LOW), bits)
+
+
+def _exp_of_negative(x: Expr) -> Expr:
+    """e**-x as `exp` gives it, rounded by adding and with no instruction for the sign. That of NaN is 1.2e-38."""
+    bounded = tirx.max(tirx.min(x, const(-EXP_LOWEST)), const(-EXP_HIGHEST))
+    bits, n = _rounded(bounded * const(-LOG2_E))
+    return _power(n * const(-LN2_HIGH) - bounded - n * const(LN2_LOW), bits)
+
+
+def _rounded(x: Expr) -> tuple[Expr, Expr]:
+    """The nearest integer: in the last bits of an int32, whose others are beyond those of an exponent, and as float32."""
+    bits = tirx.reinterpret("int32", x + const(ROUNDER))
+    return bits, tirx.reinterpret("float32", bits) - const(ROUNDER)
+
+
+def _power(r: Expr, n: Expr) -> Expr:
+    """e**r 2**n for |r| <= ln2 / 2."""
     power = const(EXP_COEFFICIENTS[-1])
     for coefficient in EXP_COEFFICIENTS[-2::-1]:
         power = power * r + const(coefficient)
-    exponent = tirx.shift_left(bits, tirx.const(23, "int32"))
+    exponent = tirx.shift_left(n, tirx.const(23, "int32"))
     return tirx.reinterpret("float32", tirx.reinterpret("int32", power) + exponent)
 
 
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + e**-x)."""
-    return const(1.0) / (const(1.0) + exp_of_negative(x))
+    return const(1.0) / _one_and_decay(x)
+
+
+def _gated(x: Expr, z: Expr) -> Expr:
+    """x / (1 + e**-z)."""
+    return x / _one_and_decay(z) if _rounds_by_adding.get() else x * sigmoid(z)
+
+
+def _one_and_decay(x: Expr) -> Expr:
+    return const(1.0) + (_exp_of_negative(x) if _rounds_by_adding.get() else exp(const(0.0) - x))
 
 
 def erf(x: Expr) -> Expr:

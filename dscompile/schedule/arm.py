@@ -23,6 +23,7 @@ PrimFunc = Any
 Block = Any
 Loop = Any
 
+ROUNDS_BY_ADDING = False  # exponentials (compute/activation.py)
 LANES = 4  # float32 in a vector register, whose elements a multiply-add can take
 
 

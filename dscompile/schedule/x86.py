@@ -19,6 +19,8 @@ __all__ = ["conv", "dense", "depthwise"]
 
 PrimFunc = Any
 
+ROUNDS_BY_ADDING = True  # exponentials (compute/activation.py)
+
 
 def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
     """A tile of `pixels` x panel accumulators in registers; per input channel one weight vector each and broadcasts.
