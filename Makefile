@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 JOBS ?= 2
 # Every case of the slow tests with random networks and kernels, not one in five: make CASES=--all-cases test
 CASES ?=
+# Options of benchmarks/peers.py for `make bench`.
+BENCH ?=
 DEMO_MODEL := tests/data/vww_96_float.tflite
 DEMO_OUTPUT := build/vww_96_float-host
 
@@ -19,7 +21,7 @@ help:
 	@echo "make test    ruff, mypy, import-linter, then all tests"
 	@echo "make lint    ruff, mypy and import-linter only"
 	@echo "make golden  write the golden files of generated C anew; review them with git diff"
-	@echo "make bench   speed of the networks in benchmarks/ beside other runtimes"
+	@echo "make bench   speed of seven networks beside other runtimes, float32 and int8; BENCH='--networks NAME' and more"
 	@echo "make clean   remove .venv, build and caches"
 
 # A stamp is a file that says: these extras of this pyproject.toml are installed.
@@ -33,6 +35,7 @@ $(VENV)/test.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/bench.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[onnx,tflite,bench]'
+	$(BIN)/python -m pip install --quiet --no-deps pnnx==20261020
 	@touch $@
 
 $(BIN)/python:
@@ -69,7 +72,8 @@ golden: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q tests/golden --update-golden
 
 bench: $(VENV)/bench.stamp
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks --precision int8 $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""What is measured: four runtimes behind one small interface, each told to be as fast as it can in float32.
+"""What is measured: five runtimes behind one small interface, each told to be as fast as it can.
 
 What a runtime can do ahead is not timed: inputs lie where it wants them, and outputs stay where it leaves them, where
 it has an interface for that. All this is in favor of the peers; dscompile's library reads and writes the caller's
@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class Onnxruntime(Contender):
     """onnxruntime's CPU provider; outputs are bound once, so that none is copied."""
 
     package, module, suffix = "onnxruntime", "onnxruntime", ".onnx"
+    settings: ClassVar[dict[str, str]] = {}
 
     def __init__(self, model: Path, threads: int) -> None:
         import onnxruntime
@@ -62,6 +64,8 @@ class Onnxruntime(Contender):
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
+        for key, value in self.settings.items():
+            options.add_session_config_entry(key, value)
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
 
@@ -130,6 +134,46 @@ class LiteRt(Contender):
         return _clocked(self._interpreter.invoke, repeats)
 
 
+class ExactOnnxruntime(Onnxruntime):
+    """onnxruntime with exact sums of bytes: without VNNI its fast kernels saturate. What int8 outputs must be."""
+
+    settings: ClassVar[dict[str, str]] = {"session.x64quantprecision": "1"}
+
+
+class Ncnn(Contender):
+    """ncnn in float32, on a model that pnnx converted."""
+
+    package, module, suffix = "ncnn", "ncnn", ".param"
+
+    def __init__(self, model: Path, threads: int) -> None:
+        import ncnn
+
+        self._net = ncnn.Net()
+        self._net.opt.num_threads = threads
+        self._net.opt.use_vulkan_compute = False
+        for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+            setattr(self._net.opt, option, False)
+        self._net.load_param(str(model))
+        self._net.load_model(str(model.with_suffix(".bin")))
+        self._inputs: list[tuple[str, object]] = []
+
+    def run(self, inputs: Arrays) -> Arrays:
+        import ncnn
+
+        named = zip(self._net.input_names(), inputs, strict=True)
+        self._inputs = [(name, ncnn.Mat(np.ascontiguousarray(array[0])).clone()) for name, array in named]
+        return [np.array(result) for result in self._results()]
+
+    def time_us(self, repeats: int) -> list[float]:
+        return _clocked(self._results, repeats)
+
+    def _results(self) -> list[object]:
+        with self._net.create_extractor() as extractor:
+            for name, mat in self._inputs:
+                extractor.input(name, mat)
+            return [extractor.extract(name)[1] for name in self._net.output_names()]
+
+
 class Dscompile(Contender):
     """A compiled artifact, called through its C interface."""
 
@@ -169,14 +213,30 @@ CONTENDERS: dict[str, type[Contender]] = {
     "onnxruntime": Onnxruntime,
     "openvino": OpenVino,
     "litert": LiteRt,
+    "ncnn": Ncnn,
 }
+EXACT = "onnxruntime with exact sums"
+CONTENDERS_OF: dict[str, list[str]] = {
+    "float32": list(CONTENDERS),
+    "int8": [name for name in CONTENDERS if name != "ncnn"],  # which has a format of its own for int8
+}
+KNOWN: dict[str, type[Contender]] = {**CONTENDERS, EXACT: ExactOnnxruntime}
 
 
 def model_bytes(name: str, model: Path) -> int:
     """Bytes to ship for one model besides the runtime: the library of an artifact, else the model file."""
+    if name == "ncnn":
+        return model.stat().st_size + model.with_suffix(".bin").stat().st_size
     if name != "dscompile":
         return model.stat().st_size
     return sum(path.stat().st_size for path in model.glob("lib*.so"))
+
+
+def arena_bytes(artifact: Path) -> int:
+    """What an artifact works in."""
+    from dscompile.artifact import load_artifact
+
+    return load_artifact(artifact).manifest.arena.size_bytes
 
 
 def _clocked(call: Callable[[], object], repeats: int) -> list[float]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers import ROOT, find_model
+from benchmarks.models import NETWORKS, ROOT, find_model
 from dscompile.errors import DscompileError
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Layer, Network
@@ -91,7 +91,7 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or that of what went wrong, as in dscompile."""
     parser = argparse.ArgumentParser(prog="layers.py", description="Steps of networks against their bounds.")
-    parser.add_argument("networks", nargs="+", metavar="NAME", help="as for peers.py")
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), metavar="NAME", help="as for peers.py")
     parser.add_argument("--target", default="host", help="what dscompile builds for (default: host)")
     parser.add_argument("--rounds", type=int, default=20, help="turns of about 50 ms between probes of the peak")
     parser.add_argument("--steps", action="store_true", help="also every step, those with most time lost first")
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = []
     try:
         for name in options.networks:
-            reports.append(_measure(find_model(name), options))
+            reports.append(_measure(find_model(name, options.output), options))
             print(kinds_table(reports[-1]), flush=True)
             if options.steps:
                 print(steps_table(reports[-1]), flush=True)

@@ -1,6 +1,7 @@
-"""Compiled networks beside onnxruntime, OpenVINO and LiteRT, in one interleaved run. How to read it: README.md.
+"""Compiled networks beside onnxruntime, OpenVINO, LiteRT and ncnn, in one interleaved run. How to read it: README.md.
 
 python benchmarks/peers.py --networks mobilenetv1_100 mobilenetv2_100 --threads 1 --rounds 20 --json result.json
+python benchmarks/peers.py --precision int8 --check
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:
@@ -23,78 +26,19 @@ if not __package__:
 
 import numpy as np  # noqa: E402
 
-from benchmarks.contenders import CONTENDERS, model_bytes  # noqa: E402
+from benchmarks.contenders import CONTENDERS, CONTENDERS_OF, EXACT, arena_bytes, model_bytes  # noqa: E402
+from benchmarks.floors import shortfalls  # noqa: E402
+from benchmarks.models import NETWORKS, find_model, quantized_model  # noqa: E402
+from benchmarks.ncnn_model import ncnn_model  # noqa: E402
+from benchmarks.tables import OWN, Precision, Row, Table, markdown, summary  # noqa: E402
 from benchmarks.worker import ContenderError, Worker  # noqa: E402
 from dscompile import oracle  # noqa: E402
 from dscompile.errors import DscompileError  # noqa: E402
 from dscompile.ir.network import Network  # noqa: E402
 
-TOLERANCE = 1e-4  # of the largest output
 SEEDS = (0, 1, 2)
 TURN_US = 50_000.0  # how long a contender runs before the next has its turn
-_COLUMNS = (
-    "",
-    "median ms",
-    "min ms",
-    "CPU ms",
-    "ratio",
-    "CPU ratio",
-    "of peak",
-    "max error",
-    "load ms",
-    "peak RSS MB",
-    "model MB",
-    "runtime MB",
-)
 PEAK_TARGETS = ("x86-avx2", "x86-avx512")
-
-
-@dataclass
-class Row:
-    """One contender on one network.
-
-    `ratio` is its latency over dscompile's, the median over all rounds of the medians in a round; `cpu_ratio` is the
-    same of CPU time, which other load on the machine disturbs less. `max_error` is relative to the largest output of
-    the reference, the worst of several inputs. `runtime_bytes` is the installed package that must come along.
-    """
-
-    contender: str
-    unavailable: str | None = None
-    version: str = ""
-    median_us: float | None = None
-    p95_us: float | None = None
-    min_us: float | None = None
-    repeats: int = 0
-    cpu_us: float | None = None
-    ratio: float | None = None
-    cpu_ratio: float | None = None
-    peak_fraction: float | None = None
-    max_error: float | None = None
-    import_s: float | None = None
-    load_s: float | None = None
-    peak_rss_bytes: int | None = None
-    model_rss_bytes: int | None = None
-    model_bytes: int | None = None
-    runtime_bytes: int | None = None
-    rounds_us: list[float] = field(default_factory=list)
-    rounds_cpu_us: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Table:
-    """All contenders on one network; `reference` is whose outputs the others' were compared with."""
-
-    network: str
-    macs: int
-    threads: int
-    reference: str
-    peak_gflops: dict[str, float]
-    rows: list[Row]
-
-    @property
-    def all_agree(self) -> bool:
-        """Whether every contender that ran gave the reference's outputs."""
-        return all(row.max_error <= TOLERANCE for row in self.rows if row.max_error is not None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {options.threads} threads on {len(cores)} cores measure nothing useful", file=sys.stderr)
         return 2
     tables = []
-    for model in [find_model(name) for name in options.networks]:
+    for name in options.networks:
+        model = find_model(name, options.output)
         try:
             tables.append(_measure(model, options, cores))
         except DscompileError as error:
@@ -114,12 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ContenderError as error:
             print(f"error: {model.stem}: {error}", file=sys.stderr)
             return 5
-        print(_markdown(tables[-1]), flush=True)
+        print(markdown(tables[-1]), flush=True)
+    print(summary(tables))
     if options.json:
         content = {"schema": 1, "machine": _machine(cores), "results": [asdict(table) for table in tables]}
         options.json.write_text(json.dumps(content, indent=2) + "\n")
+    below = [line for table in tables for line in shortfalls(table)] if options.check else []
+    for line in below:
+        print(f"error: {line}", file=sys.stderr)
     missing = [row for table in tables for row in table.rows if row.unavailable]
-    return 0 if all(table.all_agree for table in tables) and not missing else 1
+    return 0 if all(table.all_agree for table in tables) and not missing and not below else 1
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -127,11 +76,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--networks",
         nargs="+",
-        default=["mobilenetv1_100", "mobilenetv2_100"],
+        default=list(NETWORKS),
         metavar="NAME",
-        help="names in $DSCOMPILE_MODELS/onnx, or paths of .onnx files",
+        help="names in $DSCOMPILE_MODELS/onnx or of the zoo, or paths of .onnx files (default: those of the README)",
+    )
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="float32", help="int8: quantized by onnxruntime first"
     )
     parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument(
+        "--check", action="store_true", help="exit code 1 if a ratio, a time or a size misses benchmarks/floors.py"
+    )
     parser.add_argument("--threads", type=_positive, default=1, metavar="N")
     parser.add_argument("--rounds", type=_positive, default=20, metavar="N", help="turns of each contender")
     parser.add_argument("--target", default="host", help="what dscompile builds for (default: host)")
@@ -147,20 +102,15 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def find_model(name: str) -> Path:
-    """The file of a model: `name` itself if it is one, else the model of that name among those for tests."""
-    if name.endswith(".onnx"):
-        return Path(name)
-    folder = Path(os.environ.get("DSCOMPILE_MODELS") or ROOT.parent / "shared" / "models")
-    return folder / "onnx" / f"{name}.onnx"
-
-
 def _measure(model: Path, options: argparse.Namespace, cores: Sequence[int]) -> Table:
     from dscompile.frontend.load import load_network
     from dscompile.ir.cost import layer_macs
     from dscompile.passes import canonicalize
     from dscompile.report.vectors import seeded_inputs
 
+    load_network(model)  # what cannot be read is said before anything is made of it
+    if options.precision == "int8":
+        model = quantized_model(model, options.output)
     network = canonicalize(load_network(model).network)
     macs = sum(layer_macs(network, layer) for layer in network.layers)
     tensors = [network.tensor(name) for name in network.inputs]
@@ -170,18 +120,26 @@ def _measure(model: Path, options: argparse.Namespace, cores: Sequence[int]) -> 
         workers: dict[str, Worker] = {}
         for row in rows:
             try:
+                if row.contender not in CONTENDERS_OF[options.precision]:
+                    raise ContenderError(f"does not run {options.precision} models of ONNX")
+                started = time.perf_counter()
                 file = _prepare(row.contender, model, network, options)
+                if row.contender == OWN:
+                    row.build_s = time.perf_counter() - started
+                    row.arena_bytes = arena_bytes(file)
                 workers[row.contender] = stack.enter_context(Worker(row.contender, file, options.threads, cores))
                 row.model_bytes = model_bytes(row.contender, file)
             except (ContenderError, DscompileError, ImportError) as error:
                 row.unavailable = str(error).splitlines()[0]
         running = [row for row in rows if row.contender in workers]
+        if options.precision == "int8":
+            workers[EXACT] = stack.enter_context(Worker(EXACT, model, 1, cores))
         reference = _compare(running, workers, inputs, network)
         peaks = _time(running, workers, options, stack, cores)
         for row in running:
             _describe(row, workers[row.contender])
     _relate(rows, macs, options.threads, max(peaks.values(), default=0.0))
-    return Table(network.name, macs, options.threads, reference, peaks, rows)
+    return Table(network.name, options.precision, macs, options.threads, reference, peaks, rows)
 
 
 def _prepare(name: str, model: Path, network: Network, options: argparse.Namespace) -> Path:
@@ -193,7 +151,9 @@ def _prepare(name: str, model: Path, network: Network, options: argparse.Namespa
         twin = options.output / f"{model.stem}.tflite"
         write_twin(network, twin)
         return twin
-    if name != "dscompile":
+    if name == "ncnn":
+        return ncnn_model(model, options.output)
+    if name != OWN:
         return model
     directory = options.output / f"{model.stem}-{options.target}"
     if not (options.reuse and directory.is_dir()):
@@ -221,16 +181,22 @@ def _build(model: Path, target: str, directory: Path, messages: multiprocessing.
 def _compare(
     rows: Sequence[Row], workers: dict[str, Worker], samples: Sequence[Sequence[np.ndarray]], network: Network
 ) -> str:
-    """Fills in `max_error` against onnxruntime, or else against the first other one; returns its name."""
-    others = [row.contender for row in rows if row.contender != "dscompile"]
+    """Fills in `max_error` against onnxruntime, or else against the first other one; returns its name.
+
+    Of int8 against onnxruntime with exact sums, which is none of those that are timed.
+    """
+    others = [row.contender for row in rows if row.contender != OWN]
     reference = "onnxruntime" if "onnxruntime" in others else next(iter(others), "")
+    if EXACT in workers:
+        reference = EXACT
     for inputs in samples:
-        outputs = {row.contender: _outputs(workers[row.contender], inputs, network) for row in rows}
+        names = {reference, *(row.contender for row in rows)} - {""}
+        outputs = {name: _outputs(workers[name], inputs, network) for name in sorted(names)}
         if not reference:
             continue
         for row in rows:
             for got, want in zip(outputs[row.contender], outputs[reference], strict=True):
-                error = float(np.abs(got - want).max() / np.abs(want).max())
+                error = float(np.abs(got.reshape(want.shape) - want).max() / np.abs(want).max())
                 row.max_error = max(row.max_error or 0.0, error if np.isfinite(error) else float("inf"))
     return reference
 
@@ -293,7 +259,7 @@ def _describe(row: Row, worker: Worker) -> None:
 
 def _relate(rows: Sequence[Row], macs: int, threads: int, peak_gflops: float) -> None:
     """Ratios round by round, so that a slow minute of the machine meets both sides of each."""
-    own = next((row for row in rows if row.contender == "dscompile" and row.rounds_us), None)
+    own = next((row for row in rows if row.contender == OWN and row.rounds_us), None)
     for row in rows:
         if row.median_us is None:
             continue
@@ -312,43 +278,6 @@ def _machine(cores: Sequence[int]) -> dict[str, object]:
     info = Path("/proc/cpuinfo").read_text()
     model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "")
     return {"cpu": model, "cores": list(cores), "system": platform.platform(), "python": platform.python_version()}
-
-
-def _markdown(table: Table) -> str:
-    peaks = ", ".join(f"{name} {gflops:.1f}" for name, gflops in table.peak_gflops.items())
-    threads = "1 thread" if table.threads == 1 else f"{table.threads} threads"
-    lines = [
-        f"## {table.network}: {table.macs / 1e6:.0f} MMAC, {threads}; FMA peak of a core, GFLOP/s: {peaks}",
-        "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "|---" + "|---:" * (len(_COLUMNS) - 1) + "|",
-    ]
-    for row in table.rows:
-        if row.unavailable is not None:
-            lines.append(f"| {row.contender} | not measured: {row.unavailable} |" + " |" * (len(_COLUMNS) - 2))
-            continue
-        cells = (
-            f"{row.contender} {row.version}",
-            _shown(row.median_us, 1e-3, ".2f"),
-            _shown(row.min_us, 1e-3, ".2f"),
-            _shown(row.cpu_us, 1e-3, ".2f"),
-            _shown(row.ratio, 1, ".3f"),
-            _shown(row.cpu_ratio, 1, ".3f"),
-            _shown(row.peak_fraction, 100, ".1f") + " %",
-            _shown(row.max_error, 1, ".1e"),
-            _shown(row.load_s, 1e3, ".0f"),
-            _shown(row.peak_rss_bytes, 1e-6, ".0f"),
-            _shown(row.model_bytes, 1e-6, ".1f"),
-            _shown(row.runtime_bytes, 1e-6, ".1f"),
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    if not table.all_agree:
-        lines.append(f"\n**Outputs differ** from {table.reference}'s by more than {TOLERANCE:g} of the largest one.")
-    return "\n".join(lines) + "\n"
-
-
-def _shown(value: float | None, scale: float, form: str) -> str:
-    return "-" if value is None else format(value * scale, form)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Writes a float network as a .tflite file, so that LiteRT can run exactly the weights of an .onnx model.
+"""Writes a network as a .tflite file, so that LiteRT can run exactly the weights of an .onnx model, float32 or int8.
 
 The twin takes and gives channels-last tensors, which is what LiteRT is fastest with. Activations that TFLite can fuse
 are fused. Paddings that are not TFLite's SAME become a PAD operator before a VALID convolution: XNNPACK, LiteRT's
 default on CPUs, joins the two again.
+
+Tables of 256 entries, which int8 networks have for activations, become the operators of TFLite that they stand for.
 """
 
 from __future__ import annotations
@@ -10,28 +12,38 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from benchmarks.table_function import FUNCTIONS, function_of
+from benchmarks.tflite_graph import TfliteGraph
 from dscompile.errors import UnsupportedError
+from dscompile.ir.fixed_point import layer_clamp, tensor_quantization
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import (
     NONE,
+    RELU,
+    RELU6,
     Activate,
     Activation,
     Binary,
     Concat,
+    Constant,
     Conv2D,
     Dense,
+    Dequantize,
+    Lookup,
+    Mean,
     Pads,
     Pool,
+    Quantize,
     Reshape,
     Shuffle,
     Slice,
     Softmax,
 )
 from dscompile.ir.shapes import same_pads
+from dscompile.ir.tensor import Quantization
 
 _FUSED = {
     "none": schema.ActivationFunctionType.NONE,
@@ -51,10 +63,7 @@ def write_twin(network: Network, path: Path) -> None:
 class _Writer:
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._buffers = [schema.BufferT()]
-        self._tensors: list[schema.TensorT] = []
-        self._operators: list[schema.OperatorT] = []
-        self._codes: list[int] = []
+        self._graph = TfliteGraph()
         self._index: dict[str, int] = {}
 
     def model(self) -> bytes:
@@ -63,17 +72,8 @@ class _Writer:
             self._result(name, network.shape(name))
         for layer in network.layers:
             self._layer(layer)
-        graph = schema.SubGraphT()
-        graph.name = network.name
-        graph.tensors, graph.operators = self._tensors, self._operators
-        graph.inputs = [self._index[name] for name in network.inputs]
-        graph.outputs = [self._index[name] for name in network.outputs]
-        model = schema.ModelT()
-        model.version, model.subgraphs, model.buffers = 3, [graph], self._buffers
-        model.operatorCodes = [_operator_code(code) for code in self._codes]
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        inputs, outputs = ([self._index[name] for name in names] for names in (network.inputs, network.outputs))
+        return self._graph.model(network.name, inputs, outputs)
 
     def _layer(self, layer: Layer) -> None:
         sources = [self._index[name] for name in layer.inputs]
@@ -82,10 +82,25 @@ class _Writer:
                 self._convolution(layer, op, sources[0])
             case Dense() as op:
                 options = schema.FullyConnectedOptionsT()
-                weights = self._weight(layer, "kernel").T
-                self._activated(
-                    layer, "FULLY_CONNECTED", options, [sources[0], self._constant(weights), self._bias(layer)], op
+                weights = self._kernel(layer, self._weight(layer, "kernel").T, 0)
+                self._activated(layer, "FULLY_CONNECTED", options, [sources[0], weights, self._bias(layer)], op)
+            case Mean():
+                self._mean(layer, sources[0])
+            case Lookup():
+                self._table(layer, sources[0])
+            case Quantize():
+                self._graph.operator("QUANTIZE", schema.QuantizeOptionsT(), sources, self._output(layer))
+            case Dequantize():
+                self._graph.operator("DEQUANTIZE", schema.DequantizeOptionsT(), sources, self._output(layer))
+            case Constant():
+                self._index[layer.output] = self._graph.constant(
+                    self._weight(layer, "value"), self._network.tensor(layer.output).quantization
                 )
+            case Slice() as op if not op.steps:
+                boxes = [self._graph.constant(np.array(box, np.int32)) for box in (op.begins, op.sizes)]
+                self._graph.operator("SLICE", schema.SliceOptionsT(), [sources[0], *boxes], self._output(layer))
+            case Shuffle() as op:
+                self._shuffle(layer, op, sources[0])
             case Pool() as op:
                 self._pool(layer, op, sources[0])
             case Binary() as op:
@@ -94,20 +109,15 @@ class _Writer:
             case Activate() as op:
                 self._activation(op.activation, sources[0], layer.output)
             case Reshape() as op:
-                self._reshaped(sources[0], layer.output, op.shape)
+                self._reshape(sources[0], op.shape, self._output(layer))
             case Concat() as op:
                 options = schema.ConcatenationOptionsT()
                 options.axis = op.axis
-                self._operator("CONCATENATION", options, sources, self._output(layer))
-            case Slice() as op if not op.steps:
-                begins, sizes = (self._constant(np.array(values, np.int32)) for values in (op.begins, op.sizes))
-                self._operator("SLICE", schema.SliceOptionsT(), [sources[0], begins, sizes], self._output(layer))
-            case Shuffle() as op:
-                self._shuffle(layer, op, sources[0])
+                self._graph.operator("CONCATENATION", options, sources, self._output(layer))
             case Softmax() as op:
                 options = schema.SoftmaxOptionsT()
                 options.beta = op.beta
-                self._operator("SOFTMAX", options, sources, self._output(layer))
+                self._graph.operator("SOFTMAX", options, sources, self._output(layer))
             case op:
                 raise UnsupportedError(f"the TFLite twin has no {type(op).__name__}", layer=layer.name)
 
@@ -133,34 +143,75 @@ class _Writer:
         elif op.pads:
             source = self._padded(source, op.pads, (1, height, width, channels))
         operator = "DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D"
-        self._activated(layer, operator, options, [source, self._constant(weights), self._bias(layer)], op)
+        weights = self._kernel(layer, weights, 3 if is_depthwise else 0)
+        self._activated(layer, operator, options, [source, weights, self._bias(layer)], op)
 
-    def _shuffle(self, layer: Layer, op: Shuffle, source: int) -> None:
-        """Channels as [groups, channels of a group] are transposed."""
-        *pixels, channels = self._network.shape(layer.output)
-        shape = (math.prod(pixels), op.groups, channels // op.groups)
-        turned = (shape[0], shape[2], shape[1])
-        apart = self._reshaped(source, f"{layer.output}:groups", shape)
-        order = self._constant(np.array((0, 2, 1), np.int32))
-        transposed = self._result(f"{layer.output}:transposed", turned)
-        self._operator("TRANSPOSE", schema.TransposeOptionsT(), [apart, order], transposed)
-        self._reshaped(transposed, layer.output, (*pixels, channels))
+    def _kernel(self, layer: Layer, values: np.ndarray, axis: int) -> int:
+        """A kernel of float32, or of int8 with a scale for each output along `axis`."""
+        if not self._network.is_quantized_layer(layer):
+            return self._graph.constant(values)
+        return self._graph.constant(values, Quantization(tuple(self._scales(layer))), axis)
 
-    def _reshaped(self, source: int, name: str, shape: tuple[int, ...]) -> int:
+    def _scales(self, layer: Layer) -> list[float]:
+        return [float(scale) for scale in self._weight(layer, "kernel_scale")]
+
+    def _mean(self, layer: Layer, source: int) -> None:
+        options = schema.ReducerOptionsT()
+        options.keepDims = True
+        axes = self._graph.constant(np.array([1, 2], np.int32))
+        self._graph.operator("MEAN", options, [source, axes], self._output(layer))
+
+    def _reshape(self, source: int, shape: tuple[int, ...], target: int) -> None:
         options = schema.ReshapeOptionsT()
         options.newShape = list(shape)
-        target = self._result(name, shape)
-        self._operator("RESHAPE", options, [source, self._constant(np.array(shape, np.int32))], target)
-        return target
+        self._graph.operator("RESHAPE", options, [source, self._graph.constant(np.array(shape, np.int32))], target)
+
+    def _shuffle(self, layer: Layer, op: Shuffle, source: int) -> None:
+        """Channels as [groups, C / groups], transposed, and joined again."""
+        *pixels, channels = self._network.shape(layer.output)
+        quantization = self._network.tensor(layer.output).quantization
+        split, swapped = (*pixels, op.groups, channels // op.groups), (*pixels, channels // op.groups, op.groups)
+        groups = self._graph.tensor(f"{layer.output}:groups", split, quantization)
+        self._reshape(source, split, groups)
+        order = self._graph.constant(np.array([*range(len(pixels)), len(pixels) + 1, len(pixels)], np.int32))
+        mixed = self._graph.tensor(f"{layer.output}:mixed", swapped, quantization)
+        self._graph.operator("TRANSPOSE", schema.TransposeOptionsT(), [groups, order], mixed)
+        self._reshape(mixed, self._network.shape(layer.output), self._output(layer))
+
+    def _table(self, layer: Layer, source: int) -> None:
+        """What a table is: a known function between the scales of its two tensors."""
+        given, made = (tensor_quantization(self._network, name) for name in (layer.inputs[0], layer.output))
+        name = function_of(self._weight(layer, "table"), given, made)
+        shape = self._network.shape(layer.output)
+        match name:
+            case "requantize":
+                self._graph.operator("QUANTIZE", schema.QuantizeOptionsT(), [source], self._output(layer))
+            case "hard_swish":
+                self._graph.operator("HARD_SWISH", schema.HardSwishOptionsT(), [source], self._output(layer))
+            case "sigmoid" | "swish":
+                gate = self._graph.tensor(f"{layer.output}:gate", shape, Quantization((1 / 256,), -128))
+                self._graph.operator("LOGISTIC", None, [source], gate)
+                if name == "swish":
+                    self._graph.operator("MUL", schema.MulOptionsT(), [source, gate], self._output(layer))
+                else:  # TFLite's LOGISTIC has that one scale
+                    self._graph.operator("QUANTIZE", schema.QuantizeOptionsT(), [gate], self._output(layer))
+            case "hard_sigmoid":
+                shifted = schema.AddOptionsT()
+                shifted.fusedActivationFunction = schema.ActivationFunctionType.RELU6
+                clipped = self._graph.tensor(f"{layer.output}:clipped", shape, Quantization((6 / 255,), -128))
+                three = self._graph.constant(np.array([127], np.int8), Quantization((3 / 127,)))
+                self._graph.operator("ADD", shifted, [source, three], clipped)
+                sixth = self._graph.constant(np.array([127], np.int8), Quantization((1 / 762,)))
+                self._graph.operator("MUL", schema.MulOptionsT(), [clipped, sixth], self._output(layer))
+            case _:
+                known = ", ".join(FUNCTIONS)
+                raise UnsupportedError(f"the TFLite twin has no such table; it knows {known}", layer=layer.name)
 
     def _pool(self, layer: Layer, op: Pool, source: int) -> None:
         _, height, width, _ = self._network.shape(layer.inputs[0])
         window = op.window(height, width)
         if op.kind == "average" and window == (height, width) and not op.pads:
-            options = schema.ReducerOptionsT()
-            options.keepDims = True
-            axes = self._constant(np.array([1, 2], np.int32))
-            self._operator("MEAN", options, [source, axes], self._output(layer))
+            self._mean(layer, source)
             return
         options = schema.Pool2DOptionsT()
         options.filterHeight, options.filterWidth = window
@@ -168,106 +219,92 @@ class _Writer:
         options.padding = schema.Padding.VALID
         if op.pads and op.pads == same_pads(height, width, window, op.stride) and not op.count_pads:
             options.padding = schema.Padding.SAME
-        elif op.kind == "max" and self._is_positive(layer.inputs[0]):
+        elif op.pads and op.kind == "max" and self._is_lowest_zero(layer.inputs[0]):
             source = self._padded(source, op.pads, self._network.shape(layer.inputs[0]))
         elif op.pads:
             raise UnsupportedError("the TFLite twin has no pool with such padding", layer=layer.name)
         self._activated(layer, "AVERAGE_POOL_2D" if op.kind == "average" else "MAX_POOL_2D", options, [source], op)
 
-    def _is_positive(self, name: str) -> bool:
-        """Whether a tensor is clipped at 0 or above, so that zeros around it are never a maximum."""
+    def _is_lowest_zero(self, name: str) -> bool:
+        """Whether no element of a tensor is below zero, so that padding with zeros changes no maximum."""
+        quantization = self._network.tensor(name).quantization
+        if quantization is not None:
+            return quantization.zero_point == -128
         producer = self._network.producers.get(name)
-        activation: Activation = getattr(producer.op, "activation", NONE) if producer is not None else NONE
-        return activation.kind == "clip" and activation.low >= 0.0
+        return producer is not None and getattr(producer.op, "activation", NONE) in (RELU, RELU6)
 
     def _activated(self, layer: Layer, operator: str, options: object, sources: list[int], op: object) -> None:
         """An operator and its activation: fused where TFLite can, else as operators of their own behind it."""
         activation: Activation = getattr(op, "activation", NONE)
+        if self._network.is_quantized_layer(layer):
+            activation = self._clamp(layer)
         if activation.name in _FUSED:
             options.fusedActivationFunction = _FUSED[activation.name]
-            self._operator(operator, options, sources, self._output(layer))
+            self._graph.operator(operator, options, sources, self._output(layer))
             return
         before = self._result(f"{layer.output}:linear", self._network.shape(layer.output))
-        self._operator(operator, options, sources, before)
+        self._graph.operator(operator, options, sources, before)
         self._activation(activation, before, layer.output)
 
     def _activation(self, activation: Activation, source: int, name: str) -> None:
-        shape = tuple(self._tensors[source].shape)
+        shape = self._graph.shape(source)
         match activation.name:
             case "relu" | "relu6" as kind:
-                self._operator(kind.upper(), None, [source], self._result(name, shape))
+                self._graph.operator(kind.upper(), None, [source], self._result(name, shape))
             case "hard_swish":
-                self._operator("HARD_SWISH", schema.HardSwishOptionsT(), [source], self._result(name, shape))
+                self._graph.operator("HARD_SWISH", schema.HardSwishOptionsT(), [source], self._result(name, shape))
             case "sigmoid":
-                self._operator("LOGISTIC", None, [source], self._result(name, shape))
+                self._graph.operator("LOGISTIC", None, [source], self._result(name, shape))
             case "tanh":
-                self._operator("TANH", None, [source], self._result(name, shape))
+                self._graph.operator("TANH", None, [source], self._result(name, shape))
             case "swish":
                 gate = self._result(f"{name}:gate", shape)
-                self._operator("LOGISTIC", None, [source], gate)
-                self._operator("MUL", schema.MulOptionsT(), [source, gate], self._result(name, shape))
+                self._graph.operator("LOGISTIC", None, [source], gate)
+                self._graph.operator("MUL", schema.MulOptionsT(), [source, gate], self._result(name, shape))
             case "hard_sigmoid" if math.isclose(activation.alpha, 1 / 6, rel_tol=1e-6):
                 # clip(x / 6 + 1/2, 0, 1) = relu6(x + 3) / 6
                 shifted = schema.AddOptionsT()
                 shifted.fusedActivationFunction = schema.ActivationFunctionType.RELU6
                 clipped = self._result(f"{name}:clipped", shape)
-                self._operator("ADD", shifted, [source, self._constant(np.float32([3.0]))], clipped)
-                sixth = self._constant(np.float32([1 / 6]))
-                self._operator("MUL", schema.MulOptionsT(), [clipped, sixth], self._result(name, shape))
+                self._graph.operator("ADD", shifted, [source, self._graph.constant(np.float32([3.0]))], clipped)
+                sixth = self._graph.constant(np.float32([1 / 6]))
+                self._graph.operator("MUL", schema.MulOptionsT(), [clipped, sixth], self._result(name, shape))
             case other:
                 raise UnsupportedError(f"the TFLite twin has no activation {other}", layer=name)
+
+    def _clamp(self, layer: Layer) -> Activation:
+        """The activation of TFLite that leaves the same integers, or what the layer has, which TFLite cannot fuse."""
+        limits = layer_clamp(self._network, layer)
+        made = tensor_quantization(self._network, layer.output)
+        zero, six = made.zero_point, made.zero_point + round(6 / made.scale)
+        known = {(-128, 127): NONE, (max(-128, zero), 127): RELU, (max(-128, zero), min(127, six)): RELU6}
+        return known.get((limits.low, limits.high), layer.op.activation)
 
     def _padded(self, source: int, pads: Pads, shape: tuple[int, int, int, int]) -> int:
         amounts = np.array([[0, 0], [pads.top, pads.bottom], [pads.left, pads.right], [0, 0]], np.int32)
         batch, height, width, channels = shape
         result = (batch, height + pads.top + pads.bottom, width + pads.left + pads.right, channels)
-        target = self._tensor(f"pad{len(self._tensors)}", result)
-        self._operator("PAD", schema.PadOptionsT(), [source, self._constant(amounts)], target)
+        target = self._graph.like(source, "padded", result)
+        self._graph.operator("PAD", schema.PadOptionsT(), [source, self._graph.constant(amounts)], target)
         return target
-
-    def _operator(self, name: str, options: object, sources: list[int], target: int) -> None:
-        code = getattr(schema.BuiltinOperator, name)
-        if code not in self._codes:
-            self._codes.append(code)
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._codes.index(code)
-        operator.inputs, operator.outputs = sources, [target]
-        if options is not None:
-            operator.builtinOptions = options
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        self._operators.append(operator)
 
     def _output(self, layer: Layer) -> int:
         return self._result(layer.output, self._network.shape(layer.output))
 
     def _result(self, name: str, shape: tuple[int, ...]) -> int:
-        self._index[name] = self._tensor(name, shape)
+        known = self._network.tensors.get(name)
+        self._index[name] = self._graph.tensor(name, shape, None if known is None else known.quantization)
         return self._index[name]
 
     def _weight(self, layer: Layer, role: str) -> np.ndarray:
         return np.asarray(self._network.weight(layer, role))
 
     def _bias(self, layer: Layer) -> int:
+        quantized = self._network.is_quantized_layer(layer)
+        values = np.zeros(self._network.shape(layer.output)[-1], np.int32 if quantized else np.float32)
         if self._network.has_weight(layer, "bias"):
-            return self._constant(self._weight(layer, "bias"))
-        return self._constant(np.zeros(self._network.shape(layer.output)[-1], np.float32))
-
-    def _constant(self, values: np.ndarray) -> int:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-        self._buffers.append(buffer)
-        kind = schema.TensorType.INT32 if values.dtype == np.int32 else schema.TensorType.FLOAT32
-        return self._tensor(f"constant{len(self._tensors)}", values.shape, kind, len(self._buffers) - 1)
-
-    def _tensor(self, name: str, shape: tuple[int, ...], kind: int = schema.TensorType.FLOAT32, buffer: int = 0) -> int:
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, buffer
-        self._tensors.append(tensor)
-        return len(self._tensors) - 1
-
-
-def _operator_code(code: int) -> schema.OperatorCodeT:
-    result = schema.OperatorCodeT()
-    result.builtinCode, result.version = code, 1
-    result.deprecatedBuiltinCode = min(code, 127)
-    return result
+            values = self._weight(layer, "bias")
+        if not quantized:
+            return self._graph.constant(values)
+        given = tensor_quantization(self._network, layer.inputs[0]).scale
+        return self._graph.constant(values, Quantization(tuple(given * scale for scale in self._scales(layer))))

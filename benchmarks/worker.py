@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks.contenders import KNOWN, Contender
 
 WARM_UP_RUNS = 2  # after another process has had the caches
 
@@ -97,7 +97,7 @@ class Worker:
 def _serve(pipe: Connection, name: str, model: Path, threads: int, cores: tuple[int, ...]) -> None:
     os.sched_setaffinity(0, cores)
     try:
-        kind = CONTENDERS[name]
+        kind = KNOWN[name]
         start = time.perf_counter()
         importlib.import_module(kind.module)
         imported = time.perf_counter()

@@ -10,6 +10,7 @@ from dscompile import oracle
 from dscompile.ir.network import Array, Layer, Network, NetworkBuilder
 from dscompile.ir.ops import (
     NONE,
+    ROUNDED_AS,
     Activate,
     Activation,
     Binary,
@@ -20,12 +21,14 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Pad,
     Pool,
     Quantize,
     Reshape,
     Resize,
+    RoundedAs,
     Shuffle,
     Slice,
     Softmax,
@@ -70,6 +73,7 @@ class Quantizer:
     def __init__(self, source: Network, rng: np.random.Generator, rounding: Rounding, *, float_borders: bool) -> None:
         self.source = source
         self.rng = rng
+        self.forms = rng.spawn(1)[0]  # its own, so that what it decides changes no other number of a network
         self.float_borders = float_borders
         self.values = oracle.run_all(source, random_inputs(source, 0))
         self.builder = NetworkBuilder(source.name, rounding)
@@ -136,9 +140,14 @@ class Quantizer:
                 )
                 return self.activated(layer.name, result, op.activation, layer.output)
             case Binary():
-                plain_binary = replace(op, activation=self.fused(op.activation))
+                plain_binary = replace(op, activation=self.fused(op.activation), rounded_as=self.rounded_as(op))
                 result = self.builder.add(layer.name, plain_binary, inputs, quantization=self.range_of(layer.output))
                 return self.activated(layer.name, result, op.activation, layer.output)
+            case Activate() if self.forms.random() < 0.2:
+                table = self.forms.integers(-128, 128, 256).astype(np.int8)
+                return self.builder.add(
+                    layer.name, Lookup(), inputs, quantization=self.range_of(layer.output), table=table
+                )
             case Activate():
                 return self.builder.add(layer.name, op, inputs, quantization=self.range_of(layer.output))
             case Pad() | Resize() | Reshape() | Transpose() | Slice() | Shuffle() | DepthToSpace() | SpaceToDepth():
@@ -155,6 +164,10 @@ class Quantizer:
             else self.builder.add(f"{layer.name}.in{i}", Quantize(), [name], dtype="int8", quantization=common)
             for i, name in enumerate(inputs)
         ]
+
+    def rounded_as(self, op: Binary) -> RoundedAs:
+        known = ROUNDED_AS if op.kind == "mul" else ROUNDED_AS[:2]
+        return known[self.forms.integers(len(known))]
 
     def fused(self, activation: Activation) -> Activation:
         return activation if activation.kind in ("none", "clip") else NONE

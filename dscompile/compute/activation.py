@@ -35,7 +35,7 @@ _rounds_by_adding: ContextVar[bool] = ContextVar("rounds_by_adding", default=Fal
 def rounding_by_adding(wanted: bool) -> Iterator[None]:
     """Whether exponentials defined within round by adding a large number, and not by instructions made for that.
 
-    On x86 these and the conversion to an integer make a longer chain; on 64-bit Arm the large number is a register more.
+    On x86 these and converting to an integer make a longer chain; on 64-bit Arm the large number is a register more.
     """
     token = _rounds_by_adding.set(wanted)
     try:
@@ -113,7 +113,7 @@ def _exp_of_negative(x: Expr) -> Expr:
 
 
 def _rounded(x: Expr) -> tuple[Expr, Expr]:
-    """The nearest integer: in the last bits of an int32, whose others are beyond those of an exponent, and as float32."""
+    """The nearest integer: in the last bits of an int32, whose others an exponent has no room for, and as float32."""
     bits = tirx.reinterpret("int32", x + const(ROUNDER))
     return bits, tirx.reinterpret("float32", bits) - const(ROUNDER)
 

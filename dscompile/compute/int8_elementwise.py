@@ -18,7 +18,15 @@ from dscompile.plan.int8_elementwise import (
     LookupKernel,
     QuantizeKernel,
 )
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum, Rescale
+from dscompile.plan.mcu_arithmetic import (
+    ClampedProduct,
+    FloatBinary,
+    IntegerBinary,
+    IntegerChoice,
+    IntegerSum,
+    PairArithmetic,
+    Rescale,
+)
 
 Expr = Any
 PrimFunc = Any
@@ -105,10 +113,12 @@ def int8_sum(kernel: Int8SumKernel) -> PrimFunc:
     return te.create_prim_func([a, b, y])
 
 
-def _sum(a: Expr, b: Expr, rule: IntegerBinary | FloatBinary | IntegerSum | IntegerChoice) -> Expr:
+def _sum(a: Expr, b: Expr, rule: PairArithmetic | IntegerSum) -> Expr:
     match rule:
         case FloatBinary():
             return _float_sum(a, b, rule)
+        case ClampedProduct():
+            return _float_product(a, b, rule)
         case IntegerChoice():
             choice = tirx.max if rule.kind == "max" else tirx.min
             return clamp(choice(a, b), rule.low, rule.high)
@@ -133,8 +143,25 @@ def _float_sum(a: Expr, b: Expr, rule: FloatBinary) -> Expr:
     return cast("int8", clamp(cast("int32", total) - typed_const(rule.shift, "int32"), rule.low, rule.high))
 
 
+def _float_product(a: Expr, b: Expr, rule: ClampedProduct) -> Expr:
+    """The product of integers, times the factor, plus the zero point if it is rounded with it; then to even."""
+    own = rule.product
+    centered = [cast("int32", x) - typed_const(zero, "int32") for x, zero in ((a, own.a_zero), (b, own.b_zero))]
+    total = rounded_product(cast("float32", centered[0] * centered[1]), own.factor)
+    if own.inner:
+        total = total + typed_const(float(own.inner), "float32")
+    level = cast("int32", round_to_even(total)) + typed_const(own.outer, "int32")
+    return cast("int8", clamp(level, rule.low, rule.high))
+
+
 def _shifted(x: Expr, rule: FloatBinary) -> Expr:
     return cast("float32", cast("int32", x) + typed_const(rule.shift, "int32"))
+
+
+def rounded_product(x: Expr, factor: float) -> Expr:
+    """x * factor, rounded before anything is added to it."""
+    product = x * typed_const(factor, "float32")
+    return tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence.f32", product)
 
 
 def fused_multiply_add(x: Expr, factor: float, addend: Expr) -> Expr:

@@ -67,6 +67,7 @@ HELPERS = (
     "requantize_half_up",
     "requantize_single",
     "multiply_add",
+    "rounded_product",
     "round_to_even",
     "round_away",
     "exp_of_negative",

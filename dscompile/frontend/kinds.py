@@ -47,6 +47,7 @@ from dscompile.frontend.schema import (
 from dscompile.frontend.yamltree import SequenceNode
 from dscompile.ir.ops import (
     NONE,
+    ROUNDED_AS,
     Activate,
     ArgMax,
     BatchNorm,
@@ -55,6 +56,7 @@ from dscompile.ir.ops import (
     Constant,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Pad,
     PadMode,
@@ -64,6 +66,7 @@ from dscompile.ir.ops import (
     Resize,
     ResizeCoordinates,
     ResizeRounding,
+    RoundedAs,
     Shuffle,
     Softmax,
     SpaceToDepth,
@@ -174,7 +177,12 @@ def _upsample(fields: Fields, _: Defaults) -> Body:
 
 
 def _binary(kind: BinaryKind) -> Reader:
-    return lambda fields, _: OperatorBody(Binary(kind, read_activation(fields, NONE)))
+    return lambda fields, _: OperatorBody(Binary(kind, read_activation(fields, NONE), _rounded_as(fields)))
+
+
+def _rounded_as(fields: Fields) -> RoundedAs:
+    word = fields.choice("rounded_as", ROUNDED_AS, "int8")
+    return next(known for known in ROUNDED_AS if known == word)
 
 
 def _concat(fields: Fields, _: Defaults) -> Body:
@@ -321,6 +329,7 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
         "mean": lambda _fields, _defaults: OperatorBody(Mean()),
         "quantize": lambda _fields, _defaults: OperatorBody(Quantize()),
         "dequantize": lambda _fields, _defaults: OperatorBody(Dequantize()),
+        "lookup": lambda _fields, _defaults: OperatorBody(Lookup()),
         "softmax": lambda fields, _: OperatorBody(Softmax(fields.number("beta", 1.0))),
         "argmax": _argmax,
         "activation": _activation,

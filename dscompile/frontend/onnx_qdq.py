@@ -23,12 +23,12 @@ from dscompile.frontend.onnx_qdq_ops import (
     Int8Call,
     QuantizedConstant,
     fused_activation,
-    is_unsigned,
     quantization_of,
     quantized_constant,
+    stored_type,
 )
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode
-from dscompile.ir.ops import NONE, Activation, Dequantize, Quantize
+from dscompile.ir.ops import NONE, Activation, Dequantize, Quantize, RoundedAs
 from dscompile.ir.tensor import INTEGER_RANGES, Quantization
 
 _ACTIVATIONS = ("Relu", "Clip")
@@ -145,8 +145,8 @@ class QdqImporter(Importer):
         if activation_node is not None:
             call = self._call(activation_node, [values[0]])
             activation = fused_activation(call, quantization)
-        unsigned = is_unsigned(self._call(quantizer, [values[0]]))
-        result = self._int8_result(node, operands, activation, quantization, unsigned)
+        stored = stored_type(self._call(quantizer, [values[0]]))
+        result = self._int8_result(node, operands, activation, quantization, stored)
         self.operands[quantizer.outputs[0]] = result
         self.operands[last.outputs[0]] = self.operands[node.outputs[0]] = result
         self.done.update((last.outputs[0], quantizer.outputs[0]))
@@ -158,7 +158,7 @@ class QdqImporter(Importer):
         operands: list[Operand | None],
         activation: Activation,
         quantization: Quantization,
-        unsigned: bool,
+        stored: RoundedAs,
     ) -> Value:
         name = self.node_name
         if node.op in MOVERS:
@@ -171,7 +171,7 @@ class QdqImporter(Importer):
             return self._requantized(moved, quantization, self.graph.fresh(f"{name}_requantize"))
         self.graph.start(name, quantization)
         constants = [self.integers.get(source) for source in node.inputs]
-        call = Int8Call(self.graph, node, operands, self.model.opset, constants, activation, unsigned)
+        call = Int8Call(self.graph, node, operands, self.model.opset, constants, activation, stored)
         return INT8_HANDLERS[node.op](call)
 
     def _split_int8(self, node: OnnxNode) -> bool:

@@ -14,7 +14,7 @@ from dscompile.frontend.import_graph import Array, Floats, Operand, Value
 from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_ops import HANDLERS
 from dscompile.frontend.onnx_windows import window_of
-from dscompile.ir.ops import RELU, Activation, Binary, Conv2D
+from dscompile.ir.ops import RELU, Activation, Binary, Conv2D, RoundedAs
 from dscompile.ir.tensor import Quantization
 
 # Operators that only move elements, or choose among them: the same on integers as on what they stand for.
@@ -73,12 +73,12 @@ class QuantizedConstant:
 class Int8Call(Call):
     """A node whose computed operands are int8; `constants` are those behind a DequantizeLinear, by input.
 
-    `unsigned`: the result is uint8 in the file.
+    `rounded_as` is the type of the result in the file.
     """
 
     constants: Sequence[QuantizedConstant | None]
     activation: Activation
-    unsigned: bool
+    rounded_as: RoundedAs
 
     def constant(self, index: int, what: str) -> QuantizedConstant:
         """An input that must be a quantized constant."""
@@ -143,9 +143,9 @@ def quantized_constant(call: Call) -> QuantizedConstant:
     return QuantizedConstant(centered, scale.reshape(-1), int(zero[0]) - shift, axis)
 
 
-def is_unsigned(call: Call) -> bool:
-    """Whether a QuantizeLinear makes uint8."""
-    return _zero_points_of(call).dtype == np.uint8
+def stored_type(call: Call) -> RoundedAs:
+    """What a QuantizeLinear makes."""
+    return "uint8" if _zero_points_of(call).dtype == np.uint8 else "int8"
 
 
 def fused_activation(call: Call, quantization: Quantization) -> Activation:
@@ -217,7 +217,12 @@ def _matmul(call: Int8Call) -> Value:
 
 def _add(call: Int8Call) -> Value:
     terms = [_term(call, index) for index in (0, 1)]
-    return lower.binary(call.graph, Binary("add", call.activation, call.unsigned), *terms)
+    return lower.binary(call.graph, Binary("add", call.activation, call.rounded_as), *terms)
+
+
+def _mul(call: Int8Call) -> Value:
+    factors = [_term(call, index) for index in (0, 1)]
+    return lower.binary(call.graph, Binary("mul", call.activation, call.rounded_as), *factors)
 
 
 def _term(call: Int8Call, index: int) -> Operand:
@@ -243,5 +248,6 @@ INT8_HANDLERS: dict[str, Int8Handler] = {
     "Gemm": _gemm,
     "GlobalAveragePool": _mean,
     "MatMul": _matmul,
+    "Mul": _mul,
     "ReduceMean": _mean,
 }

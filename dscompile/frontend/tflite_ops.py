@@ -119,7 +119,8 @@ def _binary(kind: BinaryKind) -> Handler:
     def handler(call: Call) -> Value:
         if kind == "div" and call.is_int8:
             raise UnsupportedError("of int8 is not supported")
-        return lower.binary(call.graph, Binary(kind, call.activation), call.operand(0), call.operand(1))
+        op = Binary(kind, call.activation, "centered" if kind == "mul" else "int8")
+        return lower.binary(call.graph, op, call.operand(0), call.operand(1))
 
     return handler
 

@@ -38,6 +38,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Pad,
     Pads,
@@ -278,7 +279,8 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
         case Pool() as op:
             return "pool", _pool(network, layer, op, defaults)
         case Binary() as op:
-            return op.kind, _fused(op.activation, NONE)
+            rounded: Keys = [("rounded_as", op.rounded_as)] if op.rounded_as != Binary.rounded_as else []
+            return op.kind, [*_fused(op.activation, NONE), *rounded]
         case Concat() as op:
             rank = len(network.shape(layer.inputs[0]))
             return "concat", [("axis", op.axis)] if op.axis != rank - 1 else []
@@ -315,7 +317,7 @@ def _kind_and_keys(network: Network, layer: Layer, defaults: _Defaults) -> tuple
             return "batch_norm", [("epsilon", op.epsilon)] if op.epsilon != BatchNorm().epsilon else []
         case Constant() as op:
             return "constant", [("shape", list(op.shape))]
-        case Mean() | Quantize() | Dequantize() as op:
+        case Mean() | Quantize() | Dequantize() | Lookup() as op:
             return type(op).__name__.lower(), []
 
 

@@ -18,6 +18,7 @@ from dscompile.ir.ops import (
     ConvTranspose,
     Dense,
     DepthToSpace,
+    Lookup,
     Mean,
     Pair,
     Pool,
@@ -129,7 +130,7 @@ def layer_flops(network: Network, layer: Layer) -> int:
         return 2 * macs
     if isinstance(layer.op, Pool | Mean | ArgMax):
         return network.tensor(layer.inputs[0]).elements
-    if isinstance(layer.op, Binary | Activate | Softmax):
+    if isinstance(layer.op, Binary | Activate | Lookup | Softmax):
         return network.tensor(layer.output).elements
     return 0
 

@@ -115,10 +115,46 @@ class FloatSum:
     shift: int
 
 
+@dataclass(frozen=True)
+class FloatProduct:
+    """An int8 product in the rounding `float32`, as onnxruntime (QLinearMul) and XNNPACK (qs8-vmul) compute it.
+
+    y = clamp(rint((a - a_zero) * (b - b_zero) * factor + inner) + outer), the products and the sum each rounded to
+    float32, halves to even. onnxruntime adds the zero point before it rounds, XNNPACK afterwards: then `inner` is 0.
+    """
+
+    a_zero: int
+    b_zero: int
+    factor: float
+    inner: int
+    outer: int
+
+    def level(self, a: Integers, b: Integers) -> Integers:
+        """The unclamped result for integers that broadcast to one shape."""
+        products = ((a - self.a_zero) * (b - self.b_zero)).astype(np.float32) * np.float32(self.factor)
+        return np.asarray(np.rint(products + np.float32(self.inner)).astype(np.int64) + self.outer)
+
+
+def float_product(network: Network, layer: Layer) -> FloatProduct:
+    """The constants of a Binary mul over int8; factor = scale_a * scale_b / scale_y, every operation in float32."""
+    assert isinstance(layer.op, Binary)
+    one, other, made = (tensor_quantization(network, name) for name in (*layer.inputs, layer.output))
+    factor = np.float32(one.scale) * np.float32(other.scale) / np.float32(made.scale)
+    zeros = (one.zero_point, other.zero_point, float(factor))
+    if layer.op.rounded_as == "centered":
+        return FloatProduct(*zeros, 0, made.zero_point)
+    shift = _shift(layer.op)
+    return FloatProduct(*zeros, made.zero_point + shift, -shift)
+
+
+def _shift(op: Binary) -> int:
+    return 128 if op.rounded_as == "uint8" else 0
+
+
 def float_sum(network: Network, layer: Layer) -> FloatSum:
     """The constants of a Binary add or sub over int8: scale ratios, and the zero points in terms of the result."""
     assert isinstance(layer.op, Binary)
-    shift = 128 if layer.op.unsigned else 0
+    shift = _shift(layer.op)
     one, other, made = (tensor_quantization(network, name) for name in (*layer.inputs, layer.output))
     first = np.float32(one.scale) / np.float32(made.scale)
     sign = np.float32(-1 if layer.op.kind == "sub" else 1)

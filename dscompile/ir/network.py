@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.errors import BadInputError, Diagnostic
-from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, ConvTranspose, Dense, Op
+from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, ConvTranspose, Dense, Lookup, Op
 from dscompile.ir.shapes import ShapeError, output_shape
 from dscompile.ir.state import State, state_problems
 from dscompile.ir.tensor import DType, Quantization, Rounding, Shape, Tensor
@@ -229,6 +229,8 @@ def weight_shapes(op: Op, inputs: list[Shape], *, quantized: bool = False) -> di
             return {"value": op.shape}
         case Activate() if op.activation.kind == "prelu":
             return {"slope": (inputs[0][-1],)}
+        case Lookup():
+            return {"table": (256,)}
         case _:
             return {}
 

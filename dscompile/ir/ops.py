@@ -10,6 +10,7 @@ Weights of a layer are found by role (`Network.weight(layer, "kernel")`):
 | BatchNorm | gamma, beta, mean, variance [C] |
 | Constant | value |
 | Activate(prelu) | slope [C] |
+| Lookup | table [256] int8 |
 
 Weights are float32. Where the input is int8, Conv2D, ConvTranspose and Dense have instead: kernel int8, kernel_scale
 float32 [C_out], bias int32 whose scale is input scale * kernel_scale; and Constant has int8 with its tensor's
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Pair = tuple[int, int]
 
@@ -188,19 +189,23 @@ class Pool:
 
 
 BinaryKind = Literal["add", "mul", "sub", "div", "max", "min"]
+RoundedAs = Literal["int8", "uint8", "centered"]
+ROUNDED_AS: tuple[RoundedAs, ...] = get_args(RoundedAs)
 
 
 @dataclass(frozen=True)
 class Binary:
     """Element-wise sum, product, difference, ... of two tensors, with NumPy broadcasting: y = activation(a op b).
 
-    `unsigned` matters for int8 sums in the rounding `float32` only: whether they are computed on the integers plus 128,
-    as onnxruntime does with uint8 tensors (see dscompile.ir.fixed_point.float_sum).
+    `rounded_as` matters for int8 sums and products in the rounding `float32` only, where it decides about
+    halves: the result is rounded as the integer that is stored (`int8`), as that plus 128, as onnxruntime does with
+    uint8 tensors (`uint8`), or before its zero point is added (`centered`, of products only), as XNNPACK does.
+    See dscompile.ir.fixed_point.float_sum and float_product.
     """
 
     kind: BinaryKind
     activation: Activation = NONE
-    unsigned: bool = False
+    rounded_as: RoundedAs = "int8"
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,11 @@ class Activate:
     """An activation as a layer of its own."""
 
     activation: Activation
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """y = table[x + 128] of an int8 tensor, element by element: any function of one int8."""
 
 
 @dataclass(frozen=True)
@@ -396,6 +406,7 @@ Op = (
     | DepthToSpace
     | SpaceToDepth
     | Activate
+    | Lookup
     | Softmax
     | ArgMax
     | Pad

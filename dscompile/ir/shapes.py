@@ -17,6 +17,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Op,
     Pad,
@@ -138,7 +139,7 @@ def output_shape(op: Op, inputs: Sequence[Shape]) -> Shape:
             if not shape:
                 raise ShapeError("argmax needs an axis to go along, not a scalar")
             return (*shape[:-1], 1) if op.keep_axis else shape[:-1]
-        case Activate() | Softmax() | BatchNorm() | Quantize() | Dequantize():
+        case Activate() | Lookup() | Softmax() | BatchNorm() | Quantize() | Dequantize():
             (shape,) = _arity(inputs, 1)
             return shape
 

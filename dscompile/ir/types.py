@@ -16,6 +16,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Op,
     Pad,
@@ -79,6 +80,8 @@ def layer_type_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Ite
         case Dequantize():
             if not types <= set(INTEGER_RANGES) or output.dtype != "float32":
                 yield f"makes {output.dtype} of {', '.join(sorted(types))}; it must make float32 of int8 or uint8"
+        case Lookup() if types != {"int8"} or output.dtype != "int8":
+            yield f"makes {output.dtype} of {', '.join(sorted(types))}; a lookup makes int8 of int8"
         case ArgMax():
             if types not in ({"float32"}, {"int8"}) or output.dtype != "int32":
                 yield f"makes {output.dtype} of {', '.join(sorted(types))}; it must make int32 of float32 or int8"
@@ -101,6 +104,8 @@ def _int8_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Iterable
         yield "cannot be int8; only float32 has batch norm and prelu"
     if isinstance(op, Binary) and op.kind == "div":
         yield "cannot be int8; only float32 can be divided"
+    if isinstance(op, Binary) and op.rounded_as == "centered" and op.kind != "mul":
+        yield "cannot be rounded_as centered; only a product can be rounded before its zero point is added"
     if isinstance(op, Conv2D | ConvTranspose | Dense | Binary | Pool) and op.activation.kind not in CLAMPS:
         yield f"ends with {op.activation.name}; after int8 only clamps (relu, relu6, clip) can be part of a layer"
     if isinstance(op, Activate) and op.activation.kind == "hard_swish" and not _hard_swish_fits(inputs[0], output):
@@ -134,5 +139,7 @@ def weight_types(op: Op) -> dict[str, str]:
             return {"kernel": "int8", "kernel_scale": "float32", "bias": "int32"}
         case Constant():
             return {"value": "int8"}
+        case Lookup():
+            return {"table": "int8"}
         case _:
             return {}

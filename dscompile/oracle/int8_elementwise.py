@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dscompile.ir.ops import Activate, Activation, Binary, Dequantize, Quantize
+from dscompile.ir.ops import Activate, Activation, Binary, Dequantize, Lookup, Quantize, RoundedAs
 from dscompile.oracle.activation import apply
 from dscompile.oracle.int8_arithmetic import (
     Integers,
@@ -24,6 +24,8 @@ _ADD_SHIFT = 20
 
 def binary(op: Binary, operands: Int8Operands) -> Integers:
     """a + b, a - b, a * b, or the larger or smaller of two integers of one scale, with NumPy broadcasting."""
+    if op.kind == "mul" and operands.rounding == "float32":
+        return clamped(_float_multiply(operands, op.rounded_as), op.activation, operands.made)
     if op.kind == "mul":
         return operands.finished(_multiply(operands), op.activation)
     if op.kind in ("max", "min"):
@@ -31,7 +33,7 @@ def binary(op: Binary, operands: Int8Operands) -> Integers:
         return clamped(chosen, op.activation, operands.made)
     sign = -1 if op.kind == "sub" else 1
     if operands.rounding == "float32":
-        return clamped(_float_add(operands, 128 if op.unsigned else 0, sign), op.activation, operands.made)
+        return clamped(_float_add(operands, 128 if op.rounded_as == "uint8" else 0, sign), op.activation, operands.made)
     return operands.finished(_add(operands, sign), op.activation)
 
 
@@ -69,6 +71,23 @@ def _add(operands: Int8Operands, sign: int) -> Integers:
 def _multiply(operands: Int8Operands) -> Integers:
     factor = operands.given(0).scale * operands.given(1).scale / operands.made.scale
     return scale_by_real(operands.centered(0) * operands.centered(1), factor, operands.rounding)
+
+
+def _float_multiply(operands: Int8Operands, rounded_as: RoundedAs) -> Integers:
+    """The product in float32 with its zero point, rounded to even as a stored int8 or uint8; `centered`, without it."""
+    made = operands.made
+    factor = np.float32(operands.given(0).scale) * np.float32(operands.given(1).scale) / np.float32(made.scale)
+    products = (operands.centered(0) * operands.centered(1)).astype(np.float32) * factor
+    if rounded_as == "centered":
+        return np.asarray(np.rint(products).astype(np.int64) + made.zero_point)
+    shift = 128 if rounded_as == "uint8" else 0
+    return np.asarray(np.rint(products + np.float32(made.zero_point + shift)).astype(np.int64) - shift)
+
+
+def lookup(op: Lookup, operands: Int8Operands) -> Integers:
+    """The entry of the weight `table` for every element."""
+    table: Integers = operands.weights["table"].astype(np.int64)
+    return table[operands.integers() + 128]
 
 
 def activate(op: Activate, operands: Int8Operands) -> Integers:

@@ -19,6 +19,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Op,
     Pad,
@@ -35,7 +36,7 @@ from dscompile.ir.ops import (
 from dscompile.oracle.argmax import index_of_largest
 from dscompile.oracle.blocks import channels_as_pixels, pixels_as_channels
 from dscompile.oracle.int8_arithmetic import Integers, quantized_bound
-from dscompile.oracle.int8_elementwise import activate, binary, dequantize, quantize
+from dscompile.oracle.int8_elementwise import activate, binary, dequantize, lookup, quantize
 from dscompile.oracle.int8_linear import conv2d, conv_transpose, dense
 from dscompile.oracle.int8_operands import Int8Operands
 from dscompile.oracle.int8_pooling import mean, pool
@@ -110,6 +111,7 @@ INT8_OPS: Mapping[type[Op], Callable[[Any, Int8Operands], Array]] = {
     Dense: dense,
     DepthToSpace: depth_to_space,
     Dequantize: dequantize,
+    Lookup: lookup,
     Mean: mean,
     Pad: pad,
     Pool: pool,

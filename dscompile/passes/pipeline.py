@@ -16,6 +16,7 @@ from dscompile.passes.fuse_activations import fuse_activations
 from dscompile.passes.keep_rings import keep_rings
 from dscompile.passes.recognize_activations import recognize_activations
 from dscompile.passes.remove_identities import remove_identities
+from dscompile.passes.tabulate import tabulate
 
 PASSES: tuple[Callable[[Network], Network], ...] = (
     remove_identities,
@@ -27,6 +28,7 @@ PASSES: tuple[Callable[[Network], Network], ...] = (
     fold_batch_norm,
     fold_pads,
     fuse_activations,
+    tabulate,
     drop_unused,
     keep_rings,
     # Last: pads and activations that became part of a layer decide what its channels can be.

@@ -14,7 +14,7 @@ from dscompile.ir.tensor import DType
 from dscompile.plan.int8_kernels import Requantization, blocked_bytes
 from dscompile.plan.kernels import Parameter, strided_parameter
 from dscompile.plan.layout import Strides
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum
+from dscompile.plan.mcu_arithmetic import IntegerSum, PairArithmetic
 
 AxisStrides = tuple[int, ...]
 
@@ -74,14 +74,14 @@ class Int8MeanKernel:
 
 @dataclass(frozen=True)
 class Int8SumKernel:
-    """y = a + b, brought to one scale by `arithmetic` (plan/mcu_arithmetic.py)."""
+    """y = a + b, or another function of two int8: `arithmetic` says which (plan/mcu_arithmetic.py)."""
 
     kind: ClassVar[str] = "int8_sum"
     shape: tuple[int, ...]
     a: AxisStrides
     b: AxisStrides
     y: AxisStrides
-    arithmetic: IntegerBinary | FloatBinary | IntegerSum | IntegerChoice
+    arithmetic: PairArithmetic | IntegerSum
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

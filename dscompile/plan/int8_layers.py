@@ -12,7 +12,7 @@ import numpy as np
 
 from dscompile.ir.fixed_point import layer_clamp, requantize, tensor_quantization
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Activate, Binary, Dense, Dequantize, Mean, Pool, Quantize, Softmax
+from dscompile.ir.ops import Activate, Binary, Dense, Dequantize, Lookup, Mean, Pool, Quantize, Softmax
 from dscompile.ir.tensor import DType
 from dscompile.plan.builder import ProgramBuilder, is_constant
 from dscompile.plan.int8_convolutions import lower_int8_dense, scaling_constants
@@ -31,7 +31,7 @@ from dscompile.plan.int8_packing import pack_int8_vector
 from dscompile.plan.int8_requantization import Scaled, search_scaling
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.integer_tables import activation_table, dequantization_table, requantization_table
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum
+from dscompile.plan.mcu_arithmetic import IntegerBinary, IntegerSum, PairArithmetic
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.program import Operand
@@ -50,6 +50,8 @@ def lower_int8_layer(builder: ProgramBuilder, layer: Layer) -> None:
             _mean(builder, layer)
         case Binary() as op:
             _binary(builder, layer, op)
+        case Lookup():
+            _lookup(builder, layer, builder.network.weight(layer, "table"))
         case Activate() as op:
             _lookup(builder, layer, activation_table(builder.network, layer, op.activation))
         case Softmax() as op:
@@ -134,16 +136,14 @@ def _binary(builder: ProgramBuilder, layer: Layer, op: Binary) -> None:
         )
         builder.call(product, [a.operand, b.operand, *scaling_constants(builder, scaled, 0, 1), y.at()])
     else:
-        rule = _cheapest_sum(builder.network, layer, op, own)
+        rule = _cheapest(builder.network, layer, op, own)
         builder.call(Int8SumKernel(shape, a.strides, b.strides, strides, rule), [a.operand, b.operand, y.at()])
     builder.place(layer.output, y)
 
 
-def _cheapest_sum(
-    network: Network, layer: Layer, op: Binary, own: IntegerBinary | FloatBinary | IntegerChoice
-) -> IntegerBinary | FloatBinary | IntegerSum | IntegerChoice:
-    """Two multiply-adds in any case: of float32 where the network's own rounding has them, else searched integers."""
-    return own if isinstance(own, FloatBinary | IntegerChoice) else integer_sum(network, layer, op) or own
+def _cheapest(network: Network, layer: Layer, op: Binary, own: PairArithmetic) -> PairArithmetic | IntegerSum:
+    """A sum is two multiply-adds: of float32 where the network's own rounding has them, else searched integers."""
+    return own if not isinstance(own, IntegerBinary) else integer_sum(network, layer, op) or own
 
 
 def _is_image_or_vector(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:

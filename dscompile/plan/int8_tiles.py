@@ -32,6 +32,7 @@ MAX_PIXELS, MAX_PANEL_BLOCKS = 14, 4
 # Instructions that requantize and store eight outputs, and those around a tile and around its inner loop: counted.
 FINISH, TILE, LOOP = 12.0, 8.0, 3.0
 MAX_SUMS = 24  # registers of sums; the other 8 hold pixels and weights
+MAX_WINDOW_SUMS = 16  # of SMMLA, which needs registers for pixels of every tap
 MAX_PRODUCT_SUMS = 16  # SMULL needs registers for products too
 STRAIGHT_WINDOW = 28  # registers of a tile whose pixels serve several taps; more, and what has no loop spills
 DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
@@ -138,7 +139,7 @@ def int8_depthwise_rule(workload: Int8DepthwiseWorkload, target: Target) -> Dept
     if not target.has("asimd"):
         return DepthwiseChoice(min(4, width))
     if int8_depthwise_word(target, kernel, stride, workload.dilation) > 1:
-        return _depthwise_by_words(height, kernel, stride)
+        return _depthwise_by_words(height, width, kernel, stride)
     return _depthwise_by_products(height, width, kernel, stride)
 
 
@@ -156,9 +157,11 @@ def int8_depthwise_sums_fit(target: Target, rows: int, columns: int) -> bool:
     return 2 * rows * columns <= MAX_DEPTHWISE_SUMS
 
 
-def _depthwise_by_words(height: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
+def _depthwise_by_words(height: int, width: int, kernel: Pair, stride: Pair) -> DepthwiseKnobs:
     """Outputs above each other share windows and weights, two beside each other windows where the stride is 1."""
     if kernel[1] <= 3:
+        if max(height, width) <= 3:  # tiles of different sizes, of which LLVM makes straight code
+            return DepthwiseKnobs(2, 3, reread_taps=True)
         return DepthwiseKnobs(2, 2)
     if stride[1] > 1:
         return DepthwiseKnobs(1, 2, reread_taps=True)
@@ -236,7 +239,8 @@ class _Smmla:
     straight_line = 250  # instructions for all taps and channels, counted
 
     def fits(self, work: _Work, pixels: int, panel: int) -> bool:
-        return -(-pixels // 2) * panel * 4 <= MAX_SUMS and pixels > 1
+        most = MAX_WINDOW_SUMS if work.kernel[1] > 1 else MAX_SUMS
+        return -(-pixels // 2) * panel * 4 <= most and pixels > 1
 
     def inner(self, work: _Work, pixels: int, panel: int) -> float:
         """Pixels that do not lie side by side are put together."""

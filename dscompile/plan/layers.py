@@ -27,6 +27,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Pad,
     Pool,
@@ -127,7 +128,7 @@ def _computes_on_integers(network: Network, layer: Layer) -> bool:
     if isinstance(layer.op, Quantize):
         return True
     return network.is_quantized_layer(layer) and isinstance(
-        layer.op, Dense | Pool | Mean | Binary | Activate | Softmax | Dequantize
+        layer.op, Dense | Pool | Mean | Binary | Activate | Lookup | Softmax | Dequantize
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from dscompile.ir.fixed_point import FloatProduct
 from dscompile.ir.ops import NONE, Activation
 
 FixedPointRounding = Literal["tflite", "half-up", "single"]
@@ -55,6 +56,16 @@ class FloatBinary:
 
 
 @dataclass(frozen=True)
+class ClampedProduct:
+    """An int8 product in the rounding `float32` (ir/fixed_point.py: float_product), and the clamp."""
+
+    form: ClassVar[str] = "float product"
+    product: FloatProduct
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class IntegerSum:
     """Constants of an int8 addition: clamp((a * first + b * second + bias) >> right).
 
@@ -83,6 +94,10 @@ class IntegerChoice:
     kind: Literal["max", "min"]
     low: int
     high: int
+
+
+PairArithmetic = IntegerBinary | FloatBinary | ClampedProduct | IntegerChoice
+"""What a network says of a function of two int8; IntegerSum is what may be searched for it."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from dscompile.ir.ops import (
     Dense,
     DepthToSpace,
     Dequantize,
+    Lookup,
     Mean,
     Pad,
     Pool,
@@ -105,6 +106,8 @@ def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
             _binary(lowering, layer, op)
         case Activate() as op:
             _activate(lowering, layer, op)
+        case Lookup():
+            _lookup(lowering, layer, lowering.network.weight(layer, "table"))
         case Softmax() as op:
             _softmax(lowering, layer, op)
         case ArgMax() as op:

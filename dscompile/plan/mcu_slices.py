@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dscompile.ir import ops
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Activate, Binary, Concat, Conv2D, Pool, Quantize, Reshape, Resize, Shuffle
+from dscompile.ir.ops import Activate, Binary, Concat, Conv2D, Lookup, Pool, Quantize, Reshape, Resize, Shuffle
 
 
 @dataclass(frozen=True)
@@ -67,4 +67,4 @@ def _writes_pixels(network: Network, layer: Layer) -> bool:
     """Whether the kernel of a layer can leave room between pixels; that from float to int8 cannot."""
     if isinstance(layer.op, Quantize):
         return network.tensor(layer.inputs[0]).dtype != "float32"
-    return isinstance(layer.op, Conv2D | Pool | Resize | Binary | Activate | Concat | Shuffle | ops.Slice)
+    return isinstance(layer.op, Conv2D | Pool | Resize | Binary | Activate | Lookup | Concat | Shuffle | ops.Slice)

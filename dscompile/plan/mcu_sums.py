@@ -8,6 +8,7 @@ import numpy as np
 
 from dscompile.ir.fixed_point import (
     Integers,
+    float_product,
     float_sum,
     layer_clamp,
     quantize_multiplier,
@@ -18,14 +19,22 @@ from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary
 from dscompile.ir.tensor import Quantization
 from dscompile.plan.integer_sums import BYTES, search_plane
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerChoice, IntegerSum, Rescale
+from dscompile.plan.mcu_arithmetic import (
+    ClampedProduct,
+    FloatBinary,
+    IntegerBinary,
+    IntegerChoice,
+    IntegerSum,
+    PairArithmetic,
+    Rescale,
+)
 from dscompile.plan.mcu_quantized import fixed_point_rounding
 
 
 def integer_sum(network: Network, layer: Layer, op: Binary) -> IntegerSum | None:
     """An int8 addition as two searched multiplications, or None where there are none for it."""
     own = integer_binary(network, layer, op)
-    if isinstance(own, IntegerChoice):
+    if isinstance(own, IntegerChoice | ClampedProduct):
         return None
     made = tensor_quantization(network, layer.output).scale
     first, second = (tensor_quantization(network, name).scale / made for name in layer.inputs)
@@ -55,12 +64,14 @@ def _rescaled(values: Integers, factor: Rescale, own: IntegerBinary) -> Integers
     return requantize(values, np.array(factor.multiplier), np.array(factor.shift), own.method)
 
 
-def integer_binary(network: Network, layer: Layer, op: Binary) -> IntegerBinary | FloatBinary | IntegerChoice:
-    """Constants of an int8 layer: as TFLite's reference kernels define them, but sums and differences in `float32`."""
+def integer_binary(network: Network, layer: Layer, op: Binary) -> PairArithmetic:
+    """Constants of an int8 layer: as TFLite's reference kernels define them, or in the rounding `float32`."""
     limits = layer_clamp(network, layer)
     if op.kind == "max" or op.kind == "min":
         return IntegerChoice(op.kind, limits.low, limits.high)
-    if op.kind != "mul" and network.rounding == "float32":
+    if op.kind == "mul" and network.rounding == "float32":
+        return ClampedProduct(float_product(network, layer), limits.low, limits.high)
+    if network.rounding == "float32":
         parts = float_sum(network, layer)
         return FloatBinary(parts.first, parts.second, parts.offset, parts.shift, limits.low, limits.high)
     a, b = (tensor_quantization(network, name) for name in layer.inputs)

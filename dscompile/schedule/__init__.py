@@ -10,7 +10,7 @@ from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, ElementwiseKernel
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
 from dscompile.target import Target
 
@@ -35,11 +35,11 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
     if isinstance(kernel, Int8ElementwiseKernel):
         from dscompile.schedule import int8_elementwise
 
-        return int8_elementwise.scheduled(kernel)
+        return int8_elementwise.scheduled(kernel, target)
     family = _family(target)
     from dscompile import compute
     from dscompile.compute.activation import rounding_by_adding
-    from dscompile.schedule import common
+    from dscompile.schedule import arm, common
 
     with rounding_by_adding(family.ROUNDS_BY_ADDING):
         function = compute.define(kernel)
@@ -50,6 +50,8 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
             schedule = family.depthwise(function, kernel, knobs)
         case DenseKernel(), DenseKnobs():
             schedule = family.dense(function, kernel, knobs)
+        case ElementwiseKernel(), None if target.has("asimd"):
+            schedule = arm.elementwise(function, kernel)
         case _:
             schedule = common.without_knobs(function, kernel, knobs)
     return schedule.mod["main"]

@@ -12,11 +12,11 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, ElementwiseKernel
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
 from dscompile.plan.layout import Strides
 from dscompile.schedule import common
-from dscompile.schedule.barrier import read_anew
+from dscompile.schedule.barrier import keep_loops, read_anew
 from dscompile.schedule.common import InputSteps, finish_conv, require_divides, tile_conv, unroll
 
 PrimFunc = Any
@@ -24,6 +24,8 @@ Block = Any
 Loop = Any
 
 ROUNDS_BY_ADDING = False  # exponentials (compute/activation.py)
+STRAIGHT_CHANNELS = 8  # of a dense layer; with more, finishing all outputs of a panel at once costs less
+STRAIGHT_PIXELS = 36  # of a block of channels; LLVM 22 unrolls no more of them
 LANES = 4  # float32 in a vector register, whose elements a multiply-add can take
 
 
@@ -60,7 +62,7 @@ def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
     exponential = kernel.epilogue.activation.is_exponential
     sch = common.depthwise(function, kernel, knobs, pixel_by_pixel=True, one_by_one=exponential)
-    if knobs.reread_taps:
+    if knobs.reread_taps or exponential:  # whose constants take the registers of the taps
         _, row_tile, column_tile, *_ = sch.get_loops(sch.get_sblock("y"))
         read_anew(sch, [row_tile, column_tile])
     return sch
@@ -70,7 +72,23 @@ def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs) -> Schedul
     """One panel of outputs in registers; the input is read as vectors where four of its channels make whole steps."""
     step = math.lcm(LANES, knobs.partial_sums)
     steps = InputSteps(step, _read_vectors) if kernel.in_channels % step == 0 else None
-    return common.dense(function, kernel, knobs, steps)
+    one_by_one = kernel.activation.is_exponential and kernel.in_channels <= STRAIGHT_CHANNELS
+    sch = common.dense(function, kernel, knobs, steps, one_by_one=one_by_one)
+    if one_by_one:
+        keep_loops(sch, sch.get_loops(sch.get_sblock("y"))[-2:-1])
+    return sch
+
+
+def elementwise(function: PrimFunc, kernel: ElementwiseKernel) -> Schedule:
+    """One vector of channels at a time. Rows of small images whose activation has slopes as an array stay a loop.
+
+    LLVM makes straight code of them, and keeps more of what is always the same than fits into registers.
+    """
+    sch = common.elementwise(function)
+    if kernel.activation.kind == "prelu" and kernel.height * kernel.width <= STRAIGHT_PIXELS:
+        _, row, *_ = sch.get_loops(sch.get_sblock("y"))
+        keep_loops(sch, [row])
+    return sch
 
 
 def _read_vectors(sch: Schedule, block: Block, loop: Loop) -> None:

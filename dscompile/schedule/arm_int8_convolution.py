@@ -8,7 +8,7 @@ registers while input channels pass by in blocks of 8: one pixel's block is a d 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from tvm import tirx
 
 from dscompile import compute
 from dscompile.plan.int8_kernels import Int8ConvKernel
+from dscompile.plan.int8_tiles import MAX_SUMS
 from dscompile.plan.knobs import PixelKnobs
 from dscompile.schedule import neon
 from dscompile.schedule.neon_requantization import clamped, narrowed, scaled
@@ -30,11 +31,15 @@ WORDS = 2  # int32 words of a block of a pixel
 
 @dataclass(frozen=True)
 class _Tile:
-    """Loop variables: the panel of weights, the row of outputs, and the first of the tile's pixels in it."""
+    """Loop variables: the panel of weights, the row of outputs, and the first of the tile's pixels in it.
+
+    `innermost` is the variable of the innermost loop over tiles that has several rounds, and their number.
+    """
 
     panel: Expr
     row: Expr
     first: Expr
+    innermost: tuple[Expr, int]
 
 
 @contextmanager
@@ -43,12 +48,31 @@ def _tiles(code: Code, kernel: Int8ConvKernel, knobs: PixelKnobs) -> Iterator[_T
     pixels = knobs.pixels
     if kernel.width % pixels:
         raise ValueError(f"knob pixels = {pixels} does not divide {kernel.width}")
+    panels, tiles = kernel.out_channels // kernel.panel, kernel.width // pixels
     with (
-        code.loop(kernel.out_channels // kernel.panel, "panel") as panel,
+        code.loop(panels, "panel") as panel,
         code.loop(kernel.height, "row") as row,
-        code.loop(kernel.width // pixels, "tile", read_anew=knobs.reread_weights) as tile,
+        code.loop(tiles, "tile", read_anew=knobs.reread_weights) as tile,
     ):
-        yield _Tile(panel, row, tile * pixels)
+        loops = ((tile, tiles), (row, kernel.height), (panel, panels))
+        innermost = next((loop for loop in loops if loop[1] > 1), loops[0])
+        yield _Tile(panel, row, tile * pixels, innermost)
+
+
+@contextmanager
+def _tap_rows(code: Code, taps_h: int, rounds: int, *, kept: bool) -> Iterator[Expr]:
+    """A loop over rows of taps, around one over input channels of `rounds` rounds.
+
+    `kept`, LLVM does not unroll the outermost of the two that has several rounds (for channels: `_keeps_channels`); if
+    none has, the sum stays apart from what finishes it.
+    """
+    alone = taps_h == 1 and rounds <= 1
+    with code.loop(taps_h, "r", read_anew=kept and alone, kept=kept and (taps_h > 1 or alone)) as r:
+        yield r
+
+
+def _keeps_channels(taps_h: int, rounds: int) -> bool:
+    return taps_h == 1 and rounds > 1
 
 
 def conv_by_sdot(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
@@ -61,25 +85,39 @@ def conv_by_sdot(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     pixels, vectors = knobs.pixels, kernel.panel // 4
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
     columns = sorted({p * stride_w + q * gap_w for p in range(pixels) for q in range(taps_w)})
+    full, rest = divmod(-(-kernel.in_channels // 4), WORDS)
+    kept = not knobs.reread_weights or 2 * pixels * kernel.panel // LANES >= MAX_SUMS
     code = Code()
 
     def add_products(tile: _Tile, sums: Sums, r: Expr, block: Expr, words: int) -> None:
         """Of `words` words of a block of input channels, for all taps of row `r`."""
         row, first = tile.row * stride_h + r * gap_h, tile.first * stride_w
         seen = _Pixels(code, x, (block, row, first), columns)
-        for q in range(taps_w):
-            for word in range(words):
-                for v in range(vectors):
-                    w = code.value(load(weights, [tile.panel, r, q, block * WORDS + word, 0, 4 * v], 4), "w")
-                    for p in range(pixels):
-                        total = p * vectors + v
-                        sums[total] = neon.sdot(sums[total], w, seen.word(p * stride_w + q * gap_w, word))
+
+        def weight(q: int, word: int, v: int) -> Expr:
+            return code.value(load(weights, [tile.panel, r, q, block * WORDS + word, 0, 4 * v], 4), "w")
+
+        def add(p: int, q: int, word: int, v: int, w: Expr) -> None:
+            total = p * vectors + v
+            sums[total] = neon.sdot(sums[total], w, seen.word(p * stride_w + q * gap_w, word))
+
+        # Of weights and pixels, the fewer ones stay in registers while the others come one by one.
+        order = [(q, word, v) for q in range(taps_w) for word in range(words) for v in range(vectors)]
+        if len(order) < -(-len(columns) // 2):
+            held = [weight(*at) for at in order]
+            for p in range(pixels):
+                for at, w in zip(order, held, strict=True):
+                    add(p, *at, w)
+        else:
+            for at in order:
+                w = weight(*at)
+                for p in range(pixels):
+                    add(p, *at, w)
 
     with _tiles(code, kernel, knobs) as tile:
         sums = code.sums(pixels * vectors)
-        with code.loop(taps_h, "r") as r:
-            full, rest = divmod(-(-kernel.in_channels // 4), WORDS)
-            with code.loop(full, "k") as k:
+        with _tap_rows(code, taps_h, full, kept=kept) as r:
+            with code.loop(full, "k", kept=kept and _keeps_channels(taps_h, full)) as k:
                 add_products(tile, sums, r, k, WORDS)
             if rest:
                 add_products(tile, sums, r, full, rest)
@@ -94,7 +132,7 @@ def conv_by_smmla(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
     """
     function = compute.define(kernel)
     x, weights, *_ = function.params
-    pairs, columns = -(-knobs.pixels // 2), kernel.panel // 2
+    pairs, columns, blocks = -(-knobs.pixels // 2), kernel.panel // 2, -(-kernel.in_channels // LANES)
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
     code = Code()
 
@@ -131,7 +169,10 @@ def conv_by_smmla(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
 
     with _tiles(code, kernel, knobs) as tile:
         sums = code.sums(pairs * columns)
-        with code.loop(taps_h, "r") as r, code.loop(-(-kernel.in_channels // LANES), "k") as k:
+        with (
+            _tap_rows(code, taps_h, blocks, kept=True) as r,
+            code.loop(blocks, "k", kept=_keeps_channels(taps_h, blocks)) as k,
+        ):
             add_products(tile, sums, r, k)
         _store_pairs(code, kernel, function, tile, knobs.pixels, sums)
     return code.body_of(function)
@@ -151,14 +192,17 @@ def _store_pairs(code: Code, kernel: Int8ConvKernel, function: PrimFunc, tile: _
     form, columns = kernel.requantization, kernel.panel // 2
     for block in range(kernel.panel // LANES):
         channel = tile.panel * kernel.panel + block * LANES
-        factors = [
-            [code.value(neon.shuffle([load(c, [channel + 2 * pair], 2)], (0, 1, 0, 1)), c.name) for c in constants]
-            for pair in range(LANES // 2)
-        ]
         at = tile.panel * (kernel.panel // LANES) + block
+        numbers = {}
+        for i in range(LANES // 2):
+            factors = [
+                code.value(neon.shuffle([load(c, [channel + 2 * i], 2)], (0, 1, 0, 1)), c.name) for c in constants
+            ]
+            for pair in range(-(-pixels // 2)):
+                total = sums[pair * columns + block * LANES // 2 + i]
+                numbers[pair, i] = code.value(scaled(code, total, factors, form), "number")
         for pair in range(-(-pixels // 2)):
-            first = pair * columns + block * LANES // 2
-            quarters = [scaled(code, sums[first + i], factors[i], form) for i in range(LANES // 2)]
+            quarters = [numbers[pair, i] for i in range(LANES // 2)]
             low, high = (narrowed(quarters[i], quarters[i + 1], form) for i in (0, 2))
             both = neon.join(low, high, LANES)
             # Pairs of outputs are units of two bytes: those of the first pixel, then those of the second.
@@ -199,11 +243,24 @@ def conv_by_products(kernel: Int8ConvKernel, knobs: PixelKnobs) -> PrimFunc:
 
     with _tiles(code, kernel, knobs) as tile:
         sums = code.sums(pixels * panel)
-        with code.loop(taps_h, "r") as r, code.loop(taps_w, "q") as q:
-            with code.loop(blocks // together, "k") as k:
-                add_products(tile, sums, r, q, k * together, together)
-            if blocks % together:
-                add_products(tile, sums, r, q, blocks - 1, 1)
+        if knobs.reread_weights:
+            steps = [
+                (r, q, block) for r in range(taps_h) for q in range(taps_w) for block in range(0, blocks, together)
+            ]
+            for number, (r, q, block) in enumerate(steps):
+                with (
+                    code.apart(tile.innermost[0], tile.innermost[1] + number)
+                    if number and pixels > 1
+                    else nullcontext()
+                ):
+                    add_products(tile, sums, r, q, block, min(together, blocks - block))
+        else:
+            full = blocks // together
+            with _tap_rows(code, taps_h, taps_w * full, kept=True) as r, code.loop(taps_w, "q") as q:
+                with code.loop(full, "k", kept=_keeps_channels(taps_h * taps_w, full)) as k:
+                    add_products(tile, sums, r, q, k * together, together)
+                if blocks % together:
+                    add_products(tile, sums, r, q, blocks - 1, 1)
 
         def total(p: int, v: int) -> Expr:
             parts = [sums[p * panel + 4 * v + n] for n in range(4)]

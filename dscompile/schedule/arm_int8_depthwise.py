@@ -7,6 +7,7 @@ right edges may be smaller.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +25,23 @@ Expr = Any
 PrimFunc = Any
 
 LANES = 8  # channels of a block
+WIDE = 7  # taps of a row whose words and windows LLVM 22 spills if it mixes those of two chunks
 COLUMNS = 4  # bytes of a word: neighbouring pixels of a channel
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """`rows` x `columns` outputs of a block of channels, from a row and a column on."""
+    """`rows` x `columns` outputs of a block of channels, from a row and a column on.
+
+    `innermost` is the variable of the innermost loop over tiles that has several rounds, and their number.
+    """
 
     block: Expr
     row: Expr
     column: Expr
     rows: int
     columns: int
+    innermost: tuple[Expr, int]
 
 
 def depthwise_by_sdot(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) -> PrimFunc:
@@ -61,17 +67,20 @@ def depthwise_by_sdot(kernel: Int8DepthwiseKernel, knobs: DepthwiseKnobs) -> Pri
         # By chunks, so that only one of weights is in registers: those of a row serve outputs above each other.
         starts = [divmod(column * stride_w, 2) for column in range(tile.columns)]
         last = (tile.columns - 1) * stride_w + taps_w - 1
+        loop, rounds = tile.innermost
+        is_apart = taps_w >= WIDE and rounds > 1
         for chunk in range(-(-(max(phase for _, phase in starts) + taps_w) // COLUMNS)):
-            for line in sorted({line for line, _, _ in seen_by}):
-                windows = _Windows(code, x, tile, (tile.row * stride_h + line, tile.column * stride_w), last)
-                for column, (start, phase) in enumerate(starts):
-                    if COLUMNS * chunk >= phase + taps_w:
-                        continue
-                    seen = windows.at(2 * start + COLUMNS * chunk)
-                    for r, h in ((r, h) for at, r, h in seen_by if at == line):
-                        for half, w in enumerate(word_pair(tile.block, r, phase, chunk)):
-                            total = 2 * (h * tile.columns + column) + half
-                            sums[total] = neon.sdot(sums[total], w, seen[half])
+            with code.apart(loop, rounds + chunk) if chunk and is_apart else nullcontext():
+                for line in sorted({line for line, _, _ in seen_by}):
+                    windows = _Windows(code, x, tile, (tile.row * stride_h + line, tile.column * stride_w), last)
+                    for column, (start, phase) in enumerate(starts):
+                        if COLUMNS * chunk >= phase + taps_w:
+                            continue
+                        seen = windows.at(2 * start + COLUMNS * chunk)
+                        for r, h in ((r, h) for at, r, h in seen_by if at == line):
+                            for half, w in enumerate(word_pair(tile.block, r, phase, chunk)):
+                                total = 2 * (h * tile.columns + column) + half
+                                sums[total] = neon.sdot(sums[total], w, seen[half])
         _store(code, kernel, function, tile, lambda pixel, half: sums[2 * pixel + half])
 
     with code.loop(kernel.blocks, "block") as block:
@@ -128,7 +137,8 @@ def _for_each_tile(
             for columns in cut(kernel.width, min(knobs.columns, kernel.width)):
                 with code.loop(columns.count, "column", read_anew=knobs.reread_taps) as column:
                     at = (rows.start + row * rows.tile, columns.start + column * columns.tile)
-                    body(_Tile(block, *at, rows.tile, columns.tile))
+                    innermost = (column, columns.count) if columns.count > 1 else (row, rows.count)
+                    body(_Tile(block, *at, rows.tile, columns.tile, innermost))
 
 
 class _Windows:

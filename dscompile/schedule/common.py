@@ -187,14 +187,30 @@ class InputSteps:
     read: Callable[[Schedule, Block, Loop], None]
 
 
-def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs, steps: InputSteps | None = None) -> Schedule:
-    """One panel of outputs in registers; weights are read once, in order. Inputs come one by one, or in `steps`."""
+def dense(
+    function: PrimFunc,
+    kernel: DenseKernel,
+    knobs: DenseKnobs,
+    steps: InputSteps | None = None,
+    *,
+    one_by_one: bool = False,
+) -> Schedule:
+    """One panel of outputs in registers; weights are read once, in order. Inputs come one by one, or in `steps`.
+
+    `one_by_one` is as for `depthwise`.
+    """
     if knobs.partial_sums > 1:
         return _dense_with_partial_sums(function, kernel, knobs, steps)
     sch = Schedule(function)
     acc, out = sch.get_sblock("acc"), sch.get_sblock("y")
     (unit,) = sch.get_loops(out)
     panel, vector, lane = sch.split(unit, [None, kernel.panel // kernel.lanes, kernel.lanes])
+    if one_by_one:
+        sums = sch.cache_read(out, 0, "local")
+        sch.compute_at(sums, panel, preserve_unit_loops=True)
+        sums_vector, sums_lane = sch.split(sch.get_loops(sums)[-1], [None, kernel.lanes])
+        sch.vectorize(sums_lane)
+        sch.unroll(sums_vector)
     sch.compute_at(acc, panel, preserve_unit_loops=True)
     sch.set_scope(acc, 0, "local")
     acc_unit, k = sch.get_loops(acc)[-2:]
@@ -207,7 +223,7 @@ def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs, steps: Inp
     unroll(sch, [k_inner, acc_vector])
     vector_init(sch, acc, k, unrolled=1)
     sch.vectorize(lane)
-    sch.unroll(vector)
+    unroll(sch, [] if one_by_one else [vector])
     return sch
 
 

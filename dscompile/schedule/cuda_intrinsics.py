@@ -17,7 +17,7 @@ _CALL = type(tirx.call_intrin("int32", tvm.ir.Op.get(NAME), tirx.const(0, "int32
 
 
 def lower_intrinsics(body: Any) -> Any:
-    """A lowered function, its dot4 as __dp4a, and roundings and fused multiply-adds of float32 by their names in CUDA.
+    """A lowered function, its dot4 as __dp4a, roundings, fused multiply-adds and fenced products as CUDA's.
 
     Products of floats that are not called fused are left to nvcc, which may fuse them with an addition.
     """
@@ -39,6 +39,9 @@ def _renamed(call: Expr) -> Expr:
     if getattr(call.op, "name", "") == "tirx.call_llvm_pure_intrin":
         number, *arguments = call.args
         name = tvm.target.codegen.llvm_get_intrinsic_name(int(number))
+        if name.startswith("llvm.arithmetic.fence"):
+            (product,) = arguments
+            return tirx.call_pure_extern("float32", "__fmul_rn", product.a, product.b)
         return tirx.call_pure_extern("float32", _OF_LLVM[name.removesuffix(".f32")], *arguments)
     return call
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tvm import tirx
 
-from dscompile.schedule.barrier import READ_ANEW
+from dscompile.schedule.barrier import READ_ANEW, opaque, opaque_count
 
 Expr = Any
 Buffer = Any
@@ -27,19 +27,32 @@ class Code:
         self._statements: list[Any] = []
 
     @contextmanager
-    def loop(self, extent: int, name: str, *, read_anew: bool = False) -> Iterator[Expr]:
+    def loop(self, extent: int, name: str, *, read_anew: bool = False, kept: bool = False) -> Iterator[Expr]:
         """What is written inside runs for name = 0 .. extent - 1; not at all for an extent of 0.
 
-        `read_anew`: nothing that it reads is read before the loop (dscompile/schedule/barrier.py).
+        `read_anew`: nothing that it reads is read before the loop; `kept`: LLVM does not unroll it, and what is written
+        inside stays apart from what stands around it, even for one round (dscompile/schedule/barrier.py).
         """
         variable = tirx.Var(name, "int32")
         outer, self._statements = self._statements, []
-        yield variable
+        yield tirx.const(0, "int32") if extent == 1 else variable
         inner, self._statements = self._statements, outer
         if inner and extent:
             notes = {READ_ANEW: 1} if read_anew else {}
+            rounds = opaque_count(extent) if kept else extent
             body = _sequence(inner)
-            self._statements.append(tirx.For(variable, 0, extent, tirx.ForKind.SERIAL, body, annotations=notes))
+            self._statements.append(tirx.For(variable, 0, rounds, tirx.ForKind.SERIAL, body, annotations=notes))
+
+    @contextmanager
+    def apart(self, index: Expr, limit: int) -> Iterator[None]:
+        """What is written inside runs; LLVM takes it for a branch and does not mix it with what stands before.
+
+        `index` is a loop's variable, always below `limit`. Limits of neighbours differ, or LLVM joins them.
+        """
+        outer, self._statements = self._statements, []
+        yield
+        inner, self._statements = self._statements, outer
+        self._statements.append(tirx.IfThenElse(index < opaque(limit), _sequence(inner), None))
 
     def value(self, expression: Expr, name: str) -> Expr:
         """`expression`, computed here and once."""

@@ -9,11 +9,15 @@ from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import peers
-from benchmarks.peers import Row, Table
+from benchmarks.floors import shortfalls
+from benchmarks.models import find_model, quantized_model
+from benchmarks.table_function import FUNCTIONS, function_of
+from benchmarks.tables import Row, Table, markdown, summary
 from benchmarks.tflite_twin import write_twin
 from benchmarks.worker import ContenderError, Worker
 from dscompile import oracle
 from dscompile.errors import UnsupportedError
+from dscompile.frontend.load import load_network
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import (
     HARD_SIGMOID,
@@ -29,12 +33,19 @@ from dscompile.ir.ops import (
     Concat,
     Conv2D,
     Dense,
+    Dequantize,
+    Lookup,
+    Mean,
     Pads,
     Pool,
+    Quantize,
     Reshape,
+    Shuffle,
+    Slice,
     Softmax,
 )
-from dscompile.ir.tensor import Tensor
+from dscompile.ir.tensor import Quantization, Tensor
+from dscompile.passes import canonicalize
 
 
 def convolution(builder, rng, name, op, source):
@@ -142,14 +153,99 @@ def test_a_table_names_differing_outputs_and_absent_contenders():
         Row("dscompile", version="1", median_us=1500.0, max_error=0.5, load_s=0.01),
         Row("litert", unavailable="it is ill"),
     ]
-    table = Table("net", 2_000_000, 1, "onnxruntime", {"x86-avx2": 60.0}, rows)
-    text = peers._markdown(table)
+    table = Table("net", "float32", 2_000_000, 1, "onnxruntime", {"x86-avx2": 60.0}, rows)
+    text = markdown(table)
     assert not table.all_agree
-    assert "## net: 2 MMAC, 1 thread; FMA peak of a core, GFLOP/s: x86-avx2 60.0" in text
+    assert "## net: 2 MMAC, float32, 1 thread; FMA peak of a core, GFLOP/s: x86-avx2 60.0" in text
     assert "| dscompile 1 | 1.50 |" in text
     assert "| litert | not measured: it is ill |" in text
     assert "**Outputs differ** from onnxruntime's by more than 0.0001" in text
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_of_int8_only_our_own_outputs_must_be_the_references_and_those_exactly():
+    def agree(own: float) -> bool:
+        rows = [Row("dscompile", max_error=own), Row("openvino", max_error=0.1)]
+        return Table("net", "int8", 1, 1, "exact", {}, rows).all_agree
+
+    assert agree(0.0)
+    assert not agree(1e-9)
+
+
+def measured(**values):
+    peer = Row("litert", median_us=13_000.0, cpu_ratio=1.3, ratio=1.2, rounds_us=[13_000.0])
+    slow = Row("ncnn", median_us=20_000.0, cpu_ratio=2.0, ratio=2.0, rounds_us=[20_000.0])
+    own = Row("dscompile", median_us=10_000.0, cpu_ratio=1.0, ratio=1.0, rounds_us=[10_000.0], **values)
+    return Table("mobilenetv2_100", "float32", 1, 1, "onnxruntime", {}, [own, slow, peer])
+
+
+def test_the_summary_names_the_best_peer_and_the_geometric_mean():
+    text = summary([measured(), measured()])
+    assert text.count("| mobilenetv2_100 | 10.00 | litert | 13.00 | 1.20 | 1.30 |") == 2
+    assert "| geometric mean | | | | | 1.30 |" in text
+
+
+def test_what_misses_a_floor_is_named():
+    assert list(shortfalls(measured())) == []
+    large = {"model_rss_bytes": 30_000_000, "model_bytes": 14_000_000, "arena_bytes": 1_000_000}
+    (memory,) = shortfalls(measured(**large))
+    assert memory == "mobilenetv2_100: 15.0 MB of memory beside library and arena, at most 8 are asked for"
+    slow = measured(load_s=0.03, build_s=100.0)
+    slow.rows[2].cpu_ratio = 1.1
+    assert list(shortfalls(slow)) == [
+        "mobilenetv2_100: litert takes 1.10 of dscompile's time, 1.22 is asked for",
+        "mobilenetv2_100: loading takes 30 ms, at most 20 are asked for",
+        "mobilenetv2_100: building takes 100 s, at most 90 are asked for",
+    ]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_table_is_known_by_its_entries(name):
+    given, made = (
+        Quantization((0.047,), 11),
+        Quantization((1 / 255,), -128) if "sigmoid" in name else Quantization((0.04,)),
+    )
+    x = given.scale * (np.arange(-128, 128) - given.zero_point)
+    table = np.clip(np.rint(FUNCTIONS[name](x) / made.scale) + made.zero_point, -128, 127).astype(np.int8)
+    assert function_of(table, given, made) == name
+    assert function_of(table[::-1], given, made) is None
+
+
+def test_networks_of_the_zoo_are_written_channels_first(tmp_path):
+    path = find_model("ds_cnn", tmp_path)
+    (info,) = onnx.load(path).graph.input
+    assert [dimension.dim_value for dimension in info.type.tensor_type.shape.dim] == [1, 1, 49, 10]
+
+
+def test_a_quantized_twin_gives_the_bytes_of_the_model(tiny_onnx, tmp_path):
+    network = canonicalize(load_network(quantized_model(tiny_onnx, tmp_path)).network)
+    path = tmp_path / "twin.tflite"
+    write_twin(network, path)
+    x = np.random.default_rng(1).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    want = oracle.run(network, {network.inputs[0]: x})[network.outputs[0]]
+    np.testing.assert_array_equal(run_litert(path, x), want)
+
+
+def test_a_twin_has_what_int8_networks_move_and_look_up(tmp_path):
+    """Concatenations, slices, shuffles, means, products and tables, all of one int8 scale."""
+    q = Quantization((0.05,), -128)
+    builder = NetworkBuilder("net", "float32")
+    source = builder.input(Tensor("x", (1, 8, 8, 8)))
+    x = builder.add("q", Quantize(), [source], quantization=q)
+    left, right = (builder.add(f"s{at}", Slice((0, 0, 0, at), (1, 8, 8, 4)), [x]) for at in (0, 4))
+    mixed = builder.add("shuffled", Shuffle(2), [builder.add("joined", Concat(3), [right, left])])
+    small = builder.add("pooled", Pool("max", (3, 3), (2, 2), Pads(1, 1, 1, 1)), [mixed])
+    reals = q.scale * (np.arange(-128, 128) + 128)
+    table = np.clip(np.rint(FUNCTIONS["hard_swish"](reals) / q.scale) - 128, -128, 127).astype(np.int8)
+    active = builder.add("active", Lookup(), [small], quantization=q, table=table)
+    gate = builder.add("mean", Mean(), [active], quantization=q)
+    scaled = builder.add("scaled", Binary("mul", rounded_as="centered"), [active, gate], quantization=q)
+    network = builder.build([builder.add("y", Dequantize(), [scaled])])
+    path = tmp_path / "twin.tflite"
+    write_twin(network, path)
+    values = np.random.default_rng(2).uniform(0, 12, (1, 8, 8, 8)).astype(np.float32)
+    want = oracle.run(network, {"x": values})["y"]
+    assert np.abs(run_litert(path, values) - want).max() <= 2.001 * q.scale  # LiteRT's hard-swish is 16 bits wide
 
 
 def test_more_threads_than_cores_are_refused(capsys):
@@ -209,3 +305,24 @@ def test_one_command_builds_compares_and_measures(tiny_onnx, tmp_path, capsys):
         assert row["peak_rss_bytes"] > row["model_rss_bytes"] >= 0
         assert row["model_bytes"] > 0
     assert "| onnxruntime " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_int8_is_compared_with_exact_sums(tiny_onnx, tmp_path, capsys):
+    arguments = [
+        "--networks",
+        str(tiny_onnx),
+        "--rounds",
+        "2",
+        "--output",
+        str(tmp_path / "out"),
+        "--precision",
+        "int8",
+    ]
+    result = tmp_path / "result.json"
+    names = ["dscompile", "onnxruntime", "litert"]
+    assert peers.main([*arguments, "--json", str(result), "--contenders", *names]) == 0
+    table = json.loads(result.read_text())["results"][0]
+    assert (table["precision"], table["reference"]) == ("int8", "onnxruntime with exact sums")
+    assert table["rows"][0]["max_error"] == 0
+    assert "int8, 1 thread" in capsys.readouterr().out

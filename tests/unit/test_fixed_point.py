@@ -136,16 +136,16 @@ def test_layers_requantize_their_sums(rounding, wanted):
     assert requantize_layer(network, network.layers[0], np.array([[2, 8, 100]])).tolist() == [wanted]
 
 
-@pytest.mark.parametrize("unsigned", [False, True])
-def test_float_sums_are_those_of_the_oracle(unsigned):
+@pytest.mark.parametrize("rounded_as", ["int8", "uint8"])
+def test_float_sums_are_those_of_the_oracle(rounded_as):
     builder = NetworkBuilder("net", "float32")
     every = np.arange(-128, 128, dtype=np.int8)
     builder.input(Tensor("a", (1, 256, 1, 1), "int8", Quantization((0.0371,), 4)))
     builder.input(Tensor("b", (1, 1, 256, 1), "int8", Quantization((0.052,), -77)))
-    builder.add("y", Binary("add", unsigned=unsigned), ["a", "b"], quantization=Quantization((0.061,), 13))
+    builder.add("y", Binary("add", rounded_as=rounded_as), ["a", "b"], quantization=Quantization((0.061,), 13))
     network = builder.build(["y"])
     found = float_sum(network, network.layers[0])
-    assert found.shift == (128 if unsigned else 0)
+    assert found.shift == (128 if rounded_as == "uint8" else 0)
     b = (every + found.shift * np.int64(1)) * found.second + found.offset
     total = (every + found.shift * np.int64(1))[:, None] * found.first + b.astype(np.float32).astype(np.float64)
     wanted = np.clip(np.rint(total.astype(np.float32)) - found.shift, -128, 127)

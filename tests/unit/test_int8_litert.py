@@ -128,6 +128,16 @@ def test_sums_and_products(first, second, made, activation, op, tmp_path):
     exact(maker, tmp_path, "x z")
 
 
+@pytest.mark.parametrize("made", [(0.07, 5), (0.05 * 0.06 * 16, 5), (0.05 * 0.06 * 2, -40)])  # two with many halves
+def test_products_in_the_rounding_float32_are_those_of_xnnpack(made, tmp_path):
+    maker = ModelMaker()
+    maker.quantized("x", (1, 9, 7, 17), 0.05, -3)
+    maker.quantized("z", (1, 9, 7, 17), 0.06, 100)
+    maker.quantized("y", (1, 9, 7, 17), *made)
+    maker.operator("MUL", "x z", options="Mul")
+    exact(maker, tmp_path, "x z", "float32", "xnnpack")
+
+
 @pytest.mark.parametrize("op", ["Add", "Mul"])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 5), (5,), (1, 4, 3, 1), (1, 4, 3, 5)])
 def test_sums_and_products_with_constants_of_other_shapes(op, shape, rng, tmp_path):

@@ -10,7 +10,20 @@ import pytest
 
 from dscompile import oracle
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import RELU6, Activate, Activation, Binary, Dequantize, Mean, Pads, Pool, Quantize, Softmax
+from dscompile.ir.ops import (
+    RELU6,
+    Activate,
+    Activation,
+    Binary,
+    Dequantize,
+    Lookup,
+    Mean,
+    Pads,
+    Pool,
+    Quantize,
+    RoundedAs,
+    Softmax,
+)
 from dscompile.ir.tensor import DType, Quantization, Rounding, Tensor
 from dscompile.plan.int8_elementwise import Int8SumKernel
 from dscompile.plan.integer_softmax import softmax_powers
@@ -23,6 +36,7 @@ pytestmark = pytest.mark.sampled
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 BYTES = np.arange(-128, 128).astype(np.int8)
 Q = Quantization((0.05,), -3)
+TIES = Quantization((0.031 * 0.0473 * 64,), 21)
 FIRST, SECOND, MADE = Quantization((0.031,), 7), Quantization((0.0473,), -128), Quantization((0.067,), 21)
 
 targets = pytest.mark.parametrize("target", TARGETS_FIRST_FAST)
@@ -57,7 +71,23 @@ def test_sums_and_products_of_all_pairs_of_bytes(op: Binary, rounding: Rounding,
 
 
 def test_sums_on_unsigned_integers_in_float32_rounding():
-    assert_exact(two_bytes(Binary("add", unsigned=True), "float32"), "x86-avx2", **all_pairs())
+    assert_exact(two_bytes(Binary("add", rounded_as="uint8"), "float32"), "x86-avx2", **all_pairs())
+
+
+@targets
+@pytest.mark.parametrize("rounded_as", ["uint8", "centered"])
+def test_products_that_are_rounded_as_other_runtimes_do(rounded_as: RoundedAs, target: str):
+    assert_exact(two_bytes(Binary("mul", rounded_as=rounded_as), "float32", TIES), target, **all_pairs())
+
+
+@targets
+@pytest.mark.parametrize("channels", [1, 3, 16, 17, 100])
+def test_tables_of_images(channels: int, target: str):
+    builder = NetworkBuilder("tables", "tflite")
+    builder.input(Tensor("x", (1, 16, 16, channels), "int8", Q))
+    table = np.random.default_rng(channels).integers(-128, 128, 256).astype(np.int8)
+    network = builder.build([builder.add("y", Lookup(), ["x"], quantization=MADE, table=table)])
+    assert_exact(network, target, x=np.resize(BYTES, (1, 16, 16, channels)))
 
 
 def test_a_product_that_is_the_same_for_all_pairs():

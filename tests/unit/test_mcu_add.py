@@ -22,25 +22,39 @@ SCALES = [
     ((0.5, -7), (0.5, 3), (1.0, 2)),  # every other pair is a tie
 ]
 
+NUMBERS = np.arange(-128, 128, dtype=np.int8)
+PAIRS = {"a": np.tile(NUMBERS[None, :, None], (1, 1, 256)), "b": np.tile(NUMBERS[None, None, :], (1, 256, 1))}
+
 
 @pytest.mark.parametrize("affine", [True, False], ids=["searched", "own_arithmetic"])
 @pytest.mark.parametrize(
-    ("rounding", "unsigned"),
-    [("float32", False), ("float32", True), ("tflite", False), ("half-up", False), ("single", False)],
+    ("rounding", "rounded_as"),
+    [("float32", "int8"), ("float32", "uint8"), ("tflite", "int8"), ("half-up", "int8"), ("single", "int8")],
 )
 @pytest.mark.parametrize("scales", SCALES)
-def test_every_pair_of_numbers_is_added_as_the_oracle_does(tmp_path: Path, scales, rounding, unsigned, affine):
+def test_every_pair_of_numbers_is_added_as_the_oracle_does(tmp_path: Path, scales, rounding, rounded_as, affine):
     tensors = {
         name: Tensor(name, (1, 256, 256), "int8", Quantization((scale,), zero_point))
         for name, (scale, zero_point) in zip("aby", scales, strict=True)
     }
     activation = RELU if scales[2][1] == 5 else NONE
-    layers = (Layer("y", Binary("add", activation, unsigned=unsigned), ("a", "b"), "y"),)
+    layers = (Layer("y", Binary("add", activation, rounded_as=rounded_as), ("a", "b"), "y"),)
     network = Network("sum", ("a", "b"), ("y",), tensors, layers, rounding=rounding).validate()
-    numbers = np.arange(-128, 128, dtype=np.int8)
-    inputs = {"a": np.tile(numbers[None, :, None], (1, 1, 256)), "b": np.tile(numbers[None, None, :], (1, 256, 1))}
-    got = HostModel(write(network, tmp_path / "sum", affine=affine)).run(inputs)["y"]
-    np.testing.assert_array_equal(got, run(network, inputs)["y"])
+    got = HostModel(write(network, tmp_path / "sum", affine=affine)).run(PAIRS)["y"]
+    np.testing.assert_array_equal(got, run(network, PAIRS)["y"])
+
+
+@pytest.mark.parametrize("rounded_as", ["int8", "uint8", "centered"])
+@pytest.mark.parametrize("scales", [*SCALES, ((0.5, -7), (0.5, 3), (32.0, 2))])
+def test_every_pair_of_numbers_is_multiplied_in_float32_as_the_oracle_does(tmp_path: Path, scales, rounded_as):
+    tensors = {
+        name: Tensor(name, (1, 256, 256), "int8", Quantization((scale,), zero_point))
+        for name, (scale, zero_point) in zip("aby", scales, strict=True)
+    }
+    layers = (Layer("y", Binary("mul", rounded_as=rounded_as), ("a", "b"), "y"),)
+    network = Network("product", ("a", "b"), ("y",), tensors, layers, rounding="float32").validate()
+    got = HostModel(write(network, tmp_path / "product")).run(PAIRS)["y"]
+    np.testing.assert_array_equal(got, run(network, PAIRS)["y"])
 
 
 @pytest.mark.parametrize("scales", SCALES)

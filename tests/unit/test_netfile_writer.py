@@ -22,6 +22,7 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Activate, Activation, Conv2D
 from dscompile.ir.tensor import Tensor
 from tests.networks import random_network
+from tests.quantized_networks import random_int8_network
 from tests.unit.netfiles import assert_same_network, network
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.strip() and text.isprintable())
@@ -72,6 +73,12 @@ def test_any_network_reads_back_as_it_was_written(
     with tempfile.TemporaryDirectory() as directory:
         path = write_netfile(net, Path(directory), weights_format=weights_format)
         assert_same_network(read_netfile(path).network, net)
+
+
+@pytest.mark.parametrize("seed", range(1, 40, 8))
+def test_int8_networks_read_back(seed: int, tmp_path: Path) -> None:
+    net = random_int8_network(seed, "float32")
+    assert_same_network(read_netfile(write_netfile(net, tmp_path)).network, net)
 
 
 @settings(max_examples=20, deadline=None)

@@ -73,14 +73,17 @@ def test_global_average_pool_is_a_mean(activations, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("operator", ["Add", "Mul"])
 @pytest.mark.parametrize("seed", range(6))
-def test_sums_of_all_pairs(seed, dtype, tmp_path):
+def test_sums_and_products_of_all_pairs(seed, operator, dtype, tmp_path):
     """All 65,536 pairs of integers; round scales make ties, which only the very same arithmetic rounds alike."""
     rng = np.random.default_rng(seed)
     low = np.iinfo(dtype).min
     scales = rng.uniform(0.005, 0.1, 3).astype(np.float32)
     if seed % 2:
         scales = np.round(scales, 3)
+    if operator == "Mul":
+        scales[2] = scales[0] * scales[1] * 2.0**seed
     constants = {f"{name}s": scale for name, scale in zip("abc", scales, strict=True)}
     zeros = {f"{name}z": dtype(rng.integers(low, low + 256)) for name in "abc"}
     nodes = []
@@ -88,12 +91,13 @@ def test_sums_of_all_pairs(seed, dtype, tmp_path):
         nodes.append(node("QuantizeLinear", f"{name} {name}s {name}z", f"{name}q"))
         nodes.append(node("DequantizeLinear", f"{name}q {name}s {name}z", f"{name}d"))
     nodes += [
-        node("Add", "ad bd", "h"),
+        node(operator, "ad bd", "h"),
         node("QuantizeLinear", "h cs cz", "hq"),
         node("DequantizeLinear", "hq cs cz"),
     ]
     path = saved(model(nodes, {"a": (1, 1, 256, 256), "b": (1, 1, 256, 256)}, {**constants, **zeros}), tmp_path)
     network = import_onnx(path)
+    assert op_names(network) == ["Quantize", "Quantize", "Binary", "Dequantize"]
     every = np.arange(low, low + 256)
     feeds = {
         name: ((integers - int(zeros[f"{name}z"])) * constants[f"{name}s"]).astype(np.float32).reshape(1, 1, 256, 256)
@@ -177,7 +181,6 @@ def qdq(nodes, constants, x=(1, 6, 5, 4)):
         ([node("Sigmoid", "xd", "h")], "Activate"),
         ([node("LeakyRelu", "xd", "h", alpha=0.1)], "Activate"),
         ([node("Softmax", "xd", "h", axis=1)], "Softmax"),
-        ([node("Mul", "xd xd", "h")], "Binary"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0].op_type,
 )
