@@ -31,7 +31,7 @@ from dscompile.plan.packing import grouped_as_dense, pack_conv, pack_dense, pack
 from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, FlatView, GatheredView
-from dscompile.plan.tiles import Span, conv_tiling, dense_panels, depthwise_tiling
+from dscompile.plan.tiles import Span, conv_pieces, conv_tiling, dense_panels, depthwise_tiling
 from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 
 EmitRows = Callable[[int, int], None]
@@ -288,13 +288,17 @@ class _Group:
         workload = ConvWorkload(
             height, width, blocks, taps.shape[2], window_of_taps, self.op.stride, self.op.dilation, blocked
         )
-        tiling = conv_tiling(workload, self.builder.choose(workload, ConvChoice))
-        for panels in tiling.blocks:
-            for span in tiling.columns:
-                knobs = tiling.knobs(span)
-                if self.factors is not None:  # its weights have just been written
-                    knobs = replace(knobs, prefetch=False)
-                self._call(_Window(rows, columns), (height, span), panels, taps, knobs)
+        choice = self.builder.choose(workload, ConvChoice)
+        tiling = conv_tiling(workload, choice)
+        for piece in conv_pieces(workload, choice, self.builder.target):
+            first_input = rows.first_input + piece.row * self.op.stride[0]
+            part = TapRun(rows.start + piece.row, piece.rows, rows.first_tap, rows.taps, first_input)
+            for panels in tiling.blocks:
+                for span in piece.columns:
+                    knobs = tiling.knobs(span)
+                    if self.factors is not None:  # its weights have just been written
+                        knobs = replace(knobs, prefetch=False)
+                    self._call(_Window(part, columns), (piece.rows, span), panels, taps, knobs)
 
     def _call(self, window: _Window, pixels: tuple[int, Span], panels: Span, taps: Array, knobs: TileKnobs) -> None:
         height, span = pixels

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.choices import ConvChoice, DenseChoice, DepthwiseChoice
 from dscompile.plan.costs import ConvTile, costs_of
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
@@ -18,6 +19,8 @@ from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkl
 from dscompile.target import Target
 
 MAX_PANEL_BLOCKS = 4
+FAR_IMAGE = 4  # second-level caches; smaller images are read fast enough from the third
+MIN_PASSES = 3  # over an image, from which on reading it from near pays
 MAX_TILE_PIXELS = 28
 MAX_DEPTHWISE_ROWS = 4
 
@@ -62,6 +65,42 @@ def conv_tiling(workload: ConvWorkload, choice: ConvChoice) -> ConvTiling:
     """The cut that a choice stands for."""
     columns, blocks = cut(workload.width, choice.pixels), cut(workload.blocks, choice.panel)
     return ConvTiling(columns, blocks, choice.unroll_channels, choice.panel_outer, choice.prefetch)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Pixels that all panels of a convolution pass over before the next piece: `rows` from `row`, runs of columns."""
+
+    row: int
+    rows: int
+    columns: tuple[Span, ...]
+
+
+def conv_pieces(workload: ConvWorkload, choice: ConvChoice, target: Target) -> Iterator[Piece]:
+    """The whole image; one far larger than the second-level cache in pieces that stay there, if its weights do too."""
+    rows, width = _near_pixels(workload, choice, target)
+    for band in cut(workload.height, rows):
+        for row in range(band.start, band.start + band.size, band.tile):
+            for run in cut(workload.width, width):
+                for start in range(run.start, run.start + run.size, run.tile):
+                    spans = cut(run.tile, choice.pixels)
+                    yield Piece(row, band.tile, tuple(Span(start + s.start, s.count, s.tile) for s in spans))
+
+
+def _near_pixels(workload: ConvWorkload, choice: ConvChoice, target: Target) -> tuple[int, int]:
+    """Rows and columns of a piece."""
+    height, width, near = workload.height, workload.width, target.caches.l2_bytes
+    pixel_bytes = workload.channels * DTYPE_BYTES["float32"]
+    passes = -(-workload.blocks // choice.panel) if choice.panel_outer else 1
+    is_far = height * width * pixel_bytes >= FAR_IMAGE * near > 0
+    if workload.kernel != (1, 1) or passes < MIN_PASSES or not is_far:
+        return height, width
+    if _weight_bytes(workload, target) > near // 4:
+        return height, width
+    room = near // 2 // pixel_bytes
+    if height > 1:
+        return max(1, room // width), width
+    return 1, max(1, room // choice.pixels) * choice.pixels
 
 
 def conv_tiles(workload: ConvWorkload, choice: ConvChoice) -> list[tuple[int, ConvTile]]:

@@ -220,3 +220,15 @@ def test_what_cannot_be_born_in_place_is_copied(case):
         network, expected = graph.layer("join", Concat(3), *sources).network("join", "r"), {}
     assert concatenated_parts(network, lambda _: 16) == expected
     assert_equals_oracle(network, target_here("x86-avx512"))
+
+
+@pytest.mark.parametrize("halo", [False, True], ids=["in one run", "row by row"])
+def test_a_far_image_is_computed_in_pieces(halo):
+    graph = Graph((1, 41, 30, 16)).conv("y", "x", 72).conv("d", "y", 72, kernel=(3, 3) if halo else (1, 1), groups=72)
+    network = graph.network("d")
+    small = replace(target_here("x86-avx2"), caches=Caches(8 << 10, 19 << 10, 1 << 20))
+    program = planned(network, small)
+    called = [call.symbol for step in program.steps if "y" in step.layers for call in step.calls]
+    pointwise = [symbol for symbol in called if symbol.endswith("_pointwise")]
+    assert len(pointwise) > 2 * len(set(pointwise))
+    assert_equals_oracle(network, small)
