@@ -199,6 +199,8 @@ def dense(
 
     `one_by_one` is as for `depthwise`.
     """
+    if knobs.streams > 1:
+        raise ValueError("panels in streams are a schedule of x86 only")
     if knobs.partial_sums > 1:
         return _dense_with_partial_sums(function, kernel, knobs, steps)
     sch = Schedule(function)

@@ -10,10 +10,10 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 
-from dscompile.plan.kernels import ConvKernel, DepthwiseKernel
-from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
+from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
 from dscompile.schedule import common
-from dscompile.schedule.common import dense, finish_conv, require_divides, tile_conv
+from dscompile.schedule.common import finish_conv, require_divides, tile_conv, unroll, vector_init
 
 __all__ = ["conv", "dense", "depthwise"]
 
@@ -47,6 +47,28 @@ def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs
     exponential = epilogue.activation.is_exponential or epilogue.residual_activation.is_exponential
     beside = kernel.y.pixel == lanes and (epilogue.residual is None or epilogue.residual.pixel == lanes)
     return common.depthwise(function, kernel, knobs, abreast=exponential and beside)
+
+
+def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs) -> Schedule:
+    """Panels of outputs in registers, `streams` of them at a time; weights are read once, in order in each panel."""
+    if knobs.streams == 1:
+        return common.dense(function, kernel, knobs)
+    require_divides(knobs.streams, kernel.out_channels // kernel.panel, "streams")
+    sch = Schedule(function)
+    acc, out = sch.get_sblock("acc"), sch.get_sblock("y")
+    (unit,) = sch.get_loops(out)
+    tile, stream, vector, lane = sch.split(unit, [None, knobs.streams, kernel.panel // kernel.lanes, kernel.lanes])
+    sch.compute_at(acc, tile, preserve_unit_loops=True)
+    sch.set_scope(acc, 0, "local")
+    acc_unit, k = sch.get_loops(acc)[-2:]
+    acc_stream, acc_vector, acc_lane = sch.split(acc_unit, [knobs.streams, None, kernel.lanes])
+    sch.reorder(k, acc_stream, acc_vector, acc_lane)
+    sch.vectorize(acc_lane)
+    unroll(sch, [acc_stream, acc_vector])
+    vector_init(sch, acc, k, unrolled=2)
+    sch.vectorize(lane)
+    unroll(sch, [stream, vector])
+    return sch
 
 
 def _channel_step(kernel: ConvKernel, knobs: TileKnobs) -> int:

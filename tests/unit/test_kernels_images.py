@@ -231,6 +231,20 @@ def test_a_dense_layer_of_any_width(channels, units, lanes, vectors, partial_sum
     assert_close(got, activated(x.astype(np.float64) @ weights.astype(np.float64) + bias, activation))
 
 
+@pytest.mark.parametrize(("streams", "vectors", "panels"), [(2, 1, 2), (3, 4, 6), (5, 2, 5)])
+def test_a_dense_layer_goes_through_several_panels_at_once(streams, vectors, panels, name, rng):
+    target = target_here(name)
+    if target.multiply != "broadcast":
+        pytest.skip("a schedule of x86 only")
+    panel, units, channels = vectors * target.lanes, vectors * panels * target.lanes, 37
+    x, bias = rng.normal(size=channels).astype(np.float32), rng.normal(size=units).astype(np.float32)
+    weights = (rng.normal(size=(channels, units)) / 6).astype(np.float32)
+    kernel = DenseKernel(channels, units, panel, target.lanes, RELU)
+    packed = np.stack([weights[:, start : start + panel] for start in range(0, units, panel)])
+    got = run_kernel(kernel, DenseKnobs(streams=streams), target, {"x": x, "weights": packed, "bias": bias}, (units,))
+    assert_close(got, activated(x.astype(np.float64) @ weights.astype(np.float64) + bias, RELU))
+
+
 @pytest.mark.parametrize(("rows", "length", "beta"), [(1, 1, 1.0), (3, 2, 1.0), (5, 1001, 0.5), (1, 17, 4.0)])
 def test_softmax_is_normalized_over_the_last_axis(rows, length, beta, name, rng):
     x = (50 * rng.normal(size=(rows, length))).astype(np.float32)

@@ -119,7 +119,8 @@ def test_panels_of_a_dense_layer_cover_all_units_once_without_padding(target, ch
         assert panel.units % panel.panel == 0
         assert panel.start % panel.lanes == 0
         assert channels % panel.knobs.partial_sums == 0
-        accumulators = panel.panel // panel.lanes * panel.knobs.partial_sums
+        accumulators = panel.panel // panel.lanes * panel.knobs.partial_sums * panel.knobs.streams
+        assert panel.units // panel.panel % panel.knobs.streams == 0
         assert accumulators < target.registers
 
 
