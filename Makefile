@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 JOBS ?= 2
-# Every case of the slow tests with random networks and kernels, not one in five: make CASES=--all-cases test
+# Every case of the slow tests, not a sample of those that have many: make CASES=--all-cases test
 CASES ?=
 # Options of benchmarks/peers.py for `make bench`.
 BENCH ?=

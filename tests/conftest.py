@@ -11,32 +11,48 @@ import pytest
 
 from tests import models
 
-CASES_APART = 5  # prime to the numbers of targets, roundings and compilers that change from one case to the next
+# Of how many cases one runs. The first is prime to the numbers of targets, roundings and compilers that change from one
+# case to the next; the second is for slow tests that have at least MANY cases and are not marked at all.
+CASES_APART, SLOW_CASES_APART, MANY = 7, 2, 4
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--all-cases`: every slow case, also of random networks and of kernels, not one in five."""
+    """`--all-cases`: every slow case, also of random networks and of kernels, not a sample of them."""
     parser.addoption(
         "--all-cases", action="store_true", help="run the slow tests of random networks and of kernels with every case"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of slow tests over many seeds, or marked `sampled`, one case in five stays; the others count as deselected."""
+    """Of slow tests with many cases a sample stays, unless they are marked `every_case`; the others are deselected.
+
+    Of those over seeds, or marked `sampled`, one case in CASES_APART, of others one in SLOW_CASES_APART.
+    """
     if config.getoption("--all-cases"):
         return
-    kept, left, seen = [], [], Counter[str]()
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        is_sampled = callspec is not None and ("seed" in callspec.params or item.get_closest_marker("sampled"))
-        if not is_sampled or item.get_closest_marker("slow") is None:
-            kept.append(item)
-            continue
-        function = item.nodeid.split("[")[0]
-        (left if seen[function] % CASES_APART else kept).append(item)
+    slow = [item for item in items if item.get_closest_marker("slow") and hasattr(item, "callspec")]
+    cases, seen, left = Counter(map(_function, slow)), Counter[str](), []
+    for item in slow:
+        function = _function(item)
+        if seen[function] % _apart(item, cases[function]):
+            left.append(item)
         seen[function] += 1
     config.hook.pytest_deselected(items=left)
-    items[:] = kept
+    dropped = set(left)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.split("[")[0]
+
+
+def _apart(item: pytest.Item, cases: int) -> int:
+    """Of how many cases of a test one stays."""
+    if item.get_closest_marker("every_case"):
+        return 1
+    if item.get_closest_marker("sampled") or "seed" in item.callspec.params:
+        return CASES_APART
+    return SLOW_CASES_APART if cases >= MANY else 1
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ BLOCKS = [
 ]
 
 
+@pytest.mark.every_case
 @pytest.mark.slow
 @pytest.mark.parametrize("network", BLOCKS, ids=lambda n: "x".join(map(str, n.shape("x")[1:])))
 def test_inner_loops_neither_spill_nor_call(network, target):

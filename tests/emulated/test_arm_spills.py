@@ -42,6 +42,7 @@ def check(path: Path, target: str, loops: int, moves: int) -> None:
     assert max((loop.moves for loop in found), default=0) <= moves, found
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize(
     ("name", "target"),
     [pytest.param(name, target, marks=() if "micro" in name else pytest.mark.slow) for name, target in IN_TREE],

@@ -182,6 +182,7 @@ def test_the_inner_loop_of_a_pointwise_kernel_does_not_spill(machine: Machine, s
             assert [text for text in loop if "[sp" in text] == []
 
 
+@pytest.mark.every_case
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [28, 14, 13, 7, 5], ids=str)
 @pytest.mark.parametrize("stride", [1, 2], ids=str)

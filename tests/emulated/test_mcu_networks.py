@@ -38,6 +38,7 @@ BUDGETS = {
 }
 
 
+@pytest.mark.every_case
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize(("model", "core"), BUDGETS, ids=lambda value: str(value))

@@ -178,6 +178,7 @@ def test_the_command_tells_how_many_networks_agree(capsys, tmp_path):
     assert "'c98' is none of c99, x86" in capsys.readouterr().err
 
 
+@pytest.mark.every_case
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 200, 25))
 def test_200_networks_equal_the_oracle_as_c_and_a_quarter_of_them_as_libraries(first, tmp_path, capsys):
