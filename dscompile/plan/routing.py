@@ -38,9 +38,11 @@ NO_ROUTING = Routing()
 
 
 def route(network: Network, halos: Halos) -> Routing:
-    """Groups of concatenations, slices and shuffles of channels that hang together and have at least one shuffle.
+    """Groups of concatenations, slices and shuffles of channels that hang together.
 
-    All images in them must be made by kernels that write blocked images, in float32 and without a halo.
+    A group has at least one shuffle, and a pointwise convolution that reads what is in it; other readers would have to
+    bring channels together, as slowly as the shuffle. All its images must be made by kernels that write blocked images,
+    in float32 and without a halo.
     """
     mixtures: dict[str, Mixture] = {}
     group: dict[str, set[str]] = {}  # tensor -> the group that it belongs to
@@ -57,7 +59,9 @@ def route(network: Network, halos: Halos) -> Routing:
     good = [
         members
         for members in {id(members): members for members in group.values()}.values()
-        if members & shuffled and all(_can_lie_in_a_pool(network, halos, name) for name in members - mixtures.keys())
+        if members & shuffled
+        and any(_is_read_by_table(network, name) for name in members & mixtures.keys())
+        and all(_can_lie_in_a_pool(network, halos, name) for name in members - mixtures.keys())
     ]
     made = [tuple(layer.output for layer in network.layers if layer.output in each - mixtures.keys()) for each in good]
     routed = set[str]().union(*good) & mixtures.keys()
@@ -99,6 +103,10 @@ def _moved(layer: Layer, sources: list[Mixture]) -> Mixture:
 
 def _joined(mixtures: Iterable[Mixture]) -> Mixture:
     return tuple(channel for mixture in mixtures for channel in mixture)
+
+
+def _is_read_by_table(network: Network, name: str) -> bool:
+    return any(isinstance(reader.op, Conv2D) and reader.op.is_pointwise for reader in network.consumers[name])
 
 
 def _can_lie_in_a_pool(network: Network, halos: Halos, name: str) -> bool:

@@ -108,9 +108,12 @@ def test_a_shuffle_that_the_user_wants_is_delivered():
 def test_other_layers_read_a_mixture_too():
     graph = Graph()
     x = graph.shuffled("mixed", graph.conv("a", "x", 6), graph.conv("b", "x", 6))
+    read = graph.conv("read", x, 3)
     pooled = graph.builder.add("pooled", Pool("max", (2, 2), (2, 2)), [x])
     active = graph.builder.add("active", Activate(RELU), [x])
-    assert_equals_oracle(graph.build(pooled, active), target_here("x86-avx2"))
+    network = graph.build(read, pooled, active)
+    assert routing_of(network).mixtures
+    assert_equals_oracle(network, target_here("x86-avx2"))
 
 
 def concatenation_alone(graph):
@@ -128,7 +131,16 @@ def with_a_halo(graph):
     return graph.conv("y", graph.shuffled("mixed", a, graph.conv("b", "x", 6)), 5)
 
 
-@pytest.mark.parametrize("graph_of", [concatenation_alone, of_the_input, with_a_halo], ids=lambda f: f.__name__)
+def for_a_depthwise_convolution(graph):
+    mixed = graph.builder.add("mixed", Shuffle(2), [graph.conv("a", "x", 6)])
+    return graph.conv("y", mixed, 6, (3, 3), groups=6)
+
+
+@pytest.mark.parametrize(
+    "graph_of",
+    [concatenation_alone, of_the_input, with_a_halo, for_a_depthwise_convolution],
+    ids=lambda graph_of: graph_of.__name__,
+)
 def test_what_is_no_group_around_a_shuffle_of_plain_images_is_left_alone(graph_of):
     graph = Graph()
     output = graph_of(graph)
