@@ -83,11 +83,13 @@ class ConvLoops:
     k: Loop
 
 
-def tile_conv(sch: Schedule, kernel: ConvKernel, knobs: TileKnobs, *, one_by_one: bool = False) -> ConvLoops:
+def tile_conv(
+    sch: Schedule, kernel: ConvKernel, knobs: TileKnobs, *, one_by_one: bool = False, in_pairs: bool = False
+) -> ConvLoops:
     """Cuts the result into panels of filters and tiles of pixels, and moves the sum to where a tile begins.
 
     Panels are outermost, so that each is streamed once; one tile of a row at a time. `one_by_one` is as for
-    `depthwise`.
+    `depthwise`; `in_pairs`, two pixels at a time are finished as there a row is `abreast`.
     """
     require_divides(knobs.pixels, kernel.width, "pixels")
     acc, out = begin_with_bias(sch), sch.get_sblock("y")
@@ -95,7 +97,12 @@ def tile_conv(sch: Schedule, kernel: ConvKernel, knobs: TileKnobs, *, one_by_one
     panel, block = sch.split(block, [None, kernel.panel // kernel.lanes])
     tile, column = sch.split(column, [None, knobs.pixels])
     order = [panel, row, tile] if knobs.panel_outer else [row, tile, panel]
-    sch.reorder(*order, column, block, lane)
+    if in_pairs:
+        column, pair = sch.split(column, [None, 2])
+        sch.reorder(*order, column, block, pair, lane)
+        lane = sch.fuse(pair, lane)
+    else:
+        sch.reorder(*order, column, block, lane)
     if one_by_one:
         _store_sums(sch, out, order[-1], 4)
     sch.compute_at(acc, order[-1], preserve_unit_loops=True)

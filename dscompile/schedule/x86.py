@@ -28,7 +28,7 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
     Serves pointwise and dense convolutions. `kernel.width` must be a multiple of `knobs.pixels`.
     """
     sch = Schedule(function)
-    loops = tile_conv(sch, kernel, knobs)
+    loops = tile_conv(sch, kernel, knobs, in_pairs=knobs.pixels % 2 == 0 and _is_finished_abreast(kernel))
     step = _channel_step(kernel, knobs)
     k_outer, k_inner = sch.split(loops.k, [None, step])
     sch.reorder(loops.r, loops.q, k_outer, k_inner, loops.tile_row, loops.pixels, loops.filters, loops.lane)
@@ -39,14 +39,16 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
 
 
 def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
-    """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by.
+    """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
+    return common.depthwise(function, kernel, knobs, abreast=_is_finished_abreast(kernel))
 
-    Exponential activations are long chains of operations: those of neighboring pixels are interleaved.
-    """
+
+def _is_finished_abreast(kernel: ConvKernel | DepthwiseKernel) -> bool:
+    """Exponential activations are long chains of operations: those of pixels that lie side by side are interleaved."""
     epilogue, lanes = kernel.epilogue, kernel.lanes
     exponential = epilogue.activation.is_exponential or epilogue.residual_activation.is_exponential
     beside = kernel.y.pixel == lanes and (epilogue.residual is None or epilogue.residual.pixel == lanes)
-    return common.depthwise(function, kernel, knobs, abreast=exponential and beside)
+    return exponential and beside
 
 
 def dense(function: PrimFunc, kernel: DenseKernel, knobs: DenseKnobs) -> Schedule:
