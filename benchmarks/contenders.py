@@ -183,9 +183,7 @@ class Dscompile(Contender):
         from dscompile.artifact import load_artifact
         from dscompile.run.native import NativeModel
 
-        if threads != 1:
-            raise ValueError("an artifact's <net>_run() is one thread")
-        self._native = NativeModel(load_artifact(model))
+        self._native = NativeModel(load_artifact(model), threads=threads)
         self._inputs: dict[str, np.ndarray] = {}
 
     def run(self, inputs: Arrays) -> Arrays:

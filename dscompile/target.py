@@ -126,6 +126,11 @@ class Target:
         """float32 elements in a vector register."""
         return self.vector_bytes // 4
 
+    @property
+    def has_threads(self) -> bool:
+        """Whether threads can share an inference: on CPUs with an operating system."""
+        return self.gpu is None and not self.kernels
+
     def has(self, feature: str) -> bool:
         """Whether the instruction-set feature is there, by its /proc/cpuinfo name."""
         return feature in self.features

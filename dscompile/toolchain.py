@@ -93,9 +93,13 @@ def compiler_advice(target: Target) -> str:
 
 
 def shared_from_static(name: str) -> tuple[str, ...]:
-    """Arguments of a compiler that makes lib<name>.so of lib<name>.a, both in its directory."""
+    """Arguments of a compiler that makes lib<name>.so of what no compiler has seen: lib<name>.a and <name>_parallel.c.
+
+    All are in its directory, and so is the header.
+    """
+    threads = ("-std=c99", "-O2", "-fPIC", f"{name}_parallel.c")
     whole = ("-Wl,--whole-archive", f"lib{name}.a", "-Wl,--no-whole-archive")
-    return ("-shared", f"-Wl,-soname,lib{name}.so", "-o", f"lib{name}.so", *whole, "-lm")
+    return ("-shared", f"-Wl,-soname,lib{name}.so", "-o", f"lib{name}.so", *threads, *whole, "-lm", "-lpthread")
 
 
 def _installed(target: Target) -> list[tuple[str, ...]]:

@@ -14,6 +14,7 @@ def run_onnxruntime(network: Network, inputs: dict[str, Array]) -> dict[str, Arr
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.qdqisint8allowed", "1")  # as on Arm; x86 has uint8 instead
     session = onnxruntime.InferenceSession(
         dscompile.export_onnx(network).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

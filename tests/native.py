@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dscompile.api.reference import oracle_outputs
@@ -20,6 +19,7 @@ from dscompile.run.emulators.qemu_user import PROGRAM
 from dscompile.run.native import NativeModel
 from dscompile.run.opening import RunnableModel, open_model
 from dscompile.target import Target, find_target, runs_here
+from tests.comparing import expected_outputs, wrong_outputs
 from tests.mcu import random_inputs
 from tests.tools import require_tools
 
@@ -71,23 +71,19 @@ def input_sets(network: Network, seed: int) -> list[dict[str, Array]]:
     return [selftest_input(network), random_inputs(network, seed)]
 
 
-def differences(model: RunnableModel, network: Network, inputs: Sequence[dict[str, Array]]) -> list[str]:
+def differences(
+    model: RunnableModel, network: Network, inputs: Sequence[dict[str, Array]], *, near: bool = False
+) -> list[str]:
     """Every output that differs from the oracle's, over runs one after another in one arena.
 
-    Floats may differ by TOLERANCE, integers not at all.
+    Floats may differ by TOLERANCE, integers not at all; with `near`, an index may also be that of an element which is
+    as large but for rounding.
     """
     found = []
     for number, feeds in enumerate(inputs):
-        expected, results = oracle_outputs(network, feeds), model.run(feeds)
-        for name in network.outputs:
-            if expected[name].dtype != np.float32:
-                wrong = int((results[name] != expected[name]).sum())
-                if wrong:
-                    found.append(f"run {number}, output {name}: {wrong} of {expected[name].size} integers")
-                continue
-            error = np.abs(results[name] - expected[name]).max() / max(float(np.abs(expected[name]).max()), 1e-6)
-            if not error <= TOLERANCE:  # NaN is a difference too
-                found.append(f"run {number}, output {name}: {error:.3g} of its maximum")
+        expected, others = expected_outputs(network, feeds)
+        wrong = wrong_outputs(model.run(feeds), expected, others if near else {}, TOLERANCE)
+        found += [f"run {number}, {text}" for text in wrong]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -44,10 +45,12 @@ INT8_STEPS = sorted(STEPS.keys() - {"prelu", "spelled_hard_swish", "batch_norm",
 SOFTMAX = Quantization((1 / 256,), -128)
 
 
-def random_int8_network(seed: int, rounding: Rounding = "tflite", *, max_layers: int = 8) -> Network:
+def random_int8_network(
+    seed: int, rounding: Rounding = "tflite", *, max_layers: int = 8, steps: Sequence[str] = INT8_STEPS
+) -> Network:
     """A valid int8 network; every third one has float borders."""
     rng = np.random.default_rng(seed)
-    source = _folded(random_network(seed, max_layers=max_layers, steps=INT8_STEPS, nchw_borders=False))
+    source = _folded(random_network(seed, max_layers=max_layers, steps=steps, nchw_borders=False))
     return Quantizer(source, rng, rounding, float_borders=seed % 3 == 2).run()
 
 

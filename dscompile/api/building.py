@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
@@ -140,7 +140,9 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
-    programs = [plan(canonical, group[0], settings.precision, tunings.of(group[0])) for group in job.groups]
+    programs = [
+        plan(canonical, group[0], settings.precision, tunings.of(group[0]), settings.threads) for group in job.groups
+    ]
     for program in programs:
         budgets.check_program(program, job.name, settings)
     if job.target.kernels:
@@ -165,7 +167,8 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
         accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
         latency_budget_us=settings.latency_us,
     )
-    return Model(artifact, (*net.notes, *budgets.setting_notes(job.name, settings), *emitter.notes))
+    notes = budgets.setting_notes(job.name, settings, has_threads=job.target.has_threads)
+    return Model(artifact, (*net.notes, *notes, *emitter.notes))
 
 
 class _Write(Protocol):
@@ -198,8 +201,8 @@ def _native(program: Program, job: _Job, progress: Progress) -> _Emitter:
     from dscompile.emit.native import write_artifact
     from dscompile.emit.selftest import selftest_input
 
-    compiled = _compiled(program, "", progress)
-    write = partial(write_artifact, program, compiled, assemble=_assembler(program, chooses=False))
+    ranged, compiled = _compiled(program, "", progress)
+    write = partial(write_artifact, ranged, compiled, assemble=_assembler(program, chooses=False))
     return _Emitter(selftest_input, write, _notes_of_libraries([program], job))
 
 
@@ -211,7 +214,7 @@ def _several(
     from dscompile.emit.variants import Variant, write_variants
 
     variants = [
-        Variant(program, _compiled(program, f" for {program.target.name}", progress), names)
+        Variant(*_compiled(program, f" for {program.target.name}", progress), names)
         for program, names in zip(programs, stands_for, strict=True)
     ]
     write = partial(write_variants, job.target, variants, assemble=_assembler(programs[-1], chooses=True))
@@ -240,8 +243,8 @@ def _notes_of_libraries(programs: Sequence[Program], job: _Job) -> tuple[str, ..
     name = network_prefix(programs[0].network.name)
     finish = shlex.join([*shlex.split(target.compiler), *target.compiler_flags, *shared_from_static(name)])
     return (
-        f"{missing_compiler(target)}: lib{name}.a is made, lib{name}.so is not; {compiler_advice(target)}; "
-        f"this makes it then: cd {shlex.quote(str(job.destination))} && {finish}",
+        f"{missing_compiler(target)}: lib{name}.a is made without {name}_run_parallel, lib{name}.so is not; "
+        f"{compiler_advice(target)}; this makes it then: cd {shlex.quote(str(job.destination))} && {finish}",
     )
 
 
@@ -274,19 +277,20 @@ def _gpu(program: Program, progress: Progress) -> _Emitter:
     return _Emitter(selftest_input, partial(write_artifact, program, compile_kernels, nvcc), notes)
 
 
-def _compiled(program: Program, purpose: str, progress: Progress) -> bytes:
-    """The object file with the kernels of a program."""
+def _compiled(program: Program, purpose: str, progress: Progress) -> tuple[Program, bytes]:
+    """The program whose kernels threads can share, and the object file with them."""
     from dscompile.report.text import plural
 
     task = f"compiling {plural(len(program.functions), 'kernel')}{purpose}"
     progress(Event(task, 0, len(program.functions)))
-    from dscompile.schedule.native import compile_functions  # imports tvm, which takes a second
+    from dscompile.schedule.native import compile_ranged  # imports tvm, which takes a second
 
-    return compile_functions(
+    compiled = compile_ranged(
         program.functions,
         program.target,
         lambda done, total, _symbol: progress(Event(task, done, total)),
     )
+    return replace(program, functions=compiled.functions), compiled.content
 
 
 def _standalone(program: Program, net: NetFile, job: _Job) -> _Emitter:

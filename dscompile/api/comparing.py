@@ -37,6 +37,7 @@ def verify(
     directory: str | Path,
     against: Source | None = None,
     *,
+    threads: int = 1,
     runner: str | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -47,7 +48,8 @@ def verify(
     selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
     onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a network in
     memory only the oracle. Of a library
-    with variants, all that this machine (or an emulator here) runs are compared with the oracle. Artifacts for a GPU
+    with variants, all that this machine (or an emulator here) runs are compared with the oracle. `threads` share each
+    inference of the artifact. Artifacts for a GPU
     run on it, or on the CPU, where one inference is repeated with every access checked and counted. `runner` is another
     machine to run everything on, ssh://[user@]host[:port].
 
@@ -56,7 +58,7 @@ def verify(
     from dscompile.report.comparison import Verification
     from dscompile.report.vectors import FILE_NAME, read_vectors
 
-    model = load(directory, runner)
+    model = load(directory, runner, threads)
     artifact = model.artifact
     artifact.verify_checksums()
     vectors = read_vectors(artifact.directory / FILE_NAME, artifact.manifest.outputs)
@@ -140,21 +142,19 @@ def bench(
     """Measures artifacts, all in one interleaved run with the FMA peak of the core and with `against`.
 
     `against` names runtimes (onnxruntime, openvino, litert), which run the file `model`, or directories of other
-    artifacts. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the
-    time of every step, measured alone afterwards. Artifacts for microcontrollers, and those for other machines that an
-    emulator runs here, run in it, which counts instructions and times nothing; those for GPUs, without one, run on the
-    CPU, which counts what their kernels move. `runner` is another machine to measure
-    artifacts on, ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
+    artifacts. `threads` share an inference, of artifacts and runtimes alike; not in an emulator, on another machine or
+    on a GPU. `repeats` is the number of measured runs of each (default: about a second's worth). `layers` adds the time
+    of every step on one thread, measured alone afterwards. Artifacts for microcontrollers, and those for other machines
+    that an emulator runs here, run in it, which counts instructions and times nothing; those for GPUs, without one, run
+    on the CPU, which counts what their kernels move. `runner` is another machine to measure artifacts on,
+    ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
     """
-    from dscompile.report.budgets import check_threads
-
-    check_threads(threads)
     if repeats is not None and repeats < 1:
         raise UsageError(f"{repeats} repeats measure nothing")
     paths = [directories] if isinstance(directories, str | Path) else list(directories)
     if not paths:
         raise UsageError("no artifact is given")
-    models = {str(path): load(path, runner) for path in paths}
+    models = {str(path): load(path, runner, threads) for path in paths}
     try:
         return _bench(models, against, model, threads, repeats, layers, runner, seed, progress)
     finally:
@@ -311,7 +311,7 @@ def _timed(
     from dscompile.report.timing import interleave
     from dscompile.report.vectors import seeded_inputs
 
-    rivals = {name: load(name) for name in against if Path(name).is_dir() and name not in models}
+    rivals = {name: load(name, threads=threads) for name in against if Path(name).is_dir() and name not in models}
     peers = _open_peers([name for name in against if not Path(name).is_dir()], model, threads)
     contenders: dict[str, Sampler] = {}
     for name, contender in {**models, **rivals}.items():

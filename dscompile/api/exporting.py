@@ -44,9 +44,10 @@ def import_onnx(
 
 
 def export_onnx(source: Source, *, weights: str | Path | None = None) -> Any:  # noqa: ANN401
-    """A float32 network as an onnx.ModelProto (opset 17), whose inputs and outputs are the network's own.
+    """A network as an onnx.ModelProto (opset 17), whose inputs and outputs are the network's own.
 
-    Raises UnsupportedError for int8 networks and layers without a form in ONNX, ToolError without the onnx package.
+    Int8 networks are in QDQ format, and must round as `float32`. Raises UnsupportedError for other roundings and for
+    what has no form in ONNX (docs/commands.md), ToolError without the onnx package.
     """
     from dscompile.frontend.onnx_export import export_onnx as export
 
@@ -54,7 +55,7 @@ def export_onnx(source: Source, *, weights: str | Path | None = None) -> Any:  #
 
 
 def export(source: Source, output: str | Path | None = None, *, weights: str | Path | None = None) -> ExportResult:
-    """Writes a float32 network as ONNX: `output` ends in .onnx (default: <net>.onnx), or in .json.
+    """Writes a network as ONNX: `output` ends in .onnx (default: <net>.onnx), or in .json.
 
     The .json is protobuf's own JSON of the same model, which Netron opens; its arrays are base64. Raises as
     `export_onnx`, and UsageError for other names.

@@ -24,12 +24,14 @@ class Model:
     """An artifact that can be called: `y = model(x)` runs one inference on this machine.
 
     `notes` tell what the network file asked for and its build did not do. `remote` is another machine to run it on,
-    `ssh://[user@]host[:port]`; `close` removes what was copied there.
+    `ssh://[user@]host[:port]`; `close` removes what was copied there. So many `threads` of this process share each
+    inference.
     """
 
     artifact: Artifact
     notes: tuple[str, ...] = ()
     remote: str | None = None
+    threads: int = 1
 
     @property
     def path(self) -> Path:
@@ -41,7 +43,11 @@ class Model:
         """The artifact made ready to run: its library, its sources, or an emulated device. Raises ToolError."""
         from dscompile.run.opening import open_model, open_remote
 
-        return open_model(self.artifact) if self.remote is None else open_remote(self.artifact, self.remote)
+        if self.remote is None:
+            return open_model(self.artifact, self.threads)
+        if self.threads > 1:
+            raise UsageError(f"threads share an inference on this machine only, not on {self.remote}")
+        return open_remote(self.artifact, self.remote)
 
     @property
     def is_emulated(self) -> bool:
@@ -164,16 +170,19 @@ def _unpacked(outputs: dict[str, Array]) -> Array | dict[str, Array]:
     return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
-def load(directory: str | Path, runner: str | None = None) -> Model:
+def load(directory: str | Path, runner: str | None = None, threads: int = 1) -> Model:
     """The artifact in `directory`, ready to be called: here, or on the machine `runner`, ssh://[user@]host[:port].
 
-    Raises UsageError or BadInputError if it is not one.
+    Here, `threads` share each inference, which gives the same outputs sooner; they end with the model. Raises
+    UsageError or BadInputError if it is not one.
     """
+    if threads < 1:
+        raise UsageError(f"{threads} threads compute nothing")
     from dscompile.artifact import load_artifact
 
-    return Model(load_artifact(Path(directory)), remote=runner)
+    return Model(load_artifact(Path(directory)), remote=runner, threads=threads)
 
 
-def run(directory: str | Path, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
-    """One inference of the artifact in `directory`; see Model.run."""
-    return load(directory).run(inputs)
+def run(directory: str | Path, inputs: Array | Mapping[str, Array], threads: int = 1) -> dict[str, Array]:
+    """One inference of the artifact in `directory`; see `load` and Model.run."""
+    return load(directory, threads=threads).run(inputs)

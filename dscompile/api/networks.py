@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from dscompile.api.tunings import TuningFiles, read_tunings
 from dscompile.errors import UnsupportedError, UsageError
 from dscompile.report.progress import Progress, silent
-from dscompile.target import build_target, representative
+from dscompile.target import build_target, representative, target_names
 
 if TYPE_CHECKING:
     from dscompile.frontend.input_shapes import InputShapes
@@ -62,7 +62,9 @@ def check(source: Source, *, weights: str | Path | None = None, input_shapes: In
     if net.quantization is not None and not net.network.is_quantized:
         notes.append("the file asks for int8: 'dscompile quantize' makes that network, and a build refuses this one")
     for name, settings in net.budgets.items():
-        notes.extend(budgets.setting_notes(name, settings))
+        is_own = name not in target_names()  # a file of the user's; a build says more
+        has_threads = is_own or build_target(name).has_threads
+        notes.extend(budgets.setting_notes(name, settings, has_threads=has_threads))
         budgets.check_weights(net.network, name, settings)
     return CheckResult(net.path, inspect_network(net.network), tuple(notes))
 
@@ -110,8 +112,9 @@ def inspect(
         )
     tunings = read_tunings(tuning, [concrete])
     canonical = canonicalize(net.network)
-    precision = settings_for(net.budgets, (target, concrete.name)).precision
-    program = plan(canonical, concrete, precision, tunings.of(concrete))
+    settings = settings_for(net.budgets, (target, concrete.name))
+    precision = settings.precision
+    program = plan(canonical, concrete, precision, tunings.of(concrete), settings.threads)
     inspection = inspect_network(net.network, concrete, program)
     if concrete.gpu is not None:
         from dscompile.report.gpu_plan import explain_plan

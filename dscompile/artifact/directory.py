@@ -36,6 +36,11 @@ class Artifact:
         return self.directory / f"{self.manifest.c_name}.h"
 
     @property
+    def parallel(self) -> Path:
+        """`<net>_parallel.c`, which libraries for CPUs have."""
+        return self.directory / f"{self.manifest.c_name}_parallel.c"
+
+    @property
     def driver(self) -> Path:
         """`<net>.c`, or `<net>.cu` for a GPU."""
         return self.directory / f"{self.manifest.c_name}{self._suffix}"

@@ -37,7 +37,13 @@ _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak",
     help="Another artifact, or a runtime (with --model), measured in turns with DIR. Repeats.",
 )
 @click.option("--model", type=click.Path(), metavar="FILE", help="The .onnx or .tflite that the runtimes run.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of everything.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="That share an inference.",
+)
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured runs of each.  [default: a second's worth]")
 @click.option("--layers", is_flag=True, help="Also the time of every layer, or its instructions in an emulator.")
 @runner_option

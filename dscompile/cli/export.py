@@ -23,9 +23,9 @@ from dscompile.report import text
 )
 @weights_option
 def command(net: str, destination: str | None, weights: str | None) -> None:
-    """Write a float32 network as an ONNX model.
+    """Write a network as an ONNX model; an int8 one in QDQ format.
 
-    Its opset is 17. Inputs and outputs keep their names and their order.
+    Its opset is 17. Inputs and outputs keep their names, types and order.
     """
     result = api.export(net, destination, weights=weights)
     path, layers = str(result.path), len(result.network.layers)

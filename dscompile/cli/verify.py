@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="The .onnx or .tflite it came from: compare with onnxruntime or LiteRT too, on other inputs.",
 )
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Share each inference.")
 @runner_option
-def command(directory: str, against: str | None, runner: str | None) -> ExitCode:
+def command(directory: str, against: str | None, threads: int, runner: str | None) -> ExitCode:
     """Run an artifact and compare it with the NumPy oracle; exit code 1 if they differ.
 
     The oracle's outputs for a few inputs were stored by the build. selftest.c is compiled, linked with the library and
@@ -38,7 +39,9 @@ def command(directory: str, against: str | None, runner: str | None) -> ExitCode
     without one on its CPU, where one inference is repeated with every access to memory checked and counted.
     """
     with shown_progress() as progress:
-        verification = api.verify(directory, against, runner=runner, seed=current_settings().seed, progress=progress)
+        verification = api.verify(
+            directory, against, threads=threads, runner=runner, seed=current_settings().seed, progress=progress
+        )
     output.result(_report(verification), records.verify_record(verification))
     return ExitCode.OK if verification.ok else ExitCode.CHECK_FAILED
 

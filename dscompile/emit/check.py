@@ -69,7 +69,7 @@ def _lifetime_problems(program: Program) -> Iterator[str]:
     """Whatever a step touches must be alive in it."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
     for index, step in enumerate(program.steps):
-        operands = (step.result, *(operand for call in step.calls for operand in call.operands))
+        operands = (step.result, *(operand for call in step.every_call for operand in call.operands))
         touched = dict.fromkeys(_buffer_name(program, operand) for operand in operands)
         for name in touched:
             buffer = buffers.get(name) if name is not None else None
@@ -145,7 +145,7 @@ def _step_problems(program: Program) -> Iterator[str]:
         yield "two functions share a symbol"
     for step in program.steps:
         yield from (f"step '{step.name}', result: {problem}" for problem in _operand_problems(program, step.result))
-        for call in step.calls:
+        for call in step.every_call:
             function = functions.get(call.symbol)
             if function is None:
                 yield f"step '{step.name}' calls '{call.symbol}', which is no function of the program"

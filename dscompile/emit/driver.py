@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dscompile.emit.interface import Interface, Port
 from dscompile.emit.names import C_TYPES, c_comment, c_identifier, spaced, unique_identifiers
 from dscompile.emit.weights import Weights
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.kernels import Parameter
-from dscompile.plan.program import Buffer, Function, Operand, Program, Step
+from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
+
+if TYPE_CHECKING:  # only hosted targets have threads
+    from dscompile.plan.phases import Phase, Share
 
 _UINT32_MAX = 2**32 - 1
 _KEYWORDS = frozenset(
@@ -62,6 +66,35 @@ class StepCode:
 
 
 @dataclass(frozen=True)
+class SharedCall:
+    """Calls of which a thread does a part; `cycles` are those of a round, `before` those of all that comes before.
+
+    Their arguments take the rounds from `todo` (templates/native/rounds.c).
+    """
+
+    comment: str
+    calls: tuple[KernelCall, ...]
+    major: int
+    minor: int
+    cycles: int
+    before: int
+
+
+@dataclass(frozen=True)
+class PhaseCode:
+    """Calls between two barriers. `cycles` are those of all; `locals` what of the job they take.
+
+    One thread does all of them if `alone`.
+    """
+
+    name: str
+    locals: tuple[str, ...]
+    calls: tuple[SharedCall, ...]
+    cycles: int
+    alone: bool
+
+
+@dataclass(frozen=True)
 class LayerRow:
     """A row of the public layer table."""
 
@@ -81,7 +114,10 @@ class Home:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver template lays out. `unused` are the parameters of `run` that no step takes."""
+    """What the driver template lays out. `unused` are the parameters of `run` that no step takes.
+
+    `phases` are the same calls for several threads, where the interface has any.
+    """
 
     buffers: tuple[Region, ...]
     constants: tuple[Region, ...]
@@ -90,6 +126,7 @@ class Driver:
     homes: tuple[Home, ...]
     layers: tuple[LayerRow, ...]
     unused: tuple[str, ...]
+    phases: tuple[PhaseCode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +198,7 @@ class _Writer:
     def driver(self) -> Driver:
         """Everything, in the order of the program."""
         program = self.program
-        used = {call.symbol for step in program.steps for call in step.calls}
+        used = {call.symbol for step in program.steps for call in step.every_call}
         steps = tuple(self._step(index, step) for index, step in enumerate(program.steps))
         taken = {argument for step in steps for argument in step.arguments}
         return Driver(
@@ -178,7 +215,73 @@ class _Writer:
                 for step in program.steps
             ),
             unused=tuple(name for name in self.interface.arguments if name not in taken),
+            phases=self._phases() if self.interface.has_threads else (),
         )
+
+    def _phases(self) -> tuple[PhaseCode, ...]:
+        from dscompile.plan.phases import plan_phases
+
+        return tuple(self._phase(index, phase) for index, phase in enumerate(plan_phases(self.program)))
+
+    def _phase(self, index: int, phase: Phase) -> PhaseCode:
+        calls: list[SharedCall] = []
+        before, step = 0, -1
+        for share in phase.shares:
+            named = c_comment(f"Step {share.step}: {self.program.steps[share.step].name}.")
+            calls.append(
+                SharedCall(
+                    comment=named if share.step != step else "",
+                    calls=tuple(self._shared(share, call, phase.alone) for call in share.calls),
+                    major=share.major,
+                    minor=share.minor,
+                    cycles=share.cycles,
+                    before=before,
+                )
+            )
+            before, step = before + share.rounds * share.cycles, share.step
+        parameters, arguments = self._taken([call for share in phase.shares for call in share.calls])
+        return PhaseCode(
+            name=f"{self.scope}{'_' if self.scope else ''}phase_{index}",
+            locals=tuple(
+                f"{declaration.replace(' *', ' *const ')} = job->{name}"
+                for declaration, name in zip(parameters, arguments, strict=True)
+            ),
+            calls=tuple(calls),
+            cycles=before,
+            alone=phase.alone,
+        )
+
+    def _shared(self, share: Share, call: Call, alone: bool) -> KernelCall:
+        """A call of a phase, whole or with the rounds that a thread is to do."""
+        extents = self.functions[call.symbol].extents
+        loops = (1, 0) if share.swapped else (0, 1)[: len(extents)]
+        bounds = [f"todo.{end}[{loop}]" for loop in loops for end in ("first", "end")]
+        is_whole = alone or len(share.calls) > 1
+        return KernelCall(
+            self.symbols[call.symbol], (*self._pointers(call), *(_whole(extents) if is_whole else bounds))
+        )
+
+    def _pointers(self, call: Call) -> tuple[str, ...]:
+        """The pointers of a call as C."""
+        parameters = self.functions[call.symbol].parameters
+        return tuple(
+            self._expression(operand, parameter) for operand, parameter in zip(call.operands, parameters, strict=True)
+        )
+
+    def _taken(self, calls: Iterable[Call]) -> tuple[list[str], list[str]]:
+        """What calls take of the parameters of `run`: declarations, and names."""
+        operands = [operand for call in calls for operand in call.operands]
+        ports = [self._port(operand) for operand in operands]
+        taken: list[tuple[str, str]] = []
+        if any(operand.space == "arena" for operand in operands):
+            taken.append((f"{self.interface.prefix}_arena *arena", "arena"))
+        if any(self._is_kept(operand) for operand in operands):
+            taken.append((f"{self.interface.prefix}_state *state", "state"))
+        for port in self.interface.ports:
+            if port in ports:
+                const = "const " if port in self.interface.inputs else ""
+                taken.append((f"{const}{port.c_type} *{port.parameter}", port.parameter))
+        return [declaration for declaration, _ in taken], [name for _, name in taken]
 
     def _buffer(self, buffer: Buffer) -> Region:
         first, last = max(buffer.first, 0), min(buffer.last, len(self.program.steps) - 1)
@@ -193,34 +296,20 @@ class _Writer:
     def _prototype(self, function: Function) -> Prototype:
         names = unique_identifiers({p.name: p.name for p in function.parameters}, "pointer", _KEYWORDS)
         declared = tuple(f"{_pointer(p)}{names[p.name]}" for p in function.parameters)
-        return Prototype(self.symbols[function.symbol], declared)
+        bounds = [f"int32_t {end}_{loop}" for loop in range(len(function.extents)) for end in ("first", "end")]
+        return Prototype(self.symbols[function.symbol], (*declared, *bounds))
 
     def _step(self, index: int, step: Step) -> StepCode:
-        operands = [operand for call in step.calls for operand in call.operands]
-        ports = [self._port(operand) for operand in operands]
-        taken: list[tuple[str, str]] = []
-        if any(operand.space == "arena" for operand in operands):
-            taken.append((f"{self.interface.prefix}_arena *arena", "arena"))
-        if any(self._is_kept(operand) for operand in operands):
-            taken.append((f"{self.interface.prefix}_state *state", "state"))
-        for port in self.interface.ports:
-            if port in ports:
-                const = "const " if port in self.interface.inputs else ""
-                taken.append((f"{const}{port.c_type} *{port.parameter}", port.parameter))
+        parameters, arguments = self._taken(step.calls)
         return StepCode(
             name=f"{self.scope}{'_' if self.scope else ''}step_{index}_{c_identifier(step.name, 'step')}",
             comment=self._comment(index, step),
-            parameters=tuple(declaration for declaration, _ in taken) or ("void",),
-            arguments=tuple(name for _, name in taken),
+            parameters=tuple(parameters) or ("void",),
+            arguments=tuple(arguments),
             calls=tuple(
                 KernelCall(
                     self.symbols[call.symbol],
-                    tuple(
-                        self._expression(operand, parameter)
-                        for operand, parameter in zip(
-                            call.operands, self.functions[call.symbol].parameters, strict=True
-                        )
-                    ),
+                    (*self._pointers(call), *_whole(self.functions[call.symbol].extents)),
                 )
                 for call in step.calls
             ),
@@ -271,6 +360,11 @@ class _Writer:
         fused = [name for name in step.layers if name != step.name]
         with_others = f" with {', '.join(fused)}" if fused else ""
         return c_comment(f"Step {index}: {step.name}{with_others}: {', '.join(parts)}.")
+
+
+def _whole(extents: Iterable[int]) -> list[str]:
+    """The bounds of loops that are done from the first round to the last."""
+    return [bound for extent in extents for bound in ("0", str(extent))]
 
 
 def _pointer(parameter: Parameter) -> str:

@@ -29,10 +29,11 @@ class Pointer:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A call of a kernel by its symbol in the library."""
+    """A call of a kernel by its symbol in the library; `bounds` are those of loops that it does from first to last."""
 
     symbol: str
     pointers: tuple[Pointer, ...]
+    bounds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,14 @@ class StepCalls:
 class ProgramCalls:
     """A program: its name as a variant, its steps, where inputs and outputs have their places in the arena.
 
-    `kernels` are the symbols it calls with their numbers of parameters, `needs` the bits of each word of features that
-    the processor must have.
+    `kernels` are the symbols it calls with their numbers of pointers and of bounds, `needs` the bits of each word of
+    features that the processor must have.
     """
 
     name: str
     steps: tuple[StepCalls, ...]
     places: tuple[int, ...]
-    kernels: tuple[tuple[str, int], ...]
+    kernels: tuple[tuple[str, int, int], ...]
     needs: tuple[int, ...]
 
 
@@ -72,10 +73,14 @@ def program_calls(
 ) -> ProgramCalls:
     """The calls of a checked program; `symbols` are those of its kernels in the library."""
     point = partial(_pointer, program, _parameters(program, interface), f"@{interface.prefix}_weights", weights.offsets)
+    bounds = {f.symbol: tuple(bound for extent in f.extents for bound in (0, extent)) for f in program.functions}
     steps = tuple(
         StepCalls(
             first_layer + index,
-            tuple(KernelCall(symbols[call.symbol], tuple(map(point, call.operands))) for call in step.calls),
+            tuple(
+                KernelCall(symbols[call.symbol], tuple(map(point, call.operands)), bounds[call.symbol])
+                for call in step.calls
+            ),
             point(step.result),
         )
         for index, step in enumerate(program.steps)
@@ -85,7 +90,9 @@ def program_calls(
         name=program.target.name,
         steps=steps,
         places=tuple(program.buffer(homes[port.tensor.name]).offset_bytes for port in interface.ports),
-        kernels=tuple(dict.fromkeys((call.symbol, len(call.pointers)) for step in steps for call in step.calls)),
+        kernels=tuple(
+            dict.fromkeys((call.symbol, len(call.pointers), len(call.bounds)) for step in steps for call in step.calls)
+        ),
         needs=needed_words(program.target) if interface.has_variants else (),
     )
 

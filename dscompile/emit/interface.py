@@ -75,7 +75,8 @@ class Interface:
 
     `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
     `on_device`: inputs and outputs lie in the memory of a GPU, and so does what a context holds. `slots` are what the
-    network keeps from one inference to the next; only with them is there a state.
+    network keeps from one inference to the next; only with them is there a state. `has_threads`: there is a pool of
+    threads, and an inference that several of them share.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Interface:
     rounding: Rounding | None = None
     on_device: bool = False
     slots: tuple[Slot, ...] = ()
+    has_threads: bool = False
 
     @property
     def state_bytes(self) -> int:
@@ -98,6 +100,16 @@ class Interface:
     def state_alignment(self) -> int:
         """Where the state may begin: at multiples of so many bytes."""
         return STATE_ALIGNMENT
+
+    @property
+    def pool_bytes(self) -> int:
+        """Bytes of a pool of threads: templates/native/crew.c, with room for larger threads and mutexes."""
+        return 4096
+
+    @property
+    def most_threads(self) -> int:
+        """How many threads a pool may have, with its caller."""
+        return 64
 
     @property
     def fills(self) -> tuple[Fill, ...]:
@@ -146,7 +158,8 @@ class Interface:
         labels = ("labels",) if self.labels else ()
         variant = ("variant",) if self.has_variants else ()
         reset = ("reset",) if self.slots else ()
-        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *reset, *variant)
+        threads = ("run_parallel", "pool_start", "pool_stop") if self.has_threads else ()
+        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *threads, *reset, *variant)
         if self.on_device:
             return tuple(f"{self.prefix}_{name}" for name in (*names, "create", "destroy", "arena", "weights"))
         return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
@@ -154,7 +167,7 @@ class Interface:
     @property
     def declared(self) -> tuple[str, ...]:
         """Every identifier with our prefix that C code cannot use for something else."""
-        names = ("labels", "arena", "state", "status", "layer", "hook", "weights", "context")
+        names = ("labels", "arena", "state", "status", "layer", "hook", "weights", "context", "pool", "chosen")
         return (*self.exported, *(f"{self.prefix}_{name}" for name in names))
 
     @property
@@ -162,11 +175,12 @@ class Interface:
         """Every macro that the header defines."""
         names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "WEIGHTS_SIZE", "LAYER_COUNT")
         kept = ("STATE_SIZE", "STATE_ALIGN") if self.slots else ()
+        pool = ("POOL_SIZE", "POOL_ALIGN", "MAX_THREADS", "ERROR_THREADS") if self.has_threads else ()
         status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ERROR_DEVICE", "ONLY_VARIANT")
         sections = ("WEIGHTS_ATTR", "CODE_ATTR")
         ports = ("SIZE", "SCALE", "ZERO_POINT")
         return (
-            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept)),
+            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept, *pool)),
             *(f"{port.macro}_{name}" for port in self.ports for name in ports),
         )
 
@@ -176,7 +190,9 @@ class Interface:
         return f"{self.prefix}.h"
 
 
-def network_interface(network: Network, *, has_variants: bool = False, on_device: bool = False) -> Interface:
+def network_interface(
+    network: Network, *, has_variants: bool = False, on_device: bool = False, has_threads: bool = False
+) -> Interface:
     """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
     prefix = network_prefix(network.name)
     outputs = _ports(prefix, "output", [network.tensor(name) for name in network.user_outputs])
@@ -197,6 +213,7 @@ def network_interface(network: Network, *, has_variants: bool = False, on_device
         on_device=on_device,
         rounding=network.rounding,
         slots=slots(network.states, network.tensors),
+        has_threads=has_threads,
     )
 
 

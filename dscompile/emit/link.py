@@ -40,10 +40,11 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Objects:
-    """The compiled driver, and the weights if there are any."""
+    """The compiled driver, the weights if there are any, and what threads share if a C compiler made that."""
 
     driver: bytes
     weights: bytes | None
+    parallel: bytes | None
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,20 @@ class Libraries:
 
 
 def compiled_objects(toolchain: Toolchain, interface: Interface, work: Path) -> Objects:
-    """Compiles in `work`, which holds `<net>.c`, `<net>.h` and, if there are weights, `<net>_weights.S`.
+    """Compiles in `work`, which holds `<net>.c`, `<net>_parallel.c`, `<net>.h` and perhaps `<net>_weights.S`.
 
     All names are relative to `work`, so that no path gets into an object. Raises ToolError if a tool fails.
     """
     prefix = interface.prefix
-    driver, weights = f"{prefix}.o", f"{prefix}_weights.o"
-    toolchain.compile(
-        [*DRIVER_FLAGS, f"-ffile-prefix-map={work}=.", "-c", f"{prefix}.c", "-o", driver], work, "compiling the driver"
-    )
+    driver, parallel, weights = f"{prefix}.o", f"{prefix}_parallel.o", f"{prefix}_weights.o"
+    flags = [*DRIVER_FLAGS, f"-ffile-prefix-map={work}=."]
+    for name in (driver, parallel):
+        toolchain.compile([*flags, "-c", Path(name).with_suffix(".c").name, "-o", name], work, "compiling the driver")
     has_weights = (work / f"{prefix}_weights.S").exists()
     if has_weights:
         toolchain.compile(["-c", f"{prefix}_weights.S", "-o", weights], work, "assembling the weights")
-    return Objects((work / driver).read_bytes(), (work / weights).read_bytes() if has_weights else None)
+    blob = (work / weights).read_bytes() if has_weights else None
+    return Objects((work / driver).read_bytes(), blob, (work / parallel).read_bytes())
 
 
 def build_libraries(
@@ -95,6 +97,8 @@ def build_libraries(
     members += [
         (f"{prefix}_{one.name}.o", rename_symbols(one.content, one.symbols, f"{prefix}_{one.name}_")) for one in kernels
     ]
+    if objects.parallel is not None:
+        members.append((f"{prefix}_parallel.o", objects.parallel))
     if objects.weights is not None:
         members.append((f"{prefix}_weights.o", objects.weights))
     for index, (member, content) in enumerate(members):
@@ -118,7 +122,7 @@ def _link_shared(
     options = [f"-Wl,-soname,{library.name}", "-Wl,--version-script=exports.map", "-o", library.name]
     flags = [*SHARED_FLAGS, *(() if toolchain.is_zig else _GNU_FLAGS)]
     inputs = [member for member, _ in members]
-    toolchain.compile([*flags, *options, *inputs, "-lm"], work, f"linking {library.name}")
+    toolchain.compile([*flags, *options, *inputs, "-lm", "-lpthread"], work, f"linking {library.name}")
     (work / library.name).rename(library)
 
 

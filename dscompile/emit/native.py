@@ -28,6 +28,7 @@ from dscompile.emit.driver_ir import driver_ir, program_calls, weights_ir
 from dscompile.emit.elf import loaded_bytes
 from dscompile.emit.interface import Interface, network_interface
 from dscompile.emit.link import Kernels, Libraries, Objects, build_libraries, compiled_objects
+from dscompile.emit.parallel import ParallelProgram, parallel_source
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest, selftest_source
 from dscompile.emit.weights import lay_out, weights_assembly
@@ -65,6 +66,7 @@ class LibraryCode(Protocol):
     interface: Interface
     origin: str
     driver: str
+    parallel: str
     kernels: tuple[Kernels, ...]
     weights: bytes
     macs: int
@@ -126,7 +128,9 @@ def write_library(
     toolchain = find_toolchain(code.target) if assemble is None else installed_toolchain(code.target)
     with replaced_directory(destination) as directory:
         objects = [kernels.content for kernels in code.kernels]
-        fingerprint = fingerprint_of(*objects, code.weights, code.driver.encode(), _header(code, 0, None).encode())
+        fingerprint = fingerprint_of(
+            *objects, code.weights, code.driver.encode(), code.parallel.encode(), _header(code, 0, None).encode()
+        )
         libraries = _compile(code, toolchain, assemble, fingerprint, directory)
         shared = [] if libraries.shared is None else [libraries.shared]
         sizes = Sizes(
@@ -138,6 +142,7 @@ def write_library(
         texts = {
             interface.header: _header(code, fingerprint, sizes),
             f"{interface.prefix}.c": code.driver,
+            f"{interface.prefix}_parallel.c": code.parallel,
             "selftest.c": selftest_source(interface, selftest_output),
         }
         for name, text in texts.items():
@@ -167,10 +172,11 @@ def _compile(
         assert assemble is not None
         place = str(blob).replace("\\", "\\\\").replace('"', '\\"')
         weights = assemble(weights_ir(_weights_assembly(code, place))) if code.weights else None
-        objects = Objects(assemble(code.driver_ir(fingerprint)), weights)
+        objects = Objects(assemble(code.driver_ir(fingerprint)), weights, None)
     else:
         (work / code.interface.header).write_text(_header(code, fingerprint, None), encoding="utf-8")
         (work / f"{prefix}.c").write_text(code.driver, encoding="utf-8")
+        (work / f"{prefix}_parallel.c").write_text(code.parallel, encoding="utf-8")
         if code.weights:
             (work / f"{prefix}_weights.S").write_text(_weights_assembly(code, blob.name), encoding="utf-8")
         objects = compiled_objects(toolchain, code.interface, work)
@@ -209,7 +215,7 @@ class _Single:
     def __init__(self, program: Program, kernels_object: bytes, origin: str) -> None:
         self._program = program
         self.target = program.target
-        self.interface = network_interface(program.network)
+        self.interface = network_interface(program.network, has_threads=True)
         self.origin = origin
         weights = lay_out(program.constants, program.target.arena_alignment)
         self.weights = weights.blob
@@ -217,6 +223,7 @@ class _Single:
         self.driver = render(
             "native/driver.c.j2", net=self.interface, target=program.target, version=__version__, driver=driver
         )
+        self.parallel = parallel_source(self.interface, [ParallelProgram(driver)], program.target)
         self._layers = driver.layers
         self._symbols = kernel_symbols(program, self.interface)
         self.kernels: tuple[Kernels, ...] = (Kernels("kernels", kernels_object, self._symbols),)

@@ -16,6 +16,7 @@ from dscompile.emit.interface import network_interface
 from dscompile.emit.link import Kernels
 from dscompile.emit.names import c_identifier
 from dscompile.emit.native import Accept, Assemble, Finished, write_library
+from dscompile.emit.parallel import ParallelProgram, parallel_source
 from dscompile.emit.processor import needed_words, processor
 from dscompile.emit.render import render
 from dscompile.emit.selftest import check_selftest
@@ -105,7 +106,7 @@ class _Several:
         self.origin = origin
         self._variants = variants
         programs = [variant.program for variant in variants]
-        self.interface = network_interface(programs[0].network, has_variants=True)
+        self.interface = network_interface(programs[0].network, has_variants=True, has_threads=True)
         scopes = [c_identifier(program.target.name, "variant") for program in programs]
         weights = lay_out_shared([program.constants for program in programs], target.arena_alignment)
         self.weights = weights[0].blob
@@ -136,6 +137,14 @@ class _Several:
                 )
                 for variant, scope, driver, first in zip(variants, scopes, drivers, self._first_layers, strict=True)
             ],
+        )
+        self.parallel = parallel_source(
+            self.interface,
+            [
+                ParallelProgram(driver, program.target.name, scope)
+                for program, driver, scope in zip(programs, drivers, scopes, strict=True)
+            ],
+            target,
         )
         self._symbols = [
             kernel_symbols(program, self.interface, scope) for program, scope in zip(programs, scopes, strict=True)

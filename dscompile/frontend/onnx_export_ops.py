@@ -1,4 +1,4 @@
-"""How each operator is written in ONNX."""
+"""How each operator is written in ONNX: in float32, also those of int8 layers (see `onnx_export`)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dscompile.frontend.onnx_export_qdq import scales_of_transposed
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import (
     Activate,
     Activation,
+    ArgMax,
     BatchNorm,
     Binary,
     Concat,
@@ -19,9 +21,13 @@ from dscompile.ir.ops import (
     ConvTranspose,
     Dense,
     DepthToSpace,
+    Dequantize,
+    Lookup,
+    Mean,
     Pad,
     Pads,
     Pool,
+    Quantize,
     Reshape,
     Resize,
     Shuffle,
@@ -35,20 +41,21 @@ if TYPE_CHECKING:
     from dscompile.frontend.onnx_export import GraphWriter, Order
 
 Exporter = Callable[["GraphWriter", Layer], None]
+_INT32 = 6  # onnx.TensorProto.INT32
 
 
 def _convolution(writer: GraphWriter, layer: Layer) -> None:
     op = layer.op
     assert isinstance(op, Conv2D)
     kernel = _weight(writer, layer, "kernel").transpose(3, 2, 0, 1)
-    inputs = [writer.read(layer.inputs[0], "first"), writer.array(f"{layer.name}.kernel", kernel)]
+    inputs = [writer.read(layer.inputs[0], "first"), writer.kernel(layer, kernel, 0)]
     with_activation(
         writer,
         layer,
         "first",
         op.activation,
         "Conv",
-        [*inputs, *_bias(writer, layer)],
+        [*inputs, *writer.bias(layer)],
         kernel_shape=op.kernel,
         strides=op.stride,
         dilations=op.dilation,
@@ -64,16 +71,20 @@ def _transposed(writer: GraphWriter, layer: Layer) -> None:
     kernel = _weight(writer, layer, "kernel")
     rows, columns, per_group, filters = kernel.shape
     parts = kernel.reshape(rows, columns, per_group, op.groups, filters // op.groups).transpose(3, 2, 4, 0, 1)
-    own = writer.array(
-        f"{layer.name}.kernel", parts.reshape(op.groups * per_group, filters // op.groups, rows, columns)
-    )
+    own = parts.reshape(op.groups * per_group, filters // op.groups, rows, columns)
+    if writer.network.has_weight(layer, "kernel_scale"):
+        found = scales_of_transposed(op, _weight(writer, layer, "kernel_scale"), per_group)
+        assert found is not None  # else the network was refused
+        name = writer.scaled_kernel(layer, own, *found)
+    else:
+        name = writer.array(f"{layer.name}.kernel", own)
     with_activation(
         writer,
         layer,
         "first",
         op.activation,
         "ConvTranspose",
-        [writer.read(layer.inputs[0], "first"), own, *_bias(writer, layer)],
+        [writer.read(layer.inputs[0], "first"), name, *writer.bias(layer)],
         kernel_shape=op.kernel,
         strides=op.stride,
         dilations=op.dilation,
@@ -134,8 +145,8 @@ def _space_to_depth(writer: GraphWriter, layer: Layer) -> None:
 def _dense(writer: GraphWriter, layer: Layer) -> None:
     op = layer.op
     assert isinstance(op, Dense)
-    kernel = writer.array(f"{layer.name}.kernel", _weight(writer, layer, "kernel"))
-    inputs = [writer.read(layer.inputs[0], "last"), kernel, *_bias(writer, layer)]
+    kernel = writer.kernel(layer, _weight(writer, layer, "kernel"), 1)
+    inputs = [writer.read(layer.inputs[0], "last"), kernel, *writer.bias(layer)]
     with_activation(writer, layer, "last", op.activation, "Gemm", inputs)
 
 
@@ -270,8 +281,51 @@ def _batch_norm(writer: GraphWriter, layer: Layer) -> None:
 
 
 def _constant(writer: GraphWriter, layer: Layer) -> None:
-    """An initializer by the name of the tensor."""
-    writer.array(writer.result(layer, "last"), _weight(writer, layer, "value"))
+    writer.constant(layer, _weight(writer, layer, "value"))
+
+
+def _argmax(writer: GraphWriter, layer: Layer) -> None:
+    """Without their axis, indices along the channels are in the order in which rows and columns are."""
+    op = layer.op
+    assert isinstance(op, ArgMax)
+    order = writer.order(layer.inputs[0])
+    axis = _axis(-1, len(writer.network.shape(layer.inputs[0])), order)
+    found = writer.node(
+        "ArgMax",
+        [writer.read(layer.inputs[0], order)],
+        f"{layer.name}.index",
+        axis=axis,
+        keepdims=int(op.keep_axis),
+        select_last_index=int(op.last),
+    )
+    result = writer.result(layer, order if op.keep_axis else "last")
+    writer.node("Cast", [found], result, to=_INT32)
+
+
+def _mean(writer: GraphWriter, layer: Layer) -> None:
+    writer.node("GlobalAveragePool", [writer.read(layer.inputs[0], "first")], writer.result(layer, "first"))
+
+
+def _quantize(writer: GraphWriter, layer: Layer) -> None:
+    order = writer.order(layer.inputs[0])
+    writer.quantize(writer.read(layer.inputs[0], order), layer.output, writer.stored_result(layer, order))
+
+
+def _lookup(writer: GraphWriter, layer: Layer) -> None:
+    """Integers become indices of the table by a scale of 1."""
+    (source,), name = layer.inputs, layer.name
+    order = writer.order(source)
+    table, zero = writer.table(layer)
+    scale = writer.number(f"{name}.one", 1.0)
+    position = writer.node("DequantizeLinear", [writer.stored(source, order), scale, zero], f"{name}.position")
+    index = writer.node("Cast", [position], f"{name}.index", to=_INT32)
+    writer.node("Gather", [table, index], writer.stored_result(layer, order), axis=0)
+
+
+def _dequantize(writer: GraphWriter, layer: Layer) -> None:
+    (source,) = layer.inputs
+    order = writer.order(source)
+    writer.dequantize(writer.stored(source, order), source, writer.result(layer, order))
 
 
 def with_activation(
@@ -350,12 +404,6 @@ def _weight(writer: GraphWriter, layer: Layer, role: str) -> Array:
     return writer.network.weight(layer, role)
 
 
-def _bias(writer: GraphWriter, layer: Layer) -> list[str]:
-    if not writer.network.has_weight(layer, "bias"):
-        return []
-    return [writer.array(f"{layer.name}.bias", _weight(writer, layer, "bias"))]
-
-
 EXPORTERS: Mapping[type[Any], Exporter] = MappingProxyType(
     {
         Conv2D: _convolution,
@@ -376,5 +424,10 @@ EXPORTERS: Mapping[type[Any], Exporter] = MappingProxyType(
         Transpose: _transpose,
         BatchNorm: _batch_norm,
         Constant: _constant,
+        ArgMax: _argmax,
+        Mean: _mean,
+        Quantize: _quantize,
+        Dequantize: _dequantize,
+        Lookup: _lookup,
     }
 )

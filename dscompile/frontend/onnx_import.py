@@ -18,7 +18,7 @@ from dscompile.frontend.onnx_ops import HANDLERS, QDQ_OPERATORS, SPLITTERS
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode, Proto, read_model, read_onnx
 from dscompile.frontend.onnx_reference import REFERENCE_OPERATORS, reference
 from dscompile.ir.network import Network
-from dscompile.ir.tensor import Rounding
+from dscompile.ir.tensor import Rounding, Shape
 
 
 def import_onnx(path: Path, rounding: Rounding | None = None, shapes: InputShapes = NO_SHAPES) -> Network:
@@ -79,7 +79,9 @@ class Importer:
         self.graph.reserve(input_names)
         for (source, shape), name in zip(self.model.inputs, input_names, strict=True):
             order = self.graph.input_order(shape, self._transpositions_of(source))
-            self.operands[source] = self.graph.input(name, shape, order)
+            self.operands[source] = None
+            with self.problems.noting(f"input '{source}'"):
+                self.operands[source] = self.input_operand(source, name, shape, order)
         named = [node for node in self.model.nodes if node.op not in ("Constant", "Identity", "Shape", "Dropout")]
         names = short_names([_source_name(node) for node in named], input_names)
         self.graph.reserve(names)
@@ -105,8 +107,15 @@ class Importer:
 
     def _transpositions_of(self, source: str) -> list[Order | None]:
         """How the readers of an input transpose it; None for those that do something else."""
-        readers = [node for node in self.model.nodes if source in node.inputs]
-        return [node.integers("perm") if node.op == "Transpose" else None for node in readers]
+        return [node.integers("perm") if node.op == "Transpose" else None for node in self.readers_of(source)]
+
+    def readers_of(self, name: str) -> list[OnnxNode]:
+        """The nodes that do something with a tensor."""
+        return [node for node in self.model.nodes if name in node.inputs]
+
+    def input_operand(self, source: str, name: str, shape: Shape, order: Order) -> Operand:
+        """Declares an input `source` of the model, which is called `name` in the network."""
+        return self.graph.input(name, shape, order)
 
     def output_operand(self, name: str) -> Operand | None:
         """What an output of the model is."""

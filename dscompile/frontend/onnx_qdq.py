@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dscompile.errors import UnsupportedError
-from dscompile.frontend.import_graph import Operand, Value
+from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.frontend.import_graph import Operand, Order, Value
 from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_import import Importer
 from dscompile.frontend.onnx_ops import HANDLERS, SPLITTERS
 from dscompile.frontend.onnx_qdq_ops import (
     INT8_HANDLERS,
     MOVERS,
+    UNSIGNED_SHIFT,
     Int8Call,
     QuantizedConstant,
     fused_activation,
@@ -29,7 +30,7 @@ from dscompile.frontend.onnx_qdq_ops import (
 )
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode
 from dscompile.ir.ops import NONE, Activation, Dequantize, Quantize, RoundedAs
-from dscompile.ir.tensor import INTEGER_RANGES, Quantization
+from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Shape
 
 _ACTIVATIONS = ("Relu", "Clip")
 
@@ -47,7 +48,7 @@ class QdqImporter(Importer):
         # The float32 form of tensors of integers, and results whose nodes became part of a layer.
         self.reals: dict[str, Value] = {}
         self.done: set[str] = set()
-        self.quantized = {name for node in model.nodes if node.op == "QuantizeLinear" for name in node.outputs}
+        self.quantized = {name: node for node in model.nodes if node.op == "QuantizeLinear" for name in node.outputs}
         self.readers: dict[str, list[OnnxNode]] = {}
         for node in model.nodes:
             for name in dict.fromkeys(node.inputs):
@@ -64,15 +65,47 @@ class QdqImporter(Importer):
         elif not self._import_int8(node):
             super().import_node(node)
 
+    def readers_of(self, name: str) -> list[OnnxNode]:
+        """The nodes that do something with a tensor, or with its float32 form."""
+        return [
+            reader
+            for node in self.readers.get(name, [])
+            for reader in (self.readers.get(node.outputs[0], []) if node.op == "DequantizeLinear" else [node])
+        ]
+
+    def input_operand(self, source: str, name: str, shape: Shape, order: Order) -> Operand:
+        """An input, which may be int8, or uint8 and shifted to int8 first, as its DequantizeLinear says."""
+        dtype = self.model.integers.get(source)
+        reader = next(iter(self.readers.get(source, [])), None)
+        if dtype is None or reader is None:
+            return super().input_operand(source, name, shape, order)
+        call = self._call(reader, [np.empty(0)])
+        if stored_type(call) != dtype:
+            raise BadInputError(f"it is {dtype}, and its DequantizeLinear has no zero point of that type")
+        quantization = quantization_of(call)
+        if dtype == "int8":
+            return self.graph.input(name, shape, order, dtype, quantization)
+        stored = replace(quantization, zero_point=quantization.zero_point + UNSIGNED_SHIFT)
+        given = self.graph.input(name, shape, order, dtype, stored)
+        self.graph.start(self.graph.fresh(f"{name}_shift"), quantization)
+        return self.graph.emit_value(Quantize(), [given.tensor], given.order)
+
     def output_operand(self, name: str) -> Operand | None:
-        """An output, as the float32 tensor that the file says it is."""
+        """An output, of the type that the file says it is."""
         operand = self.operand(name)
-        if operand is not None and name in self.quantized:
-            raise UnsupportedError("it is made by QuantizeLinear; only outputs behind a DequantizeLinear are supported")
-        if isinstance(operand, Value):
+        if not isinstance(operand, Value):
+            return operand
+        quantizer = self.quantized.get(name)
+        if quantizer is None:
             self.graph.start(self.graph.fresh(f"{name}_dequantize"))
             return self._real(operand)
-        return operand
+        if stored_type(self._call(quantizer, [operand])) == "int8":
+            return operand
+        quantization = self.graph.tensor_of(operand).quantization
+        assert quantization is not None
+        stored = replace(quantization, zero_point=quantization.zero_point + UNSIGNED_SHIFT)
+        self.graph.start(self.graph.fresh(f"{name}_shift"), stored, "uint8")
+        return self.graph.emit_value(Quantize(), [operand.tensor], operand.order)
 
     def _dequantize(self, node: OnnxNode) -> None:
         operand = self.operand(node.inputs[0])

@@ -33,7 +33,7 @@ MOVERS = (
 )
 
 # uint8 activations become int8 by subtracting this from integers and zero points.
-_SHIFT = 128
+UNSIGNED_SHIFT = 128
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Int8Call(Call):
         found = self.constant(index, what)
         if found.scale.size > 1 and found.axis % found.centered.ndim != axis:
             raise UnsupportedError(f"{what} has scales along axis {found.axis}; only one per output is supported")
-        if found.centered.min(initial=0) < -_SHIFT or found.centered.max(initial=0) >= _SHIFT:
+        if found.centered.min(initial=0) < -UNSIGNED_SHIFT or found.centered.max(initial=0) >= UNSIGNED_SHIFT:
             raise UnsupportedError(f"{what} is asymmetric and without its zero point no int8; use symmetric weights")
         return found.centered.astype(np.int8), found.scale
 
@@ -119,7 +119,7 @@ def quantization_of(call: Call) -> Quantization:
     scale, zero = _scale_of(call), _zero_points_of(call)
     if scale.size != 1 or zero.size != 1:
         raise UnsupportedError(f"{scale.size} scales of an activation; only one per tensor is supported")
-    shift = _SHIFT if zero.dtype == np.uint8 else 0
+    shift = UNSIGNED_SHIFT if zero.dtype == np.uint8 else 0
     return Quantization((float(scale.reshape(-1)[0]),), int(zero.reshape(-1)[0]) - shift)
 
 
@@ -139,7 +139,7 @@ def quantized_constant(call: Call) -> QuantizedConstant:
     if zero.size > 1:
         shape[axis] = zero.size
     centered = values.astype(np.int64) - zero.reshape(shape if values.ndim else ())
-    shift = _SHIFT if values.dtype == np.uint8 else 0
+    shift = UNSIGNED_SHIFT if values.dtype == np.uint8 else 0
     return QuantizedConstant(centered, scale.reshape(-1), int(zero[0]) - shift, axis)
 
 

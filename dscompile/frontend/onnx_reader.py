@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -19,7 +19,7 @@ from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, Uns
 from dscompile.frontend.import_errors import invalid_file, read_bytes
 from dscompile.frontend.import_graph import Array
 from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes, check_names, given_shape
-from dscompile.ir.tensor import Shape
+from dscompile.ir.tensor import DType, Shape
 
 OLDEST_OPSET = 7
 Proto = Any  # a protobuf message; that package has no types
@@ -87,7 +87,8 @@ class OnnxNode:
 class OnnxModel:
     """What of a file is needed: inputs with their (fixed) shapes, outputs, nodes in order of computation.
 
-    `hints` are the shapes that the file declares for intermediate tensors; nothing relies on them.
+    `hints` are the shapes that the file declares for intermediate tensors; nothing relies on them. `integers` are the
+    inputs that are int8 or uint8, with that type; only a DequantizeLinear reads them.
     """
 
     opset: int
@@ -96,6 +97,7 @@ class OnnxModel:
     nodes: tuple[OnnxNode, ...]
     hints: Mapping[str, Shape]
     constants: Constants
+    integers: Mapping[str, DType]
 
 
 class Constants:
@@ -145,7 +147,9 @@ def read_model(model: Proto, path: Path, shapes: InputShapes = NO_SHAPES) -> Onn
     tensors = {_text(tensor.name): tensor for tensor in proto.initializer}
     if proto.sparse_initializer:
         raise UnsupportedError("sparse initializers are not supported", position=Position(str(path)))
-    inputs = _inputs([info for info in proto.input if _text(info.name) not in tensors], path, shapes)
+    infos = [info for info in proto.input if _text(info.name) not in tensors]
+    integers = dict(_integer_inputs(infos, proto.node))
+    inputs = _inputs(infos, path, shapes, integers)
     nodes = [_node(node, path) for node in proto.node]
     outputs = tuple(_text(info.name) for info in proto.output)
     known = {*tensors, *(name for name, _ in inputs)}
@@ -156,6 +160,7 @@ def read_model(model: Proto, path: Path, shapes: InputShapes = NO_SHAPES) -> Onn
         tuple(_in_order(nodes, known, outputs, path)),
         dict(_hints([*proto.value_info, *proto.output])),
         Constants(path.parent, tensors),
+        integers,
     )
 
 
@@ -177,7 +182,19 @@ def _opset(model: Proto, path: Path) -> int:
     raise invalid_file(path, "ONNX", "it names no opset")
 
 
-def _inputs(infos: Sequence[Any], path: Path, shapes: InputShapes) -> tuple[tuple[str, Shape], ...]:
+def _integer_inputs(infos: Sequence[Any], nodes: Sequence[Any]) -> Iterable[tuple[str, DType]]:
+    """Names and types of the int8 and uint8 inputs that only DequantizeLinear reads, as what it dequantizes."""
+    types: dict[int, DType] = {2: "uint8", 3: "int8"}
+    for info in infos:
+        name, kind = info.name, info.type.tensor_type.elem_type
+        readers = [node for node in nodes if name in node.input]
+        if kind in types and all(node.op_type == "DequantizeLinear" and node.input[0] == name for node in readers):
+            yield _text(name), types[kind]
+
+
+def _inputs(
+    infos: Sequence[Any], path: Path, shapes: InputShapes, integers: Collection[str]
+) -> tuple[tuple[str, Shape], ...]:
     """Names and shapes of the inputs, a symbolic batch set to 1. Everything that does not fit is reported at once."""
     check_names(shapes, (_text(info.name) for info in infos))
     found: list[tuple[str, Shape]] = []
@@ -191,7 +208,7 @@ def _inputs(infos: Sequence[Any], path: Path, shapes: InputShapes) -> tuple[tupl
         if not info.type.HasField("tensor_type") or not kind.HasField("shape"):
             note(f"input '{name}' has no shape")
             continue
-        if kind.elem_type != 1:
+        if kind.elem_type != 1 and name not in integers:
             note(f"input '{name}' is {_type_name(kind.elem_type)}; only float32 is supported")
         shape = []
         dims = kind.shape.dim

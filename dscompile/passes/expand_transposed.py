@@ -10,7 +10,7 @@ import numpy as np
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Conv2D, ConvTranspose, DepthToSpace, Pads
 from dscompile.ir.shapes import dilated_extent, output_shape
-from dscompile.passes.rewrite import apply_everywhere, fresh_name, substitute
+from dscompile.passes.rewrite import apply_everywhere, fresh_name, read_only, substitute
 
 
 def expand_transposed(network: Network) -> Network:
@@ -71,12 +71,12 @@ def _expand(network: Network, layer: Layer) -> Network | None:
     phases = fresh_name(network, f"{layer.name}.phases")
     tensor = replace(network.tensor(layer.output), name=phases, shape=output_shape(convolution, [given]))
     weights = {
-        f"{phases}.kernel": _frozen(_phases(network.weight(layer, "kernel"), op, rows.taps, columns.taps, order))
+        f"{phases}.kernel": read_only(_phases(network.weight(layer, "kernel"), op, rows.taps, columns.taps, order))
     }
     for role in ("bias", "kernel_scale"):
         if network.has_weight(layer, role):
             values = network.weight(layer, role)
-            weights[f"{phases}.{role}"] = _frozen(
+            weights[f"{phases}.{role}"] = read_only(
                 np.tile(values, places) if order == "dcr" else np.repeat(values, places)
             )
     layers = [
@@ -97,9 +97,3 @@ def _phases(kernel: Array, op: ConvTranspose, rows: int, columns: int, order: st
     taps = spread.reshape(rows, s, columns, t, inputs, outputs)[::-1, :, ::-1]
     axes = (0, 2, 4, 1, 3, 5) if order == "dcr" else (0, 2, 4, 5, 1, 3)
     return taps.transpose(axes).reshape(rows, columns, inputs, s * t * outputs)
-
-
-def _frozen(array: Array) -> Array:
-    copy = np.ascontiguousarray(array)
-    copy.setflags(write=False)
-    return copy

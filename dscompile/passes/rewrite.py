@@ -99,6 +99,13 @@ def fresh_name(network: Network, wanted: str) -> str:
     return name
 
 
+def read_only(values: Array) -> Array:
+    """Values of any type as networks hold weights: contiguous, and not to be written."""
+    copied = np.ascontiguousarray(values)
+    copied.setflags(write=False)
+    return copied
+
+
 def as_weight(values: npt.ArrayLike) -> Array:
     """A read-only float32 array: what was computed in float64 is rounded here, once."""
     array: Array = np.array(values, dtype=np.float32)

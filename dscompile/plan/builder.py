@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,7 +34,7 @@ from dscompile.plan.kernels import (
 )
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
-from dscompile.plan.program import Buffer, Call, Chosen, Function, Operand, Program, Step
+from dscompile.plan.program import Buffer, Call, Chosen, Function, Operand, Program, Sections, Step
 from dscompile.plan.routing import NO_ROUTING, Routing
 from dscompile.plan.storage import (
     BlockedView,
@@ -67,12 +68,15 @@ class ProgramBuilder:
         target: Target,
         halos: Halos | None = None,
         tuning: Tuning = UNTUNED,
+        threads: int = 1,
         routing: Routing = NO_ROUTING,
     ) -> None:
         """`halos` are the paddings around images in memory; default: what the convolutions of the network read.
 
-        `routing` names images that are not made, because whoever reads them finds their channels elsewhere.
+        `threads` are how many the program is made for, if it is run by several. `routing` names images that are not
+        made, because whoever reads them finds their channels elsewhere.
         """
+        self.threads = threads
         self.network = network
         self.target = target
         self.lanes = target.lanes
@@ -88,6 +92,7 @@ class ProgramBuilder:
         self._views: dict[str, View] = {}
         self._converted: dict[tuple[str, str], View] = {}
         self._calls: list[Call] = []
+        self._sections: Sections | None = None
         self._result: tuple[Operand, int] | None = None
         self._layer = ""
         self.routing = routing
@@ -116,7 +121,7 @@ class ProgramBuilder:
         for work in segment.work:
             for name in (*work.reads, work.result):
                 self._check(self.network.tensor(name), work.layer)
-        self._calls, self._result = [], None
+        self._calls, self._result, self._sections = [], None, None
 
     def _check(self, tensor: Tensor, layer: Layer) -> None:
         if len(tensor.shape) > 1 and tensor.shape[0] != 1:
@@ -150,6 +155,7 @@ class ProgramBuilder:
                 result=operand,
                 result_bytes=size_bytes,
                 note=segment.note,
+                sections=self._sections,
             )
         )
 
@@ -163,6 +169,23 @@ class ProgramBuilder:
         self._calls.append(Call(function.symbol, tuple(operands)))
         for operand in operands:
             self._touch(operand)
+
+    @contextmanager
+    def aside(self) -> Iterator[list[Call]]:
+        """Calls made inside are those of a section: they are collected, and do not count as the step's own."""
+        calls, chosen = self._calls, dict(self._chosen)
+        self._calls = []
+        yield self._calls
+        self._calls, self._chosen = calls, chosen
+
+    def divide(self, first: int, sections: Sequence[Sequence[Call]]) -> None:
+        """The step's calls from number `first` on can be done as `sections` instead."""
+        self._sections = Sections(first, len(self._calls), tuple(map(tuple, sections)))
+
+    @property
+    def call_count(self) -> int:
+        """Calls of the step so far."""
+        return len(self._calls)
 
     def choose(self, workload: Workload, kind: type[ChoiceT]) -> ChoiceT:
         """The choice for a workload of the current layer; `kind` is what belongs to it."""

@@ -27,7 +27,7 @@ from dscompile.plan.kernels import (
 )
 from dscompile.plan.knobs import TileKnobs
 from dscompile.plan.layout import Strides
-from dscompile.plan.packing import grouped_as_dense, pack_conv, pack_dense, pack_depthwise, pack_vector
+from dscompile.plan.packing import filter_runs, is_padded, pack_conv, pack_dense, pack_depthwise, pack_vector
 from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, FlatView, GatheredView
@@ -59,10 +59,13 @@ def lower_conv(builder: ProgramBuilder, work: Work, op: Conv2D) -> None:
     prepared.emit(0, prepared.height)
 
 
-def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None = None) -> RowWork:
+def prepare_conv(
+    builder: ProgramBuilder, work: Work, window: BlockedView | None = None, *, whole: BlockedView | None = None
+) -> RowWork:
     """Makes room for the result of a convolution, packs its weights, and returns what emits its rows.
 
-    `window` is where the result goes if it has no buffer of its own; its halo is the caller's business.
+    `window` is where the result goes if it has no buffer of its own; its halo is the caller's business. `whole` is the
+    buffer of its own, if there is one already.
     """
     network, layer, op = builder.network, work.layer, work.layer.op
     if not isinstance(op, Conv2D):
@@ -84,7 +87,7 @@ def prepare_conv(builder: ProgramBuilder, work: Work, window: BlockedView | None
         scattered = builder.gathered(layer.inputs[0]) if op.is_pointwise else None
         source = scattered or conv_input(builder, layer, op)
     epilogue = _epilogue(builder, work, op)
-    y = window or builder.uncleared_blocked(work.result, shape)
+    y = window or whole or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
     if isinstance(source, BlockedView) and quantized:
         from dscompile.plan.int8_convolutions import int8_pixels  # float32 networks do without
@@ -199,20 +202,16 @@ def _dense_conv(
     finish: _Finish,
     factors: FlatView | None,
 ) -> EmitRows:
-    """A convolution over all channels of its group; a flat source has no halo, so its border is peeled.
+    """A convolution over the channels that its groups see; a flat source has no halo, so its border is peeled.
 
     `factors` [C_in] are multiplied into the weights.
     """
-    kernel = builder.network.weight(layer, "kernel")
     channels, lanes = builder.network.shape(layer.inputs[0])[3], builder.lanes
-    per_group, filters = channels // op.groups, op.out_channels // op.groups
-    if op.groups > 1 and (per_group % lanes or filters % lanes):
+    if is_padded(channels, op.out_channels, op.groups, lanes):
         builder.fallbacks.append(layer.name)
-        kernel = grouped_as_dense(kernel, op.groups)
-        per_group, filters = channels, op.out_channels
     groups = [
-        _Group(builder, layer, op, kernel, source, y, finish, factors, index * per_group, index * filters, filters)
-        for index in range(op.out_channels // filters)
+        _Group(builder, layer, op, run.kernel, source, y, finish, factors, run.channel, run.start, run.count)
+        for run in filter_runs(builder.network.weight(layer, "kernel"), op.groups, lanes)
     ]
 
     def emit(first: int, count: int) -> None:
@@ -225,7 +224,7 @@ def _dense_conv(
 
 @dataclass(frozen=True)
 class _Group:
-    """One group of filters of a convolution: from input channel `channel`, output channels `start` .. + `count`."""
+    """A run of filters of a convolution: from input channel `channel`, output channels `start` .. + `count`."""
 
     builder: ProgramBuilder
     layer: Layer

@@ -13,7 +13,7 @@ from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8Dep
 from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
 from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling, int8_depthwise_word
-from dscompile.plan.packing import grouped_as_dense
+from dscompile.plan.packing import filter_runs, is_padded
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView
 from dscompile.plan.tiles import Span
@@ -32,13 +32,11 @@ def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedVie
         return _depthwise(builder, layer, op, weights, x, y)
     lanes, channels = x.layout.lanes, x.layout.channels
     kernel = weights.kernel.reshape(*op.kernel, -1, op.out_channels)
-    per_group, filters = channels // op.groups, op.out_channels // op.groups
-    if op.groups > 1 and (per_group % lanes or filters % lanes):
+    if is_padded(channels, op.out_channels, op.groups, lanes):
         builder.fallbacks.append(layer.name)
-        kernel, per_group, filters = grouped_as_dense(kernel, op.groups), channels, op.out_channels
     groups = [
-        _Group(builder, op, kernel, weights.scaled, x, y, index * per_group, index * filters, filters)
-        for index in range(op.out_channels // filters)
+        _Group(builder, op, run.kernel, weights.scaled, x, y, run.channel, run.start, run.count)
+        for run in filter_runs(kernel, op.groups, lanes)
     ]
 
     def emit(first: int, count: int) -> None:
@@ -51,7 +49,7 @@ def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedVie
 
 @dataclass(frozen=True)
 class _Group:
-    """One group of filters: from input channel `channel` on, output channels `start` .. + `count`."""
+    """A run of filters: from input channel `channel` on, output channels `start` .. + `count`."""
 
     builder: ProgramBuilder
     op: Conv2D

@@ -13,17 +13,27 @@ from dscompile.plan.storage import Halos
 from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.target import Target
 
+USUAL_THREADS = 2
 
-def plan_program(network: Network, target: Target, tuning: Tuning = UNTUNED, *, halos: Halos | None = None) -> Program:
+
+def plan_program(
+    network: Network,
+    target: Target,
+    tuning: Tuning = UNTUNED,
+    *,
+    halos: Halos | None = None,
+    threads: int = USUAL_THREADS,
+) -> Program:
     """The program of a canonical network (see dscompile.passes) for a CPU target.
 
-    `halos` are the paddings around images in memory; default: what the convolutions of the network read.
+    `halos` are the paddings around images in memory; default: what the convolutions of the network read. `threads` are
+    those that sections of bands are made for; one or more of them may run the program all the same.
     Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
     halos = Halos.of(network) if halos is None else halos
     # Where inputs are read as vectors of channels, these must lie side by side.
     routing = route(network, halos) if target.multiply == "broadcast" else NO_ROUTING
-    builder = ProgramBuilder(network, target, halos, tuning, routing)
+    builder = ProgramBuilder(network, target, halos, tuning, threads, routing)
     for segment in find_segments(network, target):
         builder.begin(segment)
         if len(segment.work) == 1:

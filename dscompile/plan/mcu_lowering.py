@@ -12,6 +12,7 @@ from dscompile.errors import UnsupportedError
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.tensor import DType, Shape
+from dscompile.passes.split_groups import split_groups
 from dscompile.plan.arena import Overlap, Placement, Request, plan_arena, used_overlaps
 from dscompile.plan.mcu_kernels import (
     ConvKernel,
@@ -62,6 +63,7 @@ def plan_mcu_program(network: Network, target: Target, *, affine: bool = True) -
     """
     from dscompile.plan.mcu_layers import lower_network
 
+    network = split_groups(network)
     slices = concatenated_slices(network)
     prepared: dict[str, QuantizedWeights] = {}
     programs = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from dscompile.ir.network import Array
@@ -44,6 +46,46 @@ def grouped_as_dense(kernel: Array, groups: int) -> Array:
         columns = slice(group * step, (group + 1) * step)
         dense[:, :, rows, columns] = kernel[:, :, :, columns]
     return dense
+
+
+@dataclass(frozen=True)
+class FilterRun:
+    """Filters that see the same blocks of channels: `count` of them from `start` on, channels from `channel` on.
+
+    `kernel` [kh, kw, channels, N] has zeros where one of them does not see a channel; of its filters only those of the
+    run are meant.
+    """
+
+    kernel: Array
+    channel: int
+    start: int
+    count: int
+
+
+def filter_runs(kernel: Array, groups: int, lanes: int) -> list[FilterRun]:
+    """A kernel [kh, kw, C / groups, N] in runs of whole blocks of filters, each over the channels that its groups see.
+
+    Runs start at whole blocks, of filters and of channels. Where groups do as well, a run is a group and nothing is
+    padded; else the first and the last block of a group are shared with its neighbors, or hold several groups.
+    """
+    _, _, per_group, filters = kernel.shape
+    step = filters // groups
+    dense = grouped_as_dense(kernel, groups)
+    runs: list[FilterRun] = []
+    for start in range(0, filters, lanes):
+        end = min(start + lanes, filters)
+        first = start // step * per_group // lanes * lanes
+        seen = dense[:, :, first : ((end - 1) // step + 1) * per_group]
+        if runs and runs[-1].channel == first and runs[-1].kernel.shape == seen.shape:
+            runs[-1] = replace(runs[-1], count=end - runs[-1].start)
+        else:
+            runs.append(FilterRun(seen, first, start, end - start))
+    return runs
+
+
+def is_padded(channels: int, filters: int, groups: int, lanes: int) -> bool:
+    """Whether groups of a convolution are no whole blocks, so that filters get zeros for what they do not see."""
+    return groups > 1 and bool(channels // groups % lanes or filters // groups % lanes)
 
 
 def pack_image(image: Array, lanes: int) -> Array:

@@ -10,10 +10,17 @@ from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.target import Target
 
 
-def plan(network: Network, target: Target, precision: Precision = "float32", tuning: Tuning = UNTUNED) -> Program:
+def plan(
+    network: Network,
+    target: Target,
+    precision: Precision = "float32",
+    tuning: Tuning = UNTUNED,
+    threads: int | None = None,
+) -> Program:
     """The program of a canonical network: standalone C for targets with sets of C kernels, else kernels through TVM.
 
-    `precision` is what float32 convolutions of a GPU may multiply with, `tuning` what was measured for CPUs. Raises
+    `precision` is what float32 convolutions of a GPU may multiply with, `tuning` what was measured for CPUs,
+    `threads` are what an inference on a CPU is meant for (default: as plan_program has it). Raises
     UnsupportedError for what has no kernel on the target, among it float16 anywhere but on GPUs.
     """
     if precision != "float32" and target.gpu is None:
@@ -33,6 +40,7 @@ def plan(network: Network, target: Target, precision: Precision = "float32", tun
         from dscompile.plan.mcu_lowering import plan_mcu_program
 
         return plan_with_states(network, lambda each: plan_mcu_program(each, target))
-    from dscompile.plan.lowering import plan_program
+    from dscompile.plan.lowering import USUAL_THREADS, plan_program
 
-    return plan_with_states(network, lambda each: plan_program(each, target, tuning))
+    wanted = USUAL_THREADS if threads is None else threads
+    return plan_with_states(network, lambda each: plan_program(each, target, tuning, threads=wanted))

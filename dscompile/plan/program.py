@@ -42,12 +42,18 @@ class Operand:
 
 @dataclass(frozen=True)
 class Function:
-    """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs."""
+    """A compiled kernel: its C symbol, the kernel it implements, its pointer parameters in order, and its knobs.
+
+    `extents` are the rounds of its outermost loops, if a call says which of them it is to do: behind the pointers, it
+    then takes for each of these loops the first round and the end. Whoever compiles the kernels knows them
+    (schedule/ranges.py); the rounds may be done in any order, each once.
+    """
 
     symbol: str
     kernel: NativeKernel | McuKernel
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
+    extents: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,20 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Sections:
+    """Another way to do calls `first` .. `end` of a step: lists of calls that do not need each other."""
+
+    first: int
+    end: int
+    calls: tuple[tuple[Call, ...], ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """The calls that compute one layer, or several fused ones. `layers` are names of the canonical network.
 
     `result` is where the step's result begins and `result_bytes` how much memory it spans, for the profiling hook.
+    `sections` are for several threads.
     """
 
     name: str
@@ -73,6 +89,13 @@ class Step:
     result: Operand
     result_bytes: int
     note: str = ""
+    sections: Sections | None = None
+
+    @property
+    def every_call(self) -> tuple[Call, ...]:
+        """Its calls, and those that several threads make in place of some of them."""
+        aside = () if self.sections is None else self.sections.calls
+        return (*self.calls, *(call for calls in aside for call in calls))
 
 
 @dataclass(frozen=True)

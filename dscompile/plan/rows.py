@@ -6,7 +6,7 @@ and reads the same addresses, so they stay in the nearest cache; rows that the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.convolutions import RowWork, prepare_conv
 from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import ElementwiseKernel, FillKernel
+from dscompile.plan.program import Call
 from dscompile.plan.storage import BlockedView, RowOrigin
 
 
@@ -34,18 +35,68 @@ class Rows:
     highest: int
 
 
+Bands = list[Mapping[str, Rows]]
+"""For every band: result -> its rows."""
+
+# Sections of an image may take so much longer than if they were all equal.
+UNEVEN = 1.1
+
+
 def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
     """Appends the calls of all layers of a segment, in bands of `segment.rows` rows of its last result."""
     bands = plan_bands(builder.network, segment)
+    sections = _sections(builder, segment, bands)
+    heights: dict[str, int] = {}
     windows: dict[str, BlockedView] = {}
     prepared: list[RowWork] = []
     for work in segment.work:
         builder.enter(work.layer)
-        height = _window_height([band[work.result] for band in bands]) if _is_private(builder, segment, work) else 0
-        window = _new_window(builder, work, height) if height else None
-        if window is not None:
-            windows[work.result] = window
-        prepared.append(prepare_conv(builder, work, window))
+        if _is_private(builder, segment, work):
+            heights[work.result] = _window_height([[band[work.result] for band in part] for part in (bands, *sections)])
+        if heights.get(work.result):
+            windows[work.result] = _new_window(builder, work, heights[work.result])
+        before = builder.call_count
+        prepared.append(prepare_conv(builder, work, windows.get(work.result)))
+        if builder.call_count > before and builder.network.is_quantized_layer(work.layer):
+            sections = []  # its columns are gathered for all rows at once
+        if work.scale is not None:
+            sections = []  # its weights are scaled once, by the first band
+    first = builder.call_count
+    _emit_bands(builder, prepared, windows, bands)
+    if sections and len(windows) == len(segment.work) - 1:
+        builder.divide(first, _emit_sections(builder, segment, prepared, windows, sections))
+
+
+def _emit_sections(
+    builder: ProgramBuilder,
+    segment: Segment,
+    prepared: list[RowWork],
+    windows: Mapping[str, BlockedView],
+    sections: list[Bands],
+) -> list[list[Call]]:
+    """The calls of every section. The first takes the windows that are there, the others have windows of their own."""
+    last = segment.work[-1].result
+    result = builder.home(last)
+    assert isinstance(result, BlockedView)
+    emitted = []
+    for number, bands in enumerate(sections):
+        own, works = windows, prepared
+        with builder.aside() as calls:
+            if number:
+                own, works = {}, []
+                for work in segment.work:
+                    builder.enter(work.layer)
+                    if work.result != last:
+                        own[work.result] = _new_window(builder, work, windows[work.result].layout.height)
+                    works.append(prepare_conv(builder, work, own.get(work.result), whole=result))
+            _emit_bands(builder, works, own, bands)
+        emitted.append(calls)
+    return emitted
+
+
+def _emit_bands(
+    builder: ProgramBuilder, prepared: list[RowWork], windows: Mapping[str, BlockedView], bands: Bands
+) -> None:
     for before, band in zip([None, *bands], bands, strict=False):
         for row_work in prepared:
             name = row_work.work.result
@@ -58,13 +109,14 @@ def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
                 _clear_rows(builder, name, windows[name], row_work.height, rows.highest)
 
 
-def plan_bands(network: Network, segment: Segment) -> list[Mapping[str, Rows]]:
-    """For every band: result -> its rows."""
+def plan_bands(network: Network, segment: Segment, first: int = 0, end: int | None = None) -> Bands:
+    """For every band: result -> its rows. Of the last result, rows `first` .. `end` are made (default: all)."""
     height = network.shape(segment.work[-1].result)[1]
-    made = {work.result: 0 for work in segment.work}
-    bands: list[Mapping[str, Rows]] = []
-    for end in range(segment.rows, height + segment.rows, segment.rows):
-        wanted = _wanted_rows(network, segment, min(end, height), finished=end >= height)
+    stop = height if end is None else end
+    made = _first_rows(segment, first)
+    bands: Bands = []
+    for below in range(first + segment.rows, stop + segment.rows, segment.rows):
+        wanted = _wanted_rows(network, segment, min(below, stop), finished=below >= height)
         # Strides wider than their kernel skip rows; these are made all the same, so the window begins with them.
         lowest = {name: min(_lowest_row(segment, name, made), made[name]) for name in made}
         highest = {name: _highest_row(segment, name, wanted) for name in made}
@@ -73,6 +125,28 @@ def plan_bands(network: Network, segment: Segment) -> list[Mapping[str, Rows]]:
         )
         made = {name: max(made[name], wanted[name]) for name in made}
     return bands
+
+
+def _first_rows(segment: Segment, first: int) -> dict[str, int]:
+    """Result -> its first row that is needed for rows of the last result from `first` on."""
+    made = {segment.work[-1].result: first}
+    for work in reversed(segment.work[:-1]):
+        made[work.result] = max(0, _lowest_row(segment, work.result, made))
+    return {work.result: made[work.result] for work in segment.work}
+
+
+def _sections(builder: ProgramBuilder, segment: Segment, bands: Bands) -> list[Bands]:
+    """The bands of sections of the image, one for each thread, as even as can be; none if that is not even enough.
+
+    Where two sections meet, both make the rows that both read.
+    """
+    count, threads = len(bands), builder.threads
+    most = -(-count // threads)
+    if threads < 2 or most * threads > UNEVEN * count:
+        return []
+    height = builder.network.shape(segment.work[-1].result)[1]
+    cuts = [min(height, number * count // threads * segment.rows) for number in range(threads)] + [height]
+    return [plan_bands(builder.network, segment, first, end) for first, end in pairwise(cuts)]
 
 
 def _wanted_rows(network: Network, segment: Segment, rows: int, *, finished: bool) -> dict[str, int]:
@@ -132,13 +206,19 @@ def _is_private(builder: ProgramBuilder, segment: Segment, work: Work) -> bool:
     )
 
 
-def _window_height(bands: list[Rows]) -> int:
-    """Rows that a window must hold; 0 if rows would be moved onto themselves, so that no window can be used."""
-    for before, rows in pairwise(bands):
-        kept = rows.begin - rows.lowest
-        if kept > rows.lowest - before.lowest > 0:
-            return 0
-    return max(max(rows.end, rows.highest) - rows.lowest for rows in bands)
+def _window_height(runs: Iterable[list[Rows]]) -> int:
+    """Rows that a window must hold for all runs of bands.
+
+    0 if rows would be moved onto themselves, so that no window can be used.
+    """
+    most = 0
+    for bands in runs:
+        for before, rows in pairwise(bands):
+            kept = rows.begin - rows.lowest
+            if kept > rows.lowest - before.lowest > 0:
+                return 0
+        most = max(most, *(max(rows.end, rows.highest) - rows.lowest for rows in bands))
+    return most
 
 
 def _new_window(builder: ProgramBuilder, work: Work, height: int) -> BlockedView:

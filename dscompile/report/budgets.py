@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dscompile.errors import BudgetError, Diagnostic, UsageError
+from dscompile.errors import BudgetError, Diagnostic
 from dscompile.frontend.settings import TargetSettings
 from dscompile.ir.network import Network
 from dscompile.report.inspection import arena_map
@@ -21,16 +21,10 @@ def settings_for(settings: Mapping[str, TargetSettings], names: Sequence[str]) -
     return next((settings[name] for name in names if name in settings), TargetSettings())
 
 
-def check_threads(threads: int) -> None:
-    """Raises UsageError for more than one thread, which this version does not build."""
-    if threads != 1:
-        raise UsageError(f"{threads} threads are not supported; artifacts of this version run on 1 thread")
-
-
-def setting_notes(target: str, settings: TargetSettings) -> Iterator[str]:
-    """What a net.yaml asks for and a build does not do."""
-    if settings.threads is not None and settings.threads != 1:
-        yield f"{target}: 'threads: {settings.threads}' has no effect; artifacts of this version run on 1 thread"
+def setting_notes(target: str, settings: TargetSettings, *, has_threads: bool) -> Iterator[str]:
+    """What a net.yaml asks for and a build does not do. `has_threads`: several of them can share an inference there."""
+    if settings.threads is not None and settings.threads != 1 and not has_threads:
+        yield f"{target}: 'threads: {settings.threads}' has no effect; threads share an inference on x86 and arm64"
     if settings.latency_us is not None:
         yield f"{target}: the latency budget is not checked by a build; 'dscompile bench' measures and checks"
 

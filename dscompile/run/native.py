@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import tempfile
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +28,18 @@ class NativeModel:
     """A loaded artifact with an arena of its own. Calls from several threads wait for each other.
 
     `instructions` is None: nobody counts them here. `variant` is the one that runs, if the library has several; with
-    `only_variant`, an index, the driver is compiled anew for that one alone.
+    `only_variant`, an index, the driver is compiled anew for that one alone. An inference is done by `threads` threads,
+    the caller's among them; the others live as long as the model.
 
     Raises ToolError if the artifact's target does not run on this machine, or its shared library was never linked and
-    nothing here can do it; BadInputError if its files do not belong together.
+    nothing here can do it, or the system refuses threads; BadInputError if its files do not belong together.
     """
 
     runner = "host"
     instructions: int | None = None
     stack_bytes: int | None = None
 
-    def __init__(self, artifact: Artifact, only_variant: int | None = None) -> None:
+    def __init__(self, artifact: Artifact, only_variant: int | None = None, threads: int = 1) -> None:
         self.artifact = artifact
         self.manifest = artifact.manifest
         require_host(artifact)
@@ -45,6 +48,7 @@ class NativeModel:
         try:
             self._run = self._function(library, "run")
             self._run_profiled = self._function(library, "run_profiled")
+            self._run_shared = None if threads == 1 else self._function(library, "run_parallel")
             fingerprint = ctypes.c_uint32.in_dll(library, f"{self.manifest.c_name}_fingerprint").value
         except (AttributeError, ValueError) as error:
             raise BadInputError(
@@ -68,6 +72,24 @@ class NativeModel:
             self.runner = f"host as {self.variant}"
         self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
         self._lock = threading.Lock()
+        self._pool: Array | None = None
+        if threads > 1:
+            self._pool = self._started_pool(library, threads)
+
+    def _started_pool(self, library: ctypes.CDLL, threads: int) -> Array:
+        """The memory of a pool of threads, which end with this model."""
+        sizes = header_macros(self.artifact)
+        pool = aligned_bytes(sizes["POOL_SIZE"], sizes["POOL_ALIGN"])
+        place = pool.ctypes.data_as(ctypes.c_void_p)
+        status = self._function(library, "pool_start")(place, ctypes.c_uint32(threads))
+        if status:
+            raise ToolError(
+                f"'{self.artifact.directory}' cannot be run by {threads} threads (status {status})",
+                help=f"a pool has at most {sizes['MAX_THREADS']}, and the system may allow fewer",
+            )
+        stop = self._function(library, "pool_stop")
+        weakref.finalize(self, _stop_pool, stop, pool, os.getpid())
+        return pool
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type, for inputs and outputs alike.
@@ -81,7 +103,7 @@ class NativeModel:
         outputs = empty_outputs(self.manifest.outputs)
         arguments = self._arguments(inputs, outputs, state)
         with self._lock:
-            self._check(self._run(*arguments))
+            self._check(self._one(*arguments))
         return outputs
 
     def latencies_us(self, inputs: Mapping[str, Array], repeats: int, warmup: int = 3) -> NDArray[np.float64]:
@@ -94,7 +116,7 @@ class NativeModel:
         state = fresh_state(self.manifest.slots)  # likewise
         arguments = self._arguments(inputs, outputs, state)
         with self._lock:
-            return latencies_us(self._run, arguments, repeats, warmup)
+            return latencies_us(self._one, arguments, repeats, warmup)
 
     def profile(self, inputs: Mapping[str, Array], repeats: int = 20) -> tuple[float, ...]:
         """Median time of every step of what runs in microseconds (see run/latency.py: profile_us)."""
@@ -116,6 +138,14 @@ class NativeModel:
     def _rows(self) -> range:
         """The steps of what runs, by their numbers in the hook."""
         return self.manifest.rows_of(self.variant)
+
+    @property
+    def _one(self) -> Callable[..., int]:
+        """What does an inference; takes the arguments of `<net>_run`."""
+        if self._pool is None or self._run_shared is None:
+            return self._run
+        run, pool = self._run_shared, self._pool.ctypes.data_as(ctypes.c_void_p)
+        return lambda *arguments: run(*arguments, pool)
 
     def _arguments(
         self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], state: NDArray[np.uint8]
@@ -155,16 +185,8 @@ def check_header(artifact: Artifact) -> None:
 
     Raises BadInputError naming every macro that differs.
     """
-    manifest = artifact.manifest
-    try:
-        text = artifact.header.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"cannot read the header: {error}", position=Position(str(artifact.header))) from error
+    manifest, macros = artifact.manifest, header_macros(artifact)
     prefix = manifest.c_name.upper()
-    macros = {
-        name: int(value, 0)
-        for name, value in re.findall(rf"^#define {prefix}_(\w+) (0x[0-9a-f]+|[0-9]+)u\b", text, re.MULTILINE)
-    }
     wanted = {
         "FINGERPRINT": [manifest.fingerprint],
         "ARENA_SIZE": [manifest.arena.size_bytes],
@@ -186,13 +208,33 @@ def check_header(artifact: Artifact) -> None:
         raise BadInputError([Diagnostic(problem, where, help="build the artifact again") for problem in problems])
 
 
+def header_macros(artifact: Artifact) -> dict[str, int]:
+    """The sizes that the header defines, by their names without the network's. Raises BadInputError."""
+    try:
+        text = artifact.header.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"cannot read the header: {error}", position=Position(str(artifact.header))) from error
+    prefix = artifact.manifest.c_name.upper()
+    return {
+        name: int(value, 0)
+        for name, value in re.findall(rf"^#define {prefix}_(\w+) (0x[0-9a-f]+|[0-9]+)u\b", text, re.MULTILINE)
+    }
+
+
+def _stop_pool(stop: ctypes._NamedFuncPointer, pool: Array, owner: int) -> None:
+    """Ends the threads of a pool; in a process that was forked they never were."""
+    if os.getpid() == owner:
+        stop(pool.ctypes.data_as(ctypes.c_void_p))
+
+
 def _load_library(artifact: Artifact) -> ctypes.CDLL:
     """The shared library; linked now if there was no compiler for it when the artifact was built."""
     if artifact.has_shared_library:
         return _load(artifact.shared_library)
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
-        directory, static = Path(scratch), artifact.static_library
-        (directory / static.name).symlink_to(static.resolve())
+        directory = Path(scratch)
+        for part in (artifact.static_library, artifact.header, artifact.parallel):
+            (directory / part.name).symlink_to(part.resolve())
         toolchain = find_toolchain(artifact.manifest.target)
         name = artifact.shared_library.name
         toolchain.compile(shared_from_static(artifact.manifest.c_name), directory, f"linking {name}")
@@ -221,7 +263,8 @@ def _load_variant(artifact: Artifact, index: int) -> ctypes.CDLL:
         library = Path(scratch) / f"variant-{index}.so"
         only = f"-D{prefix.upper()}_ONLY_VARIANT={index}u"
         sources = [str(directory / artifact.driver.name), str(directory / artifact.static_library.name), "-lm"]
-        arguments = ["-std=c99", "-O2", "-fPIC", "-shared", only, *sources, "-o", library.name]
+        shared = [f"-Wl,-u,{prefix}_run_parallel", "-lpthread"]
+        arguments = ["-std=c99", "-O2", "-fPIC", "-shared", only, *sources, *shared, "-o", library.name]
         find_toolchain(artifact.manifest.target).compile(arguments, Path(scratch), "compiling one variant")
         return _load(library)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.artifact import Artifact
+from dscompile.errors import UsageError
 from dscompile.ir.network import Array
 from dscompile.target import runs_here
 
@@ -49,9 +50,18 @@ class StatefulModel(Protocol):
         """The next inference of a stream whose `state` (run/arrays.py: fresh_state) it changes."""
 
 
-def open_model(artifact: Artifact) -> RunnableModel:
-    """Makes an artifact ready to run. Raises ToolError if that takes a tool, or a machine, that is not here."""
+def open_model(artifact: Artifact, threads: int = 1) -> RunnableModel:
+    """Makes an artifact ready to run. Raises ToolError if that takes a tool, or a machine, that is not here.
+
+    With several `threads`, UsageError unless they can share an inference: of a library that this process itself loads.
+    """
     target = artifact.manifest.target
+    is_library = target.board is None and target.family != "portable" and target.gpu is None
+    if threads > 1 and (not is_library or is_emulated(artifact)):
+        raise UsageError(
+            f"'{artifact.directory}' is for {target.name}; threads share an inference of libraries for this machine",
+            help="leave out the number of threads",
+        )
     if target.board is not None:
         from dscompile.run.firmware import FirmwareModel
 
@@ -70,7 +80,7 @@ def open_model(artifact: Artifact) -> RunnableModel:
         return EmulatedModel(artifact, target.emulator)
     from dscompile.run.native import NativeModel
 
-    return NativeModel(artifact)
+    return NativeModel(artifact, threads=threads)
 
 
 def is_emulated(artifact: Artifact) -> bool:
@@ -89,7 +99,6 @@ def open_remote(artifact: Artifact, runner: str) -> RemoteModel:
     Raises UsageError for another `runner` or an artifact that is no library, ToolError if the machine cannot be
     reached or does not run it.
     """
-    from dscompile.errors import UsageError
     from dscompile.run.remote import Board, RemoteModel, parse_address
 
     address = parse_address(runner)

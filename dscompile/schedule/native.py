@@ -1,13 +1,15 @@
 """From scheduled kernels to an object file with a plain C interface: no libtvm, no packed calls, no undefined symbols.
 
-Every function becomes `int32_t symbol(T *, ...)`, its parameters in the order of `Function.parameters`.
+Every function becomes `int32_t symbol(T *, ...)`, its parameters in the order of `Function.parameters`. Of a function
+with extents, `int32_t first, int32_t end` of each of these loops follow.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from dscompile.schedule import scheduled
 from dscompile.schedule.barrier import insert_barriers
 from dscompile.schedule.dot_products import lower_dot_products
 from dscompile.schedule.prefetch import insert_prefetches
+from dscompile.schedule.ranges import with_ranges
 from dscompile.target import Target
 
 _NO_ALIAS = "tirx.noalias"
@@ -37,11 +40,36 @@ def compile_functions(functions: Sequence[Function], target: Target, progress: P
     `progress(done, total, symbol)` is called before each function is lowered.
     """
     lowered: dict[str, PrimFunc] = {}
+    for function in _reported(functions, progress):
+        lowered[function.symbol] = lower(function, target)
+    return _object(lowered, target)
+
+
+@dataclass(frozen=True)
+class RangedFunctions:
+    """An object file, and the functions in it with the extents of the loops that a call may do a part of."""
+
+    content: bytes
+    functions: tuple[Function, ...]
+
+
+def compile_ranged(functions: Sequence[Function], target: Target, progress: Progress | None = None) -> RangedFunctions:
+    """As `compile_functions`, with functions that several threads can share: their outermost loops take bounds."""
+    lowered: dict[str, PrimFunc] = {}
+    ranged: list[Function] = []
+    for function in _reported(functions, progress):
+        flat = _flat(_scheduled(function, target), function.parameters, function.symbol, target)
+        loops = with_ranges(flat, [parameter.name for parameter in function.parameters if parameter.written])
+        lowered[function.symbol] = with_pointers(loops.prim, function.symbol, bounds=loops.bounds)
+        ranged.append(replace(function, extents=loops.extents))
+    return RangedFunctions(_object(lowered, target), tuple(ranged))
+
+
+def _reported(functions: Sequence[Function], progress: Progress | None) -> Iterator[Function]:
     for index, function in enumerate(functions):
         if progress is not None:
             progress(index, len(functions), function.symbol)
-        lowered[function.symbol] = lower(function, target)
-    return _object(lowered, target)
+        yield function
 
 
 def compile_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, target: Target) -> bytes:
@@ -77,19 +105,27 @@ def llvm_target(target: Target) -> Any:
 
 def lower(function: Function, target: Target) -> PrimFunc:
     """The scheduled kernel of `function`, lowered to loops over raw pointers, ready for LLVM."""
+    return lower_scheduled(_scheduled(function, target), function.parameters, function.symbol, target)
+
+
+def _scheduled(function: Function, target: Target) -> PrimFunc:
     if isinstance(function.kernel, McuKernel):
         raise ValueError(f"{function.symbol} is a kernel of the standalone C backend")
-    prim = scheduled(function.kernel, function.knobs, target)
-    return lower_scheduled(prim, function.parameters, function.symbol, target)
+    return scheduled(function.kernel, function.knobs, target)
 
 
 def lower_scheduled(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, target: Target) -> PrimFunc:
     """A scheduled PrimFunc, lowered to loops over raw pointers, ready for LLVM."""
+    return with_pointers(_flat(prim, parameters, symbol, target), symbol)
+
+
+def _flat(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, target: Target) -> PrimFunc:
+    """A scheduled PrimFunc, lowered to flat loops over its buffers."""
     prim = bind_views(prim, parameters)
     module = tvm.IRModule({symbol: prim.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(llvm_target(target))(module)
     module = _lowering()(module)
-    return with_pointers(insert_barriers(insert_prefetches(module[symbol])), symbol)
+    return insert_barriers(insert_prefetches(module[symbol]))
 
 
 def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:
@@ -167,8 +203,11 @@ def _lowering() -> Any:
     )
 
 
-def with_pointers(prim: PrimFunc, symbol: str, *, returns: bool = True) -> PrimFunc:
-    """Buffer parameters become raw pointers; the function returns 0 (or nothing) and has C linkage."""
+def with_pointers(prim: PrimFunc, symbol: str, *, returns: bool = True, bounds: Sequence[Any] = ()) -> PrimFunc:
+    """Buffer parameters become raw pointers; the function returns 0 (or nothing) and has C linkage.
+
+    `bounds` are variables that become parameters behind the pointers.
+    """
     from tvm.ir import PointerType, PrimType
 
     pointers = {p.name: tirx.Var(p.name, PointerType(PrimType(str(p.dtype)))) for p in prim.params}
@@ -182,5 +221,5 @@ def with_pointers(prim: PrimFunc, symbol: str, *, returns: bool = True) -> PrimF
         statements.append(tirx.stmt.Return(tirx.const(0, "int32")))
     result = PrimType("int32") if returns else None
     body = tirx.SeqStmt(statements) if len(statements) > 1 else statements[0]
-    plain = tirx.PrimFunc([pointers[p.name] for p in prim.params], body, ret_type=result, attrs=prim.attrs)
+    plain = tirx.PrimFunc([*(pointers[p.name] for p in prim.params), *bounds], body, ret_type=result, attrs=prim.attrs)
     return plain.with_attr({"global_symbol": symbol, "calling_conv": 0})

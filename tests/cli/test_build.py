@@ -128,9 +128,9 @@ def test_a_flash_budget_counts_code_and_keeps_the_old_artifact(dscompile: Comman
 
 
 def test_settings_without_effect_are_noted(dscompile: CommandLine, folder: Path):
-    (folder / "net.yaml").write_text(TINY + "targets:\n  host: {threads: 4}\n")
-    outcome = dscompile("build", "net.yaml")
-    assert "note: host: 'threads: 4' has no effect; artifacts of this version run on 1 thread\n" in outcome.err
+    (folder / "net.yaml").write_text(TINY + "targets:\n  c99: {threads: 4}\n")
+    outcome = dscompile("build", "net.yaml", "-t", "c99")
+    assert "note: c99: 'threads: 4' has no effect; threads share an inference on x86 and arm64\n" in outcome.err
 
 
 def test_int8_is_refused_instead_of_building_another_network(dscompile: CommandLine, folder: Path):
@@ -343,10 +343,25 @@ def test_bench_beside_another_artifact(dscompile: CommandLine, built: Path, copy
     assert re.fullmatch(r"FMA peak of a core, measured in between: \d+\.\d GFLOP/s", peak)
 
 
-def test_bench_offers_one_thread(dscompile: CommandLine, built: Path):
-    outcome = dscompile("bench", built, "--threads", "2")
-    assert outcome.code == 2
-    assert outcome.err == "error: 2 threads are not supported; artifacts of this version run on 1 thread\n"
+def test_bench_says_how_many_threads_shared_an_inference(dscompile: CommandLine, built: Path):
+    outcome = dscompile("bench", built, "--threads", "2", "--repeats", "20", "--json")
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["results"][0]["threads"] == 2
+
+
+def test_more_threads_than_a_pool_has_are_refused(dscompile: CommandLine, built: Path):
+    outcome = dscompile("verify", built, "--threads", "65", "-q")
+    assert outcome.code == 5
+    assert outcome.err == (
+        f"error: '{built}' cannot be run by 65 threads (status -5)\n"
+        "  = help: a pool has at most 64, and the system may allow fewer\n"
+    )
+
+
+def test_verify_compares_what_threads_share(dscompile: CommandLine, built: Path):
+    outcome = dscompile("verify", built, "--threads", "3")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"{built}: ok\n")
 
 
 def test_bench_needs_to_know_what_a_runtime_runs(dscompile: CommandLine, built: Path):

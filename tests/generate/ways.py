@@ -55,7 +55,7 @@ def standalone_c(core: str, *, affine: bool = True) -> Way:
     def differences(network: Network) -> list[str]:
         with tempfile.TemporaryDirectory() as scratch, mock.patch.multiple("dscompile.emit.mcu", **_UNMEASURED):
             artifact = mcu.write(network, Path(scratch) / "artifact", _here(core), affine=affine)
-            return mcu.differences(HostModel(artifact), network, (0,))
+            return mcu.differences(HostModel(artifact), network, (0,), near=True)
 
     return Way(f"c99 ({core})", differences)
 
@@ -65,7 +65,7 @@ def library(target: str) -> Way:
 
     def differences(network: Network) -> list[str]:
         concrete = native.target_here(target)
-        return native.differences(native.opened(network, concrete), network, native.input_sets(network, 0))
+        return native.differences(native.opened(network, concrete), network, native.input_sets(network, 0), near=True)
 
     return Way(target, differences)
 

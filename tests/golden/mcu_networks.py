@@ -108,7 +108,7 @@ def backbone(name: str, rounding: Rounding | None = None) -> Network:
 
 
 def borders(name: str) -> Network:
-    """Float outside and int8 inside, in the rounding of float32: conversions, copies, paddings, sums and means."""
+    """Float outside and int8 inside, rounded in float32: conversions, copies, paddings, sums, means, products."""
     net = Tiny(name, "float32")
     real = net.input(Tensor("image", (1, 4, 5, 2), border="nchw"))
     x = net.add("quantize", Quantize(), [real], dtype="int8", quantization=Q)
@@ -117,7 +117,7 @@ def borders(name: str) -> Network:
     x = net.layer("sum", Binary("add", RELU), a, b, made=POSITIVE)
     c = net.layer("sigmoid", Activate(SIGMOID), x)
     x = net.layer("joined", Concat(3), a, c, made=None)
-    x = net.layer("mean", Mean(), x)
+    x = net.layer("gated", Binary("mul"), x, net.layer("mean", Mean(), x))
     return net.build([net.add("real", Dequantize(), [x])])
 
 

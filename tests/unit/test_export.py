@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,14 +16,12 @@ from dscompile.frontend.load import load_network
 from dscompile.frontend.netfile import read_netfile
 from dscompile.frontend.onnx_export_ops import EXPORTERS
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import RELU, ArgMax, Conv2D, Pads
+from dscompile.ir.ops import RELU, ArgMax, Conv2D, Op, Pads, Pool, Transpose
 from dscompile.ir.tensor import Tensor
-from dscompile.oracle.float_ops import FLOAT_OPS
 from tests.as_onnx import run_onnxruntime
 from tests.mcu import random_inputs as border_inputs
 from tests.models import model_path
 from tests.networks import random_inputs, random_network
-from tests.quantized_networks import random_int8_network
 from tests.streaming import random_streaming
 
 onnx = pytest.importorskip("onnx")
@@ -152,20 +151,35 @@ def test_other_files_than_onnx_and_json_are_refused(tmp_path):
         dscompile.export(path, path)
 
 
-def test_int8_networks_are_refused():
-    with pytest.raises(UnsupportedError, match="only float32 networks can be exported to ONNX, and this one is int8"):
-        dscompile.export_onnx(random_int8_network(0))
+def test_every_operator_has_a_form():
+    assert set(EXPORTERS) == set(get_args(Op))
 
 
-def test_every_operator_of_float32_networks_has_a_form():
-    assert set(EXPORTERS) == set(FLOAT_OPS) - {ArgMax}
-
-
-def test_an_argmax_is_refused():
+@pytest.mark.parametrize("border", ["nhwc", "nchw"])
+@pytest.mark.parametrize("op", [ArgMax(), ArgMax(keep_axis=True), ArgMax(last=True)], ids=str)
+def test_indices_of_images_and_vectors_are_the_same(op, border):
     net = NetworkBuilder("indices")
-    network = net.build([net.add("map", ArgMax(), [net.input(Tensor("x", (1, 3)))])])
-    with pytest.raises(UnsupportedError, match="layer map: argmax has no form in ONNX here"):
-        dscompile.export_onnx(network)
+    image = net.input(Tensor("x", (1, 4, 5, 7), border=border))
+    pool = net.add("pool", Pool("max", (2, 2)), [image])
+    vector = net.input(Tensor("v", (1, 9)))
+    made = [net.add(f"{source}_index", op, [source]) for source in (image, pool, vector)]
+    turned = net.add("turned", Transpose((0, 2, 1)), [net.add("map", ArgMax(), [pool])])
+    network = net.build([*made, turned])
+    rng = np.random.default_rng(1)
+    inputs = {name: rng.integers(0, 4, network.shape(name)).astype(np.float32) for name in network.inputs}
+    expected, got = oracle.run(network, inputs), run_onnxruntime(network, inputs)
+    for name in network.outputs:
+        assert got[name].dtype == np.int32
+        np.testing.assert_array_equal(got[name], expected[name])
+
+
+def test_indices_come_back():
+    net = NetworkBuilder("indices")
+    network = net.build([net.add("map", ArgMax(last=True), [net.input(Tensor("x", (1, 4, 5, 7)))])])
+    again = dscompile.import_onnx(dscompile.export_onnx(network))
+    x = np.random.default_rng(2).normal(size=(1, 4, 5, 7)).astype(np.float32)
+    np.testing.assert_array_equal(oracle_outputs(again, {"x": x})["map"], oracle.run(network, {"x": x})["map"])
+    assert ArgMax(last=True) in [layer.op for layer in again.layers]
 
 
 def test_layers_without_a_form_are_all_named(monkeypatch):

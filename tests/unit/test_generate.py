@@ -12,7 +12,7 @@ import pytest
 from dscompile import oracle
 from dscompile.frontend.netfile import read_netfile
 from dscompile.ir.network import Network
-from dscompile.ir.ops import Activate, ArgMax, BatchNorm, Binary, Concat, Conv2D, Op, Pool, Reshape
+from dscompile.ir.ops import Activate, BatchNorm, Binary, Concat, Conv2D, Op, Pool, Reshape
 from dscompile.oracle.float_ops import FLOAT_OPS
 from dscompile.oracle.int8_ops import INT8_OPS
 from tests.generate.__main__ import main, report_failure
@@ -22,9 +22,6 @@ from tests.generate.rebuild import Changes, rebuilt
 from tests.generate.ways import standalone_c
 from tests.networks import random_inputs, random_network
 from tests.quantized_networks import random_int8_network
-
-# Rounding may turn near ties of random networks around: tests/unit/test_argmax.py and test_argmax_compiled.py have it.
-ELSEWHERE = {ArgMax}
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +33,13 @@ def networks() -> list[Network]:
 def test_every_operator_is_made(networks):
     """A new operator needs a step in tests/networks.py, or a form in the Quantizer of tests/quantized_networks.py."""
     made = Counter(type(layer.op) for network in networks for layer in network.layers)
-    assert [op.__name__ for op in get_args(Op) if not made[op] and op not in ELSEWHERE] == []
+    assert [op.__name__ for op in get_args(Op) if not made[op]] == []
 
 
 def test_integers_are_computed_by_every_operator_that_has_them(networks):
     made = {type(layer.op) for n in networks if n.is_quantized for layer in n.layers if n.is_quantized_layer(layer)}
     # A Quantize of floats is counted as int8 by the oracle, and batch norm is folded before.
-    assert [op.__name__ for op in INT8_OPS if op not in made and op not in ELSEWHERE] == []
+    assert [op.__name__ for op in INT8_OPS if op not in made] == []
 
 
 def test_graphs_have_branches_several_inputs_and_several_outputs(networks):

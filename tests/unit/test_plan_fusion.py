@@ -14,6 +14,7 @@ from dscompile.plan.fusion import Part, concatenated_parts, fuse_residuals, fuse
 from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, ElementwiseKernel
 from dscompile.target import Caches
 from tests.native import TARGETS, assert_equals_oracle, planned, target_here
+from tests.threads import assert_shared_equals_alone
 
 SIZE = (1, 6, 5, 16)
 
@@ -151,6 +152,7 @@ def test_a_scaled_convolution_adds_its_residual_and_goes_in_bands():
     small = replace(target_here("x86-avx2"), caches=Caches(32 << 10, 12 << 10, 1 << 20))
     assert any(len(step.layers) > 3 for step in planned(network, small).steps)
     assert_equals_oracle(network, small)
+    assert_shared_equals_alone(network, small)
 
 
 @pytest.mark.parametrize(

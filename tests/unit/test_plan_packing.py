@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dscompile.plan.packing import (
+    filter_runs,
     grouped_as_dense,
+    is_padded,
     pack_conv,
     pack_dense,
     pack_depthwise,
@@ -77,3 +79,36 @@ def test_packed_weights_are_float32_and_contiguous():
     ):
         assert packed.dtype == np.float32
         assert packed.flags.c_contiguous
+
+
+def test_groups_of_whole_blocks_are_runs_without_zeros():
+    kernel = numbered(1, 1, 4, 8)  # 2 groups of 4 channels and 4 filters
+    runs = filter_runs(kernel, groups=2, lanes=2)
+    assert [(run.channel, run.start, run.count, run.kernel.shape[2]) for run in runs] == [(0, 0, 4, 4), (4, 4, 4, 4)]
+    assert runs[1].kernel[..., 4:].tolist() == kernel[..., 4:].tolist()
+    assert not is_padded(8, 8, groups=2, lanes=2)
+
+
+def test_filters_of_a_block_see_the_channels_of_all_its_groups():
+    kernel = numbered(1, 1, 5, 9)  # 3 groups of 5 channels and 3 filters
+    runs = filter_runs(kernel, groups=3, lanes=4)
+    seen = [(run.channel, run.start, run.count, run.kernel.shape[2]) for run in runs]
+    assert seen == [(0, 0, 4, 10), (4, 4, 4, 11), (8, 8, 1, 7)]
+    dense = grouped_as_dense(kernel, groups=3)
+    for run in runs:
+        filters = slice(run.start, run.start + run.count)
+        assert (run.kernel[..., filters] == dense[:, :, run.channel :][:, :, : run.kernel.shape[2], filters]).all()
+        assert np.count_nonzero(run.kernel[..., filters]) == np.count_nonzero(dense[..., filters])
+    assert is_padded(15, 9, groups=3, lanes=4)
+
+
+def test_many_small_groups_in_one_block_are_one_run():
+    runs = filter_runs(numbered(1, 1, 2, 8), groups=4, lanes=8)
+    assert [(run.channel, run.start, run.count, run.kernel.shape[2]) for run in runs] == [(0, 0, 8, 8)]
+
+
+def test_a_convolution_without_groups_is_one_run():
+    kernel = numbered(3, 3, 5, 20)
+    (run,) = filter_runs(kernel, groups=1, lanes=8)
+    assert (run.channel, run.start, run.count) == (0, 0, 20)
+    assert (run.kernel == kernel).all()

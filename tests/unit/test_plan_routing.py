@@ -12,6 +12,7 @@ from dscompile.passes import canonicalize
 from dscompile.plan.routing import NO_ROUTING, Channel, Routing, route
 from dscompile.plan.storage import Halos
 from tests.native import TARGETS, assert_equals_oracle, planned, target_here
+from tests.threads import assert_shared_equals_alone
 
 PADS = Pads(1, 1, 1, 1)
 
@@ -154,3 +155,7 @@ def test_arm_reads_channels_as_vectors_and_copies_them_together():
     kinds = {function.kernel.kind for function in planned(stage(16), target_here("arm64-neon")).functions}
     assert "gather" not in kinds
     assert "flat" in kinds
+
+
+def test_threads_share_a_stage():
+    assert_shared_equals_alone(stage(16), target_here("x86-avx2"))

@@ -76,6 +76,10 @@ MACS = [
         "arXiv:1907.09595, ImageNet results (with element-wise ones)",
     ),
     ("shufflenet_v1", None, None, 137e6, 0.5e6, 0, "arXiv:1707.01083, table 1, g = 3"),
+    ("shufflenet_v1", 0.25, None, 13e6, 0.5e6, 0, "arXiv:1707.01083, table 2"),
+    ("shufflenet_v1", 0.5, None, 38e6, 0.5e6, 0, "arXiv:1707.01083, table 2; the authors' README"),
+    ("shufflenet_v1", 1.5, None, 292e6, 0.5e6, 0, "the authors' README, group=3"),
+    ("shufflenet_v1", 2.0, None, 524e6, 0.5e6, 0, "the authors' README, group=3"),
     ("shufflenet_v2", 0.5, None, 41e6, 0.5e6, 0.001, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", None, None, 146e6, 0.5e6, 0.005, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 1.5, None, 299e6, 0.5e6, 0.01, "arXiv:1807.11164, table 5"),
@@ -84,7 +88,7 @@ MACS = [
         *("deeplab_v3_mobilenet_v2", None, None, 5.8e9, 0.05e9, 0.068),
         "arXiv:1801.04381, table 7 (0.4 G more than the 2.75 G beside it plus 33 x 33 times the parameters of ASPP)",
     ),
-    ("mcunet_in3", None, None, 81.8e6, 0.05e6, 0, "the authors' list of models, mcunet-in3"),
+    ("mcunet_in3", None, None, 81.8e6, 0.05e6, 0, "the authors' list of models, mcunet-in3 (or mcunet-320kB)"),
     (
         "ds_cnn",
         None,
@@ -127,13 +131,17 @@ PARAMETERS = [
     ("efficientnet_lite0", None, 4.7e6, 0.05e6, 2, "its README"),
     ("mnasnet_a1", None, 3.9e6, 0.05e6, 1, "arXiv:1807.11626, table 1"),
     ("mixnet_s", None, 4.1e6, 0.05e6, 1, "arXiv:1907.09595, ImageNet results"),
+    ("shufflenet_v1", 0.5, 0.7e6, 0.05e6, 1, "the authors' README, group=3"),
+    ("shufflenet_v1", None, 1.9e6, 0.05e6, 1, "the authors' README, group=3"),
+    ("shufflenet_v1", 1.5, 3.4e6, 0.05e6, 1, "the authors' README, group=3"),
+    ("shufflenet_v1", 2.0, 5.4e6, 0.05e6, 1, "the authors' README, group=3"),
     ("shufflenet_v2", 0.5, 1.4e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", None, 2.3e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 1.5, 3.5e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 2.0, 7.4e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("fast_scnn", None, 1.11e6, 0.005e6, 0, "arXiv:1902.04502, table of Cityscapes results"),
     ("deeplab_v3_mobilenet_v2", None, 4.52e6, 0.005e6, 2, "arXiv:1801.04381, table 7"),
-    ("mcunet_in3", None, 0.74e6, 0.005e6, 2, "the authors' list of models, mcunet-in3"),
+    ("mcunet_in3", None, 0.74e6, 0.005e6, 2, "the authors' list of models, mcunet-in3 (or mcunet-320kB)"),
 ]
 
 

@@ -16,7 +16,8 @@ const borders_layer borders_layers[BORDERS_LAYER_COUNT] = {
     {"sigmoid", 0u, 78u},
     {"joined", 0u, 80u},
     {"mean", 0u, 4u},
-    {"real", 0u, 16u},
+    {"gated", 0u, 80u},
+    {"real", 0u, 320u},
 };
 
 /* Arena: where its buffers begin, in bytes. Buffers that overlap are never needed at the same time: where a step reads
@@ -29,9 +30,10 @@ const borders_layer borders_layers[BORDERS_LAYER_COUNT] = {
 #define BUFFER_VALID 96u /* 24 B, steps 2 to 3 */
 #define BUFFER_PADDED 48u /* 40 B, steps 3 to 4 */
 #define BUFFER_SUM 128u /* 40 B, steps 4 to 5 */
-#define BUFFER_JOINED 48u /* 80 B, steps 5 to 7 */
-#define BUFFER_MEAN 16u /* 4 B, steps 7 to 8 */
-#define BUFFER_OUTPUT_REAL 0u /* 16 B, step 8 */
+#define BUFFER_JOINED 48u /* 80 B, steps 5 to 8 */
+#define BUFFER_MEAN 0u /* 4 B, steps 7 to 8 */
+#define BUFFER_GATED 320u /* 80 B, steps 8 to 9 */
+#define BUFFER_OUTPUT_REAL 0u /* 320 B, step 9 */
 
 /* Weights and constants, in borders_weights.c. */
 #if defined(__GNUC__)
@@ -62,6 +64,13 @@ static inline BORDERS_CODE_ATTR int8_t clamp_int8(int32_t value, int32_t low, in
 static inline BORDERS_CODE_ATTR float multiply_add(float x, float y, float z)
 {
     return (float)((double)x * (double)y + (double)z);
+}
+
+/* x * y, stored, so that no fused multiply-add skips its rounding. */
+static inline BORDERS_CODE_ATTR float rounded_product(float x, float y)
+{
+    const volatile float product = x * y;
+    return product;
 }
 
 /* The nearest integer, halves to even, within +-1024. Stored first, so that no fused multiply-add skips its rounding. */
@@ -332,10 +341,27 @@ static BORDERS_CODE_ATTR void borders_mean_9(const int8_t *x, const int32_t *bia
     }
 }
 
-/* Reals of 4 elements. */
-static BORDERS_CODE_ATTR void borders_dequantize_10(const int8_t *x, float *y)
+static inline BORDERS_CODE_ATTR int8_t borders_binary_10_element(int32_t a, int32_t b)
 {
-    for (int32_t i = 0; i < 4; ++i) {
+    const int32_t product = (a + 3) * (b + 3);
+    const float result = rounded_product((float)product, 0.0610000007f) + -3.0f;
+    return clamp_int8(round_to_even(result), -128, 127);
+}
+
+/* Product over [20, 4]. */
+static BORDERS_CODE_ATTR void borders_binary_10(const int8_t *a, const int8_t *b, int8_t *y)
+{
+    for (int32_t i0 = 0; i0 < 20; ++i0) {
+        for (int32_t i1 = 0; i1 < 4; ++i1) {
+            y[i0 * 4 + i1] = borders_binary_10_element(a[i0 * 4 + i1], b[i1]);
+        }
+    }
+}
+
+/* Reals of 80 elements. */
+static BORDERS_CODE_ATTR void borders_dequantize_11(const int8_t *x, float *y)
+{
+    for (int32_t i = 0; i < 80; ++i) {
         y[i] = (float)((x[i] + 3)) * 0.061f;
     }
 }
@@ -400,10 +426,16 @@ static BORDERS_CODE_ATTR void step_7_mean(borders_arena *arena)
     borders_mean_9(region(arena, BUFFER_JOINED), borders_mean_bias, borders_mean_scale, region(arena, BUFFER_MEAN));
 }
 
-/* Step 8: real: dequantize [1, 1, 1, 4] -> [1, 1, 1, 4], result 16 B. */
-static BORDERS_CODE_ATTR void step_8_real(borders_arena *arena, float *output)
+/* Step 8: gated: mul [1, 4, 5, 4], [1, 1, 1, 4] -> [1, 4, 5, 4], result 80 B. */
+static BORDERS_CODE_ATTR void step_8_gated(borders_arena *arena)
 {
-    borders_dequantize_10(region(arena, BUFFER_MEAN), output);
+    borders_binary_10(region(arena, BUFFER_JOINED), region(arena, BUFFER_MEAN), region(arena, BUFFER_GATED));
+}
+
+/* Step 9: real: dequantize [1, 4, 5, 4] -> [1, 4, 5, 4], result 320 B. */
+static BORDERS_CODE_ATTR void step_9_real(borders_arena *arena, float *output)
+{
+    borders_dequantize_11(region(arena, BUFFER_GATED), output);
 }
 
 static BORDERS_CODE_ATTR borders_status check(const void *arena, const void *input, const void *output)
@@ -433,7 +465,8 @@ BORDERS_CODE_ATTR borders_status borders_run(borders_arena *arena,
     step_5_sigmoid(arena);
     step_6_joined(arena);
     step_7_mean(arena);
-    step_8_real(arena, output);
+    step_8_gated(arena);
+    step_9_real(arena, output);
     return BORDERS_OK;
 }
 
@@ -463,8 +496,10 @@ BORDERS_CODE_ATTR borders_status borders_run_profiled(borders_arena *arena,
     hook(user, 6u, region(arena, BUFFER_JOINED));
     step_7_mean(arena);
     hook(user, 7u, region(arena, BUFFER_MEAN));
-    step_8_real(arena, output);
-    hook(user, 8u, output);
+    step_8_gated(arena);
+    hook(user, 8u, region(arena, BUFFER_GATED));
+    step_9_real(arena, output);
+    hook(user, 9u, output);
     return BORDERS_OK;
 }
 

@@ -9,7 +9,6 @@
 #else
 #define HIDDEN
 #endif
-
 const uint32_t net_3_mobel_net_fingerprint = NET_3_MOBEL_NET_FINGERPRINT;
 
 const char *const net_3_mobel_net_labels[NET_3_MOBEL_NET_OUTPUT_DOUBLE_SIZE] = {

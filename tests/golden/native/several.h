@@ -46,7 +46,8 @@ typedef struct net_3_mobel_net_arena {
 typedef enum net_3_mobel_net_status {
     NET_3_MOBEL_NET_OK = 0,
     NET_3_MOBEL_NET_ERROR_NULL = -1, /* a pointer is NULL */
-    NET_3_MOBEL_NET_ERROR_ALIGNMENT = -2 /* the arena is not aligned to NET_3_MOBEL_NET_ARENA_ALIGN */
+    NET_3_MOBEL_NET_ERROR_ALIGNMENT = -2, /* the arena is not aligned to NET_3_MOBEL_NET_ARENA_ALIGN */
+    NET_3_MOBEL_NET_ERROR_THREADS = -5 /* the pool is not started, or the system refuses so many threads */
 } net_3_mobel_net_status;
 
 /* One inference. Outputs are written only on NET_3_MOBEL_NET_OK. Buffers lie outside the arena, or are what the functions below
@@ -63,6 +64,28 @@ float *net_3_mobel_net_input_le_ft(net_3_mobel_net_arena *arena);
 float *net_3_mobel_net_input_le_ft_2(net_3_mobel_net_arena *arena);
 float *net_3_mobel_net_output_double(net_3_mobel_net_arena *arena);
 float *net_3_mobel_net_output_double_2(net_3_mobel_net_arena *arena);
+
+/* Threads that share one inference: the caller of net_3_mobel_net_run_parallel(), and workers that wait for it. The pool is
+ * the caller's memory; it is started once, serves one inference after another, and is stopped before its memory goes.
+ * Calls with one pool wait for each other, calls with pools of their own do not. Needs pthreads. Outputs are those of
+ * net_3_mobel_net_run(), bit for bit. */
+#define NET_3_MOBEL_NET_POOL_SIZE 4096u
+#define NET_3_MOBEL_NET_POOL_ALIGN 64u
+#define NET_3_MOBEL_NET_MAX_THREADS 64u
+typedef struct net_3_mobel_net_pool {
+    NET_3_MOBEL_NET_ALIGNED uint8_t bytes[NET_3_MOBEL_NET_POOL_SIZE];
+} net_3_mobel_net_pool;
+
+/* `threads` with the caller, from 1 to NET_3_MOBEL_NET_MAX_THREADS: no more than there are cores to spare. */
+net_3_mobel_net_status net_3_mobel_net_pool_start(net_3_mobel_net_pool *pool, uint32_t threads);
+/* Ends the threads; nothing may run with the pool any more. It may be started again. NULL, or filled with zeros: nothing. */
+void net_3_mobel_net_pool_stop(net_3_mobel_net_pool *pool);
+net_3_mobel_net_status net_3_mobel_net_run_parallel(net_3_mobel_net_arena *arena,
+                                                    const float input_le_ft[NET_3_MOBEL_NET_INPUT_LE_FT_SIZE],
+                                                    const float input_le_ft_2[NET_3_MOBEL_NET_INPUT_LE_FT_2_SIZE],
+                                                    float output_double[NET_3_MOBEL_NET_OUTPUT_DOUBLE_SIZE],
+                                                    float output_double_2[NET_3_MOBEL_NET_OUTPUT_DOUBLE_2_SIZE],
+                                                    net_3_mobel_net_pool *pool);
 
 /* Profiling: the hook runs after each layer and sees its result where it lies; user is handed through. */
 #define NET_3_MOBEL_NET_LAYER_COUNT 2u

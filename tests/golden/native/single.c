@@ -9,7 +9,6 @@
 #else
 #define HIDDEN
 #endif
-
 const uint32_t tiny_fingerprint = TINY_FINGERPRINT;
 
 const char *const tiny_labels[TINY_OUTPUT_SIZE] = {

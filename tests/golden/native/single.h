@@ -44,7 +44,8 @@ typedef struct tiny_arena {
 typedef enum tiny_status {
     TINY_OK = 0,
     TINY_ERROR_NULL = -1, /* a pointer is NULL */
-    TINY_ERROR_ALIGNMENT = -2 /* the arena is not aligned to TINY_ARENA_ALIGN */
+    TINY_ERROR_ALIGNMENT = -2, /* the arena is not aligned to TINY_ARENA_ALIGN */
+    TINY_ERROR_THREADS = -5 /* the pool is not started, or the system refuses so many threads */
 } tiny_status;
 
 /* One inference. Outputs are written only on TINY_OK. Buffers lie outside the arena, or are what the functions below
@@ -55,6 +56,26 @@ tiny_status tiny_run(tiny_arena *arena, const float input[TINY_INPUT_SIZE], floa
  * there; the outputs stay until the next call. */
 float *tiny_input(tiny_arena *arena);
 float *tiny_output(tiny_arena *arena);
+
+/* Threads that share one inference: the caller of tiny_run_parallel(), and workers that wait for it. The pool is
+ * the caller's memory; it is started once, serves one inference after another, and is stopped before its memory goes.
+ * Calls with one pool wait for each other, calls with pools of their own do not. Needs pthreads. Outputs are those of
+ * tiny_run(), bit for bit. */
+#define TINY_POOL_SIZE 4096u
+#define TINY_POOL_ALIGN 64u
+#define TINY_MAX_THREADS 64u
+typedef struct tiny_pool {
+    TINY_ALIGNED uint8_t bytes[TINY_POOL_SIZE];
+} tiny_pool;
+
+/* `threads` with the caller, from 1 to TINY_MAX_THREADS: no more than there are cores to spare. */
+tiny_status tiny_pool_start(tiny_pool *pool, uint32_t threads);
+/* Ends the threads; nothing may run with the pool any more. It may be started again. NULL, or filled with zeros: nothing. */
+void tiny_pool_stop(tiny_pool *pool);
+tiny_status tiny_run_parallel(tiny_arena *arena,
+                              const float input[TINY_INPUT_SIZE],
+                              float output[TINY_OUTPUT_SIZE],
+                              tiny_pool *pool);
 
 /* Profiling: the hook runs after each layer and sees its result where it lies; user is handed through. */
 #define TINY_LAYER_COUNT 2u

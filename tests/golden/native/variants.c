@@ -10,7 +10,6 @@
 #else
 #define HIDDEN
 #endif
-
 const uint32_t tiny_fingerprint = TINY_FINGERPRINT;
 
 const char *const tiny_labels[TINY_OUTPUT_SIZE] = {
@@ -282,6 +281,14 @@ tiny_status tiny_run_profiled(tiny_arena *arena,
     }
     chosen->run_profiled(arena, input, output, hook, user);
     return TINY_OK;
+}
+
+/* For tiny_parallel.c: the index of the variant that runs here; VARIANT_COUNT if none does. */
+HIDDEN uint32_t tiny_chosen(void);
+HIDDEN uint32_t tiny_chosen(void)
+{
+    const variant *const chosen = chosen_variant();
+    return chosen == NULL ? VARIANT_COUNT : (uint32_t)(chosen - variants);
 }
 
 const char *tiny_variant(void)

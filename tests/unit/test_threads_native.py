@@ -1,0 +1,83 @@
+"""Inferences that threads share, on compiled kernels: the same bits as on one thread, in every order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dscompile.ir.network import Network, NetworkBuilder
+from dscompile.ir.ops import Conv2D
+from dscompile.ir.shapes import same_pads
+from dscompile.ir.tensor import Tensor
+from dscompile.passes import canonicalize
+from dscompile.plan.phases import plan_phases
+from dscompile.run.emulators.qemu_user import PROGRAM
+from tests.int8_networks import random_int8_network
+from tests.native import ARM, TARGETS, planned, target_here
+from tests.networks import random_network
+from tests.streaming import random_streaming
+from tests.threads import assert_shared_equals_alone, ranged
+from tests.towers import banding_target, random_tower
+
+HERE = TARGETS[0]
+FAST = 1
+
+
+def seeds(count: int) -> list[object]:
+    """The first of the seeds fast, the others slow."""
+    return [seed if seed < FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(count)]
+
+
+def tower_of_even_bands() -> Network:
+    """Convolutions of 48 rows, which go by as many bands as two threads can share evenly."""
+    rng = np.random.default_rng(0)
+    builder = NetworkBuilder("even")
+    x = builder.input(Tensor("image", (1, 48, 20, 16)))
+    for number in range(3):
+        pads = same_pads(48, 20, (3, 3), (1, 1), (1, 1))
+        groups = 16 if number % 2 else 1
+        kernel = rng.normal(size=(3, 3, 16 // groups, 16)).astype(np.float32) / 12
+        x = builder.add(f"conv{number}", Conv2D(16, (3, 3), pads=pads, groups=groups), [x], kernel=kernel)
+    return builder.build([x])
+
+
+@pytest.mark.parametrize("seed", seeds(12))
+def test_random_networks(seed: int) -> None:
+    assert_shared_equals_alone(random_network(seed), target_here(HERE))
+
+
+@pytest.mark.parametrize("seed", seeds(8))
+def test_random_int8_networks(seed: int) -> None:
+    assert_shared_equals_alone(random_int8_network(seed), target_here(HERE))
+
+
+@pytest.mark.parametrize("seed", seeds(8))
+def test_towers_in_bands_of_rows(seed: int) -> None:
+    tower = random_tower(seed)
+    assert_shared_equals_alone(tower, banding_target(tower, target_here(HERE)))
+
+
+@pytest.mark.parametrize("seed", seeds(4))
+def test_networks_with_state(seed: int) -> None:
+    assert_shared_equals_alone(random_streaming(seed), target_here(HERE))
+
+
+def test_bands_in_sections() -> None:
+    tower = tower_of_even_bands()
+    target = banding_target(canonicalize(tower), target_here(HERE))
+    program = planned(tower, target)
+    assert [len(step.sections.calls) for step in program.steps if step.sections is not None] == [2]
+    assert_shared_equals_alone(tower, target)
+
+
+def test_two_sections_are_one_phase() -> None:
+    tower = tower_of_even_bands()
+    program, _ = ranged(planned(tower, banding_target(canonicalize(tower), target_here(HERE))))
+    longest = [share for phase in plan_phases(program) for share in phase.shares if len(share.calls) > 1]
+    assert len(longest) == 2
+    assert sum(any(len(share.calls) > 1 for share in phase.shares) for phase in plan_phases(program)) == 1
+
+
+@pytest.mark.slow
+def test_arm64_under_an_emulator() -> None:
+    assert_shared_equals_alone(random_network(3), target_here(ARM), [PROGRAM])
