@@ -102,6 +102,7 @@ class ProgramBuilder:
             if part.whole not in routing.mixtures
         }
         self._wholes: dict[str, BlockedView] = {}
+        self._pools: dict[tuple[str, ...], Store] = {}
         self._prefix = re.sub(r"\W", "_", network.name)
         borders = (*network.user_inputs, *network.user_outputs)
         self._border_stores = {name: self._border_store(name) for name in borders}
@@ -275,8 +276,9 @@ class ProgramBuilder:
         lanes = self.lanes
         blocks = [-(-self.network.shape(image)[3] // lanes) for image in images]
         pool = Blocked(height, width, sum(blocks) * lanes, lanes)
-        key = f"{images[0]}.pool"
-        store = self.stores.get(key) or self._store(key, pool.elements, "float32")
+        store = self._pools.get(images)
+        if store is None:
+            store = self._pools[images] = self._store(f"{images[0]}.pool", pool.elements, "float32")
         before = sum(blocks[: images.index(name)])
         return BlockedView(store, Blocked(height, width, channels, lanes), before * pool.strides.block)
 
