@@ -35,7 +35,7 @@ from dscompile.plan.kernels import (
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
 from dscompile.plan.program import Buffer, Call, Chosen, Function, Operand, Program, Sections, Step
-from dscompile.plan.routing import NO_ROUTING, Routing
+from dscompile.plan.routing import NO_ROUTING, Pools, Routing
 from dscompile.plan.storage import (
     BlockedView,
     FlatView,
@@ -102,7 +102,7 @@ class ProgramBuilder:
             if part.whole not in routing.mixtures
         }
         self._wholes: dict[str, BlockedView] = {}
-        self._pools: dict[tuple[str, ...], Store] = {}
+        self._pools = Pools(network, routing, self.lanes, lambda key, elements: self._store(key, elements, "float32"))
         self._prefix = re.sub(r"\W", "_", network.name)
         borders = (*network.user_inputs, *network.user_outputs)
         self._border_stores = {name: self._border_store(name) for name in borders}
@@ -244,8 +244,9 @@ class ProgramBuilder:
             layout = Blocked(height, width, channels, element.lanes, whole.layout.halo)
             base = whole.base + part.channel // element.lanes * whole.layout.strides.block
             return BlockedView(whole.store, layout, base)
-        if not tag and name in self.routing.pools:
-            return self._in_pool(name)
+        pooled = None if tag else self._pools.place(name)
+        if pooled is not None:
+            return pooled
         layout = Blocked(height, width, channels, element.lanes, self.halos.get(name) if halo is None else halo)
         return BlockedView(self._store(name + tag, layout.elements, element.dtype), layout)
 
@@ -269,31 +270,9 @@ class ProgramBuilder:
             self._wholes[part.whole] = view
         return view
 
-    def _in_pool(self, name: str) -> BlockedView:
-        """The place of an image in the pool that it shares with others."""
-        images = self.routing.pools[name]
-        _, height, width, channels = self.network.shape(name)
-        lanes = self.lanes
-        blocks = [-(-self.network.shape(image)[3] // lanes) for image in images]
-        pool = Blocked(height, width, sum(blocks) * lanes, lanes)
-        store = self._pools.get(images)
-        if store is None:
-            store = self._pools[images] = self._store(f"{images[0]}.pool", pool.elements, "float32")
-        before = sum(blocks[: images.index(name)])
-        return BlockedView(store, Blocked(height, width, channels, lanes), before * pool.strides.block)
-
     def gathered(self, name: str) -> GatheredView | None:
         """A tensor whose channels lie here and there, if it is one and has not been brought together."""
-        mixture = self.routing.mixtures.get(name)
-        if mixture is None or (name, "blocked") in self._converted:
-            return None
-        views = {image: self._in_pool(image) for image in dict.fromkeys(channel.image for channel in mixture)}
-        offsets = tuple(
-            views[image].base + views[image].layout.offset(0, 0, number // self.lanes) + number % self.lanes
-            for image, number in ((channel.image, channel.number) for channel in mixture)
-        )
-        first = views[mixture[0].image]
-        return GatheredView(first.store, first.layout, offsets)
+        return None if (name, "blocked") in self._converted else self._pools.gathered(name)
 
     def new_flat(self, name: str, shape: Shape, *, tag: str = "") -> FlatView:
         """Room for a dense tensor; the user's own buffer if it is an output that lies dense there."""

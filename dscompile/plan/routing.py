@@ -7,12 +7,13 @@ mixture finds its channels by a table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Concat, Conv2D, Pads, Pool, Resize, Shuffle, Slice
-from dscompile.plan.storage import Halos
+from dscompile.plan.layout import Blocked
+from dscompile.plan.storage import BlockedView, GatheredView, Halos, Store
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,46 @@ def route(network: Network, halos: Halos) -> Routing:
         {name: mixture for name, mixture in mixtures.items() if name in routed},
         {image: images for images in made for image in images},
     )
+
+
+class Pools:
+    """Where the images of a routing lie. `new_store(name, elements)` makes room for a pool when it is first needed."""
+
+    def __init__(self, network: Network, routing: Routing, lanes: int, new_store: Callable[[str, int], Store]) -> None:
+        self._network = network
+        self._routing = routing
+        self._lanes = lanes
+        self._new_store = new_store
+        self._stores: dict[tuple[str, ...], Store] = {}
+
+    def place(self, name: str) -> BlockedView | None:
+        """The place of an image in the pool that it shares with others; None if it lies in none."""
+        images = self._routing.pools.get(name)
+        if images is None:
+            return None
+        _, height, width, channels = self._network.shape(name)
+        blocks = [-(-self._network.shape(image)[3] // self._lanes) for image in images]
+        pool = Blocked(height, width, sum(blocks) * self._lanes, self._lanes)
+        if images not in self._stores:
+            self._stores[images] = self._new_store(f"{images[0]}.pool", pool.elements)
+        before = sum(blocks[: images.index(name)])
+        layout = Blocked(height, width, channels, self._lanes)
+        return BlockedView(self._stores[images], layout, before * pool.strides.block)
+
+    def gathered(self, name: str) -> GatheredView | None:
+        """Where the channels of a mixture are; None if the tensor is none."""
+        mixture = self._routing.mixtures.get(name)
+        if mixture is None:
+            return None
+        images = dict.fromkeys(channel.image for channel in mixture)
+        views = {image: view for image in images if (view := self.place(image)) is not None}
+        offsets = []
+        for channel in mixture:
+            view = views[channel.image]
+            block, lane = divmod(channel.number, self._lanes)
+            offsets.append(view.base + view.layout.offset(0, 0, block) + lane)
+        first = views[mixture[0].image]
+        return GatheredView(first.store, first.layout, tuple(offsets))
 
 
 def _moves_channels(network: Network, layer: Layer) -> bool:
