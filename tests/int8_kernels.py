@@ -16,6 +16,7 @@ import pytest
 from dscompile.ir.network import Array
 from dscompile.ir.tensor import Shape
 from dscompile.oracle.int8_arithmetic import scale_by
+from dscompile.plan.int8_elementwise import LookupKernel
 from dscompile.plan.int8_kernels import (
     Int8ConvKernel,
     Int8DenseKernel,
@@ -24,7 +25,7 @@ from dscompile.plan.int8_kernels import (
     Requantization,
     Scaling,
 )
-from dscompile.plan.int8_packing import pack_int8_depthwise
+from dscompile.plan.int8_packing import pack_int8_depthwise, unsigned_start
 from dscompile.plan.int8_tiles import int8_depthwise_word
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.knobs import Knobs
@@ -72,7 +73,7 @@ NEON, DOTPROD, I8MM = (
 
 
 def run_int8(
-    kernel: Int8Kernel, knobs: Knobs | None, machine: Machine, inputs: Mapping[str, Array], shape: Shape
+    kernel: Int8Kernel | LookupKernel, knobs: Knobs | None, machine: Machine, inputs: Mapping[str, Array], shape: Shape
 ) -> tuple[Array, InstructionCounts]:
     """The view of `shape` that the kernel writes, and what it executed if it was emulated.
 
@@ -95,7 +96,9 @@ def run_int8(
 
 
 @lru_cache(maxsize=4)
-def _compiled(kernel: Int8Kernel, knobs: Knobs | None, target: Target, cpu: str) -> CompiledKernel | EmulatedKernel:
+def _compiled(
+    kernel: Int8Kernel | LookupKernel, knobs: Knobs | None, target: Target, cpu: str
+) -> CompiledKernel | EmulatedKernel:
     return EmulatedKernel(kernel, knobs, target, cpu=cpu) if cpu else CompiledKernel(kernel, knobs, target)
 
 
@@ -220,7 +223,7 @@ class Conv:
 
 def assert_conv(
     case: Conv, machine: Machine, lanes: int, panel: int, word: int, knobs: Knobs, smallest_weight: int = -127,
-    reach: int = 0,
+    reach: int = 0, unsigned: bool = False,
 ) -> InstructionCounts:  # fmt: skip
     """A dense convolution equals NumPy. `reach`: how large sums with their bias may become, if not left to the sums."""
     rng = np.random.default_rng(20240229)
@@ -229,7 +232,7 @@ def assert_conv(
     image, output = views(case, case.channels, filters, lanes)
     kernel = Int8ConvKernel(
         case.height, case.width, case.channels, filters, panel, lanes, word,
-        case.kernel, case.stride, case.dilation, image, output, case.requantization, smallest_weight,
+        case.kernel, case.stride, case.dilation, image, output, case.requantization, smallest_weight, unsigned=unsigned,
     )  # fmt: skip
     words = -(-case.channels // word)
     packed = np.zeros((*case.kernel, words * word, filters), np.int8)
@@ -240,7 +243,8 @@ def assert_conv(
         for q in range(case.kernel[1]):
             sums[..., : case.filters] += case.pixels(x, r, q) @ weights[r, q]
     constants = factors(case.requantization, filters, reach or _reach(case, case.channels), rng)
-    inputs = {"x": in_blocks(x, lanes, rng), "weights": packed, **constants}
+    start = {"start": unsigned_start(weights, filters)} if unsigned else {}
+    inputs = {"x": in_blocks(x, lanes, rng), "weights": packed, **start, **constants}
     got, counts = run_int8(kernel, knobs, machine, inputs, (filters // lanes, case.height, case.width, lanes))
     expected = requantized(sums, case.requantization, constants)
     np.testing.assert_array_equal(out_of_blocks(got), expected)

@@ -30,7 +30,7 @@ def dense_panels(target, channels, units):
 
 def int8_conv_tiling(target, height, width, blocks, channels, kernel=(1, 1), stride=(1, 1)):
     workload = Int8ConvWorkload(height, width, blocks, channels, kernel, stride)
-    return int8_tiles.int8_conv_tiling(workload, rule(workload, target))
+    return int8_tiles.int8_conv_tiling(workload, rule(workload, target), target)
 
 
 def int8_depthwise_tiling(target, height, width, kernel, stride):

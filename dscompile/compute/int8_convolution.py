@@ -6,11 +6,13 @@ strides of the views are in bytes all the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm import te, tirx
 
 from dscompile.compute.dot_product import WORD, dot4
+from dscompile.compute.integer import typed_const
 from dscompile.compute.requantization import constants, requantized
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel, Requantization
 
@@ -23,7 +25,8 @@ def int8_conv(kernel: Int8ConvKernel) -> PrimFunc:
     """Dense convolution; pointwise is its 1x1 case.
 
     acc[b, h, w, l] = sum_{r, q, k, j} x[k word + j, h s + r d, w s + q d] weights[n / panel, r, q, k, n % panel, j]
-    with n = b lanes + l, and channel c of x at [c / lanes][..][c % lanes].
+    with n = b lanes + l, and channel c of x at [c / lanes][..][c % lanes]. If the kernel is `unsigned`, x + 128 stands
+    in place of x, and `start`[n] is added in the end.
     """
     lanes, panel, word = kernel.lanes, kernel.panel, kernel.word
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
@@ -40,15 +43,16 @@ def int8_conv(kernel: Int8ConvKernel) -> PrimFunc:
     def product(b: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
         n, unit = b * lanes + lane, k * (word // size) + j
         row, column, per_block = h * stride_h + r * gap_h, w * stride_w + q * gap_w, lanes // size
-        pixel = x[unit // per_block, row, column, unit % per_block]
-        return _product(pixel, weights[n // panel, r, q, k, n % panel, j])
+        pixel, by = x[unit // per_block, row, column, unit % per_block], weights[n // panel, r, q, k, n % panel, j]
+        return _unsigned_product(pixel, by) if kernel.unsigned else _product(pixel, by)
 
     acc = te.compute(
         (kernel.out_channels // lanes, kernel.height, kernel.width, lanes),
         lambda *index: te.sum(product(*index), axis=[r, q, k, j]),
         name="acc",
     )
-    return _finish([x, weights], acc, factors, kernel.requantization)
+    start = [te.placeholder((kernel.out_channels,), "int32", name="start")] if kernel.unsigned else []
+    return _finish([x, weights], acc, factors, kernel.requantization, start)
 
 
 def int8_depthwise(kernel: Int8DepthwiseKernel) -> PrimFunc:
@@ -99,14 +103,23 @@ def int8_dense(kernel: Int8DenseKernel) -> PrimFunc:
     return te.create_prim_func([x, weights, *factors, y])
 
 
-def _finish(inputs: list[Tensor], acc: Tensor, factors: list[Tensor], requantization: Requantization) -> PrimFunc:
-    """The block `y`: every sum as an int8 of its channel."""
+def _finish(
+    inputs: list[Tensor],
+    acc: Tensor,
+    factors: list[Tensor],
+    requantization: Requantization,
+    start: Sequence[Tensor] = (),
+) -> PrimFunc:
+    """The block `y`: every sum, and its `start` if there is any, as an int8 of its channel."""
     lanes = int(acc.shape[-1])
 
     def value(b: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
-        return requantized(acc[b, h, w, lane], [f[b * lanes + lane] for f in factors], requantization)
+        channel, total = b * lanes + lane, acc[b, h, w, lane]
+        for more in start:
+            total = total + more[channel]
+        return requantized(total, [f[channel] for f in factors], requantization)
 
-    return te.create_prim_func([*inputs, *factors, te.compute(acc.shape, value, name="y")])
+    return te.create_prim_func([*inputs, *start, *factors, te.compute(acc.shape, value, name="y")])
 
 
 def _unit(word: int) -> tuple[int, str]:
@@ -119,6 +132,14 @@ def _product(x: Expr, w: Expr) -> Expr:
     if str(w.dtype) == "int8":
         return tirx.Cast("int32", x) * tirx.Cast("int32", w)
     return dot4(x, w)
+
+
+def _unsigned_product(x: Expr, w: Expr) -> Expr:
+    """As `_product`, with 128 added to every byte of x."""
+    if str(w.dtype) == "int8":
+        return (tirx.Cast("int32", x) + typed_const(128, "int32")) * tirx.Cast("int32", w)
+    ones = typed_const(0x01010101, "int32")
+    return dot4(x, w) + tirx.shift_left(dot4(ones, w), typed_const(7, "int32"))
 
 
 def _extent(outputs: int, taps: int, stride: int, gap: int) -> int:

@@ -19,9 +19,15 @@ def cast(dtype: str, x: Expr) -> Expr:
     return tirx.Cast(dtype, x)
 
 
+def cast_lanes(dtype: str, x: Expr) -> Expr:
+    """`x`, a number or a vector, with elements of another type."""
+    _, vector, lanes = str(x.dtype if hasattr(x, "dtype") else x.ty.dtype).partition("x")
+    return tirx.Cast(f"{dtype}{vector}{lanes}", x)
+
+
 def clamp(x: Expr, low: float, high: float) -> Expr:
     """min(max(x, low), high) in the type of x."""
-    dtype = str(x.ty.dtype)
+    dtype = str(x.ty.dtype).partition("x")[0]
     return tirx.min(tirx.max(x, typed_const(low, dtype)), typed_const(high, dtype))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tvm import te, tirx
 
+from dscompile.compute.integer import cast_lanes, clamp, typed_const
 from dscompile.plan.int8_kernels import Requantization
 
 Tensor = Any
@@ -31,21 +32,27 @@ def requantized(total: Expr, constants: Sequence[Expr], requantization: Requanti
         scale, offset = constants
         real = tirx.call_llvm_pure_intrin("float32", "llvm.fma.f32", tirx.Cast("float32", total), scale, offset)
         return tirx.Cast("int8", _nearest(real, low, high))
+    if requantization.scaling == "float32":
+        real = tirx.Cast("float32", total + constants[0]) * constants[1]
+        return tirx.Cast("int8", _nearest(real, low - zero_point, high - zero_point) + zero_point)
+    return tirx.Cast("int8", clamp(scaled(total, constants, requantization), low, high))
+
+
+def scaled(total: Expr, constants: Sequence[Expr], requantization: Requantization) -> Expr:
+    """A sum as a number of the output by one of the fixed-point forms, not yet clamped: int32 or int64.
+
+    Also of vectors of sums; `constants` are vectors then.
+    """
     bias = constants[0]
     if requantization.scaling in ("integer", "stepped"):
-        factor = bias + tirx.shift_left(total, _int32(requantization.left))
+        factor = bias + tirx.shift_left(total, typed_const(requantization.left, "int32"))
         if requantization.scaling == "stepped":
-            factor = factor + tirx.Select(factor >= _int32(0), constants[2], _int32(0))
-        scaled = _searched(factor, constants[1], requantization)
-        return tirx.Cast("int8", tirx.max(tirx.min(scaled, _int32(high)), _int32(low)))
-    if requantization.scaling == "float32":
-        real = tirx.Cast("float32", total + bias) * constants[1]
-        return tirx.Cast("int8", _nearest(real, low - zero_point, high - zero_point) + zero_point)
-    multiplier, shift = (tirx.Cast("int64", constant) for constant in constants[1:])
-    scaled = fixed_point(
-        tirx.Cast("int64", total) + tirx.Cast("int64", bias), multiplier, shift, requantization.scaling
-    )
-    return tirx.Cast("int8", tirx.max(tirx.min(scaled + zero_point, _int64(high)), _int64(low)))
+            negative = tirx.shift_right(factor, typed_const(31, "int32"))
+            factor = factor + (constants[2] & ~negative)
+        return _searched(factor, constants[1], requantization)
+    multiplier, shift = (_wide(constant) for constant in constants[1:])
+    found = fixed_point(_wide(total) + _wide(bias), multiplier, shift, requantization.scaling)
+    return found + typed_const(requantization.zero_point, "int64")
 
 
 def _nearest(real: Expr, low: int, high: int) -> Expr:
@@ -57,9 +64,10 @@ def _nearest(real: Expr, low: int, high: int) -> Expr:
 def _searched(factor: Expr, multiplier: Expr, requantization: Requantization) -> Expr:
     """The high half of one product, and a shift; all but the product in 32 bits."""
     right = requantization.right
-    product = tirx.Cast("int64", factor) * tirx.Cast("int64", multiplier)
-    high = tirx.Cast("int32", tirx.shift_right(product, _int64(32)))
-    return tirx.shift_right(_int32(requantization.zero_point << right) + high, _int32(right))
+    high = cast_lanes("int32", tirx.shift_right(_wide(factor) * _wide(multiplier), _int64(32)))
+    return tirx.shift_right(
+        typed_const(requantization.zero_point << right, "int32") + high, typed_const(right, "int32")
+    )
 
 
 def fixed_point(total: Expr, multiplier: Expr, shift: Expr, rounding: str) -> Expr:
@@ -73,16 +81,17 @@ def fixed_point(total: Expr, multiplier: Expr, shift: Expr, rounding: str) -> Ex
     half = _right(_left(_int64(1), right), _int64(1))
     if rounding == "half-up":
         return _right(product + half, right)
-    # Halves away from zero: of negative products one less is added.
-    return _right(product + half - tirx.Cast("int64", tirx.all(product < _int64(0), right > _int64(0))), right)
+    # Halves away from zero: of negative products one less is added, where there is a half at all.
+    less = _right(product, _int64(63)) & (_int64(0) - tirx.min(right, _int64(1)))
+    return _right(product + half + less, right)
 
 
-def _int32(value: int) -> Expr:
-    return tirx.const(value, "int32")
+def _wide(value: Expr) -> Expr:
+    return cast_lanes("int64", value)
 
 
 def _int64(value: int) -> Expr:
-    return tirx.const(value, "int64")
+    return typed_const(value, "int64")
 
 
 def _left(value: Expr, bits: Expr) -> Expr:

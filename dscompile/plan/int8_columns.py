@@ -13,6 +13,7 @@ from dataclasses import replace
 from dscompile.ir.network import Layer
 from dscompile.ir.ops import Conv2D, Pads
 from dscompile.plan.builder import ProgramBuilder
+from dscompile.plan.int8_tiles_x86 import int8_word
 from dscompile.plan.kernels import FillKernel
 from dscompile.plan.storage import BlockedView, FlatView
 from dscompile.target import Target
@@ -43,7 +44,9 @@ def gather_columns(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> tuple[B
 
 
 def _word(target: Target) -> int:
-    """Channels whose products are summed at once: 8 on plain NEON, elsewhere 4 are the least."""
+    """Channels whose products are summed at once: 8 on plain NEON; elsewhere 4 are the least, or 2 on x86."""
+    if target.has("avx2"):
+        return int8_word(target)
     return 8 if target.has("asimd") and not target.has("asimddp") else 4
 
 

@@ -10,9 +10,21 @@ from dscompile.ir.ops import Conv2D
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
-from dscompile.plan.int8_packing import pack_int8_conv, pack_int8_dense, pack_int8_depthwise, smallest_weight
+from dscompile.plan.int8_packing import (
+    pack_int8_conv,
+    pack_int8_dense,
+    pack_int8_depthwise,
+    smallest_weight,
+    unsigned_start,
+)
 from dscompile.plan.int8_requantization import Int8Weights, Scaled, int8_weights
-from dscompile.plan.int8_tiles import int8_conv_tiling, int8_dense_panels, int8_depthwise_tiling, int8_depthwise_word
+from dscompile.plan.int8_tiles import (
+    Int8ConvTiling,
+    int8_conv_tiling,
+    int8_dense_panels,
+    int8_depthwise_tiling,
+    int8_depthwise_word,
+)
 from dscompile.plan.packing import filter_runs, is_padded
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView
@@ -69,9 +81,9 @@ class _Group:
             height, width = 1, height * width
         op, channels = self.op, self.kernel.shape[2]
         workload = Int8ConvWorkload(height, width, -(-self.count // lanes), channels, op.kernel, op.stride, op.dilation)
-        tiling = int8_conv_tiling(workload, self.builder.choose(workload, Int8ConvChoice))
+        tiling = int8_conv_tiling(workload, self.builder.choose(workload, Int8ConvChoice), self.builder.target)
         for panels in tiling.blocks:
-            constants = self._constants(panels, tiling.word)
+            constants = self._constants(panels, tiling)
             for span in tiling.columns:
                 work = Int8ConvKernel(
                     height=height,
@@ -88,6 +100,8 @@ class _Group:
                     y=self.y.layout.strides,
                     requantization=self.scaled.requantization,
                     smallest_weight=smallest_weight(self.kernel),
+                    used=_whole_eights(min(panels.size * lanes, self.count - panels.start * lanes)),
+                    unsigned=tiling.unsigned,
                 )
                 operands = [self._input(first, span.start), *constants, self._output(first, span.start, panels)]
                 self.builder.call(work, operands, tiling.knobs(span))
@@ -100,15 +114,17 @@ class _Group:
     def _output(self, row: int, column: int, panels: Span) -> Operand:
         return self.y.at(row, column, self.start // self.y.layout.lanes + panels.start)
 
-    def _constants(self, panels: Span, word: int) -> list[Operand]:
-        """Packed weights and the constants of the requantization for a run of panels."""
+    def _constants(self, panels: Span, tiling: Int8ConvTiling) -> list[Operand]:
+        """Packed weights, what sums begin with, and the constants of the requantization for a run of panels."""
         lanes = self.y.layout.lanes
         start, size, panel = self.start + panels.start * lanes, panels.size * lanes, panels.tile * lanes
         tag = f".{start}" if start else ""
         part = self.kernel[..., start : min(start + size, self.start + self.count)]
-        packed = pack_int8_conv(part, panel, size, word)
+        packed = pack_int8_conv(part, panel, size, tiling.word)
+        start_of_sums = [self.builder.constant(f"start{tag}", unsigned_start(part, size))] if tiling.unsigned else []
         return [
             self.builder.constant(f"kernel{tag}", packed),
+            *start_of_sums,
             *scaling_constants(self.builder, self.scaled, start, size),
         ]
 
@@ -156,11 +172,16 @@ def _depthwise(
                 requantization=weights.scaled.requantization,
                 smallest_weight=smallest_weight(weights.kernel),
                 word=word,
+                used=_whole_eights(layout.channels),
             )
             begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
             builder.call(work, [begin, kernel, *scaling, y.at(row, column)], tile.knobs)
 
     return emit
+
+
+def _whole_eights(channels: int) -> int:
+    return -(-channels // 8) * 8
 
 
 def lower_int8_dense(builder: ProgramBuilder, layer: Layer) -> None:

@@ -79,7 +79,11 @@ def _packed(name: str, step: int) -> Parameter:
 class Int8ConvKernel:
     """Dense convolution of a blocked, padded image. Weights int8 [N / panel][kh][kw][ceil(C_in / word)][panel][word].
 
-    N is a whole number of panels, a panel a whole number of blocks of `lanes`.
+    N is a whole number of panels, a panel a whole number of blocks of `lanes`. Outputs from `used` on, a multiple of 8,
+    belong to no channel and may become anything; where `used` is 0, there are none of them.
+
+    `unsigned`: pixels are multiplied as bytes with 128 added, for instructions that want one factor without a sign;
+    `start`, a constant [N], is what sums begin with in their place: -128 times the sum of the weights.
     """
 
     height: int
@@ -96,6 +100,8 @@ class Int8ConvKernel:
     y: Strides
     requantization: Requantization
     smallest_weight: int = -128
+    used: int = 0
+    unsigned: bool = False
 
     @property
     def kind(self) -> str:
@@ -104,10 +110,11 @@ class Int8ConvKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants of the requantization, y."""
+        """x, weights, the start of sums if there is one, constants of the requantization, y."""
         return (
             blocked_bytes("x", self.x, self.lanes),
             _packed("weights", self.panel * self.word),
+            *((Parameter("start", "int32"),) if self.unsigned else ()),
             *self.requantization.parameters,
             blocked_bytes("y", self.y, self.lanes, written=True),
         )
@@ -116,6 +123,8 @@ class Int8ConvKernel:
 @dataclass(frozen=True)
 class Int8DepthwiseKernel:
     """One filter per channel on a blocked, padded image. Weights int8 [blocks][kh][kw][lanes] where `word` is 1.
+
+    Channels from `used` on may become anything, as in `Int8ConvKernel`.
 
     Larger, rows of taps are words: [blocks][kh][2][ceil((kw + 1) / word)][lanes][word], zeros beyond kw. The second of
     two copies is moved by one tap, for outputs that begin in the middle of a pair of pixels.
@@ -134,6 +143,7 @@ class Int8DepthwiseKernel:
     requantization: Requantization
     smallest_weight: int = -128
     word: int = 1
+    used: int = 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

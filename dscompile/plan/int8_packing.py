@@ -17,6 +17,11 @@ def pack_int8_conv(kernel: Array, panel: int, count: int, word: int) -> Array:
     return np.ascontiguousarray(split.transpose(4, 0, 1, 2, 5, 3))
 
 
+def unsigned_start(kernel: Array, count: int) -> Array:
+    """[kh, kw, C, N] -> [count] int32: what to add to sums of pixels that have 128 added; zeros beyond N."""
+    return np.pad(-128 * kernel.astype(np.int32).sum(axis=(0, 1, 2)), (0, count - kernel.shape[3])).astype(np.int32)
+
+
 def pack_int8_dense(kernel: Array, panel: int, count: int, word: int) -> Array:
     """[K, N] -> [count / panel][ceil(K / word)][panel][word], zeros beyond K and N."""
     return pack_int8_conv(kernel[None, None], panel, count, word)[:, 0, 0]

@@ -2,9 +2,9 @@
 
 What a planner asks for, and does with the answer:
 
-- `int8_conv_tiling(workload, choice)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of tiles
-  (`columns`), with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights are
-  packed [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
+- `int8_conv_tiling(workload, choice, target)`: one `Int8ConvKernel` for each run of panels (`blocks`) and each run of
+  tiles (`columns`), with `panel = run.tile * lanes`, `word = tiling.word` and `knobs = tiling.knobs(columns)`; weights
+  are packed [N / panel][kh][kw][ceil(C / word)][panel][word] for each run of panels.
 - `int8_depthwise_tiling(workload, choice, target)`: one `Int8DepthwiseKernel` for each tile, with
   `word = int8_depthwise_word(...)`.
 - `int8_dense_panels(...)`: one `Int8DenseKernel` without knobs for each run of panels, weights
@@ -16,11 +16,12 @@ Input channels beyond the last word or block meet weights of 0, so that any numb
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from dscompile.ir.ops import Pair
+from dscompile.plan import int8_tiles_x86
 from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
 from dscompile.plan.knobs import DepthwiseKnobs, PixelKnobs
 from dscompile.plan.tiles import DepthwiseTile, Span, cut
@@ -40,19 +41,23 @@ DENSE_PANELS = (32, 16, 8)  # eight sums hide the latency of SDOT
 
 @dataclass(frozen=True)
 class Int8ConvTiling:
-    """Runs of tiles of pixels, runs of panels of channel blocks, and how many input channels are summed at once.
+    """Runs of tiles of at most `pixels`, runs of panels of channel blocks; `word` input channels are summed at once.
 
-    `reread_weights` is a knob of all kernels.
+    `reread_weights` is a knob of all kernels. `unsigned` is as in `Int8ConvKernel`. `is_whole`: a kernel covers all
+    columns, and cuts them into tiles itself.
     """
 
     columns: tuple[Span, ...]
     blocks: tuple[Span, ...]
     word: int
+    pixels: int
     reread_weights: bool = False
+    unsigned: bool = False
+    is_whole: bool = False
 
     def knobs(self, columns: Span) -> PixelKnobs:
         """Knobs of the kernel that covers `columns`."""
-        return PixelKnobs(columns.tile, self.reread_weights)
+        return PixelKnobs(self.pixels if self.is_whole else columns.tile, self.reread_weights)
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,13 @@ class _Work:
         return len({p * self.stride[1] + q * self.dilation[1] for p in range(pixels) for q in range(taps)})
 
 
-def int8_conv_tiling(workload: Int8ConvWorkload, choice: Int8ConvChoice) -> Int8ConvTiling:
-    """The cut that a choice stands for."""
-    columns, blocks = cut(workload.width, choice.pixels), cut(workload.blocks, choice.panel)
-    return Int8ConvTiling(columns, blocks, choice.word, choice.reread_weights)
+def int8_conv_tiling(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Target) -> Int8ConvTiling:
+    """The cut that a choice stands for; on x86 a kernel covers all columns and cuts off its edges itself."""
+    blocks = cut(workload.blocks, choice.panel)
+    if target.has("avx2"):
+        columns = (Span(0, 1, workload.width),)
+        return Int8ConvTiling(columns, blocks, choice.word, choice.pixels, unsigned=choice.word == 4, is_whole=True)
+    return Int8ConvTiling(cut(workload.width, choice.pixels), blocks, choice.word, choice.pixels, choice.reread_weights)
 
 
 @lru_cache(maxsize=4096)
@@ -95,19 +103,23 @@ def int8_conv_rule(workload: Int8ConvWorkload, target: Target) -> Int8ConvChoice
     choices = int8_conv_choices(workload, target)
     if len(choices) == 1:
         return choices[0]
-    return min(choices, key=lambda choice: int8_conv_instructions(workload, choice, target))
+    return min(choices, key=lambda choice: int8_conv_cost(workload, choice, target))
 
 
-def int8_conv_instructions(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Target) -> float:
-    """What a choice takes on arm64, counted."""
+def int8_conv_cost(workload: Int8ConvWorkload, choice: Int8ConvChoice, target: Target) -> float:
+    """What a choice takes: instructions on arm64, cycles on x86, counted."""
+    if target.has("avx2"):
+        return int8_tiles_x86.conv_cycles(workload, choice, target)
     work = _Work(workload.kernel, workload.stride, workload.dilation, workload.channels)
     way = next(way for way in _ways(target) if way.word == choice.word)
-    tiling = int8_conv_tiling(workload, choice)
+    tiling = int8_conv_tiling(workload, choice, target)
     return _instructions(way, work, workload.height, tiling.columns, tiling.blocks)
 
 
 def int8_conv_choices(workload: Int8ConvWorkload, target: Target) -> tuple[Int8ConvChoice, ...]:
     """All cuts whose sums stay in registers, by every instruction that the target has."""
+    if target.has("avx2"):
+        return tuple(int8_tiles_x86.conv_choices(workload, target))
     if not target.has("asimd"):
         return (Int8ConvChoice(min(4, workload.width), 1, 4),)
     work = _Work(workload.kernel, workload.stride, workload.dilation, workload.channels)
@@ -123,9 +135,9 @@ def int8_conv_choices(workload: Int8ConvWorkload, target: Target) -> tuple[Int8C
 def int8_depthwise_tiling(
     workload: Int8DepthwiseWorkload, choice: DepthwiseChoice, target: Target
 ) -> tuple[DepthwiseTile, ...]:
-    """Rectangles that cover all outputs; on arm64 one, whose kernel cuts off its edges itself."""
+    """Rectangles that cover all outputs; one where the kernel cuts off its edges itself."""
     height, width = workload.height, workload.width
-    if not target.has("asimd"):
+    if not (target.has("asimd") or target.has("avx2")):
         return tuple(
             DepthwiseTile(Span(0, height, 1), columns, DepthwiseKnobs(columns.tile))
             for columns in cut(width, choice.columns)
@@ -136,6 +148,8 @@ def int8_depthwise_tiling(
 def int8_depthwise_rule(workload: Int8DepthwiseWorkload, target: Target) -> DepthwiseChoice:
     """What was found to take fewest instructions without spilling."""
     height, width, kernel, stride = workload.height, workload.width, workload.kernel, workload.stride
+    if target.has("avx2"):
+        return int8_tiles_x86.depthwise_rule(workload)
     if not target.has("asimd"):
         return DepthwiseChoice(min(4, width))
     if int8_depthwise_word(target, kernel, stride, workload.dilation) > 1:
@@ -151,7 +165,9 @@ MAX_DEPTHWISE_SUMS = 24  # registers: two of four sums for each output of a bloc
 
 
 def int8_depthwise_sums_fit(target: Target, rows: int, columns: int) -> bool:
-    """Whether the sums of a tile stay in registers. Elsewhere than on arm64 a kernel takes four pixels of a row."""
+    """Whether the sums of a tile stay in registers; four pixels of a row where no schedule is a family's own."""
+    if target.has("avx2"):
+        return int8_tiles_x86.depthwise_fits(rows, columns)
     if not target.has("asimd"):
         return rows == 1 and columns <= 4
     return 2 * rows * columns <= MAX_DEPTHWISE_SUMS
@@ -196,12 +212,16 @@ def int8_depthwise_word(target: Target, kernel: Pair, stride: Pair, dilation: Pa
 
 def int8_dense_panels(target: Target, units: int) -> tuple[Int8DensePanels, ...]:
     """Panels of a matrix-vector product: wide ones, then narrower ones, then what is left; nothing is padded."""
-    return tuple(_dense_panels(8 if target.has("asimd") and not target.has("asimddp") else 4, units))
+    if target.has("avx2"):
+        return tuple(_dense_panels(2, [target.lanes * n for n in int8_tiles_x86.DENSE_VECTORS], units))
+    if target.has("asimd") and not target.has("asimddp"):
+        return tuple(_dense_panels(8, DENSE_PANELS[1:], units))
+    return tuple(_dense_panels(4, DENSE_PANELS, units))
 
 
-def _dense_panels(word: int, units: int) -> Iterator[Int8DensePanels]:
+def _dense_panels(word: int, panels: Sequence[int], units: int) -> Iterator[Int8DensePanels]:
     start = 0
-    for panel in DENSE_PANELS[1:] if word > 4 else DENSE_PANELS:
+    for panel in panels:
         count = (units - start) // panel * panel
         if count:
             yield Int8DensePanels(start, count, panel, word)

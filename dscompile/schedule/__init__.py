@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dscompile.errors import UnsupportedError
 from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.gpu_tensor_kernels import TensorKernel
-from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
+from dscompile.plan.int8_elementwise import Int8ElementwiseKernel, LookupKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
 from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, ElementwiseKernel
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
@@ -25,17 +25,21 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
 
         return cuda_kernels.scheduled(kernel, knobs)
     if isinstance(kernel, Int8ConvKernel | Int8DepthwiseKernel | Int8DenseKernel):
-        from dscompile.schedule import arm_int8, int8
+        from dscompile.schedule import arm_int8, int8, x86_int8
 
+        fast = None
         if target.has("asimd"):
             fast = arm_int8.scheduled(kernel, knobs, target)
-            if fast is not None:
-                return fast
-        return int8.scheduled(kernel, knobs, target)
+        elif target.has("avx2"):
+            fast = x86_int8.scheduled(kernel, knobs, target)
+        return fast or int8.scheduled(kernel, knobs, target)
     if isinstance(kernel, Int8ElementwiseKernel):
-        from dscompile.schedule import int8_elementwise
+        from dscompile.schedule import int8_elementwise, x86_int8_lookup
 
-        return int8_elementwise.scheduled(kernel, target)
+        fast = None
+        if isinstance(kernel, LookupKernel) and target.has("avx2"):
+            fast = x86_int8_lookup.lookup_by_vpshufb(kernel)
+        return fast or int8_elementwise.scheduled(kernel, target)
     family = _family(target)
     from dscompile import compute
     from dscompile.compute.activation import rounding_by_adding

@@ -7,7 +7,7 @@ are unrolled, `Code.loop` makes loops of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ from dscompile.schedule.barrier import READ_ANEW, opaque, opaque_count
 Expr = Any
 Buffer = Any
 PrimFunc = Any
+
+ALIGNMENT = 64  # bytes: of a cache line, and of the widest vector
 
 
 class Code:
@@ -54,6 +56,16 @@ class Code:
         inner, self._statements = self._statements, outer
         self._statements.append(tirx.IfThenElse(index < opaque(limit), _sequence(inner), None))
 
+    def either(self, condition: Expr, then: Callable[[], None], other: Callable[[], None]) -> None:
+        """What `then` writes runs where the condition holds, else what `other` writes."""
+        outer, bodies = self._statements, []
+        for write in (then, other):
+            self._statements = []
+            write()
+            bodies.append(_sequence(self._statements))
+        self._statements = outer
+        self._statements.append(tirx.IfThenElse(condition, *bodies))
+
     def value(self, expression: Expr, name: str) -> Expr:
         """`expression`, computed here and once."""
         variable = tirx.Var(name, str(expression.ty.dtype))
@@ -64,13 +76,35 @@ class Code:
         """Writes the vector `value` to consecutive elements from `index` on."""
         self._statements.append(tirx.BufferStore(buffer, value, _ramp(index, lanes_of(value))))
 
-    def sums(self, count: int) -> Sums:
-        """`count` vectors of four int32, all 0."""
-        buffer = tirx.decl_buffer((4 * count,), "int32", name="sums", scope="local")
+    def read_anew(self, memory: Buffer) -> None:
+        """What is read from `memory` of `vectors` after this is read after this, not kept in registers from before.
+
+        LLVM would move such loads out of loops and spill them, on a stack that it then aligns for less than a vector. A
+        prefetch, of what is in the first-level cache anyway, counts as something that may write to its address.
+        """
+        address = tirx.address_of(tirx.BufferLoad(memory, [0]))
+        hint = [tirx.const(value, "int32") for value in (0, 3, 1)]  # to read, into the first level, data
+        self._statements.append(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch.p0", address, *hint)))
+
+    def keep(self, memory: Buffer, index: Expr, value: Expr) -> None:
+        """Writes a vector to memory of `vectors`."""
+        self._statements.append(tirx.BufferStore(memory, value, [index]))
+
+    def buffer(self, size: int, dtype: str, name: str) -> Buffer:
+        """Memory of the function's own, of `size` elements, with anything in it."""
+        buffer = tirx.decl_buffer((size,), dtype, name=name, scope="local", data_alignment=ALIGNMENT)
         self._statements.append(tirx.AllocBuffer(buffer))
-        sums = Sums(self, buffer)
+        return buffer
+
+    def vectors(self, count: int, dtype: str, lanes: int, name: str) -> Buffer:
+        """Memory as `buffer` gives it, of whole vectors, aligned as they are. Elements are vectors."""
+        return self.buffer(count, f"{dtype}x{lanes}", name)
+
+    def sums(self, count: int, lanes: int = 4) -> Sums:
+        """`count` vectors of `lanes` int32, all 0."""
+        sums = Sums(self, self.buffer(lanes * count, "int32", "sums"), lanes)
         for index in range(count):
-            sums[index] = tirx.Broadcast(tirx.const(0, "int32"), 4)
+            sums[index] = tirx.Broadcast(tirx.const(0, "int32"), lanes)
         return sums
 
     def body_of(self, function: PrimFunc) -> PrimFunc:
@@ -79,16 +113,16 @@ class Code:
 
 
 class Sums:
-    """Vectors of four int32 that change from one iteration of a loop to the next; LLVM keeps them in registers."""
+    """Vectors of int32 that change from one iteration of a loop to the next; LLVM keeps them in registers."""
 
-    def __init__(self, code: Code, buffer: Buffer) -> None:
-        self._code, self._buffer = code, buffer
+    def __init__(self, code: Code, buffer: Buffer, lanes: int) -> None:
+        self._code, self._buffer, self._lanes = code, buffer, lanes
 
     def __getitem__(self, index: int) -> Expr:
-        return load(self._buffer, [4 * index], 4)
+        return load(self._buffer, [self._lanes * index], self._lanes)
 
     def __setitem__(self, index: int, value: Expr) -> None:
-        self._code.store(self._buffer, [4 * index], value)
+        self._code.store(self._buffer, [self._lanes * index], value)
 
 
 def load(buffer: Buffer, index: Sequence[Expr], lanes: int) -> Expr:

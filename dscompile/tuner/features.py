@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple
 
 from dscompile.plan.choices import Choice, ConvChoice, DenseChoice, DepthwiseChoice, Int8ConvChoice
-from dscompile.plan.int8_tiles import int8_conv_instructions
+from dscompile.plan.int8_tiles import int8_conv_cost
 from dscompile.plan.tiles import conv_cost, cut, depthwise_cost
 from dscompile.plan.workloads import (
     ConvWorkload,
@@ -33,7 +33,7 @@ def predicted_cost(workload: Workload, choice: Choice, target: Target) -> float:
         case DepthwiseWorkload(), DepthwiseChoice():
             return depthwise_cost(workload, choice, target)
         case Int8ConvWorkload(), Int8ConvChoice() if target.has("asimd"):
-            return int8_conv_instructions(workload, choice, target)
+            return int8_conv_cost(workload, choice, target)
     return 1.0
 
 

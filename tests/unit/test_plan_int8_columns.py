@@ -63,9 +63,15 @@ def test_a_word_holds_four_columns_of_one_channel():
 
 
 @pytest.mark.parametrize(
-    ("target", "kernel", "channels"), [("arm64-neon", (3, 1), 9), ("arm64-dotprod", (3, 3), 3), ("x86-avx2", (3, 3), 3)]
+    ("target", "kernel", "channels"),
+    [
+        ("arm64-neon", (3, 1), 9),
+        ("x86-avx2", (3, 1), 9),
+        ("arm64-dotprod", (3, 3), 3),
+        ("x86-avx512vnni", (3, 3), 3),
+    ],
 )
-def test_three_columns_of_three_channels_save_blocks_of_eight_but_no_words_of_four(target, kernel, channels):
+def test_three_columns_of_three_channels_save_blocks_of_eight_and_pairs_but_no_words_of_four(target, kernel, channels):
     found = conv_of(first_layer(*CASES["three channels on words of eight"]), target)
     assert (found.kernel, found.in_channels) == (kernel, channels)
 

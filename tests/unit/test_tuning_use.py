@@ -142,6 +142,6 @@ def test_a_choice_of_another_kind_of_layer_is_a_mistake_of_whoever_made_the_tuni
 
 
 def test_a_layer_that_has_but_one_choice_is_not_counted():
-    chosen = (Chosen(0, "a", Int8ConvWorkload(1, 49, 4, 64), Int8ConvChoice(4, 1, 4), "rule"),)
+    chosen = (Chosen(0, "a", Int8ConvWorkload(1, 1, 1, 64), Int8ConvChoice(1, 1, 2), "rule"),)
     assert layers_by_source(chosen, AVX2) == {"record": (), "neighbor": (), "rule": ()}
     assert layers_by_source(chosen, find_target("arm64-i8mm"))["rule"] == ("a",)
