@@ -52,7 +52,7 @@ def find_segments(network: Network, target: Target) -> tuple[Segment, ...]:
     """All work of the network in order, cut into segments."""
     segments: list[Segment] = []
     run: list[Work] = []
-    for work in network_work(network):
+    for work in network_work(network, scales=True):
         if run and not (_continues(network, target, run[-1], work) and _band_rows(network, target, [*run, work])):
             segments.append(_segment(network, target, run))
             run = []

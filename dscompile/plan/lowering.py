@@ -7,6 +7,7 @@ from dscompile.plan.bands import find_segments
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.program import Program
+from dscompile.plan.routing import NO_ROUTING, route
 from dscompile.plan.rows import lower_in_bands
 from dscompile.plan.storage import Halos
 from dscompile.plan.tuning import UNTUNED, Tuning
@@ -29,7 +30,10 @@ def plan_program(
     those that sections of bands are made for; one or more of them may run the program all the same.
     Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
-    builder = ProgramBuilder(network, target, halos, tuning, threads)
+    halos = Halos.of(network) if halos is None else halos
+    # Where inputs are read as vectors of channels, these must lie side by side.
+    routing = route(network, halos) if target.multiply == "broadcast" else NO_ROUTING
+    builder = ProgramBuilder(network, target, halos, tuning, threads, routing)
     for segment in find_segments(network, target):
         builder.begin(segment)
         if len(segment.work) == 1:
