@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dscompile.ir.network import Network
+from dscompile.ir.ops import Softmax
+
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = (
     "mobilenetv1_100",
@@ -63,16 +66,26 @@ def _in_zoo(name: str) -> bool:
 
 
 def _exported(name: str, folder: Path) -> Path:
-    """In NCHW, as models come from training; the zoo's inputs are NHWC, which peers would transpose."""
+    """In NCHW, as models come from training; the zoo's inputs are NHWC, which peers would transpose.
+
+    And with logits as outputs: of random weights all probabilities are alike, and of int8 all 0.
+    """
     import dscompile
     from dscompile.frontend.load import load_network
     from dscompile.frontend.zoo import zoo_path
 
-    network = load_network(zoo_path(name)).network
+    network = _without_softmax(load_network(zoo_path(name)).network)
     images = {tensor: replace(network.tensor(tensor), border="nchw") for tensor in network.inputs}
     folder.mkdir(parents=True, exist_ok=True)
     turned = replace(network, tensors={**network.tensors, **images})
     return dscompile.export(turned, folder / f"{name}.onnx").path
+
+
+def _without_softmax(network: Network) -> Network:
+    last = network.layers[-1]
+    if not isinstance(last.op, Softmax):
+        return network
+    return replace(network.with_layers(network.layers[:-1]), outputs=last.inputs)
 
 
 class _Calibration:

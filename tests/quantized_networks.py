@@ -169,8 +169,7 @@ class Quantizer:
         ]
 
     def rounded_as(self, op: Binary) -> RoundedAs:
-        known = ROUNDED_AS if op.kind == "mul" else ROUNDED_AS[:2]
-        return known[self.forms.integers(len(known))]
+        return ROUNDED_AS[self.forms.integers(len(ROUNDED_AS))]
 
     def fused(self, activation: Activation) -> Activation:
         return activation if activation.kind in ("none", "clip") else NONE

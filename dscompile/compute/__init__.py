@@ -16,7 +16,7 @@ from dscompile.compute.elementwise import elementwise, fill, flat
 from dscompile.compute.gpu_dense import gpu_dense
 from dscompile.compute.gpu_module import module
 from dscompile.compute.gpu_tensor import tensor
-from dscompile.compute.image import pack, unpack
+from dscompile.compute.image import gather, pack, unpack
 from dscompile.compute.int8_convolution import int8_conv, int8_dense, int8_depthwise
 from dscompile.compute.int8_elementwise import (
     int8_mean,
@@ -52,6 +52,7 @@ from dscompile.plan.kernels import (
     ElementwiseKernel,
     FillKernel,
     FlatKernel,
+    GatherKernel,
     Kernel,
     PackKernel,
     PoolKernel,
@@ -70,6 +71,7 @@ __all__ = [
     "elementwise",
     "fill",
     "flat",
+    "gather",
     "gpu_dense",
     "int8_conv",
     "int8_dense",
@@ -114,6 +116,8 @@ def define(kernel: Kernel | Bf16ConvKernel | Int8Kernel | Int8ElementwiseKernel 
             return elementwise(kernel)
         case ResampleKernel():
             return resample(kernel)
+        case GatherKernel():
+            return gather(kernel)
         case PackKernel():
             return pack(kernel)
         case UnpackKernel():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from tvm import tirx
@@ -21,7 +24,24 @@ EXP_COEFFICIENTS = (1.0, 1.0, 0.4999999106, 0.166664198, 0.0416682288, 0.0083748
 ERF_P = 0.3275911
 ERF_COEFFICIENTS = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 GELU_FACTOR = math.sqrt(2.0 / math.pi)
+ROUNDER = 1.5 * 2.0**23  # a float32 this large has no bits below 1; its own are beyond those of an exponent
 EXP_LOWEST, EXP_HIGHEST = -87.33, 88.37  # results stay normal numbers
+
+
+_rounds_by_adding: ContextVar[bool] = ContextVar("rounds_by_adding", default=False)
+
+
+@contextmanager
+def rounding_by_adding(wanted: bool) -> Iterator[None]:
+    """Whether exponentials defined within round by adding a large number, and not by instructions made for that.
+
+    On x86 these and converting to an integer make a longer chain; on 64-bit Arm the large number is a register more.
+    """
+    token = _rounds_by_adding.set(wanted)
+    try:
+        yield
+    finally:
+        _rounds_by_adding.reset(token)
 
 
 def const(value: float) -> Expr:
@@ -41,7 +61,7 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
         case "hard_sigmoid":
             return clip(x * const(activation.alpha) + const(0.5), 0.0, 1.0)
         case "swish":
-            return x * sigmoid(x)
+            return _gated(x, x)
         case "sigmoid":
             return sigmoid(x)
         case "tanh":
@@ -57,7 +77,7 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
             return const(0.5) * x * (const(1.0) + erf(x * const(math.sqrt(0.5))))
         case "gelu_tanh":  # (1 + tanh(z)) / 2 is the sigmoid of 2 z
             cubic = const(2.0 * GELU_FACTOR) + const(2.0 * GELU_FACTOR * 0.044715) * x * x
-            return x * sigmoid(x * cubic)
+            return _gated(x, x * cubic)
         case "erf":
             return erf(x)
 
@@ -77,18 +97,48 @@ def exp(x: Expr) -> Expr:
     x = n ln2 + r with integer n and |r| <= ln2 / 2; e**r by a polynomial, 2**n added to the exponent bits.
     """
     bounded = tirx.min(tirx.max(x, const(EXP_LOWEST)), const(EXP_HIGHEST))
-    n = tirx.nearbyint(bounded * const(LOG2_E))
-    r = bounded - n * const(LN2_HIGH) - n * const(LN2_LOW)
+    if _rounds_by_adding.get():
+        bits, n = _rounded(bounded * const(LOG2_E))
+    else:
+        n = tirx.nearbyint(bounded * const(LOG2_E))
+        bits = tirx.Cast("int32", n)
+    return _power(bounded - n * const(LN2_HIGH) - n * const(LN2_LOW), bits)
+
+
+def _exp_of_negative(x: Expr) -> Expr:
+    """e**-x as `exp` gives it, rounded by adding and with no instruction for the sign. That of NaN is 1.2e-38."""
+    bounded = tirx.max(tirx.min(x, const(-EXP_LOWEST)), const(-EXP_HIGHEST))
+    bits, n = _rounded(bounded * const(-LOG2_E))
+    return _power(n * const(-LN2_HIGH) - bounded - n * const(LN2_LOW), bits)
+
+
+def _rounded(x: Expr) -> tuple[Expr, Expr]:
+    """The nearest integer: in the last bits of an int32, whose others an exponent has no room for, and as float32."""
+    bits = tirx.reinterpret("int32", x + const(ROUNDER))
+    return bits, tirx.reinterpret("float32", bits) - const(ROUNDER)
+
+
+def _power(r: Expr, n: Expr) -> Expr:
+    """e**r 2**n for |r| <= ln2 / 2."""
     power = const(EXP_COEFFICIENTS[-1])
     for coefficient in EXP_COEFFICIENTS[-2::-1]:
         power = power * r + const(coefficient)
-    exponent = tirx.shift_left(tirx.Cast("int32", n), tirx.const(23, "int32"))
+    exponent = tirx.shift_left(n, tirx.const(23, "int32"))
     return tirx.reinterpret("float32", tirx.reinterpret("int32", power) + exponent)
 
 
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + e**-x)."""
-    return const(1.0) / (const(1.0) + exp(const(0.0) - x))
+    return const(1.0) / _one_and_decay(x)
+
+
+def _gated(x: Expr, z: Expr) -> Expr:
+    """x / (1 + e**-z)."""
+    return x / _one_and_decay(z) if _rounds_by_adding.get() else x * sigmoid(z)
+
+
+def _one_and_decay(x: Expr) -> Expr:
+    return const(1.0) + (_exp_of_negative(x) if _rounds_by_adding.get() else exp(const(0.0) - x))
 
 
 def erf(x: Expr) -> Expr:

@@ -18,7 +18,7 @@ def conv(kernel: ConvKernel) -> PrimFunc:
     """Dense convolution; pointwise is its 1x1 case. Blocks: `acc` (the sum), `biased`, `y` (activation, residual).
 
     acc[b, h, w, l] = sum_{k, r, q} x[k, h s + r d, w s + q d] weights[n / panel, r, q, k, n % panel], n = b lanes + l.
-    A flat x is [C][H][W], whatever its strides.
+    A flat x is [C][H][W], whatever its strides. Of a gathered one, channel k is x[offsets[k]].
     """
     lanes, panel = kernel.lanes, kernel.panel
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
@@ -26,8 +26,9 @@ def conv(kernel: ConvKernel) -> PrimFunc:
     columns = (kernel.width - 1) * stride_w + (taps_w - 1) * gap_w + 1
     channels = kernel.in_channels
     blocked = isinstance(kernel.x, Strides)
-    x_shape = (-(-channels // lanes), rows, columns, lanes) if blocked else (channels, rows, columns)
+    x_shape = (-(-channels // lanes), rows, columns, lanes) if blocked else (kernel.span or channels, rows, columns)
     x = te.placeholder(x_shape, name="x")
+    offsets = te.placeholder((channels,), "int32", name="offsets") if kernel.span else None
     weights = te.placeholder((kernel.out_channels // panel, taps_h, taps_w, channels, panel), name="weights")
     bias = te.placeholder((kernel.out_channels,), name="bias")
     r, q = te.reduce_axis((0, taps_h), name="r"), te.reduce_axis((0, taps_w), name="q")
@@ -35,6 +36,8 @@ def conv(kernel: ConvKernel) -> PrimFunc:
 
     def pixel(h: Any, w: Any) -> Any:
         row, column = h * stride_h + r * gap_h, w * stride_w + q * gap_w
+        if offsets is not None:
+            return x[offsets[k], row, column]
         return x[k // lanes, row, column, k % lanes] if blocked else x[k, row, column]
 
     shape = (kernel.out_channels // lanes, kernel.height, kernel.width, lanes)
@@ -45,7 +48,7 @@ def conv(kernel: ConvKernel) -> PrimFunc:
         ),
         name="acc",
     )
-    return finish([x, weights, bias], acc, kernel.epilogue, lanes)
+    return finish([x, *([] if offsets is None else [offsets]), weights, bias], acc, kernel.epilogue, lanes)
 
 
 def depthwise(kernel: DepthwiseKernel) -> PrimFunc:

@@ -1,4 +1,4 @@
-"""Between flat images (NHWC, NCHW) and blocked ones."""
+"""Between flat images (NHWC, NCHW), scattered channels, and blocked images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tvm import te, tirx
 
 from dscompile.compute.integer import typed_const
-from dscompile.plan.kernels import PackKernel, UnpackKernel
+from dscompile.plan.kernels import GatherKernel, PackKernel, UnpackKernel
 
 
 def pack(kernel: PackKernel) -> Any:
@@ -25,6 +25,16 @@ def pack(kernel: PackKernel) -> Any:
 
     y = te.compute((-(-channels // lanes), kernel.height, kernel.width, lanes), value, name="y")
     return te.create_prim_func([x, y])
+
+
+def gather(kernel: GatherKernel) -> Any:
+    """y[b, h, w, l] = x[offsets[b lanes + l], h, w]."""
+    lanes = kernel.lanes
+    x = te.placeholder((kernel.span, kernel.height, kernel.width), name="x")
+    offsets = te.placeholder((kernel.blocks * lanes,), "int32", name="offsets")
+    shape = (kernel.blocks, kernel.height, kernel.width, lanes)
+    y = te.compute(shape, lambda b, h, w, lane: x[offsets[b * lanes + lane], h, w], name="y")
+    return te.create_prim_func([x, offsets, y])
 
 
 def unpack(kernel: UnpackKernel) -> Any:

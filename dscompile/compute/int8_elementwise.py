@@ -113,7 +113,7 @@ def int8_sum(kernel: Int8SumKernel) -> PrimFunc:
     return te.create_prim_func([a, b, y])
 
 
-def _sum(a: Expr, b: Expr, rule: PairArithmetic | IntegerSum) -> Expr:
+def _sum(a: Expr, b: Expr, rule: PairArithmetic) -> Expr:
     match rule:
         case FloatBinary():
             return _float_sum(a, b, rule)
@@ -133,6 +133,8 @@ def _searched_sum(a: Expr, b: Expr, rule: IntegerSum) -> Expr:
     first = cast("int32", a) * typed_const(rule.first, "int32")
     second = cast("int32", b) * typed_const(rule.second, "int32")
     total = tirx.shift_right(first + second + typed_const(rule.bias, "int32"), typed_const(rule.right, "int32"))
+    if rule.zero_point:
+        total = total + typed_const(rule.zero_point, "int32")
     return cast("int8", clamp(total, rule.low, rule.high))
 
 

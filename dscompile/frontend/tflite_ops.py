@@ -119,7 +119,7 @@ def _binary(kind: BinaryKind) -> Handler:
     def handler(call: Call) -> Value:
         if kind == "div" and call.is_int8:
             raise UnsupportedError("of int8 is not supported")
-        op = Binary(kind, call.activation, "centered" if kind == "mul" else "int8")
+        op = Binary(kind, call.activation, "centered" if kind in ("add", "sub", "mul") else "int8")
         return lower.binary(call.graph, op, call.operand(0), call.operand(1))
 
     return handler

@@ -116,6 +116,43 @@ class FloatSum:
 
 
 @dataclass(frozen=True)
+class FixedSum:
+    """An int8 sum in the rounding `float32`, as XNNPACK computes it (qs8-vadd), in integers.
+
+    y = clamp(((a * first + b * second + bias) >> right) + zero_point). The larger factor has 21 bits, and no sum leaves
+    32 bits.
+    """
+
+    first: int
+    second: int
+    bias: int
+    right: int
+    zero_point: int
+
+
+def fixed_sum(network: Network, layer: Layer) -> FixedSum | None:
+    """The constants of a Binary add or sub over int8 that is rounded `centered`.
+
+    The scale ratios in float32, times the power of two that gives the larger one 21 bits, rounded to even. Where 32
+    bits hold it, the zero point is part of the bias. None where a ratio lies outside [2^-10, 2^8): XNNPACK leaves such
+    layers to TFLite's reference kernel.
+    """
+    one, other, made = (tensor_quantization(network, name) for name in (*layer.inputs, layer.output))
+    ratios = [np.float32(side.scale) / np.float32(made.scale) for side in (one, other)]
+    if not all(2.0**-10 <= ratio < 2.0**8 for ratio in ratios):
+        return None
+    right = 21 - math.frexp(float(max(ratios)))[1]
+    first, second = (int(np.rint(ratio * np.float32(2.0**right))) for ratio in ratios)
+    if isinstance(layer.op, Binary) and layer.op.kind == "sub":
+        second = -second
+    bias = (1 << (right - 1)) - first * one.zero_point - second * other.zero_point
+    largest = 128 * (abs(first) + abs(second)) + abs(bias) + (128 << right)
+    if largest < _INT32_MAX:
+        return FixedSum(first, second, bias + (made.zero_point << right), right, 0)
+    return FixedSum(first, second, bias, right, made.zero_point)
+
+
+@dataclass(frozen=True)
 class FloatProduct:
     """An int8 product in the rounding `float32`, as onnxruntime (QLinearMul) and XNNPACK (qs8-vmul) compute it.
 

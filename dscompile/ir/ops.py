@@ -199,8 +199,8 @@ class Binary:
 
     `rounded_as` matters for int8 sums and products in the rounding `float32` only, where it decides about
     halves: the result is rounded as the integer that is stored (`int8`), as that plus 128, as onnxruntime does with
-    uint8 tensors (`uint8`), or before its zero point is added (`centered`, of products only), as XNNPACK does.
-    See dscompile.ir.fixed_point.float_sum and float_product.
+    uint8 tensors (`uint8`), or before its zero point is added (`centered`), as XNNPACK does, whose sums are integers.
+    See dscompile.ir.fixed_point: float_sum, fixed_sum, float_product.
     """
 
     kind: BinaryKind

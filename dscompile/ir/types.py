@@ -104,8 +104,8 @@ def _int8_problems(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Iterable
         yield "cannot be int8; only float32 has batch norm and prelu"
     if isinstance(op, Binary) and op.kind == "div":
         yield "cannot be int8; only float32 can be divided"
-    if isinstance(op, Binary) and op.rounded_as == "centered" and op.kind != "mul":
-        yield "cannot be rounded_as centered; only a product can be rounded before its zero point is added"
+    if isinstance(op, Binary) and op.rounded_as != "int8" and op.kind in ("max", "min"):
+        yield f"cannot be rounded_as {op.rounded_as}; it chooses one of two integers and rounds nothing"
     if isinstance(op, Conv2D | ConvTranspose | Dense | Binary | Pool) and op.activation.kind not in CLAMPS:
         yield f"ends with {op.activation.name}; after int8 only clamps (relu, relu6, clip) can be part of a layer"
     if isinstance(op, Activate) and op.activation.kind == "hard_swish" and not _hard_swish_fits(inputs[0], output):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dscompile.ir.ops import Activate, Activation, Binary, Dequantize, Lookup, Quantize, RoundedAs
@@ -32,8 +34,11 @@ def binary(op: Binary, operands: Int8Operands) -> Integers:
         chosen = (np.maximum if op.kind == "max" else np.minimum)(operands.integers(0), operands.integers(1))
         return clamped(chosen, op.activation, operands.made)
     sign = -1 if op.kind == "sub" else 1
-    if operands.rounding == "float32":
+    if operands.rounding == "float32" and op.rounded_as != "centered":
         return clamped(_float_add(operands, 128 if op.rounded_as == "uint8" else 0, sign), op.activation, operands.made)
+    ratios = [np.float32(operands.given(index).scale) / np.float32(operands.made.scale) for index in (0, 1)]
+    if operands.rounding == "float32" and all(2**-10 <= ratio < 2**8 for ratio in ratios):
+        return clamped(_fixed_add(operands, ratios, sign), op.activation, operands.made)
     return operands.finished(_add(operands, sign), op.activation)
 
 
@@ -52,6 +57,14 @@ def _float_add(operands: Int8Operands, shift: int, sign: int) -> Integers:
         integers = (operands.integers(index) + shift).astype(np.float64)
         total = (integers * np.float64(ratios[index]) + total.astype(np.float64)).astype(np.float32)
     return np.rint(total).astype(np.int64) - shift
+
+
+def _fixed_add(operands: Int8Operands, ratios: Sequence[np.float32], sign: int) -> Integers:
+    """The terms without zero points, times factors of which the larger has 21 bits, added; halves are rounded up."""
+    bits = 20 - int(np.floor(np.log2(np.float64(max(ratios)))))
+    factors = [int(np.rint(np.float64(ratio) * 2.0**bits)) for ratio in ratios]
+    total = operands.centered(0) * factors[0] + sign * operands.centered(1) * factors[1]
+    return np.asarray(((total + (1 << (bits - 1))) >> bits) + operands.made.zero_point)
 
 
 def _add(operands: Int8Operands, sign: int) -> Integers:

@@ -48,11 +48,11 @@ class Segment:
         return first if len(self.work) == 1 else f"{first} .. {last}"
 
 
-def find_segments(network: Network, target: Target) -> tuple[Segment, ...]:
-    """All work of the network in order, cut into segments."""
+def find_segments(network: Network, target: Target, *, scales: bool = True) -> tuple[Segment, ...]:
+    """All work of the network in order, cut into segments; `scales` are fused as `network_work` does."""
     segments: list[Segment] = []
     run: list[Work] = []
-    for work in network_work(network):
+    for work in network_work(network, scales=scales):
         if run and not (_continues(network, target, run[-1], work) and _band_rows(network, target, [*run, work])):
             segments.append(_segment(network, target, run))
             run = []

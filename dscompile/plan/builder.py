@@ -29,15 +29,18 @@ from dscompile.plan.fusion import Part, concatenated_parts
 from dscompile.plan.kernels import (
     FillKernel,
     FlatKernel,
+    GatherKernel,
     PackKernel,
     UnpackKernel,
 )
 from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
 from dscompile.plan.program import Buffer, Call, Chosen, Function, Operand, Program, Sections, Step
+from dscompile.plan.routing import NO_ROUTING, Pools, Routing
 from dscompile.plan.storage import (
     BlockedView,
     FlatView,
+    GatheredView,
     Halos,
     Store,
     View,
@@ -67,11 +70,13 @@ class ProgramBuilder:
         halos: Halos | None = None,
         tuning: Tuning = UNTUNED,
         threads: int = 1,
+        routing: Routing = NO_ROUTING,
         precision: Precision = "float32",
     ) -> None:
         """`halos` are the paddings around images in memory; default: what the convolutions of the network read.
 
-        `threads` are how many the program is made for, if it is run by several.
+        `threads` are how many the program is made for, if it is run by several. `routing` names images that are not
+        made, because whoever reads them finds their channels elsewhere.
         """
         self.threads = threads
         self.network = network
@@ -93,8 +98,14 @@ class ProgramBuilder:
         self._sections: Sections | None = None
         self._result: tuple[Operand, int] | None = None
         self._layer = ""
-        self._parts = concatenated_parts(network, lambda name: self.element(name).lanes)
+        self.routing = routing
+        self._parts = {
+            name: part
+            for name, part in concatenated_parts(network, lambda name: self.element(name).lanes).items()
+            if part.whole not in routing.mixtures
+        }
         self._wholes: dict[str, BlockedView] = {}
+        self._pools = Pools(network, routing, self.lanes, lambda key, elements: self._store(key, elements, "float32"))
         self._prefix = re.sub(r"\W", "_", network.name)
         borders = (*network.user_inputs, *network.user_outputs)
         self._border_stores = {name: self._border_store(name) for name in borders}
@@ -236,6 +247,9 @@ class ProgramBuilder:
             layout = Blocked(height, width, channels, element.lanes, whole.layout.halo)
             base = whole.base + part.channel // element.lanes * whole.layout.strides.block
             return BlockedView(whole.store, layout, base)
+        pooled = None if tag else self._pools.place(name)
+        if pooled is not None:
+            return pooled
         layout = Blocked(height, width, channels, element.lanes, self.halos.get(name) if halo is None else halo)
         return BlockedView(self._store(name + tag, layout.elements, element.dtype), layout)
 
@@ -259,6 +273,10 @@ class ProgramBuilder:
             self._wholes[part.whole] = view
         return view
 
+    def gathered(self, name: str) -> GatheredView | None:
+        """A tensor whose channels lie here and there, if it is one and has not been brought together."""
+        return None if (name, "blocked") in self._converted else self._pools.gathered(name)
+
     def new_flat(self, name: str, shape: Shape, *, tag: str = "") -> FlatView:
         """Room for a dense tensor; the user's own buffer if it is an output that lies dense there."""
         dtype = self.network.tensor(name).dtype
@@ -280,17 +298,32 @@ class ProgramBuilder:
 
     def home(self, name: str) -> View:
         """Where a tensor lives."""
-        return self._views[name]
+        return self.blocked(name) if name in self.routing.mixtures else self._views[name]
 
     def blocked(self, name: str) -> BlockedView:
-        """The tensor as a blocked image with at least its halo; packed first if it lives flat."""
-        view = self._views[name]
-        if isinstance(view, BlockedView):
-            return view
+        """The tensor as a blocked image with at least its halo; packed first if it lives flat or scattered."""
         known = self._converted.get((name, "blocked"))
         if isinstance(known, BlockedView):
             return known
+        scattered = self.gathered(name)
+        if scattered is not None:
+            return self._gather(name, scattered)
+        view = self._views[name]
+        if isinstance(view, BlockedView):
+            return view
         image = self.pack(view, self.new_blocked(name, image_shape(view.shape), tag=".blocked"))
+        self._converted[name, "blocked"] = image
+        return image
+
+    def _gather(self, name: str, scattered: GatheredView) -> BlockedView:
+        image = self.new_blocked(name, self.network.shape(name), tag=".gathered")
+        layout = image.layout
+        unused = layout.blocks * layout.lanes - layout.channels
+        offsets = np.array((*scattered.offsets, *scattered.offsets[-1:] * unused), np.int32)
+        kernel = GatherKernel(
+            layout.height, layout.width, layout.blocks, layout.lanes, scattered.span, scattered.strides, layout.strides
+        )
+        self.call(kernel, [scattered.at(), self.constant("gathered", offsets), image.at()])
         self._converted[name, "blocked"] = image
         return image
 
@@ -306,7 +339,7 @@ class ProgramBuilder:
 
     def flat(self, name: str) -> FlatView:
         """The tensor with a stride per axis; unpacked first if it lives blocked."""
-        view = self._views[name]
+        view = self.home(name)
         if isinstance(view, FlatView):
             return view
         layout, shape = view.layout, self.network.shape(name)
@@ -403,7 +436,7 @@ class ProgramBuilder:
 
     def _deliver(self, name: str) -> None:
         """Brings an output into the user's buffer if it does not lie there yet."""
-        view = self._views[name]
+        view = self.home(name)
         if isinstance(view, FlatView) and view.space == "output" and view.name == name:
             return
         tensor = self.network.tensor(name)

@@ -33,7 +33,10 @@ class ConvChoice:
 
 @dataclass(frozen=True)
 class DenseChoice:
-    """Panels of at most `vectors` vectors; wide or not, up to `accumulators` sums hide the latency of an addition."""
+    """Panels of at most `vectors` vectors; wide or not, up to `accumulators` sums hide the latency of an addition.
+
+    Sums are those of several panels where the schedule takes them (`DenseKnobs.streams`), else parts of one.
+    """
 
     vectors: int
     accumulators: int

@@ -7,7 +7,7 @@ can go band by band (plan/rows.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,11 +30,12 @@ from dscompile.plan.layout import Strides
 from dscompile.plan.packing import filter_runs, is_padded, pack_conv, pack_dense, pack_depthwise, pack_vector
 from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
-from dscompile.plan.storage import BlockedView, FlatView
-from dscompile.plan.tiles import Span, conv_tiling, dense_panels, depthwise_tiling
+from dscompile.plan.storage import BlockedView, FlatView, GatheredView
+from dscompile.plan.tiles import Span, conv_pieces, conv_tiling, dense_panels, depthwise_tiling
 from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 
 EmitRows = Callable[[int, int], None]
+Source = BlockedView | FlatView | GatheredView
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,14 @@ def prepare_conv(
         from dscompile.plan.int8_columns import gather_columns  # float32 networks do without
 
         gathered = gather_columns(builder, layer, op)
-    source: BlockedView | FlatView
+    source: Source
     if gathered is not None:
         source, op = gathered
+    elif depthwise:
+        source = depthwise_input(builder, layer, op, channels)
     else:
-        source = depthwise_input(builder, layer, op, channels) if depthwise else conv_input(builder, layer, op)
+        scattered = builder.gathered(layer.inputs[0]) if op.is_pointwise else None
+        source = scattered or conv_input(builder, layer, op)
     epilogue = _epilogue(builder, work, op)
     y = window or whole or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
@@ -96,7 +100,8 @@ def prepare_conv(
 
         emit_pixels = bf16_pixels(builder, layer, op, source, y, epilogue)
     else:
-        emit_pixels = _dense_conv(builder, layer, op, source, y, epilogue)
+        factors = None if work.scale is None else builder.dense(work.scale.factors)
+        emit_pixels = _dense_conv(builder, layer, op, source, y, epilogue, factors)
 
     def emit(first: int, count: int) -> None:
         if owns_halo:
@@ -206,14 +211,23 @@ def conv_input(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> BlockedView
 
 
 def _dense_conv(
-    builder: ProgramBuilder, layer: Layer, op: Conv2D, source: BlockedView | FlatView, y: BlockedView, finish: Finish
+    builder: ProgramBuilder,
+    layer: Layer,
+    op: Conv2D,
+    source: Source,
+    y: BlockedView,
+    finish: Finish,
+    factors: FlatView | None,
 ) -> EmitRows:
-    """A convolution over the channels that its groups see; a flat source has no halo, so its border is peeled."""
+    """A convolution over the channels that its groups see; a flat source has no halo, so its border is peeled.
+
+    `factors` [C_in] are multiplied into the weights.
+    """
     channels, lanes = builder.network.shape(layer.inputs[0])[3], builder.lanes
     if is_padded(channels, op.out_channels, op.groups, lanes):
         builder.fallbacks.append(layer.name)
     groups = [
-        _Group(builder, layer, op, run.kernel, source, y, finish, run.channel, run.start, run.count)
+        _Group(builder, layer, op, run.kernel, source, y, finish, factors, run.channel, run.start, run.count)
         for run in filter_runs(builder.network.weight(layer, "kernel"), op.groups, lanes)
     ]
 
@@ -233,9 +247,10 @@ class _Group:
     layer: Layer
     op: Conv2D
     kernel: Array
-    source: BlockedView | FlatView
+    source: Source
     y: BlockedView
     finish: Finish
+    factors: FlatView | None
     channel: int
     start: int
     count: int
@@ -244,7 +259,13 @@ class _Group:
     @property
     def strides(self) -> Strides | ImageStrides:
         """Strides of the source."""
-        return self.source.layout.strides if isinstance(self.source, BlockedView) else self.source.image
+        match self.source:
+            case BlockedView() as source:
+                return source.layout.strides
+            case GatheredView() as source:
+                return source.strides
+            case source:
+                return source.image
 
     def emit(self, first: int, count: int) -> None:
         """Appends the calls for `count` rows of outputs from `first` on."""
@@ -256,7 +277,7 @@ class _Group:
     def _windows(self) -> Iterator[_Window]:
         op = self.op
         _, result_height, result_width, _ = self.builder.network.shape(self.layer.output)
-        if isinstance(self.source, BlockedView):
+        if not isinstance(self.source, FlatView):
             rows = TapRun(0, result_height, 0, op.kernel[0], -op.pads.top)
             yield _Window(rows, TapRun(0, result_width, 0, op.kernel[1], -op.pads.left))
             return
@@ -277,16 +298,23 @@ class _Group:
         if self._is_flattenable():
             height, width = 1, height * width
         lanes = self.builder.lanes
-        blocked = isinstance(self.source, BlockedView)
+        blocked = not isinstance(self.source, FlatView)
         blocks = -(-self.count // lanes)
         window_of_taps = (taps.shape[0], taps.shape[1])
         workload = ConvWorkload(
             height, width, blocks, taps.shape[2], window_of_taps, self.op.stride, self.op.dilation, blocked
         )
-        tiling = conv_tiling(workload, self.builder.choose(workload, ConvChoice))
-        for panels in tiling.blocks:
-            for span in tiling.columns:
-                self._call(_Window(rows, columns), (height, span), panels, taps, tiling.knobs(span))
+        choice = self.builder.choose(workload, ConvChoice)
+        tiling = conv_tiling(workload, choice)
+        for piece in conv_pieces(workload, choice, self.builder.target):
+            first_input = rows.first_input + piece.row * self.op.stride[0]
+            part = TapRun(rows.start + piece.row, piece.rows, rows.first_tap, rows.taps, first_input)
+            for panels in tiling.blocks:
+                for span in piece.columns:
+                    knobs = tiling.knobs(span)
+                    if self.factors is not None:  # its weights have just been written
+                        knobs = replace(knobs, prefetch=False)
+                    self._call(_Window(part, columns), (piece.rows, span), panels, taps, knobs)
 
     def _call(self, window: _Window, pixels: tuple[int, Span], panels: Span, taps: Array, knobs: TileKnobs) -> None:
         height, span = pixels
@@ -305,11 +333,12 @@ class _Group:
             x=self.strides,
             y=layout.strides,
             epilogue=self.finish.epilogue,
+            span=self.source.span if isinstance(self.source, GatheredView) else 0,
         )
         row, column = window.rows.start, window.columns.start
         x = _further(self._input(window), span.start * op.stride[1] * self.strides.pixel)
         along = span.start * layout.strides.pixel
-        operands = [x, *self._weights(window, taps, start, size, panel)]
+        operands = [x, *self._offsets(), *self._weights(window, taps, start, size, panel)]
         block = start // lanes
         residual = self.finish.residual
         if residual is not None:
@@ -321,7 +350,15 @@ class _Group:
         row, column = window.rows.first_input, window.columns.first_input
         if isinstance(self.source, BlockedView):
             return self.source.at(row, column, self.channel // self.builder.lanes)
+        if isinstance(self.source, GatheredView):
+            return self.source.at(row, column)
         return self.source.at(0, row, column, self.channel)
+
+    def _offsets(self) -> list[Operand]:
+        """Where the channels of a scattered input are."""
+        if not isinstance(self.source, GatheredView):
+            return []
+        return [self.builder.constant("offsets", np.array(self.source.offsets, np.int32))]
 
     def _weights(self, window: _Window, taps: Array, start: int, size: int, panel: int) -> list[Operand]:
         """Packed taps and bias; windows at the border have constants of their own."""
@@ -335,12 +372,19 @@ class _Group:
         part = taps[..., : self.start + self.count]
         bias = bias_of(self.builder, self.layer)
         clipped = None if bias is None else bias[: self.start + self.count]
-        operands = [
-            self.builder.constant(f"kernel{tag}", pack_conv(part, panel, start, size)),
-            self.builder.constant(f"bias{tag}", pack_vector(clipped, start, size)),
-        ]
+        packed = self.builder.constant(f"kernel{tag}", pack_conv(part, panel, start, size))
+        if self.factors is not None:
+            packed = self._scaled(packed, self.factors, (size // panel, taps.shape[2], panel), tag)
+        operands = [packed, self.builder.constant(f"bias{tag}", pack_vector(clipped, start, size))]
         self.packed[place, start, size, panel] = operands
         return operands
+
+    def _scaled(self, weights: Operand, factors: FlatView, shape: tuple[int, int, int], tag: str) -> Operand:
+        """Weights [panels][C_in][panel] of a pointwise convolution times the factors of their input channels."""
+        result = self.builder.new_flat(self.layer.output, shape, tag=f".kernel{tag}")
+        kernel = FlatKernel("mul", shape, result.strides, result.strides, (0, 1, 0))
+        self.builder.call(kernel, [weights, factors.at(), result.at()])
+        return result.at()
 
     def _is_flattenable(self) -> bool:
         """Whether all pixels of all images lie in one row without gaps, so that tiles need not respect rows."""

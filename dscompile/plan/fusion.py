@@ -1,12 +1,18 @@
-"""What costs no pass of its own: additions done as a convolution stores its result, parts of a concatenation."""
+"""What costs no pass of its own: additions done as a convolution stores its result, factors of channels that are
+multiplied into its weights, parts of a concatenation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary, Concat, Constant, Conv2D, Pool, Resize
+
+# Weights are multiplied by the factors of their channels if the image has at least so many times as many elements. They
+# come from far away, so that an element of them costs more than one of the image.
+SCALED_WEIGHTS_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -18,11 +24,21 @@ class Residual:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """A multiplication of an image by a factor per channel, done on the weights of the convolution that reads it."""
+
+    layer: Layer
+    image: str
+    factors: str
+
+
+@dataclass(frozen=True)
 class Work:
-    """A layer, and the addition that it does on the way."""
+    """A layer, and the addition that it does on the way. With a scale, its input is the image before that."""
 
     layer: Layer
     residual: Residual | None = None
+    scale: Scale | None = None
 
     @property
     def result(self) -> str:
@@ -32,19 +48,32 @@ class Work:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers it does."""
-        return (self.layer.name,) if self.residual is None else (self.layer.name, self.residual.layer.name)
+        before = () if self.scale is None else (self.scale.layer.name,)
+        after = () if self.residual is None else (self.residual.layer.name,)
+        return (*before, self.layer.name, *after)
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Tensors it reads."""
-        return self.layer.inputs if self.residual is None else (*self.layer.inputs, self.residual.other)
+        other = () if self.residual is None else (self.residual.other,)
+        factors = () if self.scale is None else (self.scale.factors,)
+        return (*self.layer.inputs, *other, *factors)
 
 
-def network_work(network: Network) -> tuple[Work, ...]:
-    """All layers in order, additions fused where a convolution can do them."""
-    fused = fuse_residuals(network)
-    absorbed = {residual.layer.name for residual in fused.values()}
-    return tuple(Work(layer, fused.get(layer.name)) for layer in network.layers if layer.name not in absorbed)
+def network_work(network: Network, *, scales: bool = False) -> tuple[Work, ...]:
+    """All layers in order, additions fused where a convolution can do them, and `scales` where it should."""
+    added = fuse_residuals(network)
+    scaled = fuse_scales(network) if scales else {}
+    absorbed = {residual.layer.name for residual in added.values()} | {scale.layer.name for scale in scaled.values()}
+    return tuple(
+        _work(layer, added.get(layer.name), scaled.get(layer.name))
+        for layer in network.layers
+        if layer.name not in absorbed
+    )
+
+
+def _work(layer: Layer, residual: Residual | None, scale: Scale | None) -> Work:
+    return Work(layer if scale is None else replace(layer, inputs=(scale.image,)), residual, scale)
 
 
 def fuse_residuals(network: Network) -> Mapping[str, Residual]:
@@ -77,6 +106,35 @@ def fuse_residuals(network: Network) -> Mapping[str, Residual]:
             and max(network.shape(later)[1:3]) > 1
         ):
             fused[producer.name] = Residual(layer, other)
+    return fused
+
+
+def fuse_scales(network: Network) -> Mapping[str, Scale]:
+    """Convolution's layer name -> the multiplication by a factor per channel done on its weights.
+
+    The convolution must be pointwise, the only reader of the product, and have few weights beside its image. Both are
+    float32.
+    """
+    fused: dict[str, Scale] = {}
+    for layer in network.layers:
+        if not isinstance(layer.op, Binary) or layer.op.kind != "mul" or layer.op.activation:
+            continue
+        readers, shape = network.consumers[layer.output], network.shape(layer.output)
+        if len(readers) != 1 or layer.output in network.outputs or network.is_quantized_layer(layer):
+            continue
+        (reader,) = readers
+        first, second = layer.inputs
+        image, factors = (first, second) if network.shape(first) == shape else (second, first)
+        if (
+            len(shape) == 4
+            and network.shape(image) == shape
+            and network.shape(factors) == (1, 1, 1, shape[3])
+            and not any(_is_constant(network, name) for name in layer.inputs)
+            and isinstance(reader.op, Conv2D)
+            and reader.op.is_pointwise
+            and SCALED_WEIGHTS_SHARE * reader.op.out_channels <= shape[1] * shape[2]
+        ):
+            fused[reader.name] = Scale(layer, image, factors)
     return fused
 
 

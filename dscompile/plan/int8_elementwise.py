@@ -14,7 +14,7 @@ from dscompile.ir.tensor import DType
 from dscompile.plan.int8_kernels import Requantization, blocked_bytes
 from dscompile.plan.kernels import Parameter, strided_parameter
 from dscompile.plan.layout import Strides
-from dscompile.plan.mcu_arithmetic import IntegerSum, PairArithmetic
+from dscompile.plan.mcu_arithmetic import PairArithmetic
 
 AxisStrides = tuple[int, ...]
 
@@ -81,7 +81,7 @@ class Int8SumKernel:
     a: AxisStrides
     b: AxisStrides
     y: AxisStrides
-    arithmetic: PairArithmetic | IntegerSum
+    arithmetic: PairArithmetic
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -31,7 +31,7 @@ from dscompile.plan.int8_packing import pack_int8_vector
 from dscompile.plan.int8_requantization import Scaled, search_scaling
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.integer_tables import activation_table, dequantization_table, requantization_table
-from dscompile.plan.mcu_arithmetic import IntegerBinary, IntegerSum, PairArithmetic
+from dscompile.plan.mcu_arithmetic import IntegerBinary, PairArithmetic
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.program import Operand
@@ -141,7 +141,7 @@ def _binary(builder: ProgramBuilder, layer: Layer, op: Binary) -> None:
     builder.place(layer.output, y)
 
 
-def _cheapest(network: Network, layer: Layer, op: Binary, own: PairArithmetic) -> PairArithmetic | IntegerSum:
+def _cheapest(network: Network, layer: Layer, op: Binary, own: PairArithmetic) -> PairArithmetic:
     """A sum is two multiply-adds: of float32 where the network's own rounding has them, else searched integers."""
     return own if not isinstance(own, IntegerBinary) else integer_sum(network, layer, op) or own
 

@@ -87,7 +87,8 @@ class ConvKernel:
     """Dense convolution into a blocked image; the input is already padded, blocked or flat.
 
     Weights [N / panel][kh][kw][C_in][panel], bias [N]; N is a whole number of panels, C_in the true number of channels.
-    A 1x1 convolution of stride 1 is the pointwise kernel.
+    A 1x1 convolution of stride 1 is the pointwise kernel. With a `span`, channel k of x is `offsets[k]` elements from
+    its pixel, less than `span` of them, and `x.channel` is 1.
     """
 
     height: int
@@ -102,6 +103,7 @@ class ConvKernel:
     x: Strides | ImageStrides
     y: Strides
     epilogue: Epilogue = Epilogue()
+    span: int = 0
 
     @property
     def kind(self) -> str:
@@ -110,11 +112,12 @@ class ConvKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, bias, [residual], y."""
+        """x, [offsets], weights, bias, [residual], y."""
         return (
             blocked_parameter("x", self.x, self.lanes)
             if isinstance(self.x, Strides)
             else _image("x", self.x, "float32"),
+            *((Parameter("offsets", "int32"),) if self.span else ()),
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
             *self.epilogue.parameters(self.lanes),
@@ -281,6 +284,29 @@ class ResampleKernel:
 
 
 @dataclass(frozen=True)
+class GatherKernel:
+    """Channels that lie in one buffer in any order -> blocked image.
+
+    Lane l of block b is `offsets[b lanes + l]` elements from its pixel in x, less than `span` of them.
+    """
+
+    kind: ClassVar[str] = "gather"
+    height: int
+    width: int
+    blocks: int
+    lanes: int
+    span: int
+    x: ImageStrides
+    y: Strides
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, offsets, y."""
+        y = blocked_parameter("y", self.y, self.lanes, written=True)
+        return (_image("x", self.x, "float32"), Parameter("offsets", "int32"), y)
+
+
+@dataclass(frozen=True)
 class PackKernel:
     """Flat image (NHWC or NCHW) -> blocked image; lanes beyond the last channel become 0."""
 
@@ -413,6 +439,7 @@ Kernel = (
     | PoolKernel
     | ElementwiseKernel
     | ResampleKernel
+    | GatherKernel
     | PackKernel
     | UnpackKernel
     | FillKernel

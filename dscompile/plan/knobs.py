@@ -58,13 +58,19 @@ class DepthwiseKnobs:
 
 @dataclass(frozen=True)
 class DenseKnobs:
-    """`partial_sums` accumulators per output vector hide the latency of the multiply-add."""
+    """`partial_sums` accumulators per output vector hide the latency of the multiply-add.
+
+    Or `streams` panels at a time do, whose weights come from as many places: x86 prefetches each of them.
+    """
 
     partial_sums: int = 1
+    streams: int = 1
 
     def __post_init__(self) -> None:
-        if self.partial_sums < 1:
-            raise ValueError(f"partial_sums must be positive: {self}")
+        if min(self.partial_sums, self.streams) < 1:
+            raise ValueError(f"partial_sums and streams must be positive: {self}")
+        if self.partial_sums > 1 < self.streams:
+            raise ValueError(f"panels in streams have one sum each: {self}")
 
 
 @dataclass(frozen=True)

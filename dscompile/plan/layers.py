@@ -73,6 +73,8 @@ from dscompile.plan.storage import BlockedView, broadcast_strides
 def lower_layer(builder: ProgramBuilder, work: Work) -> None:
     """Appends the calls of a layer to the current step and places its result."""
     layer = work.layer
+    if layer.output in builder.routing.mixtures:
+        return  # whoever reads it finds its channels
     if _computes_on_integers(builder.network, layer):
         from dscompile.plan.int8_layers import lower_int8_layer  # float32 networks do without
 

@@ -8,6 +8,7 @@ from dscompile.plan.bands import find_segments
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.program import Program
+from dscompile.plan.routing import NO_ROUTING, route
 from dscompile.plan.rows import lower_in_bands
 from dscompile.plan.storage import Halos
 from dscompile.plan.tuning import UNTUNED, Tuning
@@ -32,8 +33,12 @@ def plan_program(
     `precision` is what pointwise convolutions and dense layers multiply, if the target can.
     Raises UnsupportedError for what has no kernel, such as batches, and for int8 sums that could leave 32 bits.
     """
-    builder = ProgramBuilder(network, target, halos, tuning, threads, precision)
-    for segment in find_segments(network, target):
+    halos = Halos.of(network) if halos is None else halos
+    floats = precision == "float32"
+    # Where inputs are read as vectors of channels, these must lie side by side.
+    routing = route(network, halos) if floats and target.multiply == "broadcast" else NO_ROUTING
+    builder = ProgramBuilder(network, target, halos, tuning, threads, routing, precision)
+    for segment in find_segments(network, target, scales=floats):
         builder.begin(segment)
         if len(segment.work) == 1:
             builder.enter(segment.work[0].layer)

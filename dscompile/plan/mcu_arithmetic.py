@@ -67,9 +67,10 @@ class ClampedProduct:
 
 @dataclass(frozen=True)
 class IntegerSum:
-    """Constants of an int8 addition: clamp((a * first + b * second + bias) >> right).
+    """Constants of an int8 addition: clamp(((a * first + b * second + bias) >> right) + zero_point).
 
-    They were searched so that all pairs get what the network's own arithmetic gives (plan/integer_sums.py).
+    They were searched so that all pairs get what the network's own arithmetic gives (plan/integer_sums.py), or are that
+    arithmetic (ir/fixed_point.py: fixed_sum).
     """
 
     form: ClassVar[str] = "plane"
@@ -79,6 +80,7 @@ class IntegerSum:
     right: int
     low: int
     high: int
+    zero_point: int = 0
 
     @property
     def swapped(self) -> IntegerSum:
@@ -96,8 +98,8 @@ class IntegerChoice:
     high: int
 
 
-PairArithmetic = IntegerBinary | FloatBinary | ClampedProduct | IntegerChoice
-"""What a network says of a function of two int8; IntegerSum is what may be searched for it."""
+PairArithmetic = IntegerBinary | FloatBinary | IntegerSum | ClampedProduct | IntegerChoice
+"""What a network says of a function of two int8; an IntegerSum may be searched for others as well."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
-from dscompile.plan.mcu_arithmetic import IntegerSum, PairArithmetic, Residual
+from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
@@ -437,7 +437,7 @@ class BinaryKernel:
     y: tuple[int, ...]
     element: Element
     activation: Activation = NONE
-    integer: PairArithmetic | IntegerSum | None = None
+    integer: PairArithmetic | None = None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

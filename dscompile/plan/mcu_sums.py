@@ -8,6 +8,7 @@ import numpy as np
 
 from dscompile.ir.fixed_point import (
     Integers,
+    fixed_sum,
     float_product,
     float_sum,
     layer_clamp,
@@ -34,6 +35,8 @@ from dscompile.plan.mcu_quantized import fixed_point_rounding
 def integer_sum(network: Network, layer: Layer, op: Binary) -> IntegerSum | None:
     """An int8 addition as two searched multiplications, or None where there are none for it."""
     own = integer_binary(network, layer, op)
+    if isinstance(own, IntegerSum):
+        return own
     if isinstance(own, IntegerChoice | ClampedProduct):
         return None
     made = tensor_quantization(network, layer.output).scale
@@ -71,7 +74,13 @@ def integer_binary(network: Network, layer: Layer, op: Binary) -> PairArithmetic
         return IntegerChoice(op.kind, limits.low, limits.high)
     if op.kind == "mul" and network.rounding == "float32":
         return ClampedProduct(float_product(network, layer), limits.low, limits.high)
-    if network.rounding == "float32":
+    if op.kind != "mul" and op.rounded_as == "centered" and network.rounding == "float32":
+        fixed = fixed_sum(network, layer)
+        if fixed is not None:
+            return IntegerSum(
+                fixed.first, fixed.second, fixed.bias, fixed.right, limits.low, limits.high, fixed.zero_point
+            )
+    elif network.rounding == "float32":
         parts = float_sum(network, layer)
         return FloatBinary(parts.first, parts.second, parts.offset, parts.shift, limits.low, limits.high)
     a, b = (tensor_quantization(network, name) for name in layer.inputs)

@@ -59,6 +59,8 @@ def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
         prepared.append(prepare_conv(builder, work, windows.get(work.result)))
         if builder.call_count > before and builder.network.is_quantized_layer(work.layer):
             sections = []  # its columns are gathered for all rows at once
+        if work.scale is not None:
+            sections = []  # its weights are scaled once, by the first band
     first = builder.call_count
     _emit_bands(builder, prepared, windows, bands)
     if sections and len(windows) == len(segment.work) - 1:

@@ -97,6 +97,32 @@ class FlatView:
         return replace(self, shape=shape, strides=dense_strides(shape))
 
 
+@dataclass(frozen=True)
+class GatheredView:
+    """Channels of images that lie in one store without halos, in any order.
+
+    Channel c of a pixel is `offsets[c]` elements from where the store has that pixel of its first channel.
+    """
+
+    store: Store
+    layout: Blocked
+    offsets: tuple[int, ...]
+
+    @property
+    def strides(self) -> ImageStrides:
+        """Strides for a kernel that finds channels by their offsets."""
+        return ImageStrides(1, self.layout.strides.row, self.layout.strides.pixel)
+
+    @property
+    def span(self) -> int:
+        """Elements that the offsets reach."""
+        return max(self.offsets) + 1
+
+    def at(self, row: int = 0, column: int = 0) -> Operand:
+        """Pointer to a pixel of the store's first channel."""
+        return Operand("arena", self.store.name, self.layout.offset(row, column) * DTYPE_BYTES[self.store.dtype])
+
+
 View = BlockedView | FlatView
 
 

@@ -27,6 +27,7 @@ from dscompile.plan.kernels import (
     ElementwiseKernel,
     FillKernel,
     FlatKernel,
+    GatherKernel,
     PackKernel,
     Parameter,
     PoolKernel,
@@ -110,7 +111,7 @@ def written_shape(kernel: Kernel) -> tuple[int, ...] | None:
             return (kernel.out_channels // kernel.lanes, kernel.height, kernel.width, kernel.lanes)
         case DepthwiseKernel() | Int8DepthwiseKernel() | PoolKernel() | Int8PoolKernel() | ElementwiseKernel():
             return (kernel.blocks, kernel.height, kernel.width, kernel.lanes)
-        case ResampleKernel():
+        case ResampleKernel() | GatherKernel():
             return (kernel.blocks, kernel.height, kernel.width, kernel.lanes)
         case PackKernel():
             return (-(-kernel.channels // kernel.lanes), kernel.height, kernel.width, kernel.lanes)

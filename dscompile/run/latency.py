@@ -42,12 +42,22 @@ def profile_us(
 ) -> tuple[float, ...]:
     """Median time of each of `steps`, by their numbers in the hook, over `repeats` profiled inferences in microseconds.
 
-    One inference more comes first and is not counted.
-
     The hook is a Python function. What calling it costs is estimated by comparison with unprofiled inferences and
     taken off in equal parts, so that the steps add up to the latency. Raises UsageError unless `repeats` is at least 1.
     """
     latency_us = float(np.median(latencies_us(run, arguments, repeats, warmup=3)))
+    medians_us = np.median(step_samples_us(run_profiled, arguments, steps, repeats), axis=0)
+    overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(len(steps), 1))
+    return tuple(max(0.0, float(median) - overhead_us) for median in medians_us)
+
+
+def step_samples_us(
+    run_profiled: Callable[..., int], arguments: Sequence[ctypes.c_void_p], steps: range, repeats: int
+) -> NDArray[np.float64]:
+    """[repeats, steps]: time of each of `steps` in each profiled inference in microseconds, that of the hook included.
+
+    One inference more comes first and is not counted.
+    """
     count = len(steps)
     ended, resumed = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
 
@@ -63,9 +73,7 @@ def profile_us(
         if status:
             raise CheckFailedError(f"the profiled run returned {status}")
         round_times[:] = ended - resumed[:count]
-    medians_us = np.median(times[1:], axis=0) / 1000.0
-    overhead_us = max(0.0, (float(medians_us.sum()) - latency_us) / max(count, 1))
-    return tuple(max(0.0, float(median) - overhead_us) for median in medians_us)
+    return times[1:] / 1000.0
 
 
 def durations_ns(

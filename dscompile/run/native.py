@@ -19,7 +19,7 @@ from dscompile.errors import BadInputError, Diagnostic, Position, ToolError
 from dscompile.ir.network import Array
 from dscompile.ir.state import STATE_ALIGNMENT, state_bytes
 from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs, fresh_state
-from dscompile.run.latency import latencies_us, profile_us
+from dscompile.run.latency import latencies_us, profile_us, step_samples_us
 from dscompile.target import runs_here
 from dscompile.toolchain import find_toolchain, shared_from_static
 
@@ -123,9 +123,21 @@ class NativeModel:
         outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
         state = fresh_state(self.manifest.slots)  # likewise
         arguments = self._arguments(inputs, outputs, state)
-        rows = self.manifest.rows_of(self.variant)
         with self._lock:
-            return profile_us(self._run, self._run_profiled, arguments, rows, repeats)
+            return profile_us(self._run, self._run_profiled, arguments, self._rows, repeats)
+
+    def step_samples_us(self, inputs: Mapping[str, Array], repeats: int) -> NDArray[np.float64]:
+        """[repeats, steps]: time of every step in each inference (see run/latency.py: step_samples_us)."""
+        outputs = empty_outputs(self.manifest.outputs)  # kept until the end: the arguments are only addresses
+        state = fresh_state(self.manifest.slots)  # likewise
+        arguments = self._arguments(inputs, outputs, state)
+        with self._lock:
+            return step_samples_us(self._run_profiled, arguments, self._rows, repeats)
+
+    @property
+    def _rows(self) -> range:
+        """The steps of what runs, by their numbers in the hook."""
+        return self.manifest.rows_of(self.variant)
 
     @property
     def _one(self) -> Callable[..., int]:

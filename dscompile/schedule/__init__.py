@@ -47,9 +47,11 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
         return bf16_kernels.scheduled(kernel, knobs, target)
     family = _family(target)
     from dscompile import compute
+    from dscompile.compute.activation import rounding_by_adding
     from dscompile.schedule import arm, common
 
-    function = compute.define(kernel)
+    with rounding_by_adding(family.ROUNDS_BY_ADDING):
+        function = compute.define(kernel)
     match kernel, knobs:
         case ConvKernel(), TileKnobs():
             schedule = family.conv(function, kernel, knobs)

@@ -23,6 +23,7 @@ PrimFunc = Any
 Block = Any
 Loop = Any
 
+ROUNDS_BY_ADDING = False  # exponentials (compute/activation.py)
 STRAIGHT_CHANNELS = 8  # of a dense layer; with more, finishing all outputs of a panel at once costs less
 STRAIGHT_PIXELS = 36  # of a block of channels; LLVM 22 unrolls no more of them
 LANES = 4  # float32 in a vector register, whose elements a multiply-add can take

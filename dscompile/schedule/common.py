@@ -20,6 +20,7 @@ from dscompile.plan.kernels import (
     ElementwiseKernel,
     FillKernel,
     FlatKernel,
+    GatherKernel,
     Kernel,
     PackKernel,
     PoolKernel,
@@ -34,6 +35,8 @@ PrimFunc = Any
 Block = Any
 Loop = Any
 
+SPLIT_WINDOW = 32  # pixels from which on a pooling window has several sums
+MAX_POOL_PARTS = 8  # enough to hide the latency of an addition, measured
 MAX_UNROLLED_TAPS = 49  # larger windows keep their rows as a loop, or the code outgrows the instruction cache
 
 
@@ -41,9 +44,11 @@ def without_knobs(function: PrimFunc, kernel: Kernel, knobs: Knobs | None) -> Sc
     """The schedule of a kernel of a kind that takes no knobs. Raises ValueError for knobs of the wrong kind."""
     match kernel, knobs:
         case PoolKernel(), None:
-            return pool(function)
+            return pool(function, _pool_parts(kernel))
         case ElementwiseKernel() | ResampleKernel(), None:
             return elementwise(function)
+        case GatherKernel(), None:
+            return gather(function)
         case PackKernel(), None:
             return pack(function, kernel)
         case UnpackKernel(), None:
@@ -78,11 +83,13 @@ class ConvLoops:
     k: Loop
 
 
-def tile_conv(sch: Schedule, kernel: ConvKernel, knobs: TileKnobs, *, one_by_one: bool = False) -> ConvLoops:
+def tile_conv(
+    sch: Schedule, kernel: ConvKernel, knobs: TileKnobs, *, one_by_one: bool = False, in_pairs: bool = False
+) -> ConvLoops:
     """Cuts the result into panels of filters and tiles of pixels, and moves the sum to where a tile begins.
 
     Panels are outermost, so that each is streamed once; one tile of a row at a time. `one_by_one` is as for
-    `depthwise`.
+    `depthwise`; `in_pairs`, two pixels at a time are finished as there a row is `abreast`.
     """
     require_divides(knobs.pixels, kernel.width, "pixels")
     acc, out = begin_with_bias(sch), sch.get_sblock("y")
@@ -90,7 +97,12 @@ def tile_conv(sch: Schedule, kernel: ConvKernel, knobs: TileKnobs, *, one_by_one
     panel, block = sch.split(block, [None, kernel.panel // kernel.lanes])
     tile, column = sch.split(column, [None, knobs.pixels])
     order = [panel, row, tile] if knobs.panel_outer else [row, tile, panel]
-    sch.reorder(*order, column, block, lane)
+    if in_pairs:
+        column, pair = sch.split(column, [None, 2])
+        sch.reorder(*order, column, block, pair, lane)
+        lane = sch.fuse(pair, lane)
+    else:
+        sch.reorder(*order, column, block, lane)
     if one_by_one:
         _store_sums(sch, out, order[-1], 4)
     sch.compute_at(acc, order[-1], preserve_unit_loops=True)
@@ -125,12 +137,14 @@ def depthwise(
     *,
     pixel_by_pixel: bool = False,
     one_by_one: bool = False,
+    abreast: bool = False,
 ) -> Schedule:
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by.
 
     For every row of the kernel, its taps pass one after the other over all pixels, or `pixel_by_pixel` all its taps
     over one pixel after the other: then an input is needed for a shorter time. `one_by_one`, the outputs of a tile are
-    finished in a loop, for activations whose constants do not fit into registers beside all sums.
+    finished in a loop, for activations whose constants do not fit into registers beside all sums. `abreast`, those of a
+    row are finished operation by operation, so that one need not wait for the other; they must lie together in memory.
     """
     require_divides(knobs.columns, kernel.width, "columns")
     require_divides(knobs.rows, kernel.height, "rows")
@@ -153,8 +167,10 @@ def depthwise(
     if kernel.kernel[0] * kernel.kernel[1] <= MAX_UNROLLED_TAPS:
         sch.unroll(r)
     vector_init(sch, acc, r, unrolled=2)
+    if abreast:
+        lane = sch.fuse(column, lane)
     sch.vectorize(lane)
-    unroll(sch, [] if one_by_one else [row, column])
+    unroll(sch, [] if one_by_one else [row] if abreast else [row, column])
     return sch
 
 
@@ -190,6 +206,8 @@ def dense(
 
     `one_by_one` is as for `depthwise`.
     """
+    if knobs.streams > 1:
+        raise ValueError("panels in streams are a schedule of x86 only")
     if knobs.partial_sums > 1:
         return _dense_with_partial_sums(function, kernel, knobs, steps)
     sch = Schedule(function)
@@ -258,25 +276,58 @@ def _dense_with_partial_sums(
     return sch
 
 
-def pool(function: PrimFunc) -> Schedule:
-    """One vector of channels at a time, taps in a loop."""
+def pool(function: PrimFunc, parts: int = 1) -> Schedule:
+    """One vector of channels at a time, taps in a loop; `parts` neighboring columns have sums of their own."""
     sch = Schedule(function)
     acc, out = sch.get_sblock("acc"), sch.get_sblock("y")
-    *_, column, lane = sch.get_loops(out)
+    *outer, column, lane = sch.get_loops(out)
+    if parts > 1:
+        _, part = sch.split(sch.get_loops(acc)[-1], [None, parts])
+        partial = sch.rfactor(part, factor_axis=0)
     sch.compute_at(acc, column, preserve_unit_loops=True)
     sch.set_scope(acc, 0, "local")
-    acc_lane, r, q = sch.get_loops(acc)[-3:]
-    sch.reorder(r, q, acc_lane)
+    if parts > 1:
+        sch.compute_at(partial, column, preserve_unit_loops=True)
+        sch.set_scope(partial, 0, "local")
+        part, *_, partial_lane, r, q = sch.get_loops(partial)[len(outer) + 1 :]
+        sch.reorder(r, q, part, partial_lane)
+        sch.vectorize(partial_lane)
+        sch.unroll(part)
+        vector_init(sch, partial, r, unrolled=1)
+        part, *_, acc_lane = sch.get_loops(acc)[len(outer) + 1 :]
+        first = part
+    else:
+        acc_lane, first, q = sch.get_loops(acc)[-3:]
+        sch.reorder(first, q, acc_lane)
     sch.vectorize(acc_lane)
-    vector_init(sch, acc, r, unrolled=0)
+    vector_init(sch, acc, first, unrolled=0)
     sch.vectorize(lane)
     return sch
+
+
+def _pool_parts(kernel: PoolKernel) -> int:
+    """How many columns of a window are summed apart, a divisor of its width; 1 if it is small or padded.
+
+    One sum alone waits for each of its additions.
+    """
+    rows, columns = kernel.kernel
+    inside = kernel.height == kernel.width == 1 and (rows, columns) == (kernel.in_height, kernel.in_width)
+    if not inside or rows * columns < SPLIT_WINDOW:
+        return 1
+    return max(parts for parts in range(1, MAX_POOL_PARTS + 1) if columns % parts == 0)
 
 
 def elementwise(function: PrimFunc) -> Schedule:
     """One vector of channels at a time."""
     sch = Schedule(function)
     sch.vectorize(sch.get_loops(sch.get_sblock("y"))[-1])
+    return sch
+
+
+def gather(function: PrimFunc) -> Schedule:
+    """Element by element, those of a vector without a loop: where they come from is read once for a row."""
+    sch = Schedule(function)
+    sch.unroll(sch.get_loops(sch.get_sblock("y"))[-1])
     return sch
 
 

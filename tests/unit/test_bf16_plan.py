@@ -137,3 +137,24 @@ def test_a_network_of_another_precision_needs_no_variant_for_it() -> None:
     variants = [find_target(name) for name in ("x86-avx512bf16", "x86-avx512", "x86-avx2")]
     names = [[variant.name for variant in group] for group in useful_variants(variants, int8=False)]
     assert names == [["x86-avx512", "x86-avx512bf16"], ["x86-avx2"]]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_images_that_are_scaled_or_shuffled_are_multiplied_as_others_are(name: str, tmp_path: Path) -> None:
+    """In float32 an x86 kernel scales its weights instead, and reads shuffled channels where they lie."""
+    path = tmp_path / "net.yaml"
+    path.write_text("""\
+dscompile: 1
+network:
+  input: {name: image, shape: [1, 8, 8, 32]}
+  layers:
+    - inverted_residual: {name: excited, expand: 2, out: 32, squeeze_excite: 0.5, activation: relu}
+    - shuffle: {name: mixed, groups: 2}
+    - pointwise: {name: last, out: 32, activation: none}
+weights: {seed: 3}
+""")
+    network = canonicalize(load_network(path).network)
+    program = plan(network, find_target(name), "bfloat16")
+    multiplied = {step.name: kinds(program, step.name) for step in program.steps if step.kind == "pointwise"}
+    assert {tuple(found) for found in multiplied.values()} == {("bf16_pointwise",)}
+    assert len(multiplied) >= 3

@@ -128,6 +128,27 @@ def test_sums_and_products(first, second, made, activation, op, tmp_path):
     exact(maker, tmp_path, "x z")
 
 
+# Ratios of 2^-1 to 2^2, with ties; one of 2^-5, with its zero point behind the shift; one that XNNPACK leaves alone.
+@pytest.mark.parametrize("op", ["Add", "Sub"])
+@pytest.mark.parametrize(
+    ("first", "second", "made"),
+    [
+        ((0.05, -3), (0.06, 100), (0.07, 5)),
+        ((0.5, -7), (0.25, 3), (1.0, 2)),
+        ((0.05, -3), (0.2, -128), (0.05, 127)),
+        ((0.05, 11), (0.02, 4), (1.3, -60)),
+        ((0.05, 11), (0.00002, 4), (0.1, -60)),
+    ],
+)
+def test_sums_in_the_rounding_float32_are_those_of_xnnpack(op, first, second, made, tmp_path):
+    maker = ModelMaker()
+    maker.quantized("x", (1, 9, 7, 17), *first)
+    maker.quantized("z", (1, 9, 7, 17), *second)
+    maker.quantized("y", (1, 9, 7, 17), *made)
+    maker.operator(op.upper(), "x z", options=op)
+    exact(maker, tmp_path, "x z", "float32", "xnnpack")
+
+
 @pytest.mark.parametrize("made", [(0.07, 5), (0.05 * 0.06 * 16, 5), (0.05 * 0.06 * 2, -40)])  # two with many halves
 def test_products_in_the_rounding_float32_are_those_of_xnnpack(made, tmp_path):
     maker = ModelMaker()

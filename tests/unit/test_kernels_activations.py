@@ -52,6 +52,15 @@ def compiled(name):
     return compiled
 
 
+@pytest.fixture(params=[False, True], ids=["rounded", "rounded-by-adding"])
+def adding(request):
+    """Exponentials as 64-bit Arm, and as x86 computes them."""
+    from dscompile.compute.activation import rounding_by_adding
+
+    with rounding_by_adding(request.param):
+        yield
+
+
 def activation_of(activation: Activation) -> Callable:
     from dscompile.compute.activation import activate
 
@@ -73,7 +82,7 @@ def ulps(got, expected):
     return np.abs(got - expected) / np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64)
 
 
-def test_exp_is_within_2_ulp_over_its_whole_range(compiled):
+def test_exp_is_within_2_ulp_over_its_whole_range(compiled, adding):
     from dscompile.compute.activation import exp
 
     function = compiled(exp)
@@ -81,7 +90,7 @@ def test_exp_is_within_2_ulp_over_its_whole_range(compiled):
         assert ulps(function(x), np.exp(x.astype(np.float64))).max() <= 2.0
 
 
-def test_exp_is_clamped_to_normal_numbers(compiled):
+def test_exp_is_clamped_to_normal_numbers(compiled, adding):
     from dscompile.compute.activation import exp
 
     x = np.zeros(COUNT, np.float32)
@@ -91,7 +100,7 @@ def test_exp_is_clamped_to_normal_numbers(compiled):
 
 
 @pytest.mark.parametrize(("activation", "limit"), [(SIGMOID, 3.0), (TANH, 6.0), (SWISH, 3.0)], ids=lambda a: str(a))
-def test_smooth_activations_are_within_a_few_ulp(activation, limit, compiled):
+def test_smooth_activations_are_within_a_few_ulp(activation, limit, compiled, adding):
     function = compiled(activation_of(activation))
     for x in (evenly(-87.0, 87.0), evenly(-4.0, 4.0), near_zero()):
         assert ulps(function(x), activated(x, activation)).max() <= limit
@@ -129,7 +138,7 @@ SPECIAL = [np.inf, -np.inf, 1e30, -1e30, -0.0]
     ],
     ids=lambda a: a.name if isinstance(a, Activation) else "",
 )
-def test_large_arguments(activation, expected, compiled):
+def test_large_arguments(activation, expected, compiled, adding):
     x = np.zeros(COUNT, np.float32)
     x[: len(SPECIAL)] = SPECIAL
     got = compiled(activation_of(activation))(x)[: len(SPECIAL)]
@@ -150,6 +159,6 @@ def test_large_arguments(activation, expected, compiled):
     ],
     ids=lambda a: a.name if isinstance(a, Activation) else "",
 )
-def test_nan_becomes_a_bound_of_bounded_functions_and_stays_nan_otherwise(activation, expected, compiled):
+def test_nan_becomes_a_bound_of_bounded_functions_and_stays_nan_otherwise(activation, expected, compiled, adding):
     x = np.full(COUNT, np.nan, np.float32)
     np.testing.assert_array_equal(compiled(activation_of(activation))(x), np.full(COUNT, expected, np.float32))

@@ -16,7 +16,8 @@ from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, Fil
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, PixelKnobs, TileKnobs
 from dscompile.plan.layout import Blocked
 from dscompile.run.kernel import At, CompiledKernel, aligned_buffer, aligned_copy
-from dscompile.target import Target, resolve_target
+from dscompile.schedule import scheduled
+from dscompile.target import Target, find_target, resolve_target
 from tests.native import TARGETS, planned, target_here
 
 
@@ -129,6 +130,7 @@ def depthwise(height: int, width: int, lanes: int) -> DepthwiseKernel:
         (depthwise(5, 6, 16), DepthwiseKnobs(4), "knob columns = 4 does not divide 6"),
         (depthwise(5, 6, 16), DepthwiseKnobs(6, 2), "knob rows = 2 does not divide 5"),
         (DenseKernel(7, 16, 16, 16), DenseKnobs(2), "knob partial_sums = 2 does not divide 7"),
+        (DenseKernel(7, 80, 16, 16), DenseKnobs(streams=2), "knob streams = 2 does not divide 5"),
         (FillKernel(1, 1, 4, 4, 4), TileKnobs(1), "a fill kernel does not take TileKnobs"),
         (conv(7, 16, 16), None, "a pointwise kernel does not take NoneType"),
     ],
@@ -139,6 +141,14 @@ def test_knobs_that_do_not_fit_are_refused(kernel, knobs, text, target):
         CompiledKernel(kernel, knobs, target)
 
 
+def test_panels_in_streams_have_one_sum_each_and_are_for_x86():
+    with pytest.raises(ValueError, match="panels in streams have one sum each"):
+        DenseKnobs(2, 2)
+    kernel = DenseKernel(8, 64, 16, 4)
+    with pytest.raises(ValueError, match="panels in streams are a schedule of x86 only"):
+        scheduled(kernel, DenseKnobs(streams=2), find_target("arm64-neon"))
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -146,7 +156,7 @@ def test_knobs_that_do_not_fit_are_refused(kernel, knobs, text, target):
         (lambda: TileKnobs(1, unroll_channels=0), "tile sizes must be positive"),
         (lambda: DepthwiseKnobs(1, 0), "tile sizes must be positive"),
         (lambda: PixelKnobs(0), "tile sizes must be positive"),
-        (lambda: DenseKnobs(0), "partial_sums must be positive"),
+        (lambda: DenseKnobs(0), "partial_sums and streams must be positive"),
     ],
 )
 def test_knobs_are_positive(make, text):

@@ -76,6 +76,19 @@ def test_pooling_takes_only_taps_inside_the_image(case, function, name, rng):
     assert_close(from_blocks(got, channels), pooled(x, window, stride, pads, shape, function, 0))
 
 
+@pytest.mark.parametrize("function", ["average", "max"])
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (5, 9), (4, 11)], ids=str)
+def test_pooling_over_a_large_image_adds_up_columns_apart(size, function, name, rng):
+    target = target_here(name)
+    x = image(rng, *size, 20) - 5.0
+    source, result = Blocked(*size, 20, target.lanes, HALO), Blocked(1, 1, 20, target.lanes)
+    kernel = PoolKernel(
+        function, *size, 1, 1, source.blocks, target.lanes, size, (1, 1), 0, 0, 0, source.strides, result.strides
+    )
+    got = run_kernel(kernel, None, target, {"x": to_blocks(x, target.lanes)}, (result.blocks, 1, 1, target.lanes))
+    assert_close(from_blocks(got, 20), pooled(x, size, (1, 1), (0, 0), (1, 1), function, 0))
+
+
 def test_an_average_that_counts_padding_divides_by_all_taps_and_applies_its_activation(name, rng):
     target = target_here(name)
     x = image(rng, 5, 4, 20)
@@ -216,6 +229,20 @@ def test_a_dense_layer_of_any_width(channels, units, lanes, vectors, partial_sum
     inputs = {"x": x, "weights": panels, "bias": bias}
     got = run_kernel(kernel, DenseKnobs(partial_sums), target, inputs, (units,))
     assert_close(got, activated(x.astype(np.float64) @ weights.astype(np.float64) + bias, activation))
+
+
+@pytest.mark.parametrize(("streams", "vectors", "panels"), [(2, 1, 2), (3, 4, 6), (5, 2, 5)])
+def test_a_dense_layer_goes_through_several_panels_at_once(streams, vectors, panels, name, rng):
+    target = target_here(name)
+    if target.multiply != "broadcast":
+        pytest.skip("a schedule of x86 only")
+    panel, units, channels = vectors * target.lanes, vectors * panels * target.lanes, 37
+    x, bias = rng.normal(size=channels).astype(np.float32), rng.normal(size=units).astype(np.float32)
+    weights = (rng.normal(size=(channels, units)) / 6).astype(np.float32)
+    kernel = DenseKernel(channels, units, panel, target.lanes, RELU)
+    packed = np.stack([weights[:, start : start + panel] for start in range(0, units, panel)])
+    got = run_kernel(kernel, DenseKnobs(streams=streams), target, {"x": x, "weights": packed, "bias": bias}, (units,))
+    assert_close(got, activated(x.astype(np.float64) @ weights.astype(np.float64) + bias, RELU))
 
 
 @pytest.mark.parametrize(("rows", "length", "beta"), [(1, 1, 1.0), (3, 2, 1.0), (5, 1001, 0.5), (1, 17, 4.0)])

@@ -70,8 +70,10 @@ def test_sums_and_products_of_all_pairs_of_bytes(op: Binary, rounding: Rounding,
     assert_exact(two_bytes(op, rounding), target, **all_pairs())
 
 
-def test_sums_on_unsigned_integers_in_float32_rounding():
-    assert_exact(two_bytes(Binary("add", rounded_as="uint8"), "float32"), "x86-avx2", **all_pairs())
+@pytest.mark.parametrize("rounded_as", ["uint8", "centered"])
+@pytest.mark.parametrize("made", [MADE, Quantization((1.9,), -60)])
+def test_sums_that_are_rounded_as_other_runtimes_do(rounded_as: RoundedAs, made: Quantization):
+    assert_exact(two_bytes(Binary("add", rounded_as=rounded_as), "float32", made), "x86-avx2", **all_pairs())
 
 
 @targets

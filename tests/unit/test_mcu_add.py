@@ -20,6 +20,7 @@ SCALES = [
     ((0.0235, -128), (0.11, 0), (0.09, -20)),
     ((0.5, 1), (0.5, 1), (0.75, -128)),
     ((0.5, -7), (0.5, 3), (1.0, 2)),  # every other pair is a tie
+    ((0.05, 11), (0.02, 4), (1.3, -60)),  # the sum has a far larger scale
 ]
 
 NUMBERS = np.arange(-128, 128, dtype=np.int8)
@@ -29,7 +30,14 @@ PAIRS = {"a": np.tile(NUMBERS[None, :, None], (1, 1, 256)), "b": np.tile(NUMBERS
 @pytest.mark.parametrize("affine", [True, False], ids=["searched", "own_arithmetic"])
 @pytest.mark.parametrize(
     ("rounding", "rounded_as"),
-    [("float32", "int8"), ("float32", "uint8"), ("tflite", "int8"), ("half-up", "int8"), ("single", "int8")],
+    [
+        ("float32", "int8"),
+        ("float32", "uint8"),
+        ("float32", "centered"),
+        ("tflite", "int8"),
+        ("half-up", "int8"),
+        ("single", "int8"),
+    ],
 )
 @pytest.mark.parametrize("scales", SCALES)
 def test_every_pair_of_numbers_is_added_as_the_oracle_does(tmp_path: Path, scales, rounding, rounded_as, affine):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dscompile.ir.network import NetworkBuilder
-from dscompile.ir.ops import RELU, Activate, Binary, Concat, Constant, Conv2D, Pads, Pool
+from dscompile.ir.ops import NONE, RELU, Activate, Binary, Concat, Constant, Conv2D, Pads, Pool
 from dscompile.ir.tensor import Tensor
-from dscompile.plan.fusion import Part, concatenated_parts, fuse_residuals
+from dscompile.plan.fusion import Part, concatenated_parts, fuse_residuals, fuse_scales
 from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, ElementwiseKernel
-from tests.native import assert_equals_oracle, planned, target_here
+from dscompile.target import Caches
+from tests.native import TARGETS, assert_equals_oracle, planned, target_here
+from tests.threads import assert_shared_equals_alone
 
 SIZE = (1, 6, 5, 16)
 
@@ -117,6 +121,57 @@ def test_the_fused_sum_has_both_activations():
     assert_equals_oracle(network, target)
 
 
+# Factors of channels
+
+
+def squeezed(activation=NONE, filters=8, shape=SIZE):
+    """A squeeze-excite module on x and the convolution `y` behind it."""
+    graph = Graph(shape).conv("image", "x").layer("mean", Pool("average"), "image").conv("gate", "mean")
+    product = Binary("mul", activation)
+    return graph.layer("product", product, "image", "gate").conv("y", "product", filters)
+
+
+def scaled(network):
+    """Convolution -> (multiplication, image, factors)."""
+    return {name: (scale.layer.name, scale.image, scale.factors) for name, scale in fuse_scales(network).items()}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("filters", [3, 7])
+def test_factors_of_channels_are_multiplied_into_few_weights(filters, name):
+    network = squeezed(filters=filters).network("y")
+    assert scaled(network) == {"y": ("product", "image", "gate")}
+    target = target_here(name)
+    assert [step.layers for step in planned(network, target).steps if "y" in step.layers] == [("product", "y")]
+    assert_equals_oracle(network, target)
+
+
+def test_a_scaled_convolution_adds_its_residual_and_goes_in_bands():
+    graph = squeezed(filters=16, shape=(1, 12, 9, 16)).layer("sum", Binary("add"), "y", "x").conv("z", "sum", 4)
+    network = graph.conv("d", "sum", kernel=(3, 3), groups=16).network("z", "d")
+    small = replace(target_here("x86-avx2"), caches=Caches(32 << 10, 12 << 10, 1 << 20))
+    assert any(len(step.layers) > 3 for step in planned(network, small).steps)
+    assert_equals_oracle(network, small)
+    assert_shared_equals_alone(network, small)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        squeezed().network("y", "product"),
+        squeezed().conv("z", "product").network("y", "z"),
+        squeezed(RELU).network("y"),
+        squeezed(filters=64).network("y"),
+        Graph().conv("image", "x").layer("product", Binary("mul"), "image", "x").conv("y", "product", 3).network("y"),
+        squeezed().layer("again", Activate(RELU), "product").network("y", "again"),
+    ],
+    ids=["an output", "two readers", "an activation", "many weights", "two images", "another reader"],
+)
+def test_other_products_are_computed_as_they_are(network):
+    assert scaled(network) == {}
+    assert_equals_oracle(network, target_here("x86-avx2"))
+
+
 # Concatenations
 
 
@@ -167,3 +222,15 @@ def test_what_cannot_be_born_in_place_is_copied(case):
         network, expected = graph.layer("join", Concat(3), *sources).network("join", "r"), {}
     assert concatenated_parts(network, lambda _: 16) == expected
     assert_equals_oracle(network, target_here("x86-avx512"))
+
+
+@pytest.mark.parametrize("halo", [False, True], ids=["in one run", "row by row"])
+def test_a_far_image_is_computed_in_pieces(halo):
+    graph = Graph((1, 41, 30, 16)).conv("y", "x", 72).conv("d", "y", 72, kernel=(3, 3) if halo else (1, 1), groups=72)
+    network = graph.network("d")
+    small = replace(target_here("x86-avx2"), caches=Caches(8 << 10, 19 << 10, 1 << 20))
+    program = planned(network, small)
+    called = [call.symbol for step in program.steps if "y" in step.layers for call in step.calls]
+    pointwise = [symbol for symbol in called if symbol.endswith("_pointwise")]
+    assert len(pointwise) > 2 * len(set(pointwise))
+    assert_equals_oracle(network, small)

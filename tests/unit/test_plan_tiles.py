@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dscompile.plan.choices import ConvChoice
 from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
-from dscompile.plan.tiles import Span, cut
+from dscompile.plan.tiles import Span, conv_pieces, cut
+from dscompile.plan.workloads import ConvWorkload
 from dscompile.target import Target, find_target
 from tests.tilings import conv_tiling, dense_panels, depthwise_tiling
 
@@ -39,6 +41,39 @@ def assert_covered_once(spans, size: int) -> None:
 )
 def test_a_size_is_cut_into_full_tiles_and_one_rest(size, tile, spans):
     assert cut(size, tile) == spans
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    target=targets,
+    height=st.sampled_from([1, 9, 40, 147]),
+    width=st.sampled_from([9, 147, 3136, 12544]),
+    blocks=st.integers(1, 16),
+    depth=st.sampled_from([3, 24, 128, 512]),
+    choice=st.builds(ConvChoice, st.integers(1, 9), st.integers(1, 4), panel_outer=st.booleans()),
+)
+def test_pieces_of_an_image_cover_every_pixel_once(target, height, width, blocks, depth, choice):
+    covered = np.zeros((height, width), int)
+    for piece in conv_pieces(ConvWorkload(height, width, blocks, depth), choice, target):
+        for span in piece.columns:
+            covered[piece.row : piece.row + piece.rows, span.start : span.start + span.size] += 1
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("workload", "pieces"),
+    [
+        (ConvWorkload(147, 147, 16, 128), 147),
+        (ConvWorkload(147, 147, 16, 64), 49),
+        (ConvWorkload(1, 147 * 147, 16, 128), 86),
+        (ConvWorkload(1, 196, 64, 512), 1),  # it is near by itself
+        (ConvWorkload(147, 147, 4, 128), 1),  # only two panels pass over it
+        (ConvWorkload(37, 37, 91, 728), 1),  # the weights are not near
+        (ConvWorkload(147, 147, 16, 128, (3, 3)), 1),
+    ],
+)
+def test_only_far_images_with_near_weights_are_computed_piece_by_piece(workload, pieces):
+    assert len(list(conv_pieces(workload, ConvChoice(6, 2), find_target("x86-avx2")))) == pieces
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,7 +119,8 @@ def test_panels_of_a_dense_layer_cover_all_units_once_without_padding(target, ch
         assert panel.units % panel.panel == 0
         assert panel.start % panel.lanes == 0
         assert channels % panel.knobs.partial_sums == 0
-        accumulators = panel.panel // panel.lanes * panel.knobs.partial_sums
+        accumulators = panel.panel // panel.lanes * panel.knobs.partial_sums * panel.knobs.streams
+        assert panel.units // panel.panel % panel.knobs.streams == 0
         assert accumulators < target.registers
 
 

@@ -85,7 +85,7 @@ def test_similar_layers_are_counted_and_name_the_record_that_decided():
     assert row["choice"]["pixels"] == 2
     table = tiles_table(program.chosen)
     assert re.search(r"^third +conv height 1 .* similar +conv height 1 ", table, re.MULTILINE)
-    assert re.search(r"^head +dense channels 64 units 4 +vectors 8 accumulators 8 +rule$", table, re.MULTILINE)
+    assert re.search(r"^head +dense channels 64 units 4 +vectors 4 accumulators 12 +rule$", table, re.MULTILINE)
 
 
 def test_a_layer_that_is_cut_in_several_ways_counts_as_the_one_with_most_of_the_work():

@@ -105,7 +105,7 @@ static GRIDS_INT8_CODE_ATTR void grids_int8_resample_1(const int8_t *x, const in
     }
 }
 
-/* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
+/* Exactly the network's own arithmetic, for all pairs. */
 static inline GRIDS_INT8_CODE_ATTR int8_t grids_int8_binary_2_element(int32_t a, int32_t b)
 {
     return saturate_int8((a * 4194304 + b * -4194304 + (-10485760)) >> 22);

@@ -1103,7 +1103,7 @@ static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_finish(int32_
     return saturate_int8(rounded);
 }
 
-/* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
+/* Exactly the network's own arithmetic, for all pairs. */
 static inline INT8_M0PLUS_CODE_ATTR int8_t int8_m0plus_pointwise_2_sum(int32_t a, int32_t b)
 {
     return saturate_int8((a * 4194304 + b * 2083400 + 268775804) >> 22);

@@ -144,7 +144,7 @@ static STREAMING_CODE_ATTR void streaming_depthwise_2(const int8_t *x, const int
     }
 }
 
-/* Exactly the network's own arithmetic, for all pairs: the constants were searched for that. */
+/* Exactly the network's own arithmetic, for all pairs. */
 static inline STREAMING_CODE_ATTR int8_t streaming_binary_3_element(int32_t a, int32_t b)
 {
     return saturate_int8((a * 4194304 + b * 4194304 + 14680064) >> 22);
