@@ -196,7 +196,9 @@ def float_sum(network: Network, layer: Layer) -> FloatSum:
     first = np.float32(one.scale) / np.float32(made.scale)
     sign = np.float32(-1 if layer.op.kind == "sub" else 1)
     second = sign * np.float32(other.scale) / np.float32(made.scale)
-    zeros = first * np.float32(one.zero_point + shift) + second * np.float32(other.zero_point + shift)
+    # One more fused multiply-add, as onnxruntime's compiler makes it, in float64, which holds its product.
+    zero = np.float64(second * np.float32(other.zero_point + shift))
+    zeros = np.float32(np.float64(first) * np.float64(one.zero_point + shift) + zero)
     offset = np.float32(made.zero_point + shift) - zeros
     return FloatSum(float(first), float(second), float(offset), shift)
 

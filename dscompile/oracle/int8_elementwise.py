@@ -43,16 +43,18 @@ def binary(op: Binary, operands: Int8Operands) -> Integers:
 
 
 def _float_add(operands: Int8Operands, shift: int, sign: int) -> Integers:
-    """a * ra + (b * rb * sign + c) in two fused multiply-adds of float32, rounded to even, with the zero point in c.
+    """a * ra + (b * rb * sign + c) in two fused multiply-adds of float32, rounded to even, with the zero points in c.
 
+    c = zero point - (za * ra + zb * rb * sign), with another fused multiply-add inside: what onnxruntime does.
     float64 holds products and sums exactly, so that rounding them to float32 is what the fused operation does.
     """
     made = operands.made
     given = [operands.given(index) for index in (0, 1)]
     signs = (np.float32(1), np.float32(sign))
     ratios = [one * np.float32(each.scale) / np.float32(made.scale) for one, each in zip(signs, given, strict=True)]
-    zeros = [ratio * np.float32(one.zero_point + shift) for one, ratio in zip(given, ratios, strict=True)]
-    total = np.asarray(np.float32(made.zero_point + shift) - (zeros[0] + zeros[1]))
+    second_zero = np.float64(ratios[1] * np.float32(given[1].zero_point + shift))
+    zeros = np.float32(np.float64(ratios[0]) * np.float64(given[0].zero_point + shift) + second_zero)
+    total = np.asarray(np.float32(made.zero_point + shift) - zeros)
     for index in (1, 0):
         integers = (operands.integers(index) + shift).astype(np.float64)
         total = (integers * np.float64(ratios[index]) + total.astype(np.float64)).astype(np.float32)

@@ -74,7 +74,7 @@ def test_global_average_pool_is_a_mean(activations, tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 @pytest.mark.parametrize("operator", ["Add", "Mul"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(24))
 def test_sums_and_products_of_all_pairs(seed, operator, dtype, tmp_path):
     """All 65,536 pairs of integers; round scales make ties, which only the very same arithmetic rounds alike."""
     rng = np.random.default_rng(seed)
