@@ -17,13 +17,13 @@
  * nobody writes them in vain. Who waits for one of them looks for a while, and then sleeps until `wake`. */
 struct crew {
     uint32_t threads; /* with the caller; 0: not started */
-    uint32_t seated;  /* workers that have taken their numbers */
+    uint32_t seated; /* workers that have taken their numbers */
     uint32_t stopping;
     uint32_t base; /* arrivals before the current job */
     const struct program *program;
     struct job job;
     pthread_mutex_t in_use; /* one inference at a time */
-    pthread_mutex_t lock;   /* of sleepers */
+    pthread_mutex_t lock; /* of sleepers */
     pthread_cond_t wake;
     pthread_t workers[MAX_WORKERS];
     uint8_t apart_0[APART];

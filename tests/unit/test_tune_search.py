@@ -108,7 +108,7 @@ def test_what_a_journal_knows_is_not_proposed_and_choices_of_another_version_are
 
 
 def test_a_space_of_one_choice_has_one_proposal() -> None:
-    workload = Int8ConvWorkload(1, 196, 4, 64)
+    workload = Int8ConvWorkload(1, 1, 1, 8)
     for search in (Sweep(workload, AVX2), Evolution(workload, AVX2, seed=0)):
         assert search.propose(8) == [rule(workload, AVX2)]
         assert search.exhausted
