@@ -60,6 +60,7 @@ def test_build_as_the_readme_writes_it(dscompile: CommandLine, tiny: Path):
         "selftest.c",
         "tiny.c",
         "tiny.h",
+        "tiny_parallel.c",
         "vectors.npz",
     }
     stages = [re.sub(r"\d+(\.\d+)?", "N", line) for line in outcome.err.splitlines()]
