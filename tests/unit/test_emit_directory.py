@@ -242,7 +242,10 @@ def test_signals_at_any_moment_leave_a_whole_artifact_and_nothing_else(
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.02 + 0.0037 * attempt)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()  # where the signal is ignored, as by jobs that a shell put into the background
         if number == signal.SIGTERM and process.returncode == -signal.SIGTERM:
             continue  # it came between two builds, where nobody had to clean up
         assert process.returncode == code
