@@ -122,7 +122,8 @@ def test_only_the_interface_is_exported(name, target, built):
         ["nm", "-D", "--defined-only", str(artifact.shared_library)], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     exported = {line.split()[-1] for line in lines}
-    parts = ("run", "run_profiled", "input", "output", "layers", "fingerprint")
+    shared = ("run_parallel", "pool_start", "pool_stop")
+    parts = ("run", "run_profiled", "input", "output", "layers", "fingerprint", *shared)
     assert exported == {f"{prefix}_{part}" for part in parts}
 
 
