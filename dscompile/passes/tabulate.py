@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.fixed_point import float_product, tensor_quantization
-from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Activate, Binary, Dequantize, Lookup, Quantize
 from dscompile.ir.tensor import INTEGER_RANGES
 from dscompile.passes.evaluate import evaluate
-from dscompile.passes.rewrite import constant_value, substitute
+from dscompile.passes.rewrite import constant_value, read_only, substitute
 
 Values = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ def tabulate(network: Network) -> Network:
         if found is None or not _saves_work(network, layer, found.source):
             continue
         changes[layer.name] = [Layer(layer.name, Lookup(), (found.source,), layer.output)]
-        weights[f"{layer.name}.table"] = _frozen(found.values.astype(np.int8))
+        weights[f"{layer.name}.table"] = read_only(found.values.astype(np.int8))
     return substitute(network, changes, weights) if changes else network
 
 
@@ -143,8 +143,3 @@ def _quantized(network: Network, layer: Layer, reals: NDArray[np.float32]) -> Va
 
 def _rounded(values: Values) -> Values:
     return values.astype(np.float32).astype(np.float64)
-
-
-def _frozen(table: Array) -> Array:
-    table.setflags(write=False)
-    return table

@@ -74,7 +74,7 @@ def integer_binary(network: Network, layer: Layer, op: Binary) -> PairArithmetic
         return IntegerChoice(op.kind, limits.low, limits.high)
     if op.kind == "mul" and network.rounding == "float32":
         return ClampedProduct(float_product(network, layer), limits.low, limits.high)
-    if op.kind != "mul" and op.rounded_as == "centered" and network.rounding == "float32":
+    if network.rounding == "float32" and op.rounded_as == "centered":
         fixed = fixed_sum(network, layer)
         if fixed is not None:
             return IntegerSum(
