@@ -44,7 +44,7 @@ def rows_of(text: str, columns: Sequence[str]) -> dict[str, Row] | None:
 
 
 def with_table(text: str, columns: Sequence[str], rows: Mapping[str, Row], order: Sequence[str]) -> str:
-    """A page that has a table of these columns, with other rows in it: those of `rows` that `order` names, so ordered."""
+    """A page that has a table of these columns, with other rows in it: those of `rows` that `order` names, as there."""
     before, _, rest = text.partition(_head(columns) + "\n")
     _, gap, after = rest.partition("\n\n")
     lines = table(columns, (rows[name] for name in order if name in rows))

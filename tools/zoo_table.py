@@ -2,13 +2,13 @@
 
     python -m tools.zoo_table [--int8] [-t TARGET]... [--most-emulated MMAC] [-o FILE.md] [NAME ...]
 
-NAMEs choose networks, without any it is all of them. Their cells of the targets (-t) are made anew, and all others of the
-page (-o) stay, so that it can be done piece by piece. Each network is built with its seeded weights and verified:
+NAMEs choose networks, without any it is all of them. Their cells of the targets (-t) are made anew, and all others of
+the page (-o) stay, so that it can be done piece by piece. Each network is built with its seeded weights and verified:
 `dscompile verify` compares what the artifact computes, on this machine or in an emulator, with the oracle. Of targets
-that an emulator runs, networks of more multiply-accumulates than --most-emulated are only built, and those whose weights
-or arena the memories of a microcontroller cannot hold are not. --int8 does the same with networks that `dscompile
-quantize` makes with random inputs; their rows are called NAME_int8. The exit code is 1 if a row that was made shows a
-failure.
+that an emulator runs, networks of more multiply-accumulates than --most-emulated are only built, and those whose
+weights or arena the memories of a microcontroller cannot hold are not. --int8 does the same with networks that
+`dscompile quantize` makes with random inputs; their rows are called NAME_int8. The exit code is 1 if a row that was
+made shows a failure.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def quantized(name: str, directory: Path) -> Path:
 
 
 def outcome(path: Path, target: str, most_emulated_mmac: float, scratch: Path) -> str:
-    """A cell: the largest error, "exact", "built" or "too large"; what is wrong is in bold, or begins with "refused"."""
+    """A cell: the largest error, "exact", "built", "too large"; what is wrong is in bold, or begins with "refused"."""
     inspection = dscompile.inspect(path, target)
     assert inspection.target is not None
     assert inspection.arena is not None

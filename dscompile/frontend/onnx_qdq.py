@@ -181,11 +181,12 @@ class QdqImporter(Importer):
         table, quantizer = self.operand(node.inputs[0]), self._sole_reader(node, ("QuantizeLinear",))
         if quantizer is None or not is_table(table) or node.integer("axis", 0) not in (0, -1):
             raise UnsupportedError(
-                "of integers in something else than a table: 256 constants of float32, with a QuantizeLinear behind them"
+                "of integers in something else than a table: 256 float32 constants, with a QuantizeLinear behind them"
             )
         quantization = quantization_of(self._call(quantizer, [value]))
         self.graph.start(self.node_name, quantization)
-        result = self.graph.emit_value(Lookup(), [value.tensor], value.order, table=quantized_table(table, quantization))
+        levels = quantized_table(table, quantization)
+        result = self.graph.emit_value(Lookup(), [value.tensor], value.order, table=levels)
         for name in (node.outputs[0], quantizer.outputs[0]):
             self.operands[name] = result
             self.done.add(name)

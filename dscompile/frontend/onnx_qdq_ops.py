@@ -162,7 +162,7 @@ def is_table(operand: Operand | None) -> TypeGuard[Floats]:
 def quantized_table(table: Floats, quantization: Quantization) -> NDArray[np.int8]:
     """What a QuantizeLinear makes of the reals of a table, as int8."""
     levels = np.rint(table / np.float32(quantization.scale)).astype(np.float64) + quantization.zero_point
-    return np.clip(levels, -128, 127).astype(np.int8)
+    return np.asarray(np.clip(levels, -128, 127), np.int8)
 
 
 def fused_activation(call: Call, quantization: Quantization) -> Activation:
