@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>[\w+]+)?(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```",
+    r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?"
+    r"^```(?P<language>[\w+]+)?(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```",
     re.MULTILINE | re.DOTALL,
 )
 _COMMAND = re.compile(r"^(?:    |\$ )?(?:\w+=\S+ )*dscompile ([a-z].*)$")
@@ -32,7 +33,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path) -> list[str]:
-    """What follows `dscompile` on lines that are a command line, of shells or of indented examples, comments left out."""
+    """What follows `dscompile` on lines that are command lines, of shells or of indented examples; no comments."""
     text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
     matches = (_COMMAND.match(line) for line in text.splitlines())
     return [re.sub(r"\s+#.*$", "", match[1]) for match in matches if match is not None]

@@ -32,7 +32,7 @@ def header_page() -> str:
     """The page's text."""
     parts = [
         f"{MADE}\n# The header, declaration by declaration\n",
-        "Three headers of one small network, as `build` writes them; only the figures depend on the network. What may be\n"
+        "Three headers of one small network, as `build` writes them; only figures depend on the network. What may be\n"
         "relied on, and what several variants, inputs, outputs and states add, is in [C interface](../c-api.md).\n",
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -109,8 +109,9 @@ def layers_page() -> str:
     """The page's text."""
     parts = [
         f"{MADE}\n# Keys of layers\n",
-        "The kinds of layers in a net.yaml and their keys; what they mean, with examples, is in [net.yaml](../net-yaml.md). The last column is what a key is\n"
-        "where it is left out; empty where that depends on others.\n",
+        "The kinds of layers in a net.yaml and their keys; what they mean, with examples, is\n"
+        "in [net.yaml](../net-yaml.md). The last column\n"
+        "is what a key is where it is left out; empty where that depends on others.\n",
         "Every layer may also have `name` and `from` (a name; a list of names for "
         f"{', '.join(map(code, sorted(KINDS_WITH_SEVERAL_INPUTS)))}).\n"
         f"{', '.join(map(code, sorted(REPEATING_KINDS)))} take `repeat`.\n",

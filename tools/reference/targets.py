@@ -16,7 +16,7 @@ def targets_page() -> str:
     files = {path.stem: YAML(typ="safe").load(path) for path in sorted(data_directory("targets").glob("*.yaml"))}
     parts = [
         f"{MADE}\n# Keys of target files\n",
-        "What they mean is in [Targets](../targets.md). Each with a value, and the first of the shipped files that has it.\n",
+        "What they mean is in [Targets](../targets.md). Each with a value, and the first shipped\nfile that has it.\n",
     ]
     for section, keys in TARGET_KEYS.items():
         title = f"`{section.removesuffix('.')}`" if section else "The file"
@@ -44,9 +44,5 @@ def _mappings(content: object, section: str) -> Iterator[object]:
     found = [content]
     for word in section.split(".") if section else ():
         mappings = [each for each in found if isinstance(each, dict)]
-        found = (
-            [value for each in mappings for value in each.values()]
-            if not word
-            else [each.get(word) for each in mappings]
-        )
+        found = [value for each in mappings for value in ([each.get(word)] if word else each.values())]
     yield from found
