@@ -136,9 +136,7 @@ def read_onnx(path: Path, operators: Collection[str], shapes: InputShapes = NO_S
     return read_model(model, path, operators, shapes)
 
 
-def read_model(
-    model: Proto, path: Path, operators: Collection[str], shapes: InputShapes = NO_SHAPES
-) -> OnnxModel:
+def read_model(model: Proto, path: Path, operators: Collection[str], shapes: InputShapes = NO_SHAPES) -> OnnxModel:
     """A model that is in memory already; `path` is what errors call it, and what external data lie beside.
 
     Functions that the model brings along are replaced by their nodes. Raises as `read_onnx`.

@@ -318,7 +318,7 @@ class _Group:
                     self._call(_Window(part, columns), (piece.rows, span), panels, taps, knobs)
 
     def _outside(self) -> _Group:
-        """This group for windows that lie wholly in the padding, of which only the bias is left.
+        """The group for windows that lie wholly in the padding, of which only the bias is left.
 
         One zero tap stands for them, and a zero for what it reads: the image may have fewer pixels than they are.
         """
