@@ -66,7 +66,7 @@ class QdqImporter(Importer):
             self._dequantize(node)
         elif node.op == "QuantizeLinear":
             self._quantize(node)
-        elif node.op == "Gather" and node.inputs[1] in self.positions:
+        elif node.op == "Gather" and node.inputs[1:] and node.inputs[1] in self.positions:
             self._look_up(node, self.positions[node.inputs[1]])
         elif not (self._makes_positions(node) or self._import_int8(node)):
             super().import_node(node)
@@ -166,12 +166,11 @@ class QdqImporter(Importer):
 
     def _makes_positions(self, node: OnnxNode) -> bool:
         """Whether the node is a Cast of uint8 integers to positions that a Gather reads; notes whose they are then."""
-        if node.op != "Cast" or self._only_reader(node.outputs[0], ("Gather",), 1) is None:
+        quantizer = self.quantized.get(node.inputs[0]) if node.op == "Cast" and node.inputs and node.outputs else None
+        if quantizer is None or self._only_reader(node.outputs[0], ("Gather",), 1) is None:
             return False
-        quantizer, value = self.quantized.get(node.inputs[0]), self.operand(node.inputs[0])
-        if quantizer is None or not isinstance(value, Value):
-            return False
-        if stored_type(self._call(quantizer, [value])) != "uint8":
+        value = self.operand(node.inputs[0])
+        if not isinstance(value, Value) or stored_type(self._call(quantizer, [value])) != "uint8":
             return False
         self.operands[node.outputs[0]] = self.positions[node.outputs[0]] = value
         return True
@@ -280,7 +279,7 @@ class QdqImporter(Importer):
         readers = self.readers.get(name, [])
         if name in self.model.outputs or len(readers) != 1 or readers[0].op not in ops:
             return None
-        return readers[0] if readers[0].inputs[position] == name else None
+        return readers[0] if readers[0].inputs[position : position + 1] == (name,) else None
 
     def _call(self, node: OnnxNode, first: list[Operand]) -> Call:
         """A node with its constant inputs behind the first one."""

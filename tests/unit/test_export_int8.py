@@ -10,7 +10,7 @@ import pytest
 import dscompile
 from dscompile import oracle
 from dscompile.api.reference import oracle_outputs
-from dscompile.errors import UnsupportedError
+from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.load import load_network
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import (
@@ -276,6 +276,16 @@ def test_tables_of_other_sizes_are_refused(table):
     (stored,) = [tensor for tensor in model.graph.initializer if tensor.name == "first.table"]
     stored.CopyFrom(onnx.numpy_helper.from_array(table, "first.table"))
     with pytest.raises(UnsupportedError, match="of integers in something else than a table: 256 float32 constants"):
+        dscompile.import_onnx(model)
+
+
+@pytest.mark.parametrize("kind", ["Cast", "Gather"])
+def test_tables_without_positions_are_refused(kind):
+    model = dscompile.export_onnx(lookups_only())
+    for node in model.graph.node:
+        if node.op_type == kind:
+            del node.input[-1]
+    with pytest.raises(BadInputError, match=f"layer second.*{kind}: cannot be evaluated on its constant inputs"):
         dscompile.import_onnx(model)
 
 
