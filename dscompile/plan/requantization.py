@@ -63,21 +63,33 @@ class Affine:
 
 
 def search_affine(
-    staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
+    staircase: Staircase,
+    sums: Range,
+    slopes: NDArray[np.float64],
+    zero_point: int,
+    clamp: Clamp,
+    *,
+    finest: int | None = None,
 ) -> Affine | None:
     """The affine form of `staircase` on `sums`, with steps if it needs them, or None.
+
+    `finest` is the largest `left` that will do; then there are no steps, and `zero_point` need not be the layer's own.
 
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
     """
-    return fit_affine(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point)
+    return fit_affine(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point, finest=finest)
 
 
-def fit_affine(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int) -> Affine | None:
+def fit_affine(
+    thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int, *, finest: int | None = None
+) -> Affine | None:
     """The affine form of a staircase with these thresholds, or None; see `search_affine`."""
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
-    for stepped in (False, True):
+    if finest is not None:
+        most = min(most, finest)
+    for stepped in (False, True) if finest is None else (False,):
         layer, doubtful = _Layer(thresholds, sums, slopes, zero_point, stepped), list[int]()
         for shifts in _shifts(most, slopes):
             found = _search(layer, shifts, doubtful)
