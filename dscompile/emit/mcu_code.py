@@ -35,6 +35,7 @@ from dscompile.plan.mcu_kernels import (
     FillKernel,
     McuKernel,
     MeanKernel,
+    PoolKernel,
     SeparableKernel,
     Span,
     Window,
@@ -63,6 +64,7 @@ HELPERS = (
     "add_low_product",
     "add_high_product",
     "add_products",
+    "add_bytes",
     "pack_halves",
     "high_product",
     "doubling_high_product",
@@ -169,6 +171,8 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
     if isinstance(kernel, SeparableKernel):
         values["d"] = _code(kernel.depthwise, f"{name}_depthwise", "taps_")
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
+    if isinstance(kernel, PoolKernel) and kernel.from_rows:
+        template += "_rows"
     if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel):
         variant = kernel.variant
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":

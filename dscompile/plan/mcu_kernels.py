@@ -401,7 +401,8 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high].
+    int8: averages round halves away from zero; then clamp to [low, high]. With `from_rows`, x is in rows
+    (plan/mcu_rows.py), and the window of the one output is all of it.
     """
 
     kind: ClassVar[str] = "pool"
@@ -414,6 +415,7 @@ class PoolKernel:
     high: int = 127
     descending: bool = False
     step: int = 0
+    from_rows: bool = False
 
     @property
     def out_channels(self) -> int:

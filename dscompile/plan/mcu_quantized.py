@@ -28,8 +28,8 @@ from dscompile.plan.mcu_kernels import (
     Method,
     SoftmaxKernel,
 )
-from dscompile.plan.mcu_rows import LARGEST_SHIFT
-from dscompile.plan.requantization import Affine, Integers, Range, Staircase, search_affine
+from dscompile.plan.mcu_rows import LARGEST_SHIFT, USUAL_RIGHT
+from dscompile.plan.requantization import Affine, Integers, Range, Shifts, Staircase, search_affine
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
@@ -72,7 +72,7 @@ def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
     Its results are above -128, whatever its zero point is, and its weights are still to be shifted by `left`.
     """
     found = layer_sums(network, layer, centered=True)
-    searched = search_affine(*_form(found, -128), finest=LARGEST_SHIFT)
+    searched = search_affine(*_form(found, -128), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT))
     if searched is None:
         return None
     clamp = found.clamp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Conv2D
+from dscompile.ir.ops import Conv2D, Pool
 from dscompile.plan.mcu_convolutions import depthwise_rows, image_window, prepared_weights
 from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_lowering import McuLowering
@@ -21,14 +21,27 @@ def row_tensors(lowering: McuLowering) -> frozenset[str]:
     network = lowering.network
     readers = [layer for layer in network.layers if _reads_rows(lowering, layer)]
     names = dict.fromkeys(layer.inputs[0] for layer in readers)
-    return frozenset(
+    found = {
         name
         for name in names
         if all(reader in readers for reader in network.consumers[name])
-        and not lowering.is_inside(name)
         and _is_made_in_rows(lowering, name)
         and all(depthwise_rows(lowering, reader) is not None for reader in network.consumers[name])
-    )
+    }
+    made = [fused_layers(network, layer) for layer in readers if layer.inputs[0] in found]
+    last = [fused.layers[-1].output for fused in made if fused.sum is None]
+    return frozenset(found | {name for name in last if _is_only_averaged(network, name)})
+
+
+def _is_only_averaged(network: Network, name: str) -> bool:
+    """Whether the only reader of a tensor averages all of it: where others are in rows, it may as well be."""
+    if name in network.outputs or len(network.consumers[name]) != 1:
+        return False
+    (reader,) = network.consumers[name]
+    op, (_, height, width, _) = reader.op, network.shape(name)
+    if not isinstance(op, Pool) or op.kind != "average" or op.pads:
+        return False
+    return network.is_quantized_layer(reader) and op.window(height, width) == (height, width)
 
 
 def _reads_rows(lowering: McuLowering, layer: Layer) -> bool:
@@ -49,7 +62,7 @@ def _is_made_in_rows(lowering: McuLowering, name: str) -> bool:
     """Whether the kernel that makes a tensor can leave it in rows."""
     network: Network = lowering.network
     producer = network.producers.get(name)
-    if producer is None or name in network.outputs or not isinstance(producer.op, Conv2D):
+    if producer is None or name in network.outputs or lowering.is_inside(name) or not isinstance(producer.op, Conv2D):
         return False
     channels = network.shape(producer.inputs[0])[3]
     return not producer.op.is_depthwise(channels) and _multiplies_pairs(lowering, producer)

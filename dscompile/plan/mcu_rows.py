@@ -23,6 +23,7 @@ GROUP = 4
 SLACK_BYTES = 4  # behind an image in rows: words of the last outputs reach beyond it
 RECORD_WORDS = 7
 LARGEST_SHIFT = 8  # of int8 weights that must stay in 16 bits
+USUAL_RIGHT = 12  # tried first: layers with the same shift after the multiplication share code
 _SMALLEST = 3  # rows and columns
 _KERNEL = 3
 _TAPS = {(0, 3), (1, 3), (0, 2)}  # of an output: all, or all but the first or the last
