@@ -81,7 +81,13 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
-_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "rows": "_rows", "m0plus": "_m0plus"}  # `block` has other inner loops only
+_SUFFIXES = {
+    "c99": "",
+    "block": "",
+    "dsp": "_dsp",
+    "rows": "_rows",
+    "m0plus": "_m0plus",
+}  # `block` has other inner loops only
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)

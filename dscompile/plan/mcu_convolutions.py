@@ -105,9 +105,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
 
-def _lower_rows(
-    lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None
-) -> None:
+def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
     """As `lower_separable`, of an image in rows."""
     layer, follower = fused.layer, fused.pointwise
     assert follower is not None

@@ -1,7 +1,8 @@
 """Kernels of the standalone C backend: what is computed on which shapes, for float32 and int8 alike.
 
 Tensors are dense, channels last ([H][W][C]), without borders, or in rows (plan/mcu_rows.py). Every kernel becomes one C
-function specialized to its fields; equal kernels share it. `parameters` lists the function's pointers in order (see plan/kernels.py: Parameter).
+function specialized to its fields; equal kernels share it.
+`parameters` lists the function's pointers in order (see plan/kernels.py: Parameter).
 
 Windowed kernels can go through the image upwards or downwards (`descending`). The planner of the arena decides: where
 input and output share memory, only one direction never overwrites what is still to be read.
@@ -183,8 +184,8 @@ class ConvKernel:
     weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
     is not `gathered` does without: its columns are the pixels of x themselves. `residual` is added to what the epilogue
-    makes; it is the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0; with `in_rows`, y
-    is in rows (plan/mcu_rows.py).
+    makes; it is the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0; with
+    `in_rows`, y is in rows (plan/mcu_rows.py).
 
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
     templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights

@@ -86,9 +86,7 @@ def _searched(found: LayerSums, *, narrow: bool) -> Affine | Narrow | None:
     return (search_narrow(*form) if narrow else None) or search_affine(*form)
 
 
-def _form(
-    found: LayerSums, zero_point: int
-) -> tuple[Staircase, Range, NDArray[np.float64], int, Clamp]:
+def _form(found: LayerSums, zero_point: int) -> tuple[Staircase, Range, NDArray[np.float64], int, Clamp]:
     """What a search wants of a layer."""
     constant, sums = found.constant, found.sums
     level = found.staircase(sums.low[None])

@@ -45,7 +45,7 @@ def _is_only_averaged(network: Network, name: str) -> bool:
 
 
 def _reads_rows(lowering: McuLowering, layer: Layer) -> bool:
-    """Whether a depthwise layer and the pointwise one after it have a kernel for an image in rows, but for its search."""
+    """Whether a depthwise layer and the pointwise one after it have a kernel for rows, but for its search."""
     network = lowering.network
     pointwise = fused_layers(network, layer).pointwise
     if pointwise is None or not network.is_quantized_layer(layer):

@@ -1,13 +1,13 @@
 """Images in rows: [H][C][W] of bytes, int8 + 128. What a depthwise convolution wants on a core with 16-bit SIMD.
 
-Neighbors in a row of a channel are neighbors in memory, so a word holds what two outputs of a 3x3 window need of one row.
+Neighbors in a row of a channel are neighbors in memory, so a word holds what two outputs of a 3x3 window need of it.
 A zero point of -128 is a byte of 0: taps outside of the image are left out, and nothing has to be subtracted. There are
 no cells for borders; the first and the last outputs of a row have inner loops of their own.
 
 Outputs go in groups of four, counted through all rows; their depthwise results are columns of int16 pairs, in which
 channel j is beside channel j + C / 2. A row falls into segments at the limits of groups, a segment into pieces of one or
-two outputs. Which pieces a loop does one after the other is fixed in its code (plan/mcu_bodies.py: RowsBody); layers of
-any size share it.
+two outputs. Which pieces a loop does one after the other is fixed in its code (plan/mcu_bodies.py: RowsBody); layers
+of any size share it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TAPS = {(0, 3), (1, 3), (0, 2)}  # of an output: all, or all but the first or t
 
 @dataclass(frozen=True)
 class Piece:
-    """One or two neighboring outputs; `left`: without the first tap of the first, `right`: without the last of the last."""
+    """One or two neighboring outputs; `left`: the first has no first tap, `right`: the last has no last one."""
 
     outputs: int
     left: bool
@@ -167,4 +167,5 @@ def lowered_bias(bias: Array, weights: Array, left: int) -> Array:
     It may leave 32 bits and come back from the other end: so do the sums, and the two meet.
     """
     more = weights.astype(np.int64).sum(axis=0) * 128 << left
-    return ((bias.astype(np.int64) - more) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+    lowered: Array = ((bias.astype(np.int64) - more) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+    return lowered

@@ -1,4 +1,4 @@
-"""Storage of the standalone C backend: tensors that are dense, channels last, or in rows, in the arena or where the user's buffers are."""
+"""Storage of the standalone C backend: dense or in rows, in the arena or where the user's buffers are."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def search_affine(
 ) -> Affine | None:
     """The affine form of `staircase` on `sums`, with steps if it needs them, or None.
 
-    `finest` has the largest `left` that will do, and the `right` to be tried first with it; then there are no steps, and
-    `zero_point` need not be the layer's own.
+    `finest` has the largest `left` that will do, and the `right` to be tried first with it; then there are no steps,
+    and `zero_point` need not be the layer's own.
 
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
@@ -211,7 +211,7 @@ class Shifts:
 
 
 def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None) -> Iterator[Shifts]:
-    """Shifts to try, `left` at most `most`: those with the `right` of `first`, the usual one, then the finest of all."""
+    """Shifts to try, `left` at most `most`: that of `first`, those with the usual `right`, then the finest of all."""
     if first is not None and first.right <= _right_shift(most, slopes):
         yield Shifts(most, first.right)
     for left in range(most + 1):
