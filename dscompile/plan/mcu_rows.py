@@ -5,8 +5,8 @@ A zero point of -128 is a byte of 0: taps outside of the image are left out, and
 no cells for borders; the first and the last outputs of a row have inner loops of their own.
 
 Outputs go in groups of four, counted through all rows; their depthwise results are columns of int16 pairs, in which
-channel j is beside channel j + C / 2. A row falls into segments at the limits of groups, a segment into pieces of one or
-two outputs. Which pieces a loop does one after the other is fixed in its code (plan/mcu_bodies.py: RowsBody); layers
+channel j is beside channel j + C / 2. A row falls into segments at the limits of groups, a segment into pieces of one
+or two outputs. Which pieces a loop does one after the other is fixed in its code (plan/mcu_bodies.py: RowsBody); layers
 of any size share it.
 """
 

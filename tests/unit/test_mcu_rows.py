@@ -1,4 +1,4 @@
-"""Images in rows: separable layers one after the other as standalone C, against the oracle, and what they are made of."""
+"""Images in rows: separable layers one after the other as standalone C, against the oracle."""
 
 from __future__ import annotations
 
