@@ -432,7 +432,8 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
@@ -465,7 +466,8 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *column
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_1_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -661,7 +663,8 @@ static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_1_all(const int8_t
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_2_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -832,7 +835,8 @@ static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_2_all(const int8_t
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -1055,7 +1059,8 @@ static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_3_all(const int8_t
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_4_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -1407,7 +1412,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_5_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t below = constants[0] + sum * shape->factor;
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
@@ -1531,7 +1536,8 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_de
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_6_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
@@ -1618,8 +1624,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0_gather_0_3(const int8_t *x, int32_t
 /* Conv 3x3, stride 2: [7, 6, 3] -> [4, 3, 6]. */
 static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    int8_t *pixel = y;
-    int32_t filled = 0; /* columns of the current group */
+    int8_t *pixel = y;int32_t filled = 0; /* columns of the current group */
     int8_t *const values = columns + 224; /* one window, before it becomes a column */
     for (int32_t i = 27; i < 28; ++i) {
         values[i] = 0;
@@ -1658,8 +1663,7 @@ static const matrix_shape int8_m4_separable_1_shape = {64, 48, 677, 6, 256, -209
 /* Separable 3x3, stride 1: [4, 3, 6] -> [4, 3, 6]: depthwise, then pointwise; 4 pixels in between. */
 static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    int8_t *pixel = y;
-    int32_t filled = 0; /* columns of the current group */
+    int8_t *pixel = y;int32_t filled = 0; /* columns of the current group */
     for (int32_t row = 0; row < 4; ++row) {
         const int32_t top = row - 1; /* the image row under the first tap */
         const int32_t first = top < 0 ? -top : 0;
@@ -1729,8 +1733,7 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_gather_0_1(const int8_t *x, in
 static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, const int8_t *residual, int8_t *y)
 {
     int8_t *pixel = y + 66;
-    residual += 66;
-    int32_t filled = 0; /* columns of the current group */
+    residual += 66;int32_t filled = 0; /* columns of the current group */
     int8_t *const values = columns + 64; /* one window, before it becomes a column */
     for (int32_t i = 6; i < 8; ++i) {
         values[i] = 0;
