@@ -1663,7 +1663,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_2(const int8_t *x, c
         const int32_t room = 8 - top;
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 48;
-        const int32_t edge = first > 0 ? 1 : end < 3 ? 2 : 0;
+        const int32_t edge = first > 0 ? 1 : (end < 3 ? 2 : 0);
         separables_m4_separable_2_row(x_row - (edge == 2 ? 48 : 0), edge, records, weights, constants, columns, y + row * 56);
     }
 }
