@@ -1624,7 +1624,8 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0_gather_0_3(const int8_t *x, int32_t
 /* Conv 3x3, stride 2: [7, 6, 3] -> [4, 3, 6]. */
 static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    int8_t *pixel = y;int32_t filled = 0; /* columns of the current group */
+    int8_t *pixel = y;
+    int32_t filled = 0; /* columns of the current group */
     int8_t *const values = columns + 224; /* one window, before it becomes a column */
     for (int32_t i = 27; i < 28; ++i) {
         values[i] = 0;
@@ -1663,7 +1664,8 @@ static const matrix_shape int8_m4_separable_1_shape = {64, 48, 677, 6, 256, -209
 /* Separable 3x3, stride 1: [4, 3, 6] -> [4, 3, 6]: depthwise, then pointwise; 4 pixels in between. */
 static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    int8_t *pixel = y;int32_t filled = 0; /* columns of the current group */
+    int8_t *pixel = y;
+    int32_t filled = 0; /* columns of the current group */
     for (int32_t row = 0; row < 4; ++row) {
         const int32_t top = row - 1; /* the image row under the first tap */
         const int32_t first = top < 0 ? -top : 0;
@@ -1733,7 +1735,8 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_gather_0_1(const int8_t *x, in
 static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, const int8_t *residual, int8_t *y)
 {
     int8_t *pixel = y + 66;
-    residual += 66;int32_t filled = 0; /* columns of the current group */
+    residual += 66;
+    int32_t filled = 0; /* columns of the current group */
     int8_t *const values = columns + 64; /* one window, before it becomes a column */
     for (int32_t i = 6; i < 8; ++i) {
         values[i] = 0;

@@ -61,7 +61,7 @@ static inline SEPARABLES_M4_CODE_ATTR int8_t clamp_int8(int32_t value, int32_t l
 
 static inline SEPARABLES_M4_CODE_ATTR int32_t clamp_range(int32_t value, int32_t low, int32_t high)
 {
-    return value < low ? low : value > high ? high : value;
+    return value < low ? low : (value > high ? high : value);
 }
 
 static inline SEPARABLES_M4_CODE_ATTR int8_t saturate_int8(int32_t value)
@@ -1197,7 +1197,7 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
 static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_rows_5(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
 {
     const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : edge == 2 ? -1 : 0;            /* those of this many rows below */
+    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
     const int32_t half = shape->half_bytes / 28;
     for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
         int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
@@ -1390,7 +1390,7 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
 static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_rows_6(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
 {
     const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : edge == 2 ? -1 : 0;            /* those of this many rows below */
+    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
     const int32_t half = shape->half_bytes / 28;
     for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
         int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
@@ -1512,7 +1512,8 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0_gather_1_3(const int8_t
 /* Conv 3x3, stride 1: [8, 8, 3] -> [8, 8, 8]. */
 static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    int8_t *pixel = y;int32_t filled = 0; /* columns of the current group */
+    int8_t *pixel = y;
+    int32_t filled = 0; /* columns of the current group */
     int8_t *const values = columns + 224; /* one window, before it becomes a column */
     for (int32_t i = 27; i < 28; ++i) {
         values[i] = 0;
@@ -1563,7 +1564,8 @@ static const matrix_rows_shape separables_m4_separable_1_shapes[1] = {
 static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
     int8_t *pixel = y + 343;
-    int32_t left = 8; /* pixels of the row that are still to be written */int32_t filled = 0; /* columns of the current group */
+    int32_t left = 8; /* pixels of the row that are still to be written */
+    int32_t filled = 0; /* columns of the current group */
     for (int32_t row = 7; row >= 0; --row) {
         const int32_t top = row - 2; /* the image row under the first tap */
         const int32_t first = top < 0 ? -top : 0;
