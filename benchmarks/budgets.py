@@ -5,7 +5,8 @@
     python -m benchmarks.budgets -t cortex-m4 -n kws_ref_model_int8
 
 Instructions of one inference are counted in an emulator, for the inputs of seed 0; arena, code and weights are bytes
-of the manifest. The same compiler gives the same numbers on every machine; nothing is timed. Networks are those of tests/data.
+of the manifest. The same compiler gives the same numbers on every machine; nothing is timed. Networks are those of
+tests/data.
 """
 
 from __future__ import annotations

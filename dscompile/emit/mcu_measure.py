@@ -41,9 +41,7 @@ def target_compiler(target: Target) -> Compiler:
     if target.board is not None:
         cross = find_cross_toolchain(target)
         declared = data_directory("templates") / "firmware" / "include"  # string.h, where there is no C library
-        return Compiler(
-            (*cross.command, *cross.flags, "-idirafter", str(declared)), cross.version, cross.kind == "gcc"
-        )
+        return Compiler((*cross.command, *cross.flags, "-idirafter", str(declared)), cross.version, cross.kind == "gcc")
     host = find_toolchain(target)
     return Compiler((*host.compiler, *host.flags), host.version, "clang" not in host.version)
 
