@@ -223,7 +223,8 @@ def test_memories_that_make_no_sense_are_errors_with_their_place(settings, targe
 def test_a_target_file_with_regions_but_no_c_kernels_is_refused(tmp_path):
     path = tmp_path / "t.yaml"
     path.write_text(
-        "dscompile_target: 1\nname: t\nfamily: x86\ndescription: d\narena: {alignment: 64, regions: {a: 1 KiB, b: 2 KiB}}\n",
+        "dscompile_target: 1\nname: t\nfamily: x86\ndescription: d\n"
+        "arena: {alignment: 64, regions: {a: 1 KiB, b: 2 KiB}}\n",
         encoding="utf-8",
     )
     with pytest.raises(BadInputError, match="regions are for targets of standalone C"):
