@@ -33,8 +33,16 @@ def zig_from_json(fields: Fields) -> ZigTools:
 
 
 def memories_to_json(board: Board) -> list[Json]:
-    """Where its memories lie and how large they are."""
-    return [{"name": m.name, "origin": m.origin, "bytes": m.size_bytes, "cost": m.cost} for m in board.memories]
+    """Where its memories lie, how large they are, and what an access costs where that is known."""
+    return [
+        {
+            "name": memory.name,
+            "origin": memory.origin,
+            "bytes": memory.size_bytes,
+            **({} if memory.cost is None else {"cost": memory.cost}),
+        }
+        for memory in board.memories
+    ]
 
 
 def _memory_from_json(fields: Fields) -> Memory:
