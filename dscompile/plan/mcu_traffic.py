@@ -24,11 +24,15 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     SoftmaxKernel,
     Window,
+    half_up,
     word_column_bytes,
 )
+from dscompile.plan.mcu_rows import RECORD_WORDS, row_segments
 from dscompile.plan.program import Operand, Space
 
 _HALF = 2  # bytes of an int16 in the columns of `dsp`
+_WORD = 4
+_ROWS = 3  # of a window of an image in rows, those outside included
 _DSP_PIXELS = _WORD_PIXELS = 4  # of a group
 _DSP_CHANNELS = 2  # that one pass over columns computes
 
@@ -122,13 +126,14 @@ def _product(kernel: ConvKernel | SeparableKernel) -> dict[str, int]:
     results = pixels * channels * element
     each = 4 * len(kernel.epilogue.constants())
     if kernel.variant == "dsp":
-        padded = -(-depth // 4) * 4
+        padded = _padded(kernel)
         passes = -(-channels // _DSP_CHANNELS)
-        groups = _groups(pixels, _DSP_PIXELS)
+        groups, odd = _groups(pixels, _DSP_PIXELS), channels % _DSP_CHANNELS
         return {
             "columns": pixels * padded * _HALF * passes,
-            "weights": groups * padded * channels,
-            "constants": groups * channels * each,
+            # An odd last channel reads the weights of its pair, and its constants, for every pixel.
+            "weights": padded * (groups * (channels - odd) + _DSP_CHANNELS * odd * pixels),
+            "constants": each * (groups * (channels - odd) + odd * pixels),
             "residual": results,
             "y": results,
         }
@@ -149,6 +154,12 @@ def _product(kernel: ConvKernel | SeparableKernel) -> dict[str, int]:
     }
 
 
+def _padded(kernel: ConvKernel | SeparableKernel) -> int:
+    """Values of a column of `dsp`: fours, or of an image in rows two halves that are equally long."""
+    is_halved = isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
+    return 2 * half_up(kernel.depth) if is_halved else -(-kernel.depth // 4) * 4
+
+
 def _word_columns(pixels: int, depth: int) -> int:
     """Making columns of words: every second pixel is added to the word that holds the one before it."""
     return 4 * depth * (pixels + pixels // 2)
@@ -159,12 +170,26 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
     element = DTYPE_BYTES[kernel.epilogue.element]
     taps = _read_pixels(kernel.window)
     channels = kernel.out_channels
+    if kernel.variant == "rows":
+        pieces, segments = _row_pieces(kernel.window)
+        records = 4 * RECORD_WORDS * channels * segments
+        return {"x": pieces * _ROWS * _WORD * channels, "records": records, "y": written}
     constants = {
         p.name: kernel.window.pixels * channels * DTYPE_BYTES[p.dtype] for p in kernel.epilogue.constants(prefix)
     }
     if kernel.variant == "dsp":
         constants = {f"{prefix}constants": sum(constants.values())}
     return {"x": taps * channels * element, weights: taps * channels * element, **constants, "y": written * element}
+
+
+def _row_pieces(window: Window) -> tuple[int, int]:
+    """Pieces of all rows of the result, each of which reads a word of three rows, and calls that read the records."""
+    pieces = segments = 0
+    for row in range(window.rows.outputs):
+        for segment in row_segments(window.columns, row * window.columns.outputs % _DSP_PIXELS):
+            pieces += segment.repeats * len(segment.pieces)
+            segments += segment.repeats
+    return pieces, segments
 
 
 def _separable(kernel: SeparableKernel) -> dict[str, int]:
