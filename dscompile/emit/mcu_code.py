@@ -36,6 +36,18 @@ from dscompile.plan.mcu_kernels import (
     Span,
     Window,
 )
+from dscompile.plan.mcu_mve import (
+    block_bytes,
+    block_of,
+    columns_bytes,
+    mve_depthwise_body,
+    mve_depthwise_shape,
+    mve_matrix_body,
+    mve_matrix_shape,
+    shape_numbers,
+    used_mve_bodies,
+)
+from dscompile.plan.mcu_mve import Body as MveBody
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
@@ -47,6 +59,9 @@ HELPERS = (
     "sigmoid",
     "clamp_int8",
     "saturate_int8",
+    "copy_run",
+    "fill_run",
+    "interleave_row",
     "load_word",
     "store_word",
     "store_half",
@@ -74,7 +89,7 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
-_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "m0plus": "_m0plus"}  # `block` has other inner loops only
+_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "mve": "_mve", "m0plus": "_m0plus"}  # `block` has other inner loops only
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
@@ -129,7 +144,7 @@ class SharedBody:
     """A body under its C name, and what is wanted of it."""
 
     name: str
-    body: Body
+    body: Body | MveBody
     uses: Uses
 
 
@@ -146,13 +161,18 @@ def shared_bodies(functions: Sequence[Function], prefix: str) -> tuple[SharedBod
     kernels = [function.kernel for function in functions if isinstance(function.kernel, McuKernel)]
     return tuple(
         SharedBody(f"{prefix}_shared_{body.kind}_{index}", body, uses)
-        for index, (body, uses) in enumerate(used_bodies(kernels).items())
+        for index, (body, uses) in enumerate([*used_bodies(kernels).items(), *used_mve_bodies(kernels).items()])
     )
 
 
 def bodies_code(bodies: Sequence[SharedBody]) -> str:
     """The C text of shared bodies, or nothing."""
-    return _tidy(_environment().get_template("mcu/bodies.c.j2").render(bodies=bodies)) if bodies else ""
+    texts = []
+    for template, own in (("bodies", False), ("bodies_mve", True)):
+        found = [each for each in bodies if isinstance(each.body, MveBody) == own]
+        if found:
+            texts.append(_tidy(_environment().get_template(f"mcu/{template}.c.j2").render(bodies=found)))
+    return "\n".join(texts)
 
 
 def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()) -> str:
@@ -168,10 +188,25 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
         template += _SUFFIXES[kernel.variant]
         if kernel.variant == "dsp":
             values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
+        if kernel.variant == "mve":
+            values.update(_mve_values(kernel, {each.body: each.name for each in bodies}))
     return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
 
 
-def _body_names(kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body, str]) -> dict[str, object]:
+def _mve_values(
+    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body | MveBody, str]
+) -> dict[str, object]:
+    """The values `matrix`, `pixels` and `g` of templates for mve."""
+    values: dict[str, object] = {}
+    if not isinstance(kernel, DepthwiseKernel):
+        values["matrix"] = names[mve_matrix_body(kernel)]
+    depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
+    if isinstance(depthwise, DepthwiseKernel):
+        values.update(pixels=names[mve_depthwise_body(depthwise)], g=block_of(depthwise.window))
+    return values
+
+
+def _body_names(kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body | MveBody, str]) -> dict[str, object]:
     """The values `matrix` and `pixels` of templates for dsp."""
     values: dict[str, object] = {}
     if not isinstance(kernel, DepthwiseKernel):
@@ -336,6 +371,10 @@ def _environment() -> jinja2.Environment:
         "largest_divisor": _largest_divisor,
         "matrix_shape": _matrix_numbers,
         "minus": _minus,
+        "mve_block_bytes": block_bytes,
+        "mve_columns_bytes": columns_bytes,
+        "mve_depthwise_shape": lambda kernel: shape_numbers(mve_depthwise_shape(kernel)),
+        "mve_matrix_shape": lambda kernel: shape_numbers(mve_matrix_shape(kernel)),
         "round_up": _round_up,
         "signed": _signed,
         "spans": _spans,

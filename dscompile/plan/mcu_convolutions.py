@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from dscompile.plan.mcu_kernels import (
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
+from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
 from dscompile.plan.mcu_quantized import quantized_weights
 from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
 from dscompile.plan.packing import grouped_as_dense
@@ -45,10 +47,15 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
         y = lowering.new(layer.output)
-        taps, epilogue, constants = _weights(lowering, layer, centered=True)
-        chosen = depthwise_set(lowering.sets, epilogue, window, op.out_channels)
+        for sets, centered in _ways(lowering):
+            taps, epilogue, constants = _weights(lowering, layer, centered=centered)
+            chosen = depthwise_set(sets, epilogue, window, op.out_channels)
+            if chosen.variant == "mve":
+                break
         kernel = _depthwise(lowering, layer, window, epilogue, chosen)
-        operands = _taps(lowering, taps, epilogue, constants, chosen)
+        operands = _taps(lowering, taps, epilogue, constants, kernel)
+        if kernel.variant == "mve":
+            operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
         lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
@@ -67,7 +74,8 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     )
     operands = _matrix(lowering, matrix, epilogue, constants, chosen)
     if conv.gathered:
-        operands = [*operands, lowering.scratch(conv.column_bytes)]
+        size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
+        operands = [*operands, lowering.scratch(size)]
     _finish(lowering, conv, [x.operand, *operands], fused, residual)
 
 
@@ -80,23 +88,38 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     assert isinstance(after, Conv2D)
     x = lowering.dense(layer.inputs[0])
     window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
-    taps, taps_epilogue, taps_constants = _weights(lowering, layer, centered=True)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, after.out_channels)
-    first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix)
+    for sets, centered in _ways(lowering):
+        taps, taps_epilogue, taps_constants = _weights(lowering, layer, centered=centered)
+        first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix)
+        if first.variant == "mve":
+            break
+    depthwise = _depthwise(lowering, layer, window, taps_epilogue, first)
     separable = SeparableKernel(
-        depthwise=_depthwise(lowering, layer, window, taps_epilogue, first),
+        depthwise=depthwise,
         out_channels=after.out_channels,
         epilogue=epilogue,
-        group=second.group,
+        group=depthwise.group if first.variant == "mve" else second.group,
         variant=second.variant,
         block=second.block,
     )
-    operands = _taps(lowering, taps, taps_epilogue, taps_constants, first)
+    operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
     lowering.enter(follower)
     operands += _matrix(lowering, matrix, epilogue, constants, second)
-    columns = lowering.scratch(separable.column_bytes)
+    size = mve_scratch_bytes(separable) if separable.variant == "mve" else separable.column_bytes
+    columns = lowering.scratch(size)
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
+
+
+def _ways(lowering: McuLowering) -> list[tuple[Sequence[KernelSet], bool]]:
+    """Sets to choose from for a depthwise layer, and whether its sums are of x less its zero point.
+
+    In the blocks of MVE the padding has the value of the zero point; it is the first way where the target has it.
+    """
+    others = [each for each in lowering.sets if each.variant != "mve"]
+    ways: list[tuple[Sequence[KernelSet], bool]] = [(others, True)]
+    return ways if len(others) == len(lowering.sets) else [(lowering.sets, False), *ways]
 
 
 def _finish(
@@ -139,17 +162,19 @@ def _depthwise(
         epilogue=epilogue,
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
         variant=chosen.variant,
+        group=batch_pixels(window) if chosen.variant == "mve" else 1,
     )
 
 
 def _taps(
-    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], chosen: KernelSet
+    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], kernel: DepthwiseKernel
 ) -> list[Operand]:
     """Weights [kh, kw, 1, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
     taps = weights[:, :, 0, :]
-    if chosen.variant == "dsp":
+    if kernel.variant in ("dsp", "mve"):
+        ordered = four_weights(taps) if kernel.variant == "dsp" else mve_taps(taps, kernel.window)
         return [
-            lowering.constant("weights", four_weights(taps)),
+            lowering.constant("weights", ordered),
             lowering.constant("constants", np.stack(constants, axis=1)),
         ]
     return _operands(lowering, taps, epilogue, constants)
@@ -159,11 +184,14 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
     """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
     network = lowering.network
     if network.is_quantized_layer(layer):
-        prepared = lowering.prepared.get(layer.name)
+        key = f"{layer.name}, centered" if centered else layer.name
+        prepared = lowering.prepared.get(key)
         if prepared is None:
-            narrow = any(each.variant == "m0plus" for each in lowering.sets)
-            prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine, narrow=narrow)
-            lowering.prepared[layer.name] = prepared
+            narrow, folded = (any(each.variant == name for each in lowering.sets) for name in ("m0plus", "mve"))
+            prepared = quantized_weights(
+                network, layer, centered=centered, affine=lowering.affine, narrow=narrow, folded=folded
+            )
+            lowering.prepared[key] = prepared
         return prepared.kernel, prepared.epilogue, prepared.constants
     assert isinstance(layer.op, Conv2D | Dense)
     kernel = np.asarray(network.weight(layer, "kernel"), np.float32)
@@ -178,9 +206,9 @@ def _matrix(
 ) -> list[Operand]:
     """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
     match chosen.variant:
-        case "dsp":
+        case "dsp" | "mve":
             return [
-                lowering.constant("weights", pair_weights(weights)),
+                lowering.constant("weights", (pair_weights if chosen.variant == "dsp" else mve_weights)(weights)),
                 lowering.constant("constants", pair_constants(*constants)),
             ]
         case "m0plus":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dscompile.ir.network import Array
 from dscompile.plan.mcu_kernels import Epilogue, Variant, Window
+from dscompile.plan.mcu_mve import block_of
 from dscompile.target import Target
 
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
@@ -26,12 +27,14 @@ class KernelSet:
 
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
 _PAIRS = KernelSet("dsp", 4, 2)  # 8 sums, 2 words of weights, 2 of pixels, 2 pointers
+_VECTORS = KernelSet("mve", 4, 2)  # 8 sums, 2 vectors of weights, 6 pointers
 _WORDS = KernelSet("m0plus", 4, 8)  # two words of two pixels; the 8 bytes of both make weights of 8 channels neighbors
 
 # Whose depthwise convolutions can make the columns that a matrix product reads.
 _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
     "c99": ("block", "c99"),
     "dsp": ("dsp",),
+    "mve": ("mve",),
     "m0plus": ("m0plus", "c99"),
     "block": ("block", "c99"),
 }
@@ -39,7 +42,7 @@ _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
 
 def kernel_sets(target: Target) -> tuple[KernelSet, ...]:
     """The target's chain. Words that are no set of standalone C are left out; c99 comes last in any case."""
-    named = {"dsp": _PAIRS, "m0plus": _WORDS}
+    named = {"dsp": _PAIRS, "mve": _VECTORS, "m0plus": _WORDS}
     sets = [named[name] if name in named else _block_set(name) for name in target.kernels]
     return (*(each for each in sets if each is not None), PORTABLE)
 
@@ -56,7 +59,7 @@ def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) ->
 
 def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
     match variant:
-        case "dsp":
+        case "dsp" | "mve":
             return epilogue.is_searched
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
@@ -77,6 +80,8 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
     match variant:
         case "dsp":
             return single and epilogue.is_searched
+        case "mve":
+            return single and epilogue.is_searched and block_of(window) is not None
         case "m0plus":  # its assembly wants the taps of a row as far apart as pixels, and at least one of them
             inside = all(axis.taps(o) != (0, 0) for axis in (window.rows, window.columns) for o in range(axis.outputs))
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
@@ -94,8 +99,9 @@ def combined_sets(
     `depthwise` is the epilogue of the first; weights [depth, C_out] and `epilogue` are of the second.
     """
     channels = weights.shape[0]
-    if depthwise_set(sets, depthwise, window, channels).variant != "dsp":
-        sets = [each for each in sets if each.variant != "dsp"]
+    for both in ("mve", "dsp"):  # whose columns no other set makes
+        if depthwise_set(sets, depthwise, window, channels).variant != both:
+            sets = [each for each in sets if each.variant != both]
     second = matrix_set(sets, epilogue, weights)
     first = [each for each in sets if each.variant in _COLUMNS_FROM[second.variant]]
     return depthwise_set(first, depthwise, window, channels), second

@@ -1,0 +1,20 @@
+/* `count` bytes from one place to another. */
+static inline void copy_run(const int8_t *from, int8_t *to, int32_t count)
+{
+#if defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
+    __asm volatile(
+        "wlstp.8 lr, %2, 2f\n"
+        "1:\n"
+        "vldrb.8 q0, [%0], #16\n"
+        "vstrb.8 q0, [%1], #16\n"
+        "letp lr, 1b\n"
+        "2:\n"
+        : "+r"(from), "+r"(to)
+        : "r"(count)
+        : "lr", "d0", "d1", "memory");
+#else
+    for (int32_t i = 0; i < count; ++i) {
+        to[i] = from[i];
+    }
+#endif
+}
