@@ -4,7 +4,7 @@ static void interleave_row(const int8_t *x, int32_t x_step, int32_t pixels, int3
 {
 #if defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
     while (channels > 0) {
-        const int32_t size = channels > 8 ? 16 : 8;
+        const int32_t size = channels >= 16 ? 16 : 8;
         const int8_t *from = x;
         int8_t *to = cells;
         register int32_t zero __asm("r4") = 0;
