@@ -36,6 +36,7 @@ from dscompile.plan.mcu_kernels import (
     Span,
     Window,
 )
+from dscompile.plan.mcu_mve import Body as MveBody
 from dscompile.plan.mcu_mve import (
     block_bytes,
     block_of,
@@ -47,7 +48,6 @@ from dscompile.plan.mcu_mve import (
     shape_numbers,
     used_mve_bodies,
 )
-from dscompile.plan.mcu_mve import Body as MveBody
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
@@ -59,6 +59,8 @@ HELPERS = (
     "sigmoid",
     "clamp_int8",
     "saturate_int8",
+    "sum_pixels",
+    "max_pixels",
     "copy_run",
     "fill_run",
     "interleave_row",
@@ -89,7 +91,13 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
-_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "mve": "_mve", "m0plus": "_m0plus"}  # `block` has other inner loops only
+_SUFFIXES = {
+    "c99": "",
+    "block": "",
+    "dsp": "_dsp",
+    "mve": "_mve",
+    "m0plus": "_m0plus",
+}  # `block` has other inner loops only
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
@@ -206,7 +214,9 @@ def _mve_values(
     return values
 
 
-def _body_names(kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body | MveBody, str]) -> dict[str, object]:
+def _body_names(
+    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body | MveBody, str]
+) -> dict[str, object]:
     """The values `matrix` and `pixels` of templates for dsp."""
     values: dict[str, object] = {}
     if not isinstance(kernel, DepthwiseKernel):

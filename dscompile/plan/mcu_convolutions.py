@@ -143,9 +143,17 @@ def _finish(
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
-    """A dense layer."""
+    """A dense layer; for MVE a convolution of one pixel."""
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
+    chosen = matrix_set(lowering.sets, epilogue, weights)
+    if chosen.variant == "mve":
+        one = Axis(1, 1, 1, 1, 0)
+        conv = ConvKernel(Window(one, one, x.shape[1]), op.units, epilogue, group=1, variant="mve")
+        operands = _matrix(lowering, weights, epilogue, constants, chosen)
+        columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
+        lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
+        return
     kernel = DenseKernel(x.shape[1], op.units, epilogue)
     operands = _matrix(lowering, weights, epilogue, constants, PORTABLE)
     lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])

@@ -183,8 +183,8 @@ class ConvKernel:
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
     templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
     are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
-    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors,
-    and weights as plan/mcu_mve.py says.
+    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole
+    vectors, and weights as plan/mcu_mve.py says.
     """
 
     window: Window
@@ -248,9 +248,9 @@ class ConvKernel:
 class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
-    With `dsp`, weights are [C / 4, rounded up][kh][kw][4]. With `mve` they are as plan/mcu_mve.py says, and `group` pixels
-    lie in the scratch parameter `columns` before they are written. Pixels of y begin `step` elements apart if that is
-    not 0.
+    With `dsp`, weights are [C / 4, rounded up][kh][kw][4]. With `mve` they are as plan/mcu_mve.py says, and `group`
+    pixels lie in the scratch parameter `columns` before they are written. Pixels of y begin `step` elements apart if
+    that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -387,7 +387,7 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high].
+    int8: averages round halves away from zero; then clamp to [low, high]. With `mve`, several channels go at once.
     """
 
     kind: ClassVar[str] = "pool"
@@ -398,6 +398,7 @@ class PoolKernel:
     activation: Activation = NONE
     low: int = -128
     high: int = 127
+    variant: Variant = "c99"
     descending: bool = False
     step: int = 0
 
@@ -419,12 +420,13 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue."""
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue. `mve`: four at once."""
 
     kind: ClassVar[str] = "mean"
     pixels: int
     channels: int
     epilogue: IntegerEpilogue
+    variant: Variant = "c99"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -36,8 +36,8 @@ class Block:
     """The rows of an image that a row of depthwise outputs, or two, is computed from: [C][pitch], interleaved.
 
     `rows` rows of the image, in `cell` bytes per pixel, give `made` rows of outputs (2: both from the same window of
-    4 x 4 pixels; columns are in reverse and go by twos then, otherwise by fours). An output reads `chunks` vectors, the next one begins
-    `apart` bytes on. A `ring` keeps its rows, of which the next outputs need all but two.
+    4 x 4 pixels; columns are in reverse and go by twos then, otherwise by fours). An output reads `chunks` vectors, the
+    next one begins `apart` bytes on. A `ring` keeps its rows, of which the next outputs need all but two.
     """
 
     rows: int
@@ -150,8 +150,8 @@ class MatrixShape:
 class DepthwiseShape:
     """What a DepthwiseBody is given; fields and order are those of `mve_depthwise_shape` in C.
 
-    Bytes of a channel in the block; groups of four outputs; bytes of the columns from a pixel to the next and from a row
-    to the next; channels; factor and start as for MatrixShape.
+    Bytes of a channel in the block; groups of four outputs; bytes of the columns from a pixel to the next and from a
+    row to the next; channels; factor and start as for MatrixShape.
     """
 
     pitch: int
@@ -285,7 +285,7 @@ def columns_bytes(kernel: DepthwiseKernel | SeparableKernel) -> int:
 def mve_taps(taps: Array, window: Window) -> Array:
     """[kh, kw, C] -> [C][4 chunks][4], columns of interleaved rows as a block has them.
 
-    The columns of squares are in reverse, as in their block, after one of zeros; the next channel's zeros are their end.
+    The columns of squares are in reverse, as in their block, after one of zeros; the next channel's zeros end them.
     So 16 bytes from the first on are the window of a left output, from the second column on that of a right one.
     """
     block = block_of(window)

@@ -52,6 +52,11 @@ def _block_set(name: str) -> KernelSet | None:
     return KernelSet("block", int(match[1]), int(match[2])) if match is not None else None
 
 
+def vector_variant(sets: Sequence[KernelSet]) -> Variant:
+    """The variant of int8 kernels without weights: with vectors where the target has them."""
+    return next((each.variant for each in sets if each.variant == "mve"), "c99")
+
+
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
     """The set for a matrix product with weights [depth, C_out]."""
     return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights))
