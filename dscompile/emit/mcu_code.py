@@ -11,6 +11,7 @@ from functools import cache
 import jinja2
 
 from dscompile.data import data_directory
+from dscompile.emit.mcu_mve import MVE_FILTERS, mve_values
 from dscompile.emit.names import C_TYPES, c_float
 from dscompile.emit.render import environment
 from dscompile.plan.kernels import Parameter
@@ -37,17 +38,7 @@ from dscompile.plan.mcu_kernels import (
     Window,
 )
 from dscompile.plan.mcu_mve import Body as MveBody
-from dscompile.plan.mcu_mve import (
-    block_bytes,
-    block_of,
-    columns_bytes,
-    mve_depthwise_body,
-    mve_depthwise_shape,
-    mve_matrix_body,
-    mve_matrix_shape,
-    shape_numbers,
-    used_mve_bodies,
-)
+from dscompile.plan.mcu_mve import used_mve_bodies
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
@@ -91,13 +82,8 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
-_SUFFIXES = {
-    "c99": "",
-    "block": "",
-    "dsp": "_dsp",
-    "mve": "_mve",
-    "m0plus": "_m0plus",
-}  # `block` has other inner loops only
+# Of templates; `block` has other inner loops only.
+_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "mve": "_mve", "m0plus": "_m0plus"}
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
@@ -197,21 +183,8 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
         if kernel.variant == "dsp":
             values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
         if kernel.variant == "mve":
-            values.update(_mve_values(kernel, {each.body: each.name for each in bodies}))
+            values.update(mve_values(kernel, {each.body: each.name for each in bodies}))
     return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
-
-
-def _mve_values(
-    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body | MveBody, str]
-) -> dict[str, object]:
-    """The values `matrix`, `pixels` and `g` of templates for mve."""
-    values: dict[str, object] = {}
-    if not isinstance(kernel, DepthwiseKernel):
-        values["matrix"] = names[mve_matrix_body(kernel)]
-    depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
-    if isinstance(depthwise, DepthwiseKernel):
-        values.update(pixels=names[mve_depthwise_body(depthwise)], g=block_of(depthwise.window))
-    return values
 
 
 def _body_names(
@@ -371,6 +344,7 @@ def _environment() -> jinja2.Environment:
     overlay = environment().overlay()
     overlay.filters = {
         **overlay.filters,
+        **MVE_FILTERS,
         "all_inside": _all_inside,
         "bound": _bound,
         "c_type": C_TYPES.__getitem__,
@@ -381,10 +355,6 @@ def _environment() -> jinja2.Environment:
         "largest_divisor": _largest_divisor,
         "matrix_shape": _matrix_numbers,
         "minus": _minus,
-        "mve_block_bytes": block_bytes,
-        "mve_columns_bytes": columns_bytes,
-        "mve_depthwise_shape": lambda kernel: shape_numbers(mve_depthwise_shape(kernel)),
-        "mve_matrix_shape": lambda kernel: shape_numbers(mve_matrix_shape(kernel)),
         "round_up": _round_up,
         "signed": _signed,
         "spans": _spans,

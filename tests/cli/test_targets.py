@@ -40,6 +40,8 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
         "cortex-m3                  no           Arm Cortex-M3 (STM32F1, LPC17xx, SAM3)\n"
         "cortex-m33                 no           Arm Cortex-M33 with DSP and FPU (nRF53, nRF91, STM32U5, LPC55)\n"
         "cortex-m4                  no           Arm Cortex-M4 with FPU (STM32L4, nRF52, SAM4, Apollo)\n"
+        "cortex-m55                 no           "
+        "Arm Cortex-M55 with Helium, MVE of integers and floats (Alif Ensemble, Corstone-300)\n"
         "cortex-m7                  no           Arm Cortex-M7 with double-precision FPU (STM32H7, i.MX RT)\n"
         "cuda-sm75                  no           "
         "NVIDIA GPUs of compute capability 7.5 (Turing, T4, GeForce RTX 20 and GTX 16)\n"
