@@ -12,7 +12,6 @@ from tests.emulated.test_mcu_fused import assert_exact_on
 from tests.mcu import assert_equals_oracle, here
 from tests.unit.test_mcu_kernels import int8
 from tests.unit.test_mcu_mve import TWINS
-from tests.unit.test_mcu_residual import BLOCKS
 
 pytestmark = pytest.mark.sampled
 CORE = "cortex-m55"
@@ -22,12 +21,6 @@ CORE = "cortex-m55"
 @pytest.mark.parametrize("name", TWINS)
 def test_vectors_equal_the_oracle(name, tmp_path):
     assert_exact_on(CORE, int8(TWINS[name].network(), "tflite"), tmp_path / "a")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", BLOCKS)
-def test_sum_in_a_convolution(name, tmp_path):
-    assert_exact_on(CORE, int8(BLOCKS[name].network(), "tflite"), tmp_path / "a")
 
 
 def pooled(channels: int) -> Network:

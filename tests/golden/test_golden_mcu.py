@@ -47,6 +47,7 @@ CASES = {
     "float_c99": Case(lambda: backbone("float_c99"), whole=True),
     "int8_c99": Case(lambda: backbone("int8_c99", "tflite")),
     "int8_m4": Case(lambda: backbone("int8_m4", "tflite"), "cortex-m4", whole=True),
+    "int8_m55": Case(lambda: backbone("int8_m55", "tflite"), "cortex-m55"),
     "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
     "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),
     "borders": Case(lambda: borders("borders"), affine=False),

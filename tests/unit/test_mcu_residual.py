@@ -18,7 +18,8 @@ from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-VARIANTS = {"cortex-m4": "dsp", "cortex-m0plus": "m0plus", "rv32imc": "block"}  # of their matrix products
+# Of their matrix products.
+VARIANTS = {"cortex-m4": "dsp", "cortex-m55": "mve", "cortex-m0plus": "m0plus", "rv32imc": "block"}
 CORES = tuple(VARIANTS)
 
 
