@@ -79,11 +79,11 @@ def int8(network: Network, rounding: Rounding) -> Network:
 
 
 def assert_takes_it(core: str, network: Network) -> None:
-    """The sum is in a kernel of the core's own; int16 pairs know no requantization but the searched one."""
+    """The sum is in a kernel of the core's own; int16 pairs and Helium know only searched requantization."""
     kernels = [f.kernel for f in planned(network, here(core)).functions]
     (kernel,) = [kernel for kernel in kernels if isinstance(kernel, ConvKernel | SeparableKernel)]
     assert kernel.residual is not None
-    left_over = core == "cortex-m4" and not kernel.epilogue.is_searched
+    left_over = core in ("cortex-m4", "cortex-m55") and not kernel.epilogue.is_searched
     assert kernel.variant == ("c99" if left_over else VARIANTS[core])
 
 
