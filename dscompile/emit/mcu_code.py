@@ -12,6 +12,7 @@ import jinja2
 
 from dscompile.data import data_directory
 from dscompile.emit.mcu_mve import MVE_FILTERS, mve_values
+from dscompile.emit.mcu_rvv import RVV_FILTERS, rvv_values
 from dscompile.emit.names import C_TYPES, c_float
 from dscompile.emit.render import environment
 from dscompile.plan.kernels import Parameter
@@ -39,6 +40,8 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_mve import Body as MveBody
 from dscompile.plan.mcu_mve import used_mve_bodies
+from dscompile.plan.mcu_rvv import Body as RvvBody
+from dscompile.plan.mcu_rvv import used_rvv_bodies
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
@@ -82,11 +85,14 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
-# Of templates; `block` has other inner loops only.
-_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "mve": "_mve", "m0plus": "_m0plus"}
+# Of templates; `block` and `rvv` have other inner loops only.
+_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "mve": "_mve", "rvv": "", "m0plus": "_m0plus"}
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
+
+
+AnyBody = Body | MveBody | RvvBody
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class SharedBody:
     """A body under its C name, and what is wanted of it."""
 
     name: str
-    body: Body | MveBody
+    body: AnyBody
     uses: Uses
 
 
@@ -155,15 +161,17 @@ def shared_bodies(functions: Sequence[Function], prefix: str) -> tuple[SharedBod
     kernels = [function.kernel for function in functions if isinstance(function.kernel, McuKernel)]
     return tuple(
         SharedBody(f"{prefix}_shared_{body.kind}_{index}", body, uses)
-        for index, (body, uses) in enumerate([*used_bodies(kernels).items(), *used_mve_bodies(kernels).items()])
+        for index, (body, uses) in enumerate(
+            [*used_bodies(kernels).items(), *used_mve_bodies(kernels).items(), *used_rvv_bodies(kernels).items()]
+        )
     )
 
 
 def bodies_code(bodies: Sequence[SharedBody]) -> str:
     """The C text of shared bodies, or nothing."""
     texts = []
-    for template, own in (("bodies", False), ("bodies_mve", True)):
-        found = [each for each in bodies if isinstance(each.body, MveBody) == own]
+    for template, kinds in (("bodies", Body), ("bodies_mve", MveBody), ("bodies_rvv", RvvBody)):
+        found = [each for each in bodies if isinstance(each.body, kinds)]
         if found:
             texts.append(_tidy(_environment().get_template(f"mcu/{template}.c.j2").render(bodies=found)))
     return "\n".join(texts)
@@ -184,11 +192,12 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
             values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
         if kernel.variant == "mve":
             values.update(mve_values(kernel, {each.body: each.name for each in bodies}))
+        values.update(rvv_values(kernel, {each.body: each.name for each in bodies}))
     return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
 
 
 def _body_names(
-    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body | MveBody, str]
+    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[AnyBody, str]
 ) -> dict[str, object]:
     """The values `matrix` and `pixels` of templates for dsp."""
     values: dict[str, object] = {}
@@ -345,6 +354,7 @@ def _environment() -> jinja2.Environment:
     overlay.filters = {
         **overlay.filters,
         **MVE_FILTERS,
+        **RVV_FILTERS,
         "all_inside": _all_inside,
         "bound": _bound,
         "c_type": C_TYPES.__getitem__,

@@ -26,7 +26,7 @@ from dscompile.plan.mcu_kernels import (
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
 from dscompile.plan.mcu_quantized import quantized_weights
-from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
+from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set, vector_variant
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
@@ -143,13 +143,14 @@ def _finish(
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
-    """A dense layer; for MVE a convolution of one pixel."""
+    """A dense layer; by vectors a convolution of one pixel."""
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     chosen = matrix_set(lowering.sets, epilogue, weights)
-    if chosen.variant == "mve":
+    if chosen.variant in ("mve", "rvv"):
         one = Axis(1, 1, 1, 1, 0)
-        conv = ConvKernel(Window(one, one, x.shape[1]), op.units, epilogue, group=1, variant="mve")
+        group = 1 if chosen.variant == "mve" else chosen.group
+        conv = ConvKernel(Window(one, one, x.shape[1]), op.units, epilogue, group=group, variant=chosen.variant)
         operands = _matrix(lowering, weights, epilogue, constants, chosen)
         columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
         lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
@@ -195,7 +196,8 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
         key = f"{layer.name}, centered" if centered else layer.name
         prepared = lowering.prepared.get(key)
         if prepared is None:
-            narrow, folded = (any(each.variant == name for each in lowering.sets) for name in ("m0plus", "mve"))
+            narrow = any(each.variant == "m0plus" for each in lowering.sets)
+            folded = vector_variant(lowering.sets) != "c99"
             prepared = quantized_weights(
                 network, layer, centered=centered, affine=lowering.affine, narrow=narrow, folded=folded
             )
@@ -224,6 +226,8 @@ def _matrix(
             ordered = block_weights(np.pad(weights, ((0, 0), (0, padding))), chosen.block)
         case "block":
             ordered = block_weights(weights, chosen.block)
+        case "rvv":
+            ordered = weights
         case "c99":
             ordered = weights.T
     return _operands(lowering, ordered, epilogue, constants)

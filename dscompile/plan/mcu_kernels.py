@@ -20,7 +20,7 @@ from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
-Variant = Literal["c99", "dsp", "mve", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class ConvKernel:
     templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
     are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
     weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole
-    vectors, and weights as plan/mcu_mve.py says.
+    vectors, and weights as plan/mcu_mve.py says; `rvv` has weights [depth][C_out].
     """
 
     window: Window
@@ -387,7 +387,7 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high]. With `mve`, several channels go at once.
+    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once.
     """
 
     kind: ClassVar[str] = "pool"
@@ -420,7 +420,7 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue. `mve`: four at once."""
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue. By vectors four at once."""
 
     kind: ClassVar[str] = "mean"
     pixels: int

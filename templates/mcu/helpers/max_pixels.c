@@ -17,6 +17,22 @@ static inline void max_pixels(const int8_t *x, int32_t step, int32_t pixels, int
         : "+r"(x)
         : "r"(step), "r"(best), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
+#elif defined(__riscv_vector) && defined(__GNUC__)
+    __asm volatile(
+        "vsetvli zero, %4, e8, m1, ta, ma\n"
+        "vle8.v v0, (%2)\n"
+        "1:\n"
+        "blez %1, 2f\n"
+        "vle8.v v1, (%0)\n"
+        "add %0, %0, %3\n"
+        "addi %1, %1, -1\n"
+        "vmax.vv v0, v0, v1\n"
+        "j 1b\n"
+        "2:\n"
+        "vse8.v v0, (%2)\n"
+        : "+r"(x), "+r"(pixels)
+        : "r"(best), "r"((long)step), "r"((long)channels)
+        : VECTOR_STATE "memory");
 #else
     for (int32_t pixel = 0; pixel < pixels; ++pixel) {
         for (int32_t channel = 0; channel < channels; ++channel) {
