@@ -420,7 +420,7 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue. By vectors four at once."""
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue; vectors take four."""
 
     kind: ClassVar[str] = "mean"
     pixels: int

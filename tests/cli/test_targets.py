@@ -54,6 +54,8 @@ def test_list_says_what_runs_here(dscompile: CommandLine):
         "NVIDIA GPUs of compute capability 9.0 (Hopper, H100, H200, GH200)\n"
         "host                       as x86-avx2  what this machine is\n"
         "rv32imc                    no           RISC-V RV32IMC (ESP32-C3, CH32V, GD32V, Ibex)\n"
+        "rv64gcv                    no           "
+        "RISC-V RV64GC with vectors, RVV 1.0 of any length from 128 bits on (C908, X60, P670)\n"
         "x86                        as x86-avx2  "
         "any x86-64 with AVX2, one library that also holds better variants and chooses when it runs\n"
         "x86-avx2        8 floats   yes          x86-64 with AVX2 and FMA (Haswell, Zen and later)\n"

@@ -38,6 +38,8 @@ BUDGETS = {
     # CMSIS-NN with MVE: 1 783 000 and 6 423 000.
     ("kws_ref_model_int8", "cortex-m55"): 690_000,
     ("vww_96_int8", "cortex-m55"): 1_360_000,
+    ("kws_ref_model_int8", "rv64gcv"): 500_000,
+    ("vww_96_int8", "rv64gcv"): 1_680_000,
 }
 
 
@@ -48,7 +50,7 @@ BUDGETS = {
 def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_path, tmp_path):
     require(
         "a cross compiler",
-        shutil.which("arm-none-eabi-gcc" if core != "rv32imc" else "riscv64-unknown-elf-gcc") is not None,
+        shutil.which("riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc") is not None,
     )
     network = load_network(model_path(f"{model}.tflite")).network
     artifact = write(network, tmp_path / "a", find_target(core))
@@ -99,7 +101,7 @@ def test_the_tutorial_shows_the_figures_of_the_header(tmp_path):
 
 
 MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imc")
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imc", "rv64gcv")
 MANY = 20
 
 
@@ -112,7 +114,7 @@ def test_network_on_a_core_equals_the_oracle_on_many_inputs(model, core, model_p
     """The oracle equals LiteRT's reference kernels on these models (tests/unit/test_int8_models.py)."""
     require(
         "a cross compiler",
-        shutil.which("riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc") is not None,
+        shutil.which("riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc") is not None,
     )
     network = load_network(model_path(f"{model}.tflite")).network
     artifact = write(network, tmp_path / "a", find_target(core))

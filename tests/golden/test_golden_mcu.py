@@ -50,6 +50,7 @@ CASES = {
     "int8_m55": Case(lambda: backbone("int8_m55", "tflite"), "cortex-m55"),
     "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
     "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),
+    "int8_rv64": Case(lambda: backbone("int8_rv64", "tflite"), "rv64gcv"),
     "borders": Case(lambda: borders("borders"), affine=False),
     "activations": Case(lambda: activations("activations")),
     "grids_float": Case(lambda: grids("grids_float")),

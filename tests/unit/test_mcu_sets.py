@@ -82,6 +82,7 @@ def test_vectors_take_both_parts_of_a_separable_layer_or_none():
 
 def test_pools_have_vectors_where_a_set_of_the_target_has_them():
     assert vector_variant(chain("mve", "dsp")) == "mve"
+    assert vector_variant(chain("rvv", "dsp")) == "rvv"
     assert vector_variant(chain("dsp")) == "c99"
 
 

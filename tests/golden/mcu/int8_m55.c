@@ -5,6 +5,12 @@
 
 #include <stddef.h>
 
+#if defined(__clang__) || __GNUC__ > 12
+#define VECTOR_STATE "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "vl", "vtype",
+#else
+#define VECTOR_STATE /* a compiler without vectors of its own */
+#endif
+
 const uint32_t int8_m55_fingerprint = INT8_M55_FINGERPRINT;
 
 const char *const int8_m55_labels[INT8_M55_OUTPUT_SIZE] = {
@@ -113,6 +119,23 @@ static inline INT8_M55_CODE_ATTR void sum_pixels(const int8_t *x, int32_t step, 
         : "+l"(x)
         : "r"(step), "r"(sums), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
+#elif defined(__riscv_vector) && defined(__GNUC__)
+    __asm volatile(
+        "vsetvli zero, %4, e32, m1, ta, ma\n"
+        "vle32.v v0, (%2)\n"
+        "1:\n"
+        "blez %1, 2f\n"
+        "vle8.v v1, (%0)\n"
+        "add %0, %0, %3\n"
+        "addi %1, %1, -1\n"
+        "vsext.vf4 v2, v1\n"
+        "vadd.vv v0, v0, v2\n"
+        "j 1b\n"
+        "2:\n"
+        "vse32.v v0, (%2)\n"
+        : "+r"(x), "+r"(pixels)
+        : "r"(sums), "r"((long)step), "r"((long)channels)
+        : VECTOR_STATE "memory");
 #else
     for (int32_t pixel = 0; pixel < pixels; ++pixel) {
         for (int32_t channel = 0; channel < channels; ++channel) {
@@ -141,6 +164,22 @@ static inline INT8_M55_CODE_ATTR void max_pixels(const int8_t *x, int32_t step, 
         : "+r"(x)
         : "r"(step), "r"(best), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
+#elif defined(__riscv_vector) && defined(__GNUC__)
+    __asm volatile(
+        "vsetvli zero, %4, e8, m1, ta, ma\n"
+        "vle8.v v0, (%2)\n"
+        "1:\n"
+        "blez %1, 2f\n"
+        "vle8.v v1, (%0)\n"
+        "add %0, %0, %3\n"
+        "addi %1, %1, -1\n"
+        "vmax.vv v0, v0, v1\n"
+        "j 1b\n"
+        "2:\n"
+        "vse8.v v0, (%2)\n"
+        : "+r"(x), "+r"(pixels)
+        : "r"(best), "r"((long)step), "r"((long)channels)
+        : VECTOR_STATE "memory");
 #else
     for (int32_t pixel = 0; pixel < pixels; ++pixel) {
         for (int32_t channel = 0; channel < channels; ++channel) {
@@ -164,6 +203,20 @@ static inline INT8_M55_CODE_ATTR void copy_run(const int8_t *from, int8_t *to, i
         : "+r"(from), "+r"(to)
         : "r"(count)
         : "lr", "d0", "d1", "memory");
+#elif defined(__riscv_vector) && defined(__GNUC__)
+    while (count > 0) {
+        long size;
+        __asm volatile(
+            "vsetvli %0, %3, e8, m8, ta, ma\n"
+            "vle8.v v0, (%1)\n"
+            "vse8.v v0, (%2)\n"
+            : "=&r"(size)
+            : "r"(from), "r"(to), "r"((long)count)
+            : VECTOR_STATE "memory");
+        from += size;
+        to += size;
+        count -= (int32_t)size;
+    }
 #else
     for (int32_t i = 0; i < count; ++i) {
         to[i] = from[i];
