@@ -12,7 +12,9 @@ import pytest
 from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact
 from dscompile.emit.mcu_code import HELPERS, helper_code
+from dscompile.firmware import toolchains
 from dscompile.firmware.build import build_firmware
+from dscompile.firmware.toolchains import zig_command
 from dscompile.frontend.load import load_network
 from dscompile.frontend.onnx_import import import_onnx
 from dscompile.run.emulators import open_machine
@@ -63,6 +65,23 @@ def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_pat
     assert device.instructions is not None
     assert device.instructions <= BUDGETS[model, core]
     assert_stack_is_what_the_header_says(device, artifact)
+
+
+@pytest.mark.every_case
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("core", ["cortex-m55", "rv64gcv"])
+def test_zig_makes_vectors_too(core, model_path, tmp_path, monkeypatch):
+    require("ziglang", zig_command() is not None)
+    monkeypatch.setattr(toolchains, "_gcc", lambda board: None)
+    network = load_network(model_path("kws_ref_model_int8.tflite")).network
+    device = FirmwareModel(write(network, tmp_path / "a", find_target(core)))
+    inputs = random_inputs(network, 5)
+    expected, results = oracle_outputs(network, inputs), device.run(inputs)
+    for name in network.outputs:
+        np.testing.assert_array_equal(results[name], expected[name])
+    assert device.instructions is not None
+    assert device.instructions <= BUDGETS["kws_ref_model_int8", core]
 
 
 def assert_stack_is_what_the_header_says(device: FirmwareModel, artifact: Artifact) -> None:
