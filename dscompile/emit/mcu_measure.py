@@ -15,7 +15,7 @@ from dscompile.toolchain import find_toolchain, run_tool
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
 # Of the assembly in templates/mcu/matrix_dsp.j2 and matrix_mve.j2, which the compiler does not know.
-NAKED_FRAME_BYTES = 80
+NAKED_FRAME_BYTES = 104
 VECTOR_FRAME_BYTES = 196
 
 

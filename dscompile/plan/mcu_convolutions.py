@@ -20,13 +20,16 @@ from dscompile.plan.mcu_kernels import (
     DepthwiseKernel,
     Epilogue,
     FloatEpilogue,
+    IntegerEpilogue,
     SeparableKernel,
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
-from dscompile.plan.mcu_quantized import quantized_weights
+from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
+from dscompile.plan.mcu_rows import GROUP, half_weights, lowered_bias, row_records
 from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set, vector_variant
+from dscompile.plan.mcu_storage import Place
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
@@ -48,7 +51,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     if op.is_depthwise(x.shape[3]):
         y = lowering.new(layer.output)
         for sets, centered in _ways(lowering):
-            taps, epilogue, constants = _weights(lowering, layer, centered=centered)
+            taps, epilogue, constants = prepared_weights(lowering, layer, centered=centered)
             chosen = depthwise_set(sets, epilogue, window, op.out_channels)
             if chosen.variant == "mve":
                 break
@@ -58,7 +61,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
             operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
         lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
-    weights, epilogue, constants = _weights(lowering, layer, centered=False)
+    weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
     matrix = dense.reshape(-1, op.out_channels)
     chosen = matrix_set(lowering.sets, epilogue, matrix)
@@ -88,10 +91,13 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     assert isinstance(after, Conv2D)
     x = lowering.dense(layer.inputs[0])
     window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
-    weights, epilogue, constants = _weights(lowering, follower, centered=False)
+    if x.in_rows:
+        _lower_rows(lowering, x, window, fused, residual)
+        return
+    weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, after.out_channels)
     for sets, centered in _ways(lowering):
-        taps, taps_epilogue, taps_constants = _weights(lowering, layer, centered=centered)
+        taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=centered)
         first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix)
         if first.variant == "mve":
             break
@@ -122,6 +128,41 @@ def _ways(lowering: McuLowering) -> list[tuple[Sequence[KernelSet], bool]]:
     return ways if len(others) == len(lowering.sets) else [(lowering.sets, False), *ways]
 
 
+def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
+    """As `lower_separable`, of an image in rows."""
+    layer, follower = fused.layer, fused.pointwise
+    assert follower is not None
+    found = depthwise_rows(lowering, layer)
+    assert found is not None
+    weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
+    assert isinstance(epilogue, IntegerEpilogue)
+    matrix = weights.reshape(-1, weights.shape[-1])
+    separable = SeparableKernel(
+        depthwise=DepthwiseKernel(window, 1, found.epilogue, variant="rows"),
+        out_channels=matrix.shape[1],
+        epilogue=epilogue,
+        group=GROUP,
+        variant="dsp",
+    )
+    records = row_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
+    operands = [lowering.constant("records", records)]
+    lowering.enter(follower)
+    bias = lowered_bias(constants[0], matrix, epilogue.left)
+    operands += [
+        lowering.constant("weights", half_weights(matrix)),
+        lowering.constant("constants", pair_constants(bias, *constants[1:])),
+    ]
+    columns = lowering.scratch(separable.column_bytes)
+    _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
+
+
+def depthwise_rows(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
+    """A depthwise layer made ready for an image in rows, if that can be."""
+    if layer.name not in lowering.prepared_rows:
+        lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer)
+    return lowering.prepared_rows[layer.name]
+
+
 def _finish(
     lowering: McuLowering,
     kernel: ConvKernel | SeparableKernel,
@@ -139,13 +180,13 @@ def _finish(
             residual = replace(residual, integer=residual.integer.swapped)
         kernel = replace(kernel, residual=residual)
         operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
-    lowering.call(replace(kernel, step=y.step), [*operands, y.operand])
+    lowering.call(replace(kernel, step=y.step, in_rows=y.in_rows), [*operands, y.operand])
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     """A dense layer; by vectors a convolution of one pixel."""
     x = lowering.dense(layer.inputs[0])
-    weights, epilogue, constants = _weights(lowering, layer, centered=False)
+    weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     chosen = matrix_set(lowering.sets, epilogue, weights)
     if chosen.variant in ("mve", "rvv"):
         one = Axis(1, 1, 1, 1, 0)
@@ -189,7 +230,9 @@ def _taps(
     return _operands(lowering, taps, epilogue, constants)
 
 
-def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Array, Epilogue, tuple[Array, ...]]:
+def prepared_weights(
+    lowering: McuLowering, layer: Layer, *, centered: bool
+) -> tuple[Array, Epilogue, tuple[Array, ...]]:
     """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
     network = lowering.network
     if network.is_quantized_layer(layer):

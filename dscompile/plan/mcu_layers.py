@@ -161,6 +161,7 @@ def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
         pool = PoolKernel(
             op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high, variant=variant, step=y.step
         )
+        pool = replace(pool, from_rows=x.in_rows)
     else:
         pool = PoolKernel(op.kind, window, "float32", divisor, op.activation, step=y.step)
     lowering.call(pool, [x.operand, y.operand])
