@@ -111,6 +111,8 @@ def inspect(
             help="'dscompile bench' counts the instructions of an artifact in an emulator",
         )
     tunings = read_tunings(tuning, [concrete])
+    if concrete.kernels and net.network.is_quantized:  # which channels are constant, and so the arena, is up to weights
+        net = read_network(source, weights, input_shapes=input_shapes)
     canonical = canonicalize(net.network)
     settings = settings_for(net.budgets, (target, concrete.name))
     precision = settings.precision

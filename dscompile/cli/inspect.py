@@ -167,10 +167,8 @@ def _loops(loops: Sequence[LoopCycles], target: Target) -> str:
 
 
 def _arena(arena: ArenaMap, target: str) -> str:
-    head = (
-        f"arena on {target}: {text.size(arena.size_bytes)}, "
-        f"no plan takes less than {text.size(arena.lower_bound_bytes)}; most is alive at {arena.peak_step}"
-    )
+    least = f", no plan takes less than {text.size(arena.lower_bound_bytes)}" if arena.split is None else ""
+    head = f"arena on {target}: {text.size(arena.size_bytes)}{least}; most is alive at {arena.peak_step}"
     rows = [
         (
             buffer.name,
