@@ -108,7 +108,7 @@ def inspect(
     if cycles and concrete.kernels:
         raise UsageError(
             f"{concrete.name} gets C, and cycles are estimated of compiled kernels",
-            help="'dscompile bench' counts the instructions of an artifact in an emulator",
+            help="'dscompile bench --layers' counts instructions in an emulator, and of a Cortex-M4 cycles",
         )
     tunings = read_tunings(tuning, [concrete])
     if concrete.kernels and net.network.is_quantized:  # which channels are constant, and so the arena, is up to weights

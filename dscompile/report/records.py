@@ -256,6 +256,8 @@ def _count(result: CountResult | TrafficResult) -> Record:
                 "macs": step.macs,
                 "instructions": step.instructions,
                 "instructions_per_mac": step.per_mac,
+                "least_cycles": step.least_cycles,
+                "most_cycles": step.most_cycles,
             }
             for step in result.steps
         ],
