@@ -23,6 +23,7 @@ from dscompile.plan.mcu_traffic import operand_traffic
 from dscompile.regions import Region, WeightRegion
 from dscompile.report.budgets import check_program as check_budgets
 from dscompile.report.text import number, size
+from dscompile.report.vectors import seeded_inputs
 from dscompile.run.emulators import open_machine
 from dscompile.run.firmware import FirmwareModel
 from dscompile.run.selftest import SANITIZERS, run_selftest
@@ -228,6 +229,15 @@ def test_inspect_plans_what_build_makes_and_shows_its_memories(kws, tmp_path, ca
     assert "(bytes by cost); no plan costs less" in printed
     for use in program.split.uses:
         assert re.search(rf"arena +{use.region.name} +{number(use.size_bytes)} .*{number(use.traffic_bytes)}", printed)
+
+
+def test_a_region_of_copies_that_nothing_was_placed_in_still_has_its_function(tmp_path):
+    net = _net(
+        tmp_path, "arena: {dtcm: 2 KiB, sram: 64 KiB}\n    weights: {flash: 1 MiB, sram: {size: 1 KiB, copy: true}}"
+    )
+    artifact = api.build(net, "cortex-m7", tmp_path / "out").artifact
+    device = FirmwareModel(artifact)
+    assert len(device.count_steps(seeded_inputs(artifact.manifest.inputs, 1))) == len(artifact.manifest.layers)
 
 
 def test_a_memory_alone_is_a_budget(tmp_path):
