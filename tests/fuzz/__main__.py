@@ -54,7 +54,8 @@ def keep(kind: Kind, finding: Finding, output: Path, trials: int) -> Sample:
     small.write(folder)
     (folder / "as-damaged").write_bytes(sample.data)
     (folder / "failure.txt").write_text(
-        f"{finding.cause}\nagain: python -m tests.fuzz --kind {kind.name} --seed {finding.seed} --count 1\n\n{finding.text}\n"
+        f"{finding.cause}\nagain: python -m tests.fuzz --kind {kind.name} --seed {finding.seed} --count 1\n\n"
+        f"{finding.text}\n"
     )
     print(f"  {len(sample.data)} B -> {len(small.data)} B: {folder / small.name}", flush=True)
     return small

@@ -15,11 +15,31 @@ from tests.fuzz.damage import INTEGERS, damaged_bytes
 from tests.fuzz.samples import Sample
 from tests.fuzz.trees import change_tree
 
-_DESCRS = ("<f4", ">f4", "<f8", "<f2", "|i1", "<i4", "<i8", "|u1", "|b1", "<c8", "<U8", "|S4", "|O", "|V0", "<M8[s]", "<f16")
+_DESCRS = (
+    "<f4",
+    ">f4",
+    "<f8",
+    "<f2",
+    "|i1",
+    "<i4",
+    "<i8",
+    "|u1",
+    "|b1",
+    "<c8",
+    "<U8",
+    "|S4",
+    "|O",
+    "|V0",
+    "<M8[s]",
+    "<f16",
+)
 _DESCRS += ("f4, f4", "[('a', '<f4')]", "", "(2,)f4", "<U99999999", "|V4294967296", "(99999999999,)f4")
 _SHAPES = ("()", "(0,)", "(1,)", "(-1,)", "(1000000000,)", "(99999999999999999999,)", "(0, 99999999999999)", "(2**40,)")
 _SHAPES += ("(4294967296, 4294967296)", "(1, 1, 1, 1)", "[3]", "3", "None", "(True,)", "(1.0,)", "('a',)", "(1,) * 70")
-_SIGNATURES = {b"PK\x03\x04": (4, 6, 8, 10, 14, 18, 22, 26, 28), b"PK\x01\x02": (4, 6, 8, 10, 12, 16, 20, 24, 28, 30, 42)}
+_SIGNATURES = {
+    b"PK\x03\x04": (4, 6, 8, 10, 14, 18, 22, 26, 28),
+    b"PK\x01\x02": (4, 6, 8, 10, 12, 16, 20, 24, 28, 30, 42),
+}
 
 
 class Touch:
@@ -68,7 +88,9 @@ def damaged_npy(rng: Random, sample: Sample) -> Sample:
             header = _with(header, "descr", "'|O'")
             body = pickle.dumps([Touch()])
         case 5:
-            header = rng.choice(("{}", "[" * 5000, "1", "{'descr': '<f4'}", header * 40, "{" * 90, header[:-5], "\x00" * 64))
+            header = rng.choice(
+                ("{}", "[" * 5000, "1", "{'descr': '<f4'}", header * 40, "{" * 90, header[:-5], "\x00" * 64)
+            )
         case 6:
             body = rng.choice((b"", body[:-1], body + b"\x00", body * 3, bytes(len(body))))
         case _:
@@ -124,7 +146,21 @@ def damaged_safetensors(rng: Random, sample: Sample) -> Sample:
         content = [json.loads(sample.data[8 : 8 + length])]
     except (ValueError, RecursionError):
         return damaged_bytes(rng, sample)
-    words = ("F32", "F64", "F16", "BF16", "I8", "U8", "I64", "BOOL", "F8_E4M3", "dtype", "shape", "data_offsets", "__metadata__")
+    words = (
+        "F32",
+        "F64",
+        "F16",
+        "BF16",
+        "I8",
+        "U8",
+        "I64",
+        "BOOL",
+        "F8_E4M3",
+        "dtype",
+        "shape",
+        "data_offsets",
+        "__metadata__",
+    )
     for _ in range(rng.choice((1, 1, 2, 4))):
         change_tree(rng, content, words)
     header = json.dumps(content[0] if content else None).encode()

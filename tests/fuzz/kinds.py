@@ -13,6 +13,7 @@ from random import Random
 
 from dscompile.cli.main import main
 from dscompile.errors import DscompileError
+from dscompile.frontend.netfile import read_netfile
 from tests.fuzz import archives, messages, seeds
 from tests.fuzz.damage import damaged_bytes, damaged_text, truncated
 from tests.fuzz.samples import Sample
@@ -24,7 +25,7 @@ _BUILT_MACS, _BUILT_PARAMETERS = 200_000, 20_000
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of input. `read` gives the exit code of what reads a sample in a folder, or raises what it should not."""
+    """One kind of input. `read` gives the exit code of what reads a sample, or raises what it should not."""
 
     name: str
     samples: Callable[[], Sequence[Sample]]
@@ -66,17 +67,9 @@ def _read_net(path: Path) -> int:
     sizes = json.loads(told.getvalue())
     if sizes["macs"] > _BUILT_MACS or sizes["parameters"] > _BUILT_PARAMETERS:
         return 0
-    elements = sum(_elements(layer["output"]) for layer in sizes["layers"])
-    if elements > _BUILT_MACS:
+    if sum(tensor.elements for tensor in read_netfile(path).network.tensors.values()) > _BUILT_MACS:
         return 0
     return command("build", path, "-t", "c99", "-o", path.parent / "out")
-
-
-def _elements(shape: object) -> int:
-    product = 1
-    for size in shape if isinstance(shape, list) else (1,):
-        product *= size
-    return product
 
 
 def _read_target(path: Path) -> int:
@@ -100,7 +93,6 @@ def _read_model(path: Path) -> int:
 def _read_arrays(path: Path) -> int:
     """What reads a file of this name: weights of the net.yaml beside it, calibration, vectors, or one array."""
     from dscompile.cli.arrays import read
-    from dscompile.frontend.netfile import read_netfile
     from dscompile.ir.tensor import Tensor
     from dscompile.quantization.data import read_samples
     from dscompile.report.vectors import FILE_NAME, read_vectors
@@ -205,13 +197,25 @@ KINDS = {
         Kind(
             "tflite",
             seeds.tflite_models,
-            lambda: (messages.damaged_flatbuffer, messages.damaged_words, messages.damaged_words, damaged_bytes, truncated),
+            lambda: (
+                messages.damaged_flatbuffer,
+                messages.damaged_words,
+                messages.damaged_words,
+                damaged_bytes,
+                truncated,
+            ),
             _read_model,
         ),
         Kind(
             "npz",
             seeds.npz_files,
-            lambda: (archives.damaged_archive, archives.damaged_archive, archives.damaged_npy, damaged_bytes, truncated),
+            lambda: (
+                archives.damaged_archive,
+                archives.damaged_archive,
+                archives.damaged_npy,
+                damaged_bytes,
+                truncated,
+            ),
             _read_arrays,
         ),
         Kind("bomb", seeds.npz_files, lambda: (archives.bomb,), _read_arrays),

@@ -61,12 +61,15 @@ def _change_message(rng: Random, message: Any, messages: list[Any]) -> None:
         message.ClearField(name)
         return
     if descriptor.type == FieldDescriptor.TYPE_MESSAGE:
+        # A copy of a message into itself ends the process, so that what is copied is a copy already.
         like = [m for m in messages if m.DESCRIPTOR.full_name == descriptor.message_type.full_name]
         if not _is_repeated(descriptor):
             target = getattr(message, name)
-            target.CopyFrom(rng.choice(like)) if like else target.SetInParent()
+            target.CopyFrom(_copy(rng.choice(like))) if like else target.SetInParent()
             return
-        _change_list(rng, getattr(message, name), lambda values: values.add().CopyFrom(rng.choice(like)) if like else None)
+        _change_list(
+            rng, getattr(message, name), lambda values: values.add().CopyFrom(_copy(rng.choice(like))) if like else None
+        )
         return
     value = _scalar(rng, descriptor, messages)
     if not _is_repeated(descriptor):
@@ -90,11 +93,15 @@ def _change_list(rng: Random, values: Any, add: Any) -> None:
             first = rng.randrange(len(values))
             kept = [values[index] for index in range(len(values))]
             kept.append(kept.pop(first))
-            copies = [type(each).FromString(each.SerializeToString()) if hasattr(each, "DESCRIPTOR") else each for each in kept]
+            copies = [_copy(each) if hasattr(each, "DESCRIPTOR") else each for each in kept]
             del values[:]
             values.extend(copies)
         case _:
             add(values)
+
+
+def _copy(message: Any) -> Any:
+    return type(message).FromString(message.SerializeToString())
 
 
 def _scalar(rng: Random, descriptor: Any, messages: list[Any]) -> Any:
@@ -152,7 +159,7 @@ def _change_object(rng: Random, holder: Any, objects: list[Any]) -> None:
     names = [name for name, value in vars(holder).items() if value is not None] or list(vars(holder))
     name = rng.choice(names)
     value = getattr(holder, name)
-    number = rng.choice(INTEGERS[:18] + (-1, -2, 2**31 - 1, -(2**31))) if rng.random() < 0.6 else rng.randrange(24)
+    number = rng.choice((*INTEGERS[:18], -1, -2, 2**31 - 1, -(2**31))) if rng.random() < 0.6 else rng.randrange(24)
     match value:
         case bool():
             setattr(holder, name, not value)
@@ -196,7 +203,9 @@ def damaged_words(rng: Random, sample: Sample) -> Sample:
         place = rng.randrange(min(limit, 2000)) if rng.random() < 0.3 else limit - rng.randrange(min(limit, 6000))
         place -= place % width
         old = int.from_bytes(data[place : place + width], "little")
-        new = rng.choice((rng.choice(INTEGERS), old + rng.choice((1, -1, 2, 4, -4, 8)), old * 2, rng.randrange(len(data))))
+        new = rng.choice(
+            (rng.choice(INTEGERS), old + rng.choice((1, -1, 2, 4, -4, 8)), old * 2, rng.randrange(len(data)))
+        )
         data[place : place + width] = (new % (1 << 8 * width)).to_bytes(width, "little")
     return sample.with_data(bytes(data))
 

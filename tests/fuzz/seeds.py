@@ -104,7 +104,9 @@ def onnx_models() -> Samples:
 
     found = []
     with _folder() as folder:
-        for index, each in enumerate((*small_networks(), *(random_int8_network(seed, "float32", max_layers=5) for seed in range(20)))):
+        for index, each in enumerate(
+            (*small_networks(), *(random_int8_network(seed, "float32", max_layers=5) for seed in range(20)))
+        ):
             with suppress(UnsupportedError):
                 export(each, folder / f"{index}.onnx")
                 found.append(Sample("net.onnx", (folder / f"{index}.onnx").read_bytes()))
@@ -257,7 +259,7 @@ def manifests() -> Samples:
         write_both(folder / "both")
         for name in ("c", "s", "one", "both"):
             sample = sample_of(folder / name, MANIFEST)
-            found.append(Sample(MANIFEST, sample.data, {file: b"" for file in sample.beside}))
+            found.append(Sample(MANIFEST, sample.data, dict.fromkeys(sample.beside, b"")))
         content = json.loads(found[0].data)
         content["target"] = target_to_json(find_target("cuda-sm80"))
         found.append(found[0].with_data(json.dumps(content).encode()))
@@ -290,5 +292,3 @@ def journals() -> Samples:
             journal.add(depthwise, rule(depthwise, target), (), "it crashed (signal 11)")
             journal.add(depthwise, rule(depthwise, target), (5e-5,))
         return tuple(sample_of(folder, name) for name in (HEADER, RECORDS, FAILURES, WORKLOADS))
-
-

@@ -16,7 +16,25 @@ from tests.fuzz.samples import Sample
 VALUES: tuple[Any, ...] = (
     *INTEGERS,
     *(10**30, 10**400, 0.5, -0.5, 1e-300, 1e30, -1e30, 1e308, float("inf"), float("nan"), True, False, None),
-    *("", " ", "x", "\x00", "é", "a b", "e" * 1000, "../x", "/etc/passwd", "1", "1e9", "none", "-1", "\\", "*/", '"', "\n"),
+    *(
+        "",
+        " ",
+        "x",
+        "\x00",
+        "é",
+        "a b",
+        "e" * 1000,
+        "../x",
+        "/etc/passwd",
+        "1",
+        "1e9",
+        "none",
+        "-1",
+        "\\",
+        "*/",
+        '"',
+        "\n",
+    ),
     *([], [1], [1, 1], [1, 2, 3, 4], [1, 2**40], [[]], [0], [-1], ["a"], {}, {"a": {}}, {"": 1}, [None], [1.5]),
 )
 Change = Callable[[Random, Sample], Sample]
@@ -62,7 +80,17 @@ def change_tree(rng: Random, content: Any, words: tuple[Any, ...]) -> None:
             holder.insert(key, _copy(rng.choice((value, holder[key]))))
         case 6 if isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
             number = holder[key]
-            holder[key] = rng.choice((number + 1, number - 1, -number, number * 2, number * 1000, number / 2, float(number)))
+            holder[key] = rng.choice(
+                (
+                    number + 1,
+                    number - 1,
+                    -number,
+                    number * 2,
+                    number * 1000,
+                    number // 2,
+                    number * 1.0 if abs(number) < 2**60 else 1e300,
+                )
+            )
         case 7 if isinstance(holder, list):
             rng.shuffle(holder)
         case _:
@@ -95,8 +123,10 @@ def json_changes(words: tuple[Any, ...], lines: bool = False) -> Change:
 
 
 def yaml_changes(words: tuple[Any, ...], good: Iterable[bytes]) -> Change:
-    """Changes of one of these `good` YAML documents, or of what was changed this way before; which is then written as JSON, in the manner of YAML's flow style."""
+    """Changes of one of these `good` YAML documents, or of what was changed this way before.
 
+    The result is written as JSON, in the manner of YAML's flow style.
+    """
     known = {data: as_json(data) for data in good}
 
     def change(rng: Random, sample: Sample) -> Sample:

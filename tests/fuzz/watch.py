@@ -40,6 +40,7 @@ _PATHS = {"os.remove": 1, "os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.chmo
 _PATHS |= {"os.truncate": 1, "shutil.rmtree": 1, "shutil.move": 2, "shutil.copyfile": 2}
 _NEVER = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class"}
 _NEVER |= {"socket.connect", "socket.bind", "marshal.loads", "code.__new__"}
+_CPP = (".cc", ".h", "<unknown>")  # places in TVM's C++, which a traceback shows as if they were Python's
 _IMPORTERS = ("_find_and_load", "exec_module", "get_code", "_compile_bytecode")
 
 
@@ -70,9 +71,11 @@ class _Auditor:
         elif event in _PATHS:
             for path in arguments[: _PATHS[event]]:
                 self._inside(event, path)
-        elif event in _NEVER and not _is_importing():
+        elif event == "code.__new__" and str(arguments[1]).endswith(_CPP):
+            return
+        elif event in _NEVER and not _is_importing() and not _is_tool(event):
             self.found.append(f"{event} {arguments[:2]!r:.200}")
-        elif event == "exec" and getattr(arguments[0], "co_filename", "")[:1] == "<" and not _is_importing():
+        elif event == "exec" and _is_from_text(arguments[0]) and not _is_importing():
             self.found.append(f"code was run: {arguments[0]!r:.200}")
 
     def _inside(self, event: str, path: object) -> None:
@@ -80,6 +83,17 @@ class _Auditor:
             name = os.path.realpath(os.fsdecode(path))
             if not f"{name}/".startswith(self.root) and name != os.devnull:
                 self.found.append(f"{event} of {name}")
+
+
+def _is_from_text(code: object) -> bool:
+    name = getattr(code, "co_filename", "")
+    return name.startswith("<") and not name.endswith(_CPP)
+
+
+def _is_tool(event: str) -> bool:
+    """Whether it is the compiler that a build runs on C that it made."""
+    frames = traceback.extract_stack() if event == "subprocess.Popen" else ()
+    return any(frame.filename.endswith("/dscompile/toolchain.py") for frame in frames)
 
 
 def _is_importing() -> bool:
