@@ -92,7 +92,7 @@ def test_an_onnx_dequantize_without_inputs_is_named(tmp_path: Path) -> None:
     made = import_onnx_models.model([import_onnx_models.node("DequantizeLinear", "x s", "y")], {"x": [1, 2]}, {})
     del made.graph.node[0].input[:]
     (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
-    with pytest.raises(BadInputError, match="DequantizeLinear .*has 0 inputs and 1 results"):
+    with pytest.raises(BadInputError, match=r"DequantizeLinear .*has 0 inputs and 1 results"):
         load_network(tmp_path / "net.onnx")
 
 
@@ -109,3 +109,11 @@ def test_a_tflite_assignment_without_a_value_is_named(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(maker.content())
     with pytest.raises(BadInputError, match="1 inputs and 0 results; it must have 2 and 0"):
         load_network(tmp_path / "net.tflite")
+
+
+def test_an_onnx_stride_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:
+    node = import_onnx_models.node("MaxPool", "x", "y", kernel_shape=[1, 1], strides=[2**40, 1])
+    made = import_onnx_models.model([node], {"x": [1, 2, 4, 4]}, {})
+    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(BadInputError, match="must be positive, and at most 16777216"):
+        load_network(tmp_path / "net.onnx")
