@@ -16,11 +16,8 @@ from dscompile.board import Board, GccTools, Memory, QemuMachine, QemuUser, Sect
 from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
 from dscompile.gpu import Gpu
-<<<<<<< HEAD
 from dscompile.plain_yaml import load_plain_yaml
-=======
 from dscompile.regions import GROWTH, Region, WeightRegion, check_regions
->>>>>>> main
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
 _RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMGT]?)(Hz|B/s)\s*$")
