@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,7 +77,7 @@ class Interface:
     `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
     `on_device`: inputs and outputs lie in the memory of a GPU, and so does what a context holds. `slots` are what the
     network keeps from one inference to the next; only with them is there a state. `has_threads`: there is a pool of
-    threads, and an inference that several of them share.
+    threads, and an inference that several of them share. `pushed` is the input that may come row by row.
     """
 
     name: str
@@ -90,6 +91,24 @@ class Interface:
     on_device: bool = False
     slots: tuple[Slot, ...] = ()
     has_threads: bool = False
+    pushed: Port | None = None
+
+    @property
+    def row_elements(self) -> int:
+        """Elements of a row of the input that is pushed."""
+        assert self.pushed is not None
+        return math.prod(self.pushed.tensor.shape[2:])
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the input that is pushed."""
+        assert self.pushed is not None
+        return self.pushed.tensor.shape[1]
+
+    @property
+    def accessors(self) -> tuple[Port, ...]:
+        """The ports that have a place in the arena."""
+        return tuple(port for port in self.ports if port is not self.pushed)
 
     @property
     def state_bytes(self) -> int:
@@ -159,10 +178,11 @@ class Interface:
         variant = ("variant",) if self.has_variants else ()
         reset = ("reset",) if self.slots else ()
         threads = ("run_parallel", "pool_start", "pool_stop") if self.has_threads else ()
-        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *threads, *reset, *variant)
+        rows = ("begin", "push_row") if self.pushed is not None else ()
+        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *threads, *reset, *variant, *rows)
         if self.on_device:
             return tuple(f"{self.prefix}_{name}" for name in (*names, "create", "destroy", "arena", "weights"))
-        return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
+        return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.accessors))
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -175,12 +195,13 @@ class Interface:
         """Every macro that the header defines."""
         names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "WEIGHTS_SIZE", "LAYER_COUNT")
         kept = ("STATE_SIZE", "STATE_ALIGN") if self.slots else ()
+        rows = ("MORE", "ROW_SIZE", "ROW_COUNT") if self.pushed is not None else ()
         pool = ("POOL_SIZE", "POOL_ALIGN", "MAX_THREADS", "ERROR_THREADS") if self.has_threads else ()
         status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ERROR_DEVICE", "ONLY_VARIANT")
         sections = ("WEIGHTS_ATTR", "CODE_ATTR")
         ports = ("SIZE", "SCALE", "ZERO_POINT")
         return (
-            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept, *pool)),
+            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept, *pool, *rows)),
             *(f"{port.macro}_{name}" for port in self.ports for name in ports),
         )
 
@@ -191,9 +212,17 @@ class Interface:
 
 
 def network_interface(
-    network: Network, *, has_variants: bool = False, on_device: bool = False, has_threads: bool = False
+    network: Network,
+    *,
+    has_variants: bool = False,
+    on_device: bool = False,
+    has_threads: bool = False,
+    takes_rows: bool = False,
 ) -> Interface:
-    """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
+    """The interface of a network; `takes_rows`: its input may be pushed row by row.
+
+    Raises BadInputError if its labels do not fit its first output.
+    """
     prefix = network_prefix(network.name)
     outputs = _ports(prefix, "output", [network.tensor(name) for name in network.user_outputs])
     if network.labels and len(network.labels) != outputs[0].elements:
@@ -202,11 +231,12 @@ def network_interface(
             f"{outputs[0].elements} elements",
             help="give one label for each element, or none",
         )
+    inputs = _ports(prefix, "input", [network.tensor(name) for name in network.user_inputs])
     return Interface(
         name=network.name,
         prefix=prefix,
         macro=prefix.upper(),
-        inputs=_ports(prefix, "input", [network.tensor(name) for name in network.user_inputs]),
+        inputs=inputs,
         outputs=outputs,
         labels=network.labels,
         has_variants=has_variants,
@@ -214,6 +244,7 @@ def network_interface(
         rounding=network.rounding,
         slots=slots(network.states, network.tensors),
         has_threads=has_threads,
+        pushed=inputs[0] if takes_rows else None,
     )
 
 

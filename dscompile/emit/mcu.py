@@ -64,7 +64,7 @@ def write_artifact(
     """
     check_program(program)
     _check_selftest(program, selftest_input, selftest_output)
-    interface = network_interface(program.network)
+    interface = network_interface(program.network, takes_rows=program.pushed is not None)
     compiler = target_compiler(program.target)
     emitter = _Emitter(program, interface, PurePath(origin).name)
     sources = emitter.sources()

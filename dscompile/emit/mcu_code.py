@@ -32,9 +32,12 @@ from dscompile.plan.mcu_kernels import (
     FillKernel,
     McuKernel,
     MeanKernel,
+    RowSumKernel,
     SeparableKernel,
     Span,
     Window,
+    pixels_of,
+    row_bounds,
 )
 from dscompile.plan.program import Function
 
@@ -213,12 +216,15 @@ def declaration(parameter: Parameter) -> str:
 
 
 def _code(kernel: McuKernel, name: str, prefix: str = "") -> Code:
-    parameters = tuple(declaration(parameter) for parameter in kernel.parameters)
+    pointers = [declaration(parameter) for parameter in kernel.parameters]
+    parameters = (*pointers, *(f"int32_t {name}" for name in row_bounds(kernel)))
     constants: tuple[Parameter, ...] = ()
     if isinstance(kernel, ConvKernel | SeparableKernel | DepthwiseKernel | DenseKernel | MeanKernel):
         constants = kernel.epilogue.constants(prefix)
     element = kernel.parameters[-1].dtype
     padding = "0"
+    if isinstance(kernel, RowSumKernel) and isinstance(kernel.whole, MeanKernel):
+        constants = kernel.whole.epilogue.constants()
     if isinstance(kernel, ConvKernel):
         padding = _literal(kernel.padding, element == "float32")
     if isinstance(kernel, FillKernel):
@@ -259,11 +265,6 @@ def _minus(expression: str, value: int) -> str:
     if not value:
         return expression
     return f"({expression} {'-' if value > 0 else '+'} {abs(value)})"
-
-
-def _all_inside(axis: Axis) -> bool:
-    """Whether every output has all its taps inside the image."""
-    return all(axis.taps(output) == (0, axis.kernel) for output in range(axis.outputs))
 
 
 def _spans(axis: Axis, descending: bool) -> tuple[Span, ...]:
@@ -326,7 +327,7 @@ def _environment() -> jinja2.Environment:
     overlay = environment().overlay()
     overlay.filters = {
         **overlay.filters,
-        "all_inside": _all_inside,
+        "all_inside": Axis.all_inside.fget,
         "bound": _bound,
         "c_type": C_TYPES.__getitem__,
         "column_taps": _column_taps,
@@ -336,6 +337,7 @@ def _environment() -> jinja2.Environment:
         "largest_divisor": _largest_divisor,
         "matrix_shape": _matrix_numbers,
         "minus": _minus,
+        "pixels": pixels_of,
         "round_up": _round_up,
         "signed": _signed,
         "spans": _spans,

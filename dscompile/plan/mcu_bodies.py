@@ -18,6 +18,7 @@ from dscompile.plan.mcu_kernels import (
     IntegerEpilogue,
     McuKernel,
     SeparableKernel,
+    pixels_of,
 )
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
@@ -235,4 +236,4 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             yield each, Uses(False, depthwise.out_channels % 4 > 0)
     if not isinstance(kernel, DepthwiseKernel):
-        yield matrix_body(kernel), Uses(kernel.window.pixels % 4 > 0, kernel.out_channels % 2 > 0)
+        yield matrix_body(kernel), Uses(pixels_of(kernel) % 4 > 0, kernel.out_channels % 2 > 0)

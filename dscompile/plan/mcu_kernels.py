@@ -4,7 +4,8 @@ Tensors are dense, channels last ([H][W][C]), without borders. Every kernel beco
 fields; equal kernels share it. `parameters` lists the function's pointers in order (see plan/kernels.py: Parameter).
 
 Windowed kernels can go through the image upwards or downwards (`descending`). The planner of the arena decides: where
-input and output share memory, only one direction never overwrites what is still to be read.
+input and output share memory, only one direction never overwrites what is still to be read. `by_row` makes a function
+that computes one row of the output (see plan/mcu_rows.py): x is then the first image row inside the window, y the row.
 """
 
 from __future__ import annotations
@@ -120,6 +121,11 @@ class Axis:
         _, end = self.taps(output)
         return self.position(output, end - 1) if end else self.first_input(output)
 
+    @property
+    def all_inside(self) -> bool:
+        """Whether every output has all its taps inside the image."""
+        return all(self.taps(output) == (0, self.kernel) for output in range(self.outputs))
+
     @cached_property
     def spans(self) -> tuple[Span, ...]:
         """The outputs in runs that have the same taps inside the image: borders one by one, the inside in one."""
@@ -196,6 +202,7 @@ class ConvKernel:
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
+    by_row: bool = False
 
     @property
     def kind(self) -> str:
@@ -256,6 +263,7 @@ class DepthwiseKernel:
     variant: Variant = "c99"
     descending: bool = False
     step: int = 0
+    by_row: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -292,6 +300,7 @@ class SeparableKernel:
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
+    by_row: bool = False
 
     @property
     def window(self) -> Window:
@@ -393,6 +402,7 @@ class PoolKernel:
     high: int = 127
     descending: bool = False
     step: int = 0
+    by_row: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -423,6 +433,31 @@ class MeanKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, constants, y."""
         return (_elements("x", "int8"), *self.epilogue.constants(), _elements("y", "int8", written=True))
+
+
+@dataclass(frozen=True)
+class RowSumKernel:
+    """A pool or mean over a whole image of `rows` x `columns` pixels, one row at a time.
+
+    `sums` [channels] hold what the rows so far made; the last row finishes y.
+    """
+
+    kind: ClassVar[str] = "row_sum"
+    whole: PoolKernel | MeanKernel
+    rows: int
+    columns: int
+    channels: int
+
+    @property
+    def sum_type(self) -> Literal["float32", "int32"]:
+        """Of what is kept between rows."""
+        return "int32" if self.parameters[-1].dtype == "int8" else "float32"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, constants, sums, y."""
+        x, *constants, y = self.whole.parameters
+        return (x, *constants, _elements("sums", "float32" if y.dtype == "float32" else "int32", True), y)
 
 
 @dataclass(frozen=True)
@@ -634,10 +669,30 @@ class DequantizeKernel:
 
 
 WindowedKernel = ConvKernel | DepthwiseKernel | SeparableKernel | PoolKernel
+
+
+def pixels_of(kernel: WindowedKernel) -> int:
+    """The pixels that one call computes: all, or those of a row."""
+    return kernel.window.columns.outputs if kernel.by_row else kernel.window.pixels
+
+
+def row_bounds(kernel: McuKernel) -> tuple[str, ...]:
+    """The integers that a call takes behind its pointers: of one row, the taps [first, end) inside the image, or `row`.
+
+    None for whole images, and for windows of which every row lies inside.
+    """
+    if isinstance(kernel, RowSumKernel):
+        return ("row",)
+    if not isinstance(kernel, WindowedKernel) or not kernel.by_row or kernel.window.rows.all_inside:
+        return ()
+    return ("first", "end")
+
+
 McuKernel = (
     WindowedKernel
     | DenseKernel
     | MeanKernel
+    | RowSumKernel
     | BinaryKernel
     | ActivateKernel
     | LookupKernel

@@ -37,7 +37,7 @@ def plan(
     from dscompile.plan.states import plan_with_states
 
     if target.kernels:
-        from dscompile.plan.mcu_lowering import plan_mcu_program
+        from dscompile.plan.mcu_memory import plan_mcu_program
 
         return plan_with_states(network, lambda each: plan_mcu_program(each, target))
     from dscompile.plan.lowering import USUAL_THREADS, plan_program
