@@ -107,10 +107,15 @@ class Draft:
     def overlaps(self) -> list[Overlap]:
         """What every call and every stream permits, where two whole stores meet in this step alone."""
         overlaps: dict[tuple[str, str], Overlap] = {}
-        for index, step in enumerate(self.steps):
-            for overlap in self._stream_overlaps(index, step) if step.stream else self._call_overlaps(index, step):
+        for index in range(len(self.steps)):
+            for overlap in self.step_overlaps(index):
                 overlaps[overlap.earlier, overlap.later] = overlap
         return list(overlaps.values())
+
+    def step_overlaps(self, index: int) -> Sequence[Overlap]:
+        """What a step permits."""
+        step = self.steps[index]
+        return self._stream_overlaps(index, step) if step.stream else self._call_overlaps(index, step)
 
     def _stream_overlaps(self, index: int, step: PlannedStep) -> Sequence[Overlap]:
         stream = step.stream

@@ -178,8 +178,9 @@ MEMORY_MODES: tuple[MemoryMode, ...] = ("fast", "balanced", "stream")
 class MemoryChoice:
     """How the steps of a program were chosen: the mode, and estimated instructions beside those of the fastest plan.
 
-    `streams` is how many steps are streams. `proven`: no plan of this mode has a smaller arena (or, with a budget, keeps
-    it with fewer instructions) by the estimates; `why` says so in a sentence.
+    `streams` is how many steps are streams. `proven`: no plan of the mode has a smaller arena, or with a budget, no plan
+    that keeps it has fewer estimated instructions. `smallest`: where the budget cannot be kept, the mode whose
+    arena is the smallest of all, and its bytes.
     """
 
     mode: MemoryMode
@@ -187,7 +188,7 @@ class MemoryChoice:
     instructions: int
     fastest_instructions: int
     proven: bool
-    why: str
+    smallest: tuple[MemoryMode, int] | None = None
 
     @property
     def extra(self) -> float:
