@@ -94,19 +94,20 @@ def _step_instructions(draft: Draft, index: int) -> float:
 
 
 def _step_candidate(draft: Draft, index: int) -> Candidate:
-    alive = [s for s in draft.live_stores if s.first <= index <= s.last]
-    need = sum(_aligned(draft, s.size_bytes) for s in alive)
-    sizes = {s.name: s.size_bytes for s in alive}
+    """One step; what two buffers may share is in whole units of the alignment, as for the planner of the arena."""
+    unit = draft.target.arena_alignment
+    sizes = {s.name: _aligned(s.size_bytes, unit) for s in draft.live_stores if s.first <= index <= s.last}
+    need = sum(sizes.values())
     for overlap in draft.step_overlaps(index):
         earlier, later = sizes[overlap.earlier], sizes[overlap.later]
         ways = [earlier + later]
         if overlap.is_in_place:
             ways.append(max(earlier, later))
         if overlap.below_bytes is not None:
-            ways.append(max(earlier + overlap.below_bytes, later))
+            ways.append(max(earlier + _aligned(overlap.below_bytes, unit), later))
         if overlap.above_bytes is not None:
-            ways.append(max(earlier, overlap.above_bytes + later))
-        need -= max(0, earlier + later - min(ways) + 2 * draft.target.arena_alignment)
+            ways.append(max(earlier, _aligned(overlap.above_bytes, unit) + later))
+        need -= earlier + later - min(ways)
     return Candidate(index, index + 1, max(need, 0), _step_instructions(draft, index))
 
 
@@ -126,7 +127,5 @@ def _stream_candidate(draft: Draft, segment: Segment, rows: Rows) -> Candidate:
     return Candidate(segment.first, segment.end, step.need_bytes, kernels + stream_overhead(made, moved), segment)
 
 
-def _aligned(draft: Draft, size_bytes: int) -> int:
-    alignment = draft.target.arena_alignment
-    return -(-size_bytes // alignment) * alignment
-
+def _aligned(size_bytes: int, unit: int) -> int:
+    return -(-size_bytes // unit) * unit
