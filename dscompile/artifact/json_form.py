@@ -12,6 +12,7 @@ from dscompile.artifact.manifest import (
     Checksum,
     LayerInfo,
     Manifest,
+    MemoryInfo,
     Sizes,
     TuningInfo,
     VariantInfo,
@@ -76,6 +77,7 @@ def manifest_to_json(m: Manifest) -> Json:
                 for b in m.arena.buffers
             ],
         },
+        **({"memory": memory_to_json(m.memory)} if m.memory else {}),
         "sizes": {
             "weights": m.sizes.weights,
             "text": m.sizes.text,
@@ -141,7 +143,31 @@ def manifest_from_json(fields: Fields) -> Manifest:
         tuning=fields.children("tuning", _tuning_from_json) if fields.has_value("tuning") else (),
         checksums=_checksums_from_json(fields),
         precision=_precision_from_json(fields),
+        memory=_memory_from_json(fields.child("memory")) if fields.has_value("memory") else None,
         latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
+    )
+
+
+def memory_to_json(memory: MemoryInfo) -> Json:
+    """What standalone C streams, as manifests, `build --json` and `inspect --json` have it."""
+    return {
+        "mode": memory.mode,
+        "streamed": list(memory.streamed),
+        "takes_rows": memory.takes_rows,
+        "instructions": memory.instructions,
+        "fastest_instructions": memory.fastest_instructions,
+        "proven": memory.proven,
+    }
+
+
+def _memory_from_json(fields: Fields) -> MemoryInfo:
+    return MemoryInfo(
+        fields.text("mode"),
+        fields.texts("streamed"),
+        fields.flag("takes_rows"),
+        fields.whole("instructions"),
+        fields.whole("fastest_instructions"),
+        fields.flag("proven"),
     )
 
 

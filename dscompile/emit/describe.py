@@ -17,6 +17,7 @@ from dscompile.artifact import (
 )
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.state import slots
+from dscompile.plan.memory_use import memory_info
 from dscompile.plan.program import Program
 from dscompile.plan.tuning_use import tuning_info
 
@@ -61,6 +62,7 @@ def describe(
         precision=program.precision,
         slots=slots(network.states, network.tensors),
         tuning=() if tuning is None else (tuning,),
+        memory=memory_info(program),
     )
 
 

@@ -55,7 +55,7 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class StageCode:
-    """A stage of a stream (plan/program.py: Stage), or what follows the last one: numbers for the table in C, the call."""
+    """A stage of a stream (plan/program.py: Stage): numbers for the table in C, the call, who else reads its image."""
 
     offset: str
     stage: Stage

@@ -267,6 +267,10 @@ def _minus(expression: str, value: int) -> str:
     return f"({expression} {'-' if value > 0 else '+'} {abs(value)})"
 
 
+def _all_inside(axis: Axis) -> bool:
+    return axis.all_inside
+
+
 def _spans(axis: Axis, descending: bool) -> tuple[Span, ...]:
     return tuple(reversed(axis.spans)) if descending else axis.spans
 
@@ -327,7 +331,7 @@ def _environment() -> jinja2.Environment:
     overlay = environment().overlay()
     overlay.filters = {
         **overlay.filters,
-        "all_inside": Axis.all_inside.fget,
+        "all_inside": _all_inside,
         "bound": _bound,
         "c_type": C_TYPES.__getitem__,
         "column_taps": _column_taps,

@@ -13,6 +13,7 @@ from dscompile.errors import BadInputError, Position
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.paths import file_beside
 from dscompile.frontend.yamltree import MappingNode, ScalarNode, shorten
+from dscompile.ir.memory import MEMORY_MODES, MemoryMode
 from dscompile.ir.tensor import PRECISIONS, Precision
 from dscompile.target import find_target, is_target_file, precision_advice, target_advice, target_names
 
@@ -29,7 +30,8 @@ class TargetSettings:
     """What `targets: {NAME: ...}` asks of one target; None where it says nothing.
 
     A network that needs more than `arena_bytes` or `flash_bytes` fails its build with exit code 4; one that takes
-    longer than `latency_us` fails `bench`. `precision` is what is multiplied where the target is faster at it.
+    longer than `latency_us` fails `bench`. `precision` is what is multiplied where the target is faster at it, `memory`
+    what standalone C may give for a smaller arena.
     """
 
     arena_bytes: int | None = None
@@ -37,6 +39,7 @@ class TargetSettings:
     latency_us: float | None = None
     threads: int | None = None
     precision: Precision = "float32"
+    memory: MemoryMode | None = None
     position: Position | None = field(default=None, compare=False)
 
 
@@ -82,6 +85,7 @@ def read_targets(node: MappingNode | None, problems: Problems, directory: Path) 
             _latency_us(fields),
             fields.integer("threads", 0, maximum=1024) or None,
             _precision(fields, key, directory),
+            _memory(fields, key, directory),
             key.position,
         )
         fields.finish()
@@ -133,6 +137,31 @@ def _precision(fields: Fields, key: ScalarNode, directory: Path) -> Precision:
             f"target '{shorten(key.text)}' does not multiply {word}", node.position, help=precision_advice(word)
         )
     return next(p for p in PRECISIONS if p == word)
+
+
+def _memory(fields: Fields, key: ScalarNode, directory: Path) -> MemoryMode | None:
+    """The memory mode: only standalone C has any."""
+    node = fields.take("memory")
+    if node is None:
+        return None
+    word = fields.choice_of("memory", node, MEMORY_MODES)
+    if not _has_modes(key.text, directory):
+        fields.problems.add(
+            f"target '{shorten(key.text)}' has no memory modes",
+            node.position,
+            help="targets of standalone C have them, such as c99 and cortex-m4",
+        )
+    return next((mode for mode in MEMORY_MODES if mode == word), None)
+
+
+def _has_modes(key: str, directory: Path) -> bool:
+    """Whether a target gets standalone C, or (of which another error tells) there is no such target."""
+    if not is_target_file(key) and key not in target_names():
+        return True
+    try:
+        return bool(find_target(str(directory / key) if is_target_file(key) else key).kernels)
+    except BadInputError:
+        return True
 
 
 def _may_multiply(key: str, precision: str, directory: Path) -> bool:

@@ -1,9 +1,10 @@
-"""Which steps of a draft become streams: every cut has a need of memory and a cost, and the cheapest cuts are found exactly.
+"""Which steps of a draft become streams: every cut needs memory and costs instructions, the best are found exactly.
 
 A candidate is one step as it is, or a segment of steps as one stream. Candidates that follow each other make a plan. In
-the step that a candidate becomes, the arena holds at least its `need_bytes`: what lives across it, its rings, its source
-and its result less what these two may share. That does not depend on the other candidates, because only tensors that
-nobody outside reads vanish into a segment. So the cheapest plan whose needs all keep a limit is a shortest path.
+the step that a candidate becomes, the arena holds at least its `need_bytes`: what lives across it, its rings, its
+source and its result less what these two may share. That does not depend on the other candidates, because only
+tensors that nobody outside reads vanish into a segment. So the cheapest plan whose needs all keep a limit is a shortest
+path.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Cuts:
             is_pushed = pushed and first == 0
             if not is_pushed:
                 self._add(self.steps[first])
-            for end in range(first + (1 if is_pushed else 2), min(count, first + (count if is_pushed else longest)) + 1):
+            for end in range(
+                first + (1 if is_pushed else 2), min(count, first + (count if is_pushed else longest)) + 1
+            ):
                 if self._forms[end - 1] is None:
                     break
                 segment = Segment(first, end, is_pushed)

@@ -193,7 +193,9 @@ class _Functions:
         """The symbol of the function for `kernel`."""
         function = self._by_kernel.get(kernel)
         if function is None:
-            function = Function(f"{kernel.kind}_{len(self._by_kernel)}", kernel, kernel.parameters, bounds=row_bounds(kernel))
+            function = Function(
+                f"{kernel.kind}_{len(self._by_kernel)}", kernel, kernel.parameters, bounds=row_bounds(kernel)
+            )
             self._by_kernel[kernel] = function
         return function.symbol
 

@@ -1,8 +1,8 @@
-"""The order in which a stream makes its rows, simulated: what the generated C does (templates/mcu/stream.j2), step by step.
+"""The order in which a stream makes its rows, simulated: what the generated C does (templates/mcu/stream.j2).
 
 Stage i reads rows of image i and makes rows of image i + 1. The last stage that can make a row always goes first, so
-every image but the first has as few rows at a time as its readers need. Before a row is written to a full ring, the rows
-that no later window reads are dropped from its front.
+every image but the first has as few rows at a time as its readers need. Before a row is written to a full ring, the
+rows that no later window reads are dropped from its front.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dscompile.plan.mcu_kernels import Axis
 
 @dataclass(frozen=True)
 class Link:
-    """How a stage goes through the image that it reads, and the stage whose image it reads row by row besides (-1: none)."""
+    """How a stage goes through the image that it reads; the stage whose image it also reads, row by row (-1: none)."""
 
     rows: Axis
     residual: int = -1

@@ -251,6 +251,4 @@ class McuLowering:
         """Everything that was lowered, ready to be streamed and placed in memory."""
         for name in self.network.user_outputs:
             self._stores[f"output:{name}"].touch(len(self._steps))
-        return Draft(
-            self.network, self.target, tuple(self._steps), self._stores, self._constants, self._kept
-        )
+        return Draft(self.network, self.target, tuple(self._steps), self._stores, self._constants, self._kept)

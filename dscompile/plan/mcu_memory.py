@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dscompile.errors import UnsupportedError
+from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Network
 from dscompile.plan.mcu_cuts import Candidate, Cuts, instructions_of
 from dscompile.plan.mcu_draft import Draft, Plan
 from dscompile.plan.mcu_lowering import lowered_drafts
-from dscompile.plan.program import MemoryChoice, MemoryMode, Program
+from dscompile.plan.program import MemoryChoice, Program
 from dscompile.target import Target
 
 _HALVING = 1.02  # of the fewest instructions: what halving the arena may take in mode fast
@@ -55,8 +56,8 @@ def plan_mcu_program(
     """The program of a canonical network (see dscompile.passes) as standalone C for `target`.
 
     `affine` allows requantization by a searched multiplication (plan/requantization.py), which gives the same results
-    as the network's own rounding. `arena_bytes` is the budget that the cuts are to keep; where none can, the program has
-    the smallest arena of its mode, and its `memory` names the smallest of all modes. Raises UnsupportedError for
+    as the network's own rounding. `arena_bytes` is the budget that the cuts are to keep; where none can, the program
+    has the smallest arena of its mode, and its `memory` names the smallest of all modes. Raises UnsupportedError for
     batches, for sums that could leave 32 bits, and in the mode `stream` for networks whose rows cannot be pushed.
     """
     drafts = lowered_drafts(network, target, affine=affine)
@@ -141,7 +142,9 @@ class _Chooser:
                     continue
                 found = _placed(cuts, plan, False)
                 if best is None or found.arena_bytes < best.arena_bytes:
-                    best = _Choice(found.draft, found.plan, plan, found.arena_bytes - limit < found.draft.target.arena_alignment)
+                    best = _Choice(
+                        found.draft, found.plan, plan, found.arena_bytes - limit < found.draft.target.arena_alignment
+                    )
         assert best is not None
         return self._cheapest_as_small(best, pushed=pushed)
 

@@ -102,6 +102,7 @@ def _elementwise(kernel: ActivateKernel | LookupKernel | BinaryKernel, shape: Sh
     height, width, channels = shape[1:]
     each_row, elements = Axis(height, height, 1, 1, 0), width * channels
     x_bytes, y_bytes = (elements * DTYPE_BYTES[kernel.parameters[i].dtype] for i in (0, -1))
+    row: McuKernel
     match kernel:
         case BinaryKernel():
             dense = (kernel.a, kernel.b, kernel.y) == ((1,), (1,), (1,)) and math.prod(kernel.shape) == math.prod(shape)
@@ -112,5 +113,9 @@ def _elementwise(kernel: ActivateKernel | LookupKernel | BinaryKernel, shape: Sh
             if kernel.step:
                 return None
             per_channel = isinstance(kernel, ActivateKernel) and kernel.activation.kind == "prelu"
-            row = replace(kernel, rows=width, channels=channels) if per_channel else replace(kernel, rows=1, channels=elements)
+            row = (
+                replace(kernel, rows=width, channels=channels)
+                if per_channel
+                else replace(kernel, rows=1, channels=elements)
+            )
             return RowForm(row, each_row, x_bytes, y_bytes)

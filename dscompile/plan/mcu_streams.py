@@ -61,7 +61,7 @@ def _form(draft: Draft, step: PlannedStep) -> RowForm | None:
 
 
 def linked_rows(draft: Draft, forms: Sequence[RowForm | None], segment: Segment) -> tuple[Row, ...] | None:
-    """The stages of a segment, if its steps can be one stream: each reads what the one before it makes, nobody else does."""
+    """The stages of a segment, if its steps can be one stream: each reads what the one before makes, nobody else."""
     stages: list[Row] = []
     images: list[Operand] = []
     for index in range(segment.first, segment.end):
@@ -230,6 +230,8 @@ def _calls(
                 operands.append(Operand("arena", name))
                 continue
             operand = row.call.operand(parameter.name)
-            operands.append(shared if parameter.name == "columns" and shared is not None else moves.get(operand, operand))
+            operands.append(
+                shared if parameter.name == "columns" and shared is not None else moves.get(operand, operand)
+            )
         calls.append(PlannedCall(row.form.kernel, tuple(operands)))
     return tuple(calls)

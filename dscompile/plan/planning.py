@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dscompile.errors import UnsupportedError
+from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Precision
-from dscompile.plan.program import MemoryMode, Program
+from dscompile.plan.program import Program
 from dscompile.plan.tuning import UNTUNED, Tuning
 from dscompile.target import Target, precision_advice
 
@@ -22,9 +23,9 @@ def plan(
     """The program of a canonical network: standalone C for targets with sets of C kernels, else kernels through TVM.
 
     `precision` is what float32 networks multiply where that pays, `tuning` what was measured for CPUs, `threads` are
-    what an inference on a CPU is meant for (default: as plan_program has it), `memory` and `arena_bytes` the mode and the
-    budget of standalone C (plan/mcu_memory.py). Raises UnsupportedError for what has no kernel on the target, among it a
-    precision that it does not multiply.
+    what an inference on a CPU is meant for (default: as plan_program has it), `memory` and `arena_bytes` the mode and
+    the budget of standalone C (plan/mcu_memory.py). Raises UnsupportedError for what has no kernel on the target, among
+    it a precision that it does not multiply.
     """
     if precision not in target.precisions:
         raise UnsupportedError(f"{target.name} does not multiply {precision}", help=precision_advice(precision))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Array, Network
 from dscompile.ir.tensor import Precision
 from dscompile.plan.arena import Overlap
@@ -81,7 +82,7 @@ class Stage:
     """One kernel of a stream, which makes rows of an image from rows of another one.
 
     The parameter `image` of the stage's call points to rows that lie at the call's own operand: `row_bytes` each, with
-    room for `room` of them. Of the `size` rows of the image, window y reads the taps y * stride - before + i * dilation,
+    room for `room` of them. Of the `size` rows of the image, window y reads y * stride - before + i * dilation for
     i < taps, and there are `outputs` windows. A parameter `residual`, if there is one, reads row y of the image that
     stage number `residual_stage` reads.
     """
@@ -103,8 +104,8 @@ class Stage:
 class Stream:
     """A step that makes its result row by row: stage i belongs to call i, each makes rows of what the next one reads.
 
-    The last one writes rows of `sink_row_bytes` to its own result. `counters` is where in the arena the stream keeps how
-    far it is. If `pushed`, the rows that the first stage reads come from the user, one by one.
+    The last one writes rows of `sink_row_bytes` to its own result. `counters` is where in the arena the stream keeps
+    how far it is. If `pushed`, the rows that the first stage reads come from the user, one by one.
     """
 
     stages: tuple[Stage, ...]
@@ -170,15 +171,11 @@ class Buffer:
     offset_bytes: int = 0
 
 
-MemoryMode = Literal["fast", "balanced", "stream"]
-MEMORY_MODES: tuple[MemoryMode, ...] = ("fast", "balanced", "stream")
-
-
 @dataclass(frozen=True)
 class MemoryChoice:
     """How the steps of a program were chosen: the mode, and estimated instructions beside those of the fastest plan.
 
-    `streams` is how many steps are streams. `proven`: no plan of the mode has a smaller arena, or with a budget, no plan
+    `streams` is how many steps are streams. `proven`: no plan of the mode has a smaller arena, or with a budget, none
     that keeps it has fewer estimated instructions. `smallest`: where the budget cannot be kept, the mode whose
     arena is the smallest of all, and its bytes.
     """
@@ -189,11 +186,6 @@ class MemoryChoice:
     fastest_instructions: int
     proven: bool
     smallest: tuple[MemoryMode, int] | None = None
-
-    @property
-    def extra(self) -> float:
-        """The share of instructions above the fastest plan."""
-        return self.instructions / self.fastest_instructions - 1 if self.fastest_instructions else 0.0
 
 
 @dataclass(frozen=True)
@@ -208,8 +200,8 @@ class Program:
     `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
     first of the other; no other two live buffers share any (emit/check.py proves it).
     `precision` is float16 or bfloat16 if any kernel multiplies these. `chosen` are the tiles of the layers of CPU
-    programs, `tuning` is the name of the records that they were looked up in. `memory` says how the planner of standalone
-    C chose what is streamed.
+    programs, `tuning` is the name of the records that they were looked up in. `memory` says how the planner of
+    standalone C chose what is streamed.
     """
 
     network: Network
