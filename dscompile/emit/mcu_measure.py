@@ -14,7 +14,7 @@ from dscompile.toolchain import find_toolchain, run_tool
 
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
-NAKED_FRAME_BYTES = 80  # of the assembly in templates/mcu/matrix_dsp.j2, which the compiler does not know
+NAKED_FRAME_BYTES = 104  # of the assembly in templates/mcu/matrix_dsp.j2, which the compiler does not know
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Draft:
-    """A lowered network: its steps, the stores in the arena by name, constants, and the borders that lie in a state."""
+    """A lowered network: its steps, the stores in the arena by name, constants, and the borders that lie in a state.
+
+    `in_rows`: some tensors lie in rows (plan/mcu_rows.py).
+    """
 
     network: Network
     target: Target
@@ -59,6 +62,7 @@ class Draft:
     stores: Mapping[str, Store]
     constants: Mapping[str, Array]
     kept: frozenset[str]
+    in_rows: bool = False
 
     def store_of(self, operand: Operand) -> Store | None:
         """The store behind an operand; None for constants, states, and rows that the user pushes."""

@@ -26,18 +26,27 @@ BEFORE_FIRST_STEP = -1
 def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> tuple[Draft, ...]:
     """A canonical network as standalone C for `target`, before it is placed in memory; several ways if there are.
 
-    Concatenated tensors are written where they belong in the first draft, copied in the second one.
+    Concatenated tensors are written where they belong, or copied; tensors are dense, or some lie in rows
+    (plan/mcu_rows.py), which is faster.
     """
     from dscompile.plan.mcu_layers import lower_network
+    from dscompile.plan.mcu_row_choice import row_tensors
 
     network = split_groups(network)
     slices = concatenated_slices(network)
     prepared: dict[str, QuantizedWeights] = {}
+    prepared_rows: dict[str, QuantizedWeights | None] = {}
     drafts = []
     for inside in (slices, {}) if slices else (slices,):
-        lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
-        lower_network(lowering)
-        drafts.append(lowering.finish())
+        for has_rows in (False, True):
+            lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
+            lowering.prepared_rows = prepared_rows
+            if has_rows:
+                lowering.in_rows = row_tensors(lowering)
+                if not lowering.in_rows:
+                    continue
+            lower_network(lowering)
+            drafts.append(lowering.finish())
     return tuple(drafts)
 
 
@@ -57,6 +66,8 @@ class McuLowering:
         self.target = target
         self.affine = affine
         self.prepared = prepared
+        self.prepared_rows: dict[str, QuantizedWeights | None] = {}
+        self.in_rows: frozenset[str] = frozenset()
         self._slices = slices
         self.sets = kernel_sets(target)
         self._stores: dict[str, Store] = {}
@@ -160,7 +171,7 @@ class McuLowering:
         if direct:
             place = Place(Operand("output", name), tensor.shape, tensor.dtype)
         else:
-            place = self._new_store(name, tensor.shape, tensor.dtype)
+            place = self._new_store(name, tensor.shape, tensor.dtype, in_rows=name in self.in_rows)
         self._places[name] = place
         return place
 
@@ -208,12 +219,12 @@ class McuLowering:
         spaces = (source.space, result.space) == ("input", "output")
         return spaces and any((source.name, result.name) == (s.name, s.next) for s in self.network.states)
 
-    def _new_store(self, wanted: str, shape: Shape, dtype: DType) -> Place:
+    def _new_store(self, wanted: str, shape: Shape, dtype: DType, *, in_rows: bool = False) -> Place:
         name, number = wanted, 1
         while name in self._stores:
             number += 1
             name = f"{wanted}.{number}"
-        place = Place(Operand("arena", name), shape, dtype)
+        place = Place(Operand("arena", name), shape, dtype, in_rows=in_rows)
         self._stores[name] = Store(name, place.size_bytes, self.index, self.index)
         return place
 
@@ -251,4 +262,12 @@ class McuLowering:
         """Everything that was lowered, ready to be streamed and placed in memory."""
         for name in self.network.user_outputs:
             self._stores[f"output:{name}"].touch(len(self._steps))
-        return Draft(self.network, self.target, tuple(self._steps), self._stores, self._constants, self._kept)
+        return Draft(
+            self.network,
+            self.target,
+            tuple(self._steps),
+            self._stores,
+            self._constants,
+            self._kept,
+            bool(self.in_rows),
+        )

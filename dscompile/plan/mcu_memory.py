@@ -24,6 +24,8 @@ from dscompile.target import Target
 
 _HALVING = 1.02  # of the fewest instructions: what halving the arena may take in mode fast
 _BALANCED = 1.05
+_MORE_FOR_ROWS = 1 / 32  # of an arena without tensors in rows
+_MORE_FOR_ROWS = 1 / 32  # of an arena without tensors in rows
 _ANY = float("inf")
 
 
@@ -126,9 +128,17 @@ class _Chooser:
 
     def _usual(self) -> _Choice:
         """Whole layers, unless few instructions more halve the arena."""
-        whole = min((_placed(cuts, cuts.steps, True) for cuts in self._cuts(pushed=False)), key=lambda c: c.arena_bytes)
+        whole = self._whole()
         smaller = self._smallest(_HALVING * self.fastest, pushed=False)
         return smaller if 2 * smaller.arena_bytes <= whole.arena_bytes else whole
+
+    def _whole(self) -> _Choice:
+        """Nothing streamed. Tensors in rows, which are faster, unless they cost too much memory."""
+        ways = [_placed(cuts, cuts.steps, True) for cuts in self._cuts(pushed=False)]
+        dense = min((way for way in ways if not way.draft.in_rows), key=lambda way: way.arena_bytes)
+        most = dense.arena_bytes * (1 + _MORE_FOR_ROWS)
+        rows = [way for way in ways if way.draft.in_rows and way.arena_bytes <= most]
+        return min(rows, key=lambda way: way.arena_bytes, default=dense)
 
     def _smallest(self, most_instructions: float, *, pushed: bool) -> _Choice:
         """The smallest arena of plans within the instructions; of equal ones the cheapest."""

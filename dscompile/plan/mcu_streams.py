@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dscompile.plan.mcu_draft import Draft, PlannedCall, PlannedStep
 from dscompile.plan.mcu_flow import Flow, Link, simulate
-from dscompile.plan.mcu_rows import RowForm, row_form
+from dscompile.plan.mcu_row_forms import RowForm, row_form
 from dscompile.plan.mcu_storage import Store
 from dscompile.plan.program import Operand, Stage, Stream
 
@@ -176,7 +176,7 @@ def _merged(draft: Draft, segment: Segment, rows: Rows, stores: dict[str, Store]
             del stores[store.name]
             name = f"rows:{image.name}"
             moves[image] = Operand("arena", name)
-            stores[name] = Store(name, room * row.form.x_row_bytes, segment.first, segment.first)
+            stores[name] = Store(name, room * row.form.x_row_bytes + row.form.slack_bytes, segment.first, segment.first)
         axis = row.form.rows
         stages.append(
             Stage(
