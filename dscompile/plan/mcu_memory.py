@@ -3,7 +3,8 @@
 - fast: the fewest instructions. Whole layers, unless at most 2 % more instructions halve the arena; with a budget, the
   fewest instructions that keep it.
 - balanced: the smallest arena for at most 5 % more instructions; no rows are pushed.
-- stream: rows of the input are pushed, the smallest arena; with a budget, the fewest instructions that keep it.
+- stream: rows of the input are pushed. The smallest arena, where one percent of the instructions is worth two percent of
+  it; with a budget, the fewest instructions that keep it.
 
 Instructions are estimates (plan/mcu_costs.py); arenas are exact. docs/memory.md tells how the cuts are found.
 """
@@ -11,7 +12,7 @@ Instructions are estimates (plan/mcu_costs.py); arenas are exact. docs/memory.md
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dscompile.errors import UnsupportedError
 from dscompile.ir.memory import MemoryMode
@@ -106,7 +107,7 @@ class _Chooser:
             case "stream":
                 self._require_rows()
                 kept = None if budget_bytes is None else self._within(budget_bytes, pushed=True)
-                return kept or self._smallest(_ANY, pushed=True)
+                return kept or (self._streamed() if budget_bytes is None else self._smallest(_ANY, pushed=True))
 
     def smallest(self) -> tuple[MemoryMode, int]:
         """The mode with the smallest arena of all, and its bytes."""
@@ -157,6 +158,26 @@ class _Chooser:
                     )
         assert best is not None
         return self._cheapest_as_small(best, pushed=pushed)
+
+    def _streamed(self) -> _Choice:
+        """The smallest product of arena and squared instructions."""
+        best: tuple[float, _Choice] | None = None
+        bound = _ANY
+        for cuts in self._cuts(pushed=True):
+            for limit in cuts.limits:
+                plan = cuts.cheapest(limit)
+                if plan is None:
+                    continue
+                least = limit * instructions_of(plan) ** 2
+                bound = min(bound, least)
+                if best is not None and least >= best[0]:
+                    continue
+                found = _placed(cuts, plan, False)
+                score = found.arena_bytes * found.instructions**2
+                if best is None or score < best[0]:
+                    best = (score, found)
+        assert best is not None
+        return replace(best[1], proven=best[0] <= bound)
 
     def _cheapest_as_small(self, best: _Choice, *, pushed: bool) -> _Choice:
         """A cheaper plan whose arena is no larger, if the exact placement has one."""
