@@ -152,7 +152,7 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
     programs = [
         plan(
             canonical,
-            group[0],
+            budgets.placed(group[0], settings),
             settings.precision,
             tunings.of(group[0]),
             settings.threads,

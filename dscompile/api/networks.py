@@ -101,7 +101,7 @@ def inspect(
         return inspect_network(net.network)
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
-    from dscompile.report.budgets import settings_for
+    from dscompile.report.budgets import placed, settings_for
 
     concrete = representative(build_target(target))
     if cycles and concrete.gpu is not None:
@@ -120,7 +120,15 @@ def inspect(
     settings = settings_for(net.budgets, (target, concrete.name))
     precision = settings.precision
     mode = memory or settings.memory or "fast"
-    program = plan(canonical, concrete, precision, tunings.of(concrete), settings.threads, mode, settings.arena_bytes)
+    program = plan(
+        canonical,
+        placed(concrete, settings),
+        precision,
+        tunings.of(concrete),
+        settings.threads,
+        mode,
+        settings.arena_bytes,
+    )
     inspection = inspect_network(net.network, concrete, program)
     if concrete.gpu is not None:
         from dscompile.report.gpu_plan import explain_plan

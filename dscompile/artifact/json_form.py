@@ -12,12 +12,13 @@ from dscompile.artifact.manifest import (
     Checksum,
     LayerInfo,
     Manifest,
-    MemoryInfo,
     Sizes,
+    StreamingInfo,
     TuningInfo,
     VariantInfo,
     Versions,
 )
+from dscompile.artifact.memory_json import memory_from_json, memory_to_json
 from dscompile.artifact.state_json import slots_from_json, state_to_json
 from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.artifact.tensor_json import tensor_from_json, tensor_to_json
@@ -73,11 +74,19 @@ def manifest_to_json(m: Manifest) -> Json:
             "lower_bound": m.arena.lower_bound_bytes,
             "alignment": m.arena.alignment,
             "buffers": [
-                {"name": b.name, "offset": b.offset_bytes, "size": b.size_bytes, "first": b.first, "last": b.last}
+                {
+                    "name": b.name,
+                    "offset": b.offset_bytes,
+                    "size": b.size_bytes,
+                    "first": b.first,
+                    "last": b.last,
+                    **({"region": b.region} if b.region else {}),
+                }
                 for b in m.arena.buffers
             ],
         },
-        **({"memory": memory_to_json(m.memory)} if m.memory else {}),
+        **({"streaming": streaming_to_json(m.streaming)} if m.streaming else {}),
+        **({"memories": [memory_to_json(memory) for memory in m.memories]} if m.memories else {}),
         "sizes": {
             "weights": m.sizes.weights,
             "text": m.sizes.text,
@@ -115,6 +124,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         inputs=fields.children("inputs", tensor_from_json),
         outputs=fields.children("outputs", tensor_from_json),
         slots=slots_from_json(fields),
+        memories=fields.children("memories", memory_from_json) if fields.has_value("memories") else (),
         labels=fields.texts("labels"),
         layers=layers,
         variants=variants,
@@ -133,6 +143,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
                     f.whole("size"),
                     f.whole("first", least=-1),
                     f.whole("last", least=-1),
+                    f.text("region") if f.has_value("region") else "",
                 ),
             ),
         ),
@@ -143,25 +154,25 @@ def manifest_from_json(fields: Fields) -> Manifest:
         tuning=fields.children("tuning", _tuning_from_json) if fields.has_value("tuning") else (),
         checksums=_checksums_from_json(fields),
         precision=_precision_from_json(fields),
-        memory=_memory_from_json(fields.child("memory")) if fields.has_value("memory") else None,
+        streaming=_streaming_from_json(fields.child("streaming")) if fields.has_value("streaming") else None,
         latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
     )
 
 
-def memory_to_json(memory: MemoryInfo) -> Json:
+def streaming_to_json(streaming: StreamingInfo) -> Json:
     """What standalone C streams, as manifests, `build --json` and `inspect --json` have it."""
     return {
-        "mode": memory.mode,
-        "streamed": list(memory.streamed),
-        "takes_rows": memory.takes_rows,
-        "instructions": memory.instructions,
-        "fastest_instructions": memory.fastest_instructions,
-        "proven": memory.proven,
+        "mode": streaming.mode,
+        "streamed": list(streaming.streamed),
+        "takes_rows": streaming.takes_rows,
+        "instructions": streaming.instructions,
+        "fastest_instructions": streaming.fastest_instructions,
+        "proven": streaming.proven,
     }
 
 
-def _memory_from_json(fields: Fields) -> MemoryInfo:
-    return MemoryInfo(
+def _streaming_from_json(fields: Fields) -> StreamingInfo:
+    return StreamingInfo(
         fields.text("mode"),
         fields.texts("streamed"),
         fields.flag("takes_rows"),

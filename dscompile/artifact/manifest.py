@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dscompile.ir.state import Slot
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
+
+MemoryKind = Literal["arena", "copy", "constants"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,35 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class BufferInfo:
-    """A buffer of the arena; `first` and `last` are the layers that use it (-1: before the first)."""
+    """A buffer of the arena; `first` and `last` are the layers that use it (-1: before the first).
+
+    `region` is its memory, from where its offset counts; "" where the arena is in one.
+    """
 
     name: str
     offset_bytes: int
     size_bytes: int
     first: int
     last: int
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class MemoryInfo:
+    """A memory that an artifact names: for a part of the arena, for copies of constants, or where constants are placed.
+
+    `name` is the member of `<net>_arenas` that points to it; "" for constants, for which the linker sees to it. Of the
+    region's `capacity_bytes` (0: no limit) it takes `size_bytes`. By the plan, loads and stores of an inference move
+    `traffic_bytes`, each at `cost`.
+    """
+
+    name: str
+    region: str
+    kind: MemoryKind
+    size_bytes: int
+    capacity_bytes: int
+    cost: float
+    traffic_bytes: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +74,7 @@ class ArenaInfo:
 
 
 @dataclass(frozen=True)
-class MemoryInfo:
+class StreamingInfo:
     """How standalone C trades instructions for memory: the mode, and the steps that are streamed row by row.
 
     `takes_rows`: the input may be pushed row by row. `instructions` and `fastest_instructions` are estimates for this
@@ -207,7 +232,8 @@ class Manifest:
     order of their first launches. `tuning` has an entry for every program whose layers have tiles to choose: for each
     variant of a library, none for standalone C and GPUs. `precision` is float16 or bfloat16 if any kernel multiplies
     these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
-    the next. `memory` says what standalone C streams; None for libraries.
+    the next. `memories` are those that standalone C is split over, if it is. `streaming` says how standalone C trades
+    instructions for memory; None for libraries.
     """
 
     name: str
@@ -233,7 +259,13 @@ class Manifest:
     precision: Precision = "float32"
     tuning: tuple[TuningInfo, ...] = ()
     slots: tuple[Slot, ...] = ()
-    memory: MemoryInfo | None = None
+    streaming: StreamingInfo | None = None
+    memories: tuple[MemoryInfo, ...] = ()
+
+    @property
+    def lent(self) -> tuple[MemoryInfo, ...]:
+        """The members of `<net>_arenas`, in their order; none where there is one arena."""
+        return tuple(memory for memory in self.memories if memory.name)
 
     @property
     def tolerance(self) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dscompile.report import text
 
 if TYPE_CHECKING:
-    from dscompile.artifact import MemoryInfo
+    from dscompile.artifact import StreamingInfo
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Tensor
     from dscompile.report.inspection import Inspection
@@ -26,7 +26,7 @@ def network_fields(inspection: Inspection) -> list[tuple[str, str]]:
     return fields
 
 
-def memory_text(memory: MemoryInfo) -> str:
+def memory_text(memory: StreamingInfo) -> str:
     """'balanced: streamed are block1 and block4, 0.6 % more instructions (estimated)'."""
     if not memory.streamed:
         return f"{memory.mode}: nothing is streamed"

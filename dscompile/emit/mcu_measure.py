@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from dscompile.data import data_directory
 from dscompile.emit.elf import loaded_bytes
 from dscompile.firmware.stack import stack_bound
 from dscompile.firmware.toolchains import find_cross_toolchain
@@ -39,7 +40,8 @@ def target_compiler(target: Target) -> Compiler:
     """The compiler of a target: a cross compiler for microcontrollers. Raises ToolError if it is missing."""
     if target.board is not None:
         cross = find_cross_toolchain(target)
-        return Compiler((*cross.command, *cross.flags), cross.version, cross.kind == "gcc")
+        declared = data_directory("templates") / "firmware" / "include"  # string.h, where there is no C library
+        return Compiler((*cross.command, *cross.flags, "-idirafter", str(declared)), cross.version, cross.kind == "gcc")
     host = find_toolchain(target)
     return Compiler((*host.compiler, *host.flags), host.version, "clang" not in host.version)
 

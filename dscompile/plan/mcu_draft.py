@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.plan.arena import Overlap, Placement, Request, plan_arena, used_overlaps
+from dscompile.plan.arena import Overlap, Request
 from dscompile.plan.mcu_kernels import McuKernel, WindowedKernel, row_bounds
+from dscompile.plan.mcu_memories import Places, place_buffers, place_constants
 from dscompile.plan.mcu_overlap import downwards, goes_upwards, permitted_distances
 from dscompile.plan.mcu_storage import Store
-from dscompile.plan.program import Buffer, Call, Function, MemoryChoice, Operand, Program, Step, Stream
+from dscompile.plan.mcu_traffic import operand_traffic
+from dscompile.plan.program import Buffer, Call, Function, MemoryChoice, Operand, Program, Space, Step, Stream
 from dscompile.target import Target
 
 
@@ -46,7 +48,7 @@ class Plan:
 
     requests: tuple[Request, ...]
     overlaps: tuple[Overlap, ...]
-    placement: Placement
+    places: Places
 
 
 @dataclass(frozen=True)
@@ -76,36 +78,59 @@ class Draft:
         return sorted((s for s in self.stores.values() if s.last >= s.first), key=lambda s: (s.first, s.name))
 
     def plan(self) -> Plan:
-        """The smallest arena that is found."""
+        """The smallest arena that is found; over several memories the one whose accesses cost least."""
         requests = tuple(Request(s.name, s.size_bytes, s.first, s.last) for s in self.live_stores)
         overlaps = tuple(self.overlaps())
-        return Plan(requests, overlaps, plan_arena(requests, alignment=self.target.arena_alignment, overlaps=overlaps))
+        traffic = self._store_traffic() if self.target.regions else {}
+        return Plan(requests, overlaps, place_buffers(requests, overlaps, traffic, self.target))
 
-    def arena_bytes(self, plan: Plan) -> int:
-        """The size of the arena, which is never empty."""
-        return max(plan.placement.size_bytes, self.target.arena_alignment)
+    def _traffic(self) -> dict[tuple[Space, str], int]:
+        """Bytes that whole layers load and store in each operand; drafts with several memories have no streams."""
+        calls = ((call.kernel, call.operands) for step in self.steps for call in step.calls)
+        return operand_traffic(calls, self.constants)
+
+    def _store_traffic(self) -> dict[str, int]:
+        """The same for each store."""
+        moved: dict[str, int] = {}
+        for (space, name), size in self._traffic().items():
+            store = self.store_of(Operand(space, name))
+            if store is not None:
+                moved[store.name] = moved.get(store.name, 0) + size
+        return moved
+
+    def _constant_traffic(self) -> dict[str, int]:
+        return {name: moved for (space, name), moved in self._traffic().items() if space == "constant"}
 
     def program(self, plan: Plan, memory: MemoryChoice | None = None) -> Program:
         """The program, with every kernel given its direction."""
-        placement = plan.placement
+        places = plan.places
         functions = _Functions()
-        steps = tuple(self._step(step, placement, functions) for step in self.steps)
-        names = {request.name for request in plan.requests}
+        steps = tuple(self._step(step, places, functions) for step in self.steps)
+        sizes = {request.name: request.size_bytes for request in plan.requests}
         return Program(
             network=self.network,
             target=self.target,
             steps=steps,
             functions=functions.all,
             buffers=tuple(
-                Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in plan.requests
+                Buffer(r.name, r.size_bytes, r.first, r.last, places.offsets[r.name], places.region(r.name))
+                for r in plan.requests
             ),
-            arena_bytes=self.arena_bytes(plan),
-            arena_lower_bound_bytes=placement.lower_bound_bytes,
-            inputs={n: f"input:{n}" for n in self.network.user_inputs if f"input:{n}" in names},
+            arena_bytes=places.size_bytes,
+            arena_lower_bound_bytes=places.lower_bound_bytes,
+            inputs={n: f"input:{n}" for n in self.network.user_inputs if f"input:{n}" in sizes},
             outputs={name: f"output:{name}" for name in self.network.user_outputs},
             constants=self.constants,
-            overlaps=used_overlaps(plan.requests, plan.overlaps, placement),
+            overlaps=tuple(
+                o for o in plan.overlaps if places.share(o.earlier, sizes[o.earlier], o.later, sizes[o.later])
+            ),
             memory=memory,
+            split=places.split,
+            weights=(
+                place_constants(self.constants, self._constant_traffic(), self.target)
+                if self.target.weight_regions
+                else ()
+            ),
         )
 
     def overlaps(self) -> list[Overlap]:
@@ -155,29 +180,29 @@ class Draft:
             found.append(Overlap(earlier.name, later.name, distances.below_bytes, distances.above_bytes))
         return found
 
-    def _step(self, step: PlannedStep, placement: Placement, functions: _Functions) -> Step:
+    def _step(self, step: PlannedStep, places: Places, functions: _Functions) -> Step:
         layers = step.layers
         return Step(
             name=layers[-1].name if len(layers) == 1 else layers[0].name,
             kind=" + ".join(dict.fromkeys(layer_kind(self.network, layer) for layer in layers)),
             layers=tuple(layer.name for layer in layers),
-            calls=tuple(Call(functions.symbol(self._directed(call, placement)), call.operands) for call in step.calls),
+            calls=tuple(Call(functions.symbol(self._directed(call, places)), call.operands) for call in step.calls),
             macs=sum(layer_macs(self.network, layer) for layer in layers),
             result=step.result,
             result_bytes=step.result_bytes,
             stream=step.stream,
         )
 
-    def _directed(self, call: PlannedCall, placement: Placement) -> McuKernel:
+    def _directed(self, call: PlannedCall, places: Places) -> McuKernel:
         """The kernel, downwards where its output lies above its input and reaches into it."""
         if not isinstance(call.kernel, WindowedKernel) or call.kernel.by_row:
             return call.kernel
         earlier, later = self.store_of(call.operands[0]), self.store_of(call.operands[-1])
         if earlier is None or later is None:
             return call.kernel
-        start, begin = placement.offsets[earlier.name], placement.offsets[later.name]
-        meet = start < begin + later.size_bytes and begin < start + earlier.size_bytes
-        if not meet or goes_upwards(call.kernel, begin - start):
+        shift = places.offsets[later.name] - places.offsets[earlier.name]
+        meet = places.share(earlier.name, earlier.size_bytes, later.name, later.size_bytes)
+        if not meet or goes_upwards(call.kernel, shift):
             return call.kernel
         return downwards(call.kernel)
 

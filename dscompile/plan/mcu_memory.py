@@ -26,7 +26,6 @@ from dscompile.target import Target
 _HALVING = 1.02  # of the fewest instructions: what halving the arena may take in mode fast
 _BALANCED = 1.05
 _MORE_FOR_ROWS = 1 / 32  # of an arena without tensors in rows
-_MORE_FOR_ROWS = 1 / 32  # of an arena without tensors in rows
 _ANY = float("inf")
 
 
@@ -41,7 +40,7 @@ class _Choice:
 
     @property
     def arena_bytes(self) -> int:
-        return self.draft.arena_bytes(self.plan)
+        return self.plan.places.size_bytes
 
     @property
     def instructions(self) -> float:
@@ -61,8 +60,14 @@ def plan_mcu_program(
     `affine` allows requantization by a searched multiplication (plan/requantization.py), which gives the same results
     as the network's own rounding. `arena_bytes` is the budget that the cuts are to keep; where none can, the program
     has the smallest arena of its mode, and its `memory` names the smallest of all modes. Raises UnsupportedError for
-    batches, for sums that could leave 32 bits, and in the mode `stream` for networks whose rows cannot be pushed.
+    batches, for sums that could leave 32 bits, in the mode `stream` for networks whose rows cannot be pushed, and for
+    any mode but `fast` where the target names several memories, over which nothing is streamed.
     """
+    if memory != "fast" and _has_regions(target):
+        raise UnsupportedError(
+            f"memory mode '{memory}' streams layers through one arena, but {target.name} has memories with names",
+            help="give 'arena' one size and 'weights' no regions, or take the mode fast",
+        )
     drafts = lowered_drafts(network, target, affine=affine)
     chooser = _Chooser(drafts)
     chosen = chooser.choose(memory, arena_bytes)
@@ -98,6 +103,8 @@ class _Chooser:
         """The choice of a mode; the smallest arena of the mode where the budget cannot be kept."""
         match mode:
             case "fast":
+                if _has_regions(self._drafts[0].target):
+                    return self._whole()
                 usual = self._usual()
                 if budget_bytes is None or usual.arena_bytes <= budget_bytes:
                     return usual
@@ -136,10 +143,14 @@ class _Chooser:
     def _whole(self) -> _Choice:
         """Nothing streamed. Tensors in rows, which are faster, unless they cost too much memory."""
         ways = [_placed(cuts, cuts.steps, True) for cuts in self._cuts(pushed=False)]
-        dense = min((way for way in ways if not way.draft.in_rows), key=lambda way: way.arena_bytes)
-        most = dense.arena_bytes * (1 + _MORE_FOR_ROWS)
-        rows = [way for way in ways if way.draft.in_rows and way.arena_bytes <= most]
-        return min(rows, key=lambda way: way.arena_bytes, default=dense)
+        dense = min((way for way in ways if not way.draft.in_rows), key=_size)
+        rows = min((way for way in ways if way.draft.in_rows), key=_size, default=None)
+        if rows is None:
+            return dense
+        one, other = dense.plan.places.split, rows.plan.places.split
+        if one is not None and other is not None:
+            return rows if other.lacking_bytes <= one.lacking_bytes else dense
+        return rows if rows.arena_bytes <= dense.arena_bytes * (1 + _MORE_FOR_ROWS) else dense
 
     def _smallest(self, most_instructions: float, *, pushed: bool) -> _Choice:
         """The smallest arena of plans within the instructions; of equal ones the cheapest."""
@@ -204,6 +215,16 @@ class _Chooser:
                     ways.append(found)
                     break
         return min(ways, key=lambda way: way.instructions, default=None)
+
+
+def _has_regions(target: Target) -> bool:
+    return bool(target.regions or target.weight_regions)
+
+
+def _size(way: _Choice) -> tuple[int, float, int]:
+    """What is to be small: the arena, or over several memories first what they lack, then what accesses cost."""
+    split = way.plan.places.split
+    return (0 if split is None else split.lacking_bytes, 0.0 if split is None else split.cost, way.arena_bytes)
 
 
 def _placed(cuts: Cuts, plan: tuple[Candidate, ...], proven: bool) -> _Choice:

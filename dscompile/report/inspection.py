@@ -13,8 +13,13 @@ from dscompile.report.roofline import Bound, Roofs, is_int8, layer_bound, target
 from dscompile.target import Target
 
 if TYPE_CHECKING:
-    from dscompile.artifact import MemoryInfo, TuningInfo
-    from dscompile.plan.program import Chosen, Program  # not needed, and not paid for, without a target
+    from dscompile.artifact import StreamingInfo, TuningInfo
+    from dscompile.plan.program import (  # not needed, and not paid for, without a target
+        Chosen,
+        Program,
+        Split,
+        WeightUse,
+    )
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.gpu_plan import GpuPlan
 
@@ -45,13 +50,17 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class ArenaBuffer:
-    """A buffer of the planned arena; alive from step `first` to step `last`."""
+    """A buffer of the planned arena; alive from step `first` to step `last`.
+
+    In an arena over several memories it lies in `region`, and its offset counts as if they lay one after the other.
+    """
 
     name: str
     offset_bytes: int
     size_bytes: int
     first: int
     last: int
+    region: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,17 @@ class ArenaStep:
 
 @dataclass(frozen=True)
 class ArenaMap:
-    """The arena as planned for a target: its size, the proven lower bound, its buffers, and what lives in each step."""
+    """The arena as planned for a target: its size, the proven lower bound, its buffers, and what lives in each step.
+
+    `split` and `weights` are there where memories are named.
+    """
 
     size_bytes: int
     lower_bound_bytes: int
     buffers: tuple[ArenaBuffer, ...]
     steps: tuple[ArenaStep, ...]
+    split: Split | None = None
+    weights: tuple[WeightUse, ...] = ()
 
     @property
     def peak_step(self) -> str:
@@ -81,7 +95,7 @@ class ArenaMap:
 class Inspection:
     """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for, `modules`
     unless the target is a GPU. `tiles` are those of layers that have any to choose, `tuning` sums up where they come
-    from, `precision` is what its program multiplies, `memory` says what standalone C streams.
+    from, `precision` is what its program multiplies, `streaming` says what standalone C streams.
     """
 
     network: Network
@@ -94,7 +108,7 @@ class Inspection:
     tiles: tuple[Chosen, ...] = ()
     tuning: TuningInfo | None = None
     precision: Precision = "float32"
-    memory: MemoryInfo | None = None
+    streaming: StreamingInfo | None = None
 
     @property
     def roofs(self) -> Roofs | None:
@@ -134,7 +148,7 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
     pairs = separable_pairs(network)
     if program is None:
         return Inspection(network, rows, pairs, target)
-    from dscompile.plan.memory_use import memory_info
+    from dscompile.plan.memory_use import streaming_info
     from dscompile.plan.tuning_use import tuning_info
 
     arena, tuning = arena_map(program), tuning_info(program)
@@ -147,21 +161,32 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
         tiles=program.chosen,
         tuning=tuning,
         precision=program.precision,
-        memory=memory_info(program),
+        streaming=streaming_info(program),
     )
 
 
 def arena_map(program: Program) -> ArenaMap:
     """The arena of a program."""
+    bases, end = {"": 0}, 0
+    for use in () if program.split is None else program.split.uses:
+        bases[use.region.name] = end
+        end += use.size_bytes
     buffers = tuple(
-        ArenaBuffer(buffer.name, buffer.offset_bytes, buffer.size_bytes, buffer.first, buffer.last)
-        for buffer in sorted(program.buffers, key=lambda buffer: (buffer.offset_bytes, buffer.first, buffer.name))
+        sorted(
+            (
+                ArenaBuffer(b.name, bases[b.region] + b.offset_bytes, b.size_bytes, b.first, b.last, b.region)
+                for b in program.buffers
+            ),
+            key=lambda buffer: (buffer.offset_bytes, buffer.first, buffer.name),
+        )
     )
     steps = tuple(
         ArenaStep(step.name, _covered([buffer for buffer in buffers if buffer.first <= index <= buffer.last]))
         for index, step in enumerate(program.steps)
     )
-    return ArenaMap(program.arena_bytes, program.arena_lower_bound_bytes, buffers, steps)
+    return ArenaMap(
+        program.arena_bytes, program.arena_lower_bound_bytes, buffers, steps, program.split, program.weights
+    )
 
 
 def _covered(buffers: Sequence[ArenaBuffer]) -> int:

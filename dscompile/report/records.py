@@ -22,7 +22,7 @@ Record = Mapping[str, object]
 
 def inspection_record(inspection: Inspection) -> Record:
     """`inspect --json`: `gpu` has the modules of a GPU's plan."""
-    from dscompile.artifact.json_form import memory_to_json, tuning_to_json
+    from dscompile.artifact.json_form import streaming_to_json, tuning_to_json
     from dscompile.report.gpu_plan import plan_record
     from dscompile.report.tuning import tiles_record
 
@@ -56,7 +56,7 @@ def inspection_record(inspection: Inspection) -> Record:
             for layer in inspection.layers
         ],
         "arena": _arena(inspection.arena) if inspection.arena else None,
-        "memory": memory_to_json(inspection.memory) if inspection.memory else None,
+        "streaming": streaming_to_json(inspection.streaming) if inspection.streaming else None,
         "gpu": plan_record(inspection.modules),
         "tuning": tuning_to_json(inspection.tuning) if inspection.tuning else None,
         "tiles": tiles_record(inspection.tiles),
@@ -122,9 +122,10 @@ def import_record(path: str, network: Network, notes: Sequence[str]) -> Record:
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
     """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
-    from dscompile.artifact.json_form import memory_to_json, tuning_to_json
+    from dscompile.artifact.json_form import streaming_to_json, tuning_to_json
     from dscompile.ir.state import state_bytes
     from dscompile.report.kernels import artifact_kernels, kernels_record
+    from dscompile.report.memories import memories_record
 
     return {
         "artifacts": [
@@ -133,7 +134,8 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "target": artifact.manifest.target.name,
                 "precision": artifact.manifest.precision,
                 "arena_bytes": artifact.manifest.arena.size_bytes,
-                "memory": memory_to_json(artifact.manifest.memory) if artifact.manifest.memory else None,
+                "streaming": streaming_to_json(artifact.manifest.streaming) if artifact.manifest.streaming else None,
+                "memories": memories_record(artifact.manifest.memories),
                 "state_bytes": state_bytes(artifact.manifest.slots),
                 "flash_bytes": artifact.manifest.sizes.flash_bytes,
                 "macs": artifact.manifest.macs,
@@ -316,10 +318,13 @@ def _tensor(tensor: Tensor) -> Record:
 
 
 def _arena(arena: ArenaMap) -> Record:
+    from dscompile.report.memories import split_record
+
     return {
         "size_bytes": arena.size_bytes,
         "lower_bound_bytes": arena.lower_bound_bytes,
         "peak_step": arena.peak_step,
+        "memories": split_record(arena.split, arena.weights),
         "buffers": [
             {
                 "name": buffer.name,
@@ -327,6 +332,7 @@ def _arena(arena: ArenaMap) -> Record:
                 "size_bytes": buffer.size_bytes,
                 "first": buffer.first,
                 "last": buffer.last,
+                "region": buffer.region or None,
             }
             for buffer in arena.buffers
         ],
