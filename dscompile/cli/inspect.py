@@ -94,8 +94,8 @@ def command(
     parts = [text.fields(network_fields(inspection), indent=""), _layers(inspection), _comparison(inspection)]
     if inspection.arena is not None and inspection.target is not None:
         parts.append(_arena(inspection.arena, inspection.target.name))
-    if inspection.memory is not None:
-        parts.append(f"memory: {memory_text(inspection.memory)}")
+    if inspection.streaming is not None:
+        parts.append(f"memory mode: {memory_text(inspection.streaming)}")
     if inspection.tuning is not None:
         parts.append("\n".join(f"tuning: {line}" for line in tuning_lines([inspection.tuning])))
         if current_settings().verbose:

@@ -15,7 +15,9 @@ from dscompile.toolchain import find_toolchain, run_tool
 
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
-NAKED_FRAME_BYTES = 104  # of the assembly in templates/mcu/matrix_dsp.j2, which the compiler does not know
+# Of the assembly in templates/mcu/matrix_dsp.j2 and matrix_mve.j2, which the compiler does not know.
+NAKED_FRAME_BYTES = 104
+VECTOR_FRAME_BYTES = 196
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
         if graph:
             bound = stack_bound([Path(scratch) / f"{prefix}.ci"], f"{prefix}_run")
             stack = bound.bytes + (RUNTIME_FRAME_BYTES if bound.gaps else 0)
-            if "naked" in (directory / f"{prefix}.c").read_text(encoding="utf-8"):
-                stack += NAKED_FRAME_BYTES
+            text = (directory / f"{prefix}.c").read_text(encoding="utf-8")
+            if "naked" in text:
+                stack += VECTOR_FRAME_BYTES if "vpush" in text else NAKED_FRAME_BYTES
     return Measured(loaded_bytes(objects[0]), loaded_bytes(objects[1]), stack)

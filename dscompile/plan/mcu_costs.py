@@ -38,6 +38,8 @@ class _Rates:
 _RATES: dict[Variant, _Rates] = {
     "dsp": _Rates(0.85, 2.4, 2.2),
     "rows": _Rates(0.85, 2.4, 1.6),
+    "mve": _Rates(0.25, 0.9, 0.4),
+    "rvv": _Rates(0.25, 0.9, 0.4),
     "m0plus": _Rates(3.0, 3.0, 5.0),
     "block": _Rates(2.6, 3.4, 4.5),
     "c99": _Rates(5.0, 6.0, 7.0),

@@ -3,8 +3,8 @@
 - fast: the fewest instructions. Whole layers, unless at most 2 % more instructions halve the arena; with a budget, the
   fewest instructions that keep it.
 - balanced: the smallest arena for at most 5 % more instructions; no rows are pushed.
-- stream: rows of the input are pushed. The smallest arena, where one percent of the instructions is worth two percent of
-  it; with a budget, the fewest instructions that keep it.
+- stream: rows of the input are pushed. The smallest arena, where one percent of the instructions is worth two percent
+  of it; with a budget, the fewest instructions that keep it.
 
 Instructions are estimates (plan/mcu_costs.py); arenas are exact. docs/memory.md tells how the cuts are found.
 """

@@ -23,10 +23,12 @@ from dscompile.plan.mcu_kernels import (
     PoolKernel,
     RowSumKernel,
     SeparableKernel,
+    Variant,
     WindowedKernel,
 )
 from dscompile.plan.mcu_rows import SLACK_BYTES
 
+_VECTORS: frozenset[Variant] = frozenset(("mve", "rvv"))
 _MOST_ROWS = 32_000  # int16_t counts them in C
 
 
@@ -53,6 +55,8 @@ def row_form(kernel: McuKernel, x: Shape, y: Shape) -> RowForm | None:
     """The form by row of a kernel that makes `y` [1, H', W', C'] from `x` [1, H, W, C]; None if it has none."""
     if len(x) != 4 or not 1 <= x[1] <= _MOST_ROWS:
         return None
+    if _has_vectors(kernel):
+        return None
     match kernel:
         case PoolKernel() if _is_global(kernel):
             return _sums(kernel, x, kernel.window.channels)
@@ -64,6 +68,17 @@ def row_form(kernel: McuKernel, x: Shape, y: Shape) -> RowForm | None:
             return _elementwise(kernel, x)
         case _:
             return None
+
+
+def _has_vectors(kernel: McuKernel) -> bool:
+    """Whether a kernel is written for vectors, of which there is no form by row yet."""
+    match kernel:
+        case SeparableKernel():
+            return bool({kernel.variant, kernel.depthwise.variant} & _VECTORS)
+        case ConvKernel() | DepthwiseKernel() | PoolKernel() | MeanKernel():
+            return kernel.variant in _VECTORS
+        case _:
+            return False
 
 
 def _windowed(kernel: WindowedKernel) -> RowForm | None:

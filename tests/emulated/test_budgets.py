@@ -21,7 +21,12 @@ COST = Cost(1_000_000, 8_896, 7_444, 26_720)
 @pytest.mark.every_case
 @pytest.mark.parametrize("target", sorted(BUDGETS))
 def test_networks_keep_their_budgets(target: str) -> None:
-    programs = {"cortex": "arm-none-eabi-gcc", "rv32im": "riscv64-unknown-elf-gcc", "arm64-": "aarch64-linux-gnu-gcc"}
+    programs = {
+        "cortex": "arm-none-eabi-gcc",
+        "rv32im": "riscv64-unknown-elf-gcc",
+        "rv64gc": "riscv64-unknown-elf-gcc",
+        "arm64-": "aarch64-linux-gnu-gcc",
+    }
     program = programs[target[:6]]
     require(program, shutil.which(program) is not None)
     for network, budget in BUDGETS[target].items():
