@@ -18,7 +18,7 @@ from dscompile.emit.mcu import write_artifact
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
 from dscompile.passes import canonicalize
-from dscompile.plan.mcu_lowering import plan_mcu_program
+from dscompile.plan.mcu_memory import plan_mcu_program
 from dscompile.plan.program import Program
 from dscompile.plan.states import plan_with_states
 from dscompile.target import Target, find_target

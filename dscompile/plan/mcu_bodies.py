@@ -19,6 +19,7 @@ from dscompile.plan.mcu_kernels import (
     McuKernel,
     SeparableKernel,
     half_up,
+    pixels_of,
 )
 from dscompile.plan.mcu_rows import (
     RECORD_WORDS,
@@ -273,7 +274,8 @@ def rows_body(kernel: DepthwiseKernel, pieces: tuple[Piece, ...]) -> RowsBody:
 def rows_bodies(kernel: DepthwiseKernel) -> list[RowsBody]:
     """All that a kernel needs."""
     columns = kernel.window.columns
-    segments = [segment for slot in row_slots(columns) for segment in row_segments(columns, slot)]
+    slots = (0,) if kernel.by_row else row_slots(columns)
+    segments = [segment for slot in slots for segment in row_segments(columns, slot)]
     return [rows_body(kernel, pieces) for pieces in dict.fromkeys(segment.pieces for segment in segments)]
 
 
@@ -371,4 +373,4 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             yield each, Uses(False, depthwise.out_channels % 4 > 0)
     if not isinstance(kernel, DepthwiseKernel):
-        yield matrix_body(kernel), Uses(kernel.window.pixels % 4 > 0, kernel.out_channels % 2 > 0)
+        yield matrix_body(kernel), Uses(pixels_of(kernel) % 4 > 0, kernel.out_channels % 2 > 0)
