@@ -1,6 +1,6 @@
 """Instructions of standalone C, estimated: enough to compare whole layers with the same layers by row.
 
-The figures per product are from exact counts of real networks on emulated cores (docs/decisions/row-streaming.md). They
+The figures per product are from exact counts of real networks on emulated cores. They
 are no promise: what an inference takes is counted by `dscompile verify`.
 """
 
