@@ -37,7 +37,7 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> 
     prepared: dict[str, QuantizedWeights] = {}
     prepared_rows: dict[str, QuantizedWeights | None] = {}
     drafts = []
-    for inside in (slices, {}) if slices else (slices,):
+    for inside in _ways(slices):
         for has_rows in (False, True):
             lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
             lowering.prepared_rows = prepared_rows
@@ -48,6 +48,11 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> 
             lower_network(lowering)
             drafts.append(lowering.finish())
     return tuple(drafts)
+
+
+def _ways(slices: Mapping[str, Slice]) -> tuple[Mapping[str, Slice], ...]:
+    """Parts of concatenations where they belong, and all of them copied, which may take less memory."""
+    return (slices, {}) if slices else (slices,)
 
 
 class McuLowering:
