@@ -78,6 +78,7 @@ HELPERS = (
     "add_low_product",
     "add_high_product",
     "add_products",
+    "add_four_rows",
     "add_bytes",
     "pack_halves",
     "high_product",
@@ -206,6 +207,8 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
     if isinstance(kernel, PoolKernel) and kernel.from_rows:
         template += "_rows"
+    if isinstance(kernel, DenseKernel):
+        template += _SUFFIXES[kernel.variant]
     if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel):
         variant = kernel.variant
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":

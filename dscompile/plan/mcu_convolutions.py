@@ -28,7 +28,7 @@ from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
 from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu_rows import GROUP, half_weights, lowered_bias, row_records
-from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set, vector_variant
+from dscompile.plan.mcu_sets import KernelSet, combined_sets, dense_set, depthwise_set, matrix_set, vector_variant
 from dscompile.plan.mcu_storage import Place
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
@@ -187,7 +187,7 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     """A dense layer; by vectors a convolution of one pixel."""
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
-    chosen = matrix_set(lowering.sets, epilogue, weights)
+    chosen = dense_set(lowering.sets, epilogue, weights)
     if chosen.variant in ("mve", "rvv"):
         one = Axis(1, 1, 1, 1, 0)
         group = 1 if chosen.variant == "mve" else chosen.group
@@ -196,9 +196,11 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
         columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
         lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
         return
-    kernel = DenseKernel(x.shape[1], op.units, epilogue)
-    operands = _matrix(lowering, weights, epilogue, constants, PORTABLE)
-    lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
+    kernel = DenseKernel(x.shape[1], op.units, epilogue, chosen.variant)
+    ordered = four_rows(weights) if chosen.variant == "dsp" else weights.T
+    operands = _operands(lowering, ordered, epilogue, constants)
+    columns = [lowering.scratch(kernel.column_bytes)] if kernel.gathered else []
+    lowering.call(kernel, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
 
 
 def _depthwise(
@@ -308,6 +310,21 @@ def pair_weights(weights: Array) -> Array:
     fours = padded.reshape(-1, 4, padded.shape[1] // 2, 2)[:, [0, 2, 1, 3]]
     pairs = fours.reshape(-1, 2, padded.shape[1] // 2, 2)
     return np.ascontiguousarray(pairs.transpose(2, 0, 1, 3))
+
+
+def four_rows(weights: Array) -> Array:
+    """[depth, C_out] int8, none of them -128 -> [C_out / 4][depth / 4][2][2][2][2], zeros fill up.
+
+    The last axes are pairs of channels; values 0 and 2, then 1 and 3; both values; the bytes of a + 256 * b, of the two
+    channels' weights a and b.
+    """
+    depth, channels = weights.shape
+    padded = np.zeros((-(-depth // 4) * 4, -(-channels // 4) * 4), np.int16)
+    padded[:depth, :channels] = weights
+    halves = padded[:, 0::2] + 256 * padded[:, 1::2]
+    words = halves.reshape(-1, 2, 2, halves.shape[1] // 2, 2)
+    ordered = np.ascontiguousarray(words.transpose(3, 0, 4, 2, 1))
+    return ordered.astype("<i2").view(np.int8)
 
 
 def pair_constants(*constants: Array) -> Array:

@@ -21,6 +21,7 @@ from dscompile.plan.mcu_kernels import (
     pixels_of,
 )
 
+_PER_DSP_DENSE = 1.2  # of a product
 _PER_ELEMENT = 8  # of everything but products
 _PER_ROW = 130  # of a row in a stream: finding out what can be made, calling it
 _PER_MOVED_BYTE = 0.6
@@ -59,7 +60,8 @@ def kernel_instructions(kernel: McuKernel) -> float:
         case PoolKernel():
             return pixels_of(kernel) * kernel.out_channels * (kernel.window.taps * 3 + _PER_ELEMENT)
         case DenseKernel():
-            return kernel.in_channels * kernel.out_channels * _RATES["c99"].group
+            rate = _PER_DSP_DENSE if kernel.variant == "dsp" else _RATES["c99"].group
+            return kernel.in_channels * kernel.out_channels * rate
         case BinaryKernel():
             return _PER_ELEMENT * math.prod(kernel.shape)
         case _:

@@ -394,21 +394,38 @@ def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", pref
 
 @dataclass(frozen=True)
 class DenseKernel:
-    """y[n] = epilogue(sum_k x[k] * weights[n][k])."""
+    """y[n] = epilogue(sum_k x[k] * weights[n][k]).
+
+    With `dsp`, weights are as templates/mcu/helpers/add_four_rows.c says; x is copied to the scratch parameter
+    `columns` where its elements are no whole words.
+    """
 
     kind: ClassVar[str] = "dense"
     in_channels: int
     out_channels: int
     epilogue: Epilogue
+    variant: Variant = "c99"
+
+    @property
+    def gathered(self) -> bool:
+        """Whether x is copied before it is multiplied."""
+        return self.variant == "dsp" and self.in_channels % 4 > 0
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of `columns`."""
+        return -(-self.in_channels // 4) * 4 if self.gathered else 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, y."""
+        """x, weights, constants, [columns], y."""
         element = self.epilogue.element
+        columns = (_columns(element, self.variant),) if self.gathered else ()
         return (
             _elements("x", element),
             Parameter("weights", element, alignment=4),
             *self.epilogue.constants(),
+            *columns,
             _elements("y", element, written=True),
         )
 

@@ -67,6 +67,19 @@ def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) ->
     return chosen
 
 
+def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
+    """The set for a dense layer with weights [depth, C_out]: vectors, pairs or the portable one.
+
+    Pairs take any rounding; weights a and b of which a word holds a + 256 * b are symmetric.
+    """
+    for each in sets:
+        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights):
+            return matrix_set([each], epilogue, weights)
+        if each.variant == "dsp" and epilogue.element == "int8" and weights.min() > _NOT_SYMMETRIC:
+            return each
+    return PORTABLE
+
+
 def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
     match variant:
         case "dsp" | "mve" | "rvv":

@@ -50,8 +50,7 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
         case SeparableKernel():
             found = _separable(kernel)
         case DenseKernel():
-            products = kernel.in_channels * kernel.out_channels * DTYPE_BYTES[kernel.epilogue.element]
-            found = {"x": products // 2, "y": kernel.out_channels * DTYPE_BYTES[kernel.epilogue.element]}
+            found = _dense(kernel)
         case PoolKernel():
             element = DTYPE_BYTES[kernel.element]
             read = _read_pixels(kernel.window) * kernel.window.channels * element
@@ -73,6 +72,16 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
         case _:
             found = _elementwise(kernel)
     return {p.name: found.get(p.name, sizes.get(p.name, 0)) for p in kernel.parameters}
+
+
+def _dense(kernel: DenseKernel) -> dict[str, int]:
+    """Inputs are read once for every two results, or four with dsp."""
+    element = DTYPE_BYTES[kernel.epilogue.element]
+    passes = -(-kernel.out_channels // (4 if kernel.variant == "dsp" else 2))
+    made = {"y": kernel.out_channels * element}
+    if kernel.gathered:
+        return {**made, "x": kernel.in_channels, "columns": kernel.in_channels + passes * kernel.column_bytes}
+    return {**made, "x": passes * kernel.in_channels * element}
 
 
 def _elementwise(kernel: McuKernel) -> dict[str, int]:

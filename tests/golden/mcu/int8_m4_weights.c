@@ -147,12 +147,12 @@ INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_depthwise_constants[24] = {
     -1037928, 607966448, 1337929, 928837647, 1653371, 717738096, -365548, 683962236,
 };
 
-/* classifier.weights: [3, 12] */
-extern WORDS const int8_t int8_m4_classifier_weights[36];
-INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_classifier_weights[36] = {
-    35, -79, -112, -110, 8, 86, -15, -126, 34, 110, -52, 110, 40, 87, -119, 38,
-    -81, 86, 83, 42, -112, -24, -124, 56, 72, -32, -105, -87, 64, -65, 79, -113,
-    20, 81, 5, -70,
+/* classifier.weights: [1, 3, 2, 2, 4] */
+extern WORDS const int8_t int8_m4_classifier_weights[48];
+INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_classifier_weights[48] = {
+    35, 40, -112, -120, -79, 86, -110, 37, 72, 0, -105, -1, -32, -1, -87, -1,
+    8, -81, -15, 82, 86, 86, -126, 41, 64, 0, 79, 0, -65, -1, -113, -1,
+    34, -112, -52, -125, 110, -24, 110, 56, 20, 0, 5, 0, 81, 0, -70, -1,
 };
 
 /* classifier.bias: [3] */
