@@ -31,7 +31,8 @@ from dscompile.plan.mcu_rows import (
 )
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
-_STEP_BYTES = 13 * 4
+_STEP_BYTES = 12 * 4
+_STEP_BYTES_APART = 13 * 4
 _FEW_SINGLES = 1 / 50  # of a layer's pixels: two words a step then save less than 1 % of it, for 108 B of code
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
 
@@ -62,12 +63,16 @@ class SumFinish:
 
 @dataclass(frozen=True)
 class MatrixBody:
-    """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu_rows.py)."""
+    """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu_rows.py).
+
+    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`.
+    """
 
     kind: ClassVar[str] = "matrix"
     finish: Finish
     sum: SumFinish | None
     in_rows: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), added, kernel.in_rows)
+    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart)
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
@@ -206,7 +211,7 @@ def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
     shape = MatrixShape(
         column_bytes=16 * steps,
         weight_bytes=2 * steps * (kernel.out_channels // 2 * 2),
-        entry=_entry(steps),
+        entry=_entry(kernel),
         y_step=direction * kernel.y_step,
         factor=1 << epilogue.left,
         start=epilogue.zero_point * (1 << epilogue.right),
@@ -234,7 +239,7 @@ def rows_matrix_shapes(kernel: ConvKernel | SeparableKernel) -> tuple[RowsMatrix
         RowsMatrixShape(
             column_bytes=16 * steps,
             weight_bytes=2 * steps * (kernel.out_channels // 2 * 2),
-            entry=_entry(steps),
+            entry=_entry(kernel),
             channel_step=width,
             factor=1 << epilogue.left,
             start=(epilogue.zero_point + 128) * (1 << epilogue.right),
@@ -261,9 +266,10 @@ def _steps(kernel: ConvKernel | SeparableKernel) -> int:
     return half_up(kernel.depth) if _reads_rows(kernel) else -(-kernel.depth // 4) * 2
 
 
-def _entry(steps: int) -> int:
+def _entry(kernel: ConvKernel | SeparableKernel) -> int:
     """Where the unrolled loop is entered; odd, as addresses of Thumb code are."""
-    return (1 - steps) % UNROLLED_STEPS * _STEP_BYTES + 1
+    step_bytes = _STEP_BYTES_APART if kernel.apart else _STEP_BYTES
+    return (1 - _steps(kernel)) % UNROLLED_STEPS * step_bytes + 1
 
 
 def rows_body(kernel: DepthwiseKernel, pieces: tuple[Piece, ...]) -> RowsBody:

@@ -194,8 +194,8 @@ class ConvKernel:
     `in_rows`, y is in rows (plan/mcu_rows.py).
 
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
-    templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
-    are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
+    plan/mcu_pairs.py says, `apart` where two cannot share a half of a word; `block` multiplies `group` pixels by
+    `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
     weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole
     vectors, and weights as plan/mcu_mve.py says; `rvv` has weights [depth][C_out].
     """
@@ -212,6 +212,7 @@ class ConvKernel:
     step: int = 0
     in_rows: bool = False
     by_row: bool = False
+    apart: bool = False
 
     @property
     def kind(self) -> str:
@@ -305,7 +306,8 @@ class DepthwiseKernel:
 class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
-    With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`.
+    With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
+    a ConvKernel.
     """
 
     kind: ClassVar[str] = "separable"
@@ -320,6 +322,7 @@ class SeparableKernel:
     step: int = 0
     in_rows: bool = False
     by_row: bool = False
+    apart: bool = False
 
     @property
     def window(self) -> Window:

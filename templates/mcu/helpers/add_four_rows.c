@@ -54,7 +54,7 @@ static void add_four_rows(const int8_t *x, const int8_t *weights, int32_t count,
             first = add_products(first, widen_odd(values), widen_even(odd));
         }
         sums[row] += first;
-        sums[row + 1] += (both - first) / 256;
+        sums[row + 1] += (both - first) >> 8;
     }
 }
 #endif

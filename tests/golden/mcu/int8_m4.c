@@ -283,7 +283,7 @@ static INT8_M4_CODE_ATTR void add_four_rows(const int8_t *x, const int8_t *weigh
             first = add_products(first, widen_odd(values), widen_even(odd));
         }
         sums[row] += first;
-        sums[row + 1] += (both - first) / 256;
+        sums[row + 1] += (both - first) >> 8;
     }
 }
 #endif
@@ -386,7 +386,7 @@ typedef struct depthwise_shape {
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered. */
 __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
@@ -409,38 +409,44 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "ldr r0, [sp]\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smuad r2, r10, r8\n"
-        "smuad r6, r10, r9\n"
-        "smuad r3, r11, r8\n"
-        "smuad r7, r11, r9\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smuad r4, r10, r8\n"
-        "smuad r12, r10, r9\n"
-        "smuad r5, r11, r8\n"
-        "smuad lr, r11, r9\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
         "ldr pc, [sp, #32]\n"
         ".p2align 2\n"
         "2:\n"
         ".rept 16\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
         ".endr\n"
         "ldr r8, [sp, #24]\n"
         "cmp r0, r8\n"
         "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
@@ -508,11 +514,11 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_one(const int8_t *columns,
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
+            sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
         y[channel] = int8_m4_shared_matrix_0_finish(sum_0, constants, shape);
-        y[channel + 1] = int8_m4_shared_matrix_0_finish(sum_1, constants + 2, shape);
+        y[channel + 1] = int8_m4_shared_matrix_0_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
         constants += 4;
     }
 }
@@ -1301,7 +1307,7 @@ static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_4_all(const int8_t
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered, residual, weights. */
 __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *residual __attribute__((unused)))
@@ -1326,38 +1332,44 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "ldr r0, [sp]\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smuad r2, r10, r8\n"
-        "smuad r6, r10, r9\n"
-        "smuad r3, r11, r8\n"
-        "smuad r7, r11, r9\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smuad r4, r10, r8\n"
-        "smuad r12, r10, r9\n"
-        "smuad r5, r11, r8\n"
-        "smuad lr, r11, r9\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
         "ldr pc, [sp, #32]\n"
         ".p2align 2\n"
         "2:\n"
         ".rept 16\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
         ".endr\n"
         "ldr r8, [sp, #24]\n"
         "cmp r0, r8\n"
         "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
         "str r1, [sp, #40]\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
@@ -1494,11 +1506,11 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_one(const int8_t *columns,
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
+            sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
         y[channel] = int8_m4_shared_matrix_5_sum(int8_m4_shared_matrix_5_finish(sum_0, constants, shape), residual[channel], shape);
-        y[channel + 1] = int8_m4_shared_matrix_5_sum(int8_m4_shared_matrix_5_finish(sum_1, constants + 3, shape), residual[channel + 1], shape);
+        y[channel + 1] = int8_m4_shared_matrix_5_sum(int8_m4_shared_matrix_5_finish((sum_1 - sum_0) >> 8, constants + 3, shape), residual[channel + 1], shape);
         constants += 6;
     }
 }
@@ -1640,7 +1652,7 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_6_fours(const int8_t *x, 
 
 #endif
 
-static const matrix_shape int8_m4_conv_0_shape = {224, 168, 157, 6, 512, -2097152, 6, 0, 0, 0, 0};
+static const matrix_shape int8_m4_conv_0_shape = {224, 168, 145, 6, 512, -2097152, 6, 0, 0, 0, 0};
 
 /* One column of 27 values as int16. */
 static INT8_M4_CODE_ATTR void int8_m4_conv_0_widen(const int8_t *values, int8_t *column)
@@ -1722,7 +1734,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
 
 static const depthwise_shape int8_m4_separable_1_depthwise_shape = {6, 18, 0x00800080u, 256, -2097152, 6, 128};
 
-static const matrix_shape int8_m4_separable_1_shape = {64, 48, 677, 6, 256, -2097152, 6, 0, 0, 0, 0};
+static const matrix_shape int8_m4_separable_1_shape = {64, 48, 625, 6, 256, -2097152, 6, 0, 0, 0, 0};
 
 /* Separable 3x3, stride 1: [4, 3, 6] -> [4, 3, 6]: depthwise, then pointwise; 4 pixels in between. */
 static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
@@ -1774,7 +1786,7 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t 
     }
 }
 
-static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 677, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
+static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 625, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
 
 /* One column of 6 values as int16. */
 static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_widen(const int8_t *values, int8_t *column)
