@@ -195,9 +195,10 @@ class ConvKernel:
 
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
     plan/mcu_pairs.py says, `apart` where two cannot share a half of a word; `block` multiplies `group` pixels by
-    `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
-    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole
-    vectors, and weights as plan/mcu_mve.py says; `rvv` has weights [depth][C_out].
+    `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2);
+    `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
+    (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu_mve.py says; `rvv` has
+    weights [depth][C_out].
     """
 
     window: Window
