@@ -8,6 +8,7 @@ of four weights then needs one sign extension in place of two. `fit_halves` says
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
 from dscompile.plan.mcu_kernels import half_up
@@ -40,8 +41,8 @@ def _pairs(weights: Array) -> tuple[Array, Array]:
 
 def shared_halves(words: Array) -> Array:
     """Bytes [..., 4] of two channels' weights by turns, a and b, -> the same with a + 256 * b in each half."""
-    shared = words.copy()
-    shared[..., 1::2] -= words[..., 0::2] < 0
+    shared: NDArray[np.int8] = words.astype(np.int8)
+    shared[..., 1::2] -= (shared[..., 0::2] < 0).astype(np.int8)
     return shared
 
 
