@@ -25,14 +25,14 @@ def fit_halves(weights: Array, low: int, high: int) -> bool:
     return all(_fits_word(each, low, high) for each in (halves, 256 * b))
 
 
-def _fits_word(factors: Array, low: int, high: int) -> bool:
+def _fits_word(factors: NDArray[np.int64], low: int, high: int) -> bool:
     """Whether sums of products with factors [depth, n] fit 32 bits."""
     products = (factors * low, factors * high)
     smallest, largest = np.minimum(*products).sum(axis=0), np.maximum(*products).sum(axis=0)
     return bool((smallest >= _INT32.min).all() and (largest <= _INT32.max).all())
 
 
-def _pairs(weights: Array) -> tuple[Array, Array]:
+def _pairs(weights: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Weights [depth, C_out] of even and of odd channels, as int64; an odd last channel has a companion of zeros."""
     padded = np.zeros((len(weights), 2 * half_up(weights.shape[1])), np.int64)
     padded[:, : weights.shape[1]] = weights
