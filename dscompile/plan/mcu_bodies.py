@@ -29,6 +29,7 @@ from dscompile.plan.mcu_rows import (
     row_slots,
     y_row_bytes,
 )
+from dscompile.plan.mcu_turned import CELLS, TurnedShape
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
 _STEP_BYTES = 12 * 4
@@ -114,7 +115,15 @@ class RowsBody:
         return tuple(sum(piece.outputs for piece in self.pieces[:index]) for index in range(len(self.pieces)))
 
 
-Body = MatrixBody | DepthwiseBody | RowsBody
+@dataclass(frozen=True)
+class TurnedBody:
+    """Four outputs of a row of a turned image (plan/mcu_turned.py), in some channels, by 5x5 windows."""
+
+    kind: ClassVar[str] = "turned"
+    finish: Finish
+
+
+Body = MatrixBody | DepthwiseBody | RowsBody | TurnedBody
 
 
 @dataclass(frozen=True)
@@ -253,12 +262,12 @@ def rows_matrix_shapes(kernel: ConvKernel | SeparableKernel) -> tuple[RowsMatrix
 
 
 def _goes_down(kernel: ConvKernel | SeparableKernel) -> bool:
-    """Whether the pixels of a group follow each other downwards; those from an image in rows never do."""
+    """Whether the pixels of a group follow each other downwards; those from rows of channels never do."""
     return kernel.descending and not _reads_rows(kernel)
 
 
 def _reads_rows(kernel: McuKernel) -> bool:
-    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
+    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant in ("rows", "turned")
 
 
 def _steps(kernel: ConvKernel | SeparableKernel) -> int:
@@ -295,6 +304,20 @@ def rows_shape(kernel: DepthwiseKernel) -> RowsShape:
         half_bytes=4 * RECORD_WORDS * half_up(window.channels),
         record_bytes=4 * RECORD_WORDS * window.channels,
     )
+
+
+def turned_body(kernel: DepthwiseKernel) -> TurnedBody:
+    """The body of a kernel with a turned image."""
+    assert isinstance(kernel.epilogue, IntegerEpilogue)
+    return TurnedBody(_finish(kernel.epilogue))
+
+
+def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:
+    """The numbers of a kernel with a turned image."""
+    epilogue = kernel.epilogue
+    assert isinstance(epilogue, IntegerEpilogue)
+    start = epilogue.zero_point * (1 << epilogue.right)
+    return TurnedShape(kernel.window.columns.size + CELLS, 1 << epilogue.left, start)
 
 
 def _residual_sum(kernel: ConvKernel | SeparableKernel) -> IntegerSum | None:
@@ -382,6 +405,8 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
     if isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "rows":
         for body in rows_bodies(depthwise):
             yield body, Uses(False, False)
+    elif isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "turned":
+        yield turned_body(depthwise), Uses(False, False)
     elif isinstance(depthwise, DepthwiseKernel):
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             yield each, Uses(False, depthwise.out_channels % 4 > 0)

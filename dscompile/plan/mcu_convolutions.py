@@ -39,6 +39,7 @@ from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, ro
 from dscompile.plan.mcu_rows import GROUP, lowered_bias, row_records
 from dscompile.plan.mcu_sets import KernelSet, combined_sets, dense_set, depthwise_set, matrix_set, vector_variant
 from dscompile.plan.mcu_storage import Place
+from dscompile.plan.mcu_turned import ring_bytes, takes_turned, turned_records
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
@@ -111,6 +112,9 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix)
         if first.variant == "mve":
             break
+    if first.variant == "dsp" and takes_turned(window) and fused.layers[-1].output not in lowering.in_rows:
+        _lower_turned(lowering, x, window, fused, residual)
+        return
     depthwise = _depthwise(lowering, layer, window, taps_epilogue, first)
     separable = SeparableKernel(
         depthwise=depthwise,
@@ -164,6 +168,34 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     operands += [
         lowering.constant("weights", half_weights(matrix) if apart else shared_halves(half_weights(matrix))),
         lowering.constant("constants", pair_constants(bias, *constants[1:])),
+    ]
+    columns = lowering.scratch(separable.column_bytes)
+    _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
+
+
+def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
+    """As `lower_separable`, of an image whose rows are turned first (plan/mcu_turned.py)."""
+    layer, follower = fused.layer, fused.pointwise
+    assert follower is not None
+    taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=False)
+    zero_point = tensor_quantization(lowering.network, layer.inputs[0]).zero_point
+    weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
+    matrix = weights.reshape(-1, weights.shape[-1])
+    apart = _lie_apart(matrix)
+    separable = SeparableKernel(
+        depthwise=DepthwiseKernel(window, 1, taps_epilogue, zero_point, variant="turned"),
+        out_channels=matrix.shape[1],
+        epilogue=epilogue,
+        group=GROUP,
+        variant="dsp",
+        apart=apart,
+        ring_bytes=ring_bytes(window),
+    )
+    operands = [lowering.constant("records", turned_records(taps[:, :, 0], *taps_constants))]
+    lowering.enter(follower)
+    operands += [
+        lowering.constant("weights", half_weights(matrix) if apart else shared_halves(half_weights(matrix))),
+        lowering.constant("constants", pair_constants(*constants)),
     ]
     columns = lowering.scratch(separable.column_bytes)
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)

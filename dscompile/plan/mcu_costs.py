@@ -39,6 +39,7 @@ class _Rates:
 _RATES: dict[Variant, _Rates] = {
     "dsp": _Rates(0.85, 2.4, 2.2),
     "rows": _Rates(0.85, 2.4, 1.6),
+    "turned": _Rates(0.85, 2.4, 1.6),
     "mve": _Rates(0.25, 0.9, 0.4),
     "rvv": _Rates(0.25, 0.9, 0.4),
     "m0plus": _Rates(3.0, 3.0, 5.0),

@@ -22,7 +22,7 @@ from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
-Variant = Literal["c99", "dsp", "rows", "mve", "rvv", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "turned", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -266,8 +266,9 @@ class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
-    weights and constants (plan/mcu_rows.py). With `mve` weights are as plan/mcu_mve.py says, and `group` pixels lie in
-    the scratch parameter `columns` before they are written. Pixels of y begin `step` elements apart if that is not 0.
+    weights and constants (plan/mcu_rows.py); with `turned` there are records, too (plan/mcu_turned.py). With `mve`
+    weights are as plan/mcu_mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
+    written. Pixels of y begin `step` elements apart if that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -308,7 +309,7 @@ class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
     With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
-    a ConvKernel.
+    a ConvKernel. The rows of a turned image take `ring_bytes` of `columns`.
     """
 
     kind: ClassVar[str] = "separable"
@@ -324,6 +325,7 @@ class SeparableKernel:
     in_rows: bool = False
     by_row: bool = False
     apart: bool = False
+    ring_bytes: int = 0
 
     @property
     def window(self) -> Window:
@@ -340,8 +342,8 @@ class SeparableKernel:
         """Bytes of `columns`; for m0plus also of one pixel as int8 where the depthwise part is not of that variant."""
         if self.variant == "m0plus":
             return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
-        if self.depthwise.variant == "rows":
-            return 4 * self.group * half_up(self.depth)
+        if self.depthwise.variant in ("rows", "turned"):
+            return 4 * self.group * half_up(self.depth) + self.ring_bytes
         return column_bytes(self.depth, self.group, self.epilogue.element, self.variant)
 
     @property
@@ -389,7 +391,7 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
     """Weights and per-channel constants of a product of sums; for dsp and mve, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
-    if variant == "rows":
+    if variant in ("rows", "turned"):
         return (Parameter("records", "int32"),)
     if variant in ("dsp", "mve"):
         return (first, Parameter(f"{prefix}constants", "int32"))

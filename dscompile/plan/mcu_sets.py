@@ -13,6 +13,7 @@ from dscompile.target import Target
 
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
 _NOT_SYMMETRIC = -128  # symmetric weights have no such value; two products with it could leave 16 bits
+_FEW_RESULTS = 2  # of a dense layer
 _LARGEST_WORD_DEPTH = 2040  # that the assembly of templates/mcu/matrix_m0plus.j2 can count to
 
 
@@ -70,12 +71,14 @@ def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) ->
 def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
     """The set for a dense layer with weights [depth, C_out]: vectors, pairs or the portable one.
 
-    Pairs take any rounding; weights a and b of which a word holds a + 256 * b are symmetric.
+    Pairs take any rounding; weights a and b of which a word holds a + 256 * b are symmetric. They compute four results
+    at once, so that one or two are not worth their code.
     """
     for each in sets:
         if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights):
             return matrix_set([each], epilogue, weights)
-        if each.variant == "dsp" and epilogue.element == "int8" and weights.min() > _NOT_SYMMETRIC:
+        symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
+        if each.variant == "dsp" and symmetric and weights.shape[1] > _FEW_RESULTS:
             return each
     return PORTABLE
 
@@ -89,7 +92,7 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH
         case "block":
             return epilogue.element == "int8"
-        case "rows":  # is chosen for tensors, not for layers (plan/mcu_row_choice.py)
+        case "rows" | "turned":  # of depthwise parts only, which choose them elsewhere
             return False
         case "c99":
             return True
@@ -112,7 +115,7 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
         case "block":
             return epilogue.element == "int8"
-        case "rows":  # is chosen for tensors, not for layers (plan/mcu_row_choice.py)
+        case "rows" | "turned":  # of depthwise parts only, which choose them elsewhere
             return False
         case "c99":
             return True

@@ -28,6 +28,7 @@ from dscompile.plan.mcu_kernels import (
     word_column_bytes,
 )
 from dscompile.plan.mcu_rows import RECORD_WORDS, row_segments
+from dscompile.plan.mcu_turned import TURNED_KERNEL, record_words, ring_bytes
 from dscompile.plan.program import Operand, Space
 
 _HALF = 2  # bytes of an int16 in the columns of `dsp`
@@ -183,6 +184,9 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
         pieces, segments = _row_pieces(kernel.window)
         records = 4 * RECORD_WORDS * channels * segments
         return {"x": pieces * _ROWS * _WORD * channels, "records": records, "y": written}
+    if kernel.variant == "turned":
+        records = kernel.window.pixels // _DSP_PIXELS * 4 * record_words(kernel) * channels
+        return {"x": kernel.window.rows.size * kernel.window.row_bytes, "records": records, "y": written}
     constants = {
         p.name: kernel.window.pixels * channels * DTYPE_BYTES[p.dtype] for p in kernel.epilogue.constants(prefix)
     }
@@ -209,6 +213,9 @@ def _separable(kernel: SeparableKernel) -> dict[str, int]:
         made = _word_columns(kernel.window.pixels, kernel.depth)
     else:
         made = between * (_HALF if kernel.variant == "dsp" else DTYPE_BYTES[kernel.epilogue.element])
+    if kernel.depthwise.variant == "turned":
+        made += ring_bytes(kernel.window) + kernel.window.rows.size * kernel.window.row_bytes  # filled, then written
+        made += kernel.window.pixels // _DSP_PIXELS * TURNED_KERNEL * 2 * _WORD * kernel.depth  # read
     del first["y"]
     return {**first, **product, "columns": product["columns"] + made}
 

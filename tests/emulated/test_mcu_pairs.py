@@ -20,6 +20,7 @@ from tests.mcu import planned, random_inputs, write
 from tests.unit.test_mcu_dense import dense_layers, extreme_inputs
 from tests.unit.test_mcu_kernels import depthwise, int8
 from tests.unit.test_mcu_pairs import DEPTH, wide_layers
+from tests.unit.test_mcu_turned import BLOCKS
 
 
 def assert_core_equals_oracle(network: Network, core: str, inputs: Sequence[dict[str, Array]], folder: Path) -> None:
@@ -57,4 +58,10 @@ def test_assembly_of_linear_depthwise_layers_equals_the_oracle(name, tmp_path):
     depthwise_part = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
     assert isinstance(depthwise_part, DepthwiseKernel)
     assert (depthwise_part.variant, depthwise_part.epilogue.method) == ("dsp", "stepped")
+    assert_core_equals_oracle(network, "cortex-m4", [random_inputs(network, seed) for seed in (0, 1)], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["linear", "to_odd_channels"])
+def test_assembly_for_turned_images_equals_the_oracle(name, tmp_path):
+    network = int8(BLOCKS[name], "tflite")
     assert_core_equals_oracle(network, "cortex-m4", [random_inputs(network, seed) for seed in (0, 1)], tmp_path)

@@ -17,7 +17,7 @@ from dscompile.plan.mcu_pairs import four_rows
 from tests.mcu import HostModel, here, planned, random_inputs, write
 
 Q = Quantization((0.061,), -3)
-SHAPES = ((1, 1), (4, 4), (7, 12), (64, 5), (512, 3), (516, 2), (1030, 6))  # depth, units
+SHAPES = ((1, 3), (4, 4), (7, 12), (64, 5), (512, 3), (516, 7), (1030, 6), (40, 2))  # depth, units
 
 
 def dense_layers(rounding: Rounding, *, extreme: bool = False) -> Network:
