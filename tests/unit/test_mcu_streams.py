@@ -144,3 +144,62 @@ def test_a_budget_that_nothing_keeps_names_the_smallest_arena() -> None:
 def test_rows_in_nchw_order_cannot_be_pushed() -> None:
     with pytest.raises(UnsupportedError, match="input 'image' is in NCHW order, where a row is not in one place"):
         planned(image_network(border="nchw"), here("c99"), memory="stream")
+
+
+def test_mobilenet_v2_takes_less_than_the_best_plan_of_whole_layers() -> None:
+    network = zoo_network("mobilenet_v2", 0.35, (144, 144))
+    arenas = {memory: planned(network, find_target("cortex-m4"), memory=memory).arena_bytes for memory in MEMORY_MODES}
+    assert arenas["fast"] <= 66_000
+    assert arenas["stream"] <= 26_600
+
+
+def zoo_network(name: str, width: float, size: tuple[int, int]) -> Network:
+    """A network of the zoo in int8, with random weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.yaml"
+        path.write_text(zoo_yaml(name, width, size))
+        return quantized(canonicalize(load_network(path).network))
+
+
+def two_inputs(builder: NetworkBuilder) -> str:
+    return builder.add("sum", Add(), [image(builder, "left"), image(builder, "right")])
+
+
+def vector(builder: NetworkBuilder) -> str:
+    return builder.add("softmax", Softmax(), [builder.input(Tensor("x", (1, 8)))])
+
+
+def two_readers(builder: NetworkBuilder) -> str:
+    x = image(builder, "image")
+    means = [builder.add(name, Pool2D("average", (2, 2), (stride, stride)), [x]) for name, stride in (("a", 1), ("b", 2))]
+    return builder.add("sum", Add(), [builder.add("c", Pool2D("average", (2, 2), (2, 2)), [means[0]]), means[1]])
+
+
+def whole_image(builder: NetworkBuilder) -> str:
+    return builder.add("softmax", Softmax(), [image(builder, "image")])
+
+
+def image(builder: NetworkBuilder, name: str) -> str:
+    return builder.input(Tensor(name, (1, 9, 9, 3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (two_inputs, "the network has 2 inputs"),
+        (vector, r"input 'x' \[1, 8\] is no image"),
+        (two_readers, "2 layers read input 'image'"),
+        (whole_image, "layer 'softmax' does not work row by row"),
+    ],
+)
+def test_what_takes_no_rows_says_why(build: Callable[[NetworkBuilder], str], message: str) -> None:
+    builder = NetworkBuilder("net")
+    network = builder.build([build(builder)])
+    with pytest.raises(UnsupportedError, match=f"memory mode 'stream' wants the rows of the input one by one: {message}"):
+        planned(network, here("c99"), memory="stream")
+
+
+def test_nothing_is_streamed_over_several_memories() -> None:
+    target = replace(find_target("cortex-m7"), regions=(Region("dtcm", 65_536, 1.0), Region("sram", 262_144, 3.0)))
+    with pytest.raises(UnsupportedError, match="streams layers through one arena, but cortex-m7 has memories with names"):
+        planned(image_network(), target, memory="balanced")
