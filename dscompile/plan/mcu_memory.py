@@ -125,7 +125,7 @@ class _Chooser:
         return mode, size
 
     def _can_push(self) -> bool:
-        return any(cuts.cheapest(cuts.limits[-1]) is not None for cuts in self._cuts(pushed=True))
+        return any(cuts.cheapest(limit) is not None for cuts in self._cuts(pushed=True) for limit in cuts.limits[-1:])
 
     def _require_rows(self) -> None:
         if not self._can_push():

@@ -1,4 +1,4 @@
-"""--memory and the `memory` of a net.yaml: what is streamed, what a budget that nothing keeps says, who has no modes."""
+"""--memory and the `memory` of a net.yaml: what is streamed, what a budget that nothing keeps says, who has none."""
 
 from __future__ import annotations
 
