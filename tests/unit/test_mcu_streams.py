@@ -119,12 +119,12 @@ def test_a_trained_network_in_every_mode(name: str, tmp_path: Path) -> None:
         plans_and_equals(network, here("c99"), memory, tmp_path / memory)
         arenas.append(planned(network, here("c99"), memory=memory).arena_bytes)
     assert sorted(arenas, reverse=True) == arenas
-    assert arenas[-1] < 0.6 * arenas[0]
+    assert arenas[-1] < 0.65 * arenas[0]
 
 
 def test_a_budget_takes_the_fewest_instructions_that_keep_it() -> None:
     network = load_network(DATA / "vww_96_int8.tflite").network
-    whole = planned(network, here("cortex-m4"))
+    whole = planned(network, here("cortex-m4"), arena_bytes=40_000)
     least = planned(network, here("cortex-m4"), memory="balanced")
     assert least.memory is not None
     assert whole.memory is not None
@@ -134,6 +134,15 @@ def test_a_budget_takes_the_fewest_instructions_that_keep_it() -> None:
     assert between.arena_bytes <= (whole.arena_bytes + least.arena_bytes) // 2
     assert whole.memory.instructions <= between.memory.instructions <= least.memory.instructions
     assert planned(network, here("cortex-m4"), arena_bytes=whole.arena_bytes).memory == whole.memory
+
+
+def test_without_a_budget_streams_that_are_nearly_free_make_the_arena_smaller() -> None:
+    network = load_network(DATA / "vww_96_int8.tflite").network
+    usual = planned(network, here("cortex-m4"))
+    assert usual.memory is not None
+    assert usual.memory.streams == 1
+    assert usual.arena_bytes <= 28_384
+    assert usual.memory.instructions <= 1.01 * usual.memory.fastest_instructions
 
 
 def test_a_budget_that_nothing_keeps_names_the_smallest_arena() -> None:
