@@ -25,6 +25,8 @@ _PER_DSP_DENSE = 1.2  # of a product
 _PER_ELEMENT = 8  # of everything but products
 _PER_ROW = 130  # of a row in a stream: finding out what can be made, calling it
 _PER_MOVED_BYTE = 0.6
+_PER_TURNED_BYTE = 2.0
+_PER_FILLED_BYTE = 1.0  # of the ring of a turned image
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def kernel_instructions(kernel: McuKernel) -> float:
         case DepthwiseKernel():
             return _windows(kernel, pixels_of(kernel))
         case SeparableKernel():
-            return _windows(kernel.depthwise, pixels_of(kernel)) + _product(kernel, kernel.depth)
+            return _turning(kernel) + _windows(kernel.depthwise, pixels_of(kernel)) + _product(kernel, kernel.depth)
         case PoolKernel():
             return pixels_of(kernel) * kernel.out_channels * (kernel.window.taps * 3 + _PER_ELEMENT)
         case DenseKernel():
@@ -76,6 +78,14 @@ def _product(kernel: ConvKernel | SeparableKernel, depth: int) -> float:
         rest, pixels = 0, pixels - rest + kernel.group  # a group that is not full costs as much
     results = pixels * kernel.out_channels
     return kernel.out_channels * depth * ((pixels - rest) * rates.group + rest * rates.rest) + results * _PER_ELEMENT
+
+
+def _turning(kernel: SeparableKernel) -> float:
+    """Turning the image of a depthwise part (plan/mcu_turned.py), or for one row all rows of its windows."""
+    if kernel.depthwise.variant != "turned":
+        return 0.0
+    rows = kernel.window.rows.kernel if kernel.by_row else kernel.window.rows.size
+    return rows * kernel.window.row_bytes * _PER_TURNED_BYTE + kernel.ring_bytes * _PER_FILLED_BYTE
 
 
 def _windows(kernel: DepthwiseKernel, pixels: int) -> float:
