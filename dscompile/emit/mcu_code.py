@@ -83,6 +83,7 @@ HELPERS = (
     "add_products",
     "add_four_rows",
     "add_bytes",
+    "larger_bytes",
     "pack_halves",
     "high_product",
     "doubling_high_product",

@@ -61,7 +61,8 @@ def kernel_instructions(kernel: McuKernel) -> float:
         case SeparableKernel():
             return _turning(kernel) + _windows(kernel.depthwise, pixels_of(kernel)) + _product(kernel, kernel.depth)
         case PoolKernel():
-            return pixels_of(kernel) * kernel.out_channels * (kernel.window.taps * 3 + _PER_ELEMENT)
+            lanes = 4 if kernel.variant == "dsp" else 1
+            return pixels_of(kernel) * kernel.out_channels * (kernel.window.taps * 3 + _PER_ELEMENT) / lanes
         case DenseKernel():
             rate = _PER_DSP_DENSE if kernel.variant == "dsp" else _RATES["c99"].group
             return kernel.in_channels * kernel.out_channels * rate

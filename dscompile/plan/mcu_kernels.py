@@ -440,7 +440,8 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once.
+    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once;
+    with `dsp` four of a maximum do that is not clamped.
     With `from_rows`, x is in rows (plan/mcu_rows.py), and the window of the one output is all of it.
     """
 

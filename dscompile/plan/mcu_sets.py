@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from dscompile.ir.network import Array
 from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
@@ -58,6 +59,16 @@ def _block_set(name: str) -> KernelSet | None:
 def vector_variant(sets: Sequence[KernelSet]) -> Variant:
     """The variant of int8 kernels without weights: with vectors where the target has them."""
     return next((each.variant for each in sets if each.variant in ("mve", "rvv")), "c99")
+
+
+def pool_variant(
+    sets: Sequence[KernelSet], function: Literal["average", "max"], channels: int, low: int, high: int
+) -> Variant:
+    """The variant of an int8 pool that clamps to [low, high]; a maximum of whole words needs no vectors."""
+    found = vector_variant(sets)
+    has_words = channels % 4 == 0 and any(each.variant == "dsp" for each in sets)
+    is_plain = function == "max" and low <= -128 and high >= 127
+    return "dsp" if found == "c99" and has_words and is_plain else found
 
 
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:

@@ -32,34 +32,26 @@ INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_stem_constants[12] = {
     625288, 1823899344, 1510486, 1655019728, -30214, 1790123344, -155370, 2144770504, -1082238, 1925227001, -37664, 1503028131,
 };
 
-/* block.depthwise.weights: [2, 3, 3, 4] */
-extern WORDS const int8_t int8_m4_block_depthwise_weights[72];
-INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_block_depthwise_weights[72] = {
-    -19, -25, -89, -127, -38, 34, 16, 111, 20, -44, -45, 125, 84, 82, -125, -87,
-    -41, -109, -79, 91, 18, -92, -45, 7, 12, -2, 1, 14, 123, 93, 68, -56,
-    -49, -113, 62, -127, 74, -20, 0, 0, 29, 108, 0, 0, 22, -80, 0, 0,
-    49, -24, 0, 0, 85, 84, 0, 0, 126, -62, 0, 0, 52, -100, 0, 0,
-    -15, -13, 0, 0, 67, -78, 0, 0,
+/* block.depthwise.records: [6, 7] */
+extern WORDS const int32_t int8_m4_block_depthwise_records[42];
+INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_depthwise_records[42] = {
+    335604992, 302011392, -822080512, -687810048, 31488, 172527, 339738628, -738138368, -1543482880, -1895760384, -1828707840, 23808, -140735, 411041784, -754931968, -754941184,
+    1040187648, -1325395968, 17408, -246593, 377487352, 2097185024, 117483776, -2130702848, 1526755072, 51200, 460062, 406847492, 369117696, 2113941760, 1124086784, 1426070784,
+    61696, 4085, 293601272, -1342116864, -1040128000, -1308582912, 1409313792, 62208, 418064, 461373438,
 };
 
-/* block.depthwise.constants: [6, 2] */
-extern WORDS const int32_t int8_m4_block_depthwise_constants[12];
-INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_depthwise_constants[12] = {
-    172527, 1358954511, -140735, 1644167120, -246593, 1509949400, 460062, 1627389970, 4085, 1174405088, 418064, 1845493754,
-};
-
-/* block.pointwise.weights: [3, 4, 4] */
-extern WORDS const int8_t int8_m4_block_pointwise_weights[48];
-INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_block_pointwise_weights[48] = {
-    -40, 90, 22, 0, 9, -26, -22, -127, -49, -74, 0, 0, 123, -72, 0, 0,
-    -73, -42, -76, 48, 106, 24, 60, -118, 10, -76, 0, 0, -79, 25, 0, 0,
-    -116, 74, 74, 50, 118, 61, 77, -89, -62, -116, 0, 0, -91, 97, 0, 0,
+/* block.pointwise.weights: [3, 3, 4] */
+extern WORDS const int8_t int8_m4_block_pointwise_weights[36];
+INT8_M4_WEIGHTS_ATTR WORDS const int8_t int8_m4_block_pointwise_weights[36] = {
+    -40, 90, -22, -127, 9, -26, -49, -74, 22, 0, 123, -72, -73, -42, 60, -118,
+    106, 24, 10, -76, -76, 48, -79, 25, -116, 74, 77, -89, 118, 61, -62, -116,
+    74, 50, -91, 97,
 };
 
 /* block.pointwise.constants: [6, 2] */
 extern WORDS const int32_t int8_m4_block_pointwise_constants[12];
 INT8_M4_WEIGHTS_ATTR WORDS const int32_t int8_m4_block_pointwise_constants[12] = {
-    1722343, 1459617752, -6885104, 1845493748, -1778980, 1308622816, -4575342, 1962934216, 262889, 1593835480, 2552713, 2113929160,
+    313319, 1459617752, -134896, 1845493748, -75044, 1308622816, -118894, 1962934216, 262889, 1593835480, -68727, 2113929160,
 };
 
 /* linear.weights: [3, 4, 4] */
