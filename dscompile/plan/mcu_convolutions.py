@@ -112,7 +112,8 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix)
         if first.variant == "mve":
             break
-    if first.variant == "dsp" and takes_turned(window) and fused.layers[-1].output not in lowering.in_rows:
+    is_dense = fused.layers[-1].output not in lowering.in_rows
+    if lowering.turns and first.variant == "dsp" and takes_turned(window) and is_dense:
         _lower_turned(lowering, x, window, fused, residual)
         return
     depthwise = _depthwise(lowering, layer, window, taps_epilogue, first)
@@ -198,6 +199,7 @@ def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused,
         lowering.constant("constants", pair_constants(*constants)),
     ]
     columns = lowering.scratch(separable.column_bytes)
+    lowering.has_turned = True
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
 

@@ -20,20 +20,20 @@ from dscompile.plan.mcu_kernels import DepthwiseKernel, Window
 TURNED_KERNEL = 5
 CELLS = 4  # of padding in a row of a channel
 _BEFORE = 2
+_SMALLEST = 8  # rows and columns
 _WORD = 4
 
 
 def takes_turned(window: Window) -> bool:
-    """Whether a depthwise window can be of a turned image: 5x5, stride 1, whole words, and a ring worth its memory."""
+    """Whether a depthwise window can be of a turned image: 5x5, stride 1, whole words, not too much of it padding."""
     rows, columns = window.rows, window.columns
     square = window.kernel == (TURNED_KERNEL, TURNED_KERNEL)
     plain = all(axis.stride == axis.dilation == 1 for axis in (rows, columns))
     around = columns.before == _BEFORE and columns.outputs == columns.size
     words = columns.size % _WORD == 0 and window.channels % _WORD == 0
     above = rows.before < TURNED_KERNEL and rows.outputs + TURNED_KERNEL - 1 - rows.before < rows.size + TURNED_KERNEL
-    if not (square and plain and around and words and above):
-        return False
-    return 2 * ring_bytes(window) <= rows.size * window.row_bytes
+    large = min(rows.size, columns.size) >= _SMALLEST
+    return square and plain and around and words and above and large
 
 
 def turned_row_bytes(window: Window) -> int:

@@ -20,6 +20,7 @@ from tests.mcu import planned, random_inputs, write
 from tests.unit.test_mcu_dense import dense_layers, extreme_inputs
 from tests.unit.test_mcu_kernels import depthwise, int8
 from tests.unit.test_mcu_pairs import DEPTH, wide_layers
+from tests.unit.test_mcu_rows import memory_for_rows  # noqa: F401 -- a fixture
 from tests.unit.test_mcu_turned import BLOCKS
 
 
@@ -61,6 +62,7 @@ def test_assembly_of_linear_depthwise_layers_equals_the_oracle(name, tmp_path):
     assert_core_equals_oracle(network, "cortex-m4", [random_inputs(network, seed) for seed in (0, 1)], tmp_path)
 
 
+@pytest.mark.usefixtures("memory_for_rows")
 @pytest.mark.parametrize("name", ["linear", "to_odd_channels"])
 def test_assembly_for_turned_images_equals_the_oracle(name, tmp_path):
     network = int8(BLOCKS[name], "tflite")

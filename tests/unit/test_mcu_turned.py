@@ -11,11 +11,15 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Binary, Conv2D, Pads
 from dscompile.ir.tensor import Tensor
+from dscompile.passes import canonicalize
+from dscompile.plan import mcu_memory
 from dscompile.plan.mcu_kernels import Axis, SeparableKernel, Window
+from dscompile.plan.mcu_lowering import lowered_drafts
 from dscompile.plan.mcu_row_forms import by_row
 from dscompile.plan.mcu_turned import ring_bytes, takes_turned, turned_records
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, random_inputs, write
 from tests.unit.test_mcu_kernels import int8
+from tests.unit.test_mcu_rows import memory_for_rows  # noqa: F401 -- a fixture
 
 GOOD = Window(Axis(16, 16, 5, 1, 2), Axis(16, 16, 5, 1, 2), 8)
 PADS = Pads(2, 2, 2, 2)
@@ -51,6 +55,7 @@ def turned_kernels(network: Network, **more: object) -> list[SeparableKernel]:
     return [k for k in found if isinstance(k, SeparableKernel) and k.depthwise.variant == "turned"]
 
 
+@pytest.mark.usefixtures("memory_for_rows")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_of_turned_images_equal_the_oracle(name):
     network = int8(BLOCKS[name], "tflite")
@@ -58,7 +63,9 @@ def test_blocks_of_turned_images_equal_the_oracle(name):
     assert_equals_oracle(network, (0, 1), here("cortex-m4"))
 
 
-def test_a_stream_turns_the_rows_of_each_window(tmp_path):
+def test_a_stream_turns_the_rows_of_each_window(tmp_path, monkeypatch):
+    turned = lambda *of, **more: tuple(draft for draft in lowered_drafts(*of, **more) if draft.in_rows)  # noqa: E731
+    monkeypatch.setattr(mcu_memory, "lowered_drafts", turned)
     network = int8(BLOCKS["linear"], "tflite")
     assert any(kernel.by_row for kernel in turned_kernels(network, memory="stream"))
     model = HostModel(write(network, tmp_path / "a", here("cortex-m4"), memory="stream"))
@@ -68,6 +75,7 @@ def test_a_stream_turns_the_rows_of_each_window(tmp_path):
         np.testing.assert_array_equal(results[name], expected)
 
 
+@pytest.mark.usefixtures("memory_for_rows")
 def test_a_ring_is_as_large_as_five_rows_and_one_of_padding():
     assert ring_bytes(GOOD) == 6 * 8 * 20
     (kernel, *_) = turned_kernels(int8(BLOCKS["linear"], "tflite"))
@@ -91,8 +99,13 @@ def test_windows_of_other_sizes_are_not_turned(columns):
     assert not takes_turned(replace(GOOD, columns=columns))
 
 
-def test_a_small_image_is_not_worth_a_ring():
-    assert not takes_turned(replace(GOOD, rows=Axis(8, 8, 5, 1, 2)))
+def test_windows_that_are_mostly_padding_are_not_turned():
+    assert not takes_turned(replace(GOOD, rows=Axis(7, 7, 5, 1, 2)))
+
+
+def test_a_network_whose_memory_cannot_hold_a_ring_has_another_way():
+    network = canonicalize(int8(BLOCKS["linear"], "tflite"))
+    assert [draft.in_rows for draft in lowered_drafts(network, here("cortex-m4"))] == [False, True]
 
 
 def test_records_hold_weights_of_a_row_in_three_words():
