@@ -29,7 +29,7 @@ from dscompile.plan.mcu_rows import (
     row_slots,
     y_row_bytes,
 )
-from dscompile.plan.mcu_turned import CELLS, TurnedShape
+from dscompile.plan.mcu_turned import CELLS, TurnedShape, turned_outputs
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
 _STEP_BYTES = 12 * 4
@@ -117,10 +117,14 @@ class RowsBody:
 
 @dataclass(frozen=True)
 class TurnedBody:
-    """Four outputs of a row of a turned image (plan/mcu_turned.py), in some channels, by 5x5 windows."""
+    """Neighboring outputs of a row of a turned image, in some channels, by 5x5 windows.
+
+    `outputs` are those of plan/mcu_turned.py: turned_outputs.
+    """
 
     kind: ClassVar[str] = "turned"
     finish: Finish
+    outputs: tuple[int, ...]
 
 
 Body = MatrixBody | DepthwiseBody | RowsBody | TurnedBody
@@ -309,7 +313,7 @@ def rows_shape(kernel: DepthwiseKernel) -> RowsShape:
 def turned_body(kernel: DepthwiseKernel) -> TurnedBody:
     """The body of a kernel with a turned image."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    return TurnedBody(_finish(kernel.epilogue))
+    return TurnedBody(_finish(kernel.epilogue), turned_outputs(kernel.window))
 
 
 def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:

@@ -28,7 +28,7 @@ from dscompile.plan.mcu_kernels import (
     word_column_bytes,
 )
 from dscompile.plan.mcu_rows import RECORD_WORDS, row_segments
-from dscompile.plan.mcu_turned import TURNED_KERNEL, record_words, ring_bytes
+from dscompile.plan.mcu_turned import TURNED_KERNEL, record_words, ring_bytes, turned_outputs
 from dscompile.plan.program import Operand, Space
 
 _HALF = 2  # bytes of an int16 in the columns of `dsp`
@@ -185,7 +185,7 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
         records = 4 * RECORD_WORDS * channels * segments
         return {"x": pieces * _ROWS * _WORD * channels, "records": records, "y": written}
     if kernel.variant == "turned":
-        records = kernel.window.pixels // _DSP_PIXELS * 4 * record_words(kernel) * channels
+        records = _turned_calls(kernel.window) * 4 * record_words(kernel) * channels
         return {"x": kernel.window.rows.size * kernel.window.row_bytes, "records": records, "y": written}
     constants = {
         p.name: kernel.window.pixels * channels * DTYPE_BYTES[p.dtype] for p in kernel.epilogue.constants(prefix)
@@ -193,6 +193,11 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
     if kernel.variant == "dsp":
         constants = {f"{prefix}constants": sum(constants.values())}
     return {"x": taps * channels * element, weights: taps * channels * element, **constants, "y": written * element}
+
+
+def _turned_calls(window: Window) -> int:
+    """Calls of the loops over channels that compute a turned image's outputs."""
+    return window.pixels // len(turned_outputs(window))
 
 
 def _row_pieces(window: Window) -> tuple[int, int]:
@@ -215,7 +220,7 @@ def _separable(kernel: SeparableKernel) -> dict[str, int]:
         made = between * (_HALF if kernel.variant == "dsp" else DTYPE_BYTES[kernel.epilogue.element])
     if kernel.depthwise.variant == "turned":
         made += ring_bytes(kernel.window) + kernel.window.rows.size * kernel.window.row_bytes  # filled, then written
-        made += kernel.window.pixels // _DSP_PIXELS * TURNED_KERNEL * 2 * _WORD * kernel.depth  # read
+        made += _turned_calls(kernel.window) * TURNED_KERNEL * 2 * _WORD * kernel.depth  # read
     del first["y"]
     return {**first, **product, "columns": product["columns"] + made}
 

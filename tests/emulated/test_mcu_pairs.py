@@ -63,7 +63,7 @@ def test_assembly_of_linear_depthwise_layers_equals_the_oracle(name, tmp_path):
 
 
 @pytest.mark.usefixtures("memory_for_rows")
-@pytest.mark.parametrize("name", ["linear", "to_odd_channels"])
+@pytest.mark.parametrize("name", ["linear", "stride_2_on_odd_rows"])
 def test_assembly_for_turned_images_equals_the_oracle(name, tmp_path):
     network = int8(BLOCKS[name], "tflite")
     assert_core_equals_oracle(network, "cortex-m4", [random_inputs(network, seed) for seed in (0, 1)], tmp_path)

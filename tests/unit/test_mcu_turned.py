@@ -9,7 +9,8 @@ import pytest
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Binary, Conv2D, Pads
+from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Binary, Conv2D
+from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
 from dscompile.passes import canonicalize
 from dscompile.plan import mcu_memory
@@ -22,16 +23,19 @@ from tests.unit.test_mcu_kernels import int8
 from tests.unit.test_mcu_rows import memory_for_rows  # noqa: F401 -- a fixture
 
 GOOD = Window(Axis(16, 16, 5, 1, 2), Axis(16, 16, 5, 1, 2), 8)
-PADS = Pads(2, 2, 2, 2)
 
 
-def residual_blocks(height: int, width: int, channels: int, out: int, activation: Activation = NONE) -> Network:
-    """Two blocks of a depthwise 5x5 and a pointwise layer; the first adds its input, where channels are as many."""
+def residual_blocks(
+    height: int, width: int, channels: int, out: int, activation: Activation = NONE, stride: int = 1
+) -> Network:
+    """Two blocks of a depthwise 5x5 and a pointwise layer; the first adds its input, the second may have a stride."""
     rng = np.random.default_rng(1)
     builder = NetworkBuilder("blocks")
     x = builder.input(Tensor("x", (1, height, width, channels)))
     for index, to in enumerate((channels, out)):
-        depthwise = Conv2D(channels, (5, 5), pads=PADS, groups=channels, activation=activation)
+        step = stride if to == out else 1
+        pads = same_pads(height, width, (5, 5), (step, step), (1, 1))
+        depthwise = Conv2D(channels, (5, 5), (step, step), pads, groups=channels, activation=activation)
         kernel = rng.normal(0, 0.3, (5, 5, 1, channels)).astype(np.float32)
         bias = rng.normal(0, 0.5, channels).astype(np.float32)
         y = builder.add(f"depthwise{index}", depthwise, [x], kernel=kernel, bias=bias)
@@ -47,6 +51,8 @@ BLOCKS = {
     "linear": residual_blocks(16, 12, 4, 6),
     "to_odd_channels": residual_blocks(17, 16, 8, 5, RELU6),
     "to_more_channels_than_fit_in_place": residual_blocks(18, 12, 4, 40, RELU),
+    "stride_2": residual_blocks(16, 16, 4, 12, stride=2),
+    "stride_2_on_odd_rows": residual_blocks(11, 24, 4, 7, RELU, stride=2),
 }
 
 
@@ -87,12 +93,12 @@ def test_a_ring_is_as_large_as_five_rows_and_one_of_padding():
     "columns",
     [
         Axis(16, 16, 3, 1, 1),
-        Axis(16, 8, 5, 2, 2),
+        Axis(16, 6, 5, 3, 2),
         Axis(14, 14, 5, 1, 2),
         Axis(16, 12, 5, 1, 0),
         Axis(16, 16, 5, 1, 4, 2),
     ],
-    ids=["3x3", "stride 2", "no whole words", "valid", "dilated"],
+    ids=["3x3", "stride 3", "no whole words", "valid", "dilated"],
 )
 def test_windows_of_other_sizes_are_not_turned(columns):
     assert takes_turned(GOOD)
