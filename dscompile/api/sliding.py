@@ -10,6 +10,7 @@ from dscompile.api.networks import Source, destination_beside, read_network
 
 if TYPE_CHECKING:
     from dscompile.frontend.input_shapes import InputShapes
+    from dscompile.ir.network import Network
     from dscompile.passes.slide import Slid
 
 
@@ -40,22 +41,22 @@ def stream(
 
     Raises UsageError, BadInputError naming every layer that pads time, or UnsupportedError where nothing can be kept.
     """
+    from dscompile.frontend.writer import write_netfile
+
+    path = destination_beside(source, output, "stream")
+    made = slid(read_network(source, weights, input_shapes=input_shapes).network, step=step, axis=axis)
+    return StreamResult(made, write_netfile(made.network, path.parent, path.name, weights_stem=path.stem))
+
+
+def slid(network: Network, *, step: int | None = None, axis: int | None = None) -> Slid:
+    """`stream` of a network in memory, which writes nothing."""
     import numpy as np
 
-    from dscompile.frontend.writer import write_netfile
-    from dscompile.ir.state import filled
     from dscompile.oracle.execute import run_all
     from dscompile.passes.slide import slide, time_axis
 
-    path = destination_beside(source, output, "stream")
-    network = read_network(source, weights, input_shapes=input_shapes).network
     along = time_axis(network, axis)
     (name,) = network.inputs
     tensor = network.tensor(name)
-    zeros = (
-        np.full(tensor.shape, tensor.quantization.zero_point, np.uint8)
-        if tensor.dtype == "uint8" and tensor.quantization is not None
-        else filled(tensor.shape, 0.0, tensor.quantization)
-    )
-    slid = slide(network, along, step, run_all(network, {name: zeros}))
-    return StreamResult(slid, write_netfile(slid.network, path.parent, path.name, weights_stem=path.stem))
+    zero = tensor.quantization.zero_point if tensor.quantization is not None else 0
+    return slide(network, along, step, run_all(network, {name: np.full(tensor.shape, zero, tensor.dtype)}))
