@@ -1,4 +1,4 @@
-"""Networks over a window of frames, and what each window of a stream gives, beside networks that take new frames alone."""
+"""Networks over a window of frames, window by window, beside networks that take new frames alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def sound(network: Network, frames: int, axis: int, seed: int = 5) -> Array:
 
 @dataclass(frozen=True)
 class Windows:
-    """A stream of frames: the new ones of each step, and the window that ends with them. Zeros come before the first."""
+    """A stream of frames: the new ones of each step, and the window that ends with them. Zeros come before all."""
 
     network: Network
     axis: int

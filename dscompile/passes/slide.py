@@ -88,22 +88,27 @@ def slide(network: Network, axis: int, step: int | None, quiet: Mapping[str, Arr
     count = frames if step is None else step
     if count % frames:
         raise UsageError(
-            f"a step of {count} frames does not fit: strides over time make a row of {frames} frames",
-            help=f"give a multiple of {frames}",
+            f"a step of {_frames(count)} does not fit: strides over time make a row of {_frames(frames)}",
+            help=f"give a --step that is a multiple of {frames}",
         )
     if count >= window:
-        raise UsageError(f"a step of {count} frames leaves nothing of a window of {window}", help="give a smaller one")
+        raise UsageError(
+            f"a step of {_frames(count)} leaves nothing of a window of {window}", help="give a smaller one"
+        )
     slid = _Rewriting(network, rows, how, count, quiet).run()
     before, after = _macs(network), _macs(slid)
     whole = tuple(layer.name for layer in network.layers if layer.output not in rows and layer.inputs)
     if after >= before:
+        why = f": layer '{whole[0]}' reads all of it" if whole else ""
         raise UnsupportedError(
-            f"a step would compute no less than the whole window: from layer '{whole[0]}' on all rows are needed"
-            if whole
-            else "a step would compute no less than the whole window",
-            help="--axis says along which axis of the input frames follow each other",
+            f"a step of {_frames(count)} would multiply no less than a window of {window}{why}",
+            help="give a smaller --step, or with --axis the axis along which frames follow each other",
         )
     return Slid(slid, window, count, whole, before, after)
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def _macs(network: Network) -> int:
@@ -129,7 +134,7 @@ class _Rewriting:
         self.parts: dict[tuple[str, int], str] = {}
 
     def run(self) -> Network:
-        """The network of a step."""
+        """The network of a step; labels are those of one result, and rows of results have none."""
         for name in self.network.inputs:
             self._keep(name)
         for layer in self.network.layers:
@@ -143,6 +148,7 @@ class _Rewriting:
             tensors=self.tensors,
             layers=tuple(self.layers),
             states=tuple(self.states),
+            labels=() if self.network.outputs[0] in self.rows else self.network.labels,
         ).validate()
 
     def _new(self, rows: Rows) -> int:
