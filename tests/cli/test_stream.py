@@ -39,7 +39,7 @@ def test_it_tells_what_a_step_takes_and_the_result_can_be_built_and_verified(dsc
         "wrote    spotting_stream.yaml",
         "network  spotting_stream, 2 frames a step, results of the last 17",
         "step     104 MAC, of a window 600",
-        "state    240 B",
+        "state    144 B",
         "filled   after 9 steps; before the first frame there are zeros",
         "whole    each step on all rows: pool, head.flatten, head",
     ]
@@ -61,7 +61,7 @@ def test_json_has_the_same_in_numbers(dscompile: CommandLine, spotting: Path):
         "window": 17,
         "step": 4,
         "steps_to_fill": 5,
-        "state_bytes": 240,
+        "state_bytes": 128,
         "macs": {"window": 600, "step": 196},
         "whole": ["pool", "head.flatten", "head"],
     }
