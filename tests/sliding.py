@@ -111,3 +111,44 @@ def assert_same(pairs: Sequence[tuple[dict[str, Array], dict[str, Array]]], outp
             np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE * float(np.abs(want).max()))
         else:
             np.testing.assert_array_equal(got, want)
+
+
+def random_window(seed: int) -> Network:
+    """Random convolutions and pools over time with branches that are cropped, joined, gated; nothing pads time."""
+    rng = np.random.default_rng(seed)
+    net = NetworkBuilder("random")
+    x = net.input("x", [1, int(rng.integers(14, 26)), int(rng.integers(1, 4)), int(rng.choice([1, 3, 5]))])
+    x = net.conv(x, out=int(rng.choice([2, 5, 8])), kernel=[int(rng.integers(1, 4)), 1], padding="valid")
+    for _ in range(int(rng.integers(2, 6))):
+        _, rows, _, channels = net.shape(x)
+        kind = rng.choice(["conv", "depthwise", "pool", "residual", "branches", "activation", "pointwise"])
+        kernel, dilation, stride = int(rng.integers(1, 4)), int(rng.integers(1, 3)), int(rng.choice([1, 1, 1, 2, 3]))
+        if rows < 2 * ((kernel - 1) * dilation + 1) + 4:
+            kind = "activation"
+        window = {"kernel": [kernel, 1], "padding": "valid"}
+        match kind:
+            case "conv":
+                out = int(rng.integers(1, 7))
+                x = net.conv(x, out=out, dilation=[dilation, 1], stride=[stride, 1], activation="relu", **window)
+            case "depthwise":
+                x = net.depthwise(x, multiplier=int(rng.integers(1, 3)), dilation=[dilation, 1], **window)
+            case "pool":
+                x = net.pool(x, kind=str(rng.choice(["average", "max"])), stride=[stride, 1], **window)
+            case "residual":
+                y = net.conv(x, out=channels, dilation=[dilation, 1], **window)
+                first = int(rng.integers(0, rows - net.shape(y)[1] + 1))
+                crop = net.slice(x, rows=[first, first + net.shape(y)[1]])
+                x = net.add(crop, y, activation="relu")
+            case "branches":
+                y = net.conv(x, out=3, dilation=[dilation, 1], **window)
+                z = net.depthwise(x, kernel=[(kernel - 1) * dilation + 1, 1], padding="valid")
+                x = net.concat(y, z)
+            case "pointwise":
+                x = net.pointwise(x, out=int(rng.integers(1, 7)), activation="hard_swish")
+            case _:
+                x = net.activation(x, kind="tanh")
+    if rng.random() < 0.3:
+        gate = net.pool(x, kind="average", over="all")
+        x = net.mul(x, net.pointwise(gate, out=net.shape(x)[3], activation="sigmoid"))
+    x = net.pool(x, kind="average", over="all") if rng.random() < 0.5 else x
+    return net.build(net.dense(net.flatten(x), out=4), seed=seed)
