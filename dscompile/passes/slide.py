@@ -16,6 +16,11 @@ from dscompile.ir.state import State
 from dscompile.ir.tensor import Shape, Tensor
 from dscompile.passes.time_rows import Reading, Rows, RowsOf, readings
 
+_TRAIN_ANOTHER = (
+    "train the network without padding over time (padding: valid), or build it as it is with --memory stream, which "
+    "takes one window row by row"
+)
+
 
 @dataclass(frozen=True)
 class Slid:
@@ -52,9 +57,8 @@ def time_axis(network: Network, axis: int | None = None) -> int:
     tensor = network.tensor(network.inputs[0])
     shape = tensor.border_shape
     rank = len(shape)
-    last = list(range(rank))  # channels-last axis -> axis of the user
-    if tensor.border == "nchw" and rank >= 3:
-        last = [0, *range(2, rank), 1]
+    channels_first = tensor.border == "nchw" and rank >= 3
+    users = [0, *range(2, rank), 1] if channels_first else list(range(rank))  # the user's axes, channels last
     if axis is None:
         found = next((place for place in range(1, rank) if tensor.shape[place] > 1), None)
         if found is None:
@@ -65,7 +69,7 @@ def time_axis(network: Network, axis: int | None = None) -> int:
             f"axis {axis} of input '{tensor.name}', {list(shape)}, holds no frames one after the other",
             help="the first axis has number 0 and is the batch",
         )
-    return last.index(axis)
+    return users.index(axis)
 
 
 def slide(network: Network, axis: int, step: int | None, quiet: Mapping[str, Array]) -> Slid:
@@ -82,7 +86,7 @@ def slide(network: Network, axis: int, step: int | None, quiet: Mapping[str, Arr
     (source,) = network.inputs
     rows, how, padded = readings(network, source, axis)
     if padded:
-        raise BadInputError(padded)
+        raise BadInputError([*padded[:-1], replace(padded[-1], help=_TRAIN_ANOTHER)])
     window = rows[source].count
     frames = math.lcm(*(each.frames for each in rows.values()))
     count = frames if step is None else step

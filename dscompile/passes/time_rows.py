@@ -183,6 +183,4 @@ def _padding(layer: Layer, before: int, after: int) -> Diagnostic:
         f"pads every window over time, by {before} before and {after} after it; rows at its ends then differ from "
         "those that the window before had there",
         layer=layer.name,
-        help="train the network without padding over time (padding: valid), or build it as it is with --memory stream, "
-        "which takes one window row by row",
     )

@@ -13,8 +13,10 @@ from dscompile import NetworkBuilder
 from dscompile.api.sliding import slid
 from dscompile.errors import BadInputError, DscompileError, UnsupportedError, UsageError
 from dscompile.frontend.load import load_network
-from dscompile.ir.network import Array, Network
+from dscompile.ir.network import Array, Layer, Network
+from dscompile.ir.ops import Quantize
 from dscompile.ir.state import slots, state_bytes
+from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.oracle.stream import Stream
 from dscompile.quantization import Settings
 from tests.native import TARGETS, target_here
@@ -124,6 +126,19 @@ def test_raw_samples_slide_through_reshapes_and_transposes() -> None:
     x = net.conv(x, out=4, kernel=[3, 1], padding="valid")
     made = assert_slides(net.build(net.dense(net.flatten(x), out=3), seed=1))
     assert (made.window, made.step) == (64, 4)
+
+
+def test_an_input_of_uint8_slides_in_front_of_its_quantization() -> None:
+    network = both(CASES["kernel_3"])[1]
+    whole = Tensor("bytes", network.shape("x"), "uint8", Quantization((0.02,), 100))
+    inner = network.tensor("x")
+    made = replace(
+        network,
+        inputs=("bytes",),
+        tensors={**network.tensors, "bytes": whole, "x": inner},
+        layers=(Layer("signed", Quantize(), ("bytes",), "x"), *network.layers),
+    ).validate()
+    assert [state.name for state in assert_slides(made, steps=20).network.states] == ["x_past", "conv_past"]
 
 
 def test_constants_may_be_added_to_all_rows_alike() -> None:
