@@ -31,6 +31,33 @@ def keyword_network(channels: int = 16, rows: int = 49, *, softmax: bool = True)
     return net.build(net.softmax(x) if softmax else x, seed=7)
 
 
+def temporal_network() -> Network:
+    """As TC-ResNet (Choi et al. 2019): coefficients are channels, a frame a row; residuals in strides, cropped."""
+    net = NetworkBuilder("temporal", defaults={"activation": "relu", "padding": "valid"})
+    x = net.conv(net.input("mfcc", [1, 61, 1, 40]), out=8, kernel=[3, 1])
+    for channels in (12, 16):
+        y = net.conv(x, out=channels, kernel=[5, 1], stride=[2, 1])
+        y = net.conv(y, out=channels, kernel=[5, 1], activation="none")
+        crop = net.slice(x, rows=[6, 6 + 2 * net.shape(y)[1] - 1])
+        x = net.add(net.conv(crop, out=channels, kernel=1, stride=[2, 1]), y)
+    return net.build(net.dense(net.pool(x, kind="average", over="all"), out=12, activation="none"), seed=3)
+
+
+def broadcast_network() -> Network:
+    """As BC-ResNet (Kim et al. 2021): frames are columns; dilated means over bands are added to all bands."""
+    net = NetworkBuilder("broadcast", defaults={"activation": "relu"})
+    x = net.input("bands", [1, 1, 16, 44], layout="nchw")
+    x = net.conv(x, out=6, kernel=[5, 5], stride=[2, 1], padding=[2, 2, 0, 0])
+    for dilation in (1, 2, 4):
+        y = net.depthwise(x, kernel=[3, 1], padding=[1, 1, 0, 0], activation="none")
+        mean = net.pool(y, kind="average", kernel=[net.shape(y)[1], 1], stride=1, padding="valid")
+        mean = net.depthwise(mean, kernel=[1, 3], dilation=[1, dilation], padding="valid")
+        columns = [dilation, dilation + net.shape(mean)[2]]
+        x = net.add(net.slice(y, columns=columns), net.pointwise(mean, out=6))
+    x = net.pool(net.conv(x, out=6, kernel=[5, 5], padding="valid"), kind="average", over="all")
+    return net.build(net.dense(x, out=5, activation="none"), seed=3)
+
+
 def quantized(network: Network, settings: Settings | None = None) -> Network:
     """A float network as `dscompile quantize` makes it int8, calibrated on random frames."""
     rng = np.random.default_rng(3)

@@ -21,7 +21,16 @@ from dscompile.oracle.stream import Stream
 from dscompile.quantization import Settings
 from tests.native import TARGETS, target_here
 from tests.quantized_networks import Quantizer
-from tests.sliding import Windows, assert_same, assert_slides, keyword_network, quantized, sound
+from tests.sliding import (
+    Windows,
+    assert_same,
+    assert_slides,
+    broadcast_network,
+    keyword_network,
+    quantized,
+    sound,
+    temporal_network,
+)
 from tests.streaming import ring
 from tests.unit.netfiles import network as network_of
 
@@ -116,6 +125,14 @@ def test_time_may_be_any_axis() -> None:
     made = slid(network, axis=3)
     assert made.network.tensor("x").border_shape == (1, 2, 8, 1)
     assert_slides(network, axis=3)
+
+
+def test_networks_for_keywords_of_other_forms_slide() -> None:
+    for network, axis, step, at_least in ((temporal_network(), 1, 4, 10), (broadcast_network(), 3, 1, 20)):
+        made = assert_slides(network, axis=axis, steps=30)
+        assert made.step == step
+        assert made.macs_before > at_least * made.macs_after
+        assert_slides(quantized(network), axis=axis, steps=30)
 
 
 def test_raw_samples_slide_through_reshapes_and_transposes() -> None:
