@@ -19,9 +19,15 @@ from tests.mcu import random_inputs, write
 from tests.unit.test_mcu_kernels import int8
 
 ROOT = Path(__file__).parents[2]
-# Instructions of one inference for each multiply-accumulate, with everything that is none: docs/emulators.md.
+# Instructions of one inference for each multiply-accumulate, with everything that is none: decisions/shared-halves.md.
 MOST = 1.35
-ZOO = {"mobilenet_v2": (0.35, "96"), "mobilenet_v1": (0.5, "96"), "shufflenet_v2": (0.5, "64"), "ds_cnn": (None, None)}
+ZOO = {
+    "mobilenet_v2": (0.35, "96"),
+    "mobilenet_v1": (0.5, "96"),
+    "shufflenet_v2": (0.5, "64"),
+    "ds_cnn": (None, None),
+    "blazeface": (None, None),
+}
 
 
 def zoo_network(name: str, folder: Path) -> Network:
