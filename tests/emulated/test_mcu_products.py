@@ -53,14 +53,12 @@ def test_micro_speech_takes_few_instructions_a_product(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.seldom
 @pytest.mark.models
 def test_a_residual_network_takes_few_instructions_a_product(model_path, tmp_path):
     assert_few_instructions(load_network(model_path("pretrainedResnet_quant.tflite")).network, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.seldom
 @pytest.mark.parametrize("name", ZOO)
 def test_networks_of_the_zoo_take_few_instructions_a_product(name, tmp_path):
     assert_few_instructions(zoo_network(name, tmp_path), tmp_path)
