@@ -1,15 +1,15 @@
 """Artifacts: finished directories with a manifest. Emitters write them; runners, `bench` and the report read them."""
 
 from dscompile.artifact.directory import (
-    MANIFEST,
     Artifact,
-    checksums,
     is_artifact,
     load_artifact,
+    open_artifact,
     read_manifest,
-    sha256,
+    require_unchanged,
     write_manifest,
 )
+from dscompile.artifact.integrity import MANIFEST, checksums, sha256
 from dscompile.artifact.manifest import (
     ArenaInfo,
     BufferInfo,
@@ -47,7 +47,9 @@ __all__ = [
     "checksums",
     "is_artifact",
     "load_artifact",
+    "open_artifact",
     "read_manifest",
+    "require_unchanged",
     "sha256",
     "write_manifest",
 ]
