@@ -10,6 +10,7 @@ from dscompile.artifact.directory import (
     write_manifest,
 )
 from dscompile.artifact.integrity import MANIFEST, checksums, sha256
+from dscompile.artifact.made_from import InputFile, MadeFrom, Role, Tool
 from dscompile.artifact.manifest import (
     ArenaInfo,
     BufferInfo,
@@ -33,14 +34,18 @@ __all__ = [
     "Artifact",
     "BufferInfo",
     "Checksum",
+    "InputFile",
     "KernelInfo",
     "KernelTraffic",
     "KernelUse",
     "LayerInfo",
+    "MadeFrom",
     "Manifest",
     "MemoryInfo",
+    "Role",
     "Sizes",
     "StreamingInfo",
+    "Tool",
     "TuningInfo",
     "VariantInfo",
     "Versions",

@@ -16,9 +16,12 @@ from dscompile.artifact import (
     Artifact,
     BufferInfo,
     Checksum,
+    InputFile,
     LayerInfo,
+    MadeFrom,
     Manifest,
     Sizes,
+    Tool,
     TuningInfo,
     Versions,
     checksums,
@@ -50,6 +53,7 @@ MANIFEST = Manifest(
     tuning=(TuningInfo("x86-avx2", ("a1b2c3d4",), ("a",), ("b",), ("c",)),),
     checksums=(Checksum("mobel.h", "00"),),
     latency_budget_us=0.5,
+    made_from=MadeFrom((InputFile("network", "net.yaml", 12, "0f" * 32),), (Tool("numpy", "2.0"),)),
 )
 
 
@@ -72,12 +76,13 @@ def test_a_manifest_without_a_latency_budget_has_none(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, latency_budget_us=None)
 
 
-def test_a_manifest_of_before_there_was_tuning_has_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "nothing"), [("tuning", ()), ("made_from", MadeFrom())])
+def test_a_manifest_of_before_there_was_such_a_key_has_none(tmp_path: Path, key: str, nothing: object) -> None:
     write_manifest(MANIFEST, tmp_path)
     content = json.loads((tmp_path / "manifest.json").read_text())
-    del content["tuning"]
+    del content[key]
     (tmp_path / "manifest.json").write_text(json.dumps(content))
-    assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, tuning=())
+    assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, **{key: nothing})
 
 
 def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
@@ -106,6 +111,11 @@ def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
     ]
     assert content["checksums"] == {"mobel.h": "00"}
     assert content["tuning_ids"] == ["a1b2c3d4"]
+    assert content["made_from"] == {
+        "files": [{"role": "network", "name": "net.yaml", "bytes": 12, "sha256": "0f" * 32}],
+        "tools": [{"name": "numpy", "version": "2.0"}],
+    }
+    assert list(content)[-1] == "manifest_sha256"
     assert content["tuning"] == [
         {"target": "x86-avx2", "ids": ["a1b2c3d4"], "from_records": ["a"], "from_similar": ["b"], "by_rule": ["c"]}
     ]
@@ -146,6 +156,15 @@ WRONG: dict[str, Callable[[Any], object]] = {
     "'inputs[0].quantization.scales[0]' must be a number": put("inputs", 0, "quantization", "scales", ["x"]),
     "'target': vector_bytes must be a power of two, not 3": put("target", "vector_bytes", 3),
     "'fingerprint' must be eight hexadecimal digits after 0x, not '7'": put("fingerprint", "7"),
+    "'made_from.files[0].role' must be one of network, weights, target, tuning, not 'virus'": put(
+        "made_from", {"files": [{"role": "virus", "name": "a", "bytes": 1, "sha256": "0" * 64}], "tools": []}
+    ),
+    "'made_from.files[0].sha256' must be 64 hexadecimal digits, not 'ff'": put(
+        "made_from", {"files": [{"role": "tuning", "name": "a", "bytes": 1, "sha256": "ff"}], "tools": []}
+    ),
+    "'made_from.tools[0].version' must be a string, not 3": put(
+        "made_from", {"files": [], "tools": [{"name": "numpy", "version": 3}]}
+    ),
     "'checksums' names '../../etc/passwd', which is no file of an artifact": put("checksums", {"../../etc/passwd": ""}),
 }
 
