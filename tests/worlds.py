@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 _ZIG_CACHE = "ZIG_GLOBAL_CACHE_DIR"  # both have one: filling it takes longer than all builds
 YEARS = 12
+_SHORTEST_WORD = 8
 _CLOCK = f"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -70,9 +71,10 @@ class World:
 
     @property
     def words(self) -> tuple[bytes, ...]:
-        """What names this machine: nothing that is built may hold any of it."""
+        """What names this machine: nothing that is built may hold any of it. Short names may be anywhere by chance."""
         private = (self.environment[name] for name in ("HOME", "TMPDIR", "USER"))
-        return tuple(word.encode() for word in (str(self.here), str(ROOT), sys.prefix, os.uname().nodename, *private))
+        words = (str(self.here), str(ROOT), sys.prefix, *private, os.uname().nodename)
+        return tuple(word.encode() for word in words if len(word) >= _SHORTEST_WORD)
 
 
 def worlds(folder: Path, files: dict[str, bytes]) -> tuple[World, World]:

@@ -133,7 +133,14 @@ def put(*path: Any) -> Callable[[Any], None]:
     return change
 
 
+SLOT = {
+    **{"name": "s", "shape": [1, 4], "border": "nhwc", "dtype": "float64", "elements": 4, "quantization": None},
+    **{"offset": 0, "initial": 0},
+}
 WRONG: dict[str, Callable[[Any], object]] = {
+    "'state.slots[0].dtype' must be one of float32, int8, uint8, int32": put(
+        "state", {"bytes": 16, "alignment": 64, "slots": [SLOT]}
+    ),
     "'name' is missing": lambda m: m.pop("name"),
     "'name' must be a string, not 5": put("name", 5),
     "'c_name' must be a C identifier, not '../x'": put("c_name", "../x"),
