@@ -12,6 +12,7 @@ from dscompile.ir.tensor import Tensor
 from dscompile.plan import mcu_memory
 from dscompile.plan.mcu_kernels import Axis, SeparableKernel, Window
 from dscompile.plan.mcu_rows import lowered_bias, row_records, row_segments, row_slots, takes_window
+from dscompile.plan.program import Program
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.unit.test_mcu_kernels import int8
 
@@ -63,8 +64,13 @@ def test_separable_layers_in_rows_equal_the_oracle(name, activation):
 
 def test_rows_that_take_too_much_memory_are_left_to_dense_tensors():
     network = int8(chain("odd_channels_on_5_columns"), "tflite")
-    kernels = [function.kernel for function in planned(network, here("cortex-m4")).functions]
-    assert all(kernel.depthwise.variant == "dsp" for kernel in kernels if isinstance(kernel, SeparableKernel))
+    assert depthwise_variants(planned(network, here("cortex-m4"))) == {"rows"}
+    assert depthwise_variants(planned(network, here("cortex-m4"), arena_bytes=368)) == {"dsp"}
+
+
+def depthwise_variants(program: Program) -> set[str]:
+    kernels = [function.kernel for function in program.functions]
+    return {kernel.depthwise.variant for kernel in kernels if isinstance(kernel, SeparableKernel)}
 
 
 def test_groups_of_four_go_on_from_row_to_row():
