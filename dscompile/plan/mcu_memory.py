@@ -11,6 +11,7 @@ Instructions are estimates (plan/mcu_costs.py); arenas are exact. docs/memory.md
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -106,10 +107,7 @@ class _Chooser:
                 if _has_regions(self._drafts[0].target):
                     return self._whole()
                 if budget_bytes is None:
-                    return self._usual()
-                whole = self._whole()
-                if whole.arena_bytes <= budget_bytes:
-                    return whole
+                    return self._least_product(_FAST, pushed=False)
                 return self._within(budget_bytes, pushed=False) or self._smallest(_ANY, pushed=False)
             case "balanced":
                 return self._smallest(_BALANCED * self.fastest, pushed=False)
@@ -137,13 +135,8 @@ class _Chooser:
                 help="take --memory balanced, which keeps the whole input",
             )
 
-    def _usual(self) -> _Choice:
-        """Whole layers, unless few instructions more make the arena much smaller."""
-        whole, streamed = self._whole(), self._least_product(_FAST, pushed=False)
-        return min(whole, streamed, key=lambda choice: self._product(choice.arena_bytes, choice.instructions, _FAST))
-
     def _whole(self) -> _Choice:
-        """Nothing streamed. Tensors in rows, which are faster, unless they cost too much memory."""
+        """Nothing streamed, for several memories. Tensors in rows, which are faster, unless room then lacks."""
         ways = [_placed(cuts, cuts.steps, True) for cuts in self._cuts(pushed=False)]
         dense = min((way for way in ways if not way.draft.in_rows), key=_size)
         rows = min((way for way in ways if way.draft.in_rows), key=_size, default=None)
@@ -193,7 +186,9 @@ class _Chooser:
         return replace(best[1], proven=best[0] <= least)
 
     def _product(self, arena_bytes: int, instructions: float, power: int) -> float:
-        return arena_bytes * (instructions / self.fastest) ** float(power) if self.fastest else float(arena_bytes)
+        """The logarithm of the arena times a power of the instructions."""
+        extra = math.log(instructions / self.fastest) if self.fastest else 0.0
+        return math.log(max(arena_bytes, 1)) + power * extra
 
     def _cheapest_as_small(self, best: _Choice, *, pushed: bool) -> _Choice:
         """A cheaper plan whose arena is no larger, if the exact placement has one."""

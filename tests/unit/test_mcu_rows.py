@@ -48,7 +48,7 @@ def chain(name: str, activation=RELU) -> Network:
 
 @pytest.fixture
 def memory_for_rows(monkeypatch):
-    monkeypatch.setattr(mcu_memory, "_MORE_FOR_ROWS", 10.0)
+    monkeypatch.setattr(mcu_memory, "_FAST", 1000)
 
 
 @pytest.mark.usefixtures("memory_for_rows")
