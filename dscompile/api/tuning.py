@@ -143,7 +143,9 @@ def tune_report(
     require_fits(records, concrete, path)
     with Journal(journal_of(path), concrete, costs=costs_label(records.unit, records.machine)) as journal:
         states = [remembered(task, journal) for task in tasks]
-    return TuneResult(path, journal_of(path), outcome_of(states, concrete, records.unit, None), records.machine, notes=journal.repairs)
+    return TuneResult(
+        path, journal_of(path), outcome_of(states, concrete, records.unit, None), records.machine, notes=journal.repairs
+    )
 
 
 def tunable_target(name: str) -> Target:

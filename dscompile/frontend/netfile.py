@@ -101,9 +101,7 @@ def _check_schema(fields: Fields) -> None:
         fields.problems.add(f"unknown schema {version}", node.position, help=help)
 
 
-def _weight_source(
-    fields: Fields, directory: Path, override: WeightSource | None, text: str
-) -> WeightSource | None:
+def _weight_source(fields: Fields, directory: Path, override: WeightSource | None, text: str) -> WeightSource | None:
     """`weights: {file: NAME}` or `weights: {seed: N}`; checked, but not looked for, if `override` replaces it.
 
     `text` is that of the whole net.yaml.

@@ -221,7 +221,11 @@ COMMANDS: dict[str, Command] = {
             _same,
         ),
         _command(
-            "tune", "tune net.yaml -o out/tuning.json --trials 3 --builders 1", _write_net, _tuning_fault, _tuning_settled
+            "tune",
+            "tune net.yaml -o out/tuning.json --trials 3 --builders 1",
+            _write_net,
+            _tuning_fault,
+            _tuning_settled,
         ),
     )
 }

@@ -55,9 +55,7 @@ class Running:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def start(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], disturbance: Disturbance
-) -> Running:
+def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], disturbance: Disturbance) -> Running:
     """Starts a command in `folder`: there it writes what it says (TOLD), and its number of changes (CHANGES)."""
     sys.stdout.flush()
     pid = os.fork()

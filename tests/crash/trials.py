@@ -47,7 +47,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial went: what was done, how the command ended, whether the old or the new is there, and what is wrong."""
+    """How a trial went: what was done, how the command ended, and what is wrong, or ""."""
 
     done: str
     ended: str
@@ -71,9 +71,8 @@ class Trials:
         before = self.reference.before if seed % 4 else {}
         self._restore(before)
         if fault == "kill" and seed % 2:
-            at = rng.randrange(self.reference.changes)
-            done, status = f"killed before change {at} of the disk", self._run(Disturbance(at))
-        elif fault == "kill":
+            return self.killed_before(rng.randrange(self.reference.changes), before)
+        if fault == "kill":
             share = rng.uniform(0, 1.05)
             running = self._start(Disturbance())
             ended = running.wait(share * self.reference.seconds)
@@ -84,6 +83,14 @@ class Trials:
         else:
             done, status = self._on_full_disk(rng, before)
         return Outcome(done, _ending(status), self._judged(before, fault, status))
+
+    def killed_before(self, change: int, before: Files) -> Outcome:
+        """A trial that ends before a change of the disk, where `before` was there."""
+        self._restore(before)
+        status = self._run(Disturbance(change))
+        return Outcome(
+            f"killed before change {change} of the disk", _ending(status), self._judged(before, "kill", status)
+        )
 
     def _on_full_disk(self, rng: Random, before: Files) -> tuple[str, int]:
         """The results and all temporary files on a file system of their own, which is too small."""
