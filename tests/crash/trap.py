@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -61,10 +62,8 @@ def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     pid = os.fork()
     if pid == 0:
         _child(arguments, folder, environment, disturbance)
-    try:
+    with suppress(OSError):  # it may have done so itself
         os.setpgid(pid, pid)
-    except OSError:  # it did so itself
-        pass
     return Running(pid)
 
 

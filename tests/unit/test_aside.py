@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -75,10 +74,10 @@ def test_what_was_taken_for_abandoned_too_soon_is_made_again(tmp_path: Path, mon
     def swept(path: Path, flags: int, mode: int = 0o777) -> int:
         attempts.append(path)
         if len(attempts) == 1:
-            shutil.rmtree(path)  # between making and opening
+            os.rmdir(path)  # between making and opening
         descriptor = opened(path, flags, mode)
         if len(attempts) == 2:
-            shutil.rmtree(path)  # between opening and locking
+            os.rmdir(path)  # between opening and locking
         return descriptor
 
     monkeypatch.setattr("dscompile.aside.os.open", swept)
