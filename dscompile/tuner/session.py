@@ -221,7 +221,8 @@ class Session:
                     self._suspects.append((work, choice))
             except Exception as error:  # whatever a candidate does to its compiler is that candidate's failure
                 if _is_of_the_disk(error):
-                    self._lose(work, choice, f"cannot be built: {error}")
+                    words = error.diagnostics[0].message if isinstance(error, ToolError) else error
+                    self._lose(work, choice, f"cannot be built: {words}")
                 else:
                     self._fail(work, choice, f"does not compile: {error}")
             else:
