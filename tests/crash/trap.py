@@ -78,6 +78,7 @@ def _child(
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(told, 1)
         os.dup2(told, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
         os.environ.update(environment)
         tempfile.tempdir = None
         if disturbance.file_bytes is not None:
@@ -87,7 +88,6 @@ def _child(
         from dscompile.cli.main import main
 
         code = main(arguments)
-        sys.stdout.flush()
         changes, trap.at = trap.count, -1
         if disturbance.file_bytes is None:
             Path(CHANGES).write_text(str(changes))
