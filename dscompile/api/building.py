@@ -391,15 +391,19 @@ def _destination(network: Network, name: str, target: Target, output: str | Path
 
 def _require_writable(destination: Path) -> None:
     """Raises UsageError or ToolError before any work is done if the artifact could not be written in the end."""
-    import tempfile
+    from contextlib import suppress
 
+    from dscompile.aside import aside_of, remove_abandoned
     from dscompile.emit.directory import check_replaceable
 
     check_replaceable(destination)
     parent = next(path for path in destination.absolute().parents if path.exists())
+    remove_abandoned(parent / destination.name)
+    trial = aside_of(parent / destination.name)
     try:
-        with tempfile.TemporaryDirectory(prefix=".dscompile-", dir=parent):
-            pass
+        trial.mkdir()
+        with suppress(FileNotFoundError):  # another build took it for abandoned
+            trial.rmdir()
     except OSError as error:
         raise ToolError(
             f"cannot write into '{parent}': {error.strerror}", help="choose another with --output"

@@ -29,7 +29,7 @@ class TuneResult:
     """What tuning found. `path` is the file of records, `journal` the directory with everything that was measured.
 
     `measured` candidates were measured now, in `elapsed_s`; `busy_share` of that time the devices had one. `device`
-    says what they were measured on.
+    says what they were measured on. `notes` say what was repaired of the journal.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class TuneResult:
     measured: int = 0
     elapsed_s: float = 0.0
     busy_share: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def tune(
@@ -117,6 +118,7 @@ def tune(
         snapshot.fresh,
         snapshot.elapsed_s,
         snapshot.busy,
+        journal.repairs,
     )
 
 
@@ -141,7 +143,9 @@ def tune_report(
     require_fits(records, concrete, path)
     with Journal(journal_of(path), concrete, costs=costs_label(records.unit, records.machine)) as journal:
         states = [remembered(task, journal) for task in tasks]
-    return TuneResult(path, journal_of(path), outcome_of(states, concrete, records.unit, None), records.machine)
+    return TuneResult(
+        path, journal_of(path), outcome_of(states, concrete, records.unit, None), records.machine, notes=journal.repairs
+    )
 
 
 def tunable_target(name: str) -> Target:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from dscompile.aside import aside_of, make_file, remove_abandoned
 from dscompile.errors import BadInputError, Position, ToolError, UsageError
 from dscompile.frontend.npz import read_npy
 from dscompile.ir.network import Array
@@ -50,17 +50,19 @@ def write(name: str, results: Mapping[str, Array]) -> None:
         raise UsageError(f"'{name}' must end in .npy or .npz")
     if path.suffix == ".npy" and len(results) != 1:
         raise UsageError(f"a .npy file holds one output, the network has {len(results)}", help="write to a .npz file")
+    aside = aside_of(path)
     try:
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        remove_abandoned(path)
+        with os.fdopen(make_file(aside), "wb") as file:
+            try:
                 if path.suffix == ".npy":
                     np.save(file, next(iter(results.values())), allow_pickle=False)
                 else:
                     np.savez(file, allow_pickle=False, **results)
-            os.replace(aside, path)
-        except BaseException:
-            os.unlink(aside)
-            raise
+                file.flush()
+                os.replace(aside, path)
+            except BaseException:
+                os.unlink(aside)
+                raise
     except OSError as error:
         raise ToolError(f"cannot write '{name}': {error.strerror or error}") from error

@@ -142,6 +142,8 @@ def command(
 
 def _show(result: TuneResult) -> None:
     """The report, or with --json the record."""
+    for remark in result.notes:
+        output.note(remark)
     record = {
         "path": str(result.path),
         "journal": str(result.journal),

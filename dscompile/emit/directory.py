@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from dscompile.artifact import MANIFEST, is_artifact
+from dscompile.aside import aside_of, make_directory, old_of, remove_abandoned
 from dscompile.errors import ToolError, UsageError
 
 _AT_FDCWD = -100
@@ -31,20 +31,22 @@ def replaced_directory(destination: Path) -> Iterator[Path]:
     """Yields a new directory beside `destination`, which takes its place when the block ends without an exception.
 
     Whatever goes wrong inside the block (Ctrl-C and SIGTERM too), the new directory is removed and `destination` is as
-    it was; of two processes that write the same destination, the last one wins whole. Missing parents are made.
+    it was; of two processes that write the same destination, the last one wins whole. Missing parents are made. What
+    a killed process has left beside `destination` is removed first.
 
     Raises UsageError if `destination` holds something that is no artifact of ours, and ToolError, naming the path,
     if the disk refuses.
     """
     final = Path(os.path.realpath(destination))
     check_replaceable(final)
-    aside = final.parent / f".{final.name}.{secrets.token_hex(8)}.tmp"
+    remove_abandoned(final)
+    aside, lock = aside_of(final), -1
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with _terminable():
         try:
             with disk_errors(destination):
                 final.parent.mkdir(parents=True, exist_ok=True)
-                aside.mkdir()
+                lock = make_directory(aside)
                 yield aside
                 check_replaceable(final)
                 _swap(aside, final)
@@ -53,6 +55,8 @@ def replaced_directory(destination: Path) -> Iterator[Path]:
                 _remove(aside, mask)
             finally:  # for a signal that came after the block and before the first line of what removes
                 _remove(aside, mask)
+                if lock >= 0:
+                    os.close(lock)
 
 
 def _remove(directory: Path, mask: set[signal.Signals] | set[int]) -> None:
@@ -168,7 +172,7 @@ def _exchange(new: Path, final: Path) -> None:
 
 
 def _exchange_in_steps(new: Path, final: Path) -> None:
-    old = new.with_name(f"{new.name}.old")
+    old = old_of(new)
     try:
         os.rename(final, old)
         os.rename(new, final)

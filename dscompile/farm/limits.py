@@ -35,9 +35,7 @@ def apply_limits(limits: Limits, parent: int) -> None:
     Its resident memory is watched by the parent (`resident_bytes`), which can say so when it is too much; what is set
     here bounds what a candidate may do between two looks, and makes it the first that a system without memory kills.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before it could have been noticed
+    die_with(parent)
     processor_s = int(limits.time_s * (os.cpu_count() or 1)) + 2
     _limit(resource.RLIMIT_AS, _statm()[0] + limits.memory_bytes + _UNUSED_BYTES)
     _limit(resource.RLIMIT_CPU, processor_s)
@@ -47,6 +45,13 @@ def apply_limits(limits: Limits, parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:
         return  # a container may forbid it; nothing else depends on it
+
+
+def die_with(parent: int) -> None:
+    """Lets this process be killed when the thread of its parent ends that has started it, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)  # the parent died before it could have been noticed
 
 
 def resident_bytes(pid: int | str = "self") -> int:

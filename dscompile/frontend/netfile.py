@@ -10,7 +10,7 @@ from dscompile.frontend.builder import Graph, build_graph
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.layers import read_network
 from dscompile.frontend.loaded import NetFile
-from dscompile.frontend.paths import file_beside
+from dscompile.frontend.paths import file_beside, written_with
 from dscompile.frontend.settings import QuantizationSettings, read_quantization, read_targets
 from dscompile.frontend.weights import FileSource, SeededSource, WeightSource, collect_weights
 from dscompile.frontend.yamltree import MappingNode, describe, parse_yaml, read_text
@@ -52,7 +52,7 @@ def netfile_from_text(
     fields = Fields("the file", root, problems)
     _check_schema(fields)
     network_node = fields.mapping("network")
-    source = _weight_source(fields, path.parent, override)
+    source = _weight_source(fields, path.parent, override, text)
     quantization = read_quantization(fields.mapping("quantization"), problems, path.parent)
     budgets = read_targets(fields.mapping("targets"), problems, path.parent)
     fields.finish()
@@ -102,8 +102,11 @@ def _check_schema(fields: Fields) -> None:
         fields.problems.add(f"unknown schema {version}", node.position, help=help)
 
 
-def _weight_source(fields: Fields, directory: Path, override: WeightSource | None) -> WeightSource | None:
-    """`weights: {file: NAME}` or `weights: {seed: N}`; checked, but not looked for, if `override` replaces it."""
+def _weight_source(fields: Fields, directory: Path, override: WeightSource | None, text: str) -> WeightSource | None:
+    """`weights: {file: NAME}` or `weights: {seed: N}`; checked, but not looked for, if `override` replaces it.
+
+    `text` is that of the whole net.yaml.
+    """
     node = fields.mapping("weights")
     if node is None:
         return override
@@ -121,7 +124,7 @@ def _weight_source(fields: Fields, directory: Path, override: WeightSource | Non
     name = inner.text_of("file", file)
     if override is not None:
         return override
-    path = file_beside(directory, name, file.position, problems)
+    path = file_beside(directory, written_with(directory, name, text.encode()), file.position, problems)
     return FileSource(path, file.position) if path is not None else None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from dscompile.aside import alone_in, aside_of, make_file, remove_abandoned
 from dscompile.errors import Position, ToolError, UsageError
 from dscompile.frontend.fields import Problems
 
@@ -40,29 +41,94 @@ def file_beside(directory: Path, name: str, position: Position, problems: Proble
 def write_files(directory: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
     """Writes files into `directory`, which is made if it is missing: all aside and to the disk first, then renamed.
 
-    Existing files of these names are replaced. Raises ToolError if the disk refuses; then nothing has changed,
-    unless it refused one of the renames themselves.
+    Existing files of these names are replaced, all or none, whenever the process is killed: the last of `files` is the
+    one that says so. What belongs to it waits beside its own place, under a name that has the digest of the last
+    (`written_with`), until the last is in place. What killed processes have left is removed. Raises ToolError if the
+    disk refuses; then nothing has changed.
     """
-    aside: list[tuple[Path, Path]] = []
+    paths = tuple(directory / name for name in files)
+    asides = [aside_of(path) for path in paths]
+    waiting = [_waiting_for(path, files[paths[-1].name]) for path in paths[:-1]]
+    descriptors: list[int] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
-            aside.append((Path(temporary), directory / name))
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(handle)
-            # mkstemp makes files private; these are as public as any other the user makes.
-            os.chmod(temporary, 0o666 & ~_umask())
-        for temporary_path, path in aside:
-            temporary_path.replace(path)
+        for path, aside, data in zip(paths, asides, files.values(), strict=True):
+            remove_abandoned(path)
+            descriptors.append(make_file(aside))
+            _write(descriptors[-1], data)
+        with alone_in(directory):
+            _commit(paths, asides, waiting)
     except OSError as error:
-        raise ToolError(f"cannot write into '{directory}': {error.strerror or error}") from None
+        raise ToolError(f"cannot write into '{directory}': {error.strerror or error}", help=_ADVICE) from None
     finally:
-        for temporary_path, _ in aside:
-            temporary_path.unlink(missing_ok=True)
-    return tuple(path for _, path in aside)
+        for aside in asides:
+            with suppress(OSError):
+                aside.unlink()
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return paths
+
+
+_ADVICE = "name another place, or make this one writable and make room"
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
+    os.fchmod(descriptor, 0o666 & ~_umask())  # as public as any other file the user makes
+
+
+def _commit(paths: Sequence[Path], asides: Sequence[Path], waiting: Sequence[Path]) -> None:
+    """Renames the files. The step that decides is the one of the last; after it nothing is taken back."""
+    try:
+        for aside, place in zip(asides, waiting, strict=False):
+            aside.replace(place)
+        asides[-1].replace(paths[-1])
+    finally:  # Ctrl-C may come between any two steps
+        done = not asides[-1].exists()
+        for place, path in zip(waiting, paths, strict=False):
+            if not place.exists():
+                continue
+            if done:
+                place.replace(path)
+            else:
+                place.unlink()
+    for path, place in zip(paths, waiting, strict=False):
+        for stale in set(_all_waiting(path)) - {place}:
+            stale.unlink(missing_ok=True)
+
+
+def written_with(directory: Path, name: str, owner: bytes) -> str:
+    """What to read as the file `name`, which a file in `directory` with the content `owner` names.
+
+    That is `name`, unless the writer of both was killed before it could put that file into its place.
+    """
+    path = directory / name
+    if path.name != name or not _all_waiting(path):
+        return name
+    waiting = _waiting_for(path, owner)
+    return waiting.name if waiting.is_file() else name
+
+
+def _all_waiting(path: Path) -> list[Path]:
+    start, end = f".{path.stem}.for-", path.suffix
+    length = len(start) + _DIGITS + len(end)
+    try:
+        names = [entry.name for entry in os.scandir(path.parent)]
+    except OSError:
+        return []
+    return [path.with_name(n) for n in names if n.startswith(start) and n.endswith(end) and len(n) == length]
+
+
+def _waiting_for(path: Path, owner: bytes) -> Path:
+    from hashlib import sha256  # `check` needs no hashes, and answers sooner without them
+
+    return path.with_name(f".{path.stem}.for-{sha256(owner).hexdigest()[:_DIGITS]}{path.suffix}")
+
+
+_DIGITS = 16
 
 
 def _umask() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import tvm
 from tvm import tirx
 
-from dscompile.schedule.native import llvm_target
+from dscompile.schedule.native import llvm_target, object_bytes
 from dscompile.target import Target
 
 _FLAGS = '\n!llvm.module.flags = !{{!0, !1}}\n!0 = {tvm}\n!1 = !{{i32 8, !"PIC Level", i32 2}}\n'
@@ -23,10 +23,9 @@ def object_of(module: str, target: Target) -> bytes:
     """
     begin, flag = _frame(target)
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
-        source, code = Path(scratch, "module.ll"), Path(scratch, "module.o")
+        source = Path(scratch, "module.ll")
         source.write_text(f"{begin}{module}{_FLAGS.format(tvm=flag)}", encoding="utf-8")
-        tvm.get_global_func("ffi.Module.load_from_file.ll")(str(source), "ll").write_to_file(str(code))
-        return code.read_bytes()
+        return object_bytes(tvm.get_global_func("ffi.Module.load_from_file.ll")(str(source), "ll"))
 
 
 def llvm_version() -> str:

@@ -7,6 +7,7 @@ with extents, `int32_t first, int32_t end` of each of these loops follow.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -88,9 +89,21 @@ def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
     machine = llvm_target(target)
     module = lower_dot_products(tvm.IRModule(link(lowered)), machine)
     library = tvm.get_global_func("target.build.llvm")(module, machine)
+    return object_bytes(library)
+
+
+def object_bytes(module: Any) -> bytes:
+    """The relocatable object of a module that LLVM compiled.
+
+    It goes through memory where the system has files there: LLVM ends the whole process when a disk is full.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("kernels.o"), "rb") as file:
+            module.write_to_file(f"/proc/self/fd/{file.fileno()}", "o")
+            return file.read()
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         path = Path(scratch) / "kernels.o"
-        library.write_to_file(str(path))
+        module.write_to_file(str(path), "o")
         return path.read_bytes()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 from dscompile.errors import ToolError
+from dscompile.farm.limits import die_with
 from dscompile.tuner.candidates import Candidate, Job, build_candidate
 
 BUILD_LIMIT_S = 120
@@ -95,5 +96,8 @@ def build_within_limit(job: Job) -> Candidate:
 def _begin(cores: Sequence[int]) -> None:
     """A builder process leaves interrupting to whoever started it, and the last core to the device."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        die_with(parent.pid)  # what waits for builds of a tuner that was killed would wait for ever
     os.sched_setaffinity(0, cores)
     from dscompile.schedule import native  # noqa: F401  a candidate does not wait for it

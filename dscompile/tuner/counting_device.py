@@ -36,7 +36,9 @@ class CountingDevice:
             run = run_counted(program, stdin=candidate.image, timeout_s=limit_s)
         except subprocess.TimeoutExpired:
             return Measurement(error=f"ran longer than {limit_s:.0f} s")
-        except (OSError, ToolError) as error:
+        except OSError as error:
+            return Measurement(error=f"cannot be measured: {error.strerror or error}", lost=True)
+        except ToolError as error:
             return Measurement(error=str(error))
         if run.status:
             ending = (

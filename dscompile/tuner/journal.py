@@ -82,6 +82,15 @@ class Journal:
         self._lock.release()
 
     @property
+    def repairs(self) -> tuple[str, ...]:
+        """What was repaired when it was opened, in words."""
+        return tuple(
+            f"the last line of '{file.path}' had no end, for its writer was killed: it was cut off, {file.cut_bytes} B"
+            for file in self._files
+            if file.cut_bytes
+        )
+
+    @property
     def workloads(self) -> tuple[Workload, ...]:
         """All of which something is known, in the order in which they were met."""
         return tuple(self._results)

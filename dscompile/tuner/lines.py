@@ -24,6 +24,7 @@ class LineFile:
         self._file = -1
         self._size = 0
         self.count = 0  # complete lines
+        self.cut_bytes = 0  # of a line without an end, which `open` cuts off
 
     def read(self) -> list[Any]:
         """The values of all complete lines. Raises BadInputError for one that is no JSON."""
@@ -32,6 +33,7 @@ class LineFile:
         except OSError as error:
             raise cannot("read", self.path, error) from error
         self._size = content.rfind(b"\n") + 1
+        self.cut_bytes = len(content) - self._size
         lines = content[: self._size].split(b"\n")[:-1]
         self.count = len(lines)
         return [self._value(number, line) for number, line in enumerate(lines, 1)]

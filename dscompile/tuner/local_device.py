@@ -43,7 +43,7 @@ class LocalDevice:
             library.write_bytes(candidate.code)
             (directory / "image").write_bytes(candidate.image)
         except OSError as error:
-            return Measurement(error=f"cannot write a candidate into '{directory}': {error.strerror}")
+            return Measurement(error=f"cannot write a candidate into '{directory}': {error.strerror}", lost=True)
         request = Request(
             str(directory),
             library.name,
@@ -67,7 +67,7 @@ class LocalDevice:
             return Measurement(error=self._end(candidate.limit_s if line is _LATE else None))
         answer = json.loads(line)
         if "error" in answer:
-            return Measurement(error=answer["error"])
+            return Measurement(error=answer["error"], lost=answer.get("lost", False))
         return Measurement(tuple(answer["samples"]), (directory / "output").read_bytes())
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
@@ -218,7 +220,11 @@ class Session:
                 else:
                     self._suspects.append((work, choice))
             except Exception as error:  # whatever a candidate does to its compiler is that candidate's failure
-                self._fail(work, choice, f"does not compile: {error}")
+                if _is_of_the_disk(error):
+                    words = error.diagnostics[0].message if isinstance(error, ToolError) else error
+                    self._lose(work, choice, f"cannot be built: {words}")
+                else:
+                    self._fail(work, choice, f"does not compile: {error}")
             else:
                 self._on_device[self._devices.submit(candidate.runnable)] = (work, choice, candidate)
         if broken:
@@ -279,3 +285,8 @@ class Session:
         work.in_flight -= 1
         work.state.last_error = error
         self._note(work, choice, None)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether the machine refused, which says nothing about a candidate; compilers say it in words only."""
+    return isinstance(error, OSError) or any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))

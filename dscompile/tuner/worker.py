@@ -17,6 +17,8 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from dscompile.farm.limits import die_with
+
 _ALIGNMENT = 64
 _POISON = 0xFF
 _SHORTEST_NS = 500_000  # of a sample
@@ -46,6 +48,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    die_with(os.getppid())  # a candidate that never ends must not outlive a tuner that was killed
     for line in sys.stdin:
         print(json.dumps(_answer(Request(**json.loads(line)))), flush=True)
 
@@ -58,6 +61,8 @@ def _answer(request: Request) -> dict[str, object]:
     except MemoryError:
         return {"error": "needs more memory than it may have"}
     except OSError as error:
+        if error.errno is not None:  # of a file; dlopen has words only
+            return {"error": f"cannot be measured: {error.strerror}", "lost": True}
         return {"error": f"cannot be loaded: {error}"}
     except ArithmeticError as error:
         return {"error": str(error)}
@@ -77,7 +82,8 @@ def _measure(request: Request) -> list[float]:
         status = getattr(library, f"candidate_{name}")(pointer)
         if status:
             raise ArithmeticError(f"{name}() returned {status}")
-    memory[request.output_offset : request.output_offset + request.output_bytes].tofile(directory / "output")
+    output = memory[request.output_offset : request.output_offset + request.output_bytes]
+    (directory / "output").write_bytes(output.tobytes())
     if not request.seconds:
         return [0.0]
     library.candidate_ns.restype = ctypes.c_int64

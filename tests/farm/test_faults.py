@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -227,6 +229,28 @@ def test_tracker_and_devices_live_on_whatever_a_peer_sends(farm: Farm, candidate
     assert status.problems == ()
     for peer in peers:
         peer.close()
+
+
+def test_tracker_and_devices_live_on_after_random_garbage(farm: Farm, candidates: Candidates):
+    for seed in range(30):
+        rng = random.Random(seed)
+        length = struct.pack("<i", rng.choice((rng.randrange(-(2**31), 2**31), rng.randrange(64))))
+        data = rng.choice((b"", MAGIC, TRACKER_MAGIC)) + rng.choice((b"", length)) + rng.randbytes(rng.randrange(200))
+        for server in (farm.tracker, *farm.devices):
+            with socket.create_connection((server.address.host, server.address.port)) as peer, suppress(OSError):
+                peer.sendall(data)
+    assert farm.client.run_on_device(Candidate("it", candidates["good"], b"x")).ok
+    assert farm_status(farm.address).problems == ()
+
+
+def test_what_devices_keep_is_for_their_user_alone(farm: Farm, candidates: Candidates):
+    future = farm.client.submit(Candidate("it", candidates["sleep"], b"x"))
+    device = running_on(*farm.devices)
+    (directory,) = device.temporary.glob("dscompile-device-*")
+    (session,) = directory.glob("session-*")
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (directory, session, directory / "lock")]
+    assert modes == [0o700, 0o700, 0o600]
+    assert future.result(timeout=60).kind == "hang"
 
 
 def test_a_greeting_may_come_in_pieces(farm: Farm):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from dscompile.errors import ToolError
 from dscompile.target import find_target
 from dscompile.tuner.local_device import LocalDevice
 from dscompile.tuner.this_machine import local_devices
+from tests.farm.servers import ROOT, wait_until
 from tests.tuner.fakes import compiled
 
 GOOD = "memcpy(memory + 16, memory, 8);"
@@ -50,6 +59,45 @@ def test_a_bad_candidate_fails_alone(device, tmp_path, body, words):
 def test_a_library_that_is_none_cannot_be_loaded(device, tmp_path):
     measurement = device.measure(compiled(GOOD, tmp_path, code=b"no library"))
     assert measurement.error.startswith("cannot be loaded: ")
+
+
+def test_a_disk_that_refuses_is_held_against_no_candidate(device, tmp_path, monkeypatch):
+    good = compiled(GOOD, tmp_path)
+    (Path(device._scratch.name) / "output").mkdir()
+    measurement = device.measure(good)
+    assert (measurement.error, measurement.lost) == ("cannot be measured: Is a directory", True)
+
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    measurement = device.measure(good)
+    assert re.fullmatch("cannot write a candidate into '.*': No space left on device", measurement.error)
+    assert measurement.lost
+
+
+def test_a_candidate_that_never_ends_dies_with_a_tuner_that_is_killed(tmp_path):
+    endless = compiled("if (memory[24] == 7) for (;;) memory[20] = 1; memory[24] = 7;", tmp_path, limit_s=60.0)
+    (tmp_path / "endless.pickle").write_bytes(pickle.dumps(endless))
+    script = (
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
+        "from dscompile.tuner.local_device import LocalDevice\n"
+        "LocalDevice().measure(pickle.loads(Path(sys.argv[1]).read_bytes()))\n"
+    )
+    tuner = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path / "endless.pickle"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+    )
+    wait_until(lambda: any(tmp_path.glob("dscompile-*/output")))  # it was loaded, and now runs
+    (worker,) = _children(tuner.pid)
+    tuner.kill()
+    tuner.wait()
+    wait_until(lambda: not Path(f"/proc/{worker}").exists() or "(zombie)" in Path(f"/proc/{worker}/status").read_text())
+
+
+def _children(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
 
 
 def test_a_candidate_gets_no_more_memory_than_it_may_have(device, tmp_path):

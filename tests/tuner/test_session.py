@@ -166,6 +166,31 @@ def test_a_candidate_without_a_device_is_tried_later_and_blamed_for_nothing():
     assert journal.known(DEPTHWISE).keys() == set(space(DEPTHWISE, TARGET))
 
 
+def test_a_disk_that_refuses_a_build_is_held_against_no_candidate():
+    refusals = iter([OSError, None, FullDiskError, None, None, None])
+    tuning, _, journal = session(
+        [task(DEPTHWISE)], FakeDevice(lambda name: good(DEPTHWISE)), answer=lambda choice: next(refusals, None)
+    )
+    tuning.run()
+    assert tuning.states[0].failures == 0
+    assert journal.known(DEPTHWISE).keys() == set(space(DEPTHWISE, TARGET))
+
+
+def test_a_disk_that_refuses_every_build_ends_the_session():
+    device = FakeDevice(lambda name: good(DEPTHWISE))
+    tuning, _, journal = session([task(DEPTHWISE)], device, answer=lambda choice: FullDiskError)
+    with pytest.raises(ToolError, match="not measured: cannot be built: ld: No space left on device"):
+        tuning.run()
+    assert not journal.known(DEPTHWISE)
+
+
+class FullDiskError(ToolError):
+    """What a linker says, whatever it is asked."""
+
+    def __init__(self, _asked: str) -> None:
+        super().__init__("ld: No space left on device")
+
+
 def test_without_any_device_the_session_ends_and_says_so():
     device = FakeDevice(lambda name: Measurement(error="no device 'rpi4' is free", lost=True))
     tuning, _, journal = session([task(DEPTHWISE)], device)

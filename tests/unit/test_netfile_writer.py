@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import tempfile
 from dataclasses import replace
@@ -175,11 +174,10 @@ def test_a_refusing_disk_is_a_tool_error_and_keeps_what_was_there(
     write_netfile(network("- conv: {out: 3, kernel: 3}"), tmp_path)
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
 
-    def full(descriptor: int, mode: str) -> None:
-        os.close(descriptor)
+    def full(_descriptor: int, _content: memoryview) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dscompile.frontend.paths.os.fdopen", full)
+    monkeypatch.setattr("dscompile.frontend.paths.os.write", full)
     with pytest.raises(ToolError, match=r"cannot write into .*: No space left on device"):
         write_netfile(network("- conv: {out: 5, kernel: 3}"), tmp_path)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before

@@ -94,6 +94,76 @@ int main(void)
     return wrong;
 }
 """
+ALONE_AT_ONCE = """
+/* Inferences of a thread that shares nothing with others. */
+static void *alone(void *user)
+{
+    const unsigned id = *(const unsigned *)user;
+    float in[TINY_INPUT_SIZE], out[TINY_OUTPUT_SIZE];
+    for (unsigned round = 0; round < ROUNDS / 8u; ++round) {
+        for (unsigned i = 0; i < TINY_INPUT_SIZE; ++i) in[i] = (float)((id * 1000u + round * 7u + i) % 5003u);
+        memset(out, 0xff, sizeof out);
+        if (tiny_run(&arenas[id], in, out) != TINY_OK) return user;
+        for (unsigned i = 0; i < TINY_OUTPUT_SIZE; ++i) {
+            if (out[i] != 2.0f * in[i] + (float)(i + 1u) / 8.0f) return user;
+        }
+    }
+    return NULL;
+}
+
+int main(void)
+{
+    static const unsigned ids[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    pthread_t threads[8];
+    int wrong = 0;
+    for (int i = 0; i < 8; ++i) pthread_create(&threads[i], NULL, alone, (void *)&ids[i]);
+    for (int i = 0; i < 8; ++i) {
+        void *bad;
+        pthread_join(threads[i], &bad);
+        wrong += bad != NULL;
+    }
+    (void)work;
+    return wrong;
+}
+"""
+FORKED = """
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+/* How a child ends: its exit code, or minus the signal. */
+static int ending(pid_t child)
+{
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+int main(void)
+{
+    float in[TINY_INPUT_SIZE] = {0}, out[TINY_OUTPUT_SIZE];
+    pid_t child;
+    (void)work;
+    if (tiny_pool_start(&shared, 3u) != TINY_OK || runs(&shared, &arenas[0], ROUNDS, 1u)) return 1;
+    child = fork();
+    if (child == 0) { /* an arena and a pool of its own */
+        int wrong = tiny_run(&arenas[1], in, out) != TINY_OK || out[0] != 0.125f;
+        wrong |= tiny_pool_start(&pools[1], 2u) != TINY_OK || runs(&pools[1], &arenas[1], ROUNDS, 2u);
+        tiny_pool_stop(&pools[1]);
+        _exit(wrong);
+    }
+    if (ending(child) != 0) return 2;
+    child = fork();
+    if (child == 0) { /* its parent's pool, of whose workers it has none: it waits for ever */
+        alarm(1);
+        tiny_run_parallel(&arenas[1], in, out, &shared);
+        _exit(0);
+    }
+    if (ending(child) != -SIGALRM) return 3;
+    if (runs(&shared, &arenas[0], ROUNDS, 3u)) return 4; /* the parent does not notice */
+    tiny_pool_stop(&shared);
+    return 0;
+}
+"""
 STATUSES = """
 #include <assert.h>
 #include <stdint.h>
@@ -171,6 +241,20 @@ def test_eight_threads_with_pools_of_their_own_and_one_they_share(artifact: Arti
 def test_thread_sanitizer_finds_nothing(artifact: Artifact, tmp_path: Path) -> None:
     run(artifact, tmp_path, ONE_AFTER_ANOTHER, "-g -O1 -fsanitize=thread", rounds=2_000, kernels=True)
     run(artifact, tmp_path, AT_ONCE, "-g -O1 -fsanitize=thread", rounds=2_000, kernels=True)
+
+
+def test_eight_threads_with_arenas_of_their_own_do_a_hundred_thousand_inferences(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    run(artifact, tmp_path, ALONE_AT_ONCE, "-O2", rounds=100_000)
+
+
+def test_thread_sanitizer_finds_nothing_between_arenas(artifact: Artifact, tmp_path: Path) -> None:
+    run(artifact, tmp_path, ALONE_AT_ONCE, "-g -O1 -fsanitize=thread", rounds=8_000, kernels=True)
+
+
+def test_a_forked_child_infers_with_an_arena_and_a_pool_of_its_own(artifact: Artifact, tmp_path: Path) -> None:
+    run(artifact, tmp_path, FORKED, "-O2", rounds=100)
 
 
 def test_what_may_be_wrong_has_a_status(artifact: Artifact, tmp_path: Path) -> None:

@@ -317,6 +317,19 @@ def _add_forever(directory: Path, write: int) -> None:
     time.sleep(60)
 
 
+def test_a_line_without_an_end_is_cut_off_and_said(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with (tmp_path / RECORDS).open("ab") as file:
+        file.write(b"[0, [[")
+    with Journal(tmp_path, AVX512) as journal:
+        assert journal.repairs == (
+            f"the last line of '{tmp_path / RECORDS}' had no end, for its writer was killed: it was cut off, 6 B",
+        )
+        assert dict(journal.known(POINTWISE)) == {A: 1e-4, B: None, C: 3e-4}
+    with Journal(tmp_path, AVX512) as journal:
+        assert journal.repairs == ()
+
+
 def test_a_full_disk_is_said_and_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(file: int, content: bytes) -> int:
         if len(content) > 20:
