@@ -32,19 +32,19 @@ def require_nvcc() -> Nvcc:
     return nvcc
 
 
-def require_sanitizers(compiler: str) -> None:
+def require_sanitizers(compiler: str, flags: tuple[str, ...] = SANITIZERS) -> None:
     """Skips the test by name, or fails it, like require_tools, if a compiler or its sanitizers are missing."""
     require_tools(compiler)
-    if not _links_sanitizers(compiler):
-        missing = f"{compiler} has no libraries for {SANITIZERS[1]}"
+    if not _links_sanitizers(compiler, flags):
+        missing = f"{compiler} has no libraries for {flags[1]}"
         if os.environ.get("DSCOMPILE_REQUIRE_TOOLS"):
             pytest.fail(f"{missing} (Debian: apt install libclang-rt-dev), and DSCOMPILE_REQUIRE_TOOLS is set")
         pytest.skip(missing)
 
 
 @cache
-def _links_sanitizers(compiler: str) -> bool:
-    command = [compiler, *SANITIZERS, "-x", "c", "-", "-o", os.devnull]
+def _links_sanitizers(compiler: str, flags: tuple[str, ...]) -> bool:
+    command = [compiler, *flags, "-x", "c", "-", "-o", os.devnull]
     return (
         subprocess.run(command, input=b"int main(void) { return 0; }", capture_output=True, check=False).returncode == 0
     )

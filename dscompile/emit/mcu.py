@@ -67,8 +67,9 @@ def write_artifact(
     interface = program_interface(program)
     compiler = target_compiler(program.target)
     emitter = _Emitter(program, interface, PurePath(origin).name)
-    sources = emitter.sources()
-    fingerprint = fingerprint_of(sources.code.encode(), sources.weights.encode(), emitter.header(0, None).encode())
+    unnamed = emitter.sources(0)
+    fingerprint = fingerprint_of(unnamed.code.encode(), unnamed.weights.encode(), emitter.header(0, None).encode())
+    sources = emitter.sources(fingerprint)
     with replaced_directory(destination) as directory:
         texts = {
             interface.header: emitter.header(fingerprint, None),
@@ -118,8 +119,8 @@ class _Emitter:
         self.interface = interface
         self.origin = origin
 
-    def sources(self) -> Sources:
-        """`<net>.c` and `<net>_weights.c`."""
+    def sources(self, fingerprint: int) -> Sources:
+        """`<net>.c` and `<net>_weights.c`, which compile with a header of the same `fingerprint` only."""
         program, interface = self.program, self.interface
         arrays = constant_arrays(program, interface)
         symbols = kernel_symbols(program, interface)
@@ -136,6 +137,7 @@ class _Emitter:
                 program, interface, {key: a.name for key, a in zip(program.constants, arrays, strict=True)}
             ),
             arrays=arrays,
+            fingerprint=fingerprint,
             copies=[array for array in arrays if array.copied_to],
             helpers=helper_code("".join(kernels)),
             kernels=kernels,
@@ -143,7 +145,7 @@ class _Emitter:
         )
         return Sources(
             placeable(code, interface.macro),
-            render("mcu/weights.c.j2", net=interface, version=__version__, arrays=arrays),
+            render("mcu/weights.c.j2", net=interface, version=__version__, arrays=arrays, fingerprint=fingerprint),
         )
 
     def header(self, fingerprint: int, measured: Measured | None) -> str:
