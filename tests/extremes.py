@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from dscompile.ir.network import Array, Network
 from dscompile.ir.tensor import Tensor
+from tests.comparing import expected_outputs, wrong_outputs
+from tests.mcu import FLOAT_TOLERANCE
 
 LARGE = 64.0  # of float inputs: well beyond normalized images and features, and no product of layers becomes infinite
 DENORMAL = 1e-40
@@ -24,10 +27,28 @@ def extreme_inputs(network: Network) -> dict[str, dict[str, Array]]:
         "lowest": {t.name: _at(t, np.array(-1)) for t in tensors},
         "highest": {t.name: _at(t, np.array(1)) for t in tensors},
         "middle": {t.name: _at(t, np.array(0)) for t in tensors},
-        "alternating by element": {t.name: _at(t, _signs(np.arange(t.elements).reshape(t.border_shape))) for t in tensors},
+        "alternating by element": {
+            t.name: _at(t, _signs(np.arange(t.elements).reshape(t.border_shape))) for t in tensors
+        },
         "alternating by channel": {t.name: _at(t, _signs(_channels(t))) for t in tensors},
         **_denormal(tensors),
     }
+
+
+class Runs(Protocol):
+    """Code of a network, on this machine or in an emulator."""
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One inference; of a network with state, the first of a stream."""
+
+
+def wrong_at_extremes(model: Runs, network: Network, tolerance: float = FLOAT_TOLERANCE) -> list[str]:
+    """Every output that is not the oracle's on an extreme input: integers to the bit, floats to `tolerance` of their maximum."""
+    found = []
+    for what, inputs in extreme_inputs(network).items():
+        expected, others = expected_outputs(network, inputs)
+        found += [f"{what}: {text}" for text in wrong_outputs(model.run(inputs), expected, others, tolerance)]
+    return found
 
 
 def beyond_numbers(network: Network) -> dict[str, dict[str, Array]]:

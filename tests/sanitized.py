@@ -75,7 +75,9 @@ class SanitizedModel:
     unnoticed. They hold 0xff before, or, under MEMORY_SANITIZER, nothing that may be read; the user's int8 buffers begin at odd addresses, as they may.
     """
 
-    def __init__(self, artifact: Artifact, compiler: str, directory: Path, sanitizers: Sequence[str] = SANITIZERS) -> None:
+    def __init__(
+        self, artifact: Artifact, compiler: str, directory: Path, sanitizers: Sequence[str] = SANITIZERS
+    ) -> None:
         require_sanitizers(compiler, tuple(sanitizers))
         self._manifest = manifest = artifact.manifest
         self._program = directory / f"sanitized-{compiler}"

@@ -27,11 +27,13 @@ from dscompile.emit.native import fingerprint_of
 from dscompile.emit.packages import About, Package, check_packages, package_files
 from dscompile.emit.render import render
 from dscompile.emit.selftest import selftest_input as generated_input
+from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.version import __version__
 
 _UNKNOWN = About()
+_MOST_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,12 @@ def write_artifact(
 
     `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right
     answer; both have border shapes. `packages` are packagings of emit.packages, `about` is what these say of the
-    network. The other parameters and the errors are those of emit.native.write_artifact. The target's compiler
+    network. The other parameters and the errors are those of emit.native.write_artifact, and UnsupportedError for an
+    arena of 2 GiB or more. The target's compiler
     measures code size and stack; it leaves nothing behind.
     """
     check_program(program)
+    _check_arena(program)
     _check_selftest(program, selftest_input, selftest_output)
     interface = program_interface(program)
     compiler = target_compiler(program.target)
@@ -96,6 +100,14 @@ def write_artifact(
 def _write(directory: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         (directory / name).write_text(text, encoding="utf-8")
+
+
+def _check_arena(program: Program) -> None:
+    """Raises UnsupportedError for an arena in which an int32_t index, or its product with a size, could overflow."""
+    if program.arena_bytes > _MOST_BYTES:
+        raise UnsupportedError(
+            f"the arena needs {program.arena_bytes} B; standalone C counts with 31 bits, up to {_MOST_BYTES} B"
+        )
 
 
 def _check_selftest(program: Program, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from dscompile.frontend.load import load_network
-from dscompile.ir.network import Network
 from dscompile.target import find_target
 from tests.comparing import expected_outputs, wrong_outputs
 from tests.every_template import artifact_of, network_of
-from tests.extremes import beyond_numbers, extreme_inputs
+from tests.extremes import beyond_numbers, extreme_inputs, wrong_at_extremes
 from tests.golden.mcu_cases import CASES
-from tests.mcu import FLOAT_TOLERANCE, HostCode, HostModel, here, write
+from tests.mcu import FLOAT_TOLERANCE, HostModel, here, write
 from tests.sanitized import MEMORY_SANITIZER, SanitizedModel
 
 DATA = Path(__file__).parents[1] / "data"
@@ -23,15 +22,6 @@ TRAINED = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "mww_a
 # Nothing in it is converted to another type, so that a NaN goes through as it does through the oracle.
 FLOATS = [name for name, case in CASES.items() if case.network().rounding is None]
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-
-
-def wrong_at_extremes(model: HostCode, network: Network) -> list[str]:
-    """Every output that is not the oracle's on an extreme input: integers to the bit, floats to rounding."""
-    found = []
-    for what, inputs in extreme_inputs(network).items():
-        expected, others = expected_outputs(network, inputs)
-        found += [f"{what}: {text}" for text in wrong_outputs(model.run(inputs), expected, others, FLOAT_TOLERANCE)]
-    return found
 
 
 @pytest.mark.parametrize("name", CASES)
