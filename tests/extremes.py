@@ -43,7 +43,7 @@ class Runs(Protocol):
 
 
 def wrong_at_extremes(model: Runs, network: Network, tolerance: float = FLOAT_TOLERANCE) -> list[str]:
-    """Every output that is not the oracle's on an extreme input: integers to the bit, floats to `tolerance` of their maximum."""
+    """Every output that is not the oracle's: integers to the bit, floats to `tolerance` of their maximum."""
     found = []
     for what, inputs in extreme_inputs(network).items():
         expected, others = expected_outputs(network, inputs)

@@ -72,7 +72,8 @@ class SanitizedModel:
     Of a network with state it makes the first inference of a stream.
 
     The arena and every border are allocations of exactly their sizes, so that nothing beside them is read or written
-    unnoticed. They hold 0xff before, or, under MEMORY_SANITIZER, nothing that may be read; the user's int8 buffers begin at odd addresses, as they may.
+    unnoticed. They hold 0xff before, or, under MEMORY_SANITIZER, nothing that may be read; the user's int8 buffers
+    begin at odd addresses, as they may.
     """
 
     def __init__(

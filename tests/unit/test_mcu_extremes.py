@@ -55,7 +55,7 @@ def test_floats_beyond_all_numbers_become_the_integers_of_the_oracle(name: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_read_that_was_never_written(name: str, tmp_path: Path) -> None:
-    """What the arena holds before matters to no branch, no address and no output, and no border is read beyond its input."""
+    """What the arena holds before matters to no branch, no address and no output."""
     model = SanitizedModel(artifact_of(name), "clang", tmp_path, MEMORY_SANITIZER)
     model.run(extreme_inputs(network_of(name))["alternating by element"])
 

@@ -66,7 +66,7 @@ static inline STREAMING_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
 /* Moves 12 elements, perhaps onto themselves. */
 static STREAMING_CODE_ATTR void streaming_move_0(const int8_t *x, int8_t *y)
 {
-    memmove(y, x, 12u * sizeof *y);
+    (void)memmove(y, x, 12u * sizeof *y);
 }
 
 /* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
