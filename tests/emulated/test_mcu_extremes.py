@@ -25,6 +25,7 @@ def require_gcc(core: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", WITH_ASSEMBLY)
 def test_every_kernel_of_a_core_at_extremes(name: str, tmp_path: Path) -> None:
     case = CASES[name]
@@ -35,6 +36,7 @@ def test_every_kernel_of_a_core_at_extremes(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
 @pytest.mark.parametrize("name", ["kws_ref_model_int8", "micro_speech_quantized", "mww_alexa", "vww_96_int8"])
 def test_a_trained_network_on_a_core_at_extremes(name: str, core: str, tmp_path: Path) -> None:

@@ -24,9 +24,11 @@ FLOATS = [name for name, case in CASES.items() if case.network().rounding is Non
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
 
+@pytest.mark.every_case
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_are_the_oracles_at_extremes_whatever_the_arena_held(name: str) -> None:
-    network, model = network_of(name), HostModel(artifact_of(name))
+    network, model = network_of(name), HostModel(artifact_of(name), flags=("-O0",))
     assert wrong_at_extremes(model, network) == []
     inputs = extreme_inputs(network)["alternating by channel"]
     random = np.random.default_rng(0).integers(0, 256, model.arena_bytes, np.uint8)
@@ -53,6 +55,7 @@ def test_floats_beyond_all_numbers_become_the_integers_of_the_oracle(name: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_read_that_was_never_written(name: str, tmp_path: Path) -> None:
     """What the arena holds before matters to no branch, no address and no output."""
@@ -61,6 +64,7 @@ def test_nothing_is_read_that_was_never_written(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("core", ["c99", "cortex-m4", "cortex-m55"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_trained_network_is_exact_at_extremes(name: str, core: str, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def files(artifact: Artifact) -> list[str]:
     return [str(path) for path in artifact.sources]
 
 
+@pytest.mark.slow
 def test_clang_tidy_finds_nothing() -> None:
     """With the checks of .clang-tidy, which says why some are off."""
     require_tools("clang-tidy")
@@ -47,6 +48,7 @@ def test_clang_tidy_finds_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CASES)
 def test_the_analyzer_of_gcc_finds_nothing(name: str) -> None:
     artifact = artifact_of(name)
