@@ -21,7 +21,17 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scrutiny.md").read_text(encoding="utf-8")
 # Cases that have every template between them, and every rule that any case violates.
 READ = (
-    *("float_c99", "int8_m4", "int8_m55", "int8_m0plus", "int8_rv32", "int8_rv64", "separables_m4", "borders"),
+    *(
+        "float_c99",
+        "int8_m4",
+        "int8_m55",
+        "int8_m0plus",
+        "int8_rv32",
+        "int8_rv64",
+        "separables_m4",
+        "turned_m4",
+        "borders",
+    ),
     *("activations", "grids_int8", "indices", "streaming", "streamed_c99", "streamed_m0plus", "sums_single"),
 )
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
