@@ -22,6 +22,7 @@ from dscompile.passes import canonicalize
 from dscompile.plan.mcu_memory import plan_mcu_program
 from dscompile.plan.program import Program
 from dscompile.plan.states import plan_with_states
+from dscompile.run.arrays import fresh_state
 from dscompile.target import Target, find_target
 from tests.comparing import expected_outputs, wrong_outputs
 from tests.tools import require_tools
@@ -91,12 +92,22 @@ class HostModel:
         start = -room.ctypes.data % manifest.arena.alignment
         self._arena = room[start : start + manifest.arena.size_bytes]
 
+    def fill_arena(self, values: Array) -> None:
+        """Puts uint8 values into the arena: one, or one for each byte."""
+        self._arena[:] = values
+
+    @property
+    def arena_bytes(self) -> int:
+        return self._arena.size
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs from inputs that lie outside the arena; of a network with state, the first of a stream."""
         outputs: dict[str, Array] = {
             t.name: np.full(t.border_shape, 77, np.dtype(t.dtype)) for t in self._manifest.outputs
         }
         arrays = [
             self._arena,
+            *([fresh_state(self._manifest.slots)] if self._manifest.slots else []),
             *(np.ascontiguousarray(inputs[t.name]) for t in self._manifest.inputs),
             *outputs.values(),
         ]

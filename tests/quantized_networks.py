@@ -60,6 +60,11 @@ def quantized_tower(seed: int, rounding: Rounding = "tflite") -> Network:
     return Quantizer(source, np.random.default_rng(seed), rounding, float_borders=seed % 3 == 2).run()
 
 
+def quantized(network: Network, seed: int, rounding: Rounding = "tflite") -> Network:
+    """A float network in int8, from border to border."""
+    return Quantizer(_folded(network), np.random.default_rng(seed), rounding, float_borders=False).run()
+
+
 def _folded(network: Network) -> Network:
     """As `canonicalize` makes it, but transposed convolutions stay: they have an int8 form of their own."""
     while True:

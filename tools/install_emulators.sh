@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the cross compilers and emulators that the tests use beside those of pip (zig, unicorn), CMake and g++ for the
-# tests of packagings, clang (with its sanitizers) and cppcheck as second readers of the generated C, llvm-mca, and Chromium,
-# which opens the pages that inspect writes.
+# tests of packagings, clang (with its sanitizers) as a second reader of the generated C, llvm-mca, and Chromium, which opens
+# the pages that inspect writes.
 #
 #     tools/install_emulators.sh
 #
@@ -12,13 +12,13 @@ set -euo pipefail
 programs=(
     arm-none-eabi-gcc riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc
     qemu-system-arm qemu-system-riscv32 qemu-system-riscv64 qemu-aarch64
-    cmake g++ clang cppcheck chromium
+    cmake g++ clang chromium
 )
 packages=(
     gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
     gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
-    cmake g++ clang libclang-rt-dev cppcheck llvm-19 chromium
+    cmake g++ clang libclang-rt-dev llvm-19 chromium
 )
 
 # Whether there is an llvm-mca that dscompile/report/cycles.py takes.

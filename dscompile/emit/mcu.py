@@ -28,11 +28,13 @@ from dscompile.emit.native import fingerprint_of
 from dscompile.emit.packages import About, Package, check_packages, package_files
 from dscompile.emit.render import render
 from dscompile.emit.selftest import selftest_input as generated_input
+from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array
 from dscompile.plan.program import Program
 from dscompile.version import __version__
 
 _UNKNOWN = About()
+_MOST_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,19 @@ def write_artifact(
 
     `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right
     answer; both have border shapes. `packages` are packagings of emit.packages, `about` is what these say of the
-    network. The other parameters and the errors are those of emit.native.write_artifact. The target's compiler
+    network. The other parameters and the errors are those of emit.native.write_artifact, and UnsupportedError for an
+    arena of 2 GiB or more. The target's compiler
     measures code size and stack; it leaves nothing behind.
     """
     check_program(program)
+    _check_arena(program)
     _check_selftest(program, selftest_input, selftest_output)
     interface = program_interface(program)
     compiler = target_compiler(program.target)
     emitter = _Emitter(program, interface, PurePath(origin).name)
-    sources = emitter.sources()
-    fingerprint = fingerprint_of(sources.code.encode(), sources.weights.encode(), emitter.header(0, None).encode())
+    unnamed = emitter.sources(0)
+    fingerprint = fingerprint_of(unnamed.code.encode(), unnamed.weights.encode(), emitter.header(0, None).encode())
+    sources = emitter.sources(fingerprint)
     with replaced_directory(destination) as directory:
         texts = {
             interface.header: emitter.header(fingerprint, None),
@@ -99,6 +104,14 @@ def _write(directory: Path, texts: Mapping[str, str]) -> None:
         (directory / name).write_text(text, encoding="utf-8")
 
 
+def _check_arena(program: Program) -> None:
+    """Raises UnsupportedError for an arena in which an int32_t index, or its product with a size, could overflow."""
+    if program.arena_bytes > _MOST_BYTES:
+        raise UnsupportedError(
+            f"the arena needs {program.arena_bytes} B; standalone C counts with 31 bits, up to {_MOST_BYTES} B"
+        )
+
+
 def _check_selftest(program: Program, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
     """Raises ValueError unless `inputs` are the generated ones and `outputs` have border shapes."""
     network = program.network
@@ -120,8 +133,8 @@ class _Emitter:
         self.interface = interface
         self.origin = origin
 
-    def sources(self) -> Sources:
-        """`<net>.c` and `<net>_weights.c`."""
+    def sources(self, fingerprint: int) -> Sources:
+        """`<net>.c` and `<net>_weights.c`, which compile with a header of the same `fingerprint` only."""
         program, interface = self.program, self.interface
         arrays = constant_arrays(program, interface)
         symbols = kernel_symbols(program, interface)
@@ -138,6 +151,7 @@ class _Emitter:
                 program, interface, {key: a.name for key, a in zip(program.constants, arrays, strict=True)}
             ),
             arrays=arrays,
+            fingerprint=fingerprint,
             copies=[array for array in arrays if array.copied_to],
             helpers=helper_code("".join(kernels)),
             kernels=kernels,
@@ -145,7 +159,7 @@ class _Emitter:
         )
         return Sources(
             placeable(code, interface.macro),
-            render("mcu/weights.c.j2", net=interface, version=__version__, arrays=arrays),
+            render("mcu/weights.c.j2", net=interface, version=__version__, arrays=arrays, fingerprint=fingerprint),
         )
 
     def header(self, fingerprint: int, measured: Measured | None) -> str:

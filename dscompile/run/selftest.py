@@ -15,7 +15,7 @@ from dscompile.run.native import require_host
 from dscompile.run.program import Launcher, build_selftest
 from dscompile.toolchain import find_toolchain
 
-SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-g", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
 _FLAGS = ("-std=c99", "-O2")
 
 

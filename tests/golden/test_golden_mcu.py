@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,70 +20,12 @@ from dscompile.data import data_directory
 from dscompile.emit import mcu_code
 from dscompile.emit.mcu import write_artifact
 from dscompile.emit.selftest import selftest_input
-from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Array, Network
-from dscompile.target import Target, find_target
 from tests.golden.conftest import GOLDEN, from_compiler
-from tests.golden.mcu_networks import (
-    activations,
-    backbone,
-    borders,
-    grids,
-    indices,
-    large_windows,
-    pushed,
-    separables,
-    streaming,
-    sums,
-)
+from tests.golden.mcu_cases import CASES, measured_here
 from tests.mcu import planned
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network, the target whose kernels it gets, whether its requantization is searched, and the memory mode.
-
-    `whole` ones have golden headers, weights and self-tests as well; these look much the same in all.
-    """
-
-    network: Callable[[], Network]
-    target: str = "c99"
-    affine: bool = True
-    whole: bool = False
-    memory: MemoryMode = "fast"
-
-
-# One case for each target whose kernels differ; a new set of kernels needs a line here.
-CASES = {
-    "float_c99": Case(lambda: backbone("float_c99"), whole=True),
-    "int8_c99": Case(lambda: backbone("int8_c99", "tflite")),
-    "int8_m4": Case(lambda: backbone("int8_m4", "tflite"), "cortex-m4", whole=True),
-    "separables_m4": Case(lambda: separables("separables_m4", "tflite"), "cortex-m4"),
-    "turned_m4": Case(lambda: large_windows("turned_m4", "tflite"), "cortex-m4"),
-    "int8_m55": Case(lambda: backbone("int8_m55", "tflite"), "cortex-m55"),
-    "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
-    "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),
-    "int8_rv64": Case(lambda: backbone("int8_rv64", "tflite"), "rv64gcv"),
-    "borders": Case(lambda: borders("borders"), affine=False),
-    "activations": Case(lambda: activations("activations")),
-    "grids_float": Case(lambda: grids("grids_float")),
-    "grids_int8": Case(lambda: grids("grids_int8", "tflite")),
-    "indices": Case(lambda: indices("indices")),
-    "sums_tflite": Case(lambda: sums("sums_tflite", "tflite"), affine=False),
-    "sums_half_up": Case(lambda: sums("sums_half_up", "half-up"), affine=False),
-    "streaming": Case(lambda: streaming("streaming"), whole=True),
-    "streamed_c99": Case(lambda: backbone("streamed_c99"), whole=True, memory="stream"),
-    "streamed_m4": Case(lambda: separables("streamed_m4", "tflite"), "cortex-m4", memory="balanced"),
-    "streamed_m0plus": Case(lambda: pushed("streamed_m0plus", "tflite"), "cortex-m0plus", memory="stream"),
-    "sums_single": Case(lambda: sums("sums_single", "single"), affine=False),
-}
-
-
-def measured_here(name: str) -> Target:
-    """The target with gcc in the place of its cross compiler, which only says how large the code is."""
-    return replace(find_target(name), board=None, compiler="gcc", compiler_flags=())
 
 
 def counting(network: Network) -> dict[str, Array]:
@@ -118,10 +60,9 @@ def generated(name: str) -> Generated:
         patch.setattr(jinja2.Environment, "get_template", recording)
         mcu_code._environment.cache_clear()  # templates that are loaded already do not ask again for those they import
         artifact = write_artifact(program, inputs, counting(network), Path(scratch) / name, origin=f"{name}.yaml")
-        files = {artifact.driver.name: artifact.driver.read_text(encoding="utf-8")}
-        if case.whole:
-            rest = (artifact.header, *artifact.sources[1:], artifact.selftest)
-            files |= {path.name: from_compiler(path.read_text(encoding="utf-8")) for path in rest}
+        rest = (artifact.header, *artifact.sources[1:], artifact.selftest) if case.whole else ()
+        paths = (artifact.driver, *rest)
+        files = {path.name: from_compiler(path.read_text(encoding="utf-8")) for path in paths}
     files = {file if file.startswith(name) else f"{name}_{file}": text for file, text in files.items()}
     return Generated(files, frozenset(used))
 

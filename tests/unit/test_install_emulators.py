@@ -20,14 +20,13 @@ TOOLS = (
     "cmake",
     "g++",
     "clang",
-    "cppcheck",
     "chromium",
     "llvm-mca-19",
 )
 COMMAND = (
     "apt-get install -y --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm "
     "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc gcc-aarch64-linux-gnu "
-    "libc6-dev-arm64-cross qemu-user cmake g++ clang libclang-rt-dev cppcheck llvm-19 chromium"
+    "libc6-dev-arm64-cross qemu-user cmake g++ clang libclang-rt-dev llvm-19 chromium"
 )
 
 
@@ -71,7 +70,7 @@ def test_without_root_the_command_is_said(programs: Path):
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
         "not installed: riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc qemu-system-arm qemu-system-riscv32 "
-        "qemu-system-riscv64 qemu-aarch64 cmake g++ clang cppcheck chromium "
+        "qemu-system-riscv64 qemu-aarch64 cmake g++ clang chromium "
         "libclang-rt llvm-mca-19\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )

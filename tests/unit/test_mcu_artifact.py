@@ -23,7 +23,7 @@ from dscompile.target import find_target
 from tests.mcu import WARNINGS, assert_equals_oracle, planned, random_inputs, write
 from tests.quantized_networks import Quantizer
 from tests.sanitized import SanitizedModel
-from tests.tools import require_tools
+from tests.tools import CPPCHECK, require_tools
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -154,8 +154,7 @@ def test_sources_are_clang_format_clean(artifact):
 
 def test_sources_are_cppcheck_clean(artifact):
     require_tools("cppcheck")
-    command = ["cppcheck", "--std=c99", "--enable=warning,performance,portability", "--inline-suppr", "--quiet"]
-    compiled([*command, "--error-exitcode=1", *map(str, artifact.sources)], ROOT)
+    compiled([*CPPCHECK, *map(str, artifact.sources)], ROOT)
 
 
 def test_weights_stand_16_on_a_line(artifact):

@@ -12,7 +12,7 @@ static int32_t exp_of_negative(int32_t a)
     const int32_t whole = near_zero - a;
     int32_t result = 1895147668 + series;
     for (int32_t i = 0; i < 7; ++i) {
-        if (whole & (int32_t)(1u << (24 + i))) {
+        if (((uint32_t)whole & (1u << (24 + i))) != 0u) {
             result = doubling_high_product(result, factors[i]);
         }
     }

@@ -2,6 +2,6 @@
 static inline uint32_t load_word(const int8_t *bytes)
 {
     uint32_t word;
-    COPY_BYTES(&word, bytes, sizeof word);
+    (void)COPY_BYTES(&word, bytes, sizeof word);
     return word;
 }

@@ -1,4 +1,4 @@
 static inline void store_word(int8_t *bytes, uint32_t word)
 {
-    COPY_BYTES(bytes, &word, sizeof word);
+    (void)COPY_BYTES(bytes, &word, sizeof word);
 }

@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "borders.h"
 
+#if BORDERS_FINGERPRINT != 0xNNNNNNNNu
+#error "borders.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t borders_fingerprint = BORDERS_FINGERPRINT;

@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "grids_int8.h"
 
+#if GRIDS_INT8_FINGERPRINT != 0xNNNNNNNNu
+#error "grids_int8.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t grids_int8_fingerprint = GRIDS_INT8_FINGERPRINT;

@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "indices.h"
 
+#if INDICES_FINGERPRINT != 0xNNNNNNNNu
+#error "indices.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t indices_fingerprint = INDICES_FINGERPRINT;

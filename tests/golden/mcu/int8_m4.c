@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "int8_m4.h"
 
+#if INT8_M4_FINGERPRINT != 0xNNNNNNNNu
+#error "int8_m4.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 #if defined(__GNUC__)
@@ -108,19 +112,19 @@ static inline INT8_M4_CODE_ATTR int8_t saturate_int8(int32_t value)
 static inline INT8_M4_CODE_ATTR uint32_t load_word(const int8_t *bytes)
 {
     uint32_t word;
-    COPY_BYTES(&word, bytes, sizeof word);
+    (void)COPY_BYTES(&word, bytes, sizeof word);
     return word;
 }
 
 static inline INT8_M4_CODE_ATTR void store_word(int8_t *bytes, uint32_t word)
 {
-    COPY_BYTES(bytes, &word, sizeof word);
+    (void)COPY_BYTES(bytes, &word, sizeof word);
 }
 
 static inline INT8_M4_CODE_ATTR void store_half(int8_t *bytes, int32_t value)
 {
     const int16_t half = (int16_t)value;
-    COPY_BYTES(bytes, &half, sizeof half);
+    (void)COPY_BYTES(bytes, &half, sizeof half);
 }
 
 /* The lower 16 bits of a word, signed. */
@@ -357,7 +361,7 @@ static INT8_M4_CODE_ATTR int32_t exp_of_negative(int32_t a)
     const int32_t whole = near_zero - a;
     int32_t result = 1895147668 + series;
     for (int32_t i = 0; i < 7; ++i) {
-        if (whole & (int32_t)(1u << (24 + i))) {
+        if (((uint32_t)whole & (1u << (24 + i))) != 0u) {
             result = doubling_high_product(result, factors[i]);
         }
     }
@@ -1741,7 +1745,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0_gather_0_2(const int8_t *x, int32_t
     }
     for (int32_t tap_row = first; tap_row < end; ++tap_row) {
         int8_t *taps = column + tap_row * 9;
-        COPY_BYTES(taps, x, 6);
+        (void)COPY_BYTES(taps, x, 6);
         for (int32_t i = 6; i < 9; ++i) {
             taps[i] = -3;
         }
@@ -1759,7 +1763,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0_gather_0_3(const int8_t *x, int32_t
     }
     for (int32_t tap_row = first; tap_row < end; ++tap_row) {
         int8_t *taps = column + tap_row * 9;
-        COPY_BYTES(taps, x, 9);
+        (void)COPY_BYTES(taps, x, 9);
         x += 18;
     }
     for (int32_t i = end * 9; i < 27; ++i) {
@@ -1874,7 +1878,7 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_gather_0_1(const int8_t *x, in
 {
     for (int32_t tap_row = first; tap_row < end; ++tap_row) {
         int8_t *taps = column + tap_row * 6;
-        COPY_BYTES(taps, x, 6);
+        (void)COPY_BYTES(taps, x, 6);
         x += 18;
     }
 }

@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "int8_rv32.h"
 
+#if INT8_RV32_FINGERPRINT != 0xNNNNNNNNu
+#error "int8_rv32.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t int8_rv32_fingerprint = INT8_RV32_FINGERPRINT;
@@ -148,7 +152,7 @@ static INT8_RV32_CODE_ATTR int32_t exp_of_negative(int32_t a)
     const int32_t whole = near_zero - a;
     int32_t result = 1895147668 + series;
     for (int32_t i = 0; i < 7; ++i) {
-        if (whole & (int32_t)(1u << (24 + i))) {
+        if (((uint32_t)whole & (1u << (24 + i))) != 0u) {
             result = doubling_high_product(result, factors[i]);
         }
     }

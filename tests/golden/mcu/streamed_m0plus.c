@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "streamed_m0plus.h"
 
+#if STREAMED_M0PLUS_FINGERPRINT != 0xNNNNNNNNu
+#error "streamed_m0plus.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t streamed_m0plus_fingerprint = STREAMED_M0PLUS_FINGERPRINT;
@@ -1150,13 +1154,17 @@ static STREAMED_M0PLUS_CODE_ATTR void stream_move(uint8_t *to, const uint8_t *fr
             source += 4;
         }
         for (; size > 0u; size -= 4u) {
-            *target++ = *source++;
+            *target = *source;
+            ++target;
+            ++source;
         }
         return;
     }
 #endif
     for (; size > 0u; --size) {
-        *to++ = *from++;
+        *to = *from;
+        ++to;
+        ++from;
     }
 }
 

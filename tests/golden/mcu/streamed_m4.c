@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "streamed_m4.h"
 
+#if STREAMED_M4_FINGERPRINT != 0xNNNNNNNNu
+#error "streamed_m4.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 #if defined(__GNUC__)
@@ -82,19 +86,19 @@ static inline STREAMED_M4_CODE_ATTR int8_t saturate_int8(int32_t value)
 static inline STREAMED_M4_CODE_ATTR uint32_t load_word(const int8_t *bytes)
 {
     uint32_t word;
-    COPY_BYTES(&word, bytes, sizeof word);
+    (void)COPY_BYTES(&word, bytes, sizeof word);
     return word;
 }
 
 static inline STREAMED_M4_CODE_ATTR void store_word(int8_t *bytes, uint32_t word)
 {
-    COPY_BYTES(bytes, &word, sizeof word);
+    (void)COPY_BYTES(bytes, &word, sizeof word);
 }
 
 static inline STREAMED_M4_CODE_ATTR void store_half(int8_t *bytes, int32_t value)
 {
     const int16_t half = (int16_t)value;
-    COPY_BYTES(bytes, &half, sizeof half);
+    (void)COPY_BYTES(bytes, &half, sizeof half);
 }
 
 /* The lower 16 bits of a word, signed. */
@@ -1479,7 +1483,7 @@ static STREAMED_M4_CODE_ATTR void streamed_m4_conv_0_gather_0_2(const int8_t *x,
     }
     for (int32_t tap_row = first; tap_row < end; ++tap_row) {
         int8_t *taps = column + tap_row * 9;
-        COPY_BYTES(taps, x, 6);
+        (void)COPY_BYTES(taps, x, 6);
         for (int32_t i = 6; i < 9; ++i) {
             taps[i] = -3;
         }
@@ -1497,7 +1501,7 @@ static STREAMED_M4_CODE_ATTR void streamed_m4_conv_0_gather_0_3(const int8_t *x,
     }
     for (int32_t tap_row = first; tap_row < end; ++tap_row) {
         int8_t *taps = column + tap_row * 9;
-        COPY_BYTES(taps, x, 9);
+        (void)COPY_BYTES(taps, x, 9);
         x += 24;
     }
     for (int32_t i = end * 9; i < 27; ++i) {
@@ -1515,7 +1519,7 @@ static STREAMED_M4_CODE_ATTR void streamed_m4_conv_0_gather_1_3(const int8_t *x,
         for (int32_t i = 0; i < 3; ++i) {
             taps[i] = -3;
         }
-        COPY_BYTES(taps + 3, x, 6);
+        (void)COPY_BYTES(taps + 3, x, 6);
         x += 24;
     }
     for (int32_t i = end * 9; i < 27; ++i) {

@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "streaming.h"
 
+#if STREAMING_FINGERPRINT != 0xNNNNNNNNu
+#error "streaming.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 #include <string.h>
 
@@ -62,7 +66,7 @@ static inline STREAMING_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
 /* Moves 12 elements, perhaps onto themselves. */
 static STREAMING_CODE_ATTR void streaming_move_0(const int8_t *x, int8_t *y)
 {
-    memmove(y, x, 12u * sizeof *y);
+    (void)memmove(y, x, 12u * sizeof *y);
 }
 
 /* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
@@ -294,8 +298,8 @@ STREAMING_CODE_ATTR streaming_status streaming_reset(streaming_state *state)
     if ((uintptr_t)state % STREAMING_STATE_ALIGN != 0u) {
         return STREAMING_ERROR_ALIGNMENT;
     }
-    memset(state->bytes, 253, 16u);
-    memcpy(state->bytes + 16, first_1, sizeof first_1);
+    (void)memset(state->bytes, 253, 16u);
+    (void)memcpy(state->bytes + 16, first_1, sizeof first_1);
     return STREAMING_OK;
 }
 

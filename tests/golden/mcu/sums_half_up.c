@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "sums_half_up.h"
 
+#if SUMS_HALF_UP_FINGERPRINT != 0xNNNNNNNNu
+#error "sums_half_up.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t sums_half_up_fingerprint = SUMS_HALF_UP_FINGERPRINT;

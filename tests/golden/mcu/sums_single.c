@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "sums_single.h"
 
+#if SUMS_SINGLE_FINGERPRINT != 0xNNNNNNNNu
+#error "sums_single.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t sums_single_fingerprint = SUMS_SINGLE_FINGERPRINT;

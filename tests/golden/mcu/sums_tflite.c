@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "sums_tflite.h"
 
+#if SUMS_TFLITE_FINGERPRINT != 0xNNNNNNNNu
+#error "sums_tflite.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 const uint32_t sums_tflite_fingerprint = SUMS_TFLITE_FINGERPRINT;

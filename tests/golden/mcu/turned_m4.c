@@ -3,6 +3,10 @@
  * Wants two's complement and arithmetic right shifts, as every compiler for these cores has. */
 #include "turned_m4.h"
 
+#if TURNED_M4_FINGERPRINT != 0xNNNNNNNNu
+#error "turned_m4.h and this file come from different builds"
+#endif
+
 #include <stddef.h>
 
 #if defined(__GNUC__)
@@ -57,19 +61,19 @@ static inline TURNED_M4_CODE_ATTR int8_t saturate_int8(int32_t value)
 static inline TURNED_M4_CODE_ATTR uint32_t load_word(const int8_t *bytes)
 {
     uint32_t word;
-    COPY_BYTES(&word, bytes, sizeof word);
+    (void)COPY_BYTES(&word, bytes, sizeof word);
     return word;
 }
 
 static inline TURNED_M4_CODE_ATTR void store_word(int8_t *bytes, uint32_t word)
 {
-    COPY_BYTES(bytes, &word, sizeof word);
+    (void)COPY_BYTES(bytes, &word, sizeof word);
 }
 
 static inline TURNED_M4_CODE_ATTR void store_half(int8_t *bytes, int32_t value)
 {
     const int16_t half = (int16_t)value;
-    COPY_BYTES(bytes, &half, sizeof half);
+    (void)COPY_BYTES(bytes, &half, sizeof half);
 }
 
 /* The lower 16 bits of a word, signed. */
