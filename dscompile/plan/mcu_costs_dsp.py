@@ -32,7 +32,9 @@ _FEW_SINGLES = 1 / 50
 _STEP = code("l 2w 2p 4p 2w 4p")  # 13 instructions for 16 products
 _PASS = code("l 2p j")
 _PAIRS_CALL = code("9w p 2w l 2w 6w 2w 2p 2w 2p s p 9w j")
-_PAIR = code("l") + code("l j") + code("2w") + code("l 2p j")  # columns, into the loop, factor and start; the loop over pairs
+_PAIR = (
+    code("l") + code("l j") + code("2w") + code("l 2p j")
+)  # columns, into the loop, factor and start; the loop over pairs
 _CONSTANTS, _STEPPED_CONSTANTS = code("l 2w 2w s"), code("l p s 3w l p s 3w")  # bias, multiplier, step
 _WEIGHTS_KEPT = code("s l")  # in memory, where a finish wants the register
 _STORED = code("2w l 5p 4s p s")
@@ -124,7 +126,9 @@ def products_mix(kernel: ConvKernel | SeparableKernel) -> Mix:
     single = pixels % _GROUP
     in_rows = isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
     group = (_PRODUCT if in_rows else _GROUP_CALL) + pairs_mix(body, steps, channels // 2)
-    one = (_PRODUCT if in_rows else _GROUP_CALL) + one_mix(body, steps, channels // 2, fast=single > pixels * _FEW_SINGLES)
+    one = (_PRODUCT if in_rows else _GROUP_CALL) + one_mix(
+        body, steps, channels // 2, fast=single > pixels * _FEW_SINGLES
+    )
     if channels % 2:
         last = _last(body, steps)
         group += _LASTS + last * _GROUP
