@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dscompile.plan import mcu_costs_dsp as dsp
 from dscompile.plan.mcu_costs_loops import CALL, Isa, products, windows
 from dscompile.plan.mcu_costs_small import small_kernel
+from dscompile.plan.mcu_cycles import Part
 from dscompile.plan.mcu_flow import Link, simulate
 from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, McuKernel, SeparableKernel
 from dscompile.plan.mcu_mix import Mix, code, total
@@ -30,15 +31,15 @@ _MOVED_BYTES = 16
 
 @dataclass(frozen=True)
 class StepCost:
-    """Of one step of a program: a mix for each call of a kernel, or two for a separable one; and what is around them."""
+    """Of one step of a program: one part for each call of a kernel, two for a separable one; what is around."""
 
-    parts: tuple[Mix, ...]
-    around: Mix
+    parts: tuple[Part, ...]
+    around: Part
 
     @property
     def mix(self) -> Mix:
         """All of it."""
-        return total(self.parts) + self.around
+        return total(part.mix for part in (*self.parts, self.around))
 
 
 def target_isa(target: Target) -> Isa:
@@ -55,24 +56,28 @@ def target_isa(target: Target) -> Isa:
 
 
 @functools.lru_cache(maxsize=4096)
-def kernel_parts(kernel: McuKernel, isa: Isa) -> tuple[Mix, ...]:
+def kernel_parts(kernel: McuKernel, isa: Isa) -> tuple[Part, ...]:
     """Of one call of a kernel; of a separable one, the depthwise part and the pointwise one."""
     match kernel:
         case ConvKernel():
-            return (dsp.conv_mix(kernel) if kernel.variant == "dsp" else CALL + products(kernel, isa),)
+            if kernel.variant == "dsp":
+                return (Part(dsp.conv_mix(kernel), dsp.loop_bytes(kernel)),)
+            return (Part(CALL + products(kernel, isa)),)
         case DepthwiseKernel():
-            return (dsp.depthwise_mix(kernel) if kernel.variant == "dsp" else CALL + windows(kernel, isa),)
+            return (Part(dsp.depthwise_mix(kernel) if kernel.variant == "dsp" else CALL + windows(kernel, isa)),)
         case SeparableKernel() if kernel.variant == "dsp":
-            return dsp.separable_mix(kernel)
+            depthwise, pointwise = dsp.separable_mix(kernel)
+            return Part(depthwise, dsp.WINDOW_BYTES), Part(pointwise, dsp.loop_bytes(kernel))
         case SeparableKernel():
-            return CALL + windows(kernel.depthwise, isa, by_row=kernel.by_row), products(kernel, isa)
+            depthwise = CALL + windows(kernel.depthwise, isa, by_row=kernel.by_row)
+            return Part(depthwise), Part(products(kernel, isa))
         case _:
-            return (CALL + small_kernel(kernel, isa),)
+            return (Part(CALL + small_kernel(kernel, isa)),)
 
 
 def kernel_instructions(kernel: McuKernel, isa: Isa) -> float:
     """Of one call of a kernel."""
-    return total(kernel_parts(kernel, isa)).instructions
+    return sum(part.mix.instructions for part in kernel_parts(kernel, isa))
 
 
 def stream_overhead(rows: int, moved_bytes: int) -> float:
@@ -93,9 +98,9 @@ def program_costs(program: Program) -> tuple[StepCost, ...]:
     )
 
 
-def _step_cost(step: Step, calls: list[tuple[Mix, ...]]) -> StepCost:
+def _step_cost(step: Step, calls: list[tuple[Part, ...]]) -> StepCost:
     if step.stream is None:
-        return StepCost(tuple(part for parts in calls for part in parts), _STEP)
+        return StepCost(tuple(part for parts in calls for part in parts), Part(_STEP))
     stages = step.stream.stages
     made = tuple(part * stage.outputs for stage, parts in zip(stages, calls, strict=True) for part in parts)
     rows = sum(stage.outputs for stage in stages)
@@ -110,4 +115,4 @@ def _step_cost(step: Step, calls: list[tuple[Mix, ...]]) -> StepCost:
     copied = sum(count * stage.row_bytes for count, stage in zip(moved, stages, strict=True))
     if step.stream.pushed:
         copied += stages[0].size * stages[0].row_bytes
-    return StepCost(made, _STEP + _stream_mix(rows, copied))
+    return StepCost(made, Part(_STEP + _stream_mix(rows, copied)))

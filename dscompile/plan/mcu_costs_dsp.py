@@ -27,15 +27,17 @@ _GROUP = 4
 _UNROLLED = 16  # steps that a pass of the matrix body has
 _CLAMP = code("3p")  # compare, IT and a move that may do nothing
 _FEW_SINGLES = 1 / 50
+_STEP_BYTES, _PAIR_BYTES = 52, 240  # of code: a step, the rest of a pair
+WINDOW_BYTES = 480  # of code: a channel of a depthwise part
 
 # The matrix body, for four pixels and two channels.
-_STEP = code("l 2w 2p 4p 2w 4p")  # 13 instructions for 16 products
+_STEP = code("l c 2w 2p 4p 2w 4p")  # 13 instructions for 16 products
 _PASS = code("l 2p j")
 _PAIRS_CALL = code("9w p 2w l 2w 6w 2w 2p 2w 2p s p 9w j")
 _PAIR = (
     code("l") + code("l j") + code("2w") + code("l 2p j")
 )  # columns, into the loop, factor and start; the loop over pairs
-_CONSTANTS, _STEPPED_CONSTANTS = code("l 2w 2w s"), code("l p s 3w l p s 3w")  # bias, multiplier, step
+_CONSTANTS, _STEPPED_CONSTANTS = code("l 2w 2c 2w 2c s"), code("l p s 3w 3c l p s 3w 3c")  # bias, multiplier, step
 _WEIGHTS_KEPT = code("s l")  # in memory, where a finish wants the register
 _STORED = code("2w l 5p 4s p s")
 _ROWS_CALL = code("2w p 3w 2w s")
@@ -46,10 +48,10 @@ _RESIDUAL_SUM = code("l 3p")
 
 # C: one pixel of a group, and a last channel without a partner.
 _ONE_CALL = code("9w p 2l 2p 9w j")
-_ONE_WORD = code("2l 6p j")
-_TWO_WORDS = code("2l 2p 2w 10p j")
-_ONE_PAIR = code("l 2w 8l 2s 30p j")
-_LAST_WORD = code("2l 5p j")
+_ONE_WORD = code("2l c 6p j")
+_TWO_WORDS = code("2l 2p 2w 2c 10p j")
+_ONE_PAIR = code("l 2w 8l 4c 2s 30p j")
+_LAST_WORD = code("2l c 5p j")
 _LAST = code("5w 5l s 20p 5w j")
 _LASTS = code("9w 8l 8s 36p 9w j")  # of a group of four, without the calls
 
@@ -71,20 +73,20 @@ _FOURS_CALL = code("9w p 2w l 6w 2p 2w 2w 2p s p 9w j")
 _FOURS = code("2l 2w l s s l s 2w p s 2p j")
 _FOURS_PARTIAL_CALL = code("l 3p 2w")
 _FOURS_PARTIAL = code("l 6p l p")
-_TAP = code("2l 8p")
-_FOURS_CONSTANTS = code("4w")
+_TAP = code("2l c 8p")
+_FOURS_CONSTANTS = code("4w 4c")
 _TO_COLUMN, _TO_BYTES = code("2p 2s p"), code("3p s")
-_PORTABLE_FOURS = code("12l 4s 40p j")
-_PORTABLE_TAP = code("4l 10p j")
-_ONE_CHANNEL = code("6l s 24p j")
-_ONE_CHANNEL_TAP = code("2l 2p")
+_PORTABLE_FOURS = code("12l 12c 4s 40p j")
+_PORTABLE_TAP = code("4l c 10p j")
+_ONE_CHANNEL = code("6l 2c s 24p j")
+_ONE_CHANNEL_TAP = code("2l c 2p")
 _ONE_CHANNEL_ROW = code("6p j")
 _PIXEL = code("6l 3s 15p 2j")  # of a walk: where its window begins, how many rows it has
 
 # Depthwise, rows.
 _PIECES_CALL = code("9w p 4w 3p 2w p 2w 2p l 4p s 2w s 2p j 2w s 3p 9w j")
 _EDGES = (code("0p j"), code("2p j"), code("3p"))  # which loop is entered
-_CHANNEL = code("7w s l j")
+_CHANNEL = code("7w 7c s l j")
 _CHANNEL_END = code("3w 4p j")
 _UP, _DOWN = code("7p j"), code("5p")
 _ROW = code("l 2p")
@@ -95,6 +97,11 @@ _PRODUCT = code("2w l s 5p j")
 _REPEATED = code("3p j")
 _ROW_OF_IMAGE = code("2l s 11p 2j")
 _KERNEL_CALL = code("9w p 2l 4s 8p 9w j")
+
+
+def loop_bytes(kernel: ConvKernel | SeparableKernel) -> int:
+    """Code that the matrix body goes through for a pair of channels."""
+    return _PAIR_BYTES + _STEP_BYTES * min(column_steps(kernel), _UNROLLED + 1)
 
 
 def conv_mix(kernel: ConvKernel) -> Mix:

@@ -93,7 +93,7 @@ _WINDOWS: dict[Variant, dict[Isa, WindowRates]] = {
 }
 
 # Kinds of instructions, of all that a loop in C executes on a core with Thumb-2.
-_KINDS = Mix(plain=0.68, loads=0.25, pipelined=0.08, stores=0.07, jumps=0.06)
+_KINDS = Mix(plain=0.68, loads=0.25, pipelined=0.08, stores=0.07, jumps=0.06, constants=0.1)
 
 
 def of_kinds(instructions: float) -> Mix:

@@ -68,9 +68,9 @@ def _plain(count: float) -> Mix:
 
 _RATES: dict[Isa, _Rates] = {
     "thumb2": _Rates(
-        dense=code("3l 4p j"),
-        dense_last=code("2l 3p j"),
-        dense_result=code("3l s 11p"),
+        dense=code("3l 2c 4p j"),
+        dense_last=code("2l c 3p j"),
+        dense_result=code("3l 2c s 11p"),
         tap=code("l 3p j"),
         narrow_tap=code("l p"),
         row=code("4p j"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_WORD = re.compile(r"(\d*)([plswjd])")
+_WORD = re.compile(r"(\d*)([plswcjd])")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Mix:
 
     `plain` ones never touch memory, `loads` and `stores` move one register. Of the loads, `pipelined` ones come right
     after another load or store. `several` move more registers at once, `words` in all. `jumps` are those of the
-    instructions, whatever their kind, after which the next one is elsewhere. `divisions` are in hardware.
+    instructions, whatever their kind, after which the next one is elsewhere. `divisions` are in hardware. Of the words
+    that are loaded, `constants` are weights and the like.
     """
 
     plain: float = 0.0
@@ -31,6 +32,7 @@ class Mix:
     words: float = 0.0
     jumps: float = 0.0
     divisions: float = 0.0
+    constants: float = 0.0
 
     def __add__(self, other: Mix) -> Mix:
         return Mix(*(one + more for one, more in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -56,14 +58,14 @@ def total(mixes: Iterable[Mix]) -> Mix:
 def code(text: str) -> Mix:
     """The mix of a straight run of instructions, written as words: a letter, with a number of them in front of it.
 
-    p: plain, l: a load, s: a store, d: a division. `5w` is one instruction that moves 5 registers, `j` says that the
-    instruction before it is followed by a jump.
+    p: plain, l: a load, s: a store, d: a division. `5w` is one instruction that moves 5 registers. `j` says that the
+    instruction before it is followed by a jump, `2c` that it read two words of constants.
     """
     mix, before = NOTHING, ""
     for word in text.split():
         match = _WORD.fullmatch(word)
         if match is None:
-            raise ValueError(f"'{word}' is no kind of instruction: a letter of plswjd, with a number in front of it")
+            raise ValueError(f"'{word}' is no kind of instruction: a letter of plswcjd, with a number in front of it")
         count, kind = int(match[1] or 1), match[2]
         match kind:
             case "p":
@@ -76,7 +78,9 @@ def code(text: str) -> Mix:
                 mix += Mix(divisions=count)
             case "w":
                 mix += Mix(several=1, words=count)
+            case "c":
+                mix += Mix(constants=count)
             case _:
                 mix += Mix(jumps=count)
-        before = kind
+        before = before if kind == "c" else kind
     return mix
