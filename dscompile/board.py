@@ -112,8 +112,8 @@ class UnicornCpu:
 class Board:
     """Everything needed to make a bare-metal program for a microcontroller and to run it without one.
 
-    `float_unit` says what the core computes itself: "none", "single" or "double" precision. `clock_hz` turns cycles into
-    time, where it is known.
+    `float_unit` says what the core computes itself: "none", "single" or "double" precision. `clock_hz`, where it is
+    known, turns cycles into time.
     """
 
     memories: tuple[Memory, ...]

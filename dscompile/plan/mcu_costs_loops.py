@@ -48,9 +48,9 @@ class WindowRates:
     """Of depthwise windows.
 
     `tap` is a tap of a channel (of a vector of channels with rvv), `whole_tap` one of a window that lies inside, where
-    that has a loop of its own; `row` a row of taps, `result` a finished sum, `pixel` a pixel. With mve a tap is a vector
-    of the image for four outputs; `channel` one of a row of outputs, `moved` a byte that is interleaved, `row` a row of
-    the image.
+    that has a loop of its own; `row` a row of taps, `result` a finished sum, `pixel` a pixel. With mve a tap is a
+    vector of the image for four outputs; `channel` one of a row of outputs, `moved` a byte that is interleaved, `row` a
+    row of the image.
     """
 
     tap: float

@@ -1,8 +1,8 @@
 """Cycles of a Cortex-M4 for a mix of instructions, and what memory with wait states adds.
 
-Issue cycles are those of Arm's Cortex-M4 Technical Reference Manual r0p1, table 3-1 and 3.3.2. What that leaves open is
-taken in the middle: the refill of the pipeline after a jump (1 to 3 cycles), a division (2 to 12). Stores go through the
-write buffer, in one cycle.
+Issue cycles are those of Arm's Cortex-M4 Technical Reference Manual r0p1, table 3-1 and 3.3.2. What that leaves open
+is taken in the middle: the refill of the pipeline after a jump (1 to 3 cycles), a division (2 to 12). Stores go through
+the write buffer, in one cycle.
 
 A memory with wait states is read in lines. Code that a cache holds costs nothing more. Other code costs one read for
 every line of instructions, during which a prefetch lets the instructions of the line before go on, and one for every

@@ -1,4 +1,4 @@
-"""What the steps and layers of standalone C are estimated to execute, in whole numbers, for inspections and manifests."""
+"""What steps and layers of standalone C are estimated to execute, in whole numbers, for inspections and manifests."""
 
 from __future__ import annotations
 
