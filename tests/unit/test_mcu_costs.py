@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dscompile import api
+from dscompile.emit.describe import layer_infos
 from dscompile.frontend.load import load_network
 from dscompile.plan.mcu_costs import program_costs, target_isa
 from dscompile.plan.mcu_cycles import Part, issue_cycles, part_cycles
@@ -92,6 +93,8 @@ def test_layers_of_a_step_share_what_it_executes():
     assert found.layers.keys() >= {"depthwise_conv2d", "conv2d_1", "dense"}
     depthwise, pointwise = found.layers["depthwise_conv2d"], found.layers["conv2d_1"]
     assert depthwise + pointwise == found.steps[1]
+    infos = layer_infos(program, {})
+    assert [(info.instructions, info.cycles) for info in infos] == [(e.instructions, e.cycles) for e in found.steps]
     assert found.total.instructions == pytest.approx(
         sum(cost.mix.instructions for cost in program_costs(program)), abs=len(program.steps) * 2
     )
