@@ -52,7 +52,7 @@ def target_isa(target: Target) -> Isa:
         case _ if target.has("mve"):
             return "helium"
         case _:
-            return "thumb1" if target.board is not None and not target.has("thumb2") else "thumb2"
+            return "thumb1" if target.family == "cortex-m" and not target.has("thumb2") else "thumb2"
 
 
 @functools.lru_cache(maxsize=4096)
