@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from dscompile.artifact.made_from import MadeFrom
 from dscompile.ir.state import Slot
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
@@ -236,7 +237,7 @@ class Manifest:
     variant of a library, none for standalone C and GPUs. `precision` is float16 or bfloat16 if any kernel multiplies
     these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
     the next. `memories` are those that standalone C is split over, if it is. `streaming` says how standalone C trades
-    instructions for memory; None for libraries.
+    instructions for memory; None for libraries. `made_from` are the files and the tools of its build.
     """
 
     name: str
@@ -264,6 +265,7 @@ class Manifest:
     slots: tuple[Slot, ...] = ()
     streaming: StreamingInfo | None = None
     memories: tuple[MemoryInfo, ...] = ()
+    made_from: MadeFrom = field(default_factory=MadeFrom)
 
     @property
     def lent(self) -> tuple[MemoryInfo, ...]:

@@ -18,6 +18,7 @@ from dscompile.plan.mcu_bodies import (
     matrix_shape,
     rows_body,
     rows_matrix_shapes,
+    turned_body,
 )
 from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, SeparableKernel, pixels_of
 from dscompile.plan.mcu_mix import NOTHING, Mix, code, total
@@ -27,11 +28,13 @@ _GROUP = 4
 _UNROLLED = 16  # steps that a pass of the matrix body has
 _CLAMP = code("3p")  # compare, IT and a move that may do nothing
 _FEW_SINGLES = 1 / 50
-_STEP_BYTES, _PAIR_BYTES = 52, 240  # of code: a step, the rest of a pair
+_STEP_BYTES, _APART_BYTES, _PAIR_BYTES = 48, 52, 260  # of code: a step, one with weights apart, the rest of a pair
 WINDOW_BYTES = 480  # of code: a channel of a depthwise part
 
 # The matrix body, for four pixels and two channels.
-_STEP = code("l c 2w 2p 4p 2w 4p")  # 13 instructions for 16 products
+_STEP = code("l c 2w p 4p 2w 4p")  # 12 instructions for 16 products
+_STEP_APART = code("l c 2w 2p 4p 2w 4p")  # 13
+_SHARED_PAIR = code("8p")  # taking the sums of weights that share halves apart
 _PASS = code("l 2p j")
 _PAIRS_CALL = code("9w p 2w l 2w 6w 2w 2p 2w 2p s p 9w j")
 _PAIR = (
@@ -48,8 +51,9 @@ _RESIDUAL_SUM = code("l 3p")
 
 # C: one pixel of a group, and a last channel without a partner.
 _ONE_CALL = code("9w p 2l 2p 9w j")
-_ONE_WORD = code("2l c 6p j")
-_TWO_WORDS = code("2l 2p 2w 2c 10p j")
+_ONE_WORD = code("2l c 5p j")
+_TWO_WORDS = code("2l 2p 2w 2c 8p j")
+_ONE_APART = code("p")  # of a word
 _ONE_PAIR = code("l 2w 8l 4c 2s 30p j")
 _LAST_WORD = code("2l c 5p j")
 _LAST = code("5w 5l s 20p 5w j")
@@ -74,10 +78,8 @@ _FOURS = code("2l 2w l s s l s 2w p s 2p j")
 _FOURS_PARTIAL_CALL = code("l 3p 2w")
 _FOURS_PARTIAL = code("l 6p l p")
 _TAP = code("2l c 8p")
-_FOURS_CONSTANTS = code("4w 4c")
+_FOURS_CONSTANTS, _FOURS_STEPPED_CONSTANTS = code("4w 4c 4w 4c"), code("3w 3c") * 4
 _TO_COLUMN, _TO_BYTES = code("2p 2s p"), code("3p s")
-_PORTABLE_FOURS = code("12l 12c 4s 40p j")
-_PORTABLE_TAP = code("4l c 10p j")
 _ONE_CHANNEL = code("6l 2c s 24p j")
 _ONE_CHANNEL_TAP = code("2l c 2p")
 _ONE_CHANNEL_ROW = code("6p j")
@@ -91,6 +93,13 @@ _CHANNEL_END = code("3w 4p j")
 _UP, _DOWN = code("7p j"), code("5p")
 _ROW = code("l 2p")
 
+# Depthwise, a turned image.
+_TURNED_CALL = code("9w p l 5w 5w 3w l 4p 5w p 9w j")
+_TURNED_ROW = code("l p 2w 3w 3c 4p")
+_TURNED_CHANNEL = code("2w 2w p s p l p s p j")
+_TURNED_WORDS = code("4l 26p 4s j")  # four pixels of four channels
+_TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows are
+
 # C: the way through rows.
 _SEGMENT = code("l s 6p j")
 _PRODUCT = code("2w l s 5p j")
@@ -101,7 +110,7 @@ _KERNEL_CALL = code("9w p 2l 4s 8p 9w j")
 
 def loop_bytes(kernel: ConvKernel | SeparableKernel) -> int:
     """Code that the matrix body goes through for a pair of channels."""
-    return _PAIR_BYTES + _STEP_BYTES * min(column_steps(kernel), _UNROLLED + 1)
+    return _PAIR_BYTES + (_APART_BYTES if kernel.apart else _STEP_BYTES) * min(column_steps(kernel), _UNROLLED + 1)
 
 
 def conv_mix(kernel: ConvKernel) -> Mix:
@@ -121,6 +130,8 @@ def depthwise_mix(kernel: DepthwiseKernel) -> Mix:
 
 def separable_mix(kernel: SeparableKernel) -> tuple[Mix, Mix]:
     """Of one call: the depthwise part, then the pointwise one."""
+    if kernel.depthwise.variant == "turned":
+        return _KERNEL_CALL + _turned(kernel), products_mix(kernel)
     if kernel.depthwise.variant == "rows":
         return _KERNEL_CALL + _rows(kernel.depthwise), products_mix(kernel)
     return _KERNEL_CALL + _taps(kernel.depthwise, column=True), products_mix(kernel)
@@ -131,7 +142,7 @@ def products_mix(kernel: ConvKernel | SeparableKernel) -> Mix:
     body, steps = matrix_body(kernel), column_steps(kernel)
     pixels, channels = pixels_of(kernel), kernel.out_channels
     single = pixels % _GROUP
-    in_rows = isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
+    in_rows = isinstance(kernel, SeparableKernel) and kernel.depthwise.variant in ("rows", "turned")
     group = (_PRODUCT if in_rows else _GROUP_CALL) + pairs_mix(body, steps, channels // 2)
     one = (_PRODUCT if in_rows else _GROUP_CALL) + one_mix(
         body, steps, channels // 2, fast=single > pixels * _FEW_SINGLES
@@ -154,7 +165,8 @@ def pairs_mix(body: MatrixBody, steps: int, pairs: int) -> Mix:
     if not pairs:
         return NOTHING
     passes = -(-(steps - 1) // _UNROLLED)
-    each = _PAIR + _STEP * steps + _PASS * passes + _finished(body.finish) * (2 * _GROUP)
+    each = _PAIR + (_STEP_APART if body.apart else _STEP) * steps + (NOTHING if body.apart else _SHARED_PAIR)
+    each += _PASS * passes + _finished(body.finish) * (2 * _GROUP)
     each += _STEPPED_CONSTANTS if body.finish.step else _CONSTANTS
     if body.finish.step or body.sum is not None:
         each += _WEIGHTS_KEPT
@@ -168,6 +180,7 @@ def pairs_mix(body: MatrixBody, steps: int, pairs: int) -> Mix:
 def one_mix(body: MatrixBody, steps: int, pairs: int, *, fast: bool) -> Mix:
     """A call of `<body>_single`: one pixel, `pairs` of channels; a `fast` one takes two words at once."""
     words = _TWO_WORDS * (steps // 2) + _ONE_WORD * (steps % 2) if fast else _ONE_WORD * steps
+    words += _ONE_APART * steps if body.apart else code("2p")
     each = _ONE_PAIR + words + (_clamps(body.finish) + (code("3p l") if body.finish.step else NOTHING)) * 2
     if body.sum is not None:
         each += (code("5l 5p") + _clamps(body.sum)) * 2
@@ -240,11 +253,13 @@ def _taps(kernel: DepthwiseKernel, *, column: bool) -> Mix:
 def _pixel(body: DepthwiseBody, rows: int, channels: int) -> Mix:
     fours, single = channels // 4, channels % 4
     one = _ONE_CHANNEL + _ONE_CHANNEL_ROW * rows + _ONE_CHANNEL_TAP * (rows * body.taps) + _clamps(body.finish)
-    if body.finish.step:
-        each = _PORTABLE_FOURS + _PORTABLE_TAP * (rows * body.taps) + _clamps(body.finish) * 4
-        return each * fours + one * single + code("9w 3l 6p 9w j")
     row = _TAP * body.taps + code("2p") * (max(body.taps - 1, 0) // 3) + code("p") * (body.taps < body.kernel_columns)
-    each = _FOURS + _FOURS_CONSTANTS * 2 + _finished(body.finish) * 4 + (_TO_COLUMN if body.column else _TO_BYTES)
+    each = (
+        _FOURS
+        + (_FOURS_STEPPED_CONSTANTS if body.finish.step else _FOURS_CONSTANTS)
+        + _finished(body.finish) * 4
+        + (_TO_COLUMN if body.column else _TO_BYTES)
+    )
     if body.whole:
         each += row * rows + code("p") * (rows - 1)
         once = _FOURS_CALL
@@ -266,6 +281,24 @@ def _rows(kernel: DepthwiseKernel) -> Mix:
             each = _SEGMENT + pieces_mix(rows_body(kernel, segment.pieces), edge, kernel.window.channels)
             total_mix += each * segment.repeats + _REPEATED * (segment.repeats if segment.repeats > 1 else 0)
     return total_mix * (1 / rows.outputs if kernel.by_row else 1)
+
+
+def _turned(kernel: SeparableKernel) -> Mix:
+    """All groups of a call: rows of the image are turned into a ring first, all rows of a window for each row of y."""
+    window, channels = kernel.window, kernel.window.channels
+    body = turned_body(kernel.depthwise)
+    made = len(body.outputs)
+    row = _TURNED_ROW + (code("15p") if made == _GROUP else code("7p"))
+    each = row * window.rows.kernel + _TURNED_CHANNEL + (_finished(body.finish) + code("s")) * made
+    each += code("3w 3c" if body.finish.step else "2w 2c")
+    calls = pixels_of(kernel) // made
+    image_rows = window.rows.kernel if kernel.by_row else window.rows.size
+    turned = _TURNED_WORDS * (image_rows * window.row_bytes / 16) + code("s 2p j") * (kernel.ring_bytes / 4)
+    return (
+        turned
+        + (each * channels + (_TURNED_CALL + _SEGMENT) * 2) * calls
+        + _TURNED_PLACES * (1 if kernel.by_row else window.rows.outputs)
+    )
 
 
 def _edge(taps: tuple[int, int]) -> int:

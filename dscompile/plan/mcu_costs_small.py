@@ -109,11 +109,19 @@ class _VectorRates:
 _HELIUM, _LONG_VECTORS = _VectorRates(4.0, 13.5, 75.0), _VectorRates(4.7, 20.0, 58.0)
 
 
+_DSP_DENSE = code("l 4l 4c 14p")  # four results, four inputs
+_DSP_MAXIMUM = code("l 4p j")  # a tap of four channels
+
+
 def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
     """Of one call of a kernel that is no convolution."""
     rates = _RATES[isa]
     match kernel:
         case DenseKernel():
+            if kernel.variant == "dsp":
+                return _DSP_DENSE * (-(-kernel.out_channels // 4) * -(-kernel.in_channels // 4)) + (
+                    rates.dense_result * kernel.out_channels + rates.copied * kernel.column_bytes
+                )
             pairs, last = divmod(kernel.out_channels, 2)
             sums = (rates.dense * pairs + rates.dense_last * last) * kernel.in_channels
             return sums + rates.dense_result * kernel.out_channels
@@ -156,6 +164,8 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
 def _pool(kernel: PoolKernel, rates: _Rates) -> Mix:
     window, pixels, channels = kernel.window, pixels_of(kernel), kernel.out_channels
     rows, columns = window.rows.kernel, window.columns.kernel
+    if kernel.variant == "dsp":
+        return (_DSP_MAXIMUM * (rows * columns) + code("l s 4p j")) * (-(-channels // _WORD) * pixels)
     if kernel.variant != "c99":
         turns = -(-channels // (_RUN if kernel.function == "max" else _WORD))
         each = _LONG_VECTORS if kernel.variant == "rvv" else _HELIUM

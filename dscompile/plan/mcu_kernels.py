@@ -22,7 +22,7 @@ from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
-Variant = Literal["c99", "dsp", "rows", "mve", "rvv", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "turned", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,11 @@ class ConvKernel:
     `in_rows`, y is in rows (plan/mcu_rows.py).
 
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
-    templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
-    are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
-    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole
-    vectors, and weights as plan/mcu_mve.py says; `rvv` has weights [depth][C_out].
+    plan/mcu_pairs.py says, `apart` where two cannot share a half of a word; `block` multiplies `group` pixels by
+    `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2);
+    `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
+    (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu_mve.py says; `rvv` has
+    weights [depth][C_out].
     """
 
     window: Window
@@ -212,6 +213,7 @@ class ConvKernel:
     step: int = 0
     in_rows: bool = False
     by_row: bool = False
+    apart: bool = False
 
     @property
     def kind(self) -> str:
@@ -264,8 +266,9 @@ class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
-    weights and constants (plan/mcu_rows.py). With `mve` weights are as plan/mcu_mve.py says, and `group` pixels lie in
-    the scratch parameter `columns` before they are written. Pixels of y begin `step` elements apart if that is not 0.
+    weights and constants (plan/mcu_rows.py); with `turned` there are records, too (plan/mcu_turned.py). With `mve`
+    weights are as plan/mcu_mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
+    written. Pixels of y begin `step` elements apart if that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -305,7 +308,8 @@ class DepthwiseKernel:
 class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
-    With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`.
+    With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
+    a ConvKernel. The rows of a turned image take `ring_bytes` of `columns`.
     """
 
     kind: ClassVar[str] = "separable"
@@ -320,6 +324,8 @@ class SeparableKernel:
     step: int = 0
     in_rows: bool = False
     by_row: bool = False
+    apart: bool = False
+    ring_bytes: int = 0
 
     @property
     def window(self) -> Window:
@@ -336,8 +342,8 @@ class SeparableKernel:
         """Bytes of `columns`; for m0plus also of one pixel as int8 where the depthwise part is not of that variant."""
         if self.variant == "m0plus":
             return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
-        if self.depthwise.variant == "rows":
-            return 4 * self.group * half_up(self.depth)
+        if self.depthwise.variant in ("rows", "turned"):
+            return 4 * self.group * half_up(self.depth) + self.ring_bytes
         return column_bytes(self.depth, self.group, self.epilogue.element, self.variant)
 
     @property
@@ -385,7 +391,7 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
     """Weights and per-channel constants of a product of sums; for dsp and mve, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
-    if variant == "rows":
+    if variant in ("rows", "turned"):
         return (Parameter("records", "int32"),)
     if variant in ("dsp", "mve"):
         return (first, Parameter(f"{prefix}constants", "int32"))
@@ -394,21 +400,38 @@ def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", pref
 
 @dataclass(frozen=True)
 class DenseKernel:
-    """y[n] = epilogue(sum_k x[k] * weights[n][k])."""
+    """y[n] = epilogue(sum_k x[k] * weights[n][k]).
+
+    With `dsp`, weights are as templates/mcu/helpers/add_four_rows.c says; x is copied to the scratch parameter
+    `columns` where its elements are no whole words.
+    """
 
     kind: ClassVar[str] = "dense"
     in_channels: int
     out_channels: int
     epilogue: Epilogue
+    variant: Variant = "c99"
+
+    @property
+    def gathered(self) -> bool:
+        """Whether x is copied before it is multiplied."""
+        return self.variant == "dsp" and self.in_channels % 4 > 0
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of `columns`."""
+        return -(-self.in_channels // 4) * 4 if self.gathered else 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, y."""
+        """x, weights, constants, [columns], y."""
         element = self.epilogue.element
+        columns = (_columns(element, self.variant),) if self.gathered else ()
         return (
             _elements("x", element),
             Parameter("weights", element, alignment=4),
             *self.epilogue.constants(),
+            *columns,
             _elements("y", element, written=True),
         )
 
@@ -417,7 +440,8 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once.
+    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once;
+    with `dsp` four of a maximum do that is not clamped.
     With `from_rows`, x is in rows (plan/mcu_rows.py), and the window of the one output is all of it.
     """
 

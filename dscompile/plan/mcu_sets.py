@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from dscompile.ir.network import Array
 from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
@@ -13,6 +14,7 @@ from dscompile.target import Target
 
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
 _NOT_SYMMETRIC = -128  # symmetric weights have no such value; two products with it could leave 16 bits
+_FEW_RESULTS = 2  # of a dense layer
 _LARGEST_WORD_DEPTH = 2040  # that the assembly of templates/mcu/matrix_m0plus.j2 can count to
 
 
@@ -59,12 +61,37 @@ def vector_variant(sets: Sequence[KernelSet]) -> Variant:
     return next((each.variant for each in sets if each.variant in ("mve", "rvv")), "c99")
 
 
+def pool_variant(
+    sets: Sequence[KernelSet], function: Literal["average", "max"], channels: int, low: int, high: int
+) -> Variant:
+    """The variant of an int8 pool that clamps to [low, high]; a maximum of whole words needs no vectors."""
+    found = vector_variant(sets)
+    has_words = channels % 4 == 0 and any(each.variant == "dsp" for each in sets)
+    is_plain = function == "max" and low <= -128 and high >= 127
+    return "dsp" if found == "c99" and has_words and is_plain else found
+
+
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
     """The set for a matrix product with weights [depth, C_out]."""
     chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights))
     if chosen.variant == "rvv" and isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped":
         return replace(chosen, group=2)  # steps and their mask take the registers of a pixel
     return chosen
+
+
+def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
+    """The set for a dense layer with weights [depth, C_out]: vectors, pairs or the portable one.
+
+    Pairs take any rounding; weights a and b of which a word holds a + 256 * b are symmetric. They compute four results
+    at once, so that one or two are not worth their code.
+    """
+    for each in sets:
+        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights):
+            return matrix_set([each], epilogue, weights)
+        symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
+        if each.variant == "dsp" and symmetric and weights.shape[1] > _FEW_RESULTS:
+            return each
+    return PORTABLE
 
 
 def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
@@ -76,7 +103,7 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH
         case "block":
             return epilogue.element == "int8"
-        case "rows":  # is chosen for tensors, not for layers (plan/mcu_row_choice.py)
+        case "rows" | "turned":  # of depthwise parts only, which choose them elsewhere
             return False
         case "c99":
             return True
@@ -99,7 +126,7 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
         case "block":
             return epilogue.element == "int8"
-        case "rows":  # is chosen for tensors, not for layers (plan/mcu_row_choice.py)
+        case "rows" | "turned":  # of depthwise parts only, which choose them elsewhere
             return False
         case "c99":
             return True
