@@ -109,7 +109,7 @@ class _VectorRates:
 _HELIUM, _LONG_VECTORS = _VectorRates(4.0, 13.5, 75.0), _VectorRates(4.7, 20.0, 58.0)
 
 
-_DSP_DENSE = code("l 4l 4c 14p")  # four results, four inputs
+_DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
 _DSP_MAXIMUM = code("l 4p j")  # a tap of four channels
 
 
