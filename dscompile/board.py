@@ -9,18 +9,37 @@ import itertools
 from dataclasses import dataclass
 
 FLOAT_UNITS = ("none", "single", "double")
+TIMED_CORE = "cortex-m4"
+"""LLVM's name of the core of which Arm publishes what every instruction costs."""
+_WORD_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Memory:
-    """A region of the address space; `cost` of an access to a byte is relative to other memories (None: not known)."""
+    """A region of the address space; `cost` of an access to a byte is relative to other memories (None: not known).
+
+    Of code or constants: a read takes `wait_states` cycles more than one and brings `line_bytes`; `cache_bytes` of code
+    are kept near the core, and with `prefetch` the next line is read while the instructions of one are executed.
+    """
 
     name: str
     origin: int
     size_bytes: int
     cost: float | None = None
+    wait_states: int = 0
+    line_bytes: int = _WORD_BYTES
+    cache_bytes: int = 0
+    prefetch: bool = False
 
     def __post_init__(self) -> None:
+        if self.wait_states < 0:
+            raise ValueError(f"memory '{self.name}': wait_states must be 0 or more, not {self.wait_states}")
+        if self.line_bytes < _WORD_BYTES or self.line_bytes & (self.line_bytes - 1):
+            raise ValueError(
+                f"memory '{self.name}': line must be a power of two and hold a word of 4 bytes, not {self.line_bytes}"
+            )
+        if not self.wait_states and (self.line_bytes, self.cache_bytes, self.prefetch) != (_WORD_BYTES, 0, False):
+            raise ValueError(f"memory '{self.name}': line, cache and prefetch make wait_states shorter; it has none")
         if self.size_bytes <= 0 or self.origin < 0 or self.origin + self.size_bytes > 1 << 32:
             raise ValueError(f"memory '{self.name}' must lie inside the 32-bit address space and not be empty")
 
@@ -93,7 +112,8 @@ class UnicornCpu:
 class Board:
     """Everything needed to make a bare-metal program for a microcontroller and to run it without one.
 
-    `float_unit` says what the core computes itself: "none", "single" or "double" precision.
+    `float_unit` says what the core computes itself: "none", "single" or "double" precision. `clock_hz`, where it is
+    known, turns cycles into time.
     """
 
     memories: tuple[Memory, ...]
@@ -103,14 +123,23 @@ class Board:
     zig: ZigTools | None = None
     qemu: QemuMachine | None = None
     unicorn: UnicornCpu | None = None
+    clock_hz: float | None = None
 
     def __post_init__(self) -> None:
+        if self.clock_hz is not None and self.clock_hz <= 0:
+            raise ValueError(f"clock must be more than 0 Hz, not {self.clock_hz:g}")
         if self.float_unit not in FLOAT_UNITS:
             raise ValueError(f"float_unit must be one of {', '.join(FLOAT_UNITS)}, not '{self.float_unit}'")
         names = [memory.name for memory in self.memories]
         for use, name in vars(self.sections).items():
             if name not in names:
                 raise ValueError(f"sections: '{use}' lies in '{name}', which is not a memory ({', '.join(names)})")
+        read = {self.sections.code, self.sections.constants}
+        for memory in self.memories:
+            if memory.wait_states and memory.name not in read:
+                raise ValueError(
+                    f"memory '{memory.name}' has wait_states, which count for code and constants; neither lies there"
+                )
         regions = sorted(self.memories, key=lambda memory: memory.origin)
         for one, other in itertools.pairwise(regions):
             if one.end > other.origin:

@@ -172,6 +172,7 @@ TARGET_KEYS: dict[str, tuple[str, ...]] = {
         "float_unit",
         "memories",
         "sections",
+        "clock",
         "emulators",
         "gpu",
     ),
@@ -187,7 +188,7 @@ TARGET_KEYS: dict[str, tuple[str, ...]] = {
     "emulators.qemu": ("program", "machine", "options"),
     "emulators.unicorn": ("architecture", "model"),
     "emulators.qemu_user": ("program", "cpu"),
-    "memories.": ("origin", "size", "cost"),
+    "memories.": ("origin", "size", "cost", "wait_states", "line", "cache", "prefetch"),
     "gpu": (
         "arch",
         "device",
@@ -416,6 +417,7 @@ def _board(top: Mapping[str, Any], where: Position) -> Board:
         if qemu
         else None,
         unicorn=UnicornCpu(str(unicorn["architecture"]), str(unicorn["model"])) if unicorn else None,
+        clock_hz=parse_rate(top["clock"], "Hz") if "clock" in top else None,
     )
 
 
@@ -466,9 +468,24 @@ def _memories(content: object, where: Position) -> tuple[Memory, ...]:
         raise BadInputError("section 'memories' must be a mapping of names to regions", position=where)
     regions = {str(name): _section(region, "memories.", where) for name, region in content.items()}
     return tuple(
-        Memory(name, int(region["origin"]), parse_size(region["size"]), _cost(region.get("cost")))
+        Memory(
+            name,
+            int(region["origin"]),
+            parse_size(region["size"]),
+            _cost(region.get("cost")),
+            int(region.get("wait_states", 0)),
+            parse_size(region.get("line", 4)),
+            parse_size(region.get("cache", 0)),
+            _flag(region.get("prefetch", False), "prefetch"),
+        )
         for name, region in regions.items()
     )
+
+
+def _flag(value: object, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"'{key}' must be true or false, not '{value}'")
+    return value
 
 
 def _cost(value: object) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dscompile.artifact.fields import Fields, Json
 from dscompile.board import Board, GccTools, Memory, QemuMachine, Sections, UnicornCpu, ZigTools
 
@@ -18,6 +20,7 @@ def board_to_json(board: Board) -> Json:
         if board.qemu is None
         else {"program": board.qemu.program, "machine": board.qemu.machine, "options": list(board.qemu.options)},
         "unicorn": None if board.unicorn is None else dict(vars(board.unicorn)),
+        "clock_hz": board.clock_hz,
     }
 
 
@@ -40,15 +43,29 @@ def memories_to_json(board: Board) -> list[Json]:
             "origin": memory.origin,
             "bytes": memory.size_bytes,
             **({} if memory.cost is None else {"cost": memory.cost}),
+            **(_waiting(memory) if memory.wait_states else {}),
         }
         for memory in board.memories
     ]
 
 
+def _waiting(memory: Memory) -> Json:
+    return {
+        "wait_states": memory.wait_states,
+        "line": memory.line_bytes,
+        "cache": memory.cache_bytes,
+        "prefetch": memory.prefetch,
+    }
+
+
 def _memory_from_json(fields: Fields) -> Memory:
-    """A memory in an object; `cost` may be missing, as in artifacts of older builds."""
+    """A memory in an object; `cost` and wait states may be missing, as in artifacts of older builds."""
     cost = fields.number("cost") if fields.has_value("cost") else None
-    return Memory(fields.text("name"), fields.whole("origin"), fields.whole("bytes"), cost)
+    plain = Memory(fields.text("name"), fields.whole("origin"), fields.whole("bytes"), cost)
+    if not fields.has_value("wait_states"):
+        return plain
+    waits, line, cache = (fields.whole(key) for key in ("wait_states", "line", "cache"))
+    return replace(plain, wait_states=waits, line_bytes=line, cache_bytes=cache, prefetch=fields.flag("prefetch"))
 
 
 def board_from_json(fields: Fields) -> Board | None:
@@ -65,6 +82,7 @@ def board_from_json(fields: Fields) -> Board | None:
             zig_from_json(zig) if zig else None,
             QemuMachine(qemu.text("program"), qemu.text("machine"), qemu.texts("options")) if qemu else None,
             UnicornCpu(unicorn.text("architecture"), unicorn.text("model")) if unicorn else None,
+            fields.number("clock_hz") if fields.has_value("clock_hz") else None,
         )
     except ValueError as error:
         fields.problems.append(f"'{fields.where.rstrip('.')}': {error}")

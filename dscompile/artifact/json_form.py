@@ -52,6 +52,8 @@ def manifest_to_json(m: Manifest) -> Json:
                 "macs": layer.macs,
                 "result_bytes": layer.result_bytes,
                 "kernels": list(layer.kernels),
+                "instructions": layer.instructions,
+                "cycles": layer.cycles,
             }
             for layer in m.layers
         ],
@@ -215,6 +217,8 @@ def _layer_from_json(fields: Fields) -> LayerInfo:
         result_bytes=fields.whole("result_bytes"),
         layer_macs=fields.wholes("layer_macs") if fields.has_value("layer_macs") else (),
         kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
+        instructions=fields.whole("instructions") if fields.has_value("instructions") else None,
+        cycles=fields.whole("cycles") if fields.has_value("cycles") else None,
     )
     if layer.layer_macs and len(layer.layer_macs) != len(layer.layers):
         fields.problems.append(f"'{fields.where}layer_macs' must have an entry for each of 'layers'")

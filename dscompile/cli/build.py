@@ -21,7 +21,7 @@ from dscompile.cli.arguments import (
     weights_option,
 )
 from dscompile.cli.completion import complete_package
-from dscompile.cli.describe import memory_text
+from dscompile.cli.describe import estimate_text, memory_text
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
@@ -120,6 +120,7 @@ def _summary(artifact: Artifact) -> str:
         *(("memory", line) for line in memory_lines(manifest)),
         *([("state", text.size(state_bytes(manifest.slots)))] if manifest.slots else []),
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
+        *([("inference", estimated)] if (estimated := estimate_text(manifest)) else []),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),
         ("header", str(artifact.header.name)),
         ("libraries", ", ".join(library.name for library in _libraries(artifact)))

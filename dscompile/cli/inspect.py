@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dscompile.ir.memory import MemoryMode
+    from dscompile.plan.mcu_estimates import Estimate
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection, LayerRow
     from dscompile.target import Target
@@ -68,6 +69,10 @@ def command(
     1 / k^2. With a target also share, the layer's part of the network's roofline time, and bound, what limits it there;
     then the arena: where its buffers lie, and what is alive in each step.
 
+    For a microcontroller also instructions, an estimate of what is executed for the layer, and for a Cortex-M4 cycles,
+    with the wait states of the target file's memories; a layer that is computed in another one's loop has none. Their
+    sum is that of one inference, and a time where the target file has a clock.
+
     --html writes all of it as one page that needs nothing else: no network, no other files.
 
     For a GPU, also the modules that convolutions are fused into: one tile, blocks and threads, the bytes that images
@@ -92,6 +97,8 @@ def command(
             progress=progress,
         )
     parts = [text.fields(network_fields(inspection), indent=""), _layers(inspection), _comparison(inspection)]
+    if inspection.estimate is not None and inspection.target is not None:
+        parts.append(_estimate(inspection, inspection.estimate, inspection.target))
     if inspection.arena is not None and inspection.target is not None:
         parts.append(_arena(inspection.arena, inspection.target.name))
     if inspection.streaming is not None:
@@ -115,13 +122,23 @@ def _layers(inspection: Inspection) -> str:
     header = ["layer", "kind", "input", "output", "MAC", "parameters", "bytes", "FLOP/B", "standard MAC", "ratio"]
     if inspection.target is not None:
         header += ["share", "bound"]
+    shows = inspection.estimated_columns
+    header += shows
     left = ("layer", "kind", "bound")
     ratios = {pair.depthwise: text.percent(pair.ratio) for pair in inspection.pairs}
-    rows = [_row(layer, ratios.get(layer.name, "")) for layer in inspection.layers]
+    rows = [_row(layer, ratios.get(layer.name, ""), shows) for layer in inspection.layers]
     return text.table(header, rows, right=[name for name in header if name not in left])
 
 
-def _row(layer: LayerRow, ratio: str) -> list[str]:
+def _estimate(inspection: Inspection, estimate: Estimate, target: Target) -> str:
+    """The sums of these columns."""
+    sums = f"one inference on {target.name}, estimated: {text.number(estimate.instructions)} instructions"
+    if estimate.cycles is not None:
+        sums += f", {text.number(estimate.cycles)} cycles"
+    return sums if inspection.time_us is None else f"{sums}, {inspection.time_us / 1e3:.2f} ms"
+
+
+def _row(layer: LayerRow, ratio: str, shows: Sequence[str]) -> list[str]:
     row = [
         layer.name,
         layer.kind,
@@ -136,6 +153,11 @@ def _row(layer: LayerRow, ratio: str) -> list[str]:
     ]
     if layer.share is not None and layer.limit is not None:
         row += [text.percent(layer.share), layer.limit]
+    if layer.estimate is not None:
+        counts = (layer.estimate.instructions, layer.estimate.cycles)
+        row += [text.number(count) for count in counts if count is not None]
+    else:
+        row += [""] * len(shows)
     return row
 
 

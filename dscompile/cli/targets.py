@@ -96,13 +96,18 @@ def _board(target: Target, board: Board) -> list[tuple[str, str]]:
         f"{board.qemu.program} -M {board.qemu.machine}" if board.qemu else "",
         f"unicorn {board.unicorn.model}" if board.unicorn else "",
     ]
-    memories = [f"{m.name} {text.short_size(m.size_bytes)} at 0x{m.origin:08x}" for m in board.memories]
+    memories = [
+        f"{m.name} {text.short_size(m.size_bytes)} at 0x{m.origin:08x}"
+        + (f" ({text.plural(m.wait_states, 'wait state')})" if m.wait_states else "")
+        for m in board.memories
+    ]
     return [
         ("family", target.family),
         ("features", " ".join(sorted(target.features)) or "none"),
         ("float unit", board.float_unit),
         ("kernels", ", then ".join(target.kernels)),
         ("memories", ", ".join(memories)),
+        *([] if board.clock_hz is None else [("clock", f"{board.clock_hz / 1e6:g} MHz")]),
         ("compilers", " or ".join(filter(None, compilers))),
         ("emulators", " or ".join(filter(None, emulators)) or "none"),
         ("alignment", f"arena {target.arena_alignment} B"),

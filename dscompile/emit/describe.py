@@ -22,6 +22,7 @@ from dscompile.artifact import (
 from dscompile.emit.interface import Block
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.state import slots
+from dscompile.plan.mcu_estimates import estimate
 from dscompile.plan.memory_use import streaming_info
 from dscompile.plan.program import Program
 from dscompile.plan.tuning_use import tuning_info
@@ -125,7 +126,8 @@ def memory_infos(program: Program, blocks: Sequence[Block]) -> tuple[MemoryInfo,
 
 def layer_infos(program: Program, symbols: Mapping[str, str]) -> tuple[LayerInfo, ...]:
     """A row for each step, with the C names of the kernels that `symbols` knows."""
-    network = program.network
+    network, estimates = program.network, estimate(program)
+    steps = [None] * len(program.steps) if estimates is None else estimates.steps
     macs = {layer.name: layer_macs(network, layer) for layer in network.layers}
     return tuple(
         LayerInfo(
@@ -136,6 +138,8 @@ def layer_infos(program: Program, symbols: Mapping[str, str]) -> tuple[LayerInfo
             step.result_bytes,
             tuple(macs[name] for name in step.layers),
             tuple(symbols[call.symbol] for call in step.calls if call.symbol in symbols),
+            None if executed is None else executed.instructions,
+            None if executed is None else executed.cycles,
         )
-        for step in program.steps
+        for step, executed in zip(program.steps, steps, strict=True)
     )

@@ -1,98 +1,118 @@
-"""Instructions of standalone C, estimated: enough to compare whole layers with the same layers by row.
+"""Instructions of standalone C, counted by its loops: without a compiler, an emulator, or the network's values.
 
-The figures per product are from exact counts of real networks on emulated cores. They
-are no promise: what an inference takes is counted by `dscompile verify`.
+The planner of memory compares plans by them, `inspect` and manifests show them. Kernels for 16-bit SIMD are counted as
+their templates are written (plan/mcu_costs_dsp.py); of the others, loops are (plan/mcu_costs_loops.py), at rates that
+were fitted to counts of real networks on emulated cores. docs/decisions/instruction-estimates.md has the errors.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dscompile.plan.mcu_kernels import (
-    BinaryKernel,
-    ConvKernel,
-    DenseKernel,
-    DepthwiseKernel,
-    McuKernel,
-    PoolKernel,
-    SeparableKernel,
-    Variant,
-    pixels_of,
-)
+from dscompile.plan import mcu_costs_dsp as dsp
+from dscompile.plan.mcu_costs_loops import CALL, Isa, products, windows
+from dscompile.plan.mcu_costs_small import small_kernel
+from dscompile.plan.mcu_cycles import Part
+from dscompile.plan.mcu_flow import Link, simulate
+from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, McuKernel, SeparableKernel
+from dscompile.plan.mcu_mix import Mix, code, total
 
-_PER_DSP_DENSE = 1.2  # of a product
-_PER_ELEMENT = 8  # of everything but products
-_PER_ROW = 130  # of a row in a stream: finding out what can be made, calling it
-_PER_MOVED_BYTE = 0.6
-_PER_TURNED_BYTE = 2.0
-_PER_FILLED_BYTE = 1.0  # of the ring of a turned image
+if TYPE_CHECKING:
+    from dscompile.plan.program import Program, Step
+    from dscompile.target import Target
+
+_STEP = code("2l 2s 6p 2j")  # of the driver, for each step
+_STREAMED_ROW = code("32l 12s 60p 12j")  # finding out what can be made, calling it
+_MOVED = code("4l 4s 5p j")  # 16 bytes within a ring
+_MOVED_BYTES = 16
 
 
 @dataclass(frozen=True)
-class _Rates:
-    """Instructions per product: of pixels in whole groups, of pixels that fill none, of depthwise windows."""
+class StepCost:
+    """Of one step of a program: one part for each call of a kernel, two for a separable one; what is around."""
 
-    group: float
-    rest: float
-    depthwise: float
+    parts: tuple[Part, ...]
+    around: Part
 
-
-_RATES: dict[Variant, _Rates] = {
-    "dsp": _Rates(0.85, 2.4, 2.2),
-    "rows": _Rates(0.85, 2.4, 1.6),
-    "turned": _Rates(0.85, 2.4, 1.6),
-    "mve": _Rates(0.25, 0.9, 0.4),
-    "rvv": _Rates(0.25, 0.9, 0.4),
-    "m0plus": _Rates(3.0, 3.0, 5.0),
-    "block": _Rates(2.6, 3.4, 4.5),
-    "c99": _Rates(5.0, 6.0, 7.0),
-}
+    @property
+    def mix(self) -> Mix:
+        """All of it."""
+        return total(part.mix for part in (*self.parts, self.around))
 
 
-def kernel_instructions(kernel: McuKernel) -> float:
-    """Of one call of a kernel."""
+def target_isa(target: Target) -> Isa:
+    """Whose rates hold for a target; those of Thumb-2 for portable C."""
+    match target.family:
+        case "rv32":
+            return "rv32"
+        case "rv64":
+            return "rv64"
+        case _ if target.has("mve"):
+            return "helium"
+        case _:
+            return "thumb1" if target.family == "cortex-m" and not target.has("thumb2") else "thumb2"
+
+
+@functools.lru_cache(maxsize=4096)
+def kernel_parts(kernel: McuKernel, isa: Isa) -> tuple[Part, ...]:
+    """Of one call of a kernel; of a separable one, the depthwise part and the pointwise one."""
     match kernel:
         case ConvKernel():
-            columns = kernel.depth * pixels_of(kernel) * 2 if kernel.gathered else 0
-            return columns + _product(kernel, kernel.depth)
+            if kernel.variant == "dsp":
+                return (Part(dsp.conv_mix(kernel), dsp.loop_bytes(kernel)),)
+            return (Part(CALL + products(kernel, isa)),)
         case DepthwiseKernel():
-            return _windows(kernel, pixels_of(kernel))
+            return (Part(dsp.depthwise_mix(kernel) if kernel.variant == "dsp" else CALL + windows(kernel, isa)),)
+        case SeparableKernel() if kernel.variant == "dsp":
+            depthwise, pointwise = dsp.separable_mix(kernel)
+            return Part(depthwise, dsp.WINDOW_BYTES), Part(pointwise, dsp.loop_bytes(kernel))
         case SeparableKernel():
-            return _turning(kernel) + _windows(kernel.depthwise, pixels_of(kernel)) + _product(kernel, kernel.depth)
-        case PoolKernel():
-            lanes = 4 if kernel.variant == "dsp" else 1
-            return pixels_of(kernel) * kernel.out_channels * (kernel.window.taps * 3 + _PER_ELEMENT) / lanes
-        case DenseKernel():
-            rate = _PER_DSP_DENSE if kernel.variant == "dsp" else _RATES["c99"].group
-            return kernel.in_channels * kernel.out_channels * rate
-        case BinaryKernel():
-            return _PER_ELEMENT * math.prod(kernel.shape)
+            depthwise = CALL + windows(kernel.depthwise, isa, by_row=kernel.by_row)
+            return Part(depthwise), Part(products(kernel, isa))
         case _:
-            return 0.0  # small beside the others, and the same in every plan
+            return (Part(CALL + small_kernel(kernel, isa)),)
 
 
-def _product(kernel: ConvKernel | SeparableKernel, depth: int) -> float:
-    rates, pixels = _RATES[kernel.variant], pixels_of(kernel)
-    rest = pixels % kernel.group
-    if kernel.variant == "m0plus" and rest:
-        rest, pixels = 0, pixels - rest + kernel.group  # a group that is not full costs as much
-    results = pixels * kernel.out_channels
-    return kernel.out_channels * depth * ((pixels - rest) * rates.group + rest * rates.rest) + results * _PER_ELEMENT
-
-
-def _turning(kernel: SeparableKernel) -> float:
-    """Turning the image of a depthwise part (plan/mcu_turned.py), or for one row all rows of its windows."""
-    if kernel.depthwise.variant != "turned":
-        return 0.0
-    rows = kernel.window.rows.kernel if kernel.by_row else kernel.window.rows.size
-    return rows * kernel.window.row_bytes * _PER_TURNED_BYTE + kernel.ring_bytes * _PER_FILLED_BYTE
-
-
-def _windows(kernel: DepthwiseKernel, pixels: int) -> float:
-    return pixels * kernel.out_channels * (kernel.window.taps * _RATES[kernel.variant].depthwise + _PER_ELEMENT)
+def kernel_instructions(kernel: McuKernel, isa: Isa) -> float:
+    """Of one call of a kernel."""
+    return sum(part.mix.instructions for part in kernel_parts(kernel, isa))
 
 
 def stream_overhead(rows: int, moved_bytes: int) -> float:
     """Of a stream besides its kernels: rows that it makes, bytes that it moves within rings."""
-    return rows * _PER_ROW + moved_bytes * _PER_MOVED_BYTE
+    return _stream_mix(rows, moved_bytes).instructions
+
+
+def _stream_mix(rows: int, moved_bytes: int) -> Mix:
+    return _STREAMED_ROW * rows + _MOVED * (moved_bytes / _MOVED_BYTES)
+
+
+def program_costs(program: Program) -> tuple[StepCost, ...]:
+    """Of every step of a program, for one inference."""
+    isa = target_isa(program.target)
+    kernels = {function.symbol: function.kernel for function in program.functions}
+    return tuple(
+        _step_cost(step, [kernel_parts(kernels[call.symbol], isa) for call in step.calls]) for step in program.steps
+    )
+
+
+def _step_cost(step: Step, calls: list[tuple[Part, ...]]) -> StepCost:
+    if step.stream is None:
+        return StepCost(tuple(part for parts in calls for part in parts), Part(_STEP))
+    stages = step.stream.stages
+    made = tuple(part * stage.outputs for stage, parts in zip(stages, calls, strict=True) for part in parts)
+    rows = sum(stage.outputs for stage in stages)
+    links = [
+        Link(
+            Axis(stage.size, stage.outputs, stage.taps, stage.stride, stage.before, stage.dilation),
+            stage.residual_stage,
+        )
+        for stage in stages
+    ]
+    moved = simulate(links, pushed=step.stream.pushed).moved
+    copied = sum(count * stage.row_bytes for count, stage in zip(moved, stages, strict=True))
+    if step.stream.pushed:
+        copied += stages[0].size * stages[0].row_bytes
+    return StepCost(made, Part(_STEP + _stream_mix(rows, copied)))

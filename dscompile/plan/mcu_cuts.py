@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dscompile.plan.mcu_costs import kernel_instructions, stream_overhead
+from dscompile.plan.mcu_costs import kernel_instructions, stream_overhead, target_isa
 from dscompile.plan.mcu_draft import Draft
 from dscompile.plan.mcu_streams import Rows, Segment, row_forms, rows_of, streamed
 
@@ -93,7 +93,7 @@ def instructions_of(plan: Sequence[Candidate]) -> float:
 
 
 def _step_instructions(draft: Draft, index: int) -> float:
-    return sum(kernel_instructions(call.kernel) for call in draft.steps[index].calls)
+    return sum(kernel_instructions(call.kernel, target_isa(draft.target)) for call in draft.steps[index].calls)
 
 
 def _step_candidate(draft: Draft, index: int) -> Candidate:
@@ -123,7 +123,7 @@ def _stream_candidate(draft: Draft, segment: Segment, rows: Rows) -> Candidate:
     for row, count in zip(rows.stages, rows.flow.moved, strict=True):
         made += row.form.rows.outputs
         moved += count * row.form.x_row_bytes
-        kernels += row.form.rows.outputs * kernel_instructions(row.form.kernel)
+        kernels += row.form.rows.outputs * kernel_instructions(row.form.kernel, target_isa(draft.target))
     if segment.pushed:
         moved += rows.stages[0].form.rows.size * rows.stages[0].form.x_row_bytes
     step = _step_candidate(merged, segment.first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dscompile.ir.cost import SeparablePair, layer_bytes, layer_cost, layer_flops, layer_kind, separable_pairs
@@ -14,6 +14,7 @@ from dscompile.target import Target
 
 if TYPE_CHECKING:
     from dscompile.artifact import StreamingInfo, TuningInfo
+    from dscompile.plan.mcu_estimates import Estimate
     from dscompile.plan.program import (  # not needed, and not paid for, without a target
         Chosen,
         Program,
@@ -30,6 +31,7 @@ class LayerRow:
 
     `standard_*` is the cost of the standard convolution in its place (dscompile.ir.cost.LayerCost). `share` is the
     layer's part of the network's roofline time, `cycles` that time, and `limit` what bounds it; all only with a target.
+    `estimate` is there for layers of standalone C that multiply, or are steps of their own (plan/mcu_estimates.py).
     """
 
     name: str
@@ -46,6 +48,7 @@ class LayerRow:
     cycles: float | None = None
     share: float | None = None
     limit: str | None = None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ class ArenaMap:
 class Inspection:
     """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for, `modules`
     unless the target is a GPU. `tiles` are those of layers that have any to choose, `tuning` sums up where they come
-    from, `precision` is what its program multiplies, `streaming` says what standalone C streams.
+    from, `precision` is what its program multiplies, `streaming` says what standalone C streams, `estimate` what an
+    inference of it executes.
     """
 
     network: Network
@@ -109,6 +113,22 @@ class Inspection:
     tuning: TuningInfo | None = None
     precision: Precision = "float32"
     streaming: StreamingInfo | None = None
+    estimate: Estimate | None = None
+
+    @property
+    def estimated_columns(self) -> tuple[str, ...]:
+        """Which figures the layers' estimates have."""
+        if self.estimate is None:
+            return ()
+        return ("instructions",) if self.estimate.cycles is None else ("instructions", "cycles")
+
+    @property
+    def time_us(self) -> float | None:
+        """What an inference is estimated to take; None where the core's cycles or its clock are not known."""
+        board = None if self.target is None else self.target.board
+        if board is None or board.clock_hz is None or self.estimate is None or self.estimate.cycles is None:
+            return None
+        return 1e6 * self.estimate.cycles / board.clock_hz
 
     @property
     def roofs(self) -> Roofs | None:
@@ -148,10 +168,13 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
     pairs = separable_pairs(network)
     if program is None:
         return Inspection(network, rows, pairs, target)
+    from dscompile.plan.mcu_estimates import estimate
     from dscompile.plan.memory_use import streaming_info
     from dscompile.plan.tuning_use import tuning_info
 
-    arena, tuning = arena_map(program), tuning_info(program)
+    arena, tuning, estimates = arena_map(program), tuning_info(program), estimate(program)
+    if estimates is not None:
+        rows = tuple(replace(row, estimate=estimates.layers.get(row.name)) for row in rows)
     return Inspection(
         network,
         rows,
@@ -162,6 +185,7 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
         tuning=tuning,
         precision=program.precision,
         streaming=streaming_info(program),
+        estimate=None if estimates is None else estimates.total,
     )
 
 

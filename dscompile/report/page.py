@@ -82,8 +82,8 @@ def page_text(inspection: Inspection) -> str:
             version=__version__,
             tensors=_tensors(inspection),
             cards=_cards(inspection),
-            columns=_columns(timed=target is not None),
-            rows=_rows(inspection.layers),
+            columns=[*_columns(timed=target is not None), *inspection.estimated_columns],
+            rows=_rows(inspection.layers, inspection.estimated_columns),
             categories=[each for each in _CATEGORIES if each in kinds],
             arena=arena,
             arena_chart=arena_chart(arena) if arena is not None and arena.steps else None,
@@ -184,7 +184,7 @@ def _columns(*, timed: bool) -> list[str]:
     return [*columns, "share of least time"] if timed else columns
 
 
-def _rows(layers: Sequence[LayerRow]) -> list[Row]:
+def _rows(layers: Sequence[LayerRow], estimated: Sequence[str]) -> list[Row]:
     macs, moved = (max((getattr(row, key) for row in layers), default=0) or 1 for key in ("macs", "size_bytes"))
     shares = max((row.share or 0.0 for row in layers), default=0.0) or 1.0
     return [
@@ -199,11 +199,18 @@ def _rows(layers: Sequence[LayerRow]) -> list[Row]:
                 Cell(text.number(row.size_bytes), row.size_bytes, row.size_bytes / moved),
                 Cell(f"{row.flops_per_byte:.1f}", row.flops_per_byte),
                 *([] if row.share is None else [Cell(text.percent(row.share), row.share, row.share / shares)]),
+                *_estimate_cells(row, estimated),
             ),
             row.limit,
         )
         for row in layers
     ]
+
+
+def _estimate_cells(row: LayerRow, columns: Sequence[str]) -> list[Cell]:
+    """A cell for each column of estimates; empty where another layer's loop computes this one."""
+    counts = [] if row.estimate is None else [row.estimate.instructions, row.estimate.cycles]
+    return [Cell(text.number(count), count) for count in counts if count is not None] or [Cell("", 0)] * len(columns)
 
 
 def _pairs(inspection: Inspection) -> list[PairBar]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.ir.cost import SeparablePair
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Tensor
+    from dscompile.plan.mcu_estimates import Estimate
     from dscompile.report.comparison import Verification
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection
@@ -52,9 +53,12 @@ def inspection_record(inspection: Inspection) -> Record:
                 "roofline_cycles": layer.cycles,
                 "roofline_share": layer.share,
                 "roofline_limit": layer.limit,
+                **_estimate(layer.estimate),
             }
             for layer in inspection.layers
         ],
+        **_estimate(inspection.estimate),
+        "time_us": inspection.time_us,
         "arena": _arena(inspection.arena) if inspection.arena else None,
         "streaming": streaming_to_json(inspection.streaming) if inspection.streaming else None,
         "gpu": plan_record(inspection.modules),
@@ -62,6 +66,13 @@ def inspection_record(inspection: Inspection) -> Record:
         "tiles": tiles_record(inspection.tiles),
         "loops": None if inspection.loops is None else [_loop(loop) for loop in inspection.loops],
     }
+
+
+def _estimate(estimate: Estimate | None) -> Record:
+    """Instructions and cycles, or null: of a layer that another one's loop computes, and where nobody can say."""
+    if estimate is None:
+        return {"instructions": None, "cycles": None}
+    return {"instructions": estimate.instructions, "cycles": estimate.cycles}
 
 
 def _roofs(inspection: Inspection) -> Record | None:

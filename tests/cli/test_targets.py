@@ -194,3 +194,10 @@ def test_a_multiply_that_is_not_known_is_refused(dscompile: CommandLine, folder:
     outcome = dscompile("targets", "show", "./mine.yaml")
     assert outcome.code == 3
     assert "the target file is wrong: multiply must be 'broadcast' or 'element', not 'lane'" in outcome.err
+
+
+def test_show_says_what_a_memory_waits_and_the_clock(dscompile: CommandLine):
+    board = Path(__file__).parents[2] / "examples" / "boards" / "stm32f405.yaml"
+    said = dscompile("targets", "show", board).out
+    assert "flash 1.0 MiB at 0x08000000 (5 wait states), sram 128.0 KiB at 0x20000000" in said
+    assert "  clock        168 MHz\n" in said

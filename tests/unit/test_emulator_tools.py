@@ -258,6 +258,20 @@ PLACES = Sections("flash", "flash", "ram", "ram")
         (lambda: Board((FLASH,), PLACES), r"sections: 'data' lies in 'ram', which is not a memory \(flash\)"),
         (lambda: Board((FLASH, RAM, Memory("tcm", 4096, 8192)), PLACES), "memories 'flash' and 'tcm' overlap"),
         (lambda: Board((FLASH, RAM), PLACES, float_unit="half"), "float_unit must be one of none, single, double"),
+        (lambda: Memory("flash", 0, 64, wait_states=-1), "memory 'flash': wait_states must be 0 or more, not -1"),
+        (
+            lambda: Memory("flash", 0, 64, wait_states=1, line_bytes=12),
+            "memory 'flash': line must be a power of two and hold a word of 4 bytes, not 12",
+        ),
+        (
+            lambda: Memory("flash", 0, 64, prefetch=True),
+            "memory 'flash': line, cache and prefetch make wait_states shorter; it has none",
+        ),
+        (
+            lambda: Board((FLASH, dataclasses.replace(RAM, wait_states=1)), PLACES),
+            "memory 'ram' has wait_states, which count for code and constants; neither lies there",
+        ),
+        (lambda: Board((FLASH, RAM), PLACES, clock_hz=0.0), "clock must be more than 0 Hz, not 0"),
         (lambda: Board((FLASH, RAM), PLACES).memory("tcm"), "there is no memory 'tcm'"),
         (lambda: UnicornCpu("avr", "ATMEGA"), "unicorn has the architectures arm and riscv, not 'avr'"),
     ],
@@ -312,6 +326,8 @@ def test_a_board_of_the_users(tmp_path: Path):
         ("stack: tcm", "stack: ccm", "sections: 'stack' lies in 'ccm', which is not a memory"),
         ("{prefix:", "{prfix:", "unknown key 'prfix' in 'toolchain.gcc'"),
         ("model: CORTEX_M4", "modell: X", "unknown key 'modell' in 'emulators.unicorn'"),
+        ("size: 512 KiB", "size: 512 KiB, wait_states: 2, prefetch: 1", "'prefetch' must be true or false, not '1'"),
+        ("float_unit: single", "float_unit: single\nclock: fast", "'fast' is not a clock"),
         ("float_unit: single", "float_unit: half", "float_unit must be one of none, single, double"),
     ],
 )
@@ -349,6 +365,9 @@ def test_a_board_survives_the_manifest():
         assert board is not None
         problems: list[str] = []
         assert board_from_json(Fields(board_to_json(board), "board.", problems)) == board
+        slow = [dataclasses.replace(memory, wait_states=3, prefetch=True) for memory in board.memories[:1]]
+        timed = dataclasses.replace(board, memories=(*slow, *board.memories[1:]), clock_hz=120e6)
+        assert board_from_json(Fields(board_to_json(timed), "board.", problems)) == timed
         record = board_to_json(dataclasses.replace(board, qemu=None, zig=None))
         record["float_unit"] = "half"
         assert board_from_json(Fields(record, "board.", problems)) is None

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-CORE = "cortex-m4"
+from dscompile.board import TIMED_CORE
+
+CORE = TIMED_CORE
 
 Kind = Literal["load", "store", "other"]
 
