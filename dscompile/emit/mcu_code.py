@@ -51,6 +51,7 @@ HELPERS = (
     "store_word",
     "store_half",
     "low_half",
+    "low_nibble",
     "even_bytes",
     "odd_bytes",
     "widen_even",

@@ -9,6 +9,7 @@ import numpy as np
 from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
+from dscompile.ir.storage import Storage, fitting_storage
 from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu_arithmetic import Residual
 from dscompile.plan.mcu_fusion import Fused
@@ -23,6 +24,7 @@ from dscompile.plan.mcu_kernels import (
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
+from dscompile.plan.mcu_packing import packed_blocks
 from dscompile.plan.mcu_quantized import quantized_weights
 from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
 from dscompile.plan.packing import grouped_as_dense
@@ -54,7 +56,8 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
     matrix = dense.reshape(-1, op.out_channels)
-    chosen = matrix_set(lowering.sets, epilogue, matrix)
+    storage = fitting_storage(layer.storage, matrix)
+    chosen = matrix_set(lowering.sets, epilogue, matrix, storage)
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -64,8 +67,9 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         group=chosen.group,
         variant=chosen.variant,
         block=chosen.block,
+        storage=storage,
     )
-    operands = _matrix(lowering, matrix, epilogue, constants, chosen)
+    operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage)
     if conv.gathered:
         operands = [*operands, lowering.scratch(conv.column_bytes)]
     _finish(lowering, conv, [x.operand, *operands], fused, residual)
@@ -83,7 +87,8 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     taps, taps_epilogue, taps_constants = _weights(lowering, layer, centered=True)
     weights, epilogue, constants = _weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, after.out_channels)
-    first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix)
+    storage = fitting_storage(follower.storage, matrix)
+    first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix, storage)
     separable = SeparableKernel(
         depthwise=_depthwise(lowering, layer, window, taps_epilogue, first),
         out_channels=after.out_channels,
@@ -91,10 +96,11 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         group=second.group,
         variant=second.variant,
         block=second.block,
+        storage=storage,
     )
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, first)
     lowering.enter(follower)
-    operands += _matrix(lowering, matrix, epilogue, constants, second)
+    operands += _matrix(lowering, matrix, epilogue, constants, second, storage)
     columns = lowering.scratch(separable.column_bytes)
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
@@ -123,8 +129,10 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     """A dense layer."""
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = _weights(lowering, layer, centered=False)
-    kernel = DenseKernel(x.shape[1], op.units, epilogue)
-    operands = _matrix(lowering, weights, epilogue, constants, PORTABLE)
+    storage = fitting_storage(layer.storage, weights)
+    kernel = DenseKernel(x.shape[1], op.units, epilogue, storage)
+    chosen = PORTABLE if storage == "plain" else KernelSet("block", 1, kernel.block)
+    operands = _matrix(lowering, weights, epilogue, constants, chosen, storage)
     lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
 
 
@@ -174,7 +182,12 @@ def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Ar
 
 
 def _matrix(
-    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], chosen: KernelSet
+    lowering: McuLowering,
+    weights: Array,
+    epilogue: Epilogue,
+    constants: tuple[Array, ...],
+    chosen: KernelSet,
+    storage: Storage,
 ) -> list[Operand]:
     """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
     match chosen.variant:
@@ -186,6 +199,8 @@ def _matrix(
         case "m0plus":
             padding = -weights.shape[1] % chosen.block
             ordered = block_weights(np.pad(weights, ((0, 0), (0, padding))), chosen.block)
+        case "block" if storage != "plain":
+            ordered = packed_blocks(weights, chosen.block, storage)
         case "block":
             ordered = block_weights(weights, chosen.block)
         case "c99":

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
+from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
 from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
@@ -183,7 +184,8 @@ class ConvKernel:
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
     templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
     are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
-    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2).
+    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2). Weights of another `storage` are
+    packed (plan/mcu_packing.py).
     """
 
     window: Window
@@ -196,6 +198,7 @@ class ConvKernel:
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
+    storage: Storage = "plain"
 
     @property
     def kind(self) -> str:
@@ -280,7 +283,10 @@ class DepthwiseKernel:
 
 @dataclass(frozen=True)
 class SeparableKernel:
-    """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`."""
+    """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
+
+    `storage` is that of the pointwise weights.
+    """
 
     kind: ClassVar[str] = "separable"
     depthwise: DepthwiseKernel
@@ -292,6 +298,7 @@ class SeparableKernel:
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
+    storage: Storage = "plain"
 
     @property
     def window(self) -> Window:
@@ -357,12 +364,14 @@ def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", pref
 
 @dataclass(frozen=True)
 class DenseKernel:
-    """y[n] = epilogue(sum_k x[k] * weights[n][k])."""
+    """y[n] = epilogue(sum_k x[k] * weights[n][k]); packed weights are in blocks, as those of a ConvKernel."""
 
     kind: ClassVar[str] = "dense"
+    block: ClassVar[int] = 4
     in_channels: int
     out_channels: int
     epilogue: Epilogue
+    storage: Storage = "plain"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dscompile.ir.network import Array
+from dscompile.ir.storage import Storage
 from dscompile.plan.mcu_kernels import Epilogue, Variant, Window
 from dscompile.target import Target
 
@@ -25,6 +26,7 @@ class KernelSet:
 
 
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
+_PACKED = KernelSet("block", 2, 2)  # the same for packed weights, which blocks have side by side
 _PAIRS = KernelSet("dsp", 4, 2)  # 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 _WORDS = KernelSet("m0plus", 4, 8)  # two words of two pixels; the 8 bytes of both make weights of 8 channels neighbors
 
@@ -38,10 +40,10 @@ _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
 
 
 def kernel_sets(target: Target) -> tuple[KernelSet, ...]:
-    """The target's chain. Words that are no set of standalone C are left out; c99 comes last in any case."""
+    """The target's chain. Words that are no set of standalone C are left out; portable ones come last in any case."""
     named = {"dsp": _PAIRS, "m0plus": _WORDS}
     sets = [named[name] if name in named else _block_set(name) for name in target.kernels]
-    return (*(each for each in sets if each is not None), PORTABLE)
+    return (*(each for each in sets if each is not None), PORTABLE, _PACKED)
 
 
 def _block_set(name: str) -> KernelSet | None:
@@ -49,22 +51,24 @@ def _block_set(name: str) -> KernelSet | None:
     return KernelSet("block", int(match[1]), int(match[2])) if match is not None else None
 
 
-def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
-    """The set for a matrix product with weights [depth, C_out]."""
-    return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights))
+def matrix_set(
+    sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain"
+) -> KernelSet:
+    """The set for a matrix product with weights [depth, C_out], stored so."""
+    return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
 
 
-def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
+def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage: Storage) -> bool:
     match variant:
         case "dsp":
-            return epilogue.is_searched
+            return epilogue.is_searched and storage == "plain"
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
-            return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH
+            return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage == "plain"
         case "block":
             return epilogue.element == "int8"
         case "c99":
-            return True
+            return storage == "plain"
 
 
 def depthwise_set(sets: Sequence[KernelSet], epilogue: Epilogue, window: Window, out_channels: int) -> KernelSet:
@@ -87,15 +91,20 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
 
 
 def combined_sets(
-    sets: Sequence[KernelSet], depthwise: Epilogue, window: Window, epilogue: Epilogue, weights: Array
+    sets: Sequence[KernelSet],
+    depthwise: Epilogue,
+    window: Window,
+    epilogue: Epilogue,
+    weights: Array,
+    storage: Storage = "plain",
 ) -> tuple[KernelSet, KernelSet]:
     """The sets for a depthwise convolution and the pointwise one after it, in one kernel.
 
-    `depthwise` is the epilogue of the first; weights [depth, C_out] and `epilogue` are of the second.
+    `depthwise` is the epilogue of the first; weights [depth, C_out], `epilogue` and `storage` are of the second.
     """
     channels = weights.shape[0]
     if depthwise_set(sets, depthwise, window, channels).variant != "dsp":
         sets = [each for each in sets if each.variant != "dsp"]
-    second = matrix_set(sets, epilogue, weights)
+    second = matrix_set(sets, epilogue, weights, storage)
     first = [each for each in sets if each.variant in _COLUMNS_FROM[second.variant]]
     return depthwise_set(first, depthwise, window, channels), second

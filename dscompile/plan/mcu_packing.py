@@ -1,0 +1,64 @@
+"""Weights of fewer than eight bits, or of fewer than all numbers, in the order in which standalone C unpacks them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscompile.ir.network import Array
+from dscompile.ir.storage import FOUR, KEPT, Storage, in_fours, is_narrow, is_sparse
+
+Bytes = NDArray[np.int8]
+
+
+def packed_blocks(weights: Array, block: int, storage: Storage) -> Bytes:
+    """[depth, C_out] int8 -> bytes for every `block` channels, then for the rest; all in one row.
+
+    int4: [depth][channels / 2, rounded up], the even channel in the lower half of a byte. 2:4: for each four of depth
+    the places of what is left, two bits each, of two channels a byte, then the two weights of each channel, which
+    int4-2:4 has in one byte.
+    """
+    starts = range(0, weights.shape[1], block)
+    pack = _sparse if is_sparse(storage) else _halves
+    return np.concatenate([pack(weights[:, start : start + block], storage).reshape(-1) for start in starts])
+
+
+def packed_pairs(weights: Array) -> Bytes:
+    """[depth, C_out] int8 from -8 to 7 -> [C_out / 2][depth], both rounded up, of two channels a byte.
+
+    The even channel is in the upper half; the lower one holds the odd channel + 8, from 0 to 15.
+    """
+    depth, channels = weights.shape
+    padded = np.zeros((-(-depth // FOUR) * FOUR, -(-channels // 2) * 2), np.int16)
+    padded[:depth, :channels] = weights
+    return np.ascontiguousarray(_as_bytes(padded[:, 1::2] + 8, padded[:, 0::2]).T)
+
+
+def _as_bytes(lower: NDArray[np.int16], upper: NDArray[np.int16]) -> Bytes:
+    """Two halves as one byte."""
+    return ((lower & 15) | (upper & 15) << 4).astype(np.uint8).view(np.int8)
+
+
+def _paired(values: NDArray[np.int16]) -> Bytes:
+    """[..., n] four-bit numbers -> [..., n / 2, rounded up] bytes."""
+    even = np.zeros((*values.shape[:-1], -(-values.shape[-1] // 2) * 2), np.int16)
+    even[..., : values.shape[-1]] = values
+    return _as_bytes(even[..., 0::2], even[..., 1::2])
+
+
+def _halves(weights: Array, storage: Storage) -> Bytes:
+    assert is_narrow(storage)
+    return _paired(weights.astype(np.int16))
+
+
+def _sparse(weights: Array, storage: Storage) -> Bytes:
+    """[depth, channels] -> [depth / 4, rounded up][bytes of a group]."""
+    fours = in_fours(weights).astype(np.int16)  # [groups, 4, channels]
+    # Weights other than 0 first, in their order; where there are fewer than two, the first place stands for a 0.
+    order = np.argsort(fours == 0, axis=1, kind="stable")[:, :KEPT]
+    kept = np.take_along_axis(fours, order, axis=1)
+    places = np.where(kept != 0, order, 0)
+    values = kept.transpose(0, 2, 1)  # [groups, channels, 2]
+    packed = _as_bytes(values[..., 0], values[..., 1]) if is_narrow(storage) else values.astype(np.int8)
+    numbers = _paired((places[:, 0] | places[:, 1] << 2).astype(np.int16))
+    return np.concatenate([numbers, packed.reshape(len(fours), -1)], axis=1)
