@@ -51,11 +51,12 @@ class SumFinish:
 
 @dataclass(frozen=True)
 class MatrixBody:
-    """The product of columns of int16 pairs with all channels."""
+    """The product of columns of int16 pairs with all channels, whose weights have a byte each, or half a byte (`int4`)."""
 
     kind: ClassVar[str] = "matrix"
     finish: Finish
     sum: SumFinish | None
+    int4: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     epilogue = kernel.epilogue
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
-    return MatrixBody(_finish(epilogue), SumFinish(total.right, total.low, total.high) if total else None)
+    added = SumFinish(total.right, total.low, total.high) if total else None
+    return MatrixBody(_finish(epilogue), added, kernel.storage == "int4")
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
@@ -136,7 +138,7 @@ def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
     direction = -1 if kernel.descending else 1
     shape = MatrixShape(
         column_bytes=16 * steps,
-        weight_bytes=2 * steps * (kernel.out_channels // 2 * 2),
+        weight_bytes=(1 if kernel.storage == "int4" else 2) * steps * (kernel.out_channels // 2 * 2),
         entry=(1 - steps) % UNROLLED_STEPS * _STEP_BYTES + 1,  # odd, as addresses of Thumb code are
         y_step=direction * kernel.y_step,
         factor=1 << epilogue.left,

@@ -24,7 +24,7 @@ from dscompile.plan.mcu_kernels import (
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_packing import packed_blocks
+from dscompile.plan.mcu_packing import packed_blocks, packed_pairs
 from dscompile.plan.mcu_quantized import quantized_weights
 from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
 from dscompile.plan.packing import grouped_as_dense
@@ -193,7 +193,7 @@ def _matrix(
     match chosen.variant:
         case "dsp":
             return [
-                lowering.constant("weights", pair_weights(weights)),
+                lowering.constant("weights", packed_pairs(weights) if storage == "int4" else pair_weights(weights)),
                 lowering.constant("constants", pair_constants(*constants)),
             ]
         case "m0plus":

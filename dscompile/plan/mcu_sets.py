@@ -61,7 +61,7 @@ def matrix_set(
 def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage: Storage) -> bool:
     match variant:
         case "dsp":
-            return epilogue.is_searched and storage == "plain"
+            return epilogue.is_searched and storage in ("plain", "int4")
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage == "plain"
