@@ -12,13 +12,17 @@ from typing import Literal
 from dscompile.errors import BadInputError, Position
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.paths import file_beside
-from dscompile.frontend.yamltree import MappingNode, ScalarNode, shorten
+from dscompile.frontend.stored import AskedStorage, read_storage
+from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, shorten
 from dscompile.ir.tensor import PRECISIONS, Precision
 from dscompile.target import find_target, is_target_file, precision_advice, target_advice, target_names
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
+WeightType = Literal["int8", "int4"]
+Sparsity = Literal["2:4"]
 CalibrationMethod = Literal["percentile", "min-max", "mse"]
 _ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
+_WEIGHT_TYPES: tuple[WeightType, ...] = ("int8", "int4")
 _METHODS: tuple[CalibrationMethod, ...] = ("percentile", "min-max", "mse")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _MICROSECONDS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
@@ -51,10 +55,18 @@ class Calibration:
 
 @dataclass(frozen=True)
 class QuantizationSettings:
-    """`quantization:` of a net.yaml: an int8 build is asked for."""
+    """`quantization:` of a net.yaml: an int8 build is asked for.
+
+    `storage` is that of the weights of an int8 network. `weights`, `layers` (exceptions from it, by name) and `sparsity`
+    say what becomes of the weights of a float32 network; None where the file says nothing.
+    """
 
     rounding: Rounding = "tflite"
     calibration: Calibration | None = None
+    storage: AskedStorage = "plain"
+    weights: WeightType | None = None
+    sparsity: Sparsity | None = None
+    layers: Mapping[str, WeightType] = field(default_factory=lambda: MappingProxyType({}))
     position: Position | None = field(default=None, compare=False)
 
 
@@ -171,8 +183,31 @@ def read_quantization(node: MappingNode | None, problems: Problems, directory: P
         fields.choice_of("scheme", scheme, ("int8",))
     rounding = fields.choice("rounding", _ROUNDINGS, "tflite")
     calibration = _calibration(fields, directory)
+    storage = read_storage(fields) or "plain"
+    weights, sparsity = fields.take("weights"), fields.take("sparsity")
+    settings = QuantizationSettings(
+        next(r for r in _ROUNDINGS if r == rounding),
+        calibration,
+        storage,
+        _weight_type(fields, "weights", weights) if weights is not None else None,
+        "2:4" if sparsity is not None and fields.choice_of("sparsity", sparsity, ("2:4", "none")) == "2:4" else None,
+        _exceptions(fields),
+        node.position,
+    )
     fields.finish()
-    return QuantizationSettings(next(r for r in _ROUNDINGS if r == rounding), calibration, node.position)
+    return settings
+
+
+def _weight_type(fields: Fields, key: str, node: Node) -> WeightType:
+    word = fields.choice_of(key, node, _WEIGHT_TYPES)
+    return next(each for each in _WEIGHT_TYPES if each == word)
+
+
+def _exceptions(fields: Fields) -> Mapping[str, WeightType]:
+    """`layers: {stem: int8}`."""
+    node = fields.mapping("layers")
+    entries = node.entries if node is not None else ()
+    return MappingProxyType({key.text: _weight_type(fields, key.text, value) for key, value in entries})
 
 
 def _calibration(fields: Fields, directory: Path) -> Calibration | None:
