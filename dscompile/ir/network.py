@@ -219,7 +219,7 @@ class Network:
                 yield Diagnostic(
                     f"cannot be stored as {layer.storage}: it has {problem}",
                     layer=layer.name,
-                    help="`dscompile quantize` makes such weights (--weights int4, --sparsity 2:4)",
+                    help="`dscompile quantize` makes such weights (--weight-type int4, --sparsity 2:4)",
                 )
 
     def _mixes_channels(self, layer: Layer) -> bool:

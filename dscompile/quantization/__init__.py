@@ -1,11 +1,11 @@
 """Post-training quantization: a float32 network and inputs like those it will meet -> an int8 network.
 
 `quantize_network` does all of it. Each step is a module: `lowering`, `calibration` (`histogram`, `ranges`, `ties`),
-`headroom`, `equalization`, `conversion` (`kernels`), `bias_correction` and `reconstruction` (`weight_rounding`), both
+`headroom`, `equalization`, `conversion` (`kernels`, `stored`), `bias_correction` and `reconstruction` (`weight_rounding`), both
 `layerwise`, and `measure`.
 """
 
 from dscompile.quantization.pipeline import quantize_network
-from dscompile.quantization.settings import Method, Settings, WeightRounding
+from dscompile.quantization.settings import Method, Settings, WeightRounding, WeightType
 
-__all__ = ["Method", "Settings", "WeightRounding", "quantize_network"]
+__all__ = ["Method", "Settings", "WeightRounding", "WeightType", "quantize_network"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from dscompile.ir.network import Array
@@ -13,6 +14,9 @@ Method = Literal["min-max", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "mse"
 DEFAULT_KEEP = 0.9999
+WeightType = Literal["int8", "int4", "2:4", "int4-2:4"]
+WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
+Sparsity = Literal["2:4"]
 WeightRounding = Literal["nearest", "optimized"]
 WEIGHT_ROUNDINGS: tuple[WeightRounding, ...] = get_args(WeightRounding)
 
@@ -25,6 +29,8 @@ class Settings:
     """How ranges are chosen (`keep` is for percentile), the rounding, and which improvements may be tried.
 
     `rounding` is how the network requantizes when it runs; `weight_rounding` how its kernels become integers now.
+    `weight_type` (int8 or int4) and `sparsity` are those of all layers that mix channels but the first and the last,
+    `layer_weights` exceptions by name (quantization/stored.py).
     """
 
     method: Method = DEFAULT_METHOD
@@ -33,3 +39,6 @@ class Settings:
     equalize: bool = True
     bias_correction: bool = True
     weight_rounding: WeightRounding = "optimized"
+    weight_type: Literal["int8", "int4"] = "int8"
+    sparsity: Sparsity | None = None
+    layer_weights: Mapping[str, WeightType] = field(default_factory=lambda: MappingProxyType({}))
