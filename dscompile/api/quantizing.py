@@ -55,9 +55,9 @@ def quantize(
     mse, 0.9999 and tflite. `weight_rounding` says whether the integers of kernels are the nearest ones, or are chosen
     so that errors cancel in the sums of each layer. `weight_type` int4 and `sparsity` 2:4 make weights that take less
     flash on microcontrollers, in all layers that mix channels but the first and the last; `layer_weights` says
-    otherwise for single ones, by their names. They default to what the section says, too. `against` is a second .npz on which the outputs are compared with
-    float32. `input_shapes` are those of build(). `output` is the net.yaml to write (default: <net>_int8.yaml in the
-    current directory).
+    otherwise for single ones, by their names. They default to what the section says, too. `against` is a second .npz
+    on which the outputs are compared with float32. `input_shapes` are those of build(). `output` is the net.yaml to
+    write (default: <net>_int8.yaml in the current directory).
 
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dscompile.ir.state import Slot
+from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
 
@@ -25,6 +26,21 @@ class LayerInfo:
     result_bytes: int
     layer_macs: tuple[int, ...] = ()
     kernels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """A layer whose weights take `size_bytes` of flash, and would take `plain_bytes` with a byte each."""
+
+    layer: str
+    storage: Storage
+    size_bytes: int
+    plain_bytes: int
+
+    @property
+    def saved_bytes(self) -> int:
+        """What packing saves."""
+        return self.plain_bytes - self.size_bytes
 
 
 @dataclass(frozen=True)
@@ -185,7 +201,7 @@ class Manifest:
     order of their first launches. `tuning` has an entry for every program whose layers have tiles to choose: for each
     variant of a library, none for standalone C and GPUs. `precision` is float16 or bfloat16 if any kernel multiplies
     these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
-    the next.
+    the next. `packed` are the layers of standalone C whose weights do not have a byte each.
     """
 
     name: str
@@ -211,6 +227,7 @@ class Manifest:
     precision: Precision = "float32"
     tuning: tuple[TuningInfo, ...] = ()
     slots: tuple[Slot, ...] = ()
+    packed: tuple[PackedWeights, ...] = ()
 
     @property
     def tolerance(self) -> float:

@@ -107,13 +107,16 @@ def _layers(inspection: Inspection) -> str:
     header = ["layer", "kind", "input", "output", "MAC", "parameters", "bytes", "FLOP/B", "standard MAC", "ratio"]
     if inspection.target is not None:
         header += ["share", "bound"]
-    left = ("layer", "kind", "bound")
+    packed = any(layer.storage != "plain" for layer in inspection.layers)
+    if packed:
+        header += ["weights", "saved"]
+    left = ("layer", "kind", "bound", "weights")
     ratios = {pair.depthwise: text.percent(pair.ratio) for pair in inspection.pairs}
-    rows = [_row(layer, ratios.get(layer.name, "")) for layer in inspection.layers]
+    rows = [_row(layer, ratios.get(layer.name, ""), packed=packed) for layer in inspection.layers]
     return text.table(header, rows, right=[name for name in header if name not in left])
 
 
-def _row(layer: LayerRow, ratio: str) -> list[str]:
+def _row(layer: LayerRow, ratio: str, *, packed: bool) -> list[str]:
     row = [
         layer.name,
         layer.kind,
@@ -128,6 +131,8 @@ def _row(layer: LayerRow, ratio: str) -> list[str]:
     ]
     if layer.share is not None and layer.limit is not None:
         row += [text.percent(layer.share), layer.limit]
+    if packed:
+        row += [layer.storage, text.number(layer.saved_bytes)] if layer.storage != "plain" else ["", ""]
     return row
 
 

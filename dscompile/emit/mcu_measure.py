@@ -15,6 +15,7 @@ from dscompile.toolchain import find_toolchain, run_tool
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
 NAKED_FRAME_BYTES = 80  # of the assembly in templates/mcu/matrix_dsp.j2, which the compiler does not know
+_NAKED_FRAMES = {"sub sp, #44": NAKED_FRAME_BYTES, "sub sp, #60": NAKED_FRAME_BYTES + 16}
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
         if graph:
             bound = stack_bound([Path(scratch) / f"{prefix}.ci"], f"{prefix}_run")
             stack = bound.bytes + (RUNTIME_FRAME_BYTES if bound.gaps else 0)
-            if "naked" in (directory / f"{prefix}.c").read_text(encoding="utf-8"):
-                stack += NAKED_FRAME_BYTES
+            code = (directory / f"{prefix}.c").read_text(encoding="utf-8")
+            if "naked" in code:
+                stack += max((size for line, size in _NAKED_FRAMES.items() if line in code), default=NAKED_FRAME_BYTES)
     return Measured(loaded_bytes(objects[0]), loaded_bytes(objects[1]), stack)

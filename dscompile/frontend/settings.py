@@ -19,10 +19,12 @@ from dscompile.target import find_target, is_target_file, precision_advice, targ
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 WeightType = Literal["int8", "int4"]
+LayerWeights = Literal["int8", "int4", "2:4", "int4-2:4"]
 Sparsity = Literal["2:4"]
 CalibrationMethod = Literal["percentile", "min-max", "mse"]
 _ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
 _WEIGHT_TYPES: tuple[WeightType, ...] = ("int8", "int4")
+_LAYER_WEIGHTS: tuple[LayerWeights, ...] = ("int8", "int4", "2:4", "int4-2:4")
 _METHODS: tuple[CalibrationMethod, ...] = ("percentile", "min-max", "mse")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _MICROSECONDS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
@@ -57,8 +59,8 @@ class Calibration:
 class QuantizationSettings:
     """`quantization:` of a net.yaml: an int8 build is asked for.
 
-    `storage` is that of the weights of an int8 network. `weights`, `layers` (exceptions from it, by name) and `sparsity`
-    say what becomes of the weights of a float32 network; None where the file says nothing.
+    `storage` is that of the weights of an int8 network. `weights`, `sparsity` and `layers` (exceptions, by name) say
+    what becomes of the weights of a float32 network; None where the file says nothing.
     """
 
     rounding: Rounding = "tflite"
@@ -66,7 +68,7 @@ class QuantizationSettings:
     storage: AskedStorage = "plain"
     weights: WeightType | None = None
     sparsity: Sparsity | None = None
-    layers: Mapping[str, WeightType] = field(default_factory=lambda: MappingProxyType({}))
+    layers: Mapping[str, LayerWeights] = field(default_factory=lambda: MappingProxyType({}))
     position: Position | None = field(default=None, compare=False)
 
 
@@ -189,7 +191,7 @@ def read_quantization(node: MappingNode | None, problems: Problems, directory: P
         next(r for r in _ROUNDINGS if r == rounding),
         calibration,
         storage,
-        _weight_type(fields, "weights", weights) if weights is not None else None,
+        _weight_type(fields, weights) if weights is not None else None,
         "2:4" if sparsity is not None and fields.choice_of("sparsity", sparsity, ("2:4", "none")) == "2:4" else None,
         _exceptions(fields),
         node.position,
@@ -198,16 +200,19 @@ def read_quantization(node: MappingNode | None, problems: Problems, directory: P
     return settings
 
 
-def _weight_type(fields: Fields, key: str, node: Node) -> WeightType:
-    word = fields.choice_of(key, node, _WEIGHT_TYPES)
+def _weight_type(fields: Fields, node: Node) -> WeightType:
+    word = fields.choice_of("weights", node, _WEIGHT_TYPES)
     return next(each for each in _WEIGHT_TYPES if each == word)
 
 
-def _exceptions(fields: Fields) -> Mapping[str, WeightType]:
+def _exceptions(fields: Fields) -> Mapping[str, LayerWeights]:
     """`layers: {stem: int8}`."""
     node = fields.mapping("layers")
-    entries = node.entries if node is not None else ()
-    return MappingProxyType({key.text: _weight_type(fields, key.text, value) for key, value in entries})
+    found: dict[str, LayerWeights] = {}
+    for key, value in node.entries if node is not None else ():
+        word = fields.choice_of(key.text, value, _LAYER_WEIGHTS)
+        found[key.text] = next(each for each in _LAYER_WEIGHTS if each == word)
+    return MappingProxyType(found)
 
 
 def _calibration(fields: Fields, directory: Path) -> Calibration | None:

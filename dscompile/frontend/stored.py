@@ -40,7 +40,7 @@ def set_storage(
         if wanted == "plain":
             continue
         if not _has_choice(builder, layer):
-            message = f"its weights cannot be stored as {wanted}: that is for int8 layers that are not depthwise"
+            message = f"its weights cannot be stored as {wanted}: that is for int8 layers whose sums are over channels"
             help = "`dscompile quantize` makes an int8 network"
             problems.add(message, positions[layer.name], layer=layer.name, help=help)
             continue

@@ -210,7 +210,7 @@ class Network:
             return
         if not quantized or not self._mixes_channels(layer):
             yield Diagnostic(
-                f"cannot be stored as {layer.storage}: that is for int8 convolutions over all channels and dense layers",
+                f"cannot be stored as {layer.storage}: that is for int8 layers whose sums are over channels",
                 layer=layer.name,
             )
         elif self.has_weight(layer, "kernel"):

@@ -51,7 +51,7 @@ class SumFinish:
 
 @dataclass(frozen=True)
 class MatrixBody:
-    """The product of columns of int16 pairs with all channels, whose weights have a byte each, or half a byte (`int4`)."""
+    """The product of columns of int16 pairs with all channels; with `int4` two weights share a byte."""
 
     kind: ClassVar[str] = "matrix"
     finish: Finish

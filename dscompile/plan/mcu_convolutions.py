@@ -24,7 +24,7 @@ from dscompile.plan.mcu_kernels import (
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_packing import packed_blocks, packed_pairs
+from dscompile.plan.mcu_packing import packed_blocks, packed_pairs, packed_rows
 from dscompile.plan.mcu_quantized import quantized_weights
 from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
 from dscompile.plan.packing import grouped_as_dense
@@ -196,6 +196,8 @@ def _matrix(
                 lowering.constant("weights", packed_pairs(weights) if storage == "int4" else pair_weights(weights)),
                 lowering.constant("constants", pair_constants(*constants)),
             ]
+        case "m0plus" if storage == "int4":
+            ordered = packed_rows(weights)
         case "m0plus":
             padding = -weights.shape[1] % chosen.block
             ordered = block_weights(np.pad(weights, ((0, 0), (0, padding))), chosen.block)

@@ -374,6 +374,11 @@ class DenseKernel:
     storage: Storage = "plain"
 
     @property
+    def depth(self) -> int:
+        """Products per output."""
+        return self.in_channels
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants, y."""
         element = self.epilogue.element

@@ -10,6 +10,8 @@ from dscompile.ir.storage import FOUR, KEPT, Storage, in_fours, is_narrow, is_sp
 
 Bytes = NDArray[np.int8]
 
+_WORD = 8  # weights in 32 bits
+
 
 def packed_blocks(weights: Array, block: int, storage: Storage) -> Bytes:
     """[depth, C_out] int8 -> bytes for every `block` channels, then for the rest; all in one row.
@@ -32,6 +34,14 @@ def packed_pairs(weights: Array) -> Bytes:
     padded = np.zeros((-(-depth // FOUR) * FOUR, -(-channels // 2) * 2), np.int16)
     padded[:depth, :channels] = weights
     return np.ascontiguousarray(_as_bytes(padded[:, 1::2] + 8, padded[:, 0::2]).T)
+
+
+def packed_rows(weights: Array) -> Bytes:
+    """[depth, C_out] int8 from -8 to 7 -> [C_out][depth / 2], in whole words of eight; the first in the lowest bits."""
+    depth, channels = weights.shape
+    rows = np.zeros((channels, -(-depth // _WORD) * _WORD), np.int16)
+    rows[:, :depth] = weights.T
+    return _paired(rows)
 
 
 def _as_bytes(lower: NDArray[np.int16], upper: NDArray[np.int16]) -> Bytes:

@@ -51,9 +51,7 @@ def _block_set(name: str) -> KernelSet | None:
     return KernelSet("block", int(match[1]), int(match[2])) if match is not None else None
 
 
-def matrix_set(
-    sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain"
-) -> KernelSet:
+def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
     """The set for a matrix product with weights [depth, C_out], stored so."""
     return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
 
@@ -64,7 +62,7 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage:
             return epilogue.is_searched and storage in ("plain", "int4")
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
-            return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage == "plain"
+            return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")
         case "block":
             return epilogue.element == "int8"
         case "c99":

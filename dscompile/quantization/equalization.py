@@ -149,14 +149,12 @@ def _quietest(network: Network, seen: Mapping[str, Observation], pair: Pair, lim
     return min(candidates, key=lambda factors: predicted_noise(pair, kernel, seen, factors, limit))
 
 
-def predicted_noise(
-    pair: Pair, kernel: Reals, seen: Mapping[str, Observation], factors: Reals, limit: int
-) -> float:
+def predicted_noise(pair: Pair, kernel: Reals, seen: Mapping[str, Observation], factors: Reals, limit: int) -> float:
     """Noise energy that rounding adds to the sums of a reader whose input channels are divided by `factors` [C].
 
-    kernel [kh, kw, 1, C, C_out / groups], of integers up to `limit`. Rounding to steps of d adds d^2 / 12 to each element (Widrow 1956). Inputs
-    have one step for the tensor, which a pool in between keeps, and reach a sum through the squares of its weights;
-    weights have one step for each output, and reach it through the squares of the inputs.
+    kernel [kh, kw, 1, C, C_out / groups], of integers up to `limit`. Rounding to steps of d adds d^2 / 12 to each
+    element (Widrow 1956). Inputs have one step for the tensor, which a pool in between keeps, and reach a sum through
+    the squares of its weights; weights have one step for each output, and reach it through the squares of the inputs.
     """
     given = seen[pair.second.inputs[0]]
     scaled = kernel * factors[None, None, None, :, None]

@@ -22,7 +22,8 @@ def round_together(moments: Reals, weights: Reals, scales: Reals, limit: Reals |
 
     moments [G, K, K], symmetric and positive definite; weights [G, K, N]; scales [G, N]: G groups of K inputs and N
     outputs each. A `limit` of its own for each weight, [G, K, N], makes those 0 that have a limit of 0: then the others
-    make up for them, as in SparseGPT (Frantar and Alistarh 2023). The error of no output is larger than that of the nearest integers.
+    make up for them, as in SparseGPT (Frantar and Alistarh 2023). The error of no output is larger than that of the
+    nearest integers.
     """
     plane = nearest_plane(moments, weights, scales, limit)
     nearest = nearest_integers(weights, scales, limit)

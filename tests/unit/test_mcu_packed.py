@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from dscompile.ir.ops import NONE, Dense, Pads
 from dscompile.ir.network import NetworkBuilder
+from dscompile.ir.ops import NONE, Dense, Pads
 from dscompile.ir.tensor import Tensor
-from dscompile.plan.mcu_packing import packed_blocks, packed_pairs
 from tests.mcu import assert_equals_oracle, here
-from tests.packed_networks import random_kernel, stored
+from tests.packed_networks import stored
 from tests.quantized_networks import Quantizer
 from tests.unit.test_mcu_cores import ROUNDINGS
 from tests.unit.test_mcu_kernels import Case, depthwise, int8
