@@ -296,7 +296,6 @@ class NetworkBuilder:
         *,
         dtype: DType | None = None,
         quantization: Quantization | None = None,
-        storage: Storage = "plain",
         **weights: Array | None,
     ) -> str:
         """Appends a layer and returns its output tensor's name (`output`, or the layer's own name).
@@ -312,7 +311,7 @@ class NetworkBuilder:
         if quantization is not None:
             inherited = ("int8", quantization)
         self.tensors[result] = Tensor(result, shape, dtype or inherited[0], inherited[1])
-        self.layers.append(Layer(name, op, sources, result, storage))
+        self.layers.append(Layer(name, op, sources, result))
         for role, value in weights.items():
             if value is not None:
                 self.weights[f"{name}.{role}"] = value
