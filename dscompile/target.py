@@ -144,7 +144,7 @@ class Target:
         return feature in self.features
 
 
-_KEYS: dict[str, tuple[str, ...]] = {
+TARGET_KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "dscompile_target",
         "name",
@@ -398,7 +398,7 @@ def _board(top: Mapping[str, Any], where: Position) -> Board:
     sections = _section(top["sections"], "sections", where)
     return Board(
         memories=_memories(top["memories"], where),
-        sections=Sections(*(str(sections[use]) for use in _KEYS["sections"])),
+        sections=Sections(*(str(sections[use]) for use in TARGET_KEYS["sections"])),
         float_unit=str(top.get("float_unit", "none")),
         gcc=GccTools(str(gcc["prefix"]), tuple(str(f) for f in gcc.get("flags", ()))) if gcc else None,
         zig=_zig(zig) if zig else None,
@@ -467,11 +467,11 @@ def _section(content: object, name: str, where: Position) -> Mapping[str, Any]:
         what = f"section '{name.rstrip('.')}'" if name else "a target file"
         raise BadInputError(f"{what} must be a mapping of keys", position=where)
     for key in content:
-        if key not in _KEYS[name]:
+        if key not in TARGET_KEYS[name]:
             place = f" in '{name.rstrip('.')}'" if name else ""
             raise BadInputError(
                 f"unknown key '{key}'{place} of the target file",
                 position=where,
-                help=did_you_mean(str(key), _KEYS[name]) or f"known: {', '.join(_KEYS[name])}",
+                help=did_you_mean(str(key), TARGET_KEYS[name]) or f"known: {', '.join(TARGET_KEYS[name])}",
             )
     return content

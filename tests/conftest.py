@@ -26,12 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of slow tests with many cases a sample stays, unless they are marked `every_case`; the others are deselected.
 
-    Of those over seeds, or marked `sampled`, one case in CASES_APART, of others one in SLOW_CASES_APART.
+    Of those over seeds, or marked `sampled`, one case in CASES_APART, of others one in SLOW_CASES_APART. Those marked
+    `seldom` are deselected whole.
     """
     if config.getoption("--all-cases"):
         return
+    left = [item for item in items if item.get_closest_marker("seldom")]
     slow = [item for item in items if item.get_closest_marker("slow") and hasattr(item, "callspec")]
-    cases, seen, left = Counter(map(_function, slow)), Counter[str](), []
+    cases, seen = Counter(map(_function, slow)), Counter[str]()
     for item in slow:
         function = _function(item)
         if seen[function] % _apart(item, cases[function]):

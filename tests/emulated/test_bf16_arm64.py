@@ -101,6 +101,7 @@ def test_visual_wake_words_takes_fewer_instructions_and_spills_nothing() -> None
     assert [loop for loop in stack_moves(network, target, "bfloat16") if loop.kernel == "bf16_pointwise"] == []
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 def test_mobilenet_v1_takes_less_than_half_the_instructions() -> None:
     """0.303 per multiply-accumulate in float32."""

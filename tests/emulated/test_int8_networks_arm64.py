@@ -64,7 +64,7 @@ def counted(case: Case, target: str) -> Count:
     return model.count(case.inputs)
 
 
-@pytest.mark.sampled
+@pytest.mark.seldom
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "most"), [("arm64-dotprod", 0.102), ("arm64-i8mm", 0.074), ("arm64-neon", 0.285)])
 def test_instructions_of_a_whole_mobilenet_v1(target: str, most: float):

@@ -144,7 +144,7 @@ def test_network_rounded_in_float32_equals_litert_on_a_cortex_m4(model, model_pa
             np.testing.assert_array_equal(results[name], peer.get_tensor(detail["index"]))
 
 
-@pytest.mark.sampled
+@pytest.mark.seldom
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("activations", ["u8", "s8"])

@@ -25,6 +25,7 @@ MODELS = (
 )
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("kernels", [("c99",), ("dsp", "c99")], ids=["portable", "pairs"])
@@ -80,6 +81,7 @@ def output_of(command: list[str], directory: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -99,6 +101,7 @@ def test_float_model_as_c_equals_the_oracle(model_path, tmp_path):
     assert differences(HostModel(artifact, flags=("-O2",)), network, range(2)) == []
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 @pytest.mark.models
 def test_shufflenet_as_c_equals_onnxruntime(model_path, tmp_path):

@@ -26,6 +26,7 @@ MODELS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_equals_the_oracle(name):
     path = model_path(name)

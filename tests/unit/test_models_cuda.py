@@ -41,6 +41,7 @@ def assert_equals_reference(path: Path, got: Array) -> None:
     assert float(np.abs(got - expected).max()) <= TOLERANCE * float(np.abs(expected).max())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["mobilenetv3_large_100", "efficientnet_b0", "shufflenetv2_x1_0"])
 def test_a_classifier_equals_onnxruntime_at_full_resolution(name: str, tmp_path: Path) -> None:
     path = model_path(f"onnx/{name}.onnx")
@@ -48,6 +49,7 @@ def test_a_classifier_equals_onnxruntime_at_full_resolution(name: str, tmp_path:
     assert_equals_reference(path, got)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "share"), [("mobilenetv1_100", 0.70), ("mobilenetv2_100", 0.45)])
 def test_fusing_saves_global_memory_traffic_as_planned(name: str, share: float, tmp_path: Path) -> None:
     """Counted at 224 x 224 with every access checked; so is the answer of both plans."""

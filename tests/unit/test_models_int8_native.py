@@ -42,6 +42,7 @@ def test_model_equals_the_oracle_on_20_inputs(name, target, model_path):
     assert differences(load(network, target_here(target)), network, inputs) == []
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("rounding", ["float32", "half-up", "single"])
@@ -52,6 +53,7 @@ def test_model_in_other_roundings_equals_the_oracle(name, rounding, model_path):
     assert differences(load(network, target_here("x86-avx2")), network, inputs) == []
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("target", ARM)
@@ -62,6 +64,7 @@ def test_model_on_arm64_equals_the_oracle(name, target, model_path):
     assert differences(opened(network, target_here(target)), network, inputs) == []
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("activations", ["u8", "s8"])

@@ -84,6 +84,7 @@ def test_visual_wake_words_equals_litert(target, built):
     assert_agree(built(VWW, target), litert(model_path(VWW)), 1e-5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ONNX)
 def test_a_classifier_equals_onnxruntime(name, target, built):

@@ -31,6 +31,7 @@ def strokes(shape: tuple[int, ...]) -> np.ndarray:
     return np.repeat(((page - 0.45) / 0.225)[None, None], channels, axis=1).astype(np.float32)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "shape", "target"), [(name, shape, target) for name, shape, targets in CASES for target in targets]
 )
@@ -38,7 +39,7 @@ def test_whole_images_equal_onnxruntime(name, shape, target, tmp_path):
     assert_equals_onnxruntime(name, shape, target, tmp_path)
 
 
-@pytest.mark.sampled
+@pytest.mark.seldom
 @pytest.mark.parametrize("name", LARGE)
 def test_large_images_equal_onnxruntime(name, tmp_path):
     assert_equals_onnxruntime(name, None, TARGETS[0], tmp_path)

@@ -31,6 +31,7 @@ def run_at_border(network: Network, x):
     return to_border(network.tensor(result), outputs[result])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ONNX_MODELS)
 def test_oracle_equals_onnxruntime(name, rng):
     path = model_path(f"onnx/{name}.onnx")

@@ -83,6 +83,7 @@ def test_a_trained_mobilenet_agrees_with_float_on_photographs_it_was_not_calibra
     assert np.abs(wanted - got).mean() < 0.015
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 def test_optimized_rounding_is_nearer_to_float_than_the_nearest_integers(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = scores(float_network(), 0, 200, seed=2)
