@@ -190,6 +190,7 @@ def _matrix(
     storage: Storage,
 ) -> list[Operand]:
     """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
+    ordered: Array
     match chosen.variant:
         case "dsp":
             return [

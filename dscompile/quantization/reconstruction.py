@@ -31,9 +31,19 @@ Reals = NDArray[np.float64]
 # Layers with more inputs to a sum keep their nearest integers: matrices of their squares would take gigabytes.
 MOST_TAPS = 4608
 _MOST_ROWS = 1 << 14  # windows of a layer that are looked at, evenly spread
-_HOLD_WEIGHTS = 2.0  # of the mean square, against changing weights
-_HOLD_ROUNDING = 1.0  # of the mean square, against rounding far away
 _SHARES = np.linspace(0.5, 1.0, 26)  # of the largest weight / limit: scales that are tried
+
+
+@dataclass(frozen=True)
+class _Holds:
+    """Multiples of the mean square, against changing weights and against rounding far away."""
+
+    weights: float
+    rounding: float
+
+
+_BYTES = _Holds(2.0, 1.0)
+_FEWER = _Holds(0.2, 0.1)  # what four bits or two of four lose outweighs what inputs that were not seen excite
 
 
 def reconstruct(real: Network, integer: Network, samples: Sequence[Sample], *, biases: bool) -> Network:
@@ -78,9 +88,10 @@ def _rounded(pair: LayerPair, old: Int8Kernel, moments: Moments) -> Int8Kernel:
     real = pair.real.weight(pair.theirs, "kernel")
     weights = as_groups(real.astype(np.float64), groups)
     storage = pair.ours.storage
-    limits = as_groups(kept_places(real, storage) * float(weight_limit(storage)), groups)
-    wanted = _adapted(moments, weights)
-    held = moments.held(_HOLD_ROUNDING)
+    limits = as_groups(np.where(kept_places(real, storage), float(weight_limit(storage)), 0.0), groups)
+    holds = _BYTES if storage == "plain" else _FEWER
+    wanted = _adapted(moments, weights, holds)
+    held = moments.held(holds.rounding)
     bound = bias_bound(pair.ours.name, old.taps)
     scales = _scales(old, wanted, held, bound, limits)
     integers = round_together(held, wanted, scales, limits)
@@ -89,10 +100,10 @@ def _rounded(pair: LayerPair, old: Int8Kernel, moments: Moments) -> Int8Kernel:
     return Int8Kernel(kernel, scales.reshape(-1).astype(np.float32), np.clip(bias, -bound, bound).astype(np.int32))
 
 
-def _adapted(moments: Moments, weights: Reals) -> Reals:
+def _adapted(moments: Moments, weights: Reals, holds: _Holds) -> Reals:
     """W' = W + (E[q q^T] + h)^-1 (E[q x^T] - E[q q^T]) W: least squares that hold on to W (ridge regression)."""
     step = (moments.cross - moments.own) @ weights
-    return np.asarray(weights + np.linalg.solve(moments.held(_HOLD_WEIGHTS), step))
+    return np.asarray(weights + np.linalg.solve(moments.held(holds.weights), step))
 
 
 def _scales(old: Int8Kernel, wanted: Reals, held: Reals, bound: int, limits: Reals) -> Reals:
