@@ -300,7 +300,25 @@ def _standalone(program: Program, net: NetFile, job: _Job) -> _Emitter:
     from dscompile.emit.selftest import selftest_input
 
     about = About(net.title, net.version, net.license)
-    return _Emitter(selftest_input, partial(write_artifact, program, packages=job.packages, about=about))
+    write = partial(write_artifact, program, packages=job.packages, about=about)
+    return _Emitter(selftest_input, write, _packing_notes(net.network, program))
+
+
+def _packing_notes(network: Network, program: Program) -> tuple[str, ...]:
+    """The layers whose weights are stored in more bits than the file asks for."""
+    from dscompile.emit.mcu import packed_weights
+
+    packed = {one.layer: one.storage for one in packed_weights(program)}
+    kept = {layer.name for layer in program.network.layers if program.network.has_weight(layer, "kernel")}
+    missed = [
+        f"'{layer.name}' as {packed.get(layer.name, 'plain')}, not {layer.storage}"
+        for layer in network.layers
+        if layer.storage != packed.get(layer.name, "plain") and layer.name in kept
+    ]
+    if not missed:
+        return ()
+    why = "channels that hold one value only are gone, and of some groups of four more than two weights are left"
+    return (f"weights are stored otherwise than asked: {'; '.join(missed)}; {why}",)
 
 
 def _check_packages(packages: Sequence[str], targets: Sequence[tuple[str, Target]]) -> None:

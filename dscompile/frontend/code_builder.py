@@ -139,7 +139,7 @@ class NetworkBuilder:
         builder.weights = dict(arrays)
         if any(tensor.dtype != "float32" for tensor in builder.tensors.values()):
             builder.rounding = rounding or "tflite"
-        set_storage(builder, self._assembly.storage, "plain", self._assembly.positions, problems)
+        set_storage(builder, self._assembly.storage, "plain", self._assembly.positions, problems, loaded=True)
         problems.raise_if_any()
         return builder.build(names, labels)
 

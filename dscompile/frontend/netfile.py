@@ -77,9 +77,8 @@ def netfile_from_text(
         builder.keep(state.name, state.next, first)
     builder.weights.update(arrays)
     _set_rounding(builder, quantization, problems)
-    if load_weights:
-        asked = quantization.storage if quantization is not None else "plain"
-        set_storage(builder, graph.storage, asked, graph.positions, problems)
+    asked = quantization.storage if quantization is not None else "plain"
+    set_storage(builder, graph.storage, asked, graph.positions, problems, loaded=load_weights)
     problems.raise_if_any()
     return NetFile(
         builder.build(graph.outputs, spec.labels),

@@ -30,10 +30,13 @@ def set_storage(
     default: AskedStorage,
     positions: Mapping[str, Position],
     problems: Problems,
+    *,
+    loaded: bool,
 ) -> None:
     """Gives the layers their storage: `asked` by their names, `default` for the others that have a choice.
 
-    `auto` is the smallest that a layer's weights fit. What does not fit is recorded at the layer's place.
+    `auto` is the smallest that a layer's weights fit. What does not fit is recorded at the layer's place. Weights that
+    are not `loaded` are taken to fit, and to need a byte each where nobody says what they are.
     """
     for index, layer in enumerate(builder.layers):
         wanted = asked.get(layer.name, default if _has_choice(builder, layer) else "plain")
@@ -46,6 +49,9 @@ def set_storage(
             continue
         kernel = builder.weights.get(f"{layer.name}.kernel")
         if kernel is None:  # missing, and reported as such
+            continue
+        if not loaded:
+            builder.layers[index] = replace(layer, storage="plain" if wanted == "auto" else wanted)
             continue
         storage = smallest_storage(kernel) if wanted == "auto" else wanted
         problem = storage_problem(storage, kernel)

@@ -19,7 +19,7 @@ INT4_RANGE = (-8, 7)
 FOUR = 4
 """Products of a sum, in their order (rows, columns, input channels), of which two may count."""
 KEPT = 2
-_SMALLEST_FIRST: tuple[Storage, ...] = ("int4-2:4", "int4", "2:4", "plain")
+_FEWEST_FIRST: tuple[Storage, ...] = ("int4-2:4", "int4", "2:4", "plain")
 _POSITION_BITS = 4
 
 
@@ -33,10 +33,10 @@ def is_sparse(storage: Storage) -> bool:
     return storage in ("2:4", "int4-2:4")
 
 
-def weight_bits(storage: Storage) -> float:
-    """Bits for each weight, those left out among them."""
+def stored_bits(storage: Storage, depth: int) -> int:
+    """Bits of the `depth` weights of a sum."""
     bits = 4 if is_narrow(storage) else 8
-    return (KEPT * bits + _POSITION_BITS) / FOUR if is_sparse(storage) else bits
+    return -(-depth // FOUR) * (KEPT * bits + _POSITION_BITS) if is_sparse(storage) else depth * bits
 
 
 def in_fours(matrix: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -63,7 +63,7 @@ def storage_problem(storage: Storage, kernel: NDArray[np.generic]) -> str | None
 
 def fitting_storage(wanted: Storage, kernel: NDArray[np.generic]) -> Storage:
     """The smallest storage that a kernel int8 [..., C_out] fits, of those that leave out no more than `wanted` does."""
-    for storage in _SMALLEST_FIRST:
+    for storage in _FEWEST_FIRST:
         narrower, sparser = is_narrow(storage) > is_narrow(wanted), is_sparse(storage) > is_sparse(wanted)
         if not narrower and not sparser and storage_problem(storage, kernel) is None:
             return storage
@@ -71,5 +71,7 @@ def fitting_storage(wanted: Storage, kernel: NDArray[np.generic]) -> Storage:
 
 
 def smallest_storage(kernel: NDArray[np.generic]) -> Storage:
-    """The smallest storage that a kernel int8 [..., C_out] fits."""
-    return fitting_storage("int4-2:4", kernel)
+    """The storage that takes the fewest bits, of those that a kernel int8 [..., C_out] fits."""
+    depth = kernel.size // kernel.shape[-1]
+    fitting = (storage for storage in STORAGES if storage_problem(storage, kernel) is None)
+    return min(fitting, key=lambda storage: stored_bits(storage, depth))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dscompile.ir.cost import SeparablePair, layer_bytes, layer_cost, layer_flops, layer_kind, separable_pairs
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.storage import Storage, weight_bits
+from dscompile.ir.storage import Storage, stored_bits
 from dscompile.ir.tensor import Precision, Shape
 from dscompile.report.roofline import Bound, Roofs, is_int8, layer_bound, target_roofs
 from dscompile.target import Target
@@ -172,8 +172,9 @@ def _saved_bytes(network: Network, layer: Layer) -> int:
     """What the storage of a layer's weights saves in standalone C, but for what fills up the last of them."""
     if layer.storage == "plain":
         return 0
-    count = network.weight(layer, "kernel").size
-    return count - math.ceil(count * weight_bits(layer.storage) / 8)
+    kernel = network.weight(layer, "kernel")
+    channels = kernel.shape[-1]
+    return kernel.size - math.ceil(channels * stored_bits(layer.storage, kernel.size // channels) / 8)
 
 
 def _row(network: Network, layer: Layer, bound: Bound | None, cycles: float) -> LayerRow:

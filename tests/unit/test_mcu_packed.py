@@ -2,53 +2,113 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dscompile.ir.network import NetworkBuilder
-from dscompile.ir.ops import NONE, Dense, Pads
-from dscompile.ir.tensor import Tensor
-from tests.mcu import assert_equals_oracle, here
+from dscompile.api.reference import oracle_outputs
+from dscompile.artifact import load_artifact
+from dscompile.ir.network import Network, NetworkBuilder
+from dscompile.ir.ops import NONE, RELU, Conv2D, Dense, Pads, Reshape
+from dscompile.ir.storage import Storage
+from dscompile.ir.tensor import Rounding, Tensor
+from tests.mcu import HostModel, assert_equals_oracle, here, random_inputs, write
+from tests.native import TARGETS, target_here
+from tests.native import assert_equals_oracle as assert_native_equals_oracle
 from tests.packed_networks import stored
 from tests.quantized_networks import Quantizer
-from tests.unit.test_mcu_cores import ROUNDINGS
-from tests.unit.test_mcu_kernels import Case, depthwise, int8
+from tests.unit.test_mcu_kernels import Case, int8
 
-PACKED = ("int4", "2:4", "int4-2:4")
+PACKED: tuple[Storage, ...] = ("int4", "2:4", "int4-2:4")
 CORES = ("c99", "cortex-m0plus", "cortex-m4", "rv32imc")
+ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
+
+
+def tower(rounding: Rounding) -> Network:
+    """Convolutions of odd and even depths and channels, in place and not, and two dense layers."""
+    builder = NetworkBuilder("tower")
+    x = builder.input(Tensor("x", (1, 7, 9, 3)))
+    rng = np.random.default_rng(0)
+
+    def conv(name: str, x: str, op: Conv2D) -> str:
+        channels = builder.tensors[x].shape[3] // op.groups
+        kernel = rng.normal(size=(*op.kernel, channels, op.out_channels)).astype(np.float32)
+        bias = rng.normal(size=op.out_channels).astype(np.float32)
+        return builder.add(name, op, [x], kernel=kernel, bias=bias)
+
+    same = Pads(1, 1, 1, 1)
+    x = conv("stem", x, Conv2D(8, (3, 3), (2, 2), same, activation=RELU))
+    x = conv("wide", x, Conv2D(17, (1, 1), activation=NONE))
+    x = conv("odd", x, Conv2D(9, (1, 1), activation=RELU))
+    x = conv("depthwise", x, Conv2D(9, (3, 3), pads=same, groups=9, activation=RELU))
+    x = conv("pointwise", x, Conv2D(12, (1, 1), activation=RELU))
+    x = conv("grouped", x, Conv2D(12, (3, 3), pads=same, groups=2, activation=NONE))
+    x = conv("one", x, Conv2D(1, (1, 1), activation=RELU))
+    x = builder.add("flat", Reshape((1, builder.tensors[x].elements)), [x])
+    for name, units in (("hidden", 7), ("scores", 3)):
+        kernel = rng.normal(size=(builder.tensors[x].shape[1], units)).astype(np.float32)
+        x = builder.add(name, Dense(units), [x], kernel=kernel, bias=rng.normal(size=units).astype(np.float32))
+    return Quantizer(builder.build([x]), rng, rounding, float_borders=False).run()
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("storage", PACKED)
+def test_packed_layers_of_all_shapes_equal_the_oracle(storage, core):
+    rounding: Rounding = "tflite" if core == "cortex-m4" else ROUNDINGS[(len(storage) + len(core)) % 4]
+    assert_equals_oracle(stored(tower(rounding), storage), (0, 1), here(core))
+
+
 CASES = {
-    "pointwise_of_17_channels_to_9": Case(3, 5, 17, 9, (1, 1)),
     "pointwise_of_64_channels_to_8": Case(4, 4, 64, 8, (1, 1)),
     "pointwise_linear_to_15_channels": Case(4, 5, 12, 15, (1, 1), activation=NONE),
     "pointwise_that_grows_in_place": Case(4, 4, 4, 32, (1, 1)),
     "pointwise_of_one_channel": Case(3, 3, 1, 1, (1, 1)),
-    "conv_3x3_stride_2_of_3_channels": Case(7, 9, 3, 8, stride=(2, 2)),
-    "conv_5x5_valid_of_17_channels": Case(8, 6, 17, 3, (5, 5), pads=Pads()),
-    "conv_in_two_groups": Case(5, 5, 8, 12, groups=2),
-    "separable_of_odd_channels": depthwise(5, 6, 7, then=9),
-    "separable_of_even_channels": depthwise(6, 6, 8, then=12),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("storage", PACKED)
 @pytest.mark.parametrize("name", CASES)
 def test_packed_kernel_equals_the_oracle(name, storage, core):
     rounding = "tflite" if core == "cortex-m4" else ROUNDINGS[len(name) % 4]
-    network = stored(int8(CASES[name].network(), rounding), storage)
-    assert_equals_oracle(network, (0,), here(core))
+    assert_equals_oracle(stored(int8(CASES[name].network(), rounding), storage), (0,), here(core))
 
 
-def dense(inputs: int, units: int):
-    builder = NetworkBuilder("scores")
-    builder.input(Tensor("x", (1, inputs)))
-    rng = np.random.default_rng(0)
-    kernel = rng.normal(size=(inputs, units)).astype(np.float32)
-    builder.add("scores", Dense(units), ["x"], kernel=kernel, bias=rng.normal(size=units).astype(np.float32))
-    return Quantizer(builder.build(["scores"]), rng, "tflite", float_borders=False).run()
+def plainly(network: Network) -> Network:
+    """The same network with a byte for each weight."""
+    return replace(network, layers=tuple(replace(layer, storage="plain") for layer in network.layers))
 
 
+def test_packed_and_plain_artifacts_give_the_same_bytes_and_the_manifest_says_what_is_saved(tmp_path):
+    network = stored(tower("tflite"), "int4")
+    packed = write(network, tmp_path / "packed", here("cortex-m4"))
+    plain = write(plainly(network), tmp_path / "plain", here("cortex-m4"))
+    inputs = random_inputs(network, 3)
+    expected = oracle_outputs(network, inputs)
+    for artifact in (packed, plain):
+        np.testing.assert_array_equal(HostModel(artifact).run(inputs)["scores"], expected["scores"])
+    assert plain.manifest.packed == ()
+    assert load_artifact(packed.directory).manifest.packed == packed.manifest.packed
+    sizes = {one.layer: (one.storage, one.size_bytes, one.plain_bytes) for one in packed.manifest.packed}
+    assert sizes["wide"] == ("int4", 9 * 8, 8 * 17)
+    assert sizes["scores"] == ("int4", 7 * 2, 7 * 3)
+    assert "depthwise" not in sizes
+    saved = plain.manifest.sizes.weights - packed.manifest.sizes.weights
+    assert saved >= sum(one.saved_bytes for one in packed.manifest.packed) > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", PACKED)
-@pytest.mark.parametrize(("inputs", "units"), [(64, 12), (7, 3), (1, 1), (30, 5)])
-def test_packed_dense_layer_equals_the_oracle(inputs, units, storage):
-    assert_equals_oracle(stored(dense(inputs, units), storage), (0, 1))
+def test_hosted_targets_compute_packed_networks_as_all_others(storage):
+    assert_native_equals_oracle(stored(tower("tflite"), storage), target_here(TARGETS[0]))
+
+
+def test_a_layer_whose_channels_can_hold_one_value_alone_is_packed_without_what_it_does_not_read():
+    network = stored(tower("half-up"), "int4-2:4")
+    weights = dict(network.weights)
+    bias = weights["odd.bias"].copy()
+    bias[[1, 4]] = -(1 << 22)  # never above 0
+    weights["odd.bias"] = bias
+    assert_equals_oracle(replace(network, weights=weights), (0,), here("rv32imc"))
