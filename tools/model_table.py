@@ -1,6 +1,6 @@
 """Writes docs/models.md: every real model, built for three targets and compared with its own runtime.
 
-    python tools/model_table.py [--models DIR] [-o FILE.md] [-t TARGET]... [NAME ...]
+    python -m tools.model_table [--models DIR] [-o FILE.md] [-t TARGET]... [NAME ...]
 
 NAMEs choose files; without any, all .tflite and .onnx files below the directory are taken ($DSCOMPILE_MODELS, or
 ../shared/models beside the checkout). Of a page that is there already (-o), NAMEs' rows are made anew and the others
@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,8 @@ from dscompile.ir.network import Array, Network
 from dscompile.report.peers import open_peer, reference_for
 from dscompile.report.text import number
 from dscompile.report.vectors import seeded_inputs
+from tools import tables
+from tools.tables import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ("x86", "c99", "arm64")
@@ -44,25 +46,6 @@ OPEN_SHAPES = {
 """What files with open sizes are built for: the pictures that they are trained on."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: its cells behind the name, and why the file cannot be built at all."""
-
-    name: str
-    cells: tuple[str, ...]
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether the file was built and every output is as it should be."""
-        return not any("**" in cell or cell.startswith("refused") for cell in self.cells)
-
-    @property
-    def line(self) -> str:
-        """The row as Markdown."""
-        return " ".join(f"| {cell}" if cell else "|" for cell in (self.name, *self.cells)) + " |"
-
-
 def main(arguments: Sequence[str]) -> int:
     """Makes the table."""
     options = _options(arguments)
@@ -74,10 +57,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {folder} has no {', '.join(sorted(unknown)) or 'models'}", file=sys.stderr)
         return 2
     output = options.output or (None if options.names else ROOT / "docs" / "models.md")
-    rows = {}
+    rows: dict[str, Row] | None = {}
     if options.names and output is not None and output.exists():
         rows = rows_of(output.read_text(encoding="utf-8"), options.targets)
-        if not rows:
+        if rows is None:
             print(f"error: {output} has no table for {', '.join(options.targets)}", file=sys.stderr)
             return 2
     for path in chosen:
@@ -180,16 +163,15 @@ def largest_error(
     return worst
 
 
-def rows_of(text: str, targets: Sequence[str]) -> dict[str, Row]:
-    """The rows of a page by name; none if its table is of other targets."""
-    if _head(targets) not in text:
-        return {}
+def rows_of(text: str, targets: Sequence[str]) -> dict[str, Row] | None:
+    """The rows of a page by name, with their reasons; None if its table is of other targets."""
     reasons: dict[str, list[str]] = {}
     for name, block in re.findall(r"^- `(.+)`\n((?:    - .+\n)*)", text, re.MULTILINE):
         reasons[name] = re.findall(r"^    - (.+)$", block, re.MULTILINE)
-    lines = text.partition(_head(targets))[2].split("\n\n")[0].splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-    return {name: Row(name, tuple(rest), tuple(reasons.get(name, ()))) for name, *rest in cells}
+    rows = tables.rows_of(text, _columns(targets))
+    if rows is None:
+        return None
+    return {name: replace(row, reasons=tuple(reasons.get(name, ()))) for name, row in rows.items()}
 
 
 def page(rows: Sequence[Row], targets: Sequence[str]) -> str:
@@ -202,11 +184,9 @@ def page(rows: Sequence[Row], targets: Sequence[str]) -> str:
         "on the same bytes (LiteRT's reference kernels for int8 .tflite files, LiteRT for float ones, onnxruntime for",
         ".onnx). Numbers are the largest difference of any output, relative to its largest magnitude; *exact* means",
         "that no byte differs. Random inputs: three, one in an emulator, and twelve frames of networks with state.",
-        f"{built} of {len(rows)} pass. Made by `python tools/model_table.py`, row by row; do not edit.",
+        f"{built} of {len(rows)} pass. Made by `python -m tools.model_table`, row by row; do not edit.",
         "",
-        _head(targets),
-        f"|---|---|---|---|{'---|' * len(targets)}",
-        *(row.line for row in rows),
+        *tables.table(_columns(targets), rows),
     ]
     if any("from the oracle" in cell for row in rows for cell in row.cells):
         lines += [
@@ -222,8 +202,8 @@ def page(rows: Sequence[Row], targets: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _head(targets: Sequence[str]) -> str:
-    return f"| file | type | MMAC | parameters | {' | '.join(targets)} |"
+def _columns(targets: Sequence[str]) -> tuple[str, ...]:
+    return ("file", "type", "MMAC", "parameters", *targets)
 
 
 if __name__ == "__main__":

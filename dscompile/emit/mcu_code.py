@@ -21,6 +21,9 @@ from dscompile.plan.mcu_bodies import (
     depthwise_shape,
     matrix_body,
     matrix_shape,
+    rows_bodies,
+    rows_matrix_shapes,
+    rows_shape,
     used_bodies,
 )
 from dscompile.plan.mcu_kernels import (
@@ -32,10 +35,12 @@ from dscompile.plan.mcu_kernels import (
     FillKernel,
     McuKernel,
     MeanKernel,
+    PoolKernel,
     SeparableKernel,
     Span,
     Window,
 )
+from dscompile.plan.mcu_rows import GROUP, row_place, row_segments, row_slots, y_row_bytes
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
@@ -46,6 +51,7 @@ HELPERS = (
     "error_function",
     "sigmoid",
     "clamp_int8",
+    "clamp_range",
     "saturate_int8",
     "load_word",
     "store_word",
@@ -59,6 +65,7 @@ HELPERS = (
     "add_low_product",
     "add_high_product",
     "add_products",
+    "add_bytes",
     "pack_halves",
     "high_product",
     "doubling_high_product",
@@ -75,7 +82,13 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
-_SUFFIXES = {"c99": "", "block": "", "dsp": "_dsp", "m0plus": "_m0plus"}  # `block` has other inner loops only
+_SUFFIXES = {
+    "c99": "",
+    "block": "",
+    "dsp": "_dsp",
+    "rows": "_rows",
+    "m0plus": "_m0plus",
+}  # `block` has other inner loops only
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
@@ -165,8 +178,13 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
     if isinstance(kernel, SeparableKernel):
         values["d"] = _code(kernel.depthwise, f"{name}_depthwise", "taps_")
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
+    if isinstance(kernel, PoolKernel) and kernel.from_rows:
+        template += "_rows"
     if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel):
-        template += _SUFFIXES[kernel.variant]
+        variant = kernel.variant
+        if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":
+            variant = "rows"
+        template += _SUFFIXES[variant]
         if kernel.variant == "dsp":
             values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
     return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
@@ -178,7 +196,9 @@ def _body_names(kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: M
     if not isinstance(kernel, DepthwiseKernel):
         values["matrix"] = names[matrix_body(kernel)]
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
-    if isinstance(depthwise, DepthwiseKernel):
+    if isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "rows":
+        values["pieces"] = {body.pieces: names[body] for body in rows_bodies(depthwise)}
+    elif isinstance(depthwise, DepthwiseKernel):
         found: dict[int, Pixels] = {}
         for body in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             before = found.get(body.taps, Pixels("", ""))
@@ -322,6 +342,22 @@ def _matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[str]:
     return [str(value) for value in astuple(matrix_shape(kernel))]
 
 
+def _rows_numbers(kernel: DepthwiseKernel) -> list[str]:
+    """A rows_shape as C."""
+    return [str(value) for value in astuple(rows_shape(kernel))]
+
+
+def _rows_matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[list[str]]:
+    """All matrix_rows_shape of a kernel as C."""
+    return [[str(value) for value in astuple(shape)] for shape in rows_matrix_shapes(kernel)]
+
+
+def _rows_left(column: int, width: int) -> int:
+    """Which of plan/mcu_rows.py: group_places a group has that begins in a column."""
+    left = width - column
+    return 0 if width % GROUP == 0 or left >= GROUP else left
+
+
 @cache
 def _environment() -> jinja2.Environment:
     overlay = environment().overlay()
@@ -338,9 +374,16 @@ def _environment() -> jinja2.Environment:
         "matrix_shape": _matrix_numbers,
         "minus": _minus,
         "round_up": _round_up,
+        "row_place": row_place,
+        "row_segments": row_segments,
+        "row_slots": row_slots,
+        "rows_left": _rows_left,
+        "rows_matrix_shapes": _rows_matrix_numbers,
+        "rows_shape": _rows_numbers,
         "signed": _signed,
         "spans": _spans,
         "times": _times,
         "window_start": _window_start,
+        "y_row_bytes": y_row_bytes,
     }
     return overlay

@@ -24,9 +24,9 @@ class Problems:
     def __bool__(self) -> bool:
         return bool(self._diagnostics)
 
-    def unsupported(self, message: str, node: str | None = None) -> None:
+    def unsupported(self, message: str, node: str | None = None, help: str | None = None) -> None:
         """Notes something valid that cannot be imported."""
-        self._diagnostics.append(Diagnostic(message, self._position, node))
+        self._diagnostics.append(Diagnostic(message, self._position, node, help=help))
 
     @contextmanager
     def noting(self, what: str, node: str | None = None) -> Iterator[None]:

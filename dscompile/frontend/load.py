@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dscompile.errors import BadInputError, UsageError
+from dscompile.errors import BadInputError, UsageError, did_you_mean
 from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes
 from dscompile.frontend.loaded import NetFile
 from dscompile.ir.tensor import Rounding
@@ -83,7 +83,7 @@ def _check_file(path: Path) -> None:
     """Raises BadInputError unless `path` is a regular file that can be read and is not empty."""
     try:
         if not path.exists():
-            raise BadInputError(f"'{path}' does not exist", help=_SUPPORTED)
+            raise BadInputError(f"'{path}' does not exist", help=_instead_of(path))
         if path.is_dir():
             raise BadInputError(f"'{path}' is a directory", help="give the path of a net.yaml, .onnx or .tflite file")
         if not path.is_file():
@@ -93,6 +93,17 @@ def _check_file(path: Path) -> None:
                 raise BadInputError(f"'{path}' is empty", help=_SUPPORTED)
     except OSError as error:
         raise BadInputError(f"'{path}' cannot be read: {error.strerror}") from None
+
+
+def _instead_of(missing: Path) -> str:
+    """What may be meant: a network of the zoo, or a model beside the one that is missing."""
+    from dscompile.frontend.zoo import zoo_names
+
+    if missing.stem in zoo_names():
+        return f"the zoo has it: dscompile zoo write {missing.stem}"
+    beside = missing.parent.iterdir() if missing.parent.is_dir() else ()
+    models = sorted(path.name for path in beside if path.suffix.lower() in (*YAML_SUFFIXES, *_MODELS))
+    return did_you_mean(missing.name, models) or _SUPPORTED
 
 
 def _looks_like_tflite(path: Path) -> bool:

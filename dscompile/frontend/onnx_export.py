@@ -19,7 +19,7 @@ from dscompile.errors import Diagnostic, ToolError, UnsupportedError
 from dscompile.frontend.onnx_export_ops import EXPORTERS
 from dscompile.frontend.onnx_export_qdq import prepared_for_qdq, stores_unsigned
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Constant, Lookup, Quantize
+from dscompile.ir.ops import Constant, Quantize
 from dscompile.ir.tensor import INTEGER_RANGES, DType, Shape
 from dscompile.version import __version__
 
@@ -107,7 +107,7 @@ class GraphWriter:
     def write(self, layer: Layer) -> None:
         """Adds the nodes of a layer, and the QuantizeLinear behind them where its result is integers."""
         EXPORTERS[type(layer.op)](self, layer)
-        if self._is_quantized(layer.output) and not isinstance(layer.op, Constant | Lookup | Quantize):
+        if self._is_quantized(layer.output) and not isinstance(layer.op, Constant | Quantize):
             name = self._name(layer.output, self.order(layer.output))
             self.quantize(_computed(name), layer.output, name)
 
@@ -238,12 +238,18 @@ class GraphWriter:
         own = self._own_order(tensor) if tensor in self._borders else self._orders[tensor][0]
         return tensor if order == own else f"{tensor}.{'nchw' if order == 'first' else 'nhwc'}"
 
-    def table(self, layer: Layer) -> tuple[str, str]:
-        """Adds the table of a Lookup, and the integer that stands for its first entry -> their names."""
-        (source,) = layer.inputs
-        entries = self._as_stored(self.network.weight(layer, "table"), layer.output)
-        first = self._as_stored(np.array(-128), source)
-        return self.array(f"{layer.name}.table", entries), self.array(f"{layer.name}.first", first)
+    def table(self, layer: Layer) -> tuple[str, list[str]]:
+        """Adds what the entries of a Lookup's table stand for -> its name, and those of the scale and zero point that
+        make positions in it of what its input stands for.
+        """
+        (source,), made = layer.inputs, self.network.tensor(layer.output).quantization
+        given = self.network.tensor(source).quantization
+        assert made is not None
+        assert given is not None
+        centered = self.network.weight(layer, "table").astype(np.int64) - made.zero_point
+        first = self.array(f"{layer.name}.first", np.array(given.zero_point + 128, np.uint8))
+        reals = np.float32(made.scale) * centered.astype(np.float32)
+        return self.array(f"{layer.name}.table", reals), [self._scale(source)[0], first]
 
     def _as_stored(self, values: Array, tensor: str) -> Array:
         """Integers of a tensor as the file has them."""

@@ -312,14 +312,13 @@ def _quantize(writer: GraphWriter, layer: Layer) -> None:
 
 
 def _lookup(writer: GraphWriter, layer: Layer) -> None:
-    """Integers become indices of the table by a scale of 1."""
+    """Integers of uint8 are the positions of reals in a table, from which a QuantizeLinear makes integers again."""
     (source,), name = layer.inputs, layer.name
     order = writer.order(source)
-    table, zero = writer.table(layer)
-    scale = writer.number(f"{name}.one", 1.0)
-    position = writer.node("DequantizeLinear", [writer.stored(source, order), scale, zero], f"{name}.position")
-    index = writer.node("Cast", [position], f"{name}.index", to=_INT32)
-    writer.node("Gather", [table, index], writer.stored_result(layer, order), axis=0)
+    table, scale = writer.table(layer)
+    stored = writer.node("QuantizeLinear", [writer.read(source, order), *scale], f"{name}.position")
+    index = writer.node("Cast", [stored], f"{name}.index", to=_INT32)
+    writer.node("Gather", [table, index], writer.result(layer, order), axis=0)
 
 
 def _dequantize(writer: GraphWriter, layer: Layer) -> None:

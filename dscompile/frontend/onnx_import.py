@@ -20,6 +20,9 @@ from dscompile.frontend.onnx_reference import REFERENCE_OPERATORS, reference
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Rounding, Shape
 
+OPERATORS = frozenset((*HANDLERS, *SPLITTERS, *FOLDERS, *REFERENCE_OPERATORS, *QDQ_OPERATORS, "Constant"))
+"""What a node may be, if only in some places."""
+
 
 def import_onnx(path: Path, rounding: Rounding | None = None, shapes: InputShapes = NO_SHAPES) -> Network:
     """Reads an .onnx file (float32 or QDQ int8, opset 7 and up) as a validated network.
@@ -32,7 +35,7 @@ def import_onnx(path: Path, rounding: Rounding | None = None, shapes: InputShape
     be imported (or for a rounding of a float32 network), UsageError for `shapes` that do not fit, ToolError without the
     onnx package.
     """
-    return _imported(path, read_onnx(path, shapes), rounding)
+    return _imported(path, read_onnx(path, OPERATORS, shapes), rounding)
 
 
 def import_onnx_proto(
@@ -44,7 +47,7 @@ def import_onnx_proto(
             f"'{type(model).__name__}' is no onnx.ModelProto", help="a file is read by dscompile.import_model(path)"
         )
     path = Path(f"{(name or model.graph.name or 'network').replace('/', '_')}.onnx")
-    return _imported(path, read_model(model, path, shapes), rounding)
+    return _imported(path, read_model(model, path, OPERATORS, shapes), rounding)
 
 
 def _imported(path: Path, model: OnnxModel, rounding: Rounding | None) -> Network:
@@ -136,8 +139,7 @@ class Importer:
         if node.op in SPLITTERS:
             self.import_splitter(node, self.operands_of(node))
             return
-        known = (HANDLERS, FOLDERS, REFERENCE_OPERATORS)
-        if node.op != "Constant" and not any(node.op in operators for operators in known):
+        if node.op not in OPERATORS:
             raise UnsupportedError("this operator is not supported")
         extra = [name for name in node.outputs[1:] if name in self.read and name]
         if extra:

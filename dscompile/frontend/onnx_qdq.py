@@ -25,13 +25,15 @@ from dscompile.frontend.onnx_qdq_ops import (
     Int8Call,
     QuantizedConstant,
     fused_activation,
+    is_table,
     quantization_of,
     quantized_constant,
+    quantized_table,
     stored_type,
 )
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode
 from dscompile.ir.network import Network
-from dscompile.ir.ops import NONE, Activation, Dequantize, Quantize, RoundedAs
+from dscompile.ir.ops import NONE, Activation, Dequantize, Lookup, Quantize, RoundedAs
 from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Rounding, Shape
 
 _ACTIVATIONS = ("Relu", "Clip")
@@ -52,6 +54,8 @@ class QdqImporter(Importer):
         # The float32 form of tensors of integers, and results whose nodes became part of a layer.
         self.reals: dict[str, Value] = {}
         self.done: set[str] = set()
+        # Positions in a table, by the name of the Cast that makes them: the int8 tensor that is looked up.
+        self.positions: dict[str, Value] = {}
         self.quantized = {name: node for node in model.nodes if node.op == "QuantizeLinear" for name in node.outputs}
         self.readers: dict[str, list[OnnxNode]] = {}
         for node in model.nodes:
@@ -70,7 +74,9 @@ class QdqImporter(Importer):
             self._dequantize(node)
         elif node.op == "QuantizeLinear":
             self._quantize(node)
-        elif not self._import_int8(node):
+        elif node.op == "Gather" and node.inputs[1:] and node.inputs[1] in self.positions:
+            self._look_up(node, self.positions[node.inputs[1]])
+        elif not (self._makes_positions(node) or self._import_int8(node)):
             super().import_node(node)
 
     def readers_of(self, name: str) -> list[OnnxNode]:
@@ -166,6 +172,32 @@ class QdqImporter(Importer):
             return operands
         return [self._real(operand) if isinstance(operand, Value) else operand for operand in operands]
 
+    def _makes_positions(self, node: OnnxNode) -> bool:
+        """Whether the node is a Cast of uint8 integers to positions that a Gather reads; notes whose they are then."""
+        quantizer = self.quantized.get(node.inputs[0]) if node.op == "Cast" and node.inputs and node.outputs else None
+        if quantizer is None or self._only_reader(node.outputs[0], ("Gather",), 1) is None:
+            return False
+        value = self.operand(node.inputs[0])
+        if not isinstance(value, Value) or stored_type(self._call(quantizer, [value])) != "uint8":
+            return False
+        self.operands[node.outputs[0]] = self.positions[node.outputs[0]] = value
+        return True
+
+    def _look_up(self, node: OnnxNode, value: Value) -> None:
+        """Emits a Lookup: a Gather of reals at the integers of `value`, and the QuantizeLinear behind it."""
+        table, quantizer = self.operand(node.inputs[0]), self._sole_reader(node, ("QuantizeLinear",))
+        if quantizer is None or not is_table(table) or node.integer("axis", 0) not in (0, -1):
+            raise UnsupportedError(
+                "of integers in something else than a table: 256 float32 constants, with a QuantizeLinear behind them"
+            )
+        quantization = quantization_of(self._call(quantizer, [value]))
+        self.graph.start(self.node_name, quantization)
+        levels = quantized_table(table, quantization)
+        result = self.graph.emit_value(Lookup(), [value.tensor], value.order, table=levels)
+        for name in (node.outputs[0], quantizer.outputs[0]):
+            self.operands[name] = result
+            self.done.add(name)
+
     def _import_int8(self, node: OnnxNode) -> bool:
         """Emits an int8 layer if the node has int8 inputs, a QuantizeLinear behind it and a counterpart in the IR."""
         if node.op in SPLITTERS:
@@ -250,12 +282,14 @@ class QdqImporter(Importer):
         """The only node that reads the result, if it is one of these operators and the result is no output."""
         return self._only_reader(node.outputs[0], ops)
 
-    def _only_reader(self, name: str, ops: tuple[str, ...]) -> OnnxNode | None:
-        """The only node that reads a result, if it is one of these operators and the result is no output."""
+    def _only_reader(self, name: str, ops: tuple[str, ...], position: int = 0) -> OnnxNode | None:
+        """The only node that reads a result, if it is one of these operators, has it as that input, and it is no
+        output.
+        """
         readers = self.readers.get(name, [])
         if name in self.model.outputs or len(readers) != 1 or readers[0].op not in ops:
             return None
-        return readers[0] if readers[0].inputs[0] == name else None
+        return readers[0] if readers[0].inputs[position : position + 1] == (name,) else None
 
     def _call(self, node: OnnxNode, first: list[Operand]) -> Call:
         """A node with its constant inputs behind the first one."""

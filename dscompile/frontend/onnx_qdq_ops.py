@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +153,22 @@ def _has_four_bits(values: Array) -> bool:
 def stored_type(call: Call) -> RoundedAs:
     """What a QuantizeLinear makes."""
     return "uint8" if _zero_points_of(call).dtype == np.uint8 else "int8"
+
+
+def is_table(operand: Operand | None) -> TypeGuard[Floats]:
+    """Whether an operand is a real number for each of the 256 integers."""
+    return (
+        isinstance(operand, np.ndarray)
+        and operand.shape == (256,)
+        and operand.dtype == np.float32
+        and bool(np.isfinite(operand).all())
+    )
+
+
+def quantized_table(table: Floats, quantization: Quantization) -> NDArray[np.int8]:
+    """What a QuantizeLinear makes of the reals of a table, as int8."""
+    levels = np.rint(table / np.float32(quantization.scale)).astype(np.float64) + quantization.zero_point
+    return np.asarray(np.clip(levels, -128, 127), np.int8)
 
 
 def fused_activation(call: Call, quantization: Quantization) -> Activation:

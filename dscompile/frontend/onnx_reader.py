@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from dscompile.errors import BadInputError, Diagnostic, Position, ToolError, UnsupportedError
-from dscompile.frontend.import_errors import invalid_file, read_bytes
+from dscompile.errors import BadInputError, Position, ToolError, UnsupportedError
+from dscompile.frontend.import_errors import Problems, invalid_file, read_bytes
 from dscompile.frontend.import_graph import Array
 from dscompile.frontend.input_shapes import NO_SHAPES, InputShapes, check_names, given_shape
 from dscompile.ir.tensor import DType, Shape
 
 OLDEST_OPSET = 7
+_BATCH_HELP = "export the model for a batch of 1, or with an open batch, which becomes 1"
 Proto = Any  # a protobuf message; that package has no types
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
@@ -112,12 +113,12 @@ class Constants:
         return decoded(self._tensors[name], self._directory)
 
 
-def read_onnx(path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
+def read_onnx(path: Path, operators: Collection[str], shapes: InputShapes = NO_SHAPES) -> OnnxModel:
     """Reads and checks an .onnx file; `shapes` are those of inputs whose sizes it leaves open.
 
     Raises ToolError if the onnx package is missing, BadInputError if the file is not a valid model, UnsupportedError
     for dynamic shapes other than the batch, batches other than 1, and opsets before 7, UsageError if `shapes` do not
-    fit the file.
+    fit the file. Errors about inputs also name the nodes that are none of `operators`.
     """
     try:
         import onnx
@@ -132,36 +133,55 @@ def read_onnx(path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
         model.ParseFromString(data)
     except DecodeError as error:
         raise invalid_file(path, "ONNX", "its protobuf encoding is broken") from error
-    return read_model(model, path, shapes)
+    return read_model(model, path, operators, shapes)
 
 
-def read_model(model: Proto, path: Path, shapes: InputShapes = NO_SHAPES) -> OnnxModel:
+def read_model(model: Proto, path: Path, operators: Collection[str], shapes: InputShapes = NO_SHAPES) -> OnnxModel:
     """A model that is in memory already; `path` is what errors call it, and what external data lie beside.
 
-    Raises as `read_onnx`.
+    Functions that the model brings along are replaced by their nodes. Raises as `read_onnx`.
     """
     if not model.HasField("graph") or not model.graph.output:
         raise invalid_file(path, "ONNX", "it holds no graph")
     opset = _opset(model, path)
+    if model.functions:
+        model = _without_functions(model, path)
     proto = model.graph
     tensors = {_text(tensor.name): tensor for tensor in proto.initializer}
     if proto.sparse_initializer:
         raise UnsupportedError("sparse initializers are not supported", position=Position(str(path)))
     infos = [info for info in proto.input if _text(info.name) not in tensors]
     integers = dict(_integer_inputs(infos, proto.node))
-    inputs = _inputs(infos, path, shapes, integers)
+    problems = Problems(path)
+    inputs = _inputs(infos, path, shapes, integers, problems)
     nodes = [_node(node, path) for node in proto.node]
     outputs = tuple(_text(info.name) for info in proto.output)
-    known = {*tensors, *(name for name, _ in inputs)}
+    ordered = tuple(_in_order(nodes, {*tensors, *(_text(info.name) for info in infos)}, outputs, path))
+    if problems:
+        for node in ordered:
+            if node.op not in operators:
+                problems.unsupported(f"{node.op}: this operator is not supported", node.label)
+        problems.raise_if_any()
     return OnnxModel(
         opset,
         inputs,
         outputs,
-        tuple(_in_order(nodes, known, outputs, path)),
+        ordered,
         dict(_hints([*proto.value_info, *proto.output])),
         Constants(path.parent, tensors),
         integers,
     )
+
+
+def _without_functions(model: Proto, path: Path) -> Proto:
+    """The model with the nodes of its functions in the places where these are called."""
+    from onnx import checker, inliner
+
+    try:
+        return inliner.inline_local_functions(model)
+    except (checker.ValidationError, RuntimeError) as error:
+        why = str(error).rpartition(": ")[2]
+        raise invalid_file(path, "ONNX", f"its functions cannot be put in place: {why}") from error
 
 
 def _text(raw: str | bytes) -> str:
@@ -193,23 +213,25 @@ def _integer_inputs(infos: Sequence[Any], nodes: Sequence[Any]) -> Iterable[tupl
 
 
 def _inputs(
-    infos: Sequence[Any], path: Path, shapes: InputShapes, integers: Collection[str]
+    infos: Sequence[Any], path: Path, shapes: InputShapes, integers: Collection[str], problems: Problems
 ) -> tuple[tuple[str, Shape], ...]:
-    """Names and shapes of the inputs, a symbolic batch set to 1. Everything that does not fit is reported at once."""
+    """Names and shapes of the inputs, a symbolic batch set to 1. Everything that does not fit goes to `problems`."""
     check_names(shapes, (_text(info.name) for info in infos))
     found: list[tuple[str, Shape]] = []
-    problems: list[Diagnostic] = []
 
     def note(message: str, help: str | None = None) -> None:
-        problems.append(Diagnostic(message, Position(str(path)), help=help))
+        problems.unsupported(message, help=help)
 
     for info in infos:
         name, kind = _text(info.name), info.type.tensor_type
         if not info.type.HasField("tensor_type") or not kind.HasField("shape"):
-            note(f"input '{name}' has no shape")
+            note(f"input '{name}' has no shape", "give it one where the model is exported")
             continue
         if kind.elem_type != 1 and name not in integers:
-            note(f"input '{name}' is {_type_name(kind.elem_type)}; only float32 is supported")
+            note(
+                f"input '{name}' is {_type_name(kind.elem_type)}; only float32 is supported",
+                "export the model with float32 inputs; int8 and uint8 ones can be read by a DequantizeLinear only",
+            )
         shape = []
         dims = kind.shape.dim
         declared = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
@@ -221,15 +243,13 @@ def _inputs(
                     f"say how large it is: --input-shape {_example(name, declared)}",
                 )
             elif axis == 0 and size not in (None, 1):
-                note(f"input '{name}' has batch {size}; only batch 1 is supported")
+                note(f"input '{name}' has batch {size}; only batch 1 is supported", _BATCH_HELP)
             shape.append(size or 1)
         if not shape:
-            note(f"input '{name}' is a scalar")
+            note(f"input '{name}' is a scalar", "make it a constant, or a tensor of shape [1, 1]")
         elif math.prod(shape) >= 2**31:
             note(f"input '{name}' has {math.prod(shape)} elements, more than any buffer holds")
         found.append((name, tuple(shape)))
-    if problems:
-        raise UnsupportedError(problems)
     if len({name for name, _ in found}) != len(found):
         raise invalid_file(path, "ONNX", "two inputs have the same name")
     return tuple(found)

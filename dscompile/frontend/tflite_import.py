@@ -223,7 +223,9 @@ class _Importer:
             )
         shape = (1, *shape[1:]) if tensor.dynamic else shape
         if shape[0] != 1:
-            raise UnsupportedError(f"it has batch {shape[0]}; only batch 1 is supported")
+            raise UnsupportedError(
+                f"it has batch {shape[0]}; only batch 1 is supported", help="convert the model again for a batch of 1"
+            )
         if min(shape) < 1 or math.prod(shape) >= 2**31:
             raise UnsupportedError(f"its shape {list(shape)} fits no buffer")
         readers = [operator for operator in self.operators if index in operator.inputs]

@@ -254,6 +254,7 @@ class _Group:
     channel: int
     start: int
     count: int
+    tag: str = ""
     packed: dict[tuple[str, int, int, int], list[Operand]] = field(default_factory=dict, compare=False)
 
     @property
@@ -292,9 +293,9 @@ class _Group:
         taps = self.kernel[
             rows.first_tap : rows.first_tap + rows.taps, columns.first_tap : columns.first_tap + columns.taps
         ]
-        if not taps.size:  # a window that lies wholly in the padding: only the bias is left, one zero tap stands for it
-            taps = np.zeros((1, 1, *self.kernel.shape[2:]), np.float32)
-            rows, columns = _inside(rows), _inside(columns)
+        if not taps.size:
+            self._outside()._emit_window(_Window(_zero_tap(rows), _zero_tap(columns)))
+            return
         if self._is_flattenable():
             height, width = 1, height * width
         lanes = self.builder.lanes
@@ -315,6 +316,16 @@ class _Group:
                     if self.factors is not None:  # its weights have just been written
                         knobs = replace(knobs, prefetch=False)
                     self._call(_Window(part, columns), (piece.rows, span), panels, taps, knobs)
+
+    def _outside(self) -> _Group:
+        """The group for windows that lie wholly in the padding, of which only the bias is left.
+
+        One zero tap stands for them, and a zero for what it reads: the image may have fewer pixels than they are.
+        """
+        zero = self.builder.constant("outside", np.zeros(1, np.float32))
+        source = FlatView((1, 1, 1, 1), (0, 0, 0, 0), "float32", zero.space, zero.name)
+        kernel = np.zeros((1, 1, 1, self.kernel.shape[3]), np.float32)
+        return replace(self, source=source, kernel=kernel, factors=None, channel=0, tag=".outside", packed={})
 
     def _call(self, window: _Window, pixels: tuple[int, Span], panels: Span, taps: Array, knobs: TileKnobs) -> None:
         height, span = pixels
@@ -364,7 +375,7 @@ class _Group:
         """Packed taps and bias; windows at the border have constants of their own."""
         whole = taps.shape[:2] == self.kernel.shape[:2]
         rows, columns = window.rows, window.columns
-        place = "" if whole else f".{rows.first_tap}_{columns.first_tap}_{taps.shape[0]}x{taps.shape[1]}"
+        place = self.tag if whole else f".{rows.first_tap}_{columns.first_tap}_{taps.shape[0]}x{taps.shape[1]}"
         known = self.packed.get((place, start, size, panel))
         if known is not None:
             return known
@@ -396,9 +407,9 @@ class _Group:
         return all(strides.row == width * strides.pixel for strides in views)
 
 
-def _inside(run: TapRun) -> TapRun:
-    """A run whose first input is moved into the image."""
-    return TapRun(run.start, run.count, run.first_tap, run.taps, max(0, run.first_input) if run.taps else 0)
+def _zero_tap(run: TapRun) -> TapRun:
+    """The outputs of a run with the only tap of `_Group._outside`."""
+    return TapRun(run.start, run.count, first_tap=0, taps=1, first_input=0)
 
 
 def _further(operand: Operand, elements: int) -> Operand:

@@ -18,6 +18,16 @@ from dscompile.plan.mcu_kernels import (
     IntegerEpilogue,
     McuKernel,
     SeparableKernel,
+    half_up,
+    rows_steps,
+)
+from dscompile.plan.mcu_rows import (
+    RECORD_WORDS,
+    Piece,
+    group_places,
+    row_segments,
+    row_slots,
+    y_row_bytes,
 )
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
@@ -51,11 +61,15 @@ class SumFinish:
 
 @dataclass(frozen=True)
 class MatrixBody:
-    """The product of columns of int16 pairs with all channels; with `int4` two weights share a byte."""
+    """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu_rows.py).
+
+    With `int4` two weights share a byte.
+    """
 
     kind: ClassVar[str] = "matrix"
     finish: Finish
     sum: SumFinish | None
+    in_rows: bool = False
     int4: bool = False
 
 
@@ -75,7 +89,30 @@ class DepthwiseBody:
     column: bool
 
 
-Body = MatrixBody | DepthwiseBody
+@dataclass(frozen=True)
+class RowsBody:
+    """Some outputs of a row of an image in rows, in all channels: 3x3 windows, one piece after the other."""
+
+    kind: ClassVar[str] = "rows"
+    finish: Finish
+    stride: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where the first words of the pieces lie, in bytes from that of the first piece."""
+        places = [0]
+        for piece in self.pieces[:-1]:
+            places.append(places[-1] + piece.outputs * self.stride - piece.left)
+        return tuple(places)
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """How many outputs come before those of each piece."""
+        return tuple(sum(piece.outputs for piece in self.pieces[:index]) for index in range(len(self.pieces)))
+
+
+Body = MatrixBody | DepthwiseBody | RowsBody
 
 
 @dataclass(frozen=True)
@@ -98,6 +135,39 @@ class MatrixShape:
     first: int = 0
     second: int = 0
     bias: int = 0
+
+
+@dataclass(frozen=True)
+class RowsMatrixShape:
+    """What a MatrixBody with y in rows is given; fields and order are those of `matrix_rows_shape` in C.
+
+    As MatrixShape, but for the bytes from a channel to the next, and those from a group's first pixel to the others.
+    """
+
+    column_bytes: int
+    weight_bytes: int
+    entry: int
+    channel_step: int
+    factor: int
+    start: int
+    channels: int
+    second: int
+    third: int
+    fourth: int
+
+
+@dataclass(frozen=True)
+class RowsShape:
+    """What a RowsBody is given; fields and order are those of `rows_shape` in C.
+
+    Bytes from a row to the next and from a channel to the next; bytes of the records of the first half of the channels,
+    and of all.
+    """
+
+    row_bytes: int
+    channel_step: int
+    half_bytes: int
+    record_bytes: int
 
 
 @dataclass(frozen=True)
@@ -127,19 +197,19 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), added, kernel.storage == "int4")
+    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.storage == "int4")
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
     """The numbers of a kernel with dsp."""
     epilogue = kernel.epilogue
     assert isinstance(epilogue, IntegerEpilogue)
-    steps = -(-kernel.depth // 4) * 2
-    direction = -1 if kernel.descending else 1
+    steps = _steps(kernel)
+    direction = -1 if _goes_down(kernel) else 1
     shape = MatrixShape(
         column_bytes=16 * steps,
-        weight_bytes=(1 if kernel.storage == "int4" else 2) * steps * (kernel.out_channels // 2 * 2),
-        entry=(1 - steps) % UNROLLED_STEPS * _STEP_BYTES + 1,  # odd, as addresses of Thumb code are
+        weight_bytes=_weight_bytes(kernel),
+        entry=_entry(steps),
         y_step=direction * kernel.y_step,
         factor=1 << epilogue.left,
         start=epilogue.zero_point * (1 << epilogue.right),
@@ -154,6 +224,80 @@ def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
         first=total.first,
         second=total.second,
         bias=total.bias,
+    )
+
+
+def rows_matrix_shapes(kernel: ConvKernel | SeparableKernel) -> tuple[RowsMatrixShape, ...]:
+    """The numbers of a kernel with dsp and y in rows, one for each of plan/mcu_rows.py: group_places."""
+    epilogue = kernel.epilogue
+    assert isinstance(epilogue, IntegerEpilogue)
+    steps = _steps(kernel)
+    width = kernel.window.columns.outputs
+    return tuple(
+        RowsMatrixShape(
+            column_bytes=16 * steps,
+            weight_bytes=_weight_bytes(kernel),
+            entry=_entry(steps),
+            channel_step=width,
+            factor=1 << epilogue.left,
+            start=(epilogue.zero_point + 128) * (1 << epilogue.right),
+            channels=kernel.out_channels,
+            second=places[0],
+            third=places[1],
+            fourth=places[2],
+        )
+        for places in group_places(width, y_row_bytes(kernel), descending=_goes_down(kernel))
+    )
+
+
+def _goes_down(kernel: ConvKernel | SeparableKernel) -> bool:
+    """Whether the pixels of a group follow each other downwards; those from an image in rows never do."""
+    return kernel.descending and not _reads_rows(kernel)
+
+
+def _reads_rows(kernel: McuKernel) -> bool:
+    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
+
+
+def _steps(kernel: ConvKernel | SeparableKernel) -> int:
+    """Words of a column."""
+    if _reads_rows(kernel):
+        return rows_steps(kernel.depth, kernel.storage)
+    return -(-kernel.depth // 4) * 2
+
+
+def _weight_bytes(kernel: ConvKernel | SeparableKernel) -> int:
+    """Bytes of the weights of all pairs of channels; a word is of one step, or of two."""
+    word_steps = 2 if kernel.storage == "int4" else 1
+    return 4 * _steps(kernel) // word_steps * (kernel.out_channels // 2)
+
+
+def _entry(steps: int) -> int:
+    """Where the unrolled loop is entered; odd, as addresses of Thumb code are."""
+    return (1 - steps) % UNROLLED_STEPS * _STEP_BYTES + 1
+
+
+def rows_body(kernel: DepthwiseKernel, pieces: tuple[Piece, ...]) -> RowsBody:
+    """The body for the pieces of a segment."""
+    assert isinstance(kernel.epilogue, IntegerEpilogue)
+    return RowsBody(_finish(kernel.epilogue), kernel.window.columns.stride, pieces)
+
+
+def rows_bodies(kernel: DepthwiseKernel) -> list[RowsBody]:
+    """All that a kernel needs."""
+    columns = kernel.window.columns
+    segments = [segment for slot in row_slots(columns) for segment in row_segments(columns, slot)]
+    return [rows_body(kernel, pieces) for pieces in dict.fromkeys(segment.pieces for segment in segments)]
+
+
+def rows_shape(kernel: DepthwiseKernel) -> RowsShape:
+    """The numbers of a kernel with x in rows."""
+    window = kernel.window
+    return RowsShape(
+        row_bytes=window.row_bytes,
+        channel_step=window.columns.size,
+        half_bytes=4 * RECORD_WORDS * half_up(window.channels),
+        record_bytes=4 * RECORD_WORDS * window.channels,
     )
 
 
@@ -233,7 +377,10 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
     if not isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) or kernel.variant != "dsp":
         return
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
-    if isinstance(depthwise, DepthwiseKernel):
+    if isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "rows":
+        for body in rows_bodies(depthwise):
+            yield body, Uses(False, False)
+    elif isinstance(depthwise, DepthwiseKernel):
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             yield each, Uses(False, depthwise.out_channels % 4 > 0)
     if not isinstance(kernel, DepthwiseKernel):

@@ -20,13 +20,16 @@ from dscompile.plan.mcu_kernels import (
     DepthwiseKernel,
     Epilogue,
     FloatEpilogue,
+    IntegerEpilogue,
     SeparableKernel,
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_packing import packed_blocks, packed_pairs, packed_rows
-from dscompile.plan.mcu_quantized import quantized_weights
+from dscompile.plan.mcu_packing import packed_blocks, packed_halves, packed_pairs, packed_rows
+from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
+from dscompile.plan.mcu_rows import GROUP, half_weights, lowered_bias, row_records
 from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
+from dscompile.plan.mcu_storage import Place
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
@@ -47,13 +50,13 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
         y = lowering.new(layer.output)
-        taps, epilogue, constants = _weights(lowering, layer, centered=True)
+        taps, epilogue, constants = prepared_weights(lowering, layer, centered=True)
         chosen = depthwise_set(lowering.sets, epilogue, window, op.out_channels)
         kernel = _depthwise(lowering, layer, window, epilogue, chosen)
         operands = _taps(lowering, taps, epilogue, constants, chosen)
         lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
-    weights, epilogue, constants = _weights(lowering, layer, centered=False)
+    weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
     matrix = dense.reshape(-1, op.out_channels)
     storage = fitting_storage(layer.storage, matrix)
@@ -84,8 +87,11 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     assert isinstance(after, Conv2D)
     x = lowering.dense(layer.inputs[0])
     window = image_window(x.shape, lowering.network.shape(layer.output), op.kernel, op.stride, op.pads, op.dilation)
-    taps, taps_epilogue, taps_constants = _weights(lowering, layer, centered=True)
-    weights, epilogue, constants = _weights(lowering, follower, centered=False)
+    if x.in_rows:
+        _lower_rows(lowering, x, window, fused, residual)
+        return
+    taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=True)
+    weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, after.out_channels)
     storage = fitting_storage(follower.storage, matrix)
     first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix, storage)
@@ -105,6 +111,43 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
 
+def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
+    """As `lower_separable`, of an image in rows."""
+    layer, follower = fused.layer, fused.pointwise
+    assert follower is not None
+    found = depthwise_rows(lowering, layer)
+    assert found is not None
+    weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
+    assert isinstance(epilogue, IntegerEpilogue)
+    matrix = weights.reshape(-1, weights.shape[-1])
+    storage = fitting_storage(follower.storage, matrix)
+    separable = SeparableKernel(
+        depthwise=DepthwiseKernel(window, 1, found.epilogue, variant="rows"),
+        out_channels=matrix.shape[1],
+        epilogue=epilogue,
+        group=GROUP,
+        variant="dsp",
+        storage=storage,
+    )
+    records = row_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
+    operands = [lowering.constant("records", records)]
+    lowering.enter(follower)
+    bias = lowered_bias(constants[0], matrix, epilogue.left)
+    operands += [
+        lowering.constant("weights", packed_halves(matrix) if storage == "int4" else half_weights(matrix)),
+        lowering.constant("constants", pair_constants(bias, *constants[1:])),
+    ]
+    columns = lowering.scratch(separable.column_bytes)
+    _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
+
+
+def depthwise_rows(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
+    """A depthwise layer made ready for an image in rows, if that can be."""
+    if layer.name not in lowering.prepared_rows:
+        lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer)
+    return lowering.prepared_rows[layer.name]
+
+
 def _finish(
     lowering: McuLowering,
     kernel: ConvKernel | SeparableKernel,
@@ -122,13 +165,13 @@ def _finish(
             residual = replace(residual, integer=residual.integer.swapped)
         kernel = replace(kernel, residual=residual)
         operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
-    lowering.call(replace(kernel, step=y.step), [*operands, y.operand])
+    lowering.call(replace(kernel, step=y.step, in_rows=y.in_rows), [*operands, y.operand])
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     """A dense layer."""
     x = lowering.dense(layer.inputs[0])
-    weights, epilogue, constants = _weights(lowering, layer, centered=False)
+    weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     storage = fitting_storage(layer.storage, weights)
     kernel = DenseKernel(x.shape[1], op.units, epilogue, storage)
     chosen = PORTABLE if storage == "plain" else KernelSet("block", 1, kernel.block)
@@ -163,7 +206,9 @@ def _taps(
     return _operands(lowering, taps, epilogue, constants)
 
 
-def _weights(lowering: McuLowering, layer: Layer, *, centered: bool) -> tuple[Array, Epilogue, tuple[Array, ...]]:
+def prepared_weights(
+    lowering: McuLowering, layer: Layer, *, centered: bool
+) -> tuple[Array, Epilogue, tuple[Array, ...]]:
     """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
     network = lowering.network
     if network.is_quantized_layer(layer):

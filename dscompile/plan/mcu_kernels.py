@@ -1,7 +1,8 @@
 """Kernels of the standalone C backend: what is computed on which shapes, for float32 and int8 alike.
 
-Tensors are dense, channels last ([H][W][C]), without borders. Every kernel becomes one C function specialized to its
-fields; equal kernels share it. `parameters` lists the function's pointers in order (see plan/kernels.py: Parameter).
+Tensors are dense, channels last ([H][W][C]), without borders, or in rows (plan/mcu_rows.py). Every kernel becomes one C
+function specialized to its fields; equal kernels share it.
+`parameters` lists the function's pointers in order (see plan/kernels.py: Parameter).
 
 Windowed kernels can go through the image upwards or downwards (`descending`). The planner of the arena decides: where
 input and output share memory, only one direction never overwrites what is still to be read.
@@ -21,7 +22,7 @@ from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
-Variant = Literal["c99", "dsp", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,11 @@ class Window:
         return (self.rows.kernel, self.columns.kernel)
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of the image, of int8."""
+        return self.columns.size * self.channels
+
+    @property
     def taps(self) -> int:
         """Height times width."""
         return self.rows.kernel * self.columns.kernel
@@ -179,7 +185,8 @@ class ConvKernel:
     weights [C_out][depth] with depth = kh * kw * C_in; taps outside of the image read `padding`. `group` pixels are
     multiplied at once; their columns are the scratch parameter `columns` [group][depth], which a pointwise kernel that
     is not `gathered` does without: its columns are the pixels of x themselves. `residual` is added to what the epilogue
-    makes; it is the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0.
+    makes; it is the parameter before y, dense. Pixels of y begin `step` elements apart if that is not 0; with
+    `in_rows`, y is in rows (plan/mcu_rows.py).
 
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
     templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
@@ -198,6 +205,7 @@ class ConvKernel:
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
+    in_rows: bool = False
     storage: Storage = "plain"
 
     @property
@@ -248,7 +256,8 @@ class ConvKernel:
 class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
-    With `dsp`, weights are [C / 4, rounded up][kh][kw][4]. Pixels of y begin `step` elements apart if that is not 0.
+    With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
+    weights and constants (plan/mcu_rows.py). Pixels of y begin `step` elements apart if that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -285,6 +294,7 @@ class DepthwiseKernel:
 class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
+    With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`.
     `storage` is that of the pointwise weights.
     """
 
@@ -298,6 +308,7 @@ class SeparableKernel:
     descending: bool = False
     residual: Residual | None = None
     step: int = 0
+    in_rows: bool = False
     storage: Storage = "plain"
 
     @property
@@ -315,6 +326,8 @@ class SeparableKernel:
         """Bytes of `columns`; for m0plus also of one pixel as int8 where the depthwise part is not of that variant."""
         if self.variant == "m0plus":
             return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
+        if self.depthwise.variant == "rows":
+            return 4 * self.group * rows_steps(self.depth, self.storage)
         return column_bytes(self.depth, self.group, self.epilogue.element, self.variant)
 
     @property
@@ -340,6 +353,16 @@ def _residual(kernel: ConvKernel | SeparableKernel) -> tuple[Parameter, ...]:
     return (_elements("residual", kernel.epilogue.element),) if kernel.residual else ()
 
 
+def rows_steps(depth: int, storage: Storage) -> int:
+    """Words of a column that depthwise results of an image in rows fill; weights of four bits want an even number."""
+    return 2 * half_up(half_up(depth)) if storage == "int4" else half_up(depth)
+
+
+def half_up(count: int) -> int:
+    """Half of it, rounded up."""
+    return -(-count // 2)
+
+
 def word_column_bytes(depth: int) -> int:
     """Bytes of four columns of `depth` elements in words of two pixels each."""
     return 8 * depth
@@ -357,6 +380,8 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
     """Weights and per-channel constants of a product of sums; for dsp, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
+    if variant == "rows":
+        return (Parameter("records", "int32"),)
     if variant == "dsp":
         return (first, Parameter(f"{prefix}constants", "int32"))
     return (first, *epilogue.constants(prefix))
@@ -394,7 +419,8 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high].
+    int8: averages round halves away from zero; then clamp to [low, high]. With `from_rows`, x is in rows
+    (plan/mcu_rows.py), and the window of the one output is all of it.
     """
 
     kind: ClassVar[str] = "pool"
@@ -407,6 +433,7 @@ class PoolKernel:
     high: int = 127
     descending: bool = False
     step: int = 0
+    from_rows: bool = False
 
     @property
     def out_channels(self) -> int:

@@ -157,6 +157,7 @@ def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
     if _is_quantized(lowering, layer):
         clamp = layer_clamp(lowering.network, layer)
         pool = PoolKernel(op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high, step=y.step)
+        pool = replace(pool, from_rows=x.in_rows)
     else:
         pool = PoolKernel(op.kind, window, "float32", divisor, op.activation, step=y.step)
     lowering.call(pool, [x.operand, y.operand])

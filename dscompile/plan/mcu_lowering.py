@@ -34,6 +34,7 @@ from dscompile.plan.states import kept_tensors
 from dscompile.target import Target
 
 BEFORE_FIRST_STEP = -1
+_MORE_FOR_ROWS = 1 / 32  # of an arena without tensors in rows
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,38 @@ def plan_mcu_program(network: Network, target: Target, *, affine: bool = True) -
     UnsupportedError for batches, and for sums that could leave 32 bits.
     """
     from dscompile.plan.mcu_layers import lower_network
+    from dscompile.plan.mcu_row_choice import row_tensors
 
     network = split_groups(network)
     slices = concatenated_slices(network)
     prepared: dict[str, QuantizedWeights] = {}
-    programs = []
+    prepared_rows: dict[str, QuantizedWeights | None] = {}
+    programs, in_rows = [], []
     for inside in (slices, {}) if slices else (slices,):
         lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
+        lowering.prepared_rows = prepared_rows
         lower_network(lowering)
         programs.append(lowering.finish())
-    return _smallest(programs)
+        lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
+        lowering.prepared_rows = prepared_rows
+        lowering.in_rows = row_tensors(lowering)
+        if lowering.in_rows:
+            lower_network(lowering)
+            in_rows.append(lowering.finish())
+    return _chosen(_smallest(programs), in_rows)
 
 
 def _smallest(programs: Sequence[Program]) -> Program:
     """The one with the smallest arena; of equals the first."""
     return min(programs, key=lambda program: program.arena_bytes)
+
+
+def _chosen(dense: Program, in_rows: Sequence[Program]) -> Program:
+    """A program with tensors in rows, which is faster, unless that costs too much memory."""
+    if not in_rows:
+        return dense
+    smallest = _smallest(in_rows)
+    return smallest if smallest.arena_bytes <= dense.arena_bytes * (1 + _MORE_FOR_ROWS) else dense
 
 
 class McuLowering:
@@ -95,6 +113,8 @@ class McuLowering:
         self.target = target
         self.affine = affine
         self.prepared = prepared
+        self.prepared_rows: dict[str, QuantizedWeights | None] = {}
+        self.in_rows: frozenset[str] = frozenset()
         self._slices = slices
         self.sets = kernel_sets(target)
         self._stores: dict[str, Store] = {}
@@ -198,7 +218,7 @@ class McuLowering:
         if direct:
             place = Place(Operand("output", name), tensor.shape, tensor.dtype)
         else:
-            place = self._new_store(name, tensor.shape, tensor.dtype)
+            place = self._new_store(name, tensor.shape, tensor.dtype, in_rows=name in self.in_rows)
         self._places[name] = place
         return place
 
@@ -246,12 +266,12 @@ class McuLowering:
         spaces = (source.space, result.space) == ("input", "output")
         return spaces and any((source.name, result.name) == (s.name, s.next) for s in self.network.states)
 
-    def _new_store(self, wanted: str, shape: Shape, dtype: DType) -> Place:
+    def _new_store(self, wanted: str, shape: Shape, dtype: DType, *, in_rows: bool = False) -> Place:
         name, number = wanted, 1
         while name in self._stores:
             number += 1
             name = f"{wanted}.{number}"
-        place = Place(Operand("arena", name), shape, dtype)
+        place = Place(Operand("arena", name), shape, dtype, in_rows=in_rows)
         self._stores[name] = Store(name, place.size_bytes, self.index, self.index)
         return place
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.mcu_kernels import (
@@ -20,9 +21,9 @@ from dscompile.plan.mcu_kernels import (
     QuantizeKernel,
     SeparableKernel,
     SoftmaxKernel,
-    Window,
     WindowedKernel,
 )
+from dscompile.plan.mcu_rows import y_row_bytes
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,46 @@ def _in_place(kernel: McuKernel, parameter: str) -> bool:
 
 def _downward(kernel: WindowedKernel) -> int:
     """Bytes that y must begin above x for the kernel as it goes downwards."""
-    lasts = _last_bytes(kernel.window)
-    size = _pixel_bytes(kernel)
+    lasts = _last_bytes(kernel)
     distance = 0
     for begin, end in _groups(kernel, descending=True):
         needed = begin if _is_buffered(kernel) else end
         if needed:
-            distance = max(distance, lasts[needed - 1] * _element_bytes(kernel) - begin * size)
+            distance = max(distance, lasts[needed - 1] - _written_begin(kernel, begin))
     return distance
 
 
 def _upward(kernel: WindowedKernel) -> int:
     """Bytes that y must begin below x for the kernel as it goes upwards; 0: at the very same byte or below."""
-    firsts = _first_bytes(kernel.window)
-    size = _pixel_bytes(kernel)
+    firsts = _first_bytes(kernel)
     distance = 0
     for begin, end in _groups(kernel, descending=False):
         needed = end if _is_buffered(kernel) else begin
         if needed < kernel.window.pixels:
-            distance = max(distance, end * size - firsts[needed] * _element_bytes(kernel))
+            distance = max(distance, _written_end(kernel, end - 1) - firsts[needed])
     return distance
+
+
+def _written_begin(kernel: WindowedKernel, pixel: int) -> int:
+    """The first byte of y that a pixel or a later one has; in rows, all of its row."""
+    if _writes_rows(kernel):
+        return pixel // kernel.window.columns.outputs * y_row_bytes(kernel)
+    return pixel * _pixel_bytes(kernel)
+
+
+def _written_end(kernel: WindowedKernel, pixel: int) -> int:
+    """The end of the bytes of y that a pixel and all before it have."""
+    if _writes_rows(kernel):
+        return (pixel // kernel.window.columns.outputs + 1) * y_row_bytes(kernel)
+    return (pixel + 1) * _pixel_bytes(kernel)
+
+
+def _writes_rows(kernel: WindowedKernel) -> TypeGuard[ConvKernel | SeparableKernel]:
+    return isinstance(kernel, ConvKernel | SeparableKernel) and kernel.in_rows
+
+
+def _reads_rows(kernel: WindowedKernel) -> bool:
+    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
 
 
 def _covers(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
@@ -106,8 +127,15 @@ def _covers(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 
 def _groups(kernel: WindowedKernel, *, descending: bool) -> Iterator[tuple[int, int]]:
-    """Pixels [begin, end) that are written together; the group that is not full comes last on the way."""
+    """Pixels [begin, end) that are written together; the group that is not full comes last on the way.
+
+    From an image in rows, groups are the same whatever the way: the one that is not full is that of the last pixels.
+    """
     pixels, group = kernel.window.pixels, _group(kernel)
+    if _reads_rows(kernel):
+        starts = range(0, pixels, group)
+        yield from ((start, min(pixels, start + group)) for start in (reversed(starts) if descending else starts))
+        return
     for start in range(0, pixels, group):
         stop = min(pixels, start + group)
         yield (pixels - stop, pixels - start) if descending else (start, stop)
@@ -122,28 +150,39 @@ def _is_buffered(kernel: WindowedKernel) -> bool:
     return isinstance(kernel, SeparableKernel) or (isinstance(kernel, ConvKernel) and kernel.gathered)
 
 
-def _first_bytes(window: Window) -> list[int]:
-    """For each output pixel: the lowest element that it or any later one reads."""
+def _first_bytes(kernel: WindowedKernel) -> list[int]:
+    """For each output pixel: the lowest byte of x that it or any later one reads."""
+    rows, columns = kernel.window.rows, kernel.window.columns
     firsts = [
-        (window.rows.first_input(row) * window.columns.size + window.columns.first_input(column)) * window.channels
-        for row in range(window.rows.outputs)
-        for column in range(window.columns.outputs)
+        _x_byte(kernel, rows.first_input(row), columns.first_input(column))
+        for row in range(rows.outputs)
+        for column in range(columns.outputs)
     ]
     for index in range(len(firsts) - 2, -1, -1):
         firsts[index] = min(firsts[index], firsts[index + 1])
     return firsts
 
 
-def _last_bytes(window: Window) -> list[int]:
-    """For each output pixel: the end of what it or any earlier one reads, in elements."""
+def _last_bytes(kernel: WindowedKernel) -> list[int]:
+    """For each output pixel: the end of what it or any earlier one reads of x, in bytes."""
+    rows, columns = kernel.window.rows, kernel.window.columns
     lasts = [
-        (window.rows.last_input(row) * window.columns.size + window.columns.last_input(column) + 1) * window.channels
-        for row in range(window.rows.outputs)
-        for column in range(window.columns.outputs)
+        _x_byte(kernel, rows.last_input(row) + 1, 0)
+        if _reads_rows(kernel)
+        else _x_byte(kernel, rows.last_input(row), columns.last_input(column) + 1)
+        for row in range(rows.outputs)
+        for column in range(columns.outputs)
     ]
     for index in range(1, len(lasts)):
         lasts[index] = max(lasts[index], lasts[index - 1])
     return lasts
+
+
+def _x_byte(kernel: WindowedKernel, row: int, column: int) -> int:
+    """Where a pixel of x begins; in rows, where its row does."""
+    window = kernel.window
+    column = 0 if _reads_rows(kernel) else column
+    return (row * window.columns.size + column) * window.channels * _element_bytes(kernel)
 
 
 def _pixel_bytes(kernel: WindowedKernel) -> int:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
 from dscompile.ir.storage import FOUR, KEPT, Storage, in_fours, is_narrow, is_sparse
+from dscompile.plan.mcu_kernels import half_up, rows_steps
 
 Bytes = NDArray[np.int8]
 
@@ -34,6 +35,20 @@ def packed_pairs(weights: Array) -> Bytes:
     padded = np.zeros((-(-depth // FOUR) * FOUR, -(-channels // 2) * 2), np.int16)
     padded[:depth, :channels] = weights
     return np.ascontiguousarray(_as_bytes(padded[:, 1::2] + 8, padded[:, 0::2]).T)
+
+
+def packed_halves(weights: Array) -> Bytes:
+    """As `packed_pairs`, for columns in which product j is beside product j + depth / 2: both are two bytes apart.
+
+    The half of the depth is rounded up to an even number.
+    """
+    depth, channels = weights.shape
+    half, steps = half_up(depth), rows_steps(depth, "int4")
+    ordered = np.zeros((steps, 2, channels), np.int8)
+    ordered[:half, 0] = weights[:half]
+    ordered[: depth - half, 1] = weights[half:]
+    # Bytes 0 and 2 of a word are a step, bytes 1 and 3 the next.
+    return packed_pairs(ordered.reshape(-1, 2, 2, channels).transpose(0, 2, 1, 3).reshape(-1, channels))
 
 
 def packed_rows(weights: Array) -> Bytes:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dscompile.errors import UnsupportedError
 from dscompile.ir.fixed_point import (
@@ -27,7 +28,8 @@ from dscompile.plan.mcu_kernels import (
     Method,
     SoftmaxKernel,
 )
-from dscompile.plan.requantization import Affine, Integers, Range, search_affine
+from dscompile.plan.mcu_rows import LARGEST_SHIFT, USUAL_RIGHT
+from dscompile.plan.requantization import Affine, Integers, Range, Shifts, Staircase, search_affine
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
@@ -61,12 +63,31 @@ def quantized_weights(
         _method(searched), clamp.low, clamp.high, found.zero_point, searched.left, searched.right
     )
     integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
-    kernel = np.where(found.constant, 0, found.kernel).astype(np.int8)
-    return QuantizedWeights(kernel, epilogue, tuple(each.astype(np.int32) for each in integers))
+    return QuantizedWeights(_without_constants(found), epilogue, tuple(each.astype(np.int32) for each in integers))
+
+
+def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
+    """A depthwise layer made ready for an image in rows (plan/mcu_rows.py), or None.
+
+    Its results are above -128, whatever its zero point is, and its weights are still to be shifted by `left`.
+    """
+    found = layer_sums(network, layer, centered=True)
+    searched = search_affine(*_form(found, -128), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT))
+    if searched is None:
+        return None
+    clamp = found.clamp
+    epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, -128, searched.left, searched.right)
+    return QuantizedWeights(_without_constants(found), epilogue, (searched.bias, searched.multiplier))
 
 
 def _searched(found: LayerSums, *, narrow: bool) -> Affine | Narrow | None:
     """What was found for a layer; its channels of only one level are as if their sums were 0."""
+    form = _form(found, found.zero_point)
+    return (search_narrow(*form) if narrow else None) or search_affine(*form)
+
+
+def _form(found: LayerSums, zero_point: int) -> tuple[Staircase, Range, NDArray[np.float64], int, Clamp]:
+    """What a search wants of a layer."""
     constant, sums = found.constant, found.sums
     level = found.staircase(sums.low[None])
 
@@ -74,8 +95,12 @@ def _searched(found: LayerSums, *, narrow: bool) -> Affine | Narrow | None:
         return np.where(constant, level, found.staircase(values))
 
     still = Range(np.where(constant, 0, sums.low), np.where(constant, 0, sums.high))
-    form = (staircase, still, found.slopes, found.zero_point, found.clamp)
-    return (search_narrow(*form) if narrow else None) or search_affine(*form)
+    return (staircase, still, found.slopes, zero_point, found.clamp)
+
+
+def _without_constants(found: LayerSums) -> Array:
+    """The kernel, with weights of 0 in channels of one level."""
+    return np.where(found.constant, 0, found.kernel).astype(np.int8)
 
 
 def _method(found: Affine | Narrow) -> Method:

@@ -1,4 +1,4 @@
-"""Storage of the standalone C backend: dense tensors, channels last, in the arena or where the user's buffers are."""
+"""Storage of the standalone C backend: dense or in rows, in the arena or where the user's buffers are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dscompile.ir.tensor import DTYPE_BYTES, DType, Shape, Tensor
+from dscompile.plan.mcu_rows import SLACK_BYTES
 from dscompile.plan.program import Operand
 
 
@@ -26,12 +27,16 @@ class Store:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor begins: dense, or with pixels (all but the last axis) that begin `step` elements apart."""
+    """Where a tensor begins: dense, or with pixels (all but the last axis) that begin `step` elements apart.
+
+    With `in_rows` it is an image in rows (plan/mcu_rows.py), for kernels that know these.
+    """
 
     operand: Operand
     shape: Shape
     dtype: DType
     step: int = 0
+    in_rows: bool = False
 
     @property
     def elements(self) -> int:
@@ -47,7 +52,9 @@ class Place:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes from its first element to its last."""
+        """Bytes from its first element to its last; with those that are read behind an image in rows."""
+        if self.in_rows:
+            return self.elements + SLACK_BYTES
         spanned = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)) + 1
         return spanned * DTYPE_BYTES[self.dtype]
 

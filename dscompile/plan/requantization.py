@@ -63,23 +63,36 @@ class Affine:
 
 
 def search_affine(
-    staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
+    staircase: Staircase,
+    sums: Range,
+    slopes: NDArray[np.float64],
+    zero_point: int,
+    clamp: Clamp,
+    *,
+    finest: Shifts | None = None,
 ) -> Affine | None:
     """The affine form of `staircase` on `sums`, with steps if it needs them, or None.
+
+    `finest` has the largest `left` that will do, and the `right` to be tried first with it; then there are no steps,
+    and `zero_point` need not be the layer's own.
 
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
     """
-    return fit_affine(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point)
+    return fit_affine(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point, finest=finest)
 
 
-def fit_affine(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int) -> Affine | None:
+def fit_affine(
+    thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int, *, finest: Shifts | None = None
+) -> Affine | None:
     """The affine form of a staircase with these thresholds, or None; see `search_affine`."""
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     most = 30 - reach.bit_length()
-    for stepped in (False, True):
+    if finest is not None:
+        most = min(most, finest.left)
+    for stepped in (False, True) if finest is None else (False,):
         layer, doubtful = _Layer(thresholds, sums, slopes, zero_point, stepped), list[int]()
-        for shifts in _shifts(most, slopes):
+        for shifts in _shifts(most, slopes, finest):
             found = _search(layer, shifts, doubtful)
             if found is not None:
                 return found
@@ -185,7 +198,7 @@ def _right_shift(left: int, slopes: NDArray[np.float64]) -> int:
 
 
 @dataclass(frozen=True)
-class _Shifts:
+class Shifts:
     """The two shifts of a layer."""
 
     left: int
@@ -197,15 +210,17 @@ class _Shifts:
         return 1 << (32 + self.right)
 
 
-def _shifts(most: int, slopes: NDArray[np.float64]) -> Iterator[_Shifts]:
-    """Shifts to try, `left` at most `most`: those with the usual `right`, then the finest of all."""
+def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None) -> Iterator[Shifts]:
+    """Shifts to try, `left` at most `most`: that of `first`, those with the usual `right`, then the finest of all."""
+    if first is not None and first.right <= _right_shift(most, slopes):
+        yield Shifts(most, first.right)
     for left in range(most + 1):
         if _right_shift(left, slopes) == _USUAL_RIGHT:
-            yield _Shifts(left, _USUAL_RIGHT)
+            yield Shifts(left, _USUAL_RIGHT)
     for left in range(most, max(most - _SHIFTS, -1), -1):
         right = _right_shift(left, slopes)
         if right >= 0:
-            yield _Shifts(left, min(right, _LARGEST_RIGHT))
+            yield Shifts(left, min(right, _LARGEST_RIGHT))
 
 
 @dataclass(frozen=True)
@@ -228,12 +243,12 @@ class _Layer:
         """`lines` of all channels at once."""
         return _all_lines(self)
 
-    def starts(self, shifts: _Shifts) -> Integers:
+    def starts(self, shifts: Shifts) -> Integers:
         """[C]: the multipliers nearest to the slopes."""
         return np.maximum(np.rint(self.slopes * 2.0 ** (32 + shifts.right - shifts.left)).astype(np.int64), 1)
 
 
-def _search(layer: _Layer, shifts: _Shifts, doubtful: list[int]) -> Affine | None:
+def _search(layer: _Layer, shifts: Shifts, doubtful: list[int]) -> Affine | None:
     """All channels or none; the one that fails becomes the last of `doubtful`, which are tried before the others."""
     starts = layer.starts(shifts)
     for channel in doubtful:
@@ -250,7 +265,7 @@ def _search(layer: _Layer, shifts: _Shifts, doubtful: list[int]) -> Affine | Non
     return Affine(bias, multiplier, shifts.left, shifts.right, step if layer.stepped else None)
 
 
-def _fit_all(layer: _Layer, starts: Integers, shifts: _Shifts) -> tuple[Integers, NDArray[np.bool_]]:
+def _fit_all(layer: _Layer, starts: Integers, shifts: Shifts) -> tuple[Integers, NDArray[np.bool_]]:
     """(bias, multiplier, step) [3, C] as `_fit` finds them among the first few candidates, and where it does, [C]."""
     step = np.maximum(1, starts >> 28)
     windows = [_Windows.of(line, starts - _FEW * step, starts + _FEW * step, shifts) for line in layer.all_lines]
@@ -322,7 +337,7 @@ class _Windows:
     room: Integers
 
     @classmethod
-    def of(cls, lines: _Lines, first: Integers, last: Integers, shifts: _Shifts) -> _Windows:
+    def of(cls, lines: _Lines, first: Integers, last: Integers, shifts: Shifts) -> _Windows:
         """For multipliers [C] from `first` to `last`: what cannot matter there is left out."""
 
         def pruned(levels: Integers, sums: Integers, asked: NDArray[np.bool_], sign: int) -> tuple[Integers, Integers]:
@@ -354,7 +369,7 @@ class Line:
     low: int
     high: int
 
-    def biases(self, multipliers: Integers, shifts: _Shifts) -> tuple[Integers, Integers]:
+    def biases(self, multipliers: Integers, shifts: Shifts) -> tuple[Integers, Integers]:
         """For each multiplier the biases [begin, end) that meet everything within 32 bits; none where begin >= end."""
         room = _WORD - 1 - (max(abs(self.low), abs(self.high)) << shifts.left)
         begin, end = np.full(len(multipliers), -room), np.full(len(multipliers), room + 1)
@@ -368,7 +383,7 @@ class Line:
         return begin, end
 
 
-def _largest(levels: Integers, sums: Integers, multipliers: Integers, shifts: _Shifts) -> Integers | None:
+def _largest(levels: Integers, sums: Integers, multipliers: Integers, shifts: Shifts) -> Integers | None:
     """For each multiplier, in rising order, the largest of levels [n] less sums [n] times it; None of nothing."""
     if not len(levels):
         return None
@@ -416,7 +431,7 @@ def _joined(one: tuple[Integers, Integers], other: tuple[Integers, Integers]) ->
     return np.append(one[0], other[0]), np.append(one[1], other[1])
 
 
-def _fit(lines: tuple[Line, ...], start: int, shifts: _Shifts) -> tuple[int, int, int] | None:
+def _fit(lines: tuple[Line, ...], start: int, shifts: Shifts) -> tuple[int, int, int] | None:
     """(bias, multiplier, step) with one multiplier for all lines, the widest choice of biases, and the middle of it.
 
     With unit = 2^(32 + right), a level k with threshold t needs (bias + (t << left)) * multiplier >= k * unit, and

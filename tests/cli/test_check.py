@@ -170,6 +170,14 @@ def test_a_file_that_is_not_there(dscompile: CommandLine, folder: Path):
     )
 
 
+def test_what_may_be_meant_instead_of_a_file_that_is_not_there(dscompile: CommandLine, folder: Path):
+    (folder / "net.yaml").write_text(TINY)
+    assert "= help: did you mean 'net.yaml'?" in dscompile("check", "net.yml").err
+    assert "= help: supported are net.yaml" in dscompile("check", "folder/net.yml").err
+    assert "= help: the zoo has it: dscompile zoo write mobilenet_v2\n" in dscompile("check", "mobilenet_v2").err
+    assert "= help: the zoo has it: dscompile zoo write ds_cnn\n" in dscompile("check", "ds_cnn.yaml").err
+
+
 def test_settings_that_a_build_ignores_are_noted(dscompile: CommandLine, folder: Path):
     (folder / "net.yaml").write_text(TINY + "targets:\n  x86: {latency: 5 ms}\n  c99: {threads: 2}\n")
     outcome = dscompile("check", "net.yaml")

@@ -107,6 +107,18 @@ def backbone(name: str, rounding: Rounding | None = None) -> Network:
     return net.build([net.layer("softmax", Softmax(), x, made=SOFTMAX)], ["up", "down", "on"])
 
 
+def separables(name: str, rounding: Rounding) -> Network:
+    """Depthwise and pointwise layers: of an image in rows and of a dense one, and an average of rows."""
+    net = Tiny(name, rounding)
+    x = net.image("image", 8, 8, 3)
+    x = net.linear("stem", Conv2D(8, (3, 3), pads=AROUND, activation=RELU), x, POSITIVE)
+    x = net.linear("wide.depthwise", Conv2D(8, (5, 5), pads=Pads(2, 2, 2, 2), groups=8, activation=RELU), x, POSITIVE)
+    x = net.linear("wide.pointwise", Conv2D(6, (1, 1), activation=RELU), x, POSITIVE)
+    x = net.linear("rows.depthwise", depthwise(6, RELU6), x, POSITIVE)
+    x = net.linear("rows.pointwise", Conv2D(7, (1, 1), activation=RELU), x, POSITIVE)
+    return net.build([net.layer("average", Pool("average"), x, made=None)])
+
+
 def borders(name: str) -> Network:
     """Float outside and int8 inside, rounded in float32: conversions, copies, paddings, sums, means, products."""
     net = Tiny(name, "float32")

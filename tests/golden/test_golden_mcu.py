@@ -23,7 +23,7 @@ from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Array, Network
 from dscompile.target import Target, find_target
 from tests.golden.conftest import GOLDEN, from_compiler
-from tests.golden.mcu_networks import activations, backbone, borders, grids, indices, streaming, sums
+from tests.golden.mcu_networks import activations, backbone, borders, grids, indices, separables, streaming, sums
 from tests.mcu import planned
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -47,6 +47,7 @@ CASES = {
     "float_c99": Case(lambda: backbone("float_c99"), whole=True),
     "int8_c99": Case(lambda: backbone("int8_c99", "tflite")),
     "int8_m4": Case(lambda: backbone("int8_m4", "tflite"), "cortex-m4", whole=True),
+    "separables_m4": Case(lambda: separables("separables_m4", "tflite"), "cortex-m4"),
     "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
     "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),
     "borders": Case(lambda: borders("borders"), affine=False),

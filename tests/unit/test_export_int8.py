@@ -10,7 +10,7 @@ import pytest
 import dscompile
 from dscompile import oracle
 from dscompile.api.reference import oracle_outputs
-from dscompile.errors import UnsupportedError
+from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.load import load_network
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import (
@@ -223,15 +223,70 @@ def test_means_maxima_and_indices_behind_a_convolution_are_the_same(network):
         assert_same_bytes(network, seed)
 
 
-@pytest.mark.parametrize("stored", ["int8", "uint8"])
-def test_lookups_have_the_same_bytes(stored):
+TABLE = np.random.default_rng(0).integers(-128, 128, 256).astype(np.int8)
+
+
+def looked_up(stored: str) -> Network:
+    """Float borders, and a sum that is rounded so, for which all integers are stored as such."""
     net = NetworkBuilder("table", "float32")
     net.input(Tensor("x", (1, 4, 8, 8)))
     net.add("q", Quantize(), ["x"], dtype="int8", quantization=scaled(0.02, 3))
-    table = np.random.default_rng(0).integers(-128, 128, 256).astype(np.int8)
-    net.add("looked", Lookup(), ["q"], quantization=Q, table=table)
+    net.add("looked", Lookup(), ["q"], quantization=Q, table=TABLE)
     net.add("sum", Binary("add", rounded_as=stored), ["looked", "q"], quantization=Q)
-    assert_same_bytes(net.build([net.add("y", Dequantize(), ["sum"])]))
+    return net.build([net.add("y", Dequantize(), ["sum"])])
+
+
+def lookups_only() -> Network:
+    """An int8 input and output, and two tables that nothing else reads."""
+    net = NetworkBuilder("tables", "float32")
+    net.input(Tensor("x", (1, 2, 128, 1), "int8", scaled(0.02, 3), "nchw"))
+    net.add("first", Lookup(), ["x"], quantization=Q, table=TABLE)
+    return net.build([net.add("second", Lookup(), ["first"], quantization=scaled(1.7e-5, 127), table=TABLE[::-1])])
+
+
+LOOKUPS = [looked_up("int8"), looked_up("uint8"), lookups_only()]
+LOOKUP_NAMES = ["int8", "uint8", "int8 borders"]
+
+
+@pytest.mark.parametrize("network", LOOKUPS, ids=LOOKUP_NAMES)
+def test_lookups_have_the_same_bytes(network):
+    assert_same_bytes(network)
+
+
+@pytest.mark.parametrize("network", LOOKUPS, ids=LOOKUP_NAMES)
+def test_lookups_come_back_as_the_tables_that_they_were(network):
+    again = dscompile.import_onnx(dscompile.export_onnx(network))
+    found, wanted = ([la for la in net.layers if isinstance(la.op, Lookup)] for net in (again, network))
+    for got, layer in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(again.weight(got, "table"), network.weight(layer, "table"))
+        assert again.tensor(got.output).quantization == network.tensor(layer.output).quantization
+    (given,), (wanted_input,) = ([net.tensor(name) for name in net.inputs] for net in (again, network))
+    assert (given.border_shape, given.quantization) == (wanted_input.border_shape, wanted_input.quantization)
+    inputs = border_inputs(network, 0)
+    expected = oracle_outputs(network, inputs)
+    for name, array in oracle_outputs(again, inputs).items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+@pytest.mark.parametrize(
+    "table", [np.zeros(255, np.float32), np.zeros(256, np.float16), np.full(256, np.nan, np.float32)]
+)
+def test_tables_of_other_sizes_are_refused(table):
+    model = dscompile.export_onnx(lookups_only())
+    (stored,) = [tensor for tensor in model.graph.initializer if tensor.name == "first.table"]
+    stored.CopyFrom(onnx.numpy_helper.from_array(table, "first.table"))
+    with pytest.raises(UnsupportedError, match="of integers in something else than a table: 256 float32 constants"):
+        dscompile.import_onnx(model)
+
+
+@pytest.mark.parametrize("kind", ["Cast", "Gather"])
+def test_tables_without_positions_are_refused(kind):
+    model = dscompile.export_onnx(lookups_only())
+    for node in model.graph.node:
+        if node.op_type == kind:
+            del node.input[-1]
+    with pytest.raises(BadInputError, match=f"layer second.*{kind}: cannot be evaluated on its constant inputs"):
+        dscompile.import_onnx(model)
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ PARAMETERS = [
     ("shufflenet_v2", None, 2.3e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 1.5, 3.5e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
     ("shufflenet_v2", 2.0, 7.4e6, 0.05e6, 1, "arXiv:1807.11164, table 5"),
-    ("fast_scnn", None, 1.11e6, 0.005e6, 0, "arXiv:1902.04502, table of Cityscapes results"),
+    ("fast_scnn", None, 1.11e6, 0.005e6, 0, "arXiv:1902.04502, sections 1 and 4"),
     ("deeplab_v3_mobilenet_v2", None, 4.52e6, 0.005e6, 2, "arXiv:1801.04381, table 7"),
     ("mcunet_in3", None, 0.74e6, 0.005e6, 2, "the authors' list of models, mcunet-in3 (or mcunet-320kB)"),
 ]

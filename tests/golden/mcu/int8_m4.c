@@ -432,7 +432,8 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
@@ -465,7 +466,8 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *column
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_1_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -661,7 +663,8 @@ static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_1_all(const int8_t
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_2_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -832,7 +835,8 @@ static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_2_all(const int8_t
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -1055,7 +1059,8 @@ static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_3_all(const int8_t
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_4_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return clamp_int8((shape->start + level) >> 14, -128, 70);
 }
 
@@ -1407,7 +1412,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_5_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t below = constants[0] + sum * shape->factor;
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
@@ -1531,7 +1536,8 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_de
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
 static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_6_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t level = high_product(constants[0] + sum * shape->factor, constants[1]);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
