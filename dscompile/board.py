@@ -13,11 +13,12 @@ FLOAT_UNITS = ("none", "single", "double")
 
 @dataclass(frozen=True)
 class Memory:
-    """A region of the address space."""
+    """A region of the address space; `cost` of an access to a byte is relative to other memories (None: not known)."""
 
     name: str
     origin: int
     size_bytes: int
+    cost: float | None = None
 
     def __post_init__(self) -> None:
         if self.size_bytes <= 0 or self.origin < 0 or self.origin + self.size_bytes > 1 << 32:

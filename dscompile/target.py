@@ -16,6 +16,7 @@ from dscompile.board import Board, GccTools, Memory, QemuMachine, QemuUser, Sect
 from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
 from dscompile.gpu import Gpu
+from dscompile.regions import GROWTH, Region, WeightRegion, check_regions
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
 _RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMGT]?)(Hz|B/s)\s*$")
@@ -78,6 +79,9 @@ class Target:
     kernel provides it. `board` is there for microcontrollers, `gpu` for GPUs, whose `vector_bytes` is what one thread
     loads at once.
 
+    `regions` are the memories that the arena is split over, the fastest first; none: there is one arena of any size.
+    `weight_regions` are those that constants are placed in; none: the linker script decides. A net.yaml may set both.
+
     `variants` are names of concrete targets, best first, that this one stands for. With `choice` "build" it is the
     best of them for the building machine (`host`), with "run" a library that holds them and chooses when it runs.
     """
@@ -108,6 +112,8 @@ class Target:
     kernels: tuple[str, ...] = ()
     board: Board | None = None
     gpu: Gpu | None = None
+    regions: tuple[Region, ...] = ()
+    weight_regions: tuple[WeightRegion, ...] = ()
 
     def __post_init__(self) -> None:
         if self.vector_bytes <= 0 or self.vector_bytes & (self.vector_bytes - 1):
@@ -119,6 +125,10 @@ class Target:
         if (self.family == CUDA) != (self.gpu is not None):
             raise ValueError(f"family '{CUDA}' and a section 'gpu' belong together")
 
+        check_regions(self.regions)
+        check_regions(self.weight_regions)
+        if (self.regions or self.weight_regions) and not self.kernels:
+            raise ValueError("regions are for targets of standalone C, which have 'kernels'")
         unit = 8 if self.gpu is None else 4  # a thread of a GPU multiplies four int8 at once
         if self.int8_lanes <= 0 or self.int8_lanes % unit:
             raise ValueError(f"int8_lanes must be a multiple of {unit}, not {self.int8_lanes}")
@@ -170,13 +180,13 @@ TARGET_KEYS: dict[str, tuple[str, ...]] = {
     "toolchain": ("compiler", "flags", "gcc", "zig"),
     "toolchain.gcc": ("prefix", "flags"),
     "toolchain.zig": ("target", "cpu", "static"),
-    "arena": ("alignment",),
+    "arena": ("alignment", "regions"),
     "sections": ("code", "constants", "data", "stack"),
     "emulators": ("qemu", "unicorn", "qemu_user"),
     "emulators.qemu": ("program", "machine", "options"),
     "emulators.unicorn": ("architecture", "model"),
     "emulators.qemu_user": ("program", "cpu"),
-    "memories.": ("origin", "size"),
+    "memories.": ("origin", "size", "cost"),
     "gpu": (
         "arch",
         "device",
@@ -381,6 +391,7 @@ def _parse(content: object, path: Path) -> Target:
             kernels=tuple(str(k) for k in top.get("kernels", ())),
             board=_board(top, where) if "memories" in top else None,
             gpu=_gpu(_section(top["gpu"], "gpu", where)) if "gpu" in top else None,
+            regions=_regions(arena.get("regions", {}), top.get("memories", {})),
         )
     except KeyError as error:
         raise BadInputError(f"the target file lacks the key {error}", position=where) from error
@@ -455,7 +466,31 @@ def _memories(content: object, where: Position) -> tuple[Memory, ...]:
     if not isinstance(content, dict) or not content:
         raise BadInputError("section 'memories' must be a mapping of names to regions", position=where)
     regions = {str(name): _section(region, "memories.", where) for name, region in content.items()}
-    return tuple(Memory(name, int(region["origin"]), parse_size(region["size"])) for name, region in regions.items())
+    return tuple(
+        Memory(name, int(region["origin"]), parse_size(region["size"]), _cost(region.get("cost")))
+        for name, region in regions.items()
+    )
+
+
+def _cost(value: object) -> float | None:
+    return None if value is None else float(cast(float, value))
+
+
+def _regions(content: object, memories: object) -> tuple[Region, ...]:
+    """The regions of the arena: names and sizes, with the costs of the memories of these names."""
+    if not isinstance(content, dict):
+        raise ValueError("'regions' must map names to sizes, the fastest first")
+    named = memories if isinstance(memories, dict) else {}
+    regions: list[Region] = []
+    for name, size in content.items():
+        given = named.get(name, {}).get("cost") if isinstance(named.get(name), dict) else None
+        regions.append(Region(str(name), parse_size(size), next_cost(regions) if given is None else float(given)))
+    return tuple(regions)
+
+
+def next_cost(regions: Sequence[Region]) -> float:
+    """What an access costs in a region of which nothing is known but that it comes after `regions`."""
+    return regions[-1].cost * GROWTH if regions else 1.0
 
 
 def _optional(content: Mapping[str, Any], key: str, name: str, where: Position) -> Mapping[str, Any]:

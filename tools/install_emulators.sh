@@ -11,7 +11,7 @@ set -euo pipefail
 
 programs=(
     arm-none-eabi-gcc riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc
-    qemu-system-arm qemu-system-riscv32 qemu-aarch64
+    qemu-system-arm qemu-system-riscv32 qemu-system-riscv64 qemu-aarch64
     cmake g++ clang cppcheck chromium
 )
 packages=(

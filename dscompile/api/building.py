@@ -141,7 +141,14 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
     canonical = canonicalize(net.network)
     progress(Event(f"planning {text.plural(len(canonical.layers), 'layer')}"))
     programs = [
-        plan(canonical, group[0], settings.precision, tunings.of(group[0]), settings.threads) for group in job.groups
+        plan(
+            canonical,
+            budgets.placed(group[0], settings),
+            settings.precision,
+            tunings.of(group[0]),
+            settings.threads,
+        )
+        for group in job.groups
     ]
     for program in programs:
         budgets.check_program(program, job.name, settings)

@@ -97,7 +97,7 @@ def inspect(
         return inspect_network(net.network)
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
-    from dscompile.report.budgets import settings_for
+    from dscompile.report.budgets import placed, settings_for
 
     concrete = representative(build_target(target))
     if cycles and concrete.gpu is not None:
@@ -114,7 +114,7 @@ def inspect(
     canonical = canonicalize(net.network)
     settings = settings_for(net.budgets, (target, concrete.name))
     precision = settings.precision
-    program = plan(canonical, concrete, precision, tunings.of(concrete), settings.threads)
+    program = plan(canonical, placed(concrete, settings), precision, tunings.of(concrete), settings.threads)
     inspection = inspect_network(net.network, concrete, program)
     if concrete.gpu is not None:
         from dscompile.report.gpu_plan import explain_plan

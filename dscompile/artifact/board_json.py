@@ -33,8 +33,22 @@ def zig_from_json(fields: Fields) -> ZigTools:
 
 
 def memories_to_json(board: Board) -> list[Json]:
-    """Where its memories lie and how large they are."""
-    return [{"name": m.name, "origin": m.origin, "bytes": m.size_bytes} for m in board.memories]
+    """Where its memories lie, how large they are, and what an access costs where that is known."""
+    return [
+        {
+            "name": memory.name,
+            "origin": memory.origin,
+            "bytes": memory.size_bytes,
+            **({} if memory.cost is None else {"cost": memory.cost}),
+        }
+        for memory in board.memories
+    ]
+
+
+def _memory_from_json(fields: Fields) -> Memory:
+    """A memory in an object; `cost` may be missing, as in artifacts of older builds."""
+    cost = fields.number("cost") if fields.has_value("cost") else None
+    return Memory(fields.text("name"), fields.whole("origin"), fields.whole("bytes"), cost)
 
 
 def board_from_json(fields: Fields) -> Board | None:
@@ -44,7 +58,7 @@ def board_from_json(fields: Fields) -> Board | None:
     sections = fields.child("sections")
     try:
         return Board(
-            fields.children("memories", lambda f: Memory(f.text("name"), f.whole("origin"), f.whole("bytes"))),
+            fields.children("memories", _memory_from_json),
             Sections(*(sections.text(use) for use in ("code", "constants", "data", "stack"))),
             fields.text("float_unit"),
             GccTools(gcc.text("prefix"), gcc.texts("flags")) if gcc else None,

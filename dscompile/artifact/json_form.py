@@ -18,6 +18,7 @@ from dscompile.artifact.manifest import (
     VariantInfo,
     Versions,
 )
+from dscompile.artifact.memory_json import memory_from_json, memory_to_json
 from dscompile.artifact.state_json import slots_from_json, state_to_json
 from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.artifact.tensor_json import tensor_from_json, tensor_to_json
@@ -75,10 +76,18 @@ def manifest_to_json(m: Manifest) -> Json:
             "lower_bound": m.arena.lower_bound_bytes,
             "alignment": m.arena.alignment,
             "buffers": [
-                {"name": b.name, "offset": b.offset_bytes, "size": b.size_bytes, "first": b.first, "last": b.last}
+                {
+                    "name": b.name,
+                    "offset": b.offset_bytes,
+                    "size": b.size_bytes,
+                    "first": b.first,
+                    "last": b.last,
+                    **({"region": b.region} if b.region else {}),
+                }
                 for b in m.arena.buffers
             ],
         },
+        **({"memories": [memory_to_json(memory) for memory in m.memories]} if m.memories else {}),
         "sizes": {
             "weights": m.sizes.weights,
             "text": m.sizes.text,
@@ -116,6 +125,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         inputs=fields.children("inputs", tensor_from_json),
         outputs=fields.children("outputs", tensor_from_json),
         slots=slots_from_json(fields),
+        memories=fields.children("memories", memory_from_json) if fields.has_value("memories") else (),
         labels=fields.texts("labels"),
         layers=layers,
         packed=fields.children("packed", _packed_from_json) if fields.has_value("packed") else (),
@@ -135,6 +145,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
                     f.whole("size"),
                     f.whole("first", least=-1),
                     f.whole("last", least=-1),
+                    f.text("region") if f.has_value("region") else "",
                 ),
             ),
         ),

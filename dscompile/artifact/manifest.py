@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dscompile.ir.state import Slot
 from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
+
+MemoryKind = Literal["arena", "copy", "constants"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,35 @@ class PackedWeights:
 
 @dataclass(frozen=True)
 class BufferInfo:
-    """A buffer of the arena; `first` and `last` are the layers that use it (-1: before the first)."""
+    """A buffer of the arena; `first` and `last` are the layers that use it (-1: before the first).
+
+    `region` is its memory, from where its offset counts; "" where the arena is in one.
+    """
 
     name: str
     offset_bytes: int
     size_bytes: int
     first: int
     last: int
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class MemoryInfo:
+    """A memory that an artifact names: for a part of the arena, for copies of constants, or where constants are placed.
+
+    `name` is the member of `<net>_arenas` that points to it; "" for constants, for which the linker sees to it. Of the
+    region's `capacity_bytes` (0: no limit) it takes `size_bytes`. By the plan, loads and stores of an inference move
+    `traffic_bytes`, each at `cost`.
+    """
+
+    name: str
+    region: str
+    kind: MemoryKind
+    size_bytes: int
+    capacity_bytes: int
+    cost: float
+    traffic_bytes: int
 
 
 @dataclass(frozen=True)
@@ -201,7 +226,8 @@ class Manifest:
     order of their first launches. `tuning` has an entry for every program whose layers have tiles to choose: for each
     variant of a library, none for standalone C and GPUs. `precision` is float16 or bfloat16 if any kernel multiplies
     these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
-    the next. `packed` are the layers of standalone C whose weights do not have a byte each.
+    the next. `memories` are those that standalone C is split over, if it is. `packed` are its layers whose weights do
+    not have a byte each.
     """
 
     name: str
@@ -227,7 +253,13 @@ class Manifest:
     precision: Precision = "float32"
     tuning: tuple[TuningInfo, ...] = ()
     slots: tuple[Slot, ...] = ()
+    memories: tuple[MemoryInfo, ...] = ()
     packed: tuple[PackedWeights, ...] = ()
+
+    @property
+    def lent(self) -> tuple[MemoryInfo, ...]:
+        """The members of `<net>_arenas`, in their order; none where there is one arena."""
+        return tuple(memory for memory in self.memories if memory.name)
 
     @property
     def tolerance(self) -> float:

@@ -7,6 +7,12 @@ from typing import cast, get_args
 from dscompile.artifact.board_json import board_from_json, board_to_json, zig_from_json, zig_to_json
 from dscompile.artifact.fields import Fields, Json
 from dscompile.artifact.gpu_json import gpu_from_json, gpu_to_json
+from dscompile.artifact.memory_json import (
+    region_from_json,
+    region_to_json,
+    weight_region_from_json,
+    weight_region_to_json,
+)
 from dscompile.board import QemuUser
 from dscompile.target import BROADCAST, Caches, Choice, Target
 
@@ -46,6 +52,10 @@ def hardware_to_json(target: Target) -> Json:
         "choice": target.choice if target.variants else None,
         "kernels": list(target.kernels),
         "gpu": gpu_to_json(target.gpu),
+        **({"regions": [region_to_json(r) for r in target.regions]} if target.regions else {}),
+        **(
+            {"weight_regions": list(map(weight_region_to_json, target.weight_regions))} if target.weight_regions else {}
+        ),
     }
 
 
@@ -80,6 +90,10 @@ def target_from_json(fields: Fields) -> Target:
             kernels=fields.texts("kernels") if fields.has_value("kernels") else (),
             board=board_from_json(fields.child("board")) if fields.has_value("board") else None,
             gpu=gpu_from_json(fields.child("gpu")) if fields.has_value("gpu") else None,
+            regions=fields.children("regions", region_from_json) if fields.has_value("regions") else (),
+            weight_regions=fields.children("weight_regions", weight_region_from_json)
+            if fields.has_value("weight_regions")
+            else (),
         )
     except ValueError as error:
         fields.problems.append(f"'target': {error}")

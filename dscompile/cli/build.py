@@ -26,6 +26,7 @@ from dscompile.cli.settings import current_settings
 from dscompile.ir.state import state_bytes
 from dscompile.report import records, text
 from dscompile.report.kernels import artifact_kernels, kernels_summary, kernels_table
+from dscompile.report.memories import memory_lines
 from dscompile.report.tuning import tuning_lines, without_schedules
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _summary(artifact: Artifact) -> str:
     pairs = [
         ("target", manifest.target.name),
         ("arena", text.size(manifest.arena.size_bytes)),
+        *(("memory", line) for line in memory_lines(manifest)),
         *([("state", text.size(state_bytes(manifest.slots)))] if manifest.slots else []),
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),
         ("network", f"{text.number(manifest.macs)} MAC, {text.plural(manifest.parameters, 'parameter')}"),

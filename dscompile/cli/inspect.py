@@ -22,6 +22,7 @@ from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
 from dscompile.report import records, text
+from dscompile.report.memories import planned_memories
 from dscompile.report.tuning import tiles_table, tuning_lines
 
 if TYPE_CHECKING:
@@ -181,13 +182,18 @@ def _arena(arena: ArenaMap, target: str) -> str:
             text.number(buffer.offset_bytes),
             text.number(buffer.size_bytes),
             f"{buffer.first}..{buffer.last}",
+            *([buffer.region] if arena.split is not None else []),
         )
         for buffer in arena.buffers
     ]
-    buffers = text.table(("buffer", "offset", "bytes", "steps"), rows, right=("offset", "bytes", "steps"))
+    header = ("buffer", "offset", "bytes", "steps", *(["region"] if arena.split is not None else []))
+    buffers = text.table(header, rows, right=("offset", "bytes", "steps"))
     whole = max(arena.size_bytes, 1)
     times = [
         (str(index), step.name, text.number(step.live_bytes), "#" * round(_BAR * step.live_bytes / whole))
         for index, step in enumerate(arena.steps)
     ]
+    memories = planned_memories(arena.split, arena.weights)
+    if memories:
+        head += f"\n\n{memories}\n"
     return f"{head}\n{buffers}\n\n{text.table(('', 'step', 'alive', 'of the arena'), times, right=('', 'alive'))}"

@@ -60,8 +60,11 @@ def _border_problems(program: Program) -> Iterator[str]:
 def _arena_problems(program: Program) -> Iterator[str]:
     if not 0 < program.arena_bytes <= _LARGEST:
         yield f"the arena has {program.arena_bytes} bytes"
+    regions = [""] if program.split is None else [use.region.name for use in program.split.uses]
     for buffer in program.buffers:
-        if buffer.offset_bytes < 0 or buffer.offset_bytes + buffer.size_bytes > program.arena_bytes:
+        if buffer.region not in regions:
+            yield f"buffer '{buffer.name}' lies in '{buffer.region}', which is no memory of the arena"
+        elif buffer.offset_bytes < 0 or buffer.offset_bytes + buffer.size_bytes > program.region_bytes(buffer.region):
             yield f"buffer '{buffer.name}' lies outside the arena"
 
 
@@ -88,7 +91,7 @@ def _sharing_problems(program: Program) -> Iterator[str]:
         names.add(buffer.name)
         alive = [other for other in alive if other.last >= buffer.first]
         for other in alive:
-            if share_bytes(*_span(buffer), *_span(other)):
+            if buffer.region == other.region and share_bytes(*_span(buffer), *_span(other)):
                 yield from _pair_problems(program, other, buffer, stated.get(frozenset((other.name, buffer.name))))
         alive.append(buffer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dscompile.artifact import (
@@ -11,10 +11,12 @@ from dscompile.artifact import (
     KernelInfo,
     LayerInfo,
     Manifest,
+    MemoryInfo,
     Sizes,
     Versions,
     checksums,
 )
+from dscompile.emit.interface import Block
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.state import slots
 from dscompile.plan.program import Program
@@ -33,10 +35,12 @@ def describe(
     *,
     symbols: Mapping[str, str] | None = None,
     kernels: tuple[KernelInfo, ...] = (),
+    blocks: Sequence[Block] = (),
 ) -> Manifest:
     """The manifest of the finished `files` in `directory`, which hold `program`.
 
-    `symbols` are the C names of its compiled kernels, if they are compiled, `kernels` those of a GPU.
+    `symbols` are the C names of its compiled kernels, if they are compiled, `kernels` those of a GPU. `blocks` are the
+    memories that its caller lends, if there are several.
     """
     network, tuning = program.network, tuning_info(program)
     return Manifest(
@@ -61,6 +65,7 @@ def describe(
         precision=program.precision,
         slots=slots(network.states, network.tensors),
         tuning=() if tuning is None else (tuning,),
+        memories=memory_infos(program, blocks),
     )
 
 
@@ -70,8 +75,34 @@ def arena_info(program: Program) -> ArenaInfo:
         program.arena_bytes,
         program.arena_lower_bound_bytes,
         program.target.arena_alignment,
-        tuple(BufferInfo(b.name, b.offset_bytes, b.size_bytes, b.first, b.last) for b in program.buffers),
+        tuple(BufferInfo(b.name, b.offset_bytes, b.size_bytes, b.first, b.last, b.region) for b in program.buffers),
     )
+
+
+def memory_infos(program: Program, blocks: Sequence[Block]) -> tuple[MemoryInfo, ...]:
+    """The memories of a program: the `blocks` that its caller lends, in their order, then those of constants."""
+    parts = {} if program.split is None else {use.region.name: use for use in program.split.uses}
+    constants = {use.region.name: use for use in program.weights}
+    infos = []
+    for block in blocks:
+        use = constants[block.region] if block.is_copy else parts.get(block.region)
+        infos.append(
+            MemoryInfo(
+                block.name,
+                block.region,
+                "copy" if block.is_copy else "arena",
+                block.size_bytes,
+                0 if use is None else use.region.size_bytes,
+                1.0 if use is None else use.region.cost,
+                0 if use is None else use.traffic_bytes,
+            )
+        )
+    infos += [
+        MemoryInfo("", region, "constants", use.size_bytes, use.region.size_bytes, use.region.cost, use.traffic_bytes)
+        for region, use in constants.items()
+        if not use.region.copy
+    ]
+    return tuple(infos)
 
 
 def layer_infos(program: Program, symbols: Mapping[str, str]) -> tuple[LayerInfo, ...]:

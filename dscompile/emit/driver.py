@@ -188,6 +188,12 @@ class _Writer:
         self.slots = {slot.tensor.name: slot.offset_bytes for slot in interface.slots}
         self.slots |= {state.next: self.slots[state.name] for state in program.network.states}
         self.interface = interface
+        self.copies = {
+            name: (f"weights_{use.region.name.lower()}", offset)
+            for use in program.weights
+            if use.region.copy
+            for name, offset in use.offsets.items()
+        }
         self.symbols = kernel_symbols(program, interface, scope)
         self.functions = {function.symbol: function for function in program.functions}
         taken = interface.macros
@@ -273,8 +279,8 @@ class _Writer:
         operands = [operand for call in calls for operand in call.operands]
         ports = [self._port(operand) for operand in operands]
         taken: list[tuple[str, str]] = []
-        if any(operand.space == "arena" for operand in operands):
-            taken.append((f"{self.interface.prefix}_arena *arena", "arena"))
+        if any(operand.space == "arena" or self._is_copied(operand) for operand in operands):
+            taken.append((self.interface.lent_parameter, self.interface.lent))
         if any(self._is_kept(operand) for operand in operands):
             taken.append((f"{self.interface.prefix}_state *state", "state"))
         for port in self.interface.ports:
@@ -286,12 +292,27 @@ class _Writer:
     def _buffer(self, buffer: Buffer) -> Region:
         first, last = max(buffer.first, 0), min(buffer.last, len(self.program.steps) - 1)
         steps = f"step {first}" if first == last else f"steps {first} to {last}"
-        return Region(self.buffer_macros[buffer.name], buffer.offset_bytes, f"{spaced(buffer.size_bytes)} B, {steps}")
+        where = f", in {buffer.region}" if buffer.region else ""
+        return Region(
+            self.buffer_macros[buffer.name], buffer.offset_bytes, f"{spaced(buffer.size_bytes)} B, {steps}{where}"
+        )
 
     def _home(self, port: Port) -> Home:
         homes = self.program.inputs if port in self.interface.inputs else self.program.outputs
         offset = self.buffer_macros[homes[port.tensor.name]]
-        return Home(port, offset, self.places.arena.format(offset))
+        return Home(port, offset, self._in_arena(homes[port.tensor.name], offset))
+
+    def _in_arena(self, buffer: str, offset: str) -> str:
+        """The pointer to an offset in the memory of a buffer."""
+        if not self.interface.blocks:
+            return self.places.arena.format(offset)
+        region = self.program.buffer(buffer).region
+        member = f"arena_{region.lower()}" if region else "arena"
+        return f"region(arenas->{member}->bytes, {offset})"
+
+    def _is_copied(self, operand: Operand) -> bool:
+        """Whether an operand is a constant that is read where it was copied to."""
+        return operand.space == "constant" and operand.name in self.copies
 
     def _prototype(self, function: Function) -> Prototype:
         names = unique_identifiers({p.name: p.name for p in function.parameters}, "pointer", _KEYWORDS)
@@ -336,12 +357,15 @@ class _Writer:
             elements = operand.offset_bytes // DTYPE_BYTES[port.tensor.dtype]
             return f"{port.parameter} + {elements}" if elements else port.parameter
         shift = f" + {operand.offset_bytes}u" if operand.offset_bytes else ""
+        if self._is_copied(operand):
+            member, offset = self.copies[operand.name]
+            return f"copied(arenas->{member}->bytes, {offset + operand.offset_bytes}u)"
         if operand.name in self.arrays and operand.space == "constant":
             elements = operand.offset_bytes // self.program.constants[operand.name].itemsize
             return f"{self.arrays[operand.name]} + {elements}" if elements else self.arrays[operand.name]
         if operand.space == "constant":
             return self.places.constant.format(f"{self.constant_macros[operand.name]}{shift}")
-        return self.places.arena.format(f"{self.buffer_macros[operand.name]}{shift}")
+        return self._in_arena(operand.name, f"{self.buffer_macros[operand.name]}{shift}")
 
     def _comment(self, index: int, step: Step) -> str:
         """`Step 3: block1.depthwise, depthwise [1, 48, 48, 8] -> [1, 24, 24, 8], 41 472 MAC, result 18 432 B.`"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dscompile.emit.names import C_TYPES, c_comment, network_prefix, unique_identifiers
 from dscompile.emit.state import Fill, fills
@@ -11,6 +12,9 @@ from dscompile.errors import BadInputError
 from dscompile.ir.network import Network
 from dscompile.ir.state import STATE_ALIGNMENT, Slot, slots, state_bytes
 from dscompile.ir.tensor import INTEGER_RANGES, Rounding, Tensor
+
+if TYPE_CHECKING:  # reading an artifact needs no plan
+    from dscompile.plan.program import Program
 
 _LETTERS = {"nhwc": {3: "NWC ", 4: "NHWC "}, "nchw": {3: "NCW ", 4: "NCHW "}}
 
@@ -70,13 +74,33 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Memory that the caller lends where there are several: a part of the arena, or the copy of constants.
+
+    `name` is that of its member in `<net>_arenas` and the end of its type's, `region` the memory's.
+    """
+
+    name: str
+    size_bytes: int
+    region: str
+    is_copy: bool = False
+
+    @property
+    def macro(self) -> str:
+        """The end of its macros."""
+        return self.name.upper()
+
+
+@dataclass(frozen=True)
 class Interface:
     """Names that a network's header declares. `macro` is the prefix of its macros.
 
     `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
     `on_device`: inputs and outputs lie in the memory of a GPU, and so does what a context holds. `slots` are what the
     network keeps from one inference to the next; only with them is there a state. `has_threads`: there is a pool of
-    threads, and an inference that several of them share.
+    threads, and an inference that several of them share. `blocks` are the memories that the caller lends, if there are
+    several: then a structure of pointers stands in place of the arena. `weight_regions` are the memories that the
+    linker places constants in, if they have names.
     """
 
     name: str
@@ -90,6 +114,23 @@ class Interface:
     on_device: bool = False
     slots: tuple[Slot, ...] = ()
     has_threads: bool = False
+    blocks: tuple[Block, ...] = ()
+    weight_regions: tuple[str, ...] = ()
+
+    @property
+    def lent(self) -> str:
+        """The first parameter of `run`: the arena, or the structure of several."""
+        return "arenas" if self.blocks else "arena"
+
+    @property
+    def lent_parameter(self) -> str:
+        """Its declaration."""
+        return f"{'const ' if self.blocks else ''}{self.prefix}_{self.lent} *{self.lent}"
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether constants are copied before the first inference."""
+        return any(block.is_copy for block in self.blocks)
 
     @property
     def state_bytes(self) -> int:
@@ -119,7 +160,7 @@ class Interface:
     @property
     def memory(self) -> tuple[str, ...]:
         """The first parameters of `run`: what the caller lends."""
-        return ("arena", "state") if self.slots else ("arena",)
+        return (self.lent, "state") if self.slots else (self.lent,)
 
     @property
     def arguments(self) -> list[str]:
@@ -142,7 +183,8 @@ class Interface:
                 "struct CUstream_st *stream",
             ]
         return [
-            *(f"{self.prefix}_{name} *{name}" for name in self.memory),
+            self.lent_parameter,
+            *(f"{self.prefix}_{name} *{name}" for name in self.memory[1:]),
             *(f"const {port.c_type} {port.parameter}[{port.size_macro}]" for port in self.inputs),
             *(f"{port.c_type} {port.parameter}[{port.size_macro}]" for port in self.outputs),
         ]
@@ -159,7 +201,8 @@ class Interface:
         variant = ("variant",) if self.has_variants else ()
         reset = ("reset",) if self.slots else ()
         threads = ("run_parallel", "pool_start", "pool_stop") if self.has_threads else ()
-        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *threads, *reset, *variant)
+        load = ("load_weights",) if self.has_copies else ()
+        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *threads, *reset, *load, *variant)
         if self.on_device:
             return tuple(f"{self.prefix}_{name}" for name in (*names, "create", "destroy", "arena", "weights"))
         return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
@@ -168,7 +211,8 @@ class Interface:
     def declared(self) -> tuple[str, ...]:
         """Every identifier with our prefix that C code cannot use for something else."""
         names = ("labels", "arena", "state", "status", "layer", "hook", "weights", "context", "pool", "chosen")
-        return (*self.exported, *(f"{self.prefix}_{name}" for name in names))
+        blocks = ("arenas", *(block.name for block in self.blocks)) if self.blocks else ()
+        return (*self.exported, *(f"{self.prefix}_{name}" for name in (*names, *blocks)))
 
     @property
     def macros(self) -> tuple[str, ...]:
@@ -177,10 +221,11 @@ class Interface:
         kept = ("STATE_SIZE", "STATE_ALIGN") if self.slots else ()
         pool = ("POOL_SIZE", "POOL_ALIGN", "MAX_THREADS", "ERROR_THREADS") if self.has_threads else ()
         status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ERROR_DEVICE", "ONLY_VARIANT")
-        sections = ("WEIGHTS_ATTR", "CODE_ATTR")
+        sections = ("WEIGHTS_ATTR", "CODE_ATTR", *(f"WEIGHTS_{name.upper()}_ATTR" for name in self.weight_regions))
+        blocks = tuple(f"{block.macro}_{end}" for block in self.blocks for end in ("SIZE", "ATTR"))
         ports = ("SIZE", "SCALE", "ZERO_POINT")
         return (
-            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept, *pool)),
+            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept, *pool, *blocks)),
             *(f"{port.macro}_{name}" for port in self.ports for name in ports),
         )
 
@@ -191,7 +236,13 @@ class Interface:
 
 
 def network_interface(
-    network: Network, *, has_variants: bool = False, on_device: bool = False, has_threads: bool = False
+    network: Network,
+    *,
+    has_variants: bool = False,
+    on_device: bool = False,
+    has_threads: bool = False,
+    blocks: tuple[Block, ...] = (),
+    weight_regions: tuple[str, ...] = (),
 ) -> Interface:
     """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
     prefix = network_prefix(network.name)
@@ -214,7 +265,25 @@ def network_interface(
         rounding=network.rounding,
         slots=slots(network.states, network.tensors),
         has_threads=has_threads,
+        blocks=blocks,
+        weight_regions=weight_regions,
     )
+
+
+def program_interface(program: Program) -> Interface:
+    """The interface of a program of standalone C: with several memories if it has them."""
+    split = () if program.split is None else program.split.uses
+    copies = [use for use in program.weights if use.region.copy]
+    parts = [Block(f"arena_{use.region.name.lower()}", use.size_bytes, use.region.name) for use in split]
+    if not parts and copies:
+        parts = [Block("arena", program.arena_bytes, "")]
+    alignment = program.target.arena_alignment
+    parts += [
+        Block(f"weights_{use.region.name.lower()}", max(use.size_bytes, alignment), use.region.name, is_copy=True)
+        for use in copies
+    ]
+    homes = tuple(use.region.name for use in program.weights if not use.region.copy)
+    return network_interface(program.network, blocks=tuple(parts), weight_regions=homes)
 
 
 def _ports(prefix: str, role: str, tensors: Sequence[Tensor]) -> tuple[Port, ...]:

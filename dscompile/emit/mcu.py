@@ -20,7 +20,7 @@ from dscompile.emit.check import check_program
 from dscompile.emit.describe import describe
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
-from dscompile.emit.interface import Interface, network_interface
+from dscompile.emit.interface import Interface, program_interface
 from dscompile.emit.mcu_code import bodies_code, helper_code, kernel_code, placeable, shared_bodies
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
 from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_source
@@ -66,7 +66,7 @@ def write_artifact(
     """
     check_program(program)
     _check_selftest(program, selftest_input, selftest_output)
-    interface = network_interface(program.network)
+    interface = program_interface(program)
     compiler = target_compiler(program.target)
     emitter = _Emitter(program, interface, PurePath(origin).name)
     sources = emitter.sources()
@@ -153,6 +153,7 @@ class _Emitter:
                 program, interface, {key: a.name for key, a in zip(program.constants, arrays, strict=True)}
             ),
             arrays=arrays,
+            copies=[array for array in arrays if array.copied_to],
             helpers=helper_code("".join(kernels)),
             kernels=kernels,
             has_assembly=bool(bodies),
@@ -204,4 +205,5 @@ class _Emitter:
             Versions(__version__, compiler.version, "none"),
             directory,
             files,
+            blocks=self.interface.blocks,
         )

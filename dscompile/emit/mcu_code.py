@@ -11,6 +11,8 @@ from functools import cache
 import jinja2
 
 from dscompile.data import data_directory
+from dscompile.emit.mcu_mve import MVE_FILTERS, mve_values
+from dscompile.emit.mcu_rvv import RVV_FILTERS, rvv_values
 from dscompile.emit.names import C_TYPES, c_float
 from dscompile.emit.render import environment
 from dscompile.plan.kernels import Parameter
@@ -40,7 +42,11 @@ from dscompile.plan.mcu_kernels import (
     Span,
     Window,
 )
+from dscompile.plan.mcu_mve import Body as MveBody
+from dscompile.plan.mcu_mve import used_mve_bodies
 from dscompile.plan.mcu_rows import GROUP, row_place, row_segments, row_slots, y_row_bytes
+from dscompile.plan.mcu_rvv import Body as RvvBody
+from dscompile.plan.mcu_rvv import used_rvv_bodies
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
@@ -53,6 +59,11 @@ HELPERS = (
     "clamp_int8",
     "clamp_range",
     "saturate_int8",
+    "sum_pixels",
+    "max_pixels",
+    "copy_run",
+    "fill_run",
+    "interleave_row",
     "load_word",
     "store_word",
     "store_half",
@@ -82,16 +93,22 @@ HELPERS = (
     "reciprocal_of_one_plus",
 )
 
+# Of templates; `block` and `rvv` have other inner loops only.
 _SUFFIXES = {
     "c99": "",
     "block": "",
     "dsp": "_dsp",
     "rows": "_rows",
+    "mve": "_mve",
+    "rvv": "",
     "m0plus": "_m0plus",
-}  # `block` has other inner loops only
+}
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
+
+
+AnyBody = Body | MveBody | RvvBody
 
 
 @dataclass(frozen=True)
@@ -143,7 +160,7 @@ class SharedBody:
     """A body under its C name, and what is wanted of it."""
 
     name: str
-    body: Body
+    body: AnyBody
     uses: Uses
 
 
@@ -160,13 +177,20 @@ def shared_bodies(functions: Sequence[Function], prefix: str) -> tuple[SharedBod
     kernels = [function.kernel for function in functions if isinstance(function.kernel, McuKernel)]
     return tuple(
         SharedBody(f"{prefix}_shared_{body.kind}_{index}", body, uses)
-        for index, (body, uses) in enumerate(used_bodies(kernels).items())
+        for index, (body, uses) in enumerate(
+            [*used_bodies(kernels).items(), *used_mve_bodies(kernels).items(), *used_rvv_bodies(kernels).items()]
+        )
     )
 
 
 def bodies_code(bodies: Sequence[SharedBody]) -> str:
     """The C text of shared bodies, or nothing."""
-    return _tidy(_environment().get_template("mcu/bodies.c.j2").render(bodies=bodies)) if bodies else ""
+    texts = []
+    for template, kinds in (("bodies", Body), ("bodies_mve", MveBody), ("bodies_rvv", RvvBody)):
+        found = [each for each in bodies if isinstance(each.body, kinds)]
+        if found:
+            texts.append(_tidy(_environment().get_template(f"mcu/{template}.c.j2").render(bodies=found)))
+    return "\n".join(texts)
 
 
 def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()) -> str:
@@ -187,10 +211,15 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
         template += _SUFFIXES[variant]
         if kernel.variant == "dsp":
             values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
+        if kernel.variant == "mve":
+            values.update(mve_values(kernel, {each.body: each.name for each in bodies}))
+        values.update(rvv_values(kernel, {each.body: each.name for each in bodies}))
     return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
 
 
-def _body_names(kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[Body, str]) -> dict[str, object]:
+def _body_names(
+    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[AnyBody, str]
+) -> dict[str, object]:
     """The values `matrix` and `pixels` of templates for dsp."""
     values: dict[str, object] = {}
     if not isinstance(kernel, DepthwiseKernel):
@@ -363,6 +392,8 @@ def _environment() -> jinja2.Environment:
     overlay = environment().overlay()
     overlay.filters = {
         **overlay.filters,
+        **MVE_FILTERS,
+        **RVV_FILTERS,
         "all_inside": _all_inside,
         "bound": _bound,
         "c_type": C_TYPES.__getitem__,

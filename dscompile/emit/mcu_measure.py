@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from dscompile.data import data_directory
 from dscompile.emit.elf import loaded_bytes
 from dscompile.firmware.stack import stack_bound
 from dscompile.firmware.toolchains import find_cross_toolchain
@@ -14,8 +15,10 @@ from dscompile.toolchain import find_toolchain, run_tool
 
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
-NAKED_FRAME_BYTES = 104  # of the assembly in templates/mcu/matrix_dsp.j2, which the compiler does not know
-_LARGEST_FRAME = ("sub sp, #80", 16)  # of that assembly, and what it takes beyond the others
+# Of the assembly in templates/mcu/matrix_dsp.j2 and matrix_mve.j2, which the compiler does not know.
+NAKED_FRAME_BYTES = 104
+VECTOR_FRAME_BYTES = 196
+_LARGEST_FRAME = ("sub sp, #80", 16)  # of the first, and what it takes beyond the others
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def target_compiler(target: Target) -> Compiler:
     """The compiler of a target: a cross compiler for microcontrollers. Raises ToolError if it is missing."""
     if target.board is not None:
         cross = find_cross_toolchain(target)
-        return Compiler((*cross.command, *cross.flags), cross.version, cross.kind == "gcc")
+        declared = data_directory("templates") / "firmware" / "include"  # string.h, where there is no C library
+        return Compiler((*cross.command, *cross.flags, "-idirafter", str(declared)), cross.version, cross.kind == "gcc")
     host = find_toolchain(target)
     return Compiler((*host.compiler, *host.flags), host.version, "clang" not in host.version)
 
@@ -59,8 +63,10 @@ def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
         if graph:
             bound = stack_bound([Path(scratch) / f"{prefix}.ci"], f"{prefix}_run")
             stack = bound.bytes + (RUNTIME_FRAME_BYTES if bound.gaps else 0)
-            code = (directory / f"{prefix}.c").read_text(encoding="utf-8")
-            if "naked" in code:
+            text = (directory / f"{prefix}.c").read_text(encoding="utf-8")
+            if "vpush" in text:
+                stack += VECTOR_FRAME_BYTES
+            elif "naked" in text:
                 line, more = _LARGEST_FRAME
-                stack += NAKED_FRAME_BYTES + (more if line in code else 0)
+                stack += NAKED_FRAME_BYTES + (more if line in text else 0)
     return Measured(loaded_bytes(objects[0]), loaded_bytes(objects[1]), stack)

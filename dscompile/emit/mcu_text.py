@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,12 +20,24 @@ VALUES_PER_LINE = 16
 
 @dataclass(frozen=True)
 class ConstantArray:
-    """A constant of the program as a C array."""
+    """A constant of the program as a C array.
+
+    `region` is the memory that the linker places it in, if that has a name. `copied_to` is the member of `<net>_arenas`
+    that it is copied into, if it is, `offset_bytes` its place there.
+    """
 
     name: str
     c_type: str
     values: Array
     comment: str
+    region: str = ""
+    copied_to: str = ""
+    offset_bytes: int = 0
+
+    @property
+    def attribute(self) -> str:
+        """The end of the macro that says where the linker puts it."""
+        return f"WEIGHTS_{self.region.upper()}_ATTR" if self.region else "WEIGHTS_ATTR"
 
     @property
     def elements(self) -> int:
@@ -71,10 +83,20 @@ def constant_arrays(program: Program, interface: Interface) -> tuple[ConstantArr
     names = unique_identifiers(
         {name: f"{interface.prefix}_{name}" for name in program.constants}, "weights", interface.declared
     )
-    return tuple(
-        ConstantArray(names[name], C_TYPES[_dtype(array)], array, c_comment(f"{name}: {list(array.shape)}"))
-        for name, array in program.constants.items()
-    )
+    uses = {name: use for use in program.weights for name in use.offsets}
+    homes = [use.region.name for use in program.weights if not use.region.copy]
+
+    def made(name: str, array: Array) -> ConstantArray:
+        plain = ConstantArray(names[name], C_TYPES[_dtype(array)], array, c_comment(f"{name}: {list(array.shape)}"))
+        use = uses.get(name)
+        if use is None:
+            return plain
+        if not use.region.copy:
+            return replace(plain, region=use.region.name)
+        copied_to = f"weights_{use.region.name.lower()}"
+        return replace(plain, region=homes[-1], copied_to=copied_to, offset_bytes=use.offsets[name])
+
+    return tuple(made(name, array) for name, array in program.constants.items())
 
 
 def _dtype(array: Array) -> DType:

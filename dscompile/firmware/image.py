@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Place = Literal["code", "constants", "data", "zeros"]
 
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
-_MACHINES = {("EM_ARM", 32), ("EM_AARCH64", 64), ("EM_RISCV", 32)}
+_MACHINES = {("EM_ARM", 32), ("EM_AARCH64", 64), ("EM_RISCV", 32), ("EM_RISCV", 64)}
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Image:
 
 
 def read_image(path: Path) -> Image:
-    """Reads an ELF file for Arm (32 or 64 bits) or RISC-V (32 bits).
+    """Reads an ELF file for Arm (32 or 64 bits) or RISC-V (32 or 64 bits).
 
     Raises BadInputError if it is none, ToolError if pyelftools is not installed.
     """
@@ -134,7 +134,7 @@ def read_image(path: Path) -> Image:
         with path.open("rb") as file:
             elf = ELFFile(file)
             if (elf["e_machine"], elf.elfclass) not in _MACHINES:
-                raise BadInputError("not a program for Arm or 32-bit RISC-V", position=Position(str(path)))
+                raise BadInputError("not a program for Arm or RISC-V", position=Position(str(path)))
             return _image(path, elf)
     except (ELFError, OSError) as error:
         raise BadInputError(f"cannot read the ELF file: {error}", position=Position(str(path))) from error

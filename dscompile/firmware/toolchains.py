@@ -103,7 +103,9 @@ def _zig(board: Board) -> CrossToolchain | None:
     if board.zig is None or command is None:
         return None
     # zig assumes -ffreestanding here, which would make every memcpy of four bytes a call.
-    flags = ("-target", board.zig.triple, f"-mcpu={board.zig.cpu}", "-fhosted", "-fno-sanitize=all")
+    flags: tuple[str, ...] = ("-target", board.zig.triple, f"-mcpu={board.zig.cpu}", "-fhosted", "-fno-sanitize=all")
+    if board.zig.triple.startswith("riscv64"):
+        flags = (*flags, "-mcmodel=medany")  # the other model ends 2 GiB from address 0, where QEMU's memory begins
     return CrossToolchain("zig", (*command, "cc"), flags, (), ("-nostdlib",))
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from dscompile.errors import BadInputError, Position
+from dscompile.errors import BadInputError, Position, UsageError
+from dscompile.frontend.amounts import amount, size_of
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.paths import file_beside
+from dscompile.frontend.region_settings import read_arena_regions, read_weight_regions
 from dscompile.frontend.stored import AskedStorage, read_storage
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, shorten
 from dscompile.ir.tensor import PRECISIONS, Precision
-from dscompile.target import find_target, is_target_file, precision_advice, target_advice, target_names
+from dscompile.regions import Region, WeightRegion
+from dscompile.target import Target, find_target, is_target_file, precision_advice, target_advice, target_names
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
 WeightType = Literal["int8", "int4"]
@@ -26,7 +28,6 @@ _ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
 _WEIGHT_TYPES: tuple[WeightType, ...] = ("int8", "int4")
 _LAYER_WEIGHTS: tuple[LayerWeights, ...] = ("int8", "int4", "2:4", "int4-2:4")
 _METHODS: tuple[CalibrationMethod, ...] = ("percentile", "min-max", "mse")
-_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _MICROSECONDS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 
 
@@ -36,6 +37,7 @@ class TargetSettings:
 
     A network that needs more than `arena_bytes` or `flash_bytes` fails its build with exit code 4; one that takes
     longer than `latency_us` fails `bench`. `precision` is what is multiplied where the target is faster at it.
+    `regions` are the memories that the arena is split over, `weight_regions` those for constants.
     """
 
     arena_bytes: int | None = None
@@ -43,6 +45,8 @@ class TargetSettings:
     latency_us: float | None = None
     threads: int | None = None
     precision: Precision = "float32"
+    regions: tuple[Region, ...] = ()
+    weight_regions: tuple[WeightRegion, ...] = ()
     position: Position | None = field(default=None, compare=False)
 
 
@@ -90,12 +94,16 @@ def read_targets(node: MappingNode | None, problems: Problems, directory: Path) 
             )
             continue
         fields = Fields(f"target '{key.text}'", MappingNode(value.entries, key.position), problems)
+        target = _target(key.text, directory)
+        arena_bytes, regions = _arena(fields, target)
         settings[name] = TargetSettings(
-            _bytes(fields, "arena"),
+            arena_bytes,
             _bytes(fields, "flash"),
             _latency_us(fields),
             fields.integer("threads", 0, maximum=1024) or None,
-            _precision(fields, key, directory),
+            _precision(fields, key, target),
+            regions,
+            _weights(fields, target),
             key.position,
         )
         fields.finish()
@@ -124,55 +132,57 @@ def _target_name(key: ScalarNode, problems: Problems, directory: Path) -> str:
 def _bytes(fields: Fields, key: str) -> int | None:
     """`20 KiB`, `1.5 MB`, or a whole number of bytes."""
     node = fields.take(key)
+    return None if node is None else size_of(fields, key, node)
+
+
+def _arena(fields: Fields, target: Target | None) -> tuple[int | None, tuple[Region, ...]]:
+    """The budget of one arena, or the memories of several; a single memory is a budget with a name."""
+    node = fields.take("arena")
     if node is None:
-        return None
-    if isinstance(node, ScalarNode):
-        if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value > 0:
-            return node.value
-        amount = _amount(node.text, _BYTES)
-        if amount is not None and amount >= 1:
-            return int(amount)
-    fields.wrong(key, node, "a size above 0", "write a number of bytes, or `20 KiB`, `64 kB`, `1.5 MiB`")
-    return None
+        return None, ()
+    if not isinstance(node, MappingNode):
+        return size_of(fields, "arena", node), ()
+    regions = read_arena_regions(fields, node, target)
+    return (regions[0].size_bytes, ()) if len(regions) == 1 else (None, regions)
 
 
-def _precision(fields: Fields, key: ScalarNode, directory: Path) -> Precision:
+def _weights(fields: Fields, target: Target | None) -> tuple[WeightRegion, ...]:
+    node = fields.mapping("weights")
+    return () if node is None else read_weight_regions(fields, node, target)
+
+
+def _precision(fields: Fields, key: ScalarNode, target: Target | None) -> Precision:
     """What float32 networks multiply: float16 is for tensor cores, bfloat16 for CPUs with instructions for it."""
     node = fields.take("precision")
     if node is None:
         return "float32"
     word = fields.choice_of("precision", node, PRECISIONS)
-    if not _may_multiply(key.text, word, directory):
+    if target is not None and word not in target.precisions:
         fields.problems.add(
             f"target '{shorten(key.text)}' does not multiply {word}", node.position, help=precision_advice(word)
         )
     return next(p for p in PRECISIONS if p == word)
 
 
-def _may_multiply(key: str, precision: str, directory: Path) -> bool:
-    """Whether a target has instructions for a precision, or (of which another error tells) there is no such target."""
+def _target(key: str, directory: Path) -> Target | None:
+    """The target of a key; None (of which another error tells) if there is none."""
     if not is_target_file(key) and key not in target_names():
-        return True
+        return None
     try:
-        return precision in find_target(str(directory / key) if is_target_file(key) else key).precisions
-    except BadInputError:
-        return True
+        return find_target(str(directory / key) if is_target_file(key) else key)
+    except (BadInputError, UsageError):
+        return None
 
 
 def _latency_us(fields: Fields) -> float | None:
     node = fields.take("latency")
     if node is None:
         return None
-    amount = _amount(node.text, _MICROSECONDS) if isinstance(node, ScalarNode) else None
-    if amount is None or amount <= 0:
+    time = amount(node.text, _MICROSECONDS) if isinstance(node, ScalarNode) else None
+    if time is None or time <= 0:
         fields.wrong("latency", node, "a time with its unit", "write `5 ms`, `800 us` or `1.5 s`")
         return None
-    return amount
-
-
-def _amount(text: str, units: Mapping[str, float]) -> float | None:
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-zµ]+)", text)
-    return float(match[1]) * units[match[2]] if match and match[2] in units else None
+    return time
 
 
 def read_quantization(node: MappingNode | None, problems: Problems, directory: Path) -> QuantizationSettings | None:

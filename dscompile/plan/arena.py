@@ -101,7 +101,7 @@ def plan_arena(
         raise ValueError("; ".join(problems))
     solid = [request for request in requests if request.size_bytes]
     offsets = dict.fromkeys((request.name for request in requests), 0)
-    solution = solve(_instance(solid, alignment, overlaps), time_limit_nodes)
+    solution = solve(instance_of(solid, alignment, overlaps), time_limit_nodes)
     for request, offset in zip(solid, solution.offsets, strict=True):
         offsets[request.name] = offset * alignment
     placement = Placement(
@@ -114,14 +114,6 @@ def plan_arena(
     if __debug__:
         check_placement(requests, overlaps, placement, alignment=alignment)
     return placement
-
-
-def used_overlaps(
-    requests: Sequence[Request], overlaps: Sequence[Overlap], placement: Placement
-) -> tuple[Overlap, ...]:
-    """Those of `overlaps` whose buffers share a byte in `placement`."""
-    spans = {r.name: (placement.offsets[r.name], placement.offsets[r.name] + r.size_bytes) for r in requests}
-    return tuple(o for o in overlaps if share_bytes(*spans[o.earlier], *spans[o.later]))
 
 
 def share_bytes(start: int, end: int, other_start: int, other_end: int) -> bool:
@@ -211,7 +203,7 @@ def _meeting_problems(earlier: Request, later: Request) -> list[str]:
     return []
 
 
-def _instance(requests: Sequence[Request], alignment: int, overlaps: Sequence[Overlap]) -> Instance:
+def instance_of(requests: Sequence[Request], alignment: int, overlaps: Sequence[Overlap]) -> Instance:
     """The requests in units of the alignment: sizes and distances round up, so every offset is a whole number."""
 
     def units(size_bytes: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,10 +26,11 @@ from dscompile.plan.mcu_kernels import (
     Window,
 )
 from dscompile.plan.mcu_lowering import McuLowering
+from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
 from dscompile.plan.mcu_packing import packed_blocks, packed_halves, packed_pairs, packed_rows
 from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu_rows import GROUP, half_weights, lowered_bias, row_records
-from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set
+from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set, vector_variant
 from dscompile.plan.mcu_storage import Place
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
@@ -50,10 +52,15 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
         y = lowering.new(layer.output)
-        taps, epilogue, constants = prepared_weights(lowering, layer, centered=True)
-        chosen = depthwise_set(lowering.sets, epilogue, window, op.out_channels)
+        for sets, centered in _ways(lowering):
+            taps, epilogue, constants = prepared_weights(lowering, layer, centered=centered)
+            chosen = depthwise_set(sets, epilogue, window, op.out_channels)
+            if chosen.variant == "mve":
+                break
         kernel = _depthwise(lowering, layer, window, epilogue, chosen)
-        operands = _taps(lowering, taps, epilogue, constants, chosen)
+        operands = _taps(lowering, taps, epilogue, constants, kernel)
+        if kernel.variant == "mve":
+            operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
         lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
         return
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
@@ -74,7 +81,8 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     )
     operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage)
     if conv.gathered:
-        operands = [*operands, lowering.scratch(conv.column_bytes)]
+        size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
+        operands = [*operands, lowering.scratch(size)]
     _finish(lowering, conv, [x.operand, *operands], fused, residual)
 
 
@@ -90,25 +98,40 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     if x.in_rows:
         _lower_rows(lowering, x, window, fused, residual)
         return
-    taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=True)
     weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, after.out_channels)
     storage = fitting_storage(follower.storage, matrix)
-    first, second = combined_sets(lowering.sets, taps_epilogue, window, epilogue, matrix, storage)
+    for sets, centered in _ways(lowering):
+        taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=centered)
+        first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix, storage)
+        if first.variant == "mve":
+            break
+    depthwise = _depthwise(lowering, layer, window, taps_epilogue, first)
     separable = SeparableKernel(
-        depthwise=_depthwise(lowering, layer, window, taps_epilogue, first),
+        depthwise=depthwise,
         out_channels=after.out_channels,
         epilogue=epilogue,
-        group=second.group,
+        group=depthwise.group if first.variant == "mve" else second.group,
         variant=second.variant,
         block=second.block,
         storage=storage,
     )
-    operands = _taps(lowering, taps, taps_epilogue, taps_constants, first)
+    operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
     lowering.enter(follower)
     operands += _matrix(lowering, matrix, epilogue, constants, second, storage)
-    columns = lowering.scratch(separable.column_bytes)
+    size = mve_scratch_bytes(separable) if separable.variant == "mve" else separable.column_bytes
+    columns = lowering.scratch(size)
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
+
+
+def _ways(lowering: McuLowering) -> list[tuple[Sequence[KernelSet], bool]]:
+    """Sets to choose from for a depthwise layer, and whether its sums are of x less its zero point.
+
+    In the blocks of MVE the padding has the value of the zero point; it is the first way where the target has it.
+    """
+    others = [each for each in lowering.sets if each.variant != "mve"]
+    ways: list[tuple[Sequence[KernelSet], bool]] = [(others, True)]
+    return ways if len(others) == len(lowering.sets) else [(lowering.sets, False), *ways]
 
 
 def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
@@ -169,10 +192,19 @@ def _finish(
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
-    """A dense layer."""
+    """A dense layer; by vectors a convolution of one pixel."""
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     storage = fitting_storage(layer.storage, weights)
+    chosen = matrix_set(lowering.sets, epilogue, weights, storage)
+    if chosen.variant in ("mve", "rvv"):
+        one = Axis(1, 1, 1, 1, 0)
+        group = 1 if chosen.variant == "mve" else chosen.group
+        conv = ConvKernel(Window(one, one, x.shape[1]), op.units, epilogue, group=group, variant=chosen.variant)
+        operands = _matrix(lowering, weights, epilogue, constants, chosen, storage)
+        columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
+        lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
+        return
     kernel = DenseKernel(x.shape[1], op.units, epilogue, storage)
     chosen = PORTABLE if storage == "plain" else KernelSet("block", 1, kernel.block)
     operands = _matrix(lowering, weights, epilogue, constants, chosen, storage)
@@ -190,17 +222,19 @@ def _depthwise(
         epilogue=epilogue,
         zero_point=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
         variant=chosen.variant,
+        group=batch_pixels(window) if chosen.variant == "mve" else 1,
     )
 
 
 def _taps(
-    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], chosen: KernelSet
+    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], kernel: DepthwiseKernel
 ) -> list[Operand]:
     """Weights [kh, kw, 1, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
     taps = weights[:, :, 0, :]
-    if chosen.variant == "dsp":
+    if kernel.variant in ("dsp", "mve"):
+        ordered = four_weights(taps) if kernel.variant == "dsp" else mve_taps(taps, kernel.window)
         return [
-            lowering.constant("weights", four_weights(taps)),
+            lowering.constant("weights", ordered),
             lowering.constant("constants", np.stack(constants, axis=1)),
         ]
     return _operands(lowering, taps, epilogue, constants)
@@ -212,11 +246,15 @@ def prepared_weights(
     """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
     network = lowering.network
     if network.is_quantized_layer(layer):
-        prepared = lowering.prepared.get(layer.name)
+        key = f"{layer.name}, centered" if centered else layer.name
+        prepared = lowering.prepared.get(key)
         if prepared is None:
             narrow = any(each.variant == "m0plus" for each in lowering.sets)
-            prepared = quantized_weights(network, layer, centered=centered, affine=lowering.affine, narrow=narrow)
-            lowering.prepared[layer.name] = prepared
+            folded = vector_variant(lowering.sets) != "c99"
+            prepared = quantized_weights(
+                network, layer, centered=centered, affine=lowering.affine, narrow=narrow, folded=folded
+            )
+            lowering.prepared[key] = prepared
         return prepared.kernel, prepared.epilogue, prepared.constants
     assert isinstance(layer.op, Conv2D | Dense)
     kernel = np.asarray(network.weight(layer, "kernel"), np.float32)
@@ -237,9 +275,10 @@ def _matrix(
     """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
     ordered: Array
     match chosen.variant:
-        case "dsp":
+        case "dsp" | "mve":
+            order = mve_weights if chosen.variant == "mve" else packed_pairs if storage == "int4" else pair_weights
             return [
-                lowering.constant("weights", packed_pairs(weights) if storage == "int4" else pair_weights(weights)),
+                lowering.constant("weights", order(weights)),
                 lowering.constant("constants", pair_constants(*constants)),
             ]
         case "m0plus" if storage == "int4":
@@ -251,6 +290,8 @@ def _matrix(
             ordered = packed_blocks(weights, chosen.block, storage)
         case "block":
             ordered = block_weights(weights, chosen.block)
+        case "rvv":
+            ordered = weights
         case "c99":
             ordered = weights.T
     return _operands(lowering, ordered, epilogue, constants)

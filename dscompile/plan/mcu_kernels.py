@@ -22,7 +22,7 @@ from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
-Variant = Literal["c99", "dsp", "rows", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,8 @@ class ConvKernel:
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
     templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
     are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
-    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2). Weights of another `storage` are
+    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole
+    vectors, and weights as plan/mcu_mve.py says; `rvv` has weights [depth][C_out]. Weights of another `storage` are
     packed (plan/mcu_packing.py).
     """
 
@@ -221,6 +222,8 @@ class ConvKernel:
     @property
     def gathered(self) -> bool:
         """Whether columns are copied out of x before they are multiplied."""
+        if self.variant == "mve" and self.depth % 16:
+            return True  # columns are whole vectors
         return self.variant in ("dsp", "m0plus") or not self.window.is_pointwise
 
     @property
@@ -257,7 +260,8 @@ class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
-    weights and constants (plan/mcu_rows.py). Pixels of y begin `step` elements apart if that is not 0.
+    weights and constants (plan/mcu_rows.py). With `mve` weights are as plan/mcu_mve.py says, and `group` pixels lie in
+    the scratch parameter `columns` before they are written. Pixels of y begin `step` elements apart if that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -266,6 +270,7 @@ class DepthwiseKernel:
     epilogue: Epilogue
     zero_point: int = 0
     variant: Variant = "c99"
+    group: int = 1
     descending: bool = False
     step: int = 0
 
@@ -281,11 +286,12 @@ class DepthwiseKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, y."""
+        """x, weights, constants, [columns], y."""
         element = self.epilogue.element
         return (
             _elements("x", element),
             *_matrix(self.epilogue, self.variant),
+            *((_columns(element, self.variant),) if self.variant == "mve" else ()),
             _elements("y", element, written=True),
         )
 
@@ -378,11 +384,11 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 
 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
-    """Weights and per-channel constants of a product of sums; for dsp, those of one channel after the other."""
+    """Weights and per-channel constants of a product of sums; for dsp and mve, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
     if variant == "rows":
         return (Parameter("records", "int32"),)
-    if variant == "dsp":
+    if variant in ("dsp", "mve"):
         return (first, Parameter(f"{prefix}constants", "int32"))
     return (first, *epilogue.constants(prefix))
 
@@ -419,8 +425,8 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high]. With `from_rows`, x is in rows
-    (plan/mcu_rows.py), and the window of the one output is all of it.
+    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once.
+    With `from_rows`, x is in rows (plan/mcu_rows.py), and the window of the one output is all of it.
     """
 
     kind: ClassVar[str] = "pool"
@@ -431,6 +437,7 @@ class PoolKernel:
     activation: Activation = NONE
     low: int = -128
     high: int = 127
+    variant: Variant = "c99"
     descending: bool = False
     step: int = 0
     from_rows: bool = False
@@ -453,12 +460,13 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue."""
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue; vectors take four."""
 
     kind: ClassVar[str] = "mean"
     pixels: int
     channels: int
     epilogue: IntegerEpilogue
+    variant: Variant = "c99"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

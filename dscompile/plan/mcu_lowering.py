@@ -13,7 +13,7 @@ from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.tensor import DType, Shape
 from dscompile.passes.split_groups import split_groups
-from dscompile.plan.arena import Overlap, Placement, Request, plan_arena, used_overlaps
+from dscompile.plan.arena import Overlap, Request
 from dscompile.plan.mcu_kernels import (
     ConvKernel,
     CopyKernel,
@@ -24,12 +24,14 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     WindowedKernel,
 )
+from dscompile.plan.mcu_memories import Places, place_buffers, place_constants
 from dscompile.plan.mcu_overlap import goes_upwards, permitted_distances
 from dscompile.plan.mcu_quantized import QuantizedWeights
 from dscompile.plan.mcu_sets import kernel_sets
 from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.plan.mcu_storage import Place, Store, border_strides, dense_strides, merge_axes
-from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
+from dscompile.plan.mcu_traffic import operand_traffic
+from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Space, Step
 from dscompile.plan.states import kept_tensors
 from dscompile.target import Target
 
@@ -85,8 +87,13 @@ def plan_mcu_program(network: Network, target: Target, *, affine: bool = True) -
 
 
 def _smallest(programs: Sequence[Program]) -> Program:
-    """The one with the smallest arena; of equals the first."""
-    return min(programs, key=lambda program: program.arena_bytes)
+    """The one with the smallest arena, over several memories the cheapest that fits; of equals the first."""
+
+    def size(program: Program) -> tuple[int, float, int]:
+        split = program.split
+        return (0 if split is None else split.lacking_bytes, 0.0 if split is None else split.cost, program.arena_bytes)
+
+    return min(programs, key=size)
 
 
 def _chosen(dense: Program, in_rows: Sequence[Program]) -> Program:
@@ -94,6 +101,8 @@ def _chosen(dense: Program, in_rows: Sequence[Program]) -> Program:
     if not in_rows:
         return dense
     smallest = _smallest(in_rows)
+    if smallest.split is not None and dense.split is not None:
+        return smallest if smallest.split.lacking_bytes <= dense.split.lacking_bytes else dense
     return smallest if smallest.arena_bytes <= dense.arena_bytes * (1 + _MORE_FOR_ROWS) else dense
 
 
@@ -312,22 +321,49 @@ class McuLowering:
         stores = sorted((s for s in self._stores.values() if s.last >= s.first), key=lambda s: (s.first, s.name))
         requests = [Request(s.name, s.size_bytes, s.first, s.last) for s in stores]
         overlaps = self._overlaps()
-        placement = plan_arena(requests, alignment=self.target.arena_alignment, overlaps=overlaps)
+        traffic = operand_traffic(
+            ((call.kernel, call.operands) for step in self._steps for call in step.calls), self._constants
+        )
+        places = place_buffers(requests, overlaps, self._store_traffic(traffic), self.target)
         functions = _Functions(re.sub(r"\W", "_", self.network.name))
-        steps = tuple(self._step(step, placement, functions) for step in self._steps)
+        steps = tuple(self._step(step, places, functions) for step in self._steps)
         return Program(
             network=self.network,
             target=self.target,
             steps=steps,
             functions=functions.all,
-            buffers=tuple(Buffer(r.name, r.size_bytes, r.first, r.last, placement.offsets[r.name]) for r in requests),
-            arena_bytes=max(placement.size_bytes, self.target.arena_alignment),
-            arena_lower_bound_bytes=placement.lower_bound_bytes,
+            buffers=tuple(
+                Buffer(r.name, r.size_bytes, r.first, r.last, places.offsets[r.name], places.region(r.name))
+                for r in requests
+            ),
+            arena_bytes=places.size_bytes,
+            arena_lower_bound_bytes=places.lower_bound_bytes,
             inputs={name: f"input:{name}" for name in self.network.user_inputs},
             outputs={name: f"output:{name}" for name in self.network.user_outputs},
             constants=self._constants,
-            overlaps=used_overlaps(requests, overlaps, placement),
+            overlaps=tuple(
+                o
+                for o in overlaps
+                if places.share(
+                    o.earlier, self._stores[o.earlier].size_bytes, o.later, self._stores[o.later].size_bytes
+                )
+            ),
+            split=places.split,
+            weights=place_constants(
+                self._constants,
+                {name: moved for (space, name), moved in traffic.items() if space == "constant"},
+                self.target,
+            ),
         )
+
+    def _store_traffic(self, traffic: Mapping[tuple[Space, str], int]) -> dict[str, int]:
+        """Bytes that are loaded and stored in each store."""
+        moved: dict[str, int] = {}
+        for (space, name), size in traffic.items():
+            store = self._store_of(Operand(space, name))
+            if store is not None:
+                moved[store.name] = moved.get(store.name, 0) + size
+        return moved
 
     def _overlaps(self) -> list[Overlap]:
         """What every call permits, where input and output are whole stores that meet in this step alone."""
@@ -354,28 +390,28 @@ class McuLowering:
                 )
         return list(overlaps.values())
 
-    def _step(self, step: _PlannedStep, placement: Placement, functions: _Functions) -> Step:
+    def _step(self, step: _PlannedStep, places: Places, functions: _Functions) -> Step:
         layers = step.layers
         return Step(
             name=layers[-1].name if len(layers) == 1 else layers[0].name,
             kind=" + ".join(dict.fromkeys(layer_kind(self.network, layer) for layer in layers)),
             layers=tuple(layer.name for layer in layers),
-            calls=tuple(Call(functions.symbol(self._directed(call, placement)), call.operands) for call in step.calls),
+            calls=tuple(Call(functions.symbol(self._directed(call, places)), call.operands) for call in step.calls),
             macs=sum(layer_macs(self.network, layer) for layer in layers),
             result=step.result,
             result_bytes=step.result_bytes,
         )
 
-    def _directed(self, call: _PlannedCall, placement: Placement) -> McuKernel:
+    def _directed(self, call: _PlannedCall, places: Places) -> McuKernel:
         """The kernel, downwards where its output lies above its input and reaches into it."""
         if not isinstance(call.kernel, WindowedKernel):
             return call.kernel
         earlier, later = self._store_of(call.operands[0]), self._store_of(call.operands[-1])
         if earlier is None or later is None:
             return call.kernel
-        start, begin = placement.offsets[earlier.name], placement.offsets[later.name]
-        meet = start < begin + later.size_bytes and begin < start + earlier.size_bytes
-        if not meet or goes_upwards(call.kernel, begin - start):
+        shift = places.offsets[later.name] - places.offsets[earlier.name]
+        meet = places.share(earlier.name, earlier.size_bytes, later.name, later.size_bytes)
+        if not meet or goes_upwards(call.kernel, shift):
             return call.kernel
         return _downwards(call.kernel)
 

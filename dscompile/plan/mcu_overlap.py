@@ -15,6 +15,7 @@ from dscompile.plan.mcu_kernels import (
     ActivateKernel,
     BinaryKernel,
     ConvKernel,
+    DepthwiseKernel,
     LookupKernel,
     McuKernel,
     PoolKernel,
@@ -142,12 +143,18 @@ def _groups(kernel: WindowedKernel, *, descending: bool) -> Iterator[tuple[int, 
 
 
 def _group(kernel: WindowedKernel) -> int:
-    return kernel.group if isinstance(kernel, ConvKernel | SeparableKernel) else 1
+    return 1 if isinstance(kernel, PoolKernel) else kernel.group
 
 
 def _is_buffered(kernel: WindowedKernel) -> bool:
     """Whether a group's windows have been read completely before any of its pixels is written."""
-    return isinstance(kernel, SeparableKernel) or (isinstance(kernel, ConvKernel) and kernel.gathered)
+    match kernel:
+        case ConvKernel():
+            return kernel.gathered
+        case DepthwiseKernel():
+            return kernel.variant == "mve"
+        case _:
+            return isinstance(kernel, SeparableKernel)
 
 
 def _first_bytes(kernel: WindowedKernel) -> list[int]:

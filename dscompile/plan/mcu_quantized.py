@@ -29,7 +29,15 @@ from dscompile.plan.mcu_kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.mcu_rows import LARGEST_SHIFT, USUAL_RIGHT
-from dscompile.plan.requantization import Affine, Integers, Range, Shifts, Staircase, search_affine
+from dscompile.plan.requantization import (
+    Affine,
+    Integers,
+    Range,
+    Shifts,
+    Staircase,
+    search_affine,
+    search_folded,
+)
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
@@ -48,20 +56,21 @@ class QuantizedWeights:
 
 
 def quantized_weights(
-    network: Network, layer: Layer, *, centered: bool, affine: bool, narrow: bool = False
+    network: Network, layer: Layer, *, centered: bool, affine: bool, narrow: bool = False, folded: bool = False
 ) -> QuantizedWeights:
     """Weights and requantization of a layer; `affine` allows the searched form, `narrow` that of 32-bit products first.
+
+    `folded` tries first to have the zero point of the result in the bias.
 
     Raises UnsupportedError naming the channels whose sums could leave 32 bits.
     """
     found = layer_sums(network, layer, centered=centered)
-    searched = _searched(found, narrow=narrow) if affine else None
+    searched = _searched(found, narrow=narrow, folded=folded) if affine else None
     if searched is None:
         return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
     clamp = found.clamp
-    epilogue = IntegerEpilogue(
-        _method(searched), clamp.low, clamp.high, found.zero_point, searched.left, searched.right
-    )
+    zero_point = 0 if isinstance(searched, Affine) and searched.folded else found.zero_point
+    epilogue = IntegerEpilogue(_method(searched), clamp.low, clamp.high, zero_point, searched.left, searched.right)
     integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
     return QuantizedWeights(_without_constants(found), epilogue, tuple(each.astype(np.int32) for each in integers))
 
@@ -80,10 +89,11 @@ def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
     return QuantizedWeights(_without_constants(found), epilogue, (searched.bias, searched.multiplier))
 
 
-def _searched(found: LayerSums, *, narrow: bool) -> Affine | Narrow | None:
+def _searched(found: LayerSums, *, narrow: bool, folded: bool) -> Affine | Narrow | None:
     """What was found for a layer; its channels of only one level are as if their sums were 0."""
     form = _form(found, found.zero_point)
-    return (search_narrow(*form) if narrow else None) or search_affine(*form)
+    one = search_folded(*form[:3], found.clamp) if folded else None
+    return one or (search_narrow(*form) if narrow else None) or search_affine(*form)
 
 
 def _form(found: LayerSums, zero_point: int) -> tuple[Staircase, Range, NDArray[np.float64], int, Clamp]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dscompile.ir.network import Array
 from dscompile.ir.storage import Storage
-from dscompile.plan.mcu_kernels import Epilogue, Variant, Window
+from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
+from dscompile.plan.mcu_mve import block_of
 from dscompile.target import Target
 
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
@@ -28,20 +29,24 @@ class KernelSet:
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
 _PACKED = KernelSet("block", 2, 2)  # the same for packed weights, which blocks have side by side
 _PAIRS = KernelSet("dsp", 4, 2)  # 8 sums, 2 words of weights, 2 of pixels, 2 pointers
+_VECTORS = KernelSet("mve", 4, 2)  # 8 sums, 2 vectors of weights, 6 pointers
+_LONG_VECTORS = KernelSet("rvv", 3, 1)  # 24 registers of sums, 6 of weights
 _WORDS = KernelSet("m0plus", 4, 8)  # two words of two pixels; the 8 bytes of both make weights of 8 channels neighbors
 
 # Whose depthwise convolutions can make the columns that a matrix product reads.
 _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
-    "c99": ("block", "c99"),
+    "c99": ("rvv", "block", "c99"),
     "dsp": ("dsp",),
+    "mve": ("mve",),
     "m0plus": ("m0plus", "c99"),
     "block": ("block", "c99"),
+    "rvv": ("rvv", "c99"),
 }
 
 
 def kernel_sets(target: Target) -> tuple[KernelSet, ...]:
     """The target's chain. Words that are no set of standalone C are left out; portable ones come last in any case."""
-    named = {"dsp": _PAIRS, "m0plus": _WORDS}
+    named = {"dsp": _PAIRS, "mve": _VECTORS, "rvv": _LONG_VECTORS, "m0plus": _WORDS}
     sets = [named[name] if name in named else _block_set(name) for name in target.kernels]
     return (*(each for each in sets if each is not None), PORTABLE, _PACKED)
 
@@ -51,15 +56,25 @@ def _block_set(name: str) -> KernelSet | None:
     return KernelSet("block", int(match[1]), int(match[2])) if match is not None else None
 
 
+def vector_variant(sets: Sequence[KernelSet]) -> Variant:
+    """The variant of int8 kernels without weights: with vectors where the target has them."""
+    return next((each.variant for each in sets if each.variant in ("mve", "rvv")), "c99")
+
+
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
     """The set for a matrix product with weights [depth, C_out], stored so."""
-    return next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
+    chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
+    if chosen.variant == "rvv" and isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped":
+        return replace(chosen, group=2)  # steps and their mask take the registers of a pixel
+    return chosen
 
 
 def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage: Storage) -> bool:
     match variant:
         case "dsp":
             return epilogue.is_searched and storage in ("plain", "int4")
+        case "mve" | "rvv":
+            return epilogue.is_searched and storage == "plain"
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")
@@ -79,8 +94,10 @@ def depthwise_set(sets: Sequence[KernelSet], epilogue: Epilogue, window: Window,
 def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_channels: int) -> bool:
     single = out_channels == window.channels
     match variant:
-        case "dsp":
+        case "dsp" | "rvv":
             return single and epilogue.is_searched
+        case "mve":
+            return single and epilogue.is_searched and block_of(window) is not None
         case "m0plus":  # its assembly wants the taps of a row as far apart as pixels, and at least one of them
             inside = all(axis.taps(o) != (0, 0) for axis in (window.rows, window.columns) for o in range(axis.outputs))
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
@@ -105,8 +122,9 @@ def combined_sets(
     `depthwise` is the epilogue of the first; weights [depth, C_out], `epilogue` and `storage` are of the second.
     """
     channels = weights.shape[0]
-    if depthwise_set(sets, depthwise, window, channels).variant != "dsp":
-        sets = [each for each in sets if each.variant != "dsp"]
+    for both in ("mve", "dsp"):  # whose columns no other set makes
+        if depthwise_set(sets, depthwise, window, channels).variant != both:
+            sets = [each for each in sets if each.variant != both]
     second = matrix_set(sets, epilogue, weights, storage)
     first = [each for each in sets if each.variant in _COLUMNS_FROM[second.variant]]
     return depthwise_set(first, depthwise, window, channels), second

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from dscompile.ir.network import Array, Network
 from dscompile.ir.tensor import Precision
 from dscompile.plan.arena import Overlap
+from dscompile.regions import Region, WeightRegion
 from dscompile.target import Target
 
 if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
@@ -120,7 +121,8 @@ class Chosen:
 class Buffer:
     """A buffer of the arena, alive from step `first` to step `last` (both inclusive, counted from 0).
 
-    Network inputs that are read in place live from -1, outputs to len(steps).
+    Network inputs that are read in place live from -1, outputs to len(steps). `region` is the memory that it lies in,
+    from where its offset counts; "" where the arena is in one.
     """
 
     name: str
@@ -128,6 +130,63 @@ class Buffer:
     first: int
     last: int
     offset_bytes: int = 0
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class RegionUse:
+    """What an inference takes of one memory of the arena: bytes, and how many loads and stores move in it."""
+
+    region: Region
+    size_bytes: int
+    lower_bound_bytes: int
+    traffic_bytes: int
+
+    @property
+    def lacking_bytes(self) -> int:
+        """How many more bytes than the region has; 0 if it is large enough."""
+        return max(0, self.size_bytes - self.region.size_bytes)
+
+
+@dataclass(frozen=True)
+class Split:
+    """An arena over several memories: the parts in their order, and what all accesses cost, in bytes times costs.
+
+    No way to give buffers regions costs less than `lower_bound_cost`.
+    """
+
+    uses: tuple[RegionUse, ...]
+    cost: float
+    lower_bound_cost: float
+
+    @property
+    def proven(self) -> bool:
+        """Whether it costs no more than it must."""
+        return self.cost == self.lower_bound_cost
+
+    @property
+    def lacking_bytes(self) -> int:
+        """Bytes that the regions lack together."""
+        return sum(use.lacking_bytes for use in self.uses)
+
+
+@dataclass(frozen=True)
+class WeightUse:
+    """What a network keeps in one memory for constants.
+
+    `offsets` are those of the constants that lie there; in a region without copy the linker finds them places, and
+    `size_bytes` has those that are copied elsewhere, too. `traffic_bytes` are loaded from it in one inference.
+    """
+
+    region: WeightRegion
+    offsets: Mapping[str, int]
+    size_bytes: int
+    traffic_bytes: int
+
+    @property
+    def lacking_bytes(self) -> int:
+        """How many more bytes than the region has; 0 if it is large enough."""
+        return max(0, self.size_bytes - self.region.size_bytes)
 
 
 @dataclass(frozen=True)
@@ -142,7 +201,8 @@ class Program:
     `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
     first of the other; no other two live buffers share any (emit/check.py proves it).
     `precision` is float16 or bfloat16 if any kernel multiplies these. `chosen` are the tiles of the layers of CPU
-    programs, `tuning` is the name of the records that they were looked up in.
+    programs, `tuning` is the name of the records that they were looked up in. `split` says how the arena lies in
+    several memories, whose sizes `arena_bytes` adds up; `weights` where constants are, if their memories have names.
     """
 
     network: Network
@@ -160,10 +220,18 @@ class Program:
     precision: Precision = "float32"
     chosen: tuple[Chosen, ...] = ()
     tuning: str = ""
+    split: Split | None = None
+    weights: tuple[WeightUse, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "constants"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def region_bytes(self, name: str) -> int:
+        """Size of the arena in the memory called `name`; of the only one for ""."""
+        if self.split is None:
+            return self.arena_bytes
+        return next(use.size_bytes for use in self.split.uses if use.region.name == name)
 
     def buffer(self, name: str) -> Buffer:
         """The arena buffer called `name`."""

@@ -18,7 +18,7 @@ not negative, that is, from the threshold of the zero point on; both lines have 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,13 +53,27 @@ class Range:
 
 @dataclass(frozen=True)
 class Affine:
-    """What was found: bias [C] and multiplier [C] in 32 bits, the two shifts, and step [C] if one line does not do."""
+    """What was found: bias [C] and multiplier [C] in 32 bits, the two shifts, and step [C] if one line does not do.
+
+    `folded`: the zero point is in the bias and not to be added.
+    """
 
     bias: Integers
     multiplier: Integers
     left: int
     right: int
     step: Integers | None = None
+    folded: bool = False
+
+
+def search_folded(staircase: Staircase, sums: Range, slopes: NDArray[np.float64], clamp: Clamp) -> Affine | None:
+    """The affine form of `staircase` on `sums` by one line, with the zero point in the bias, or None.
+
+    Parameters as in `search_affine`.
+    """
+    layer = _Layer(find_thresholds(staircase, sums, clamp), sums, slopes, 0, stepped=False)
+    found = _first_found(layer)
+    return replace(found, folded=True) if found is not None else None
 
 
 def search_affine(
@@ -86,16 +100,22 @@ def fit_affine(
     thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int, *, finest: Shifts | None = None
 ) -> Affine | None:
     """The affine form of a staircase with these thresholds, or None; see `search_affine`."""
-    reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
+    layer = _Layer(thresholds, sums, slopes, zero_point, stepped=False)
+    found = _first_found(layer, finest)
+    return found if found is not None or finest is not None else _first_found(replace(layer, stepped=True))
+
+
+def _first_found(layer: _Layer, finest: Shifts | None = None) -> Affine | None:
+    """By the first shifts that do."""
+    reach = int(max(np.abs(layer.sums.low).max(), np.abs(layer.sums.high).max(), 1))
     most = 30 - reach.bit_length()
     if finest is not None:
         most = min(most, finest.left)
-    for stepped in (False, True) if finest is None else (False,):
-        layer, doubtful = _Layer(thresholds, sums, slopes, zero_point, stepped), list[int]()
-        for shifts in _shifts(most, slopes, finest):
-            found = _search(layer, shifts, doubtful)
-            if found is not None:
-                return found
+    doubtful = list[int]()
+    for shifts in _shifts(most, layer.slopes, finest):
+        found = _search(layer, shifts, doubtful)
+        if found is not None:
+            return found
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dscompile.errors import BudgetError, Diagnostic
@@ -10,9 +11,10 @@ from dscompile.frontend.settings import TargetSettings
 from dscompile.ir.network import Network
 from dscompile.report.inspection import arena_map
 from dscompile.report.text import number
+from dscompile.target import Target
 
 if TYPE_CHECKING:
-    from dscompile.plan.program import Program
+    from dscompile.plan.program import Program, RegionUse, WeightUse
     from dscompile.report.timing import BenchResult
 
 
@@ -54,10 +56,43 @@ def check_program(program: Program, target: str, settings: TargetSettings) -> No
                 help="the arena peaks at this layer; fewer channels or a smaller image there shrink it",
             )
         )
+    problems.extend(_region_problems(program, target, settings))
     if settings.flash_bytes is not None and program.constant_bytes > settings.flash_bytes:
         problems.append(_flash(program.constant_bytes, "the packed weights take", program.network, target, settings))
     if problems:
         raise BudgetError(problems)
+
+
+def placed(target: Target, settings: TargetSettings) -> Target:
+    """The target with the memories that a net.yaml names for it; a single size for the arena means one memory."""
+    regions = () if settings.arena_bytes is not None else (settings.regions or target.regions)
+    return replace(target, regions=regions, weight_regions=settings.weight_regions or target.weight_regions)
+
+
+def _region_problems(program: Program, target: str, settings: TargetSettings) -> Iterator[Diagnostic]:
+    """Memories that are too small, and by how much."""
+    for use in () if program.split is None else program.split.uses:
+        if use.lacking_bytes:
+            yield Diagnostic(
+                _too_small("arena", use, target) + "; the regions before it are full",
+                position=settings.position,
+                layer=arena_map(program).peak_step,
+                help="give it or another region more, or name one more; the arena peaks at this layer",
+            )
+    for weights in program.weights:
+        if weights.lacking_bytes:
+            yield Diagnostic(
+                _too_small("weights", weights, target),
+                position=settings.position,
+                help=_largest_weights(program.network),
+            )
+
+
+def _too_small(what: str, use: RegionUse | WeightUse, target: str) -> str:
+    return (
+        f"region '{use.region.name}' of the {what} needs {number(use.size_bytes)} B, "
+        f"{number(use.lacking_bytes)} B more than {target} gives it ({number(use.region.size_bytes)} B)"
+    )
 
 
 def check_flash(program: Program, flash_bytes: int, target: str, settings: TargetSettings) -> None:

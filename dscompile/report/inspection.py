@@ -16,7 +16,12 @@ from dscompile.target import Target
 
 if TYPE_CHECKING:
     from dscompile.artifact import TuningInfo
-    from dscompile.plan.program import Chosen, Program  # not needed, and not paid for, without a target
+    from dscompile.plan.program import (  # not needed, and not paid for, without a target
+        Chosen,
+        Program,
+        Split,
+        WeightUse,
+    )
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.gpu_plan import GpuPlan
 
@@ -50,13 +55,17 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class ArenaBuffer:
-    """A buffer of the planned arena; alive from step `first` to step `last`."""
+    """A buffer of the planned arena; alive from step `first` to step `last`.
+
+    In an arena over several memories it lies in `region`, and its offset counts as if they lay one after the other.
+    """
 
     name: str
     offset_bytes: int
     size_bytes: int
     first: int
     last: int
+    region: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,17 @@ class ArenaStep:
 
 @dataclass(frozen=True)
 class ArenaMap:
-    """The arena as planned for a target: its size, the proven lower bound, its buffers, and what lives in each step."""
+    """The arena as planned for a target: its size, the proven lower bound, its buffers, and what lives in each step.
+
+    `split` and `weights` are there where memories are named.
+    """
 
     size_bytes: int
     lower_bound_bytes: int
     buffers: tuple[ArenaBuffer, ...]
     steps: tuple[ArenaStep, ...]
+    split: Split | None = None
+    weights: tuple[WeightUse, ...] = ()
 
     @property
     def peak_step(self) -> str:
@@ -148,15 +162,26 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
 
 def arena_map(program: Program) -> ArenaMap:
     """The arena of a program."""
+    bases, end = {"": 0}, 0
+    for use in () if program.split is None else program.split.uses:
+        bases[use.region.name] = end
+        end += use.size_bytes
     buffers = tuple(
-        ArenaBuffer(buffer.name, buffer.offset_bytes, buffer.size_bytes, buffer.first, buffer.last)
-        for buffer in sorted(program.buffers, key=lambda buffer: (buffer.offset_bytes, buffer.first, buffer.name))
+        sorted(
+            (
+                ArenaBuffer(b.name, bases[b.region] + b.offset_bytes, b.size_bytes, b.first, b.last, b.region)
+                for b in program.buffers
+            ),
+            key=lambda buffer: (buffer.offset_bytes, buffer.first, buffer.name),
+        )
     )
     steps = tuple(
         ArenaStep(step.name, _covered([buffer for buffer in buffers if buffer.first <= index <= buffer.last]))
         for index, step in enumerate(program.steps)
     )
-    return ArenaMap(program.arena_bytes, program.arena_lower_bound_bytes, buffers, steps)
+    return ArenaMap(
+        program.arena_bytes, program.arena_lower_bound_bytes, buffers, steps, program.split, program.weights
+    )
 
 
 def _covered(buffers: Sequence[ArenaBuffer]) -> int:

@@ -126,6 +126,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
     from dscompile.artifact.json_form import packed_to_json, tuning_to_json
     from dscompile.ir.state import state_bytes
     from dscompile.report.kernels import artifact_kernels, kernels_record
+    from dscompile.report.memories import memories_record
 
     return {
         "artifacts": [
@@ -134,6 +135,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "target": artifact.manifest.target.name,
                 "precision": artifact.manifest.precision,
                 "arena_bytes": artifact.manifest.arena.size_bytes,
+                "memories": memories_record(artifact.manifest.memories),
                 "state_bytes": state_bytes(artifact.manifest.slots),
                 "flash_bytes": artifact.manifest.sizes.flash_bytes,
                 "macs": artifact.manifest.macs,
@@ -317,10 +319,13 @@ def _tensor(tensor: Tensor) -> Record:
 
 
 def _arena(arena: ArenaMap) -> Record:
+    from dscompile.report.memories import split_record
+
     return {
         "size_bytes": arena.size_bytes,
         "lower_bound_bytes": arena.lower_bound_bytes,
         "peak_step": arena.peak_step,
+        "memories": split_record(arena.split, arena.weights),
         "buffers": [
             {
                 "name": buffer.name,
@@ -328,6 +333,7 @@ def _arena(arena: ArenaMap) -> Record:
                 "size_bytes": buffer.size_bytes,
                 "first": buffer.first,
                 "last": buffer.last,
+                "region": buffer.region or None,
             }
             for buffer in arena.buffers
         ],

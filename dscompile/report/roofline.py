@@ -97,4 +97,6 @@ def _int8_products(target: Target) -> int:
         return max(dots) * target.vector_bytes
     if target.vector_bytes > 4:
         return target.vector_bytes // 2  # PMADDWD, SMLAL
+    if target.has("mve"):
+        return 8  # VMLADAV, of which half is done in a cycle
     return 2 if target.has("dsp") else 1  # SMLAD

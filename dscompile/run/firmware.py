@@ -15,8 +15,10 @@ from dscompile.firmware.build import build_firmware
 from dscompile.ir.network import Array
 from dscompile.run.arrays import check_inputs, fresh_state
 from dscompile.run.emulators import available_emulators, open_machine
+from dscompile.run.lending import declarations, has_copies, placing
 
 _ENTRY = "firmware_network"
+_LOAD = "firmware_load_weights"
 _STATE = "firmware_state"
 _OPTIMIZE = ("-O2",)
 
@@ -39,9 +41,15 @@ class FirmwareModel:
         program = directory / "program.c"
         program.write_text(_program(self.manifest), encoding="utf-8")
         sources = [program, *(artifact.directory / f"{name}{part}.c" for part in ("", "_weights"))]
-        symbols = [_ENTRY, *_buffers(self.manifest), *([_STATE] if self.manifest.slots else [])]
+        loading = [_LOAD] if has_copies(self.manifest) else []
+        symbols = [_ENTRY, *_buffers(self.manifest), *([_STATE] if self.manifest.slots else []), *loading]
         self._elf = build_firmware(
-            target, sources, directory / "build", symbols=symbols, include=[artifact.directory], flags=_OPTIMIZE
+            target,
+            sources,
+            directory / "build",
+            symbols=symbols,
+            include=[artifact.directory],
+            flags=[*_OPTIMIZE, *placing(self.manifest, target.board)],
         ).elf
         emulators = available_emulators(target)
         self.runner = f"{emulators[0]} {target.name}" if emulators else target.name
@@ -63,6 +71,8 @@ class FirmwareModel:
         if state.size:
             writes[_STATE], reads[_STATE] = state.tobytes(), state.size
         with open_machine(self._elf, self.manifest.target) as machine:
+            if has_copies(self.manifest) and machine.run(_LOAD).result != 0:
+                raise CheckFailedError(f"{self.manifest.c_name}_load_weights returned an error")
             done = machine.run(_ENTRY, writes=writes, reads=reads)
         if done.result != 0:
             raise CheckFailedError(f"{self.manifest.c_name}_run returned {done.result - 2**32}")
@@ -90,14 +100,17 @@ def _program(manifest: Manifest) -> str:
     name = manifest.c_name
     tensors = [*manifest.inputs, *manifest.outputs]
     buffers = _buffers(manifest)
-    lines = [f'#include "{name}.h"', "", f"{name}_arena firmware_arena;"]
+    lines = [f'#include "{name}.h"', "", *declarations(manifest)]
     lines += [
         f"{c_types[tensor.dtype]} {buffer}[{tensor.elements}];" for buffer, tensor in zip(buffers, tensors, strict=True)
     ]
-    lent = ["&firmware_arena"]
+    lent = ["firmware_lent"]
     if manifest.slots:
         lines.append(f"{name}_state {_STATE};")
         lent.append(f"&{_STATE}")
     call = f"{name}_run({', '.join([*lent, *buffers])})"
     lines += ["", f"int32_t {_ENTRY}(void);", f"int32_t {_ENTRY}(void)", "{", f"    return {call};", "}", ""]
+    if has_copies(manifest):
+        load = f"{name}_load_weights(firmware_lent)"
+        lines += [f"int32_t {_LOAD}(void);", f"int32_t {_LOAD}(void)", "{", f"    return {load};", "}", ""]
     return "\n".join(lines)

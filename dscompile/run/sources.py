@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from dscompile.artifact import Artifact
 from dscompile.errors import CheckFailedError
 from dscompile.ir.network import Array
-from dscompile.run.arrays import aligned_bytes, check_inputs, empty_outputs, fresh_state
+from dscompile.run.arrays import check_inputs, empty_outputs, fresh_state
 from dscompile.run.latency import latencies_us, profile_us
+from dscompile.run.lending import LentMemory
 from dscompile.toolchain import find_toolchain
 
 _FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared")
@@ -39,7 +40,7 @@ class SourceModel:
             toolchain.compile(arguments, Path(scratch), f"compiling {name}.c for this machine")
             loaded = ctypes.CDLL(str(library))
             self._run, self._run_profiled = (getattr(loaded, f"{name}_{end}") for end in ("run", "run_profiled"))
-        self._arena = aligned_bytes(self.manifest.arena.size_bytes, self.manifest.arena.alignment)
+        self._lent = LentMemory(self.manifest, loaded)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference: name -> array of the border shape and type, for inputs and outputs alike.
@@ -73,6 +74,6 @@ class SourceModel:
         self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], state: NDArray[np.uint8]
     ) -> list[ctypes.c_void_p]:
         check_inputs(self.manifest.inputs, inputs)
-        lent = [self._arena, state] if self.manifest.slots else [self._arena]
+        lent = [self._lent.argument, state] if self.manifest.slots else [self._lent.argument]
         given = [inputs[tensor.name] for tensor in self.manifest.inputs]
         return [array.ctypes.data_as(ctypes.c_void_p) for array in (*lent, *given, *outputs.values())]

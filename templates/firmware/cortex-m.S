@@ -31,6 +31,10 @@ firmware_reset:
 #endif
     dsb
     isb
+#if __ARM_FEATURE_MVE
+    ldr r0, =0x00040000             /* FPSCR.LTPSIZE: no tail predication */
+    vmsr fpscr, r0
+#endif
     ldr r0, =firmware_data_start
     ldr r1, =firmware_data_end
     ldr r2, =firmware_data_load

@@ -1,10 +1,19 @@
-/* Start-up code and test harness for RV32 under an emulator; the twin of cortex-m.S.
+/* Start-up code and test harness for RV32 and RV64 under an emulator; the twin of cortex-m.S.
  *
  * After reset it fills .data, clears .bss and stops at firmware_stop. Whoever runs it writes firmware_entry (a function's
  * address) and firmware_arguments and lets it continue: the stack below is painted, the function is called, its result and
  * the stack it touched are stored, and the program stops at firmware_stop again. A trap ends there too, with
  * firmware_fault[0] not zero: {mcause + 1, 0, mtval, mepc, ra}.
  */
+#if __riscv_xlen == 64
+#define LOAD ld
+#define LOAD_WORD lwu /* with zeros above */
+#define WORD 8
+#else
+#define LOAD lw
+#define LOAD_WORD lw
+#define WORD 4
+#endif
     .section .firmware.vectors, "ax"
     .global firmware_reset, firmware_stop, firmware_resume, firmware_returned, firmware_fault_handler
     .type firmware_reset, @function
@@ -12,6 +21,10 @@ firmware_reset:
     la sp, firmware_stack_top
     la t0, firmware_fault_handler
     .insn i 0x73, 1, x0, t0, 0x305  /* csrw mtvec, t0: spelled out, as rv32imc names no Zicsr */
+#if defined(__riscv_flen) || defined(__riscv_vector)
+    li t0, 0x2200
+    .insn i 0x73, 2, x0, t0, 0x300  /* csrs mstatus, t0: FS and VS, registers of floats and vectors may be used */
+#endif
     la t0, firmware_data_start
     la t1, firmware_data_end
     la t2, firmware_data_load
@@ -43,12 +56,12 @@ firmware_resume:
     addi t0, t0, 4
     j 1b
 2:  la t0, firmware_arguments
-    lw a0, 0(t0)
-    lw a1, 4(t0)
-    lw a2, 8(t0)
-    lw a3, 12(t0)
+    LOAD a0, 0(t0)
+    LOAD a1, WORD(t0)
+    LOAD a2, 2 * WORD(t0)
+    LOAD a3, 3 * WORD(t0)
     la t0, firmware_entry
-    lw t0, 0(t0)
+    LOAD t0, 0(t0)
     jalr t0
     .type firmware_returned, @function
 firmware_returned:
@@ -57,7 +70,7 @@ firmware_returned:
     la t0, firmware_stack_bottom
     la t1, firmware_paint
 3:  bgeu t0, sp, 4f
-    lw t2, 0(t0)
+    LOAD_WORD t2, 0(t0)
     addi t0, t0, 4
     beq t2, t1, 3b
     addi t0, t0, -4                 /* the deepest word that was written */
@@ -81,13 +94,14 @@ firmware_fault_handler:
 
     .section .firmware.bss, "aw", @nobits
     .global firmware_entry, firmware_arguments, firmware_result, firmware_stack_used, firmware_fault
-    .p2align 2
+    .p2align 3
     .type firmware_entry, @object
-    .size firmware_entry, 4
-firmware_entry: .space 4
+    .size firmware_entry, WORD
+firmware_entry: .space WORD
+    .p2align 3
     .type firmware_arguments, @object
-    .size firmware_arguments, 16
-firmware_arguments: .space 16
+    .size firmware_arguments, 4 * WORD
+firmware_arguments: .space 4 * WORD
     .type firmware_result, @object
     .size firmware_result, 4
 firmware_result: .space 4

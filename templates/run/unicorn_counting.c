@@ -61,3 +61,31 @@ EXPORTED void on_access(void *engine, int kind, uint64_t address, int size, int6
     counting->misaligned_pc = pc;
     counting->stop(engine);
 }
+
+/* A range of addresses and the bytes that loads and stores moved in it while instructions were counted. */
+typedef struct watched_range {
+    uint64_t start, end; /* dscompile/run/emulators/unicorn.py has the same structure */
+    uint64_t loaded, stored;
+} watched_range;
+
+typedef struct watching {
+    const counters *count;
+    watched_range *ranges;
+    uint64_t range_count;
+} watching;
+
+EXPORTED void on_watched(void *engine, int kind, uint64_t address, int size, int64_t value, void *argument)
+{
+    const watching *const watch = argument;
+    (void)engine;
+    (void)value;
+    if (!watch->count->running)
+        return;
+    for (uint64_t i = 0; i < watch->range_count; ++i) {
+        watched_range *const range = &watch->ranges[i];
+        if (address >= range->start && address < range->end) {
+            *(kind == 16 ? &range->loaded : &range->stored) += (uint64_t)size; /* UC_MEM_READ is 16 */
+            return;
+        }
+    }
+}

@@ -12,7 +12,9 @@ import pytest
 from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact
 from dscompile.emit.mcu_code import HELPERS, helper_code
+from dscompile.firmware import toolchains
 from dscompile.firmware.build import build_firmware
+from dscompile.firmware.toolchains import zig_command
 from dscompile.frontend.load import load_network
 from dscompile.frontend.onnx_import import import_onnx
 from dscompile.run.emulators import open_machine
@@ -35,6 +37,11 @@ BUDGETS = {
     ("vww_96_int8", "cortex-m0plus"): 18_600_000,
     ("kws_ref_model_int8", "rv32imc"): 9_100_000,
     ("vww_96_int8", "rv32imc"): 15_500_000,
+    # CMSIS-NN with MVE: 1 783 000 and 6 423 000.
+    ("kws_ref_model_int8", "cortex-m55"): 690_000,
+    ("vww_96_int8", "cortex-m55"): 1_360_000,
+    ("kws_ref_model_int8", "rv64gcv"): 500_000,
+    ("vww_96_int8", "rv64gcv"): 1_680_000,
 }
 
 
@@ -45,7 +52,7 @@ BUDGETS = {
 def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_path, tmp_path):
     require(
         "a cross compiler",
-        shutil.which("arm-none-eabi-gcc" if core != "rv32imc" else "riscv64-unknown-elf-gcc") is not None,
+        shutil.which("riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc") is not None,
     )
     network = load_network(model_path(f"{model}.tflite")).network
     artifact = write(network, tmp_path / "a", find_target(core))
@@ -58,6 +65,23 @@ def test_network_on_a_core_is_exact_and_within_its_budget(model, core, model_pat
     assert device.instructions is not None
     assert device.instructions <= BUDGETS[model, core]
     assert_stack_is_what_the_header_says(device, artifact)
+
+
+@pytest.mark.every_case
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("core", ["cortex-m55", "rv64gcv"])
+def test_zig_makes_vectors_too(core, model_path, tmp_path, monkeypatch):
+    require("ziglang", zig_command() is not None)
+    monkeypatch.setattr(toolchains, "_gcc", lambda board: None)
+    network = load_network(model_path("kws_ref_model_int8.tflite")).network
+    device = FirmwareModel(write(network, tmp_path / "a", find_target(core)))
+    inputs = random_inputs(network, 5)
+    expected, results = oracle_outputs(network, inputs), device.run(inputs)
+    for name in network.outputs:
+        np.testing.assert_array_equal(results[name], expected[name])
+    assert device.instructions is not None
+    assert device.instructions <= BUDGETS["kws_ref_model_int8", core]
 
 
 def assert_stack_is_what_the_header_says(device: FirmwareModel, artifact: Artifact) -> None:
@@ -96,7 +120,7 @@ def test_the_tutorial_shows_the_figures_of_the_header(tmp_path):
 
 
 MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imc", "rv64gcv")
 MANY = 20
 
 
@@ -109,7 +133,7 @@ def test_network_on_a_core_equals_the_oracle_on_many_inputs(model, core, model_p
     """The oracle equals LiteRT's reference kernels on these models (tests/unit/test_int8_models.py)."""
     require(
         "a cross compiler",
-        shutil.which("riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc") is not None,
+        shutil.which("riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc") is not None,
     )
     network = load_network(model_path(f"{model}.tflite")).network
     artifact = write(network, tmp_path / "a", find_target(core))

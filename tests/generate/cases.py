@@ -24,7 +24,7 @@ from tests.quantized_networks import quantized_tower, random_int8_network
 from tests.towers import random_tower
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-CORES = ("c99", "cortex-m4", "cortex-m0plus", "rv32imc", "cortex-m3")
+CORES = ("c99", "cortex-m4", "cortex-m0plus", "rv32imc", "cortex-m3", "cortex-m55", "rv64gcv")
 MAX_LAYERS = 10
 WITH_INDICES = 5  # one network in so many has an argmax
 

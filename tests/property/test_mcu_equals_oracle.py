@@ -16,7 +16,7 @@ from tests.quantized_networks import random_int8_network
 from tests.sanitized import SanitizedModel
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-CORES = ("c99", "cortex-m4", "cortex-m0plus", "rv32imc", "cortex-m3")
+CORES = ("c99", "cortex-m4", "cortex-m0plus", "rv32imc", "cortex-m3", "cortex-m55", "rv64gcv")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -27,7 +27,7 @@ def test_float_network_as_c_equals_the_oracle(seed):
 @pytest.mark.parametrize("seed", range(8))
 def test_int8_network_as_c_equals_the_oracle(seed):
     network = random_int8_network(seed, ROUNDINGS[seed % 4])
-    assert_equals_oracle(network, (0,), here(CORES[seed % 5]), affine=seed % 6 != 0)
+    assert_equals_oracle(network, (0,), here(CORES[seed % 7]), affine=seed % 6 != 0)
 
 
 def assert_clean(network: Network, target: Target | None, compiler: str, directory: Path) -> None:
@@ -40,14 +40,14 @@ def assert_clean(network: Network, target: Target | None, compiler: str, directo
 @pytest.mark.parametrize("seed", range(4))
 def test_network_as_c_is_clean_under_sanitizers(seed, compiler, tmp_path):
     network = random_int8_network(seed, ROUNDINGS[seed]) if seed else random_network(seed)
-    assert_clean(network, here(CORES[seed % 5]), compiler, tmp_path)
+    assert_clean(network, here(CORES[seed % 7]), compiler, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("seed", range(4, 40))
 def test_many_int8_networks_as_c_are_clean_under_sanitizers(seed, compiler, tmp_path):
-    assert_clean(random_int8_network(seed, ROUNDINGS[seed % 4]), here(CORES[seed % 5]), compiler, tmp_path)
+    assert_clean(random_int8_network(seed, ROUNDINGS[seed % 4]), here(CORES[seed % 7]), compiler, tmp_path)
 
 
 @pytest.mark.slow
@@ -67,4 +67,4 @@ def test_many_float_networks_as_c_equal_the_oracle(seed):
 @pytest.mark.parametrize("seed", range(8, 80))
 def test_many_int8_networks_as_c_equal_the_oracle(seed):
     network = random_int8_network(seed, ROUNDINGS[seed % 4])
-    assert_equals_oracle(network, (0,), here(CORES[seed % 5]), affine=seed % 6 != 0)
+    assert_equals_oracle(network, (0,), here(CORES[seed % 7]), affine=seed % 6 != 0)

@@ -56,11 +56,19 @@ def small_int8() -> Network:
     return replace(network, labels=source.labels)
 
 
-@pytest.fixture(scope="module", params=["float32", "int8", "int8 pairs", "int8 words", "int8 blocks"])
+@pytest.fixture(
+    scope="module", params=["float32", "int8", "int8 pairs", "int8 words", "int8 blocks", "int8 vectors", "int8 rvv"]
+)
 def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     network = small_float() if request.param == "float32" else small_int8()
     target = find_target("c99")
-    sets = {"int8 pairs": "dsp", "int8 words": "m0plus", "int8 blocks": "block4x4"}
+    sets = {
+        "int8 pairs": "dsp",
+        "int8 words": "m0plus",
+        "int8 blocks": "block4x4",
+        "int8 vectors": "mve",
+        "int8 rvv": "rvv",
+    }
     if request.param in sets:
         target = replace(target, kernels=(sets[request.param], "c99"))
     return write(network, tmp_path_factory.mktemp("small") / "a", target)
@@ -130,7 +138,7 @@ def test_selftest_finds_a_changed_weight(artifact, tmp_path):
     shutil.copytree(artifact.directory, copy)
     weights = copy / "small_net_weights.c"
     text = weights.read_text()
-    start = text.index("_classifier_bias[4] = {")
+    (start,) = (found.start() for found in re.finditer(r"_classifier_(bias|constants)\[\d+\] = {", text))
     first = re.search(r"-?[0-9.e+-]+f?,", text[start:])
     assert first is not None
     place = start + first.start()

@@ -18,7 +18,8 @@ from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-VARIANTS = {"cortex-m4": "dsp", "cortex-m0plus": "m0plus", "rv32imc": "block"}  # of their matrix products
+# Of their matrix products.
+VARIANTS = {"cortex-m4": "dsp", "cortex-m55": "mve", "cortex-m0plus": "m0plus", "rv32imc": "block", "rv64gcv": "rvv"}
 CORES = tuple(VARIANTS)
 
 
@@ -78,12 +79,13 @@ def int8(network: Network, rounding: Rounding) -> Network:
 
 
 def assert_takes_it(core: str, network: Network) -> None:
-    """The sum is in a kernel of the core's own; int16 pairs know no requantization but the searched one."""
+    """The sum is in a kernel of the core's own; some know no requantization but a searched one."""
     kernels = [f.kernel for f in planned(network, here(core)).functions]
     (kernel,) = [kernel for kernel in kernels if isinstance(kernel, ConvKernel | SeparableKernel)]
     assert kernel.residual is not None
-    left_over = core == "cortex-m4" and not kernel.epilogue.is_searched
-    assert kernel.variant == ("c99" if left_over else VARIANTS[core])
+    left_over = not kernel.epilogue.is_searched
+    others = {"cortex-m4": "c99", "cortex-m55": "c99", "rv64gcv": "block"}
+    assert kernel.variant == (others.get(core, VARIANTS[core]) if left_over else VARIANTS[core])
 
 
 def has_own_pass(network: Network, target: Target | None = None) -> bool:

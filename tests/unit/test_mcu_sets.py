@@ -9,7 +9,7 @@ import pytest
 
 from dscompile.ir.network import Array
 from dscompile.plan.mcu_kernels import Axis, FloatEpilogue, IntegerEpilogue, Window
-from dscompile.plan.mcu_sets import KernelSet, combined_sets, depthwise_set, kernel_sets, matrix_set
+from dscompile.plan.mcu_sets import KernelSet, combined_sets, depthwise_set, kernel_sets, matrix_set, vector_variant
 from dscompile.target import find_target
 
 SEARCHED = IntegerEpilogue("affine", -128, 127, -3, 9, 14)
@@ -34,7 +34,7 @@ def variants(
 
 
 def test_words_that_are_no_set_are_left_out_and_portable_ones_come_last():
-    assert [each.variant for each in chain("block4x3", "mve", "block4x4x4", "block0x2", "m0plus")] == [
+    assert [each.variant for each in chain("block4x3", "neon", "block4x4x4", "block0x2", "m0plus")] == [
         "block",
         "m0plus",
         "c99",
@@ -72,6 +72,19 @@ def test_int16_pairs_take_both_parts_of_a_separable_layer_or_none():
     assert variants(SEARCHED, WINDOW, SEARCHED, WEIGHTS, "dsp") == ["dsp", "dsp"]
     assert variants(SEARCHED, WINDOW, OWN, WEIGHTS, "dsp", "block2x2") == ["block", "block"]
     assert variants(OWN, WINDOW, SEARCHED, WEIGHTS, "dsp") == ["c99", "c99"]
+
+
+def test_vectors_take_both_parts_of_a_separable_layer_or_none():
+    assert variants(SEARCHED, WINDOW, SEARCHED, WEIGHTS, "mve", "dsp") == ["mve", "mve"]
+    assert variants(SEARCHED, WINDOW, OWN, WEIGHTS, "mve", "dsp") == ["c99", "c99"]
+    far = Window(replace(AXIS, kernel=12, stride=4), replace(AXIS, kernel=9, stride=4), 6)
+    assert variants(SEARCHED, far, SEARCHED, WEIGHTS, "mve", "dsp") == ["dsp", "dsp"]
+
+
+def test_pools_have_vectors_where_a_set_of_the_target_has_them():
+    assert vector_variant(chain("mve", "dsp")) == "mve"
+    assert vector_variant(chain("rvv", "dsp")) == "rvv"
+    assert vector_variant(chain("dsp")) == "c99"
 
 
 def test_columns_of_words_are_read_by_nobody_else_but_can_be_made_of_bytes():

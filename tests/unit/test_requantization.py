@@ -15,6 +15,7 @@ from dscompile.plan.requantization import (
     find_thresholds,
     largest_rows,
     search_affine,
+    search_folded,
 )
 
 
@@ -58,6 +59,23 @@ def test_every_sum_of_a_rectified_layer_gets_its_level(rounding, zero_point, cla
         sums[:, channel] = np.arange(-reach, reach + 1)
         want, got = staircase(sums), applied(found, sums, zero_point, clamp)
         assert np.array_equal(got[:, channel], want[:, channel])
+
+
+def test_the_zero_point_can_be_in_the_bias_of_a_rectified_layer():
+    factors, high, clamp = np.array([0.0005, 0.004]), np.array([60_000, 90_000], np.int64), Clamp(-100, 60)
+    staircase = staircase_of(factors, -100, clamp, "tflite")
+    found = search_folded(staircase, Range(-high, high), factors, clamp)
+    assert found is not None
+    assert found.folded
+    assert found.step is None
+    sums = np.stack([np.linspace(-reach, reach, 60_001).astype(np.int64) for reach in high], axis=1)
+    assert np.array_equal(applied(found, sums, 0, clamp), staircase(sums))
+
+
+def test_two_lines_have_no_zero_point_in_the_bias():
+    factors, clamp = np.random.default_rng(3).uniform(0.0005, 0.004, 6), Clamp(-128, 127)
+    reach = np.full(6, 100_000, np.int64)
+    assert search_folded(staircase_of(factors, 4, clamp, "tflite"), Range(-reach, reach), factors, clamp) is None
 
 
 LINEAR = [

@@ -92,4 +92,4 @@ def _qemu_advice(target: Target) -> str:
 
 
 def _debian_package(program: str) -> str:
-    return {"qemu-system-riscv32": "qemu-system-misc"}.get(program, program)
+    return dict.fromkeys(("qemu-system-riscv32", "qemu-system-riscv64"), "qemu-system-misc").get(program, program)

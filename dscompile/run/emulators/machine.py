@@ -165,7 +165,7 @@ class Machine(ABC):
 
     def _word(self, argument: Argument) -> int:
         if isinstance(argument, int):
-            return argument & 0xFFFFFFFF
+            return argument & ((1 << 8 * self._word_bytes) - 1)
         symbol: Symbol = self.image.symbol(argument)
         return self.image.function_address(argument) if symbol.is_function else symbol.address
 
@@ -173,7 +173,13 @@ class Machine(ABC):
         return struct.unpack(f"<{words}I", self.read(self.image.symbol(name).address, 4 * words))
 
     def _set(self, name: str, *words: int) -> None:
-        self.write(self.image.symbol(name).address, struct.pack(f"<{len(words)}I", *words))
+        content = b"".join(word.to_bytes(self._word_bytes, "little") for word in words)
+        self.write(self.image.symbol(name).address, content)
+
+    @property
+    def _word_bytes(self) -> int:
+        """Bytes of an address and of a number in a register."""
+        return self.image.symbol("firmware_entry").size_bytes
 
     def _stack_bytes(self) -> int:
         used = self._get("firmware_stack_used")[0]

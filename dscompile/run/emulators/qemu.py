@@ -22,7 +22,7 @@ from dscompile.target import Target
 
 _START_TIMEOUT_S = 30.0
 _RUN_TIMEOUT_S = 1800.0  # the limit of instructions ends a run long before
-_DEBIAN_PACKAGES = {"qemu-system-arm": "qemu-system-arm", "qemu-system-riscv32": "qemu-system-misc"}
+_DEBIAN_PACKAGES = {"qemu-system-riscv32": "qemu-system-misc", "qemu-system-riscv64": "qemu-system-misc"}
 
 
 class QemuMachine(Machine):

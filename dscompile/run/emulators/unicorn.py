@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dscompile.board import UnicornCpu
@@ -63,6 +64,31 @@ class _Counting(ctypes.Structure):
     misaligned_pc: int
 
 
+class WatchedRange(ctypes.Structure):
+    """`watched_range` of templates/run/unicorn_counting.c: addresses, and the bytes loaded and stored there."""
+
+    _fields_ = (
+        ("start", ctypes.c_uint64),
+        ("end", ctypes.c_uint64),
+        ("loaded", ctypes.c_uint64),
+        ("stored", ctypes.c_uint64),
+    )
+    start: int
+    end: int
+    loaded: int
+    stored: int
+
+
+class _Watching(ctypes.Structure):
+    """`watching` of templates/run/unicorn_counting.c."""
+
+    _fields_ = (
+        ("count", ctypes.POINTER(Counters)),
+        ("ranges", ctypes.POINTER(WatchedRange)),
+        ("range_count", ctypes.c_uint64),
+    )
+
+
 class UnicornMachine(Machine):
     """A program booted in unicorn."""
 
@@ -75,7 +101,8 @@ class UnicornMachine(Machine):
         self._engine = _open(board.unicorn)
         code = board.memory(board.sections.code)
         for memory in board.memories:
-            is_writable = memory.name in (board.sections.data, board.sections.stack)
+            is_flash = memory.name in (board.sections.code, board.sections.constants)
+            is_writable = not is_flash or memory.name in (board.sections.data, board.sections.stack)
             permissions = (4 if memory.name == board.sections.code else 0) | 1 | (2 if is_writable else 0)
             self._engine.mem_map(memory.origin, -(-memory.size_bytes // _PAGE) * _PAGE, permissions)
         for segment in image.segments:
@@ -145,19 +172,39 @@ class UnicornMachine(Machine):
         if not may_be_unaligned:
             hooks.append((unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, library.on_access))
         for kind, function in hooks:
-            status = uclib.uc_hook_add(
-                self._engine._uch,
-                ctypes.byref(ctypes.c_size_t()),
-                kind,
-                ctypes.cast(function, ctypes.c_void_p),
-                ctypes.cast(ctypes.pointer(self._counting), ctypes.c_void_p),
-                ctypes.c_uint64(1),  # a range that is empty: all addresses
-                ctypes.c_uint64(0),
-            )
-            if status != unicorn.UC_ERR_OK:
-                raise ToolError(f"unicorn refused a hook (error {status})", help="pip install -U unicorn")
+            self._add_hook(kind, function, self._counting)
         self._engine.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
         self._engine.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
+
+    def _add_hook(self, kind: int, function: object, argument: ctypes.Structure) -> None:
+        """Lets unicorn call a C function, which gets `argument`, whatever the address."""
+        import unicorn
+        from unicorn.unicorn_py3.unicorn import uclib
+
+        status = uclib.uc_hook_add(
+            self._engine._uch,
+            ctypes.byref(ctypes.c_size_t()),
+            kind,
+            ctypes.cast(function, ctypes.c_void_p),  # type: ignore[arg-type]
+            ctypes.cast(ctypes.pointer(argument), ctypes.c_void_p),
+            ctypes.c_uint64(1),  # a range that is empty: all addresses
+            ctypes.c_uint64(0),
+        )
+        if status != unicorn.UC_ERR_OK:
+            raise ToolError(f"unicorn refused a hook (error {status})", help="pip install -U unicorn")
+
+    def watch(self, spans: Sequence[tuple[int, int]]) -> Sequence[WatchedRange]:
+        """From now on counts the bytes that calls load and store in each [start, end); the counts are in the result.
+
+        Spans must not overlap. To be called once.
+        """
+        import unicorn
+
+        library = ctypes.CDLL(str(helper_library("unicorn_counting")))
+        ranges = (WatchedRange * max(1, len(spans)))(*(WatchedRange(start, end) for start, end in spans))
+        self._watching = _Watching(ctypes.pointer(self.counters), ranges, len(spans))
+        self._add_hook(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, library.on_watched, self._watching)
+        return ranges[: len(spans)]
 
     def _on_exception(self, engine: Uc, number: int, _user: object) -> None:
         if not self._print():
