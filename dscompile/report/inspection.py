@@ -199,7 +199,7 @@ def _saved_bytes(network: Network, layer: Layer) -> int:
         return 0
     kernel = network.weight(layer, "kernel")
     channels = kernel.shape[-1]
-    return kernel.size - math.ceil(channels * stored_bits(layer.storage, kernel.size // channels) / 8)
+    return int(kernel.size - math.ceil(channels * stored_bits(layer.storage, kernel.size // channels) / 8))
 
 
 def _row(network: Network, layer: Layer, bound: Bound | None, cycles: float) -> LayerRow:
