@@ -13,7 +13,7 @@ BENCH ?=
 DEMO_MODEL := tests/data/vww_96_float.tflite
 DEMO_OUTPUT := build/vww_96_float-host
 
-.PHONY: help demo test lint golden bench docs clean
+.PHONY: help demo test lint golden bench docs dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make golden  write the golden files of generated C anew; review them with git diff"
 	@echo "make bench   speed of seven networks beside other runtimes, float32 and int8; BENCH='--networks NAME' and more"
 	@echo "make docs    the documentation as a site in build/site, its reference pages made anew from the code"
+	@echo "make dist    wheel and sdist in dist"
 	@echo "make clean   remove .venv, build and caches"
 
 # A stamp is a file that says: these extras of this pyproject.toml are installed.
@@ -80,6 +81,11 @@ docs: $(VENV)/test.stamp
 	$(BIN)/python -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "build/site/index.html"
+
+# The sdist, and the wheel: they work without the repository (tests/unit/test_release.py).
+dist: $(VENV)/test.stamp
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,6 +16,7 @@ from dscompile.board import Board, GccTools, Memory, QemuMachine, QemuUser, Sect
 from dscompile.data import data_directory
 from dscompile.errors import BadInputError, Position, ToolError, UsageError, did_you_mean
 from dscompile.gpu import Gpu
+from dscompile.plain_yaml import load_plain_yaml
 from dscompile.regions import GROWTH, Region, WeightRegion, check_regions
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|KB|MB|GB)?\s*$")
@@ -341,14 +342,7 @@ def host_features() -> frozenset[str]:
 
 
 def _read(path: Path) -> Target:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        content = YAML(typ="safe", pure=True).load(path.read_bytes())
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise BadInputError(f"cannot read the target file: {error}", position=Position(str(path))) from error
-    return _parse(content, path)
+    return _parse(load_plain_yaml(path, "target file"), path)
 
 
 def _parse(content: object, path: Path) -> Target:

@@ -16,9 +16,10 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact
 from dscompile.emit.mcu import write_artifact
 from dscompile.emit.selftest import selftest_input
+from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Array, Network
 from dscompile.passes import canonicalize
-from dscompile.plan.mcu_lowering import plan_mcu_program
+from dscompile.plan.mcu_memory import plan_mcu_program
 from dscompile.plan.program import Program
 from dscompile.plan.states import plan_with_states
 from dscompile.target import Target, find_target
@@ -29,16 +30,34 @@ WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsha
 FLOAT_TOLERANCE = 1e-5  # of an output's largest magnitude
 
 
-def planned(network: Network, target: Target | None = None, *, affine: bool = True) -> Program:
+def planned(
+    network: Network,
+    target: Target | None = None,
+    *,
+    affine: bool = True,
+    memory: MemoryMode = "fast",
+    arena_bytes: int | None = None,
+) -> Program:
     """The program of a network that need not be canonical."""
     made_for = target or find_target("c99")
-    return plan_with_states(canonicalize(network), lambda each: plan_mcu_program(each, made_for, affine=affine))
+    return plan_with_states(
+        canonicalize(network),
+        lambda each: plan_mcu_program(each, made_for, affine=affine, memory=memory, arena_bytes=arena_bytes),
+    )
 
 
-def write(network: Network, directory: Path, target: Target | None = None, *, affine: bool = True) -> Artifact:
+def write(
+    network: Network,
+    directory: Path,
+    target: Target | None = None,
+    *,
+    affine: bool = True,
+    memory: MemoryMode = "fast",
+    arena_bytes: int | None = None,
+) -> Artifact:
     """The artifact of a network."""
     inputs = selftest_input(network)
-    program = planned(network, target, affine=affine)
+    program = planned(network, target, affine=affine, memory=memory, arena_bytes=arena_bytes)
     return write_artifact(program, inputs, oracle_outputs(network, inputs), directory, origin="test")
 
 
@@ -65,7 +84,8 @@ class HostModel:
             command = [compiler, *WARNINGS, *flags, "-shared", "-fPIC", *sources, "-o", str(library)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-            self._run = getattr(ctypes.CDLL(str(library)), f"{name}_run")
+            self._library = ctypes.CDLL(str(library))
+        self._run = getattr(self._library, f"{name}_run")
         self._manifest = manifest
         room = np.full(manifest.arena.size_bytes + manifest.arena.alignment, 0xFF, np.uint8)
         start = -room.ctypes.data % manifest.arena.alignment
@@ -83,6 +103,22 @@ class HostModel:
         status = self._run(*(array.ctypes.data_as(ctypes.c_void_p) for array in arrays))
         assert status == 0
         return outputs
+
+    def push(self, image: Array) -> tuple[list[int], dict[str, Array]]:
+        """The statuses of `push_row` for all rows of an image, and the outputs, which lie in the arena."""
+        name, base = self._manifest.c_name, ctypes.c_void_p(self._arena.ctypes.data)
+        assert getattr(self._library, f"{name}_begin")(base) == 0
+        statuses = []
+        for row in np.ascontiguousarray(image[0]):
+            own = row.copy()
+            statuses.append(getattr(self._library, f"{name}_push_row")(base, own.ctypes.data_as(ctypes.c_void_p)))
+            own.fill(0x55)  # the sensor's buffer is free again
+        buffers, results = {b.name: b for b in self._manifest.arena.buffers}, {}
+        for t in self._manifest.outputs:
+            buffer = buffers[f"output:{t.name}"]
+            view = self._arena[buffer.offset_bytes : buffer.offset_bytes + buffer.size_bytes].view(np.dtype(t.dtype))
+            results[t.name] = view.reshape(t.border_shape).copy()
+        return statuses, results
 
     def run_in_place(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         buffers = {b.name: b for b in self._manifest.arena.buffers}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
 
 from dscompile.api.models import Model
-from dscompile.api.networks import Source, read_network, source_name
+from dscompile.api.networks import Source, check_memory, read_network, source_name
 from dscompile.api.reference import Golden
 from dscompile.api.tunings import TuningFiles, Tunings, read_tunings
 from dscompile.errors import ToolError, UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dscompile.artifact import Artifact, Manifest
     from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
+    from dscompile.ir.memory import MemoryMode
     from dscompile.ir.network import Array, Network
     from dscompile.ir.tensor import Rounding
     from dscompile.plan.program import Program
@@ -36,6 +37,7 @@ def build(
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
     input_shapes: InputShapes | None = None,
+    memory: MemoryMode | None = None,
     tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
@@ -53,6 +55,7 @@ def build(
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
     input_shapes: InputShapes | None = None,
+    memory: MemoryMode | None = None,
     tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
@@ -69,6 +72,7 @@ def build(
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
     input_shapes: InputShapes | None = None,
+    memory: MemoryMode | None = None,
     tuning: TuningFiles = (),
     packages: Sequence[str] = (),
     require_binary: bool = False,
@@ -80,7 +84,8 @@ def build(
     `output` is the artifact's directory (default: build/<net>-<target>); with several targets it is the directory
     that theirs are written into. `weights` replaces the weights that a net.yaml names, `rounding` the usual one of an
     int8 model. `input_shapes` are those of inputs whose sizes an .onnx file leaves open, in the file's order of axes:
-    {"x": (1, 3, 480, 640)}. `tuning` are files of tuning records, which come before those that ship; None is no
+    {"x": (1, 3, 480, 640)}. `memory` is what standalone C may give for a smaller arena (docs/memory.md), instead of
+    what a net.yaml says. `tuning` are files of tuning records, which come before those that ship; None is no
     records at all (docs/tuning.md). `packages` are packagings of standalone C ("cmake", "arduino", ...;
     docs/packaging.md). Without nvcc, artifacts for GPUs are sources alone, and without a compiler for 64-bit Arm
     there is no shared library, unless `require_binary` refuses that. `seed` chooses the inputs of the self-test and
@@ -93,6 +98,7 @@ def build(
         raise UsageError("no target is given", help="'host' is this machine")
     targets = [(name, build_target(name)) for name in names]
     _check_packages(packages, targets)
+    check_memory(memory, targets)
     if require_binary:
         _require_binaries(targets)
     progress(Event(f"reading {source_name(source)}"))
@@ -106,6 +112,7 @@ def build(
             _destination(net.network, name, concrete, output, several),
             tuple(packages),
             useful_variants(variants_of(concrete), int8=net.network.is_quantized),
+            memory,
         )
         for name, concrete in targets
     ]
@@ -121,7 +128,8 @@ def build(
 class _Job:
     """One artifact to make: the target as the user named it, what that stands for, where it goes, its packagings.
 
-    `groups` are the variants that it holds, each in front of those that it also stands for.
+    `groups` are the variants that it holds, each in front of those that it also stands for. `memory` is the mode
+    that the user asks for.
     """
 
     name: str
@@ -129,6 +137,7 @@ class _Job:
     destination: Path
     packages: tuple[str, ...]
     groups: tuple[tuple[Target, ...], ...]
+    memory: MemoryMode | None
 
 
 def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progress: Progress) -> Model:
@@ -147,6 +156,8 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
             settings.precision,
             tunings.of(group[0]),
             settings.threads,
+            job.memory or settings.memory or "fast",
+            settings.arena_bytes,
         )
         for group in job.groups
     ]

@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Array
     from dscompile.report.comparison import Check, Verification
     from dscompile.report.peers import Peer
-    from dscompile.report.timing import BenchResult, CountResult, Sampler, StepTiming, Timing, TrafficResult
+    from dscompile.report.timing import (
+        BenchResult,
+        CountResult,
+        Sampler,
+        StepInstructions,
+        StepTiming,
+        Timing,
+        TrafficResult,
+    )
     from dscompile.report.traffic import KernelBytes
     from dscompile.report.vectors import Vectors
+    from dscompile.run.firmware import FirmwareModel
     from dscompile.run.opening import RunnableModel
 
     Measured = BenchResult | CountResult | TrafficResult
@@ -183,18 +192,12 @@ def _bench(
     """`bench` of opened artifacts: each counted in an emulator, or timed here or on `runner`."""
     emulated = {path: one for path, one in models.items() if one.is_emulated}
     timed = {path: one for path, one in models.items() if not one.is_emulated}
-    whole = [path for path, one in emulated.items() if one.artifact.manifest.target.board is not None]
-    if whole and layers:
-        raise UsageError(
-            f"'{whole[0]}' runs in an emulator, where the instructions of a whole inference are counted",
-            help="leave out --layers",
-        )
     if emulated and against:
         raise UsageError(
             f"'{next(iter(emulated))}' runs in an emulator, where instructions are counted and nothing is timed",
             help="leave out --against",
         )
-    results: dict[str, Measured] = {path: _count(path, one, seed, progress) for path, one in emulated.items()}
+    results: dict[str, Measured] = {path: _count(path, one, layers, seed, progress) for path, one in emulated.items()}
     if timed:
         measured = (
             _timed(timed, against, model, threads, repeats, seed, progress)
@@ -209,11 +212,12 @@ def _bench(
     return tuple(results[path] for path in models)
 
 
-def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResult | TrafficResult:
+def _count(path: str, model: Model, layers: bool, seed: int, progress: Progress) -> CountResult | TrafficResult:
     """One inference in an emulator, or on the CPU in place of a GPU."""
     from dscompile.report.timing import CountResult, StepInstructions
     from dscompile.report.vectors import seeded_inputs
     from dscompile.run.emulated import EmulatedModel
+    from dscompile.run.firmware import FirmwareModel
 
     manifest = model.artifact.manifest
     if manifest.target.gpu is not None:
@@ -228,9 +232,9 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
         steps = tuple(StepInstructions(row.name, row.kind, row.macs, row.instructions) for row in count.layers)
         instructions, stack_bytes = count.instructions, None
     else:
-        steps = ()
         runner.run(inputs)
         instructions, stack_bytes = runner.instructions or 0, runner.stack_bytes
+        steps = _step_counts(runner, inputs) if layers and isinstance(runner, FirmwareModel) else ()
     return CountResult(
         path,
         manifest.target.name,
@@ -240,6 +244,23 @@ def _count(path: str, model: Model, seed: int, progress: Progress) -> CountResul
         stack_bytes,
         manifest.latency_budget_us,
         steps,
+    )
+
+
+def _step_counts(device: FirmwareModel, inputs: Mapping[str, Array]) -> tuple[StepInstructions, ...]:
+    """The instructions of a microcontroller's steps, and their cycles where there is a model of the core."""
+    from dscompile.report.timing import StepInstructions
+
+    return tuple(
+        StepInstructions(
+            layer.name,
+            layer.kind,
+            layer.macs,
+            count.instructions,
+            None if count.cycles is None else count.cycles.least,
+            None if count.cycles is None else count.cycles.most,
+        )
+        for layer, count in zip(device.manifest.layers, device.count_steps(inputs), strict=True)
     )
 
 

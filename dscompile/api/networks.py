@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from dscompile.api.tunings import TuningFiles, read_tunings
 from dscompile.errors import UnsupportedError, UsageError
 from dscompile.report.progress import Progress, silent
-from dscompile.target import build_target, representative, target_names
+from dscompile.target import Target, build_target, representative, target_names
 
 if TYPE_CHECKING:
     from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.frontend.zoo import ZooEntry
+    from dscompile.ir.memory import MemoryMode
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Rounding
     from dscompile.report.inspection import Inspection
@@ -75,13 +76,14 @@ def inspect(
     *,
     weights: str | Path | None = None,
     input_shapes: InputShapes | None = None,
+    memory: MemoryMode | None = None,
     tuning: TuningFiles = (),
     cycles: bool = False,
     progress: Progress = silent,
 ) -> Inspection:
     """What every layer is and costs; with a target also its share of the roofline, the planned arena, and tiles.
 
-    `tuning` are files of tuning records, as `build` takes them. With `cycles` also what llvm-mca estimates for the
+    `memory` and `tuning` are as `build` takes them. With `cycles` also what llvm-mca estimates for the
     inner loops, for which the kernels are compiled (report/cycles.py).
     Of a GPU also the modules of the plan, and what other choices would cost.
     Of a target with variants it shows the best that this machine runs, otherwise the best.
@@ -92,6 +94,8 @@ def inspect(
     if target is None:
         if cycles:
             raise UsageError("cycles are those of a target's core", help="name it with --target")
+        if memory is not None:
+            raise UsageError("memory modes are those of a target", help="name it with --target")
         if tuning:
             raise UsageError("tuning records are those of a target", help="name it with --target")
         return inspect_network(net.network)
@@ -108,13 +112,25 @@ def inspect(
     if cycles and concrete.kernels:
         raise UsageError(
             f"{concrete.name} gets C, and cycles are estimated of compiled kernels",
-            help="'dscompile bench' counts the instructions of an artifact in an emulator",
+            help="'dscompile bench --layers' counts instructions in an emulator, and of a Cortex-M4 cycles",
         )
+    check_memory(memory, [(target, concrete)])
     tunings = read_tunings(tuning, [concrete])
+    if concrete.kernels and net.network.is_quantized:  # which channels are constant, and so the arena, is up to weights
+        net = read_network(source, weights, input_shapes=input_shapes)
     canonical = canonicalize(net.network)
     settings = settings_for(net.budgets, (target, concrete.name))
     precision = settings.precision
-    program = plan(canonical, placed(concrete, settings), precision, tunings.of(concrete), settings.threads)
+    mode = memory or settings.memory or "fast"
+    program = plan(
+        canonical,
+        placed(concrete, settings),
+        precision,
+        tunings.of(concrete),
+        settings.threads,
+        mode,
+        settings.arena_bytes,
+    )
     inspection = inspect_network(net.network, concrete, program)
     if concrete.gpu is not None:
         from dscompile.report.gpu_plan import explain_plan
@@ -125,6 +141,16 @@ def inspect(
     from dscompile.report.cycles import estimate_cycles
 
     return replace(inspection, loops=estimate_cycles(program, progress))
+
+
+def check_memory(memory: MemoryMode | None, targets: Sequence[tuple[str, Target]]) -> None:
+    """Raises UsageError if a memory mode is asked of targets that have none."""
+    hosted = [name for name, target in targets if not target.kernels]
+    if memory is not None and hosted:
+        raise UsageError(
+            f"--memory {memory}: {hosted[0]} has no memory modes",
+            help="targets of standalone C have them, such as c99 and cortex-m4",
+        )
 
 
 def inspection_page(inspection: Inspection, path: str | Path) -> Path:

@@ -14,6 +14,7 @@ from dscompile.artifact.manifest import (
     Manifest,
     PackedWeights,
     Sizes,
+    StreamingInfo,
     TuningInfo,
     VariantInfo,
     Versions,
@@ -87,6 +88,7 @@ def manifest_to_json(m: Manifest) -> Json:
                 for b in m.arena.buffers
             ],
         },
+        **({"streaming": streaming_to_json(m.streaming)} if m.streaming else {}),
         **({"memories": [memory_to_json(memory) for memory in m.memories]} if m.memories else {}),
         "sizes": {
             "weights": m.sizes.weights,
@@ -156,7 +158,31 @@ def manifest_from_json(fields: Fields) -> Manifest:
         tuning=fields.children("tuning", _tuning_from_json) if fields.has_value("tuning") else (),
         checksums=_checksums_from_json(fields),
         precision=_precision_from_json(fields),
+        streaming=_streaming_from_json(fields.child("streaming")) if fields.has_value("streaming") else None,
         latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,
+    )
+
+
+def streaming_to_json(streaming: StreamingInfo) -> Json:
+    """What standalone C streams, as manifests, `build --json` and `inspect --json` have it."""
+    return {
+        "mode": streaming.mode,
+        "streamed": list(streaming.streamed),
+        "takes_rows": streaming.takes_rows,
+        "instructions": streaming.instructions,
+        "fastest_instructions": streaming.fastest_instructions,
+        "proven": streaming.proven,
+    }
+
+
+def _streaming_from_json(fields: Fields) -> StreamingInfo:
+    return StreamingInfo(
+        fields.text("mode"),
+        fields.texts("streamed"),
+        fields.flag("takes_rows"),
+        fields.whole("instructions"),
+        fields.whole("fastest_instructions"),
+        fields.flag("proven"),
     )
 
 

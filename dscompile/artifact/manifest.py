@@ -90,6 +90,28 @@ class ArenaInfo:
 
 
 @dataclass(frozen=True)
+class StreamingInfo:
+    """How standalone C trades instructions for memory: the mode, and the steps that are streamed row by row.
+
+    `takes_rows`: the input may be pushed row by row. `instructions` and `fastest_instructions` are estimates for this
+    plan and for whole layers. `proven`: no plan of the mode has a smaller arena, or with a budget, none that keeps it
+    has fewer estimated instructions.
+    """
+
+    mode: str
+    streamed: tuple[str, ...]
+    takes_rows: bool
+    instructions: int
+    fastest_instructions: int
+    proven: bool
+
+    @property
+    def extra(self) -> float:
+        """The share of estimated instructions above those of whole layers."""
+        return self.instructions / self.fastest_instructions - 1 if self.fastest_instructions else 0.0
+
+
+@dataclass(frozen=True)
 class Sizes:
     """Bytes: the weights blob, code with its read-only data, and the files of the libraries (0: none)."""
 
@@ -226,8 +248,8 @@ class Manifest:
     order of their first launches. `tuning` has an entry for every program whose layers have tiles to choose: for each
     variant of a library, none for standalone C and GPUs. `precision` is float16 or bfloat16 if any kernel multiplies
     these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
-    the next. `memories` are those that standalone C is split over, if it is. `packed` are its layers whose weights do
-    not have a byte each.
+    the next. `memories` are those that standalone C is split over, if it is. `streaming` says how standalone C trades
+    instructions for memory; None for libraries. `packed` are its layers whose weights do not have a byte each.
     """
 
     name: str
@@ -253,6 +275,7 @@ class Manifest:
     precision: Precision = "float32"
     tuning: tuple[TuningInfo, ...] = ()
     slots: tuple[Slot, ...] = ()
+    streaming: StreamingInfo | None = None
     memories: tuple[MemoryInfo, ...] = ()
     packed: tuple[PackedWeights, ...] = ()
 

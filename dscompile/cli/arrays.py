@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dscompile.errors import BadInputError, Position, ToolError, UsageError
+from dscompile.frontend.npz import read_npy
 from dscompile.ir.network import Array
 from dscompile.ir.tensor import INTEGER_RANGES, DType
 
@@ -23,10 +24,10 @@ def read(name: str, dtype: DType = "float32") -> Array:
     if not path.is_file():
         raise UsageError(f"there is no file '{name}'")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = read_npy(path)
+    except BadInputError as error:
         raise BadInputError("this is no .npy file", position=Position(name), help="write it with numpy.save") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu":
         raise BadInputError("this is no single array of numbers", position=Position(name))
     if dtype in INTEGER_RANGES:
         low, high = INTEGER_RANGES[dtype]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _NO_GPU = "no GPU here, so nothing is timed; bytes of one inference, counted on the CPU"
 _STEP_HEADER = ("layer", "kind", "MAC", "instructions", "per MAC")
+_CYCLES_HEADER = ("cycles from", "to")
+_CYCLES_NOTE = "cycles by the core's manual with memory that never waits, not measured"
 _LAYER_HEADER = ("layer", "kind", "MAC", "of MAC", "us", "of time", "GMAC/s")
 _COUNT_HEADER = ("what", "instructions", "per MAC", "stack B", "counted by")
 _HEADER = ("what", "median us", "p95 us", "min us", "runs", "GMAC/s", "of peak", "ratio")
@@ -109,8 +111,7 @@ def _report(results: Sequence[BenchResult | CountResult | TrafficResult], layers
         lines.append(text.table(_COUNT_HEADER, [_count(result) for result in counted], right=_COUNT_HEADER[1:4]))
     for result in counted:
         if layers:
-            rows = [_step(step) for step in result.steps]
-            lines.append(f"\n{result.path}\n{text.table(_STEP_HEADER, rows, right=_STEP_HEADER[2:])}")
+            lines.append(f"\n{result.path}\n{_counted_steps(result.steps)}")
     moved = [result for result in results if isinstance(result, TrafficResult)]
     lines += [f"{result.path}: {_NO_GPU}\n{traffic_table(result.traffic)}" for result in moved]
     return "\n".join(lines)
@@ -136,6 +137,22 @@ def _count(result: CountResult) -> tuple[str, ...]:
     stack = "" if result.stack_bytes is None else text.number(result.stack_bytes)
     count = text.number(result.instructions)
     return (result.path, count, f"{result.instructions_per_mac:.3f}", stack, result.runner)
+
+
+def _counted_steps(steps: Sequence[StepInstructions]) -> str:
+    """A row for every step; below it what the manual of the core makes of the instructions, where that is known."""
+    cycles = [
+        (s.least_cycles, s.most_cycles) for s in steps if s.least_cycles is not None and s.most_cycles is not None
+    ]
+    if not cycles:
+        return text.table(_STEP_HEADER, [_step(step) for step in steps], right=_STEP_HEADER[2:])
+    rows = [
+        (*_step(step), text.number(least), text.number(most)) for step, (least, most) in zip(steps, cycles, strict=True)
+    ]
+    least, most = (sum(column) for column in zip(*cycles, strict=True))
+    header = (*_STEP_HEADER, *_CYCLES_HEADER)
+    table = text.table(header, rows, right=header[2:])
+    return f"{table}\n{_CYCLES_NOTE}: {text.number(least)} to {text.number(most)} in all"
 
 
 def _step(step: StepInstructions) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dscompile.cli import output
 from dscompile.cli.arguments import (
     chosen_tuning,
     input_shape_option,
+    memory_option,
     net_argument,
     no_tuning_option,
     rounding_option,
@@ -20,6 +21,7 @@ from dscompile.cli.arguments import (
     weights_option,
 )
 from dscompile.cli.completion import complete_package
+from dscompile.cli.describe import memory_text
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dscompile.artifact import Artifact, VariantInfo
+    from dscompile.ir.memory import MemoryMode
     from dscompile.ir.tensor import Rounding
 
 
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 @weights_option
 @rounding_option
 @input_shape_option
+@memory_option
 @tuning_option
 @no_tuning_option
 @click.option(
@@ -73,6 +77,7 @@ def command(
     weights: str | None,
     rounding: Rounding | None,
     input_shapes: dict[str, tuple[int, ...]],
+    memory: MemoryMode | None,
     tuning: tuple[str, ...],
     no_tuning: bool,
     packages: tuple[str, ...],
@@ -91,6 +96,7 @@ def command(
             weights=weights,
             rounding=rounding,
             input_shapes=input_shapes,
+            memory=memory,
             tuning=chosen_tuning(tuning, no_tuning),
             packages=packages,
             require_binary=require_binary,
@@ -110,6 +116,7 @@ def _summary(artifact: Artifact) -> str:
     pairs = [
         ("target", manifest.target.name),
         ("arena", text.size(manifest.arena.size_bytes)),
+        *([("memory mode", memory_text(manifest.streaming))] if manifest.streaming else []),
         *(("memory", line) for line in memory_lines(manifest)),
         *([("state", text.size(state_bytes(manifest.slots)))] if manifest.slots else []),
         ("flash", f"{text.size(manifest.sizes.flash_bytes)}, of it weights {text.number(manifest.sizes.weights)} B"),

@@ -11,13 +11,14 @@ from dscompile.cli import output
 from dscompile.cli.arguments import (
     chosen_tuning,
     input_shape_option,
+    memory_option,
     net_argument,
     no_tuning_option,
     target_option,
     tuning_option,
     weights_option,
 )
-from dscompile.cli.describe import network_fields
+from dscompile.cli.describe import memory_text, network_fields
 from dscompile.cli.progress import shown_progress
 from dscompile.cli.settings import command as subcommand
 from dscompile.cli.settings import current_settings
@@ -28,6 +29,7 @@ from dscompile.report.tuning import tiles_table, tuning_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dscompile.ir.memory import MemoryMode
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection, LayerRow
     from dscompile.target import Target
@@ -41,6 +43,7 @@ _BAR = 40  # characters of a bar as long as the arena
 @target_option
 @weights_option
 @input_shape_option
+@memory_option
 @tuning_option
 @no_tuning_option
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Also write it as a page with charts.")
@@ -52,6 +55,7 @@ def command(
     target: str | None,
     weights: str | None,
     input_shapes: dict[str, tuple[int, ...]],
+    memory: MemoryMode | None,
     tuning: tuple[str, ...],
     no_tuning: bool,
     html: str | None,
@@ -82,6 +86,7 @@ def command(
             target,
             weights=weights,
             input_shapes=input_shapes,
+            memory=memory,
             tuning=chosen_tuning(tuning, no_tuning),
             cycles=cycles,
             progress=progress,
@@ -89,6 +94,8 @@ def command(
     parts = [text.fields(network_fields(inspection), indent=""), _layers(inspection), _comparison(inspection)]
     if inspection.arena is not None and inspection.target is not None:
         parts.append(_arena(inspection.arena, inspection.target.name))
+    if inspection.streaming is not None:
+        parts.append(f"memory mode: {memory_text(inspection.streaming)}")
     if inspection.tuning is not None:
         parts.append("\n".join(f"tuning: {line}" for line in tuning_lines([inspection.tuning])))
         if current_settings().verbose:
@@ -172,10 +179,8 @@ def _loops(loops: Sequence[LoopCycles], target: Target) -> str:
 
 
 def _arena(arena: ArenaMap, target: str) -> str:
-    head = (
-        f"arena on {target}: {text.size(arena.size_bytes)}, "
-        f"no plan takes less than {text.size(arena.lower_bound_bytes)}; most is alive at {arena.peak_step}"
-    )
+    least = f", no plan takes less than {text.size(arena.lower_bound_bytes)}" if arena.split is None else ""
+    head = f"arena on {target}: {text.size(arena.size_bytes)}{least}; most is alive at {arena.peak_step}"
     rows = [
         (
             buffer.name,

@@ -43,8 +43,9 @@ def check_program(program: Program) -> None:
 def _border_problems(program: Program) -> Iterator[str]:
     network = program.network
     names = {buffer.name for buffer in program.buffers}
+    resident = network.user_inputs if program.pushed is None else ()
     for role, tensors, homes in (
-        ("input", network.user_inputs, program.inputs),
+        ("input", resident, program.inputs),
         ("output", network.user_outputs, program.outputs),
     ):
         for name in tensors:

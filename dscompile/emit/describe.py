@@ -19,6 +19,7 @@ from dscompile.artifact import (
 from dscompile.emit.interface import Block
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.state import slots
+from dscompile.plan.memory_use import streaming_info
 from dscompile.plan.program import Program
 from dscompile.plan.tuning_use import tuning_info
 
@@ -65,6 +66,7 @@ def describe(
         precision=program.precision,
         slots=slots(network.states, network.tensors),
         tuning=() if tuning is None else (tuning,),
+        streaming=streaming_info(program),
         memories=memory_infos(program, blocks),
     )
 

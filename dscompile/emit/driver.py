@@ -12,7 +12,7 @@ from dscompile.emit.names import C_TYPES, c_comment, c_identifier, spaced, uniqu
 from dscompile.emit.weights import Weights
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.kernels import Parameter
-from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Step
+from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Stage, Step, Stream
 
 if TYPE_CHECKING:  # only hosted targets have threads
     from dscompile.plan.phases import Phase, Share
@@ -54,6 +54,30 @@ class KernelCall:
 
 
 @dataclass(frozen=True)
+class StageCode:
+    """A stage of a stream (plan/program.py: Stage): numbers for the table in C, the call, who else reads its image."""
+
+    offset: str
+    stage: Stage
+    call: KernelCall
+    comment: str
+    holder: int
+
+
+@dataclass(frozen=True)
+class StreamCode:
+    """A step that is a stream: the number of its first stage among all, and pointers in C."""
+
+    first: int
+    stages: tuple[StageCode, ...]
+    counters: str
+    source: str
+    sink: str
+    sink_row_bytes: int
+    pushed: bool
+
+
+@dataclass(frozen=True)
 class StepCode:
     """A step as a static function: what it takes (`arena` or ports), calls, and where its result lies."""
 
@@ -63,6 +87,7 @@ class StepCode:
     arguments: tuple[str, ...]
     calls: tuple[KernelCall, ...]
     result: str
+    stream: StreamCode | None = None
 
 
 @dataclass(frozen=True)
@@ -215,7 +240,7 @@ class _Writer:
             ),
             prototypes=tuple(self._prototype(f) for f in program.functions if f.symbol in used),
             steps=steps,
-            homes=tuple(self._home(port) for port in self.interface.ports),
+            homes=tuple(self._home(port) for port in self.interface.ports if port is not self.interface.pushed),
             layers=tuple(
                 LayerRow(step.name, min(step.macs, _UINT32_MAX), min(step.result_bytes, _UINT32_MAX))
                 for step in program.steps
@@ -335,7 +360,52 @@ class _Writer:
                 for call in step.calls
             ),
             result=self._expression(step.result, None),
+            stream=None if step.stream is None else self._stream(index, step, step.stream),
         )
+
+    def _stream(self, index: int, step: Step, stream: Stream) -> StreamCode:
+        """The stages of a stream, numbered through all streams."""
+        before = [each.stream for each in self.program.steps[:index] if each.stream is not None]
+        calls = list(zip(stream.stages, step.calls, strict=True))
+        sources = [self._image(stage, call) for stage, call in calls]
+        holders = {stage.residual_stage: number for number, (stage, _) in enumerate(calls)}
+        codes = [
+            StageCode(
+                self.buffer_macros[source.name] if source.space == "arena" else "0u",
+                stage,
+                KernelCall(self.symbols[call.symbol], self._row_arguments(stage, call)),
+                c_comment(f"{list(self._rows(stage))} rows of {spaced(stage.row_bytes)} B"),
+                holders.get(number, -1),
+            )
+            for number, ((stage, call), source) in enumerate(zip(calls, sources, strict=True))
+        ]
+        return StreamCode(
+            first=sum(len(each.stages) for each in before),
+            stages=tuple(codes),
+            counters=self._expression(stream.counters, None),
+            source=self._expression(sources[0], None),
+            sink=self._expression(step.result, None),
+            sink_row_bytes=stream.sink_row_bytes,
+            pushed=stream.pushed,
+        )
+
+    def _rows(self, stage: Stage) -> tuple[int, int]:
+        return stage.size, stage.outputs
+
+    def _image(self, stage: Stage, call: Call) -> Operand:
+        """What a stage reads through its window."""
+        names = [parameter.name for parameter in self.functions[call.symbol].parameters]
+        return call.operands[names.index(stage.image)]
+
+    def _row_arguments(self, stage: Stage, call: Call) -> tuple[str, ...]:
+        """The arguments of a call by row: pointers to rows and taps are in `job`."""
+        function = self.functions[call.symbol]
+        rows = {stage.image: "job->x", stage.residual: "job->residual", function.parameters[-1].name: "job->y"}
+        pointers = tuple(
+            rows.get(parameter.name) or self._expression(operand, parameter)
+            for operand, parameter in zip(call.operands, function.parameters, strict=True)
+        )
+        return (*pointers, *(f"job->{name}" for name in function.bounds))
 
     def _is_kept(self, operand: Operand) -> bool:
         """Whether an operand lies in the state."""

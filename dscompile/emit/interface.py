@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -98,9 +99,9 @@ class Interface:
     `has_variants`: the library holds several and chooses when it runs. `rounding` is that of an int8 network.
     `on_device`: inputs and outputs lie in the memory of a GPU, and so does what a context holds. `slots` are what the
     network keeps from one inference to the next; only with them is there a state. `has_threads`: there is a pool of
-    threads, and an inference that several of them share. `blocks` are the memories that the caller lends, if there are
-    several: then a structure of pointers stands in place of the arena. `weight_regions` are the memories that the
-    linker places constants in, if they have names.
+    threads, and an inference that several of them share. `pushed` is the input that may come row by row. `blocks` are
+    the memories that the caller lends, if there are several: then a structure of pointers stands in place of the arena.
+    `weight_regions` are the memories that the linker places constants in, if they have names.
     """
 
     name: str
@@ -114,8 +115,26 @@ class Interface:
     on_device: bool = False
     slots: tuple[Slot, ...] = ()
     has_threads: bool = False
+    pushed: Port | None = None
     blocks: tuple[Block, ...] = ()
     weight_regions: tuple[str, ...] = ()
+
+    @property
+    def row_elements(self) -> int:
+        """Elements of a row of the input that is pushed."""
+        assert self.pushed is not None
+        return math.prod(self.pushed.tensor.shape[2:])
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the input that is pushed."""
+        assert self.pushed is not None
+        return self.pushed.tensor.shape[1]
+
+    @property
+    def accessors(self) -> tuple[Port, ...]:
+        """The ports that have a place in the arena."""
+        return tuple(port for port in self.ports if port is not self.pushed)
 
     @property
     def lent(self) -> str:
@@ -202,10 +221,11 @@ class Interface:
         reset = ("reset",) if self.slots else ()
         threads = ("run_parallel", "pool_start", "pool_stop") if self.has_threads else ()
         load = ("load_weights",) if self.has_copies else ()
-        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *threads, *reset, *load, *variant)
+        rows = ("begin", "push_row") if self.pushed is not None else ()
+        names = ("fingerprint", *labels, "layers", "run", "run_profiled", *threads, *reset, *load, *variant, *rows)
         if self.on_device:
             return tuple(f"{self.prefix}_{name}" for name in (*names, "create", "destroy", "arena", "weights"))
-        return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.ports))
+        return (*(f"{self.prefix}_{name}" for name in names), *(port.accessor for port in self.accessors))
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -219,13 +239,14 @@ class Interface:
         """Every macro that the header defines."""
         names = ("H", "FINGERPRINT", "ALIGNED", "ARENA_SIZE", "ARENA_ALIGN", "WEIGHTS_SIZE", "LAYER_COUNT")
         kept = ("STATE_SIZE", "STATE_ALIGN") if self.slots else ()
+        rows = ("MORE", "ROW_SIZE", "ROW_COUNT") if self.pushed is not None else ()
         pool = ("POOL_SIZE", "POOL_ALIGN", "MAX_THREADS", "ERROR_THREADS") if self.has_threads else ()
         status = ("OK", "ERROR_NULL", "ERROR_ALIGNMENT", "ERROR_PROCESSOR", "ERROR_DEVICE", "ONLY_VARIANT")
         sections = ("WEIGHTS_ATTR", "CODE_ATTR", *(f"WEIGHTS_{name.upper()}_ATTR" for name in self.weight_regions))
         blocks = tuple(f"{block.macro}_{end}" for block in self.blocks for end in ("SIZE", "ATTR"))
         ports = ("SIZE", "SCALE", "ZERO_POINT")
         return (
-            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept, *pool, *blocks)),
+            *(f"{self.macro}_{name}" for name in (*names, *status, *sections, *kept, *pool, *blocks, *rows)),
             *(f"{port.macro}_{name}" for port in self.ports for name in ports),
         )
 
@@ -241,10 +262,14 @@ def network_interface(
     has_variants: bool = False,
     on_device: bool = False,
     has_threads: bool = False,
+    takes_rows: bool = False,
     blocks: tuple[Block, ...] = (),
     weight_regions: tuple[str, ...] = (),
 ) -> Interface:
-    """The interface of a network. Raises BadInputError if its labels do not fit its first output."""
+    """The interface of a network; `takes_rows`: its input may be pushed row by row.
+
+    Raises BadInputError if its labels do not fit its first output.
+    """
     prefix = network_prefix(network.name)
     outputs = _ports(prefix, "output", [network.tensor(name) for name in network.user_outputs])
     if network.labels and len(network.labels) != outputs[0].elements:
@@ -253,11 +278,12 @@ def network_interface(
             f"{outputs[0].elements} elements",
             help="give one label for each element, or none",
         )
+    inputs = _ports(prefix, "input", [network.tensor(name) for name in network.user_inputs])
     return Interface(
         name=network.name,
         prefix=prefix,
         macro=prefix.upper(),
-        inputs=_ports(prefix, "input", [network.tensor(name) for name in network.user_inputs]),
+        inputs=inputs,
         outputs=outputs,
         labels=network.labels,
         has_variants=has_variants,
@@ -265,6 +291,7 @@ def network_interface(
         rounding=network.rounding,
         slots=slots(network.states, network.tensors),
         has_threads=has_threads,
+        pushed=inputs[0] if takes_rows else None,
         blocks=blocks,
         weight_regions=weight_regions,
     )
@@ -283,7 +310,9 @@ def program_interface(program: Program) -> Interface:
         for use in copies
     ]
     homes = tuple(use.region.name for use in program.weights if not use.region.copy)
-    return network_interface(program.network, blocks=tuple(parts), weight_regions=homes)
+    return network_interface(
+        program.network, takes_rows=program.pushed is not None, blocks=tuple(parts), weight_regions=homes
+    )
 
 
 def _ports(prefix: str, role: str, tensors: Sequence[Tensor]) -> tuple[Port, ...]:

@@ -38,9 +38,12 @@ from dscompile.plan.mcu_kernels import (
     McuKernel,
     MeanKernel,
     PoolKernel,
+    RowSumKernel,
     SeparableKernel,
     Span,
     Window,
+    pixels_of,
+    row_bounds,
 )
 from dscompile.plan.mcu_mve import Body as MveBody
 from dscompile.plan.mcu_mve import used_mve_bodies
@@ -263,12 +266,15 @@ def declaration(parameter: Parameter) -> str:
 
 
 def _code(kernel: McuKernel, name: str, prefix: str = "") -> Code:
-    parameters = tuple(declaration(parameter) for parameter in kernel.parameters)
+    pointers = [declaration(parameter) for parameter in kernel.parameters]
+    parameters = (*pointers, *(f"int32_t {name}" for name in row_bounds(kernel)))
     constants: tuple[Parameter, ...] = ()
     if isinstance(kernel, ConvKernel | SeparableKernel | DepthwiseKernel | DenseKernel | MeanKernel):
         constants = kernel.epilogue.constants(prefix)
     element = kernel.parameters[-1].dtype
     padding = "0"
+    if isinstance(kernel, RowSumKernel) and isinstance(kernel.whole, MeanKernel):
+        constants = kernel.whole.epilogue.constants()
     if isinstance(kernel, ConvKernel):
         padding = _literal(kernel.padding, element == "float32")
     if isinstance(kernel, FillKernel):
@@ -312,8 +318,7 @@ def _minus(expression: str, value: int) -> str:
 
 
 def _all_inside(axis: Axis) -> bool:
-    """Whether every output has all its taps inside the image."""
-    return all(axis.taps(output) == (0, axis.kernel) for output in range(axis.outputs))
+    return axis.all_inside
 
 
 def _spans(axis: Axis, descending: bool) -> tuple[Span, ...]:
@@ -404,6 +409,7 @@ def _environment() -> jinja2.Environment:
         "largest_divisor": _largest_divisor,
         "matrix_shape": _matrix_numbers,
         "minus": _minus,
+        "pixels": pixels_of,
         "round_up": _round_up,
         "row_place": row_place,
         "row_segments": row_segments,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import struct
 import tokenize
 import zipfile
@@ -36,6 +37,7 @@ _DAMAGE = (
     struct.error,
     tokenize.TokenError,
 )
+_DEFLATE_RATIO = 1032  # bytes that one byte can unpack to, at most (RFC 1951: 258 of a code of 2 bits)
 
 
 class NpzReader:
@@ -79,7 +81,8 @@ class NpzReader:
                 if dtype.hasobject:
                     raise BadInputError("it holds Python objects")
                 size = math.prod(shape) * dtype.itemsize
-                data = file.read(size)
+                # What the archive tells of the entry bounds what is asked for: it is less than the header by then.
+                data = file.read(size) if size <= self._unpacked_bytes(key) else b""
                 # One byte more makes zipfile compare the checksum, and shows what is too long.
                 if len(data) != size or file.read(1):
                     raise BadInputError(f"its data are not the {size} B of its header")
@@ -96,10 +99,33 @@ class NpzReader:
             raise BadInputError("it is encrypted")
         return self._archive.open(info)
 
+    def _unpacked_bytes(self, key: str) -> int:
+        """What an array's entry can unpack to: what the archive says, and no more than deflate can make of it."""
+        info = self._archive.getinfo(self._entries[key])
+        return min(info.file_size, info.compress_size * _DEFLATE_RATIO)
+
     def close(self) -> None:
         """Closes the file."""
         self._archive.close()
         self._file.close()
+
+
+def read_npy(path: Path) -> Array:
+    """The array in a .npy file, of a type without Python objects.
+
+    Raises BadInputError if it is anything else, before more is allocated than the file has.
+    """
+    try:
+        with path.open("rb") as file:
+            shape, fortran, dtype = _header(file)
+            size = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or size != os.fstat(file.fileno()).st_size - file.tell():
+                raise ValueError("it holds Python objects, or more or less than its header says")
+            data = file.read(size)
+        flat: Array = np.frombuffer(data, dtype)
+        return flat.reshape(shape, order="F" if fortran else "C")
+    except _DAMAGE as error:
+        raise BadInputError(f"'{path.name}' is no .npy file: {_reason(error)}") from error
 
 
 def _header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:

@@ -278,6 +278,9 @@ def _hints(infos: Iterable[Any]) -> Iterable[tuple[str, Shape]]:
             yield _text(info.name), tuple(sizes)
 
 
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear")  # looked at before they are imported
+
+
 def _node(proto: Proto, path: Path) -> OnnxNode:
     op, domain, name = _text(proto.op_type), _text(proto.domain), _text(proto.name)
     op = op if domain in _DEFAULT_DOMAINS else f"{domain}.{op}"
@@ -286,6 +289,8 @@ def _node(proto: Proto, path: Path) -> OnnxNode:
         attributes = {_text(entry.name): _attribute(entry, path.parent) for entry in proto.attribute}
     except BadInputError as error:
         raise invalid_file(path, "ONNX", f"{op} {name}: {error.diagnostics[0].message}") from error
+    if op in _QUANTIZING and (len(inputs) not in (2, 3) or len(outputs) != 1):
+        raise invalid_file(path, "ONNX", f"{op} {name} has {len(inputs)} inputs and {len(outputs)} results")
     return OnnxNode(op, name, inputs, outputs, attributes)
 
 

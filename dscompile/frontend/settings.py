@@ -15,6 +15,7 @@ from dscompile.frontend.paths import file_beside
 from dscompile.frontend.region_settings import read_arena_regions, read_weight_regions
 from dscompile.frontend.stored import AskedStorage, read_storage
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, shorten
+from dscompile.ir.memory import MEMORY_MODES, MemoryMode
 from dscompile.ir.tensor import PRECISIONS, Precision
 from dscompile.regions import Region, WeightRegion
 from dscompile.target import Target, find_target, is_target_file, precision_advice, target_advice, target_names
@@ -36,8 +37,9 @@ class TargetSettings:
     """What `targets: {NAME: ...}` asks of one target; None where it says nothing.
 
     A network that needs more than `arena_bytes` or `flash_bytes` fails its build with exit code 4; one that takes
-    longer than `latency_us` fails `bench`. `precision` is what is multiplied where the target is faster at it.
-    `regions` are the memories that the arena is split over, `weight_regions` those for constants.
+    longer than `latency_us` fails `bench`. `precision` is what is multiplied where the target is faster at it, `memory`
+    what standalone C may give for a smaller arena. `regions` are the memories that the arena is split over,
+    `weight_regions` those for constants.
     """
 
     arena_bytes: int | None = None
@@ -45,6 +47,7 @@ class TargetSettings:
     latency_us: float | None = None
     threads: int | None = None
     precision: Precision = "float32"
+    memory: MemoryMode | None = None
     regions: tuple[Region, ...] = ()
     weight_regions: tuple[WeightRegion, ...] = ()
     position: Position | None = field(default=None, compare=False)
@@ -102,6 +105,7 @@ def read_targets(node: MappingNode | None, problems: Problems, directory: Path) 
             _latency_us(fields),
             fields.integer("threads", 0, maximum=1024) or None,
             _precision(fields, key, target),
+            _memory(fields, key, target),
             regions,
             _weights(fields, target),
             key.position,
@@ -162,6 +166,21 @@ def _precision(fields: Fields, key: ScalarNode, target: Target | None) -> Precis
             f"target '{shorten(key.text)}' does not multiply {word}", node.position, help=precision_advice(word)
         )
     return next(p for p in PRECISIONS if p == word)
+
+
+def _memory(fields: Fields, key: ScalarNode, target: Target | None) -> MemoryMode | None:
+    """The memory mode: only standalone C has any."""
+    node = fields.take("memory")
+    if node is None:
+        return None
+    word = fields.choice_of("memory", node, MEMORY_MODES)
+    if target is not None and not target.kernels:
+        fields.problems.add(
+            f"target '{shorten(key.text)}' has no memory modes",
+            node.position,
+            help="targets of standalone C have them, such as c99 and cortex-m4",
+        )
+    return next((mode for mode in MEMORY_MODES if mode == word), None)
 
 
 def _target(key: str, directory: Path) -> Target | None:

@@ -37,6 +37,7 @@ _BORDER_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Operators whose int8 constants are terms like any other input.
 _WITH_CONSTANT_TERMS = ("ADD", "CONCATENATION", "MAXIMUM", "MINIMUM", "MUL", "SUB")
 # Operators with several results.
+_VARIABLE_COUNTS = {"READ_VARIABLE": (1, 1), "ASSIGN_VARIABLE": (2, 0)}  # inputs and results
 _SPLITTERS = ("SPLIT", "SPLIT_V", "UNPACK")
 
 # How TensorFlow names the kernel of a layer; the converter joins such names with those of everything it fused.
@@ -284,6 +285,11 @@ class _Importer:
             self.values[index] = value
 
     def _import_variable(self, operator: TfliteOperator) -> None:
+        found = len(operator.inputs), len(operator.outputs)
+        if (wanted := _VARIABLE_COUNTS.get(operator.op, found)) != found:
+            raise UnsupportedError(
+                f"{found[0]} inputs and {found[1]} results; it must have {wanted[0]} and {wanted[1]}"
+            )
         if operator.op == "READ_VARIABLE":
             made = self.streaming.read(operator)
             if isinstance(made, Value):

@@ -9,7 +9,7 @@ from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_graph import Array, ImportGraph, KeptValue, Operand, Value, identity
 from dscompile.frontend.import_names import UniqueNames, sanitized
 from dscompile.frontend.tflite_reader import TfliteModel, TfliteOperator, TfliteTensor
-from dscompile.frontend.tflite_variables import Variables, check_same, short_variable_name
+from dscompile.frontend.tflite_variables import Variables, check_same, first_input, short_variable_name
 from dscompile.ir.tensor import DType, Quantization
 
 QuantizationOf = Callable[[TfliteTensor], Quantization | None]
@@ -34,7 +34,7 @@ class StreamingImport:
     def begin(self, operators: Sequence[TfliteOperator], names: UniqueNames) -> None:
         """Chooses a name for every variable that the operators read and assign."""
         assigning = [operator for operator in operators if operator.op == "ASSIGN_VARIABLE"]
-        self._assigned = {self._variables.handles.get(operator.inputs[0] or 0, "") for operator in assigning}
+        self._assigned = {self._variables.handles.get(first_input(operator), "") for operator in assigning}
         for variable in dict.fromkeys(self._variables.handles.values()):
             if variable in self._assigned:
                 self._names[variable] = names.fresh(sanitized(short_variable_name(variable), "state"))

@@ -21,8 +21,8 @@ class Variables:
 
     def of(self, operator: TfliteOperator) -> str:
         """The variable that READ_VARIABLE or ASSIGN_VARIABLE is about. Raises UnsupportedError if that is not plain."""
-        index = operator.inputs[0] if operator.inputs else None
-        if index is None or index not in self.handles:
+        index = first_input(operator)
+        if index not in self.handles:
             raise UnsupportedError("its variable is not named by a VAR_HANDLE")
         return self.handles[index]
 
@@ -56,7 +56,7 @@ def needed_operators(model: TfliteModel) -> tuple[TfliteOperator, ...]:
     wanted_variables: set[str] = set()
     while True:
         kept = _needed(model, handles, wanted_variables)
-        read = {handles.get(_first(operator), "") for operator in kept if operator.op == "READ_VARIABLE"}
+        read = {handles.get(first_input(operator), "") for operator in kept if operator.op == "READ_VARIABLE"}
         if read <= wanted_variables:
             return kept
         wanted_variables |= read
@@ -66,7 +66,7 @@ def _needed(model: TfliteModel, handles: Mapping[int, str], variables: set[str])
     needed = set(model.outputs)
     kept: list[TfliteOperator] = []
     for operator in reversed(model.operators):
-        assigns = operator.op == "ASSIGN_VARIABLE" and handles.get(_first(operator)) in variables
+        assigns = operator.op == "ASSIGN_VARIABLE" and handles.get(first_input(operator)) in variables
         if assigns or needed.intersection(operator.outputs):
             # The shape of a RESHAPE that is computed at run time is not computed here (see tflite_ops).
             used = operator.inputs[:1] if operator.op == "RESHAPE" else operator.inputs
@@ -107,6 +107,7 @@ def _handles(model: TfliteModel) -> dict[int, str]:
     }
 
 
-def _first(operator: TfliteOperator) -> int:
+def first_input(operator: TfliteOperator) -> int:
+    """The index of an operator's first input; -1 where it has none."""
     index = operator.inputs[0] if operator.inputs else None
     return -1 if index is None else index

@@ -19,6 +19,7 @@ from dscompile.plan.mcu_kernels import (
     McuKernel,
     SeparableKernel,
     half_up,
+    pixels_of,
     rows_steps,
 )
 from dscompile.plan.mcu_rows import (
@@ -32,6 +33,7 @@ from dscompile.plan.mcu_rows import (
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
 _STEP_BYTES = 13 * 4
+_FEW_SINGLES = 1 / 50  # of a layer's pixels: two words a step then save less than 1 % of it, for 108 B of code
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
 
 
@@ -286,7 +288,8 @@ def rows_body(kernel: DepthwiseKernel, pieces: tuple[Piece, ...]) -> RowsBody:
 def rows_bodies(kernel: DepthwiseKernel) -> list[RowsBody]:
     """All that a kernel needs."""
     columns = kernel.window.columns
-    segments = [segment for slot in row_slots(columns) for segment in row_segments(columns, slot)]
+    slots = (0,) if kernel.by_row else row_slots(columns)
+    segments = [segment for slot in slots for segment in row_segments(columns, slot)]
     return [rows_body(kernel, pieces) for pieces in dict.fromkeys(segment.pieces for segment in segments)]
 
 
@@ -357,10 +360,14 @@ def depthwise_shape(kernel: DepthwiseKernel) -> DepthwiseShape:
 
 @dataclass(frozen=True)
 class Uses:
-    """What kernels want of a body besides its main function: single pixels, and channels that fill no pair or four."""
+    """What kernels want of a body besides its main function: single pixels, and channels that fill no pair or four.
+
+    `mostly_fours` says that hardly a pixel is single: their loop is then small instead of fast.
+    """
 
     singles: bool
     odd: bool
+    mostly_fours: bool = True
 
 
 def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
@@ -369,7 +376,9 @@ def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
     for kernel in kernels:
         for body, uses in _bodies(kernel):
             before = found.get(body, Uses(False, False))
-            found[body] = Uses(before.singles or uses.singles, before.odd or uses.odd)
+            found[body] = Uses(
+                before.singles or uses.singles, before.odd or uses.odd, before.mostly_fours and uses.mostly_fours
+            )
     return found
 
 
@@ -384,4 +393,6 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             yield each, Uses(False, depthwise.out_channels % 4 > 0)
     if not isinstance(kernel, DepthwiseKernel):
-        yield matrix_body(kernel), Uses(kernel.window.pixels % 4 > 0, kernel.out_channels % 2 > 0)
+        pixels = pixels_of(kernel)
+        singles = pixels % 4
+        yield matrix_body(kernel), Uses(singles > 0, kernel.out_channels % 2 > 0, singles <= pixels * _FEW_SINGLES)

@@ -5,7 +5,8 @@ function specialized to its fields; equal kernels share it.
 `parameters` lists the function's pointers in order (see plan/kernels.py: Parameter).
 
 Windowed kernels can go through the image upwards or downwards (`descending`). The planner of the arena decides: where
-input and output share memory, only one direction never overwrites what is still to be read.
+input and output share memory, only one direction never overwrites what is still to be read. `by_row` makes a function
+that computes one row of the output (plan/mcu_row_forms.py): x is then the first image row inside the window, y the row.
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ class Axis:
         _, end = self.taps(output)
         return self.position(output, end - 1) if end else self.first_input(output)
 
+    @property
+    def all_inside(self) -> bool:
+        """Whether every output has all its taps inside the image."""
+        return all(self.taps(output) == (0, self.kernel) for output in range(self.outputs))
+
     @cached_property
     def spans(self) -> tuple[Span, ...]:
         """The outputs in runs that have the same taps inside the image: borders one by one, the inside in one."""
@@ -207,6 +213,7 @@ class ConvKernel:
     residual: Residual | None = None
     step: int = 0
     in_rows: bool = False
+    by_row: bool = False
     storage: Storage = "plain"
 
     @property
@@ -273,6 +280,7 @@ class DepthwiseKernel:
     group: int = 1
     descending: bool = False
     step: int = 0
+    by_row: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -315,6 +323,7 @@ class SeparableKernel:
     residual: Residual | None = None
     step: int = 0
     in_rows: bool = False
+    by_row: bool = False
     storage: Storage = "plain"
 
     @property
@@ -441,6 +450,7 @@ class PoolKernel:
     descending: bool = False
     step: int = 0
     from_rows: bool = False
+    by_row: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -472,6 +482,31 @@ class MeanKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, constants, y."""
         return (_elements("x", "int8"), *self.epilogue.constants(), _elements("y", "int8", written=True))
+
+
+@dataclass(frozen=True)
+class RowSumKernel:
+    """A pool or mean over a whole image of `rows` x `columns` pixels, one row at a time.
+
+    `sums` [channels] hold what the rows so far made; the last row finishes y.
+    """
+
+    kind: ClassVar[str] = "row_sum"
+    whole: PoolKernel | MeanKernel
+    rows: int
+    columns: int
+    channels: int
+
+    @property
+    def sum_type(self) -> Literal["float32", "int32"]:
+        """Of what is kept between rows."""
+        return "int32" if self.parameters[-1].dtype == "int8" else "float32"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, constants, sums, y."""
+        x, *constants, y = self.whole.parameters
+        return (x, *constants, _elements("sums", "float32" if y.dtype == "float32" else "int32", True), y)
 
 
 @dataclass(frozen=True)
@@ -683,10 +718,30 @@ class DequantizeKernel:
 
 
 WindowedKernel = ConvKernel | DepthwiseKernel | SeparableKernel | PoolKernel
+
+
+def pixels_of(kernel: WindowedKernel) -> int:
+    """The pixels that one call computes: all, or those of a row."""
+    return kernel.window.columns.outputs if kernel.by_row else kernel.window.pixels
+
+
+def row_bounds(kernel: McuKernel) -> tuple[str, ...]:
+    """The integers that a call takes behind its pointers: of one row, the taps [first, end) inside the image, or `row`.
+
+    None for whole images, and for windows of which every row lies inside.
+    """
+    if isinstance(kernel, RowSumKernel):
+        return ("row",)
+    if not isinstance(kernel, WindowedKernel) or not kernel.by_row or kernel.window.rows.all_inside:
+        return ()
+    return ("first", "end")
+
+
 McuKernel = (
     WindowedKernel
     | DenseKernel
     | MeanKernel
+    | RowSumKernel
     | BinaryKernel
     | ActivateKernel
     | LookupKernel

@@ -2,67 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dscompile.errors import UnsupportedError
-from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.tensor import DType, Shape
 from dscompile.passes.split_groups import split_groups
-from dscompile.plan.arena import Overlap, Request
-from dscompile.plan.mcu_kernels import (
-    ConvKernel,
-    CopyKernel,
-    DepthwiseKernel,
-    McuKernel,
-    MoveKernel,
-    PoolKernel,
-    SeparableKernel,
-    WindowedKernel,
-)
-from dscompile.plan.mcu_memories import Places, place_buffers, place_constants
-from dscompile.plan.mcu_overlap import goes_upwards, permitted_distances
+from dscompile.plan.mcu_draft import Draft, PlannedCall, PlannedStep
+from dscompile.plan.mcu_kernels import CopyKernel, McuKernel, MoveKernel
 from dscompile.plan.mcu_quantized import QuantizedWeights
 from dscompile.plan.mcu_sets import kernel_sets
 from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.plan.mcu_storage import Place, Store, border_strides, dense_strides, merge_axes
-from dscompile.plan.mcu_traffic import operand_traffic
-from dscompile.plan.program import Buffer, Call, Function, Operand, Program, Space, Step
+from dscompile.plan.program import Operand
 from dscompile.plan.states import kept_tensors
 from dscompile.target import Target
 
 BEFORE_FIRST_STEP = -1
-_MORE_FOR_ROWS = 1 / 32  # of an arena without tensors in rows
 
 
-@dataclass(frozen=True)
-class _PlannedCall:
-    """A call whose kernel still has to learn its direction."""
+def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> tuple[Draft, ...]:
+    """A canonical network as standalone C for `target`, before it is placed in memory; several ways if there are.
 
-    kernel: McuKernel
-    operands: tuple[Operand, ...]
-
-
-@dataclass(frozen=True)
-class _PlannedStep:
-    """A step whose calls are planned."""
-
-    layers: tuple[Layer, ...]
-    calls: tuple[_PlannedCall, ...]
-    result: Operand
-    result_bytes: int
-
-
-def plan_mcu_program(network: Network, target: Target, *, affine: bool = True) -> Program:
-    """The program of a canonical network (see dscompile.passes) as standalone C for `target`.
-
-    `affine` allows requantization by a searched multiplication (plan/requantization.py), which gives the same results
-    as the network's own rounding. Concatenated tensors are written where they belong, unless copies save memory. Raises
-    UnsupportedError for batches, and for sums that could leave 32 bits.
+    Concatenated tensors are written where they belong, or copied; tensors are dense, or some lie in rows
+    (plan/mcu_rows.py), which is faster.
     """
     from dscompile.plan.mcu_layers import lower_network
     from dscompile.plan.mcu_row_choice import row_tensors
@@ -71,39 +36,23 @@ def plan_mcu_program(network: Network, target: Target, *, affine: bool = True) -
     slices = concatenated_slices(network)
     prepared: dict[str, QuantizedWeights] = {}
     prepared_rows: dict[str, QuantizedWeights | None] = {}
-    programs, in_rows = [], []
-    for inside in (slices, {}) if slices else (slices,):
-        lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
-        lowering.prepared_rows = prepared_rows
-        lower_network(lowering)
-        programs.append(lowering.finish())
-        lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
-        lowering.prepared_rows = prepared_rows
-        lowering.in_rows = row_tensors(lowering)
-        if lowering.in_rows:
+    drafts = []
+    for inside in _ways(slices):
+        for has_rows in (False, True):
+            lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
+            lowering.prepared_rows = prepared_rows
+            if has_rows:
+                lowering.in_rows = row_tensors(lowering)
+                if not lowering.in_rows:
+                    continue
             lower_network(lowering)
-            in_rows.append(lowering.finish())
-    return _chosen(_smallest(programs), in_rows)
+            drafts.append(lowering.finish())
+    return tuple(drafts)
 
 
-def _smallest(programs: Sequence[Program]) -> Program:
-    """The one with the smallest arena, over several memories the cheapest that fits; of equals the first."""
-
-    def size(program: Program) -> tuple[int, float, int]:
-        split = program.split
-        return (0 if split is None else split.lacking_bytes, 0.0 if split is None else split.cost, program.arena_bytes)
-
-    return min(programs, key=size)
-
-
-def _chosen(dense: Program, in_rows: Sequence[Program]) -> Program:
-    """A program with tensors in rows, which is faster, unless that costs too much memory."""
-    if not in_rows:
-        return dense
-    smallest = _smallest(in_rows)
-    if smallest.split is not None and dense.split is not None:
-        return smallest if smallest.split.lacking_bytes <= dense.split.lacking_bytes else dense
-    return smallest if smallest.arena_bytes <= dense.arena_bytes * (1 + _MORE_FOR_ROWS) else dense
+def _ways(slices: Mapping[str, Slice]) -> tuple[Mapping[str, Slice], ...]:
+    """Parts of concatenations where they belong, and all of them copied, which may take less memory."""
+    return (slices, {}) if slices else (slices,)
 
 
 class McuLowering:
@@ -129,8 +78,8 @@ class McuLowering:
         self._stores: dict[str, Store] = {}
         self._constants: dict[str, Array] = {}
         self._places: dict[str, Place] = {}
-        self._steps: list[_PlannedStep] = []
-        self._calls: list[_PlannedCall] = []
+        self._steps: list[PlannedStep] = []
+        self._calls: list[PlannedCall] = []
         self._layer = ""
         for name in (*network.inputs, *network.outputs):
             self._check(name)
@@ -174,11 +123,11 @@ class McuLowering:
         if not self._calls:
             return
         place = self.place(name)
-        self._steps.append(_PlannedStep(tuple(layers), tuple(self._calls), place.operand, place.size_bytes))
+        self._steps.append(PlannedStep(tuple(layers), tuple(self._calls), place.operand, place.size_bytes))
 
     def call(self, kernel: McuKernel, operands: Sequence[Operand]) -> None:
         """Appends a call; operands follow kernel.parameters."""
-        self._calls.append(_PlannedCall(kernel, tuple(operands)))
+        self._calls.append(PlannedCall(kernel, tuple(operands)))
         for operand in operands:
             store = self._store_of(operand)
             if store is not None:
@@ -314,130 +263,16 @@ class McuLowering:
 
     # The end
 
-    def finish(self) -> Program:
-        """The program, with its arena planned and every kernel given its direction."""
+    def finish(self) -> Draft:
+        """Everything that was lowered, ready to be streamed and placed in memory."""
         for name in self.network.user_outputs:
             self._stores[f"output:{name}"].touch(len(self._steps))
-        stores = sorted((s for s in self._stores.values() if s.last >= s.first), key=lambda s: (s.first, s.name))
-        requests = [Request(s.name, s.size_bytes, s.first, s.last) for s in stores]
-        overlaps = self._overlaps()
-        traffic = operand_traffic(
-            ((call.kernel, call.operands) for step in self._steps for call in step.calls), self._constants
+        return Draft(
+            self.network,
+            self.target,
+            tuple(self._steps),
+            self._stores,
+            self._constants,
+            self._kept,
+            bool(self.in_rows),
         )
-        places = place_buffers(requests, overlaps, self._store_traffic(traffic), self.target)
-        functions = _Functions(re.sub(r"\W", "_", self.network.name))
-        steps = tuple(self._step(step, places, functions) for step in self._steps)
-        return Program(
-            network=self.network,
-            target=self.target,
-            steps=steps,
-            functions=functions.all,
-            buffers=tuple(
-                Buffer(r.name, r.size_bytes, r.first, r.last, places.offsets[r.name], places.region(r.name))
-                for r in requests
-            ),
-            arena_bytes=places.size_bytes,
-            arena_lower_bound_bytes=places.lower_bound_bytes,
-            inputs={name: f"input:{name}" for name in self.network.user_inputs},
-            outputs={name: f"output:{name}" for name in self.network.user_outputs},
-            constants=self._constants,
-            overlaps=tuple(
-                o
-                for o in overlaps
-                if places.share(
-                    o.earlier, self._stores[o.earlier].size_bytes, o.later, self._stores[o.later].size_bytes
-                )
-            ),
-            split=places.split,
-            weights=place_constants(
-                self._constants,
-                {name: moved for (space, name), moved in traffic.items() if space == "constant"},
-                self.target,
-            ),
-        )
-
-    def _store_traffic(self, traffic: Mapping[tuple[Space, str], int]) -> dict[str, int]:
-        """Bytes that are loaded and stored in each store."""
-        moved: dict[str, int] = {}
-        for (space, name), size in traffic.items():
-            store = self._store_of(Operand(space, name))
-            if store is not None:
-                moved[store.name] = moved.get(store.name, 0) + size
-        return moved
-
-    def _overlaps(self) -> list[Overlap]:
-        """What every call permits, where input and output are whole stores that meet in this step alone."""
-        overlaps: dict[tuple[str, str], Overlap] = {}
-        for index, step in enumerate(self._steps):
-            if len(step.calls) != 1:
-                continue  # what another call of the step does in between is not accounted for
-            (call,) = step.calls
-            later = self._store_of(call.operands[-1])
-            given = list(zip(call.operands[:-1], call.kernel.parameters, strict=False))
-            for operand in dict.fromkeys(call.operands[:-1]):
-                earlier = self._store_of(operand)
-                names = [parameter.name for each, parameter in given if each == operand]
-                distances = permitted_distances(call.kernel, names)
-                if earlier is None or later is None or distances is None or earlier is later:
-                    continue
-                if earlier.last != index or later.first != index or earlier.first >= index:
-                    continue
-                others = [each for each in call.operands if self._store_of(each) is earlier and each != operand]
-                if operand.offset_bytes or call.operands[-1].offset_bytes or others:
-                    continue
-                overlaps[earlier.name, later.name] = Overlap(
-                    earlier.name, later.name, distances.below_bytes, distances.above_bytes
-                )
-        return list(overlaps.values())
-
-    def _step(self, step: _PlannedStep, places: Places, functions: _Functions) -> Step:
-        layers = step.layers
-        return Step(
-            name=layers[-1].name if len(layers) == 1 else layers[0].name,
-            kind=" + ".join(dict.fromkeys(layer_kind(self.network, layer) for layer in layers)),
-            layers=tuple(layer.name for layer in layers),
-            calls=tuple(Call(functions.symbol(self._directed(call, places)), call.operands) for call in step.calls),
-            macs=sum(layer_macs(self.network, layer) for layer in layers),
-            result=step.result,
-            result_bytes=step.result_bytes,
-        )
-
-    def _directed(self, call: _PlannedCall, places: Places) -> McuKernel:
-        """The kernel, downwards where its output lies above its input and reaches into it."""
-        if not isinstance(call.kernel, WindowedKernel):
-            return call.kernel
-        earlier, later = self._store_of(call.operands[0]), self._store_of(call.operands[-1])
-        if earlier is None or later is None:
-            return call.kernel
-        shift = places.offsets[later.name] - places.offsets[earlier.name]
-        meet = places.share(earlier.name, earlier.size_bytes, later.name, later.size_bytes)
-        if not meet or goes_upwards(call.kernel, shift):
-            return call.kernel
-        return _downwards(call.kernel)
-
-
-def _downwards(kernel: WindowedKernel) -> WindowedKernel:
-    match kernel:
-        case ConvKernel() | DepthwiseKernel() | SeparableKernel() | PoolKernel():
-            return replace(kernel, descending=True)
-
-
-class _Functions:
-    """The functions used so far; equal kernels share one."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._by_kernel: dict[McuKernel, Function] = {}
-
-    def symbol(self, kernel: McuKernel) -> str:
-        """The symbol of the function for `kernel`."""
-        function = self._by_kernel.get(kernel)
-        if function is None:
-            function = Function(f"{kernel.kind}_{len(self._by_kernel)}", kernel, kernel.parameters)
-            self._by_kernel[kernel] = function
-        return function.symbol
-
-    @property
-    def all(self) -> tuple[Function, ...]:
-        """In the order of their first use."""
-        return tuple(self._by_kernel.values())

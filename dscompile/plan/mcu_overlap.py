@@ -7,7 +7,7 @@ its input, only what the windows of the pixels from p on read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from dscompile.ir.tensor import DTYPE_BYTES
@@ -57,6 +57,13 @@ def permitted_distances(kernel: McuKernel, parameters: Sequence[str]) -> Distanc
 def goes_upwards(kernel: WindowedKernel, shift_bytes: int) -> bool:
     """Whether the kernel may go upwards when y begins `shift_bytes` above x and the two share memory."""
     return shift_bytes <= -_upward(kernel)
+
+
+def downwards(kernel: WindowedKernel) -> WindowedKernel:
+    """The same kernel going downwards."""
+    match kernel:
+        case ConvKernel() | DepthwiseKernel() | SeparableKernel() | PoolKernel():
+            return replace(kernel, descending=True)
 
 
 def _in_place(kernel: McuKernel, parameter: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Array, Network
 from dscompile.ir.tensor import Precision
 from dscompile.plan.arena import Overlap
@@ -48,7 +49,8 @@ class Function:
 
     `extents` are the rounds of its outermost loops, if a call says which of them it is to do: behind the pointers, it
     then takes for each of these loops the first round and the end. Whoever compiles the kernels knows them
-    (schedule/ranges.py); the rounds may be done in any order, each once.
+    (schedule/ranges.py); the rounds may be done in any order, each once. `bounds` are integers that a kernel by row
+    takes there (plan/mcu_kernels.py: row_bounds).
     """
 
     symbol: str
@@ -56,6 +58,7 @@ class Function:
     parameters: tuple[Parameter, ...]
     knobs: Knobs | None = None
     extents: tuple[int, ...] = ()
+    bounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,48 @@ class Sections:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One kernel of a stream, which makes rows of an image from rows of another one.
+
+    The parameter `image` of the stage's call points to rows that lie at the call's own operand: `row_bytes` each, with
+    room for `room` of them. Of the `size` rows of the image, window y reads y * stride - before + i * dilation for
+    i < taps, and there are `outputs` windows. A parameter `residual`, if there is one, reads row y of the image that
+    stage number `residual_stage` reads.
+    """
+
+    image: str
+    row_bytes: int
+    room: int
+    size: int
+    outputs: int
+    taps: int
+    stride: int
+    before: int
+    dilation: int
+    residual: str = ""
+    residual_stage: int = -1
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A step that makes its result row by row: stage i belongs to call i, each makes rows of what the next one reads.
+
+    The last one writes rows of `sink_row_bytes` to its own result. `counters` is where in the arena the stream keeps
+    how far it is. If `pushed`, the rows that the first stage reads come from the user, one by one.
+    """
+
+    stages: tuple[Stage, ...]
+    sink_row_bytes: int
+    counters: Operand
+    pushed: bool = False
+
+
+@dataclass(frozen=True)
 class Step:
     """The calls that compute one layer, or several fused ones. `layers` are names of the canonical network.
 
     `result` is where the step's result begins and `result_bytes` how much memory it spans, for the profiling hook.
-    `sections` are for several threads.
+    `sections` are for several threads. A step with a `stream` repeats its calls, in the order in which rows get ready.
     """
 
     name: str
@@ -92,6 +132,7 @@ class Step:
     result_bytes: int
     note: str = ""
     sections: Sections | None = None
+    stream: Stream | None = None
 
     @property
     def every_call(self) -> tuple[Call, ...]:
@@ -190,6 +231,23 @@ class WeightUse:
 
 
 @dataclass(frozen=True)
+class MemoryChoice:
+    """How the steps of a program were chosen: the mode, and estimated instructions beside those of the fastest plan.
+
+    `streams` is how many steps are streams. `proven`: no plan of the mode has a smaller arena, or with a budget, none
+    that keeps it has fewer estimated instructions. `smallest`: where the budget cannot be kept, the mode whose
+    arena is the smallest of all, and its bytes.
+    """
+
+    mode: MemoryMode
+    streams: int
+    instructions: int
+    fastest_instructions: int
+    proven: bool
+    smallest: tuple[MemoryMode, int] | None = None
+
+
+@dataclass(frozen=True)
 class Program:
     """A network made ready for one target.
 
@@ -201,8 +259,9 @@ class Program:
     `overlaps` are the pairs of buffers that share memory though both live in one step, which is the last of one and the
     first of the other; no other two live buffers share any (emit/check.py proves it).
     `precision` is float16 or bfloat16 if any kernel multiplies these. `chosen` are the tiles of the layers of CPU
-    programs, `tuning` is the name of the records that they were looked up in. `split` says how the arena lies in
-    several memories, whose sizes `arena_bytes` adds up; `weights` where constants are, if their memories have names.
+    programs, `tuning` is the name of the records that they were looked up in. `memory` says how the planner of
+    standalone C chose what is streamed. `split` says how the arena lies in several memories, whose sizes `arena_bytes`
+    adds up; `weights` where constants are, if their memories have names.
     """
 
     network: Network
@@ -220,6 +279,7 @@ class Program:
     precision: Precision = "float32"
     chosen: tuple[Chosen, ...] = ()
     tuning: str = ""
+    memory: MemoryChoice | None = None
     split: Split | None = None
     weights: tuple[WeightUse, ...] = ()
 
@@ -236,6 +296,12 @@ class Program:
     def buffer(self, name: str) -> Buffer:
         """The arena buffer called `name`."""
         return next(buffer for buffer in self.buffers if buffer.name == name)
+
+    @property
+    def pushed(self) -> Step | None:
+        """The step whose rows the user pushes, if there is one; then it is the first."""
+        first = self.steps[0] if self.steps else None
+        return first if first is not None and first.stream is not None and first.stream.pushed else None
 
     @property
     def macs(self) -> int:

@@ -53,7 +53,7 @@ def check_program(program: Program, target: str, settings: TargetSettings) -> No
                 f"the budget of {target} is {number(settings.arena_bytes)} B",
                 position=settings.position,
                 layer=arena_map(program).peak_step,
-                help="the arena peaks at this layer; fewer channels or a smaller image there shrink it",
+                help=_smaller_arena(program),
             )
         )
     problems.extend(_region_problems(program, target, settings))
@@ -61,6 +61,18 @@ def check_program(program: Program, target: str, settings: TargetSettings) -> No
         problems.append(_flash(program.constant_bytes, "the packed weights take", program.network, target, settings))
     if problems:
         raise BudgetError(problems)
+
+
+def _smaller_arena(program: Program) -> str:
+    """What would make the arena smaller."""
+    shrink = "fewer channels or a smaller image at this layer, where the arena peaks, shrink it"
+    choice = program.memory
+    if choice is None or choice.smallest is None:
+        return shrink
+    mode, size = choice.smallest
+    if size < program.arena_bytes:
+        return f"the smallest arena is {number(size)} B, in the memory mode '{mode}'; {shrink}"
+    return f"no memory mode has a smaller arena; {shrink}"
 
 
 def placed(target: Target, settings: TargetSettings) -> Target:

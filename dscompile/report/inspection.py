@@ -15,7 +15,7 @@ from dscompile.report.roofline import Bound, Roofs, is_int8, layer_bound, target
 from dscompile.target import Target
 
 if TYPE_CHECKING:
-    from dscompile.artifact import TuningInfo
+    from dscompile.artifact import StreamingInfo, TuningInfo
     from dscompile.plan.program import (  # not needed, and not paid for, without a target
         Chosen,
         Program,
@@ -100,7 +100,7 @@ class ArenaMap:
 class Inspection:
     """A network's table of layers and its sums. `target`, `arena` and `loops` are None unless asked for, `modules`
     unless the target is a GPU. `tiles` are those of layers that have any to choose, `tuning` sums up where they come
-    from, `precision` is what its program multiplies.
+    from, `precision` is what its program multiplies, `streaming` says what standalone C streams.
     """
 
     network: Network
@@ -113,6 +113,7 @@ class Inspection:
     tiles: tuple[Chosen, ...] = ()
     tuning: TuningInfo | None = None
     precision: Precision = "float32"
+    streaming: StreamingInfo | None = None
 
     @property
     def roofs(self) -> Roofs | None:
@@ -152,11 +153,20 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
     pairs = separable_pairs(network)
     if program is None:
         return Inspection(network, rows, pairs, target)
+    from dscompile.plan.memory_use import streaming_info
     from dscompile.plan.tuning_use import tuning_info
 
     arena, tuning = arena_map(program), tuning_info(program)
     return Inspection(
-        network, rows, pairs, target, arena, tiles=program.chosen, tuning=tuning, precision=program.precision
+        network,
+        rows,
+        pairs,
+        target,
+        arena,
+        tiles=program.chosen,
+        tuning=tuning,
+        precision=program.precision,
+        streaming=streaming_info(program),
     )
 
 

@@ -159,6 +159,9 @@ def _cards(inspection: Inspection) -> list[Card]:
         note = f"no plan takes less than {text.number(bound)} B"
         if bound == inspection.arena.size_bytes:
             note = f"{text.number(bound)} B, the least possible"
+        if inspection.arena.split is not None:
+            uses = inspection.arena.split.uses
+            note = ", ".join(f"{use.region.name} {text.number(use.size_bytes)} B" for use in uses)
         cards.append(Card("arena", text.short_size(inspection.arena.size_bytes), note))
     if inspection.target is not None:
         cycles = sum(layer.cycles or 0.0 for layer in layers)

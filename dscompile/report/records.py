@@ -22,7 +22,7 @@ Record = Mapping[str, object]
 
 def inspection_record(inspection: Inspection) -> Record:
     """`inspect --json`: `gpu` has the modules of a GPU's plan."""
-    from dscompile.artifact.json_form import tuning_to_json
+    from dscompile.artifact.json_form import streaming_to_json, tuning_to_json
     from dscompile.report.gpu_plan import plan_record
     from dscompile.report.tuning import tiles_record
 
@@ -58,6 +58,7 @@ def inspection_record(inspection: Inspection) -> Record:
             for layer in inspection.layers
         ],
         "arena": _arena(inspection.arena) if inspection.arena else None,
+        "streaming": streaming_to_json(inspection.streaming) if inspection.streaming else None,
         "gpu": plan_record(inspection.modules),
         "tuning": tuning_to_json(inspection.tuning) if inspection.tuning else None,
         "tiles": tiles_record(inspection.tiles),
@@ -123,7 +124,7 @@ def import_record(path: str, network: Network, notes: Sequence[str]) -> Record:
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
     """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
-    from dscompile.artifact.json_form import packed_to_json, tuning_to_json
+    from dscompile.artifact.json_form import packed_to_json, streaming_to_json, tuning_to_json
     from dscompile.ir.state import state_bytes
     from dscompile.report.kernels import artifact_kernels, kernels_record
     from dscompile.report.memories import memories_record
@@ -135,6 +136,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 "target": artifact.manifest.target.name,
                 "precision": artifact.manifest.precision,
                 "arena_bytes": artifact.manifest.arena.size_bytes,
+                "streaming": streaming_to_json(artifact.manifest.streaming) if artifact.manifest.streaming else None,
                 "memories": memories_record(artifact.manifest.memories),
                 "state_bytes": state_bytes(artifact.manifest.slots),
                 "flash_bytes": artifact.manifest.sizes.flash_bytes,
@@ -259,6 +261,8 @@ def _count(result: CountResult | TrafficResult) -> Record:
                 "macs": step.macs,
                 "instructions": step.instructions,
                 "instructions_per_mac": step.per_mac,
+                "least_cycles": step.least_cycles,
+                "most_cycles": step.most_cycles,
             }
             for step in result.steps
         ],

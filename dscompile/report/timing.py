@@ -89,12 +89,18 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class StepInstructions:
-    """Executed instructions of one step of an artifact."""
+    """Executed instructions of one step of an artifact.
+
+    `least_cycles` and `most_cycles` are what the manual of the core gives for these instructions where memory never
+    waits; None where there is no model of the core.
+    """
 
     name: str
     kind: str
     macs: int
     instructions: int
+    least_cycles: int | None = None
+    most_cycles: int | None = None
 
     @property
     def per_mac(self) -> float | None:

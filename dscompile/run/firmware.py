@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,27 @@ from dscompile.errors import CheckFailedError
 from dscompile.firmware.build import build_firmware
 from dscompile.ir.network import Array
 from dscompile.run.arrays import check_inputs, fresh_state
-from dscompile.run.emulators import available_emulators, open_machine
+from dscompile.run.emulators import EmulatedRun, Machine, available_emulators, open_machine
+from dscompile.run.emulators.thumb import CORE, NOTHING, REFILL, Cycles, block_cycles
 from dscompile.run.lending import declarations, has_copies, placing
 
 _ENTRY = "firmware_network"
+_PROFILED = "firmware_network_profiled"
+_STEP_DONE = "firmware_step_done"
 _LOAD = "firmware_load_weights"
 _STATE = "firmware_state"
 _OPTIMIZE = ("-O2",)
+
+
+@dataclass(frozen=True)
+class StepCount:
+    """What a step executes: instructions, and the cycles that a Cortex-M4's manual gives for them (thumb.py).
+
+    `cycles` are those of memory without wait states, and None where the core is another or QEMU runs the program.
+    """
+
+    instructions: int
+    cycles: Cycles | None
 
 
 class FirmwareModel:
@@ -42,7 +58,7 @@ class FirmwareModel:
         program.write_text(_program(self.manifest), encoding="utf-8")
         sources = [program, *(artifact.directory / f"{name}{part}.c" for part in ("", "_weights"))]
         loading = [_LOAD] if has_copies(self.manifest) else []
-        symbols = [_ENTRY, *_buffers(self.manifest), *([_STATE] if self.manifest.slots else []), *loading]
+        symbols = [_ENTRY, _PROFILED, *_buffers(self.manifest), *([_STATE] if self.manifest.slots else []), *loading]
         self._elf = build_firmware(
             target,
             sources,
@@ -64,18 +80,14 @@ class FirmwareModel:
 
     def step(self, inputs: Mapping[str, Array], state: NDArray[np.uint8]) -> dict[str, Array]:
         """The next inference of a stream whose `state` (of `fresh_state`) it changes; otherwise as `run`."""
-        check_inputs(self.manifest.inputs, inputs)
-        given = [inputs[tensor.name] for tensor in self.manifest.inputs]
-        writes = {f"firmware_input{index}": array.tobytes() for index, array in enumerate(given)}
+        writes = self._writes(inputs)
         reads = {f"firmware_output{index}": tensor.size_bytes for index, tensor in enumerate(self.manifest.outputs)}
         if state.size:
             writes[_STATE], reads[_STATE] = state.tobytes(), state.size
         with open_machine(self._elf, self.manifest.target) as machine:
-            if has_copies(self.manifest) and machine.run(_LOAD).result != 0:
-                raise CheckFailedError(f"{self.manifest.c_name}_load_weights returned an error")
+            self._load(machine)
             done = machine.run(_ENTRY, writes=writes, reads=reads)
-        if done.result != 0:
-            raise CheckFailedError(f"{self.manifest.c_name}_run returned {done.result - 2**32}")
+        self._check(done)
         self.instructions, self.stack_bytes = done.instructions, done.stack_bytes
         if state.size:
             state[:] = np.frombuffer(done.outputs[_STATE], np.uint8)
@@ -85,6 +97,43 @@ class FirmwareModel:
             )
             for index, tensor in enumerate(self.manifest.outputs)
         }
+
+    def count_steps(self, inputs: Mapping[str, Array]) -> tuple[StepCount, ...]:
+        """What every step of one inference executes, with its call of the hook, which takes some ten instructions.
+
+        Raises as `run`.
+        """
+        writes = self._writes(inputs)
+        state = fresh_state(self.manifest.slots)
+        if state.size:
+            writes[_STATE] = state.tobytes()
+        steps, target = len(self.manifest.layers), self.manifest.target
+        with open_machine(self._elf, target) as machine:
+            self._load(machine)
+            blocks = machine.watch_steps(steps) if target.mcpu == CORE else None
+            done = machine.run(_PROFILED, writes=writes, mark=_STEP_DONE)
+        self._check(done)
+        counts = [mark - before for before, mark in itertools.pairwise((0, *done.marks))]
+        cycles = [None if blocks is None else _cycles(blocks.of_step(step)) for step in range(steps)]
+        return tuple(map(StepCount, counts, cycles))
+
+    def _writes(self, inputs: Mapping[str, Array]) -> dict[str, bytes]:
+        check_inputs(self.manifest.inputs, inputs)
+        given = [inputs[tensor.name] for tensor in self.manifest.inputs]
+        return {f"firmware_input{index}": array.tobytes() for index, array in enumerate(given)}
+
+    def _load(self, machine: Machine) -> None:
+        if has_copies(self.manifest) and machine.run(_LOAD).result != 0:
+            raise CheckFailedError(f"{self.manifest.c_name}_load_weights returned an error")
+
+    def _check(self, done: EmulatedRun) -> None:
+        if done.result != 0:
+            raise CheckFailedError(f"{self.manifest.c_name}_run returned {done.result - 2**32}")
+
+
+def _cycles(blocks: Iterable[tuple[bytes, int, int]]) -> Cycles:
+    """What blocks cost that are executed so often and so often left by a jump."""
+    return sum((block_cycles(code) * times + REFILL * jumps for code, times, jumps in blocks), NOTHING)
 
 
 def _buffers(manifest: Manifest) -> list[str]:
@@ -108,8 +157,23 @@ def _program(manifest: Manifest) -> str:
     if manifest.slots:
         lines.append(f"{name}_state {_STATE};")
         lent.append(f"&{_STATE}")
-    call = f"{name}_run({', '.join([*lent, *buffers])})"
-    lines += ["", f"int32_t {_ENTRY}(void);", f"int32_t {_ENTRY}(void)", "{", f"    return {call};", "}", ""]
+    arguments = ", ".join([*lent, *buffers])
+    lines += ["", f"int32_t {_ENTRY}(void);", f"int32_t {_ENTRY}(void)", "{"]
+    lines += [f"    return {name}_run({arguments});", "}", ""]
+    lines += [
+        f"void {_STEP_DONE}(void *user, uint32_t step, const void *result);",
+        f"__attribute__((noinline)) void {_STEP_DONE}(void *user, uint32_t step, const void *result)",
+        "{",
+        '    __asm__ volatile("" : : "r"(user), "r"(step), "r"(result));',
+        "}",
+        "",
+        f"int32_t {_PROFILED}(void);",
+        f"int32_t {_PROFILED}(void)",
+        "{",
+        f"    return {name}_run_profiled({arguments}, {_STEP_DONE}, 0);",
+        "}",
+        "",
+    ]
     if has_copies(manifest):
         load = f"{name}_load_weights(firmware_lent)"
         lines += [f"int32_t {_LOAD}(void);", f"int32_t {_LOAD}(void)", "{", f"    return {load};", "}", ""]

@@ -67,7 +67,7 @@ class LineFile:
     def _value(self, number: int, line: bytes) -> object:
         try:
             return json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.broken(number, f"this line is no JSON: {error}") from error
 
     def broken(self, number: int, what: str) -> BadInputError:

@@ -89,3 +89,32 @@ EXPORTED void on_watched(void *engine, int kind, uint64_t address, int size, int
         }
     }
 }
+
+/* How often every block was executed, and left by a jump, in each step: `count->marks` is the number of the step. */
+typedef struct stepping {
+    const counters *count;
+    uint64_t code_address, halfwords, steps; /* dscompile/run/emulators/unicorn.py has the same structure */
+    uint32_t *sizes;                         /* of the block at a halfword, in bytes */
+    uint64_t *executed, *jumped;             /* [steps][halfwords] */
+    uint64_t *left;                          /* where the block before is counted if it was left by a jump; or NULL */
+    uint64_t end;                            /* of the block before */
+} stepping;
+
+EXPORTED void on_stepped(void *engine, uint64_t address, uint32_t size, void *argument)
+{
+    stepping *const steps = argument;
+    const uint64_t at = (address - steps->code_address) / 2;
+    (void)engine;
+    if (!steps->count->running)
+        return;
+    if (steps->left != 0 && address != steps->end)
+        ++*steps->left;
+    steps->left = 0;
+    if (at >= steps->halfwords || steps->count->marks >= steps->steps)
+        return;
+    const uint64_t index = steps->count->marks * steps->halfwords + at;
+    steps->sizes[at] = size;
+    ++steps->executed[index];
+    steps->left = &steps->jumped[index];
+    steps->end = address + size;
+}

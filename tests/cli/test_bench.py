@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from dscompile import api
-from dscompile.artifact.target_json import target_to_json
 from dscompile.report.timing import CountResult
-from dscompile.target import find_target
 from tests.cli.conftest import TINY, CommandLine
 from tests.tools import require_tools
 
@@ -72,19 +70,6 @@ def test_layers_as_json_have_the_share_of_their_step(dscompile: CommandLine, fol
     (fused,) = (step for step in result["steps"] if step["layers"])
     assert sum(layer["macs"] for layer in fused["layers"]) == fused["macs"]
     assert sum(layer["macs_share"] for layer in fused["layers"]) == pytest.approx(1.0)
-
-
-def test_emulated_devices_have_no_times_of_layers(dscompile: CommandLine, folder: Path):
-    manifest = Path(built(dscompile, folder, "100 s")) / "manifest.json"
-    content = json.loads(manifest.read_text())
-    content["target"] = target_to_json(find_target("cortex-m4"))
-    manifest.write_text(json.dumps(content))
-    outcome = dscompile("bench", "artifact", "--layers")
-    assert outcome.code == 2
-    assert outcome.err == (
-        "error: 'artifact' runs in an emulator, where the instructions of a whole inference are counted\n"
-        "  = help: leave out --layers\n"
-    )
 
 
 def test_an_emulated_device_has_no_clock_to_check_a_budget_with(

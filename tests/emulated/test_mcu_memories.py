@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from dscompile import api
 from dscompile.api.reference import oracle_outputs
+from dscompile.cli.main import main
 from dscompile.emit.check import check_program
 from dscompile.errors import BadInputError, BudgetError
 from dscompile.firmware.image import read_image
@@ -20,6 +22,8 @@ from dscompile.plan.mcu_memories import place_constants
 from dscompile.plan.mcu_traffic import operand_traffic
 from dscompile.regions import Region, WeightRegion
 from dscompile.report.budgets import check_program as check_budgets
+from dscompile.report.text import number, size
+from dscompile.report.vectors import seeded_inputs
 from dscompile.run.emulators import open_machine
 from dscompile.run.firmware import FirmwareModel
 from dscompile.run.selftest import SANITIZERS, run_selftest
@@ -210,6 +214,30 @@ def test_a_net_yaml_names_memories_and_the_manifest_has_them(tmp_path):
     assert arena is not None
     assert arena.split is not None
     assert {buffer.region for buffer in arena.buffers} <= {"dtcm", "sram"}
+
+
+def test_inspect_plans_what_build_makes_and_shows_its_memories(kws, tmp_path, capsys):
+    net = api.import_model(KWS, tmp_path / "kws.yaml").path
+    net.write_text(
+        net.read_text() + "targets:\n  cortex-m4:\n    arena: {dtcm: 5 KiB, sram: 16 KiB}\n", encoding="utf-8"
+    )
+    assert main(["inspect", str(net), "-t", "cortex-m4"]) == 0
+    printed = capsys.readouterr().out
+    program = planned(kws, replace(find_target("cortex-m4"), regions=(ARENA[0], replace(ARENA[1], cost=2.0))))
+    assert program.split is not None
+    assert f"arena on cortex-m4: {size(program.arena_bytes)}; most is alive at" in printed
+    assert "(bytes by cost); no plan costs less" in printed
+    for use in program.split.uses:
+        assert re.search(rf"arena +{use.region.name} +{number(use.size_bytes)} .*{number(use.traffic_bytes)}", printed)
+
+
+def test_a_region_of_copies_that_nothing_was_placed_in_still_has_its_function(tmp_path):
+    net = _net(
+        tmp_path, "arena: {dtcm: 2 KiB, sram: 64 KiB}\n    weights: {flash: 1 MiB, sram: {size: 1 KiB, copy: true}}"
+    )
+    artifact = api.build(net, "cortex-m7", tmp_path / "out").artifact
+    device = FirmwareModel(artifact)
+    assert len(device.count_steps(seeded_inputs(artifact.manifest.inputs, 1))) == len(artifact.manifest.layers)
 
 
 def test_a_memory_alone_is_a_budget(tmp_path):

@@ -119,6 +119,16 @@ def separables(name: str, rounding: Rounding) -> Network:
     return net.build([net.layer("average", Pool("average"), x, made=None)])
 
 
+def pushed(name: str, rounding: Rounding) -> Network:
+    """An image that comes row by row, down to its average, whose sums are kept from row to row."""
+    net = Tiny(name, rounding)
+    x = net.image("image", 16, 16, 3)
+    x = net.linear("stem", Conv2D(8, (3, 3), pads=AROUND, activation=RELU), x, POSITIVE)
+    x = net.linear("rows.depthwise", depthwise(8, RELU), x, POSITIVE)
+    x = net.linear("rows.pointwise", Conv2D(8, (1, 1), activation=RELU), x, POSITIVE)
+    return net.build([net.layer("average", Pool("average"), x, made=None)])
+
+
 def borders(name: str) -> Network:
     """Float outside and int8 inside, rounded in float32: conversions, copies, paddings, sums, means, products."""
     net = Tiny(name, "float32")

@@ -20,10 +20,21 @@ from dscompile.data import data_directory
 from dscompile.emit import mcu_code
 from dscompile.emit.mcu import write_artifact
 from dscompile.emit.selftest import selftest_input
+from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Array, Network
 from dscompile.target import Target, find_target
 from tests.golden.conftest import GOLDEN, from_compiler
-from tests.golden.mcu_networks import activations, backbone, borders, grids, indices, separables, streaming, sums
+from tests.golden.mcu_networks import (
+    activations,
+    backbone,
+    borders,
+    grids,
+    indices,
+    pushed,
+    separables,
+    streaming,
+    sums,
+)
 from tests.mcu import planned
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -31,7 +42,7 @@ pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the target whose kernels it gets, and whether its requantization is searched.
+    """A network, the target whose kernels it gets, whether its requantization is searched, and the memory mode.
 
     `whole` ones have golden headers, weights and self-tests as well; these look much the same in all.
     """
@@ -40,6 +51,7 @@ class Case:
     target: str = "c99"
     affine: bool = True
     whole: bool = False
+    memory: MemoryMode = "fast"
 
 
 # One case for each target whose kernels differ; a new set of kernels needs a line here.
@@ -60,6 +72,9 @@ CASES = {
     "sums_tflite": Case(lambda: sums("sums_tflite", "tflite"), affine=False),
     "sums_half_up": Case(lambda: sums("sums_half_up", "half-up"), affine=False),
     "streaming": Case(lambda: streaming("streaming"), whole=True),
+    "streamed_c99": Case(lambda: backbone("streamed_c99"), whole=True, memory="stream"),
+    "streamed_m4": Case(lambda: separables("streamed_m4", "tflite"), "cortex-m4", memory="balanced"),
+    "streamed_m0plus": Case(lambda: pushed("streamed_m0plus", "tflite"), "cortex-m0plus", memory="stream"),
     "sums_single": Case(lambda: sums("sums_single", "single"), affine=False),
 }
 
@@ -96,7 +111,7 @@ def generated(name: str) -> Generated:
         return get_template(self, template, *more, **named)  # type: ignore[arg-type]
 
     inputs = selftest_input(network)
-    program = planned(network, measured_here(case.target), affine=case.affine)
+    program = planned(network, measured_here(case.target), affine=case.affine, memory=case.memory)
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as scratch:
         patch.setattr(jinja2.Environment, "get_template", recording)
         mcu_code._environment.cache_clear()  # templates that are loaded already do not ask again for those they import

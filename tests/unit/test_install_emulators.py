@@ -15,6 +15,7 @@ TOOLS = (
     "aarch64-linux-gnu-gcc",
     "qemu-system-arm",
     "qemu-system-riscv32",
+    "qemu-system-riscv64",
     "qemu-aarch64",
     "cmake",
     "g++",
@@ -70,7 +71,7 @@ def test_without_root_the_command_is_said(programs: Path):
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
         "not installed: riscv64-unknown-elf-gcc aarch64-linux-gnu-gcc qemu-system-arm qemu-system-riscv32 "
-        "qemu-aarch64 cmake g++ clang cppcheck chromium "
+        "qemu-system-riscv64 qemu-aarch64 cmake g++ clang cppcheck chromium "
         "libclang-rt llvm-mca-19\n"
         f"  = help: on Debian and Ubuntu: sudo {COMMAND}\n"
     )

@@ -9,7 +9,7 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, RELU6, Conv2D
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
-from dscompile.plan import mcu_lowering
+from dscompile.plan import mcu_memory
 from dscompile.plan.mcu_kernels import Axis, SeparableKernel, Window
 from dscompile.plan.mcu_rows import lowered_bias, row_records, row_segments, row_slots, takes_window
 from tests.mcu import assert_equals_oracle, here, planned
@@ -47,7 +47,7 @@ def chain(name: str, activation=RELU) -> Network:
 
 @pytest.fixture
 def memory_for_rows(monkeypatch):
-    monkeypatch.setattr(mcu_lowering, "_MORE_FOR_ROWS", 10.0)
+    monkeypatch.setattr(mcu_memory, "_MORE_FOR_ROWS", 10.0)
 
 
 @pytest.mark.usefixtures("memory_for_rows")

@@ -196,7 +196,7 @@ def test_the_first_half_of_a_vector_stays_where_it_is_in_c():
 
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 def test_a_slice_of_channels_is_copied_straight_into_a_concatenation_in_c(int8, monkeypatch):
-    monkeypatch.setattr(mcu_lowering, "_smallest", lambda programs: programs[0])
+    monkeypatch.setattr(mcu_lowering, "_ways", lambda slices: (slices,))
     net = Net(8, int8=int8)
     left = net.add("left", Shuffle(2), [net.channels("low", net.image, 0, 4)])
     right = net.conv("right", net.channels("high", net.image, 4, 8), 4)

@@ -19,7 +19,7 @@ from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.oracle import Stream
 from dscompile.passes import canonicalize
 from dscompile.plan.mcu_kernels import MoveKernel
-from dscompile.plan.mcu_lowering import plan_mcu_program
+from dscompile.plan.mcu_memory import plan_mcu_program
 from dscompile.plan.planning import plan
 from dscompile.plan.states import early_writes
 from dscompile.run.arrays import fresh_state

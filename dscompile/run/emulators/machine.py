@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from dscompile.errors import CheckFailedError, Diagnostic, UsageError
 from dscompile.firmware.image import Image, Symbol
@@ -35,6 +35,13 @@ class EmulatedRun:
     stack_bytes: int
     marks: tuple[int, ...] = ()
     printed: str = ""
+
+
+class StepBlocks(Protocol):
+    """Blocks, straight runs of instructions, that the steps of a program executed."""
+
+    def of_step(self, step: int) -> Iterable[tuple[bytes, int, int]]:
+        """The code of every block that a step executed, how often it did, and how often a jump followed."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,13 @@ class Machine(ABC):
     @abstractmethod
     def take_printed(self) -> str:
         """What the program printed since this was last asked."""
+
+    def watch_steps(self, steps: int) -> StepBlocks | None:
+        """From now on counts the blocks of calls, apart for each of `steps`; calls of the mark end them (`run`).
+
+        To be called once. None where the emulator does not tell blocks.
+        """
+        return None
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dscompile.board import UnicornCpu
@@ -89,6 +89,53 @@ class _Watching(ctypes.Structure):
     )
 
 
+class _Stepping(ctypes.Structure):
+    """`stepping` of templates/run/unicorn_counting.c."""
+
+    _fields_ = (
+        ("count", ctypes.POINTER(Counters)),
+        ("code_address", ctypes.c_uint64),
+        ("halfwords", ctypes.c_uint64),
+        ("steps", ctypes.c_uint64),
+        ("sizes", ctypes.POINTER(ctypes.c_uint32)),
+        ("executed", ctypes.POINTER(ctypes.c_uint64)),
+        ("jumped", ctypes.POINTER(ctypes.c_uint64)),
+        ("left", ctypes.c_void_p),
+        ("end", ctypes.c_uint64),
+    )
+
+
+class UnicornBlocks:
+    """Blocks that the steps of a program execute: how often, and how often they end with a jump."""
+
+    def __init__(self, address: int, code: bytes, steps: int) -> None:
+        self._code, self._steps = code, steps
+        self._halfwords = len(code) // 2
+        self._sizes = (ctypes.c_uint32 * self._halfwords)()
+        self._executed = (ctypes.c_uint64 * (steps * self._halfwords))()
+        self._jumped = (ctypes.c_uint64 * (steps * self._halfwords))()
+        self._address = address
+
+    def structure(self, counters: Counters) -> _Stepping:
+        """What the C function fills."""
+        return _Stepping(
+            ctypes.pointer(counters),
+            self._address,
+            self._halfwords,
+            self._steps,
+            self._sizes,
+            self._executed,
+            self._jumped,
+        )
+
+    def of_step(self, step: int) -> Iterator[tuple[bytes, int, int]]:
+        """The code of every block that a step executes, how often it does, and how often a jump follows."""
+        for at in range(self._halfwords):
+            index = step * self._halfwords + at
+            if self._executed[index]:
+                yield self._code[2 * at : 2 * at + self._sizes[at]], self._executed[index], self._jumped[index]
+
+
 class UnicornMachine(Machine):
     """A program booted in unicorn."""
 
@@ -112,7 +159,8 @@ class UnicornMachine(Machine):
         self._bad_address: int | None = None
         self._pc_register = self._set_up_processor(code.origin)
         end = max(s.address + len(s.content) for s in image.segments if code.origin <= s.address < code.end)
-        self._hook(code.origin, bytes(self._engine.mem_read(code.origin, end - code.origin)), target.has("unaligned"))
+        self._code = (code.origin, bytes(self._engine.mem_read(code.origin, end - code.origin)))
+        self._hook(*self._code, target.has("unaligned"))
         self._stop = image.symbol("firmware_stop").address
         self._resume = image.symbol("firmware_resume").address
         self._emulate(image.symbol("firmware_reset").address)
@@ -205,6 +253,16 @@ class UnicornMachine(Machine):
         self._watching = _Watching(ctypes.pointer(self.counters), ranges, len(spans))
         self._add_hook(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, library.on_watched, self._watching)
         return ranges[: len(spans)]
+
+    def watch_steps(self, steps: int) -> UnicornBlocks:
+        """As `Machine.watch_steps`."""
+        import unicorn
+
+        library = ctypes.CDLL(str(helper_library("unicorn_counting")))
+        blocks = UnicornBlocks(*self._code, steps)
+        self._stepping = blocks.structure(self.counters)
+        self._add_hook(unicorn.UC_HOOK_BLOCK, library.on_stepped, self._stepping)
+        return blocks
 
     def _on_exception(self, engine: Uc, number: int, _user: object) -> None:
         if not self._print():

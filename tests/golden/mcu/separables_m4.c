@@ -390,10 +390,11 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_matrix_0_one(const int8
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
         for (int32_t i = 0; i < shape->column_bytes; i += 16) {
-            const uint32_t x = load_word(columns + i);
-            const uint32_t w = load_word(weights);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, widen_odd(w));
+            const int8_t *const column = columns + i;
+            const uint32_t x0 = load_word(column);
+            const uint32_t w0 = load_word(weights);
+            sum_0 = add_products(sum_0, x0, widen_even(w0));
+            sum_1 = add_products(sum_1, x0, widen_odd(w0));
             weights += 4;
         }
         y[channel] = separables_m4_shared_matrix_0_finish(sum_0, constants, shape);
@@ -1016,10 +1017,11 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_matrix_4_one(const int8
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
         for (int32_t i = 0; i < shape->column_bytes; i += 16) {
-            const uint32_t x = load_word(columns + i);
-            const uint32_t w = load_word(weights);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, widen_odd(w));
+            const int8_t *const column = columns + i;
+            const uint32_t x0 = load_word(column);
+            const uint32_t w0 = load_word(weights);
+            sum_0 = add_products(sum_0, x0, widen_even(w0));
+            sum_1 = add_products(sum_1, x0, widen_odd(w0));
             weights += 4;
         }
         y[channel * shape->channel_step] = separables_m4_shared_matrix_4_finish(sum_0, constants, shape);

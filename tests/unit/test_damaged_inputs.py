@@ -1,0 +1,119 @@
+"""What damaged inputs of every kind were found to do once (`python -m tests.fuzz`), and do no more."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.cli.arrays import read
+from dscompile.errors import BadInputError
+from dscompile.frontend.load import load_network
+from dscompile.frontend.npz import NpzReader
+from dscompile.ir.tensor import Tensor
+from dscompile.plain_yaml import MAX_FILE_BYTES
+from dscompile.report.vectors import FILE_NAME, Vectors, encode_vectors, read_vectors
+from dscompile.target import find_target
+from dscompile.tuner.lines import LineFile
+from tests import import_onnx_models, import_tflite_models
+
+GOOD = "dscompile_target: 1\nname: x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (GOOD + "caches: {l1d: " + "[" * 3000, "it is nested more than 16 deep"),
+        (GOOD + "a: &a [1]\nb: [*a, *a]\n", "anchors and aliases are not allowed"),
+        (GOOD + "a: !!python/object/apply:os.system [id]\n", "tags are not allowed"),
+        ("#" * (MAX_FILE_BYTES + 1), "the target file is larger than 1 MiB"),
+    ],
+)
+def test_a_target_file_is_plain_data(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "target.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=problem):
+        find_target(str(path))
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (3", b"{" * 90, b"{'descr': ('<f4',), 'shape': (3,)}"])
+def test_a_header_that_python_cannot_read_is_no_npy(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(BadInputError, match=r"this is no \.npy file"):
+        read(str(path))
+
+
+def test_an_npy_that_says_more_than_it_holds_allocates_nothing(tmp_path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64))
+    with pytest.raises(BadInputError, match=r"this is no \.npy file"):
+        read(str(path))
+
+
+def test_an_npz_that_says_more_than_it_can_unpack_to_allocates_nothing(tmp_path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64))
+    reader = NpzReader(path)
+    with pytest.raises(BadInputError, match="its data are not the 4000000000000 B of its header"):
+        reader.read("x")
+    reader.close()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_golden_vectors_packed_in_another_way_are_damaged(tmp_path: Path, method: int) -> None:
+    good = zipfile.ZipFile(io.BytesIO(encode_vectors(Vectors((0,), (np.zeros((1, 1, 4), np.float32),)))))
+    with zipfile.ZipFile(tmp_path / FILE_NAME, "w", method) as archive:
+        for name in good.namelist():
+            archive.writestr(name, good.read(name))
+    with pytest.raises(BadInputError, match="the golden vectors are damaged"):
+        read_vectors(tmp_path / FILE_NAME, [Tensor("y", (1, 4))])
+
+
+def test_golden_vectors_of_too_many_seeds_belong_to_another_artifact(tmp_path: Path) -> None:
+    np.savez(tmp_path / FILE_NAME, seeds=np.zeros(1001, np.int64), output0=np.zeros((1001, 1, 4), np.float32))
+    with pytest.raises(BadInputError, match="belong to another artifact"):
+        read_vectors(tmp_path / FILE_NAME, [Tensor("y", (1, 4))])
+
+
+def test_a_line_of_a_journal_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
+    (tmp_path / "failures.jsonl").write_text("[" * 100_000 + "\n")
+    with pytest.raises(BadInputError, match="this line is no JSON"):
+        LineFile(tmp_path / "failures.jsonl").read()
+
+
+def test_an_onnx_dequantize_without_inputs_is_named(tmp_path: Path) -> None:
+    made = import_onnx_models.model([import_onnx_models.node("DequantizeLinear", "x s", "y")], {"x": [1, 2]}, {})
+    del made.graph.node[0].input[:]
+    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(BadInputError, match=r"DequantizeLinear .*has 0 inputs and 1 results"):
+        load_network(tmp_path / "net.onnx")
+
+
+def test_a_tflite_assignment_without_a_value_is_named(tmp_path: Path) -> None:
+    maker = import_tflite_models.ModelMaker()
+    maker.tensor("x", [1, 4])
+    maker.variable("h", "memory")
+    maker.tensor("m", [1, 4])
+    maker.operator("READ_VARIABLE", "h", "m")
+    maker.tensor("y", [1, 4])
+    maker.operator("ADD", "x m", "y", "Add")
+    maker.operator("ASSIGN_VARIABLE", "h", "")
+    maker.initializer({"memory": np.zeros((1, 4), np.float32)})
+    (tmp_path / "net.tflite").write_bytes(maker.content())
+    with pytest.raises(BadInputError, match="1 inputs and 0 results; it must have 2 and 0"):
+        load_network(tmp_path / "net.tflite")
+
+
+def test_an_onnx_stride_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:
+    node = import_onnx_models.node("MaxPool", "x", "y", kernel_shape=[1, 1], strides=[2**40, 1])
+    made = import_onnx_models.model([node], {"x": [1, 2, 4, 4]}, {})
+    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(BadInputError, match="must be positive, and at most 16777216"):
+        load_network(tmp_path / "net.onnx")

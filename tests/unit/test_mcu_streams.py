@@ -1,0 +1,146 @@
+"""Memory modes of standalone C: layers row by row through rings, the same bytes in less memory, pushed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.errors import UnsupportedError
+from dscompile.frontend.load import load_network
+from dscompile.ir.memory import MEMORY_MODES, MemoryMode
+from dscompile.ir.network import Array, Network, NetworkBuilder
+from dscompile.ir.ops import RELU, Conv2D, Pads
+from dscompile.ir.tensor import Tensor
+from dscompile.target import Target
+from tests.comparing import expected_outputs, wrong_outputs
+from tests.mcu import FLOAT_TOLERANCE, HostModel, here, planned, random_inputs, write
+from tests.quantized_networks import quantized_tower
+from tests.sanitized import SanitizedModel
+from tests.towers import random_tower
+
+DATA = Path(__file__).parents[1] / "data"
+CORES = ("c99", "cortex-m4", "cortex-m0plus", "rv32imc", "cortex-m3")
+
+
+def assert_equal(results: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    """Integers to the bit, floats to rounding."""
+    assert list(wrong_outputs(results, expected, {}, FLOAT_TOLERANCE)) == []
+
+
+def streamed(seeds: range) -> list[tuple[int, MemoryMode]]:
+    """Seeds with the mode that each is tested in."""
+    return [(seed, MEMORY_MODES[1 + seed % 2]) for seed in seeds]
+
+
+def plans_and_equals(network: Network, target: Target, memory: MemoryMode, directory: Path) -> int:
+    """Builds a network in a mode and compares it with the oracle, also with its rows pushed; how much of it streams."""
+    try:
+        artifact = write(network, directory / "a", target, memory=memory)
+    except UnsupportedError:  # its rows cannot be pushed
+        if memory != "stream":
+            raise
+        return plans_and_equals(network, target, "balanced", directory)
+    model = HostModel(artifact)
+    for seed in (0, 1):
+        inputs = random_inputs(network, seed)
+        expected, _ = expected_outputs(network, inputs)
+        assert_equal(model.run(inputs), expected)
+        if memory == "stream":
+            (image,) = inputs.values()
+            statuses, results = model.push(image)
+            assert statuses == [1] * (len(statuses) - 1) + [0]
+            assert_equal(results, expected)
+        else:
+            assert_equal(model.run_in_place(inputs), expected)
+    chosen = planned(network, target, memory=memory).memory
+    assert chosen is not None
+    return chosen.streams
+
+
+@pytest.mark.parametrize(("seed", "memory"), streamed(range(6)))
+def test_a_tower_of_int8_layers(seed: int, memory: MemoryMode, tmp_path: Path) -> None:
+    plans_and_equals(quantized_tower(seed), here(CORES[seed % len(CORES)]), memory, tmp_path)
+
+
+@pytest.mark.parametrize(("seed", "memory"), streamed(range(4)))
+def test_a_tower_of_float_layers(seed: int, memory: MemoryMode, tmp_path: Path) -> None:
+    plans_and_equals(random_tower(seed), here("c99"), memory, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "memory"), streamed(range(6, 90)))
+def test_many_towers_of_int8_layers(seed: int, memory: MemoryMode, tmp_path: Path) -> None:
+    plans_and_equals(quantized_tower(seed), here(CORES[seed % len(CORES)]), memory, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "memory"), streamed(range(4, 60)))
+def test_many_towers_of_float_layers(seed: int, memory: MemoryMode, tmp_path: Path) -> None:
+    plans_and_equals(random_tower(seed), here("c99"), memory, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(90, 104))
+def test_streams_are_clean_under_sanitizers(seed: int, tmp_path: Path) -> None:
+    network = quantized_tower(seed)
+    artifact = write(network, tmp_path / "a", here(CORES[seed % len(CORES)]), memory="balanced")
+    inputs = random_inputs(network, 0)
+    expected, _ = expected_outputs(network, inputs)
+    assert_equal(SanitizedModel(artifact, "gcc", tmp_path).run(inputs), expected)
+
+
+def image_network(layers: int = 3, border: str = "nhwc") -> Network:
+    """Convolutions of a 24 x 20 image, whose largest images are in the middle."""
+    builder = NetworkBuilder("rows")
+    x = builder.input(Tensor("image", (1, 24, 20, 3), border="nchw" if border == "nchw" else "nhwc"))
+    rng = np.random.default_rng(0)
+    for number in range(layers):
+        channels = builder.tensors[x].shape[3]
+        kernel = rng.normal(size=(3, 3, channels, 8)).astype(np.float32)
+        name = f"conv{number}"
+        builder.weights.update({f"{name}.kernel": kernel, f"{name}.bias": np.zeros(8, np.float32)})
+        x = builder.add(name, Conv2D(8, (3, 3), pads=Pads(1, 1, 1, 1), activation=RELU), [x])
+    return builder.build([x])
+
+
+@pytest.mark.parametrize("name", ["kws_ref_model_int8", "vww_96_int8"])
+def test_a_trained_network_in_every_mode(name: str, tmp_path: Path) -> None:
+    network = load_network(DATA / f"{name}.tflite").network
+    arenas = []
+    for memory in MEMORY_MODES:
+        plans_and_equals(network, here("c99"), memory, tmp_path / memory)
+        arenas.append(planned(network, here("c99"), memory=memory).arena_bytes)
+    assert sorted(arenas, reverse=True) == arenas
+    assert arenas[-1] < 0.6 * arenas[0]
+
+
+def test_a_budget_takes_the_fewest_instructions_that_keep_it() -> None:
+    network = load_network(DATA / "vww_96_int8.tflite").network
+    whole = planned(network, here("cortex-m4"))
+    least = planned(network, here("cortex-m4"), memory="balanced")
+    assert least.memory is not None
+    assert whole.memory is not None
+    assert whole.memory.streams == 0
+    between = planned(network, here("cortex-m4"), arena_bytes=(whole.arena_bytes + least.arena_bytes) // 2)
+    assert between.memory is not None
+    assert between.arena_bytes <= (whole.arena_bytes + least.arena_bytes) // 2
+    assert whole.memory.instructions <= between.memory.instructions <= least.memory.instructions
+    assert planned(network, here("cortex-m4"), arena_bytes=whole.arena_bytes).memory == whole.memory
+
+
+def test_a_budget_that_nothing_keeps_names_the_smallest_arena() -> None:
+    network = load_network(DATA / "vww_96_int8.tflite").network
+    chosen = planned(network, here("cortex-m4"), arena_bytes=1_000).memory
+    assert chosen is not None
+    assert chosen.smallest is not None
+    mode, size = chosen.smallest
+    assert mode == "stream"
+    assert size <= planned(network, here("cortex-m4"), memory="stream").arena_bytes
+
+
+def test_rows_in_nchw_order_cannot_be_pushed() -> None:
+    with pytest.raises(UnsupportedError, match="input 'image' is in NCHW order, where a row is not in one place"):
+        planned(image_network(border="nchw"), here("c99"), memory="stream")
