@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.frontend.settings import QuantizationSettings
+    from dscompile.ir.storage import Sparsity, WeightBits, WeightType
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantization import Method, WeightRounding, WeightType
+    from dscompile.quantization import Method, WeightRounding
     from dscompile.quantization.pipeline import Quantized
 
 
@@ -40,7 +41,7 @@ def quantize(
     equalize: bool = True,
     bias_correction: bool = True,
     weight_rounding: WeightRounding = "optimized",
-    weight_type: Literal["int8", "int4"] | None = None,
+    weight_type: WeightBits | None = None,
     sparsity: Literal["2:4", "none"] | None = None,
     layer_weights: Mapping[str, WeightType] = MappingProxyType({}),
     against: str | Path | None = None,
@@ -66,6 +67,7 @@ def quantize(
     from dscompile.quantization.data import read_samples
     from dscompile.quantization.settings import DEFAULT_KEEP, DEFAULT_METHOD
 
+    _check_words(weight_type, sparsity, layer_weights)
     path = destination_beside(source, output, "int8")
     progress(Event(f"reading {source_name(source)}"))
     net = read_network(source, weights, input_shapes=input_shapes)
@@ -97,7 +99,21 @@ def quantize(
     return QuantizeResult(quantized, write_netfile(quantized.network, path.parent, path.name, weights_stem=path.stem))
 
 
-def _sparsity(asked: Literal["2:4", "none"] | None, section: QuantizationSettings | None) -> Literal["2:4"] | None:
+def _check_words(weight_type: str | None, sparsity: str | None, layer_weights: Mapping[str, str]) -> None:
+    """Raises UsageError for words that say nothing about weights."""
+    from dscompile.ir.storage import WEIGHT_BITS, WEIGHT_TYPES
+
+    given = [
+        ("weight_type", weight_type or "int8", WEIGHT_BITS),
+        ("sparsity", sparsity or "none", ("2:4", "none")),
+        *((f"layer_weights of '{name}'", word, WEIGHT_TYPES) for name, word in layer_weights.items()),
+    ]
+    for what, word, words in given:
+        if word not in words:
+            raise UsageError(f"{what} is '{word}', which is not one of {', '.join(words)}")
+
+
+def _sparsity(asked: Literal["2:4", "none"] | None, section: QuantizationSettings | None) -> Sparsity | None:
     """What the caller asks, or else the section."""
     if asked is not None:
         return "2:4" if asked == "2:4" else None

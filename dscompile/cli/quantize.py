@@ -14,13 +14,14 @@ from dscompile.cli.settings import command as subcommand
 from dscompile.report.quantization import quantize_record, quantize_text
 
 if TYPE_CHECKING:
+    from dscompile.ir.storage import WeightBits, WeightType
     from dscompile.ir.tensor import Rounding
-    from dscompile.quantization import Method, WeightRounding, WeightType
+    from dscompile.quantization import Method, WeightRounding
 
 
 def _layer_weights(text: str) -> tuple[str, WeightType]:
     """`stem=int8`."""
-    from dscompile.quantization.settings import WEIGHT_TYPES
+    from dscompile.ir.storage import WEIGHT_TYPES
 
     name, _, word = text.rpartition("=")
     for known in WEIGHT_TYPES:
@@ -99,7 +100,7 @@ def command(
     no_equalize: bool,
     no_bias_correction: bool,
     weight_rounding: WeightRounding,
-    weight_type: Literal["int8", "int4"] | None,
+    weight_type: WeightBits | None,
     sparsity: Literal["2:4", "none"] | None,
     layer_weights: dict[str, WeightType],
     against: str | None,

@@ -11,7 +11,6 @@ import numpy as np
 from dscompile.artifact import (
     Artifact,
     Manifest,
-    PackedWeights,
     Sizes,
     Versions,
     write_manifest,
@@ -29,7 +28,7 @@ from dscompile.emit.packages import About, Package, check_packages, package_file
 from dscompile.emit.render import render
 from dscompile.emit.selftest import selftest_input as generated_input
 from dscompile.ir.network import Array
-from dscompile.plan.mcu_kernels import ConvKernel, DenseKernel, SeparableKernel
+from dscompile.plan.mcu_packing import packed_weights
 from dscompile.plan.program import Program
 from dscompile.version import __version__
 
@@ -92,21 +91,6 @@ def write_artifact(
             accept(manifest)
         write_manifest(manifest, directory)
     return Artifact(destination, manifest)
-
-
-def packed_weights(program: Program) -> tuple[PackedWeights, ...]:
-    """The layers whose weights do not have a byte each, in the order of the program."""
-    kernels = {function.symbol: function.kernel for function in program.functions}
-    found = []
-    for step in program.steps:
-        for call in step.calls:
-            kernel = kernels[call.symbol]
-            if isinstance(kernel, ConvKernel | SeparableKernel | DenseKernel) and kernel.storage != "plain":
-                place = [parameter.name for parameter in kernel.parameters].index("weights")
-                key = call.operands[place].name
-                size, plain = program.constants[key].nbytes, kernel.depth * kernel.out_channels
-                found.append(PackedWeights(key.removesuffix(".weights"), kernel.storage, size, plain))
-    return tuple(found)
 
 
 def _write(directory: Path, texts: Mapping[str, str]) -> None:

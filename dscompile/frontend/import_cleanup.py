@@ -13,6 +13,7 @@ import numpy as np
 from dscompile.frontend.import_graph import Array, frozen
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary, Constant, Conv2D, Dense, Reshape, Shuffle, Transpose
+from dscompile.ir.storage import mixes_channels
 
 
 def tidy(network: Network) -> Network:
@@ -24,12 +25,9 @@ def stored_in_four_bits(network: Network, layers: Collection[str]) -> Network:
     """A tidy network, in which those of the named layers have the storage int4 whose sums are over channels."""
     kept = []
     for layer in network.layers:
-        op = layer.op
-        able = isinstance(op, Dense) or (
-            isinstance(op, Conv2D) and not op.is_depthwise(network.shape(layer.inputs[0])[3])
-        )
-        named = layer.name in layers and able and network.is_quantized_layer(layer)
-        kept.append(replace(layer, storage="int4") if named else layer)
+        named = layer.name in layers and network.is_quantized_layer(layer)
+        able = named and mixes_channels(layer.op, network.shape(layer.inputs[0]))
+        kept.append(replace(layer, storage="int4") if able else layer)
     return replace(network, layers=tuple(kept)).validate()
 
 

@@ -16,18 +16,14 @@ from dscompile.frontend.region_settings import read_arena_regions, read_weight_r
 from dscompile.frontend.stored import AskedStorage, read_storage
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, shorten
 from dscompile.ir.memory import MEMORY_MODES, MemoryMode
+from dscompile.ir.storage import WEIGHT_BITS, WEIGHT_TYPES, Sparsity, WeightBits, WeightType
 from dscompile.ir.tensor import PRECISIONS, Precision
 from dscompile.regions import Region, WeightRegion
 from dscompile.target import Target, find_target, is_target_file, precision_advice, target_advice, target_names
 
 Rounding = Literal["tflite", "float32", "half-up", "single"]
-WeightType = Literal["int8", "int4"]
-LayerWeights = Literal["int8", "int4", "2:4", "int4-2:4"]
-Sparsity = Literal["2:4"]
 CalibrationMethod = Literal["percentile", "min-max", "mse"]
 _ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
-_WEIGHT_TYPES: tuple[WeightType, ...] = ("int8", "int4")
-_LAYER_WEIGHTS: tuple[LayerWeights, ...] = ("int8", "int4", "2:4", "int4-2:4")
 _METHODS: tuple[CalibrationMethod, ...] = ("percentile", "min-max", "mse")
 _MICROSECONDS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 
@@ -73,9 +69,9 @@ class QuantizationSettings:
     rounding: Rounding = "tflite"
     calibration: Calibration | None = None
     storage: AskedStorage = "plain"
-    weights: WeightType | None = None
+    weights: WeightBits | None = None
     sparsity: Sparsity | None = None
-    layers: Mapping[str, LayerWeights] = field(default_factory=lambda: MappingProxyType({}))
+    layers: Mapping[str, WeightType] = field(default_factory=lambda: MappingProxyType({}))
     position: Position | None = field(default=None, compare=False)
 
 
@@ -220,7 +216,7 @@ def read_quantization(node: MappingNode | None, problems: Problems, directory: P
         next(r for r in _ROUNDINGS if r == rounding),
         calibration,
         storage,
-        _weight_type(fields, weights) if weights is not None else None,
+        _weight_bits(fields, weights) if weights is not None else None,
         "2:4" if sparsity is not None and fields.choice_of("sparsity", sparsity, ("2:4", "none")) == "2:4" else None,
         _exceptions(fields),
         node.position,
@@ -229,18 +225,18 @@ def read_quantization(node: MappingNode | None, problems: Problems, directory: P
     return settings
 
 
-def _weight_type(fields: Fields, node: Node) -> WeightType:
-    word = fields.choice_of("weights", node, _WEIGHT_TYPES)
-    return next(each for each in _WEIGHT_TYPES if each == word)
+def _weight_bits(fields: Fields, node: Node) -> WeightBits:
+    word = fields.choice_of("weights", node, WEIGHT_BITS)
+    return next(each for each in WEIGHT_BITS if each == word)
 
 
-def _exceptions(fields: Fields) -> Mapping[str, LayerWeights]:
+def _exceptions(fields: Fields) -> Mapping[str, WeightType]:
     """`layers: {stem: int8}`."""
     node = fields.mapping("layers")
-    found: dict[str, LayerWeights] = {}
+    found: dict[str, WeightType] = {}
     for key, value in node.entries if node is not None else ():
-        word = fields.choice_of(key.text, value, _LAYER_WEIGHTS)
-        found[key.text] = next(each for each in _LAYER_WEIGHTS if each == word)
+        word = fields.choice_of(key.text, value, WEIGHT_TYPES)
+        found[key.text] = next(each for each in WEIGHT_TYPES if each == word)
     return MappingProxyType(found)
 
 

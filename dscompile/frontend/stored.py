@@ -9,8 +9,7 @@ from typing import Literal
 from dscompile.errors import Position
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.ir.network import Layer, NetworkBuilder
-from dscompile.ir.ops import Conv2D, Dense
-from dscompile.ir.storage import STORAGES, Storage, smallest_storage, storage_problem
+from dscompile.ir.storage import STORAGES, Storage, mixes_channels, smallest_storage, storage_problem
 
 AskedStorage = Storage | Literal["auto"]
 _ASKED: tuple[AskedStorage, ...] = (*STORAGES, "auto")
@@ -65,8 +64,7 @@ def set_storage(
 
 def _has_choice(builder: NetworkBuilder, layer: Layer) -> bool:
     """Whether a layer is int8 and its sums are over channels."""
-    op = layer.op
-    if not isinstance(op, Conv2D | Dense):
+    if not layer.inputs:
         return False
     given = builder.tensors[layer.inputs[0]]
-    return given.dtype == "int8" and not (isinstance(op, Conv2D) and op.is_depthwise(given.shape[3]))
+    return given.dtype == "int8" and mixes_channels(layer.op, given.shape)

@@ -14,7 +14,7 @@ from dscompile.errors import BadInputError, Diagnostic
 from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, ConvTranspose, Dense, Lookup, Op
 from dscompile.ir.shapes import ShapeError, output_shape
 from dscompile.ir.state import State, state_problems
-from dscompile.ir.storage import Storage, storage_problem
+from dscompile.ir.storage import Storage, mixes_channels, storage_problem
 from dscompile.ir.tensor import DType, Quantization, Rounding, Shape, Tensor
 from dscompile.ir.types import border_type_problems, layer_type_problems, result_type, weight_types
 
@@ -208,7 +208,7 @@ class Network:
     def _storage_problems(self, layer: Layer, *, quantized: bool) -> Iterable[Diagnostic]:
         if layer.storage == "plain":
             return
-        if not quantized or not self._mixes_channels(layer):
+        if not quantized or not mixes_channels(layer.op, self.shape(layer.inputs[0])):
             yield Diagnostic(
                 f"cannot be stored as {layer.storage}: that is for int8 layers whose sums are over channels",
                 layer=layer.name,
@@ -221,13 +221,6 @@ class Network:
                     layer=layer.name,
                     help="`dscompile quantize` makes such weights (--weight-type int4, --sparsity 2:4)",
                 )
-
-    def _mixes_channels(self, layer: Layer) -> bool:
-        """Whether a layer's sums are over channels: a dense layer, or a convolution that is not depthwise."""
-        op = layer.op
-        if isinstance(op, Conv2D):
-            return not op.is_depthwise(self.shape(layer.inputs[0])[3])
-        return isinstance(op, Dense)
 
     def _largest_factor(self, layer: Layer, kernel_scale: Array) -> float:
         """The largest factor input scale * kernel_scale / output scale; 0 where scales are missing."""

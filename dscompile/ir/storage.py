@@ -12,8 +12,17 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dscompile.ir.ops import Conv2D, Dense, Op
+from dscompile.ir.tensor import Shape
+
 Storage = Literal["plain", "int4", "2:4", "int4-2:4"]
 STORAGES: tuple[Storage, ...] = get_args(Storage)
+# What quantization is asked for: how many bits a weight has, whether two of four are 0, or both in a word.
+WeightBits = Literal["int8", "int4"]
+WEIGHT_BITS: tuple[WeightBits, ...] = get_args(WeightBits)
+Sparsity = Literal["2:4"]
+WeightType = Literal["int8", "int4", "2:4", "int4-2:4"]
+WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
 
 INT4_RANGE = (-8, 7)
 FOUR = 4
@@ -21,6 +30,14 @@ FOUR = 4
 KEPT = 2
 _FEWEST_FIRST: tuple[Storage, ...] = ("int4-2:4", "int4", "2:4", "plain")
 _POSITION_BITS = 4
+
+
+def mixes_channels(op: Op, given: Shape) -> bool:
+    """Whether sums of an operator that reads an input of this shape are over channels, so that weights can be packed.
+
+    Those of dense layers are, and of convolutions that are not depthwise.
+    """
+    return isinstance(op, Dense) or (isinstance(op, Conv2D) and not op.is_depthwise(given[3]))
 
 
 def is_narrow(storage: Storage) -> bool:
@@ -63,11 +80,8 @@ def storage_problem(storage: Storage, kernel: NDArray[np.generic]) -> str | None
 
 def fitting_storage(wanted: Storage, kernel: NDArray[np.generic]) -> Storage:
     """The smallest storage that a kernel int8 [..., C_out] fits, of those that leave out no more than `wanted` does."""
-    for storage in _FEWEST_FIRST:
-        narrower, sparser = is_narrow(storage) > is_narrow(wanted), is_sparse(storage) > is_sparse(wanted)
-        if not narrower and not sparser and storage_problem(storage, kernel) is None:
-            return storage
-    raise AssertionError("any kernel can be stored as it is")
+    allowed = [s for s in _FEWEST_FIRST if is_narrow(s) <= is_narrow(wanted) and is_sparse(s) <= is_sparse(wanted)]
+    return next(storage for storage in allowed if storage_problem(storage, kernel) is None)
 
 
 def smallest_storage(kernel: NDArray[np.generic]) -> Storage:

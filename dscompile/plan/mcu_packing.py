@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dscompile.artifact import PackedWeights
 from dscompile.ir.network import Array
 from dscompile.ir.storage import FOUR, KEPT, Storage, in_fours, is_narrow, is_sparse
-from dscompile.plan.mcu_kernels import half_up, rows_steps
+from dscompile.plan.mcu_kernels import ConvKernel, DenseKernel, SeparableKernel, half_up, rows_steps
+from dscompile.plan.program import Program
 
 Bytes = NDArray[np.int8]
 
@@ -57,6 +59,21 @@ def packed_rows(weights: Array) -> Bytes:
     rows = np.zeros((channels, -(-depth // _WORD) * _WORD), np.int16)
     rows[:, :depth] = weights.T
     return _paired(rows)
+
+
+def packed_weights(program: Program) -> tuple[PackedWeights, ...]:
+    """The layers whose weights do not have a byte each, in the order of the program."""
+    kernels = {function.symbol: function.kernel for function in program.functions}
+    found = []
+    for step in program.steps:
+        for call in step.calls:
+            kernel = kernels[call.symbol]
+            if isinstance(kernel, ConvKernel | SeparableKernel | DenseKernel) and kernel.storage != "plain":
+                place = [parameter.name for parameter in kernel.parameters].index("weights")
+                key = call.operands[place].name
+                size, plain = program.constants[key].nbytes, kernel.depth * kernel.out_channels
+                found.append(PackedWeights(key.removesuffix(".weights"), kernel.storage, size, plain))
+    return tuple(found)
 
 
 def _as_bytes(lower: NDArray[np.int16], upper: NDArray[np.int16]) -> Bytes:

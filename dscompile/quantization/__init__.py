@@ -6,6 +6,6 @@
 """
 
 from dscompile.quantization.pipeline import quantize_network
-from dscompile.quantization.settings import Method, Settings, WeightRounding, WeightType
+from dscompile.quantization.settings import Method, Settings, WeightRounding
 
-__all__ = ["Method", "Settings", "WeightRounding", "WeightType", "quantize_network"]
+__all__ = ["Method", "Settings", "WeightRounding", "quantize_network"]

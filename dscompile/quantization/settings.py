@@ -8,15 +8,13 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from dscompile.ir.network import Array
+from dscompile.ir.storage import Sparsity, WeightBits, WeightType
 from dscompile.ir.tensor import Rounding
 
 Method = Literal["min-max", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "mse"
 DEFAULT_KEEP = 0.9999
-WeightType = Literal["int8", "int4", "2:4", "int4-2:4"]
-WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
-Sparsity = Literal["2:4"]
 WeightRounding = Literal["nearest", "optimized"]
 WEIGHT_ROUNDINGS: tuple[WeightRounding, ...] = get_args(WeightRounding)
 
@@ -39,6 +37,6 @@ class Settings:
     equalize: bool = True
     bias_correction: bool = True
     weight_rounding: WeightRounding = "optimized"
-    weight_type: Literal["int8", "int4"] = "int8"
+    weight_type: WeightBits = "int8"
     sparsity: Sparsity | None = None
     layer_weights: Mapping[str, WeightType] = field(default_factory=lambda: MappingProxyType({}))

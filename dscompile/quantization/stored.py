@@ -9,9 +9,19 @@ from numpy.typing import NDArray
 
 from dscompile.errors import BadInputError, Diagnostic, did_you_mean
 from dscompile.ir.network import Layer, Network
-from dscompile.ir.ops import Conv2D, Dense
-from dscompile.ir.storage import FOUR, INT4_RANGE, KEPT, Storage, in_fours, is_narrow, is_sparse
-from dscompile.quantization.settings import Settings, WeightType
+from dscompile.ir.storage import (
+    FOUR,
+    INT4_RANGE,
+    KEPT,
+    Storage,
+    WeightBits,
+    WeightType,
+    in_fours,
+    is_narrow,
+    is_sparse,
+    mixes_channels,
+)
+from dscompile.quantization.settings import Settings
 
 _BYTE_LIMIT = 127  # -128 and -8 are not used: kernels are symmetric
 
@@ -24,14 +34,13 @@ def chosen_storage(network: Network, settings: Settings) -> Mapping[str, Storage
     """
     able = [layer.name for layer in network.layers if _mixes_channels(network, layer)]
     _check_names(able, settings.layer_weights)
-    asked = "int4" if settings.weight_type == "int4" else "int8"
-    inside = _TYPES[asked, settings.sparsity is not None]
+    inside = _TYPES[settings.weight_type, settings.sparsity is not None]
     chosen: dict[str, Storage] = dict.fromkeys(able[1:-1], inside)
     chosen |= {name: as_storage(kind) for name, kind in settings.layer_weights.items()}
     return {name: storage for name, storage in chosen.items() if storage != "plain"}
 
 
-_TYPES: Mapping[tuple[str, bool], Storage] = {
+_TYPES: Mapping[tuple[WeightBits, bool], Storage] = {
     ("int8", False): "plain",
     ("int4", False): "int4",
     ("int8", True): "2:4",
@@ -45,10 +54,7 @@ def as_storage(kind: WeightType) -> Storage:
 
 
 def _mixes_channels(network: Network, layer: Layer) -> bool:
-    op = layer.op
-    if isinstance(op, Conv2D):
-        return not op.is_depthwise(network.shape(layer.inputs[0])[3])
-    return isinstance(op, Dense)
+    return bool(layer.inputs) and mixes_channels(layer.op, network.shape(layer.inputs[0]))
 
 
 def _check_names(able: list[str], named: Mapping[str, WeightType]) -> None:

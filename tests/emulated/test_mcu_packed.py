@@ -18,8 +18,8 @@ from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.emulated.test_mcu_networks import assert_stack_is_what_the_header_says
 from tests.mcu import random_inputs, write
-from tests.packed_networks import stored
-from tests.unit.test_mcu_packed import PACKED, plainly, tower
+from tests.packed_networks import plainly, stored, tower
+from tests.unit.test_mcu_packed import PACKED
 
 KWS = Path(__file__).parents[1] / "data" / "kws_ref_model_int8.tflite"
 CORES = ("cortex-m0plus", "cortex-m4", "rv32imc")

@@ -9,47 +9,18 @@ import pytest
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import load_artifact
-from dscompile.ir.network import Network, NetworkBuilder
-from dscompile.ir.ops import NONE, RELU, Conv2D, Dense, Pads, Reshape
+from dscompile.ir.ops import NONE
 from dscompile.ir.storage import Storage
-from dscompile.ir.tensor import Rounding, Tensor
+from dscompile.ir.tensor import Rounding
 from tests.mcu import HostModel, assert_equals_oracle, here, random_inputs, write
 from tests.native import TARGETS, target_here
 from tests.native import assert_equals_oracle as assert_native_equals_oracle
-from tests.packed_networks import stored
-from tests.quantized_networks import Quantizer
+from tests.packed_networks import plainly, stored, tower
 from tests.unit.test_mcu_kernels import Case, int8
 
 PACKED: tuple[Storage, ...] = ("int4", "2:4", "int4-2:4")
 CORES = ("c99", "cortex-m0plus", "cortex-m4", "rv32imc")
 ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
-
-
-def tower(rounding: Rounding) -> Network:
-    """Convolutions of odd and even depths and channels, in place and not, and two dense layers."""
-    builder = NetworkBuilder("tower")
-    x = builder.input(Tensor("x", (1, 7, 9, 3)))
-    rng = np.random.default_rng(0)
-
-    def conv(name: str, x: str, op: Conv2D) -> str:
-        channels = builder.tensors[x].shape[3] // op.groups
-        kernel = rng.normal(size=(*op.kernel, channels, op.out_channels)).astype(np.float32)
-        bias = rng.normal(size=op.out_channels).astype(np.float32)
-        return builder.add(name, op, [x], kernel=kernel, bias=bias)
-
-    same = Pads(1, 1, 1, 1)
-    x = conv("stem", x, Conv2D(8, (3, 3), (2, 2), same, activation=RELU))
-    x = conv("wide", x, Conv2D(17, (1, 1), activation=NONE))
-    x = conv("odd", x, Conv2D(9, (1, 1), activation=RELU))
-    x = conv("depthwise", x, Conv2D(9, (3, 3), pads=same, groups=9, activation=RELU))
-    x = conv("pointwise", x, Conv2D(12, (1, 1), activation=RELU))
-    x = conv("grouped", x, Conv2D(12, (3, 3), pads=same, groups=2, activation=NONE))
-    x = conv("one", x, Conv2D(1, (1, 1), activation=RELU))
-    x = builder.add("flat", Reshape((1, builder.tensors[x].elements)), [x])
-    for name, units in (("hidden", 7), ("scores", 3)):
-        kernel = rng.normal(size=(builder.tensors[x].shape[1], units)).astype(np.float32)
-        x = builder.add(name, Dense(units), [x], kernel=kernel, bias=rng.normal(size=units).astype(np.float32))
-    return Quantizer(builder.build([x]), rng, rounding, float_borders=False).run()
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -76,11 +47,6 @@ def test_packed_kernel_equals_the_oracle(name, storage, core):
     assert_equals_oracle(stored(int8(CASES[name].network(), rounding), storage), (0,), here(core))
 
 
-def plainly(network: Network) -> Network:
-    """The same network with a byte for each weight."""
-    return replace(network, layers=tuple(replace(layer, storage="plain") for layer in network.layers))
-
-
 def test_packed_and_plain_artifacts_give_the_same_bytes_and_the_manifest_says_what_is_saved(tmp_path):
     network = stored(tower("tflite"), "int4")
     packed = write(network, tmp_path / "packed", here("cortex-m4"))
@@ -100,9 +66,12 @@ def test_packed_and_plain_artifacts_give_the_same_bytes_and_the_manifest_says_wh
 
 
 @pytest.mark.slow
+@pytest.mark.every_case
 @pytest.mark.parametrize("storage", PACKED)
-def test_hosted_targets_compute_packed_networks_as_all_others(storage):
-    assert_native_equals_oracle(stored(tower("tflite"), storage), target_here(TARGETS[0]))
+def test_hosted_targets_and_portable_c_give_the_same_bytes(storage):
+    network = stored(tower("tflite"), storage)
+    assert_native_equals_oracle(network, target_here(TARGETS[0]))
+    assert_equals_oracle(network, (0, 1), here("c99"))
 
 
 def test_a_layer_whose_channels_can_hold_one_value_alone_is_packed_without_what_it_does_not_read():
