@@ -57,6 +57,9 @@ if TYPE_CHECKING:
         quantize as quantize,
     )
     from dscompile.api import (
+        stream as stream,
+    )
+    from dscompile.api import (
         tune as tune,
     )
     from dscompile.api import (
@@ -82,6 +85,7 @@ _HOMES = {
     "inspect": "dscompile.api",
     "load": "dscompile.api",
     "quantize": "dscompile.api",
+    "stream": "dscompile.api",
     "tune": "dscompile.api",
     "verify": "dscompile.api",
     "DscompileError": "dscompile.errors",

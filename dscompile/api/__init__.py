@@ -26,6 +26,7 @@ from dscompile.api.networks import (
     zoo_write,
 )
 from dscompile.api.quantizing import QuantizeResult, quantize
+from dscompile.api.sliding import StreamResult, stream
 from dscompile.api.tuning import DEFAULT_TRIALS, TuneResult, tune, tune_report
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "ImportResult",
     "Model",
     "QuantizeResult",
+    "StreamResult",
     "TuneResult",
     "bench",
     "build",
@@ -56,6 +58,7 @@ __all__ = [
     "packages_list",
     "quantize",
     "run",
+    "stream",
     "targets_best",
     "targets_list",
     "targets_show",

@@ -27,12 +27,14 @@ def network_fields(inspection: Inspection) -> list[tuple[str, str]]:
 
 
 def memory_text(memory: StreamingInfo) -> str:
-    """'balanced: streamed are block1 and block4, 0.6 % more instructions (estimated)'."""
+    """'balanced: streams from block1 and block4, 0.6 % more instructions (estimated)'."""
     if not memory.streamed:
         return f"{memory.mode}: nothing is streamed"
-    names = ", ".join(f"the steps from {name}" for name in memory.streamed)
-    rows = ", the input may come row by row" if memory.takes_rows else ""
-    return f"{memory.mode}: {names} go row by row, {text.percent(memory.extra)} more instructions (estimated){rows}"
+    *before, last = memory.streamed
+    names = f"{', '.join(before)} and {last}" if before else last
+    rows = "; the input may come row by row" if memory.takes_rows else ""
+    streams = "streams" if before else "a stream"
+    return f"{memory.mode}: {streams} from {names}, {text.percent(memory.extra)} more instructions (estimated){rows}"
 
 
 def tensor_fields(network: Network) -> list[tuple[str, str]]:

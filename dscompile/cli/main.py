@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("tune", "Find the fastest tiles of every layer by measuring."),
     "quantize": ("quantize", "Turn a float32 network into an int8 network."),
     "factorize": ("factorize", "Turn standard convolutions into sums of separable ones."),
+    "stream": ("stream", "Turn a network over a window into one of new frames alone."),
     "export": ("export", "Write a network as an ONNX model."),
     "zoo": ("zoo", "The networks that come with dscompile."),
     "targets": ("targets", "The machines that artifacts can be built for."),

@@ -1,7 +1,7 @@
 """The program of a network as standalone C, in a memory mode: which layers are streamed, and why.
 
-- fast: the fewest instructions. Whole layers, unless at most 2 % more instructions halve the arena; with a budget, the
-  fewest instructions that keep it.
+- fast: the fewest instructions, where one percent of them is worth a quarter of the arena: whole layers, unless streams
+  are nearly free. With a budget, the fewest instructions that keep it.
 - balanced: the smallest arena for at most 5 % more instructions; no rows are pushed.
 - stream: rows of the input are pushed. The smallest arena, where one percent of the instructions is worth two percent
   of it; with a budget, the fewest instructions that keep it.
@@ -23,7 +23,7 @@ from dscompile.plan.mcu_lowering import lowered_drafts
 from dscompile.plan.program import MemoryChoice, Program
 from dscompile.target import Target
 
-_HALVING = 1.02  # of the fewest instructions: what halving the arena may take in mode fast
+_FAST, _STREAM = 30, 2  # powers of the instructions, which times the arena is to be least
 _BALANCED = 1.05
 _MORE_FOR_ROWS = 1 / 32  # of an arena without tensors in rows
 _ANY = float("inf")
@@ -105,16 +105,19 @@ class _Chooser:
             case "fast":
                 if _has_regions(self._drafts[0].target):
                     return self._whole()
-                usual = self._usual()
-                if budget_bytes is None or usual.arena_bytes <= budget_bytes:
-                    return usual
+                if budget_bytes is None:
+                    return self._usual()
+                whole = self._whole()
+                if whole.arena_bytes <= budget_bytes:
+                    return whole
                 return self._within(budget_bytes, pushed=False) or self._smallest(_ANY, pushed=False)
             case "balanced":
                 return self._smallest(_BALANCED * self.fastest, pushed=False)
             case "stream":
                 self._require_rows()
-                kept = None if budget_bytes is None else self._within(budget_bytes, pushed=True)
-                return kept or (self._streamed() if budget_bytes is None else self._smallest(_ANY, pushed=True))
+                if budget_bytes is None:
+                    return self._least_product(_STREAM, pushed=True)
+                return self._within(budget_bytes, pushed=True) or self._smallest(_ANY, pushed=True)
 
     def smallest(self) -> tuple[MemoryMode, int]:
         """The mode with the smallest arena of all, and its bytes."""
@@ -125,7 +128,7 @@ class _Chooser:
         return mode, size
 
     def _can_push(self) -> bool:
-        return any(cuts.cheapest(cuts.limits[-1]) is not None for cuts in self._cuts(pushed=True))
+        return any(cuts.cheapest(limit) is not None for cuts in self._cuts(pushed=True) for limit in cuts.limits[-1:])
 
     def _require_rows(self) -> None:
         if not self._can_push():
@@ -135,10 +138,9 @@ class _Chooser:
             )
 
     def _usual(self) -> _Choice:
-        """Whole layers, unless few instructions more halve the arena."""
-        whole = self._whole()
-        smaller = self._smallest(_HALVING * self.fastest, pushed=False)
-        return smaller if 2 * smaller.arena_bytes <= whole.arena_bytes else whole
+        """Whole layers, unless few instructions more make the arena much smaller."""
+        whole, streamed = self._whole(), self._least_product(_FAST, pushed=False)
+        return min(whole, streamed, key=lambda choice: self._product(choice.arena_bytes, choice.instructions, _FAST))
 
     def _whole(self) -> _Choice:
         """Nothing streamed. Tensors in rows, which are faster, unless they cost too much memory."""
@@ -170,25 +172,28 @@ class _Chooser:
         assert best is not None
         return self._cheapest_as_small(best, pushed=pushed)
 
-    def _streamed(self) -> _Choice:
-        """The smallest product of arena and squared instructions."""
-        best: tuple[float, _Choice] | None = None
-        bound = _ANY
-        for cuts in self._cuts(pushed=True):
+    def _least_product(self, power: int, *, pushed: bool) -> _Choice:
+        """The least product of the arena and a power of the instructions: plans are placed from the least bound on."""
+        plans: dict[tuple[Candidate, ...], tuple[float, Cuts]] = {}
+        for cuts in self._cuts(pushed=pushed):
             for limit in cuts.limits:
                 plan = cuts.cheapest(limit)
-                if plan is None:
-                    continue
-                least = limit * instructions_of(plan) ** 2
-                bound = min(bound, least)
-                if best is not None and least >= best[0]:
-                    continue
-                found = _placed(cuts, plan, False)
-                score = found.arena_bytes * found.instructions**2
-                if best is None or score < best[0]:
-                    best = (score, found)
+                if plan is not None and plan not in plans:
+                    plans[plan] = (self._product(limit, instructions_of(plan), power), cuts)
+        best: tuple[float, _Choice] | None = None
+        least = min(bound for bound, _ in plans.values())
+        for plan, (bound, cuts) in sorted(plans.items(), key=lambda each: each[1][0]):
+            if best is not None and bound >= best[0]:
+                break
+            found = _placed(cuts, plan, False)
+            score = self._product(found.arena_bytes, found.instructions, power)
+            if best is None or score < best[0]:
+                best = (score, found)
         assert best is not None
-        return replace(best[1], proven=best[0] <= bound)
+        return replace(best[1], proven=best[0] <= least)
+
+    def _product(self, arena_bytes: int, instructions: float, power: int) -> float:
+        return arena_bytes * (instructions / self.fastest) ** float(power) if self.fastest else float(arena_bytes)
 
     def _cheapest_as_small(self, best: _Choice, *, pushed: bool) -> _Choice:
         """A cheaper plan whose arena is no larger, if the exact placement has one."""

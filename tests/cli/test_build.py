@@ -111,7 +111,7 @@ def test_an_arena_budget_that_is_exceeded_names_the_layer(dscompile: CommandLine
     assert re.match(
         r"error: layer \S+: arena needs [\d ]+ B, the budget of x86-avx2 is 1 024 B\n  --> net.yaml:15:3\n", outcome.err
     )
-    assert "the arena peaks at this layer" in outcome.err
+    assert "at this layer, where the arena peaks, shrink it" in outcome.err
     assert not Path("build").exists()
 
 

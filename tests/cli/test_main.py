@@ -45,6 +45,7 @@ def test_help_lists_all_commands_in_the_order_of_use(dscompile: CommandLine):
         "tune",
         "quantize",
         "factorize",
+        "stream",
         "export",
         "zoo",
         "targets",

@@ -29,7 +29,7 @@ weights: {seed: 1}
 PUBLIC = (
     *("Model", "Network", "NetworkBuilder"),
     *("bench", "build", "check", "export", "export_onnx", "factorize", "import_model", "import_onnx", "init"),
-    *("inspect", "load", "quantize", "tune", "verify"),
+    *("inspect", "load", "quantize", "stream", "tune", "verify"),
 )
 
 

@@ -252,6 +252,7 @@ def test_text_is_formatted_as_clang_format_would(name):
     assert done.stdout == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_about_as_many_registers_as_tvms_text_and_no_spills(name, tmp_path):
     """With as many registers as a thread can have; tests/unit/test_models_cuda.py has those of artifacts."""
@@ -269,6 +270,7 @@ def test_about_as_many_registers_as_tvms_text_and_no_spills(name, tmp_path):
     assert not after.spills
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_results_are_those_of_tvms_text(name, monkeypatch):
     require_tools("g++")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,17 @@ import pytest
 
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.load import load_network
+from dscompile.frontend.zoo import zoo_yaml
 from dscompile.ir.memory import MEMORY_MODES, MemoryMode
 from dscompile.ir.network import Array, Network, NetworkBuilder
-from dscompile.ir.ops import RELU, Conv2D, Pads
+from dscompile.ir.ops import RELU, Binary, Conv2D, Pads, Pool, Softmax
 from dscompile.ir.tensor import Tensor
-from dscompile.target import Target
+from dscompile.passes import canonicalize
+from dscompile.regions import Region
+from dscompile.target import Target, find_target
 from tests.comparing import expected_outputs, wrong_outputs
 from tests.mcu import FLOAT_TOLERANCE, HostModel, here, planned, random_inputs, write
-from tests.quantized_networks import quantized_tower
+from tests.quantized_networks import Quantizer, quantized_tower
 from tests.sanitized import SanitizedModel
 from tests.towers import random_tower
 
@@ -106,7 +111,7 @@ def image_network(layers: int = 3, border: str = "nhwc") -> Network:
     return builder.build([x])
 
 
-@pytest.mark.parametrize("name", ["kws_ref_model_int8", "vww_96_int8"])
+@pytest.mark.parametrize("name", ["kws_ref_model_int8", pytest.param("vww_96_int8", marks=pytest.mark.slow)])
 def test_a_trained_network_in_every_mode(name: str, tmp_path: Path) -> None:
     network = load_network(DATA / f"{name}.tflite").network
     arenas = []
@@ -114,12 +119,12 @@ def test_a_trained_network_in_every_mode(name: str, tmp_path: Path) -> None:
         plans_and_equals(network, here("c99"), memory, tmp_path / memory)
         arenas.append(planned(network, here("c99"), memory=memory).arena_bytes)
     assert sorted(arenas, reverse=True) == arenas
-    assert arenas[-1] < 0.6 * arenas[0]
+    assert arenas[-1] < 0.65 * arenas[0]
 
 
 def test_a_budget_takes_the_fewest_instructions_that_keep_it() -> None:
     network = load_network(DATA / "vww_96_int8.tflite").network
-    whole = planned(network, here("cortex-m4"))
+    whole = planned(network, here("cortex-m4"), arena_bytes=40_000)
     least = planned(network, here("cortex-m4"), memory="balanced")
     assert least.memory is not None
     assert whole.memory is not None
@@ -129,6 +134,15 @@ def test_a_budget_takes_the_fewest_instructions_that_keep_it() -> None:
     assert between.arena_bytes <= (whole.arena_bytes + least.arena_bytes) // 2
     assert whole.memory.instructions <= between.memory.instructions <= least.memory.instructions
     assert planned(network, here("cortex-m4"), arena_bytes=whole.arena_bytes).memory == whole.memory
+
+
+def test_without_a_budget_streams_that_are_nearly_free_make_the_arena_smaller() -> None:
+    network = load_network(DATA / "vww_96_int8.tflite").network
+    usual = planned(network, here("cortex-m4"))
+    assert usual.memory is not None
+    assert usual.memory.streams == 1
+    assert usual.arena_bytes <= 28_384
+    assert usual.memory.instructions <= 1.01 * usual.memory.fastest_instructions
 
 
 def test_a_budget_that_nothing_keeps_names_the_smallest_arena() -> None:
@@ -144,3 +158,66 @@ def test_a_budget_that_nothing_keeps_names_the_smallest_arena() -> None:
 def test_rows_in_nchw_order_cannot_be_pushed() -> None:
     with pytest.raises(UnsupportedError, match="input 'image' is in NCHW order, where a row is not in one place"):
         planned(image_network(border="nchw"), here("c99"), memory="stream")
+
+
+@pytest.mark.slow
+def test_mobilenet_v2_takes_less_than_the_best_plan_of_whole_layers() -> None:
+    network = zoo_network("mobilenet_v2", 0.35, (144, 144))
+    arenas = {memory: planned(network, find_target("cortex-m4"), memory=memory).arena_bytes for memory in MEMORY_MODES}
+    assert arenas["fast"] <= 66_000
+    assert arenas["stream"] <= 26_600
+
+
+def zoo_network(name: str, width: float, size: tuple[int, int]) -> Network:
+    """A network of the zoo in int8, with random weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.yaml"
+        path.write_text(zoo_yaml(name, width, size))
+        network = canonicalize(load_network(path).network)
+    return Quantizer(network, np.random.default_rng(1), "tflite", float_borders=False).run()
+
+
+def two_inputs(builder: NetworkBuilder) -> str:
+    return builder.add("sum", Binary("add"), [image(builder, "left"), image(builder, "right")])
+
+
+def vector(builder: NetworkBuilder) -> str:
+    return builder.add("softmax", Softmax(), [builder.input(Tensor("x", (1, 8)))])
+
+
+def two_readers(builder: NetworkBuilder) -> str:
+    x = image(builder, "image")
+    means = [builder.add(name, Pool("average", (2, 2), (stride, stride)), [x]) for name, stride in (("a", 1), ("b", 2))]
+    return builder.add("sum", Binary("add"), [builder.add("c", Pool("average", (2, 2), (2, 2)), [means[0]]), means[1]])
+
+
+def whole_image(builder: NetworkBuilder) -> str:
+    return builder.add("softmax", Softmax(), [image(builder, "image")])
+
+
+def image(builder: NetworkBuilder, name: str) -> str:
+    return builder.input(Tensor(name, (1, 9, 9, 3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (two_inputs, "the network has 2 inputs"),
+        (vector, r"input 'x' \[1, 8\] is no image"),
+        (two_readers, "2 layers read input 'image'"),
+        (whole_image, "layer 'softmax' does not work row by row"),
+    ],
+)
+def test_what_takes_no_rows_says_why(build: Callable[[NetworkBuilder], str], message: str) -> None:
+    builder = NetworkBuilder("net")
+    network = builder.build([build(builder)])
+    with pytest.raises(
+        UnsupportedError, match=f"memory mode 'stream' wants the rows of the input one by one: {message}"
+    ):
+        planned(network, here("c99"), memory="stream")
+
+
+def test_nothing_is_streamed_over_several_memories() -> None:
+    target = replace(find_target("cortex-m7"), regions=(Region("dtcm", 65_536, 1.0), Region("sram", 262_144, 3.0)))
+    with pytest.raises(UnsupportedError, match="through one arena, but cortex-m7 has memories with names"):
+        planned(image_network(), target, memory="balanced")

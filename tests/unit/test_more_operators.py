@@ -333,12 +333,14 @@ def everything(*, int8: bool) -> Network:
     return net.build(net.made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("target", TARGETS_FIRST_FAST)
 def test_compiled_operators_equal_the_oracle(target, int8):
     assert_equals_oracle(everything(int8=int8), target_here(target))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 def test_operators_as_c_equal_the_oracle(int8):
     mcu.assert_equals_oracle(everything(int8=int8))

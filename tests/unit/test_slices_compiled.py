@@ -89,6 +89,7 @@ def sliced(channels: int, int8: bool) -> Network:
     return net.build(outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("target", TARGETS_FIRST_FAST)
@@ -104,6 +105,7 @@ def moved(op: Op, channels: int, *, int8: bool) -> Network:
 BOXES = [Slice((0, 1, 0, 0), (1, 3, 4, 58)), Slice((0, 0, 2, 16), (1, 5, 2, 20)), Slice((0, 4, 1, 7), (1, 1, 2, 50))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("op", [*BOXES, Shuffle(2), Shuffle(29)], ids=str)
 @pytest.mark.parametrize("target", ["x86-avx2", "x86-avx512", pytest.param("arm64-neon", marks=pytest.mark.slow)])
@@ -111,12 +113,14 @@ def test_boxes_and_shuffles(target, op, int8):
     assert_equals_oracle(moved(op, 58, int8=int8), target_here(target))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("op", [*BOXES, Slice((0, 0, 0, 29), (1, 5, 4, 29)), Shuffle(2), Shuffle(29)], ids=str)
 def test_boxes_and_shuffles_as_c(op, int8):
     mcu.assert_equals_oracle(moved(op, 58, int8=int8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_slices_of_channels_as_c(channels, int8):
@@ -129,6 +133,7 @@ def units(channels: int, *, int8: bool = False) -> Network:
     return net.build([net.conv("last", net.unit("v", net.unit("u", net.image)), 9)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("channels", [6, 32, 64, 116])
 def test_units_of_shufflenet(channels, int8):
@@ -137,6 +142,7 @@ def test_units_of_shufflenet(channels, int8):
     mcu.assert_equals_oracle(network)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 58), (1, 5, 58), (1, 2, 3, 2, 58)])
 @pytest.mark.parametrize("op", ["slice", "shuffle"])
 def test_other_ranks(shape, op):

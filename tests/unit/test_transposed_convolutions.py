@@ -97,12 +97,14 @@ OPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("target", TARGETS_FIRST_FAST)
 def test_compiled_transposed_convolutions_equal_the_oracle(target, int8):
     assert_equals_oracle(built(OPS, int8=int8), target_here(target))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 def test_transposed_convolutions_as_c_equal_the_oracle(int8):
     mcu.assert_equals_oracle(built(OPS, int8=int8))
