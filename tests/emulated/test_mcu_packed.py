@@ -12,6 +12,7 @@ import pytest
 from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact
 from dscompile.frontend.load import load_network
+from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Network
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
@@ -35,13 +36,13 @@ COSTS = {
 
 
 def require_compiler(core):
-    compiler = "riscv64-unknown-elf-gcc" if core == "rv32imc" else "arm-none-eabi-gcc"
+    compiler = "riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc"
     require(compiler, shutil.which(compiler) is not None)
 
 
-def checked(network: Network, core: str, directory: Path) -> tuple[int, Artifact]:
+def checked(network: Network, core: str, directory: Path, memory: MemoryMode = "fast") -> tuple[int, Artifact]:
     """Instructions of an inference that gave the oracle's bytes."""
-    artifact = write(network, directory, find_target(core))
+    artifact = write(network, directory, find_target(core), memory=memory)
     device = FirmwareModel(artifact)
     inputs = random_inputs(network, 3)
     expected = oracle_outputs(network, inputs)
@@ -66,7 +67,7 @@ def test_packed_layers_of_all_shapes_equal_the_oracle_on_a_core(core, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", [*CORES, "cortex-m3", "cortex-m7", "cortex-m33"])
+@pytest.mark.parametrize("core", [*CORES, "cortex-m3", "cortex-m7", "cortex-m33", "cortex-m55", "rv64gcv"])
 @pytest.mark.parametrize("storage", PACKED)
 def test_all_ways_of_packing_equal_the_oracle_on_all_cores(storage, core, tmp_path):
     require_compiler(core)
@@ -83,3 +84,14 @@ def test_unpacking_costs_what_the_documentation_says(core, storage, tmp_path):
     saved = sum(one.saved_bytes for one in artifact.manifest.packed)
     assert whole.manifest.sizes.weights - artifact.manifest.sizes.weights == saved
     assert artifact.manifest.sizes.flash_bytes < whole.manifest.sizes.flash_bytes - 0.75 * saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["int4", "int4-2:4"])
+def test_streams_multiply_packed_weights_as_well(storage, tmp_path):
+    require_compiler("cortex-m4")
+    _, whole = checked(keywords(storage), "cortex-m4", tmp_path / "fast")
+    _, streamed = checked(keywords(storage), "cortex-m4", tmp_path / "stream", "stream")
+    assert streamed.manifest.streaming is not None
+    assert streamed.manifest.arena.size_bytes < whole.manifest.arena.size_bytes
+    assert streamed.manifest.packed == whole.manifest.packed

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dscompile.errors import BadInputError
+import dscompile
+from dscompile.errors import BadInputError, UsageError
 from dscompile.ir.storage import in_fours
 from dscompile.quantization import Settings
 from dscompile.quantization.kernels import quantize_kernel
@@ -92,3 +95,19 @@ def test_what_smaller_weights_cost_and_what_improvements_bring_back_is_reported(
     assert made.agreement.sqnr_db < four_bits.agreement.sqnr_db < quantized(DS_CNN, SHAPE, Settings()).agreement.sqnr_db
     nearest = quantized(DS_CNN, SHAPE, replace(PLAIN, weight_type="int4"))
     assert nearest.agreement.sqnr_db < four_bits.agreement.sqnr_db - 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"weight_type": "int2"}, "weight_type is 'int2', which is not one of int8, int4"),
+        ({"sparsity": "1:4"}, "sparsity is '1:4', which is not one of 2:4, none"),
+        (
+            {"layer_weights": {"head": "plain"}},
+            "layer_weights of 'head' is 'plain', which is not one of int8, int4, 2:4, int4-2:4",
+        ),
+    ],
+)
+def test_words_that_say_nothing_about_weights_are_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        dscompile.quantize(network_of(DS_CNN, SHAPE), "calib.npz", **asked)
