@@ -251,7 +251,12 @@ def find_target(name: str) -> Target:
         return _read(path)
     if name not in target_names():
         raise UsageError(f"unknown target '{name}'", help=target_advice(name))
-    return _read(data_directory("targets") / f"{name}.yaml")
+    return _read(target_path(name))
+
+
+def target_path(name: str) -> Path:
+    """The file of the target called `name`, which is there, or the file `name` itself."""
+    return Path(name) if is_target_file(name) else data_directory("targets") / f"{name}.yaml"
 
 
 def resolve_target(name: str) -> Target:

@@ -18,7 +18,7 @@ from dscompile.report.progress import Event, Progress, silent
 from dscompile.target import Target, build_target, useful_variants, variants_of
 
 if TYPE_CHECKING:
-    from dscompile.artifact import Artifact, Manifest
+    from dscompile.artifact import Artifact, MadeFrom, Manifest
     from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
     from dscompile.ir.memory import MemoryMode
@@ -185,6 +185,7 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
         extra_files={FILE_NAME: encode_vectors(vectors)},
         accept=lambda manifest: budgets.check_flash(programs[0], manifest.sizes.flash_bytes, job.name, settings),
         latency_budget_us=settings.latency_us,
+        made_from=_made_from(net, job, tunings),
     )
     notes = (
         *net.notes,
@@ -192,6 +193,20 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
         *packing_notes(job.name, net.network, programs[0]),
     )
     return Model(artifact, (*notes, *emitter.notes))
+
+
+def _made_from(net: NetFile, job: _Job, tunings: Tunings) -> MadeFrom:
+    """The files and the tools of a build, in the order of their use."""
+    from dscompile.api import provenance
+    from dscompile.artifact import MadeFrom
+
+    records = [path for group in job.groups for path in tunings.files_of(group[0])]
+    files = (
+        *provenance.network_files(net),
+        *provenance.target_files(job.name, job.target),
+        *provenance.tuning_files(records),
+    )
+    return MadeFrom(files, provenance.tools(job.target))
 
 
 class _Write(Protocol):
@@ -207,6 +222,7 @@ class _Write(Protocol):
         extra_files: Mapping[str, bytes],
         accept: Callable[[Manifest], None],
         latency_budget_us: float | None,
+        made_from: MadeFrom,
     ) -> Artifact: ...
 
 

@@ -53,23 +53,24 @@ def verify(
 ) -> Verification:
     """Runs an artifact and compares its outputs with the NumPy oracle's.
 
-    First the checksums of its files, then the golden vectors that the oracle computed at build time, then its
-    selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came from, also
-    onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a network in
-    memory only the oracle. Of a library
-    with variants, all that this machine (or an emulator here) runs are compared with the oracle. `threads` share each
-    inference of the artifact. Artifacts for a GPU
-    run on it, or on the CPU, where one inference is repeated with every access checked and counted. `runner` is another
-    machine to run everything on, ssh://[user@]host[:port].
+    First whether its files are those that the build wrote, then the golden vectors that the oracle computed at build
+    time, then its selftest.c, compiled and linked with its library. With `against`, the .onnx or .tflite file it came
+    from, also onnxruntime or LiteRT and the oracle itself on inputs drawn from `seed`; all are fed the same bytes. Of a
+    network in memory only the oracle. Of a library with variants, all that this machine (or an emulator here) runs are
+    compared with the oracle. `threads` share each inference of the artifact. Artifacts for a GPU run on it, or on the
+    CPU, where one inference is repeated with every access checked and counted. `runner` is another machine to run
+    everything on, ssh://[user@]host[:port].
 
-    Wrong outputs make `Verification.ok` False. Raises UsageError, BadInputError (files were changed) or ToolError.
+    Wrong outputs make `Verification.ok` False. Raises UsageError, BadInputError, ToolError, or CheckFailedError naming
+    every file that was changed, is missing or was added.
     """
+    from dscompile.artifact import open_artifact
     from dscompile.report.comparison import Verification
     from dscompile.report.vectors import FILE_NAME, read_vectors
 
+    open_artifact(Path(directory)).verify_files()
     model = load(directory, runner, threads)
     artifact = model.artifact
-    artifact.verify_checksums()
     vectors = read_vectors(artifact.directory / FILE_NAME, artifact.manifest.outputs)
     try:
         runnable = model.runner
@@ -163,13 +164,17 @@ def bench(
     of every step on one thread, measured alone afterwards. Artifacts for microcontrollers, and those for other machines
     that an emulator runs here, run in it, which counts instructions and times nothing; those for GPUs, without one, run
     on the CPU, which counts what their kernels move. `runner` is another machine to measure artifacts on,
-    ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError or ToolError.
+    ssh://[user@]host[:port]; runtimes run here only. Raises UsageError, BadInputError, ToolError, or CheckFailedError
+    naming every file of an artifact that was changed or is missing: what is measured must be what was built.
     """
+    from dscompile.artifact import require_unchanged
+
     if repeats is not None and repeats < 1:
         raise UsageError(f"{repeats} repeats measure nothing")
     paths = [directories] if isinstance(directories, str | Path) else list(directories)
     if not paths:
         raise UsageError("no artifact is given")
+    require_unchanged(map(Path, [*paths, *(name for name in against if Path(name).is_dir())]))
     models = {str(path): load(path, runner, threads) for path in paths}
     try:
         return _bench(models, against, model, threads, repeats, layers, runner, seed, progress)

@@ -288,7 +288,7 @@ def read_network(
     given = {"its weights": values, "its rounding": rounding, "its shapes": input_shapes}
     for what in (what for what, value in given.items() if value is not None):
         raise UsageError(f"the network '{source.name}' in memory has {what} already", help="change the network itself")
-    return NetFile(source.validate(), Path(source.name))
+    return NetFile(source.validate(), Path(source.name), is_file=False)
 
 
 def source_name(source: Source) -> str:

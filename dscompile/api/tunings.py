@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -21,12 +21,14 @@ TuningFiles = str | Path | Sequence[str | Path] | None
 
 @dataclass(frozen=True)
 class Tunings:
-    """The tuning of every target of a build."""
+    """The tuning of every target of a build, and the files that it is from."""
 
     by_target: Mapping[Target, Tuning]
+    files: Mapping[Target, tuple[Path, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_target", MappingProxyType(dict(self.by_target)))
+        object.__setattr__(self, "files", MappingProxyType(dict(self.files)))
 
     def of(self, target: Target) -> Tuning:
         """The records of a target, those of the user in front; none for targets that are not tuned."""
@@ -34,27 +36,38 @@ class Tunings:
 
         return self.by_target.get(target, UNTUNED)
 
+    def files_of(self, target: Target) -> tuple[Path, ...]:
+        """The files of these records, in the order in which they are asked."""
+        return self.files.get(target, ())
 
-def read_tunings(files: TuningFiles, targets: Iterable[Target]) -> Tunings:
+
+def read_tunings(records: TuningFiles, targets: Iterable[Target]) -> Tunings:
     """The records that a build for these concrete targets takes. Of files for one target, the first is asked first.
 
     Raises UsageError for a file that is there for none of them, BadInputError for one that is wrong.
     """
-    if files is None:
+    if records is None:
         return Tunings({})
+    from dscompile.plan.tuning import UNTUNED
+
     asked = tuple(dict.fromkeys(targets))
     tuned = [target for target in asked if _is_tuned(target)]
-    paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
+    paths = [Path(file) for file in ([records] if isinstance(records, str | Path) else records)]
     if paths and not tuned:
         raise UsageError(
             f"'{paths[0]}': {', '.join(target.name for target in asked)} takes no tuning records",
             help="they are for the kernels of x86 and arm64; plans for other targets come of counts and estimates",
         )
-    tunings = {target: _shipped(target) for target in tuned}
+    tunings: dict[Target, Tuning] = {}
+    files: dict[Target, tuple[Path, ...]] = {}
+    for target in tuned:
+        shipped = _shipped(target)
+        tunings[target], files[target] = (UNTUNED, ()) if shipped is None else (shipped[1], (shipped[0],))
     for path in reversed(paths):
         for target, tuning in _read(path, tuned).items():
             tunings[target] = tunings[target].merged(tuning)
-    return Tunings(tunings)
+            files[target] = (path, *files[target])
+    return Tunings(tunings, files)
 
 
 def _is_tuned(target: Target) -> bool:
@@ -80,16 +93,15 @@ def _read(path: Path, tuned: Sequence[Target]) -> Mapping[Target, Tuning]:
     return dict.fromkeys(own, file.tuning())
 
 
-def _shipped(target: Target) -> Tuning:
-    """The records that ship for a target; none for a user's own target that only shares its name."""
-    from dscompile.plan.tuning import UNTUNED
+def _shipped(target: Target) -> tuple[Path, Tuning] | None:
+    """The file of records that ships for a target; None for a user's own target that only shares its name."""
     from dscompile.plan.tuning_file import read_tuning
 
     path = next((path for path in shipped_files() if path.stem == target.name), None)
     if path is None:
-        return UNTUNED
+        return None
     file = read_tuning(path)  # a test holds what ships to require_fits
-    return UNTUNED if file.isa.difference(target) else file.tuning()
+    return None if file.isa.difference(target) else (path, file.tuning())
 
 
 def shipped_files() -> tuple[Path, ...]:

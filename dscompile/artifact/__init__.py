@@ -1,15 +1,16 @@
 """Artifacts: finished directories with a manifest. Emitters write them; runners, `bench` and the report read them."""
 
 from dscompile.artifact.directory import (
-    MANIFEST,
     Artifact,
-    checksums,
     is_artifact,
     load_artifact,
+    open_artifact,
     read_manifest,
-    sha256,
+    require_unchanged,
     write_manifest,
 )
+from dscompile.artifact.integrity import MANIFEST, checksums, sha256
+from dscompile.artifact.made_from import InputFile, MadeFrom, Role, Tool
 from dscompile.artifact.manifest import (
     ArenaInfo,
     BufferInfo,
@@ -34,22 +35,28 @@ __all__ = [
     "Artifact",
     "BufferInfo",
     "Checksum",
+    "InputFile",
     "KernelInfo",
     "KernelTraffic",
     "KernelUse",
     "LayerInfo",
+    "MadeFrom",
     "Manifest",
     "MemoryInfo",
     "PackedWeights",
+    "Role",
     "Sizes",
     "StreamingInfo",
+    "Tool",
     "TuningInfo",
     "VariantInfo",
     "Versions",
     "checksums",
     "is_artifact",
     "load_artifact",
+    "open_artifact",
     "read_manifest",
+    "require_unchanged",
     "sha256",
     "write_manifest",
 ]

@@ -6,18 +6,18 @@ that is wrong and raises one BadInputError.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dscompile.artifact.fields import Fields
+from dscompile.artifact.integrity import MANIFEST, added_files, changed_files, sealed_text
 from dscompile.artifact.json_form import manifest_from_json, manifest_to_json
-from dscompile.artifact.manifest import Checksum, Manifest
-from dscompile.errors import BadInputError, Diagnostic, Position, UsageError
+from dscompile.artifact.manifest import Manifest
+from dscompile.errors import BadInputError, CheckFailedError, Diagnostic, Position, UsageError
 
-MANIFEST = "manifest.json"
 MANIFEST_KEY = "dscompile_artifact"
 MANIFEST_VERSION = 1
 _BUILD_ONE = "make one with: dscompile build NET -t TARGET"
@@ -88,34 +88,19 @@ class Artifact:
         """`selftest.c`, or `selftest.cu` for a GPU."""
         return self.directory / f"selftest{self._suffix}"
 
-    def verify_checksums(self) -> None:
-        """Raises BadInputError naming every file that is not what the emitter wrote."""
-        changed = [c.file for c in self.manifest.checksums if sha256(self.directory / c.file) != c.sha256]
-        if changed:
-            raise BadInputError(
-                [
-                    Diagnostic(
-                        f"'{name}' was changed after the build: its checksum differs from {MANIFEST}",
-                        Position(str(self.directory / name)),
-                        help="build the artifact again",
-                    )
-                    for name in changed
-                ]
-            )
+    def verify_files(self, *, added: bool = True) -> None:
+        """Raises CheckFailedError naming every file that is not what the build wrote, is missing or was `added`.
 
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file. Raises BadInputError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BadInputError(f"cannot read the file: {error.strerror}", position=Position(str(path))) from error
-
-
-def checksums(directory: Path, files: Iterable[str]) -> tuple[Checksum, ...]:
-    """Checksums of `files`, in the order of their names."""
-    return tuple(Checksum(name, sha256(directory / name)) for name in sorted(files))
+        `lib<net>.so` is never added where the build had no linker: it said how to make it.
+        """
+        problems = list(changed_files(self.directory, self.manifest.checksums))
+        if added:
+            known = [checksum.file for checksum in self.manifest.checksums]
+            if self.has_libraries:
+                known.append(self.shared_library.name)
+            problems += added_files(self.directory, known)
+        if problems:
+            raise CheckFailedError(problems)
 
 
 def is_artifact(directory: Path) -> bool:
@@ -130,8 +115,7 @@ def is_artifact(directory: Path) -> bool:
 def write_manifest(manifest: Manifest, directory: Path) -> None:
     """Writes manifest.json: same manifest, same bytes."""
     content = {MANIFEST_KEY: MANIFEST_VERSION, **manifest_to_json(manifest)}
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    (directory / MANIFEST).write_text(sealed_text(content), encoding="utf-8")
 
 
 def load_artifact(path: Path) -> Artifact:
@@ -139,20 +123,43 @@ def load_artifact(path: Path) -> Artifact:
 
     Raises UsageError if there is no artifact, BadInputError if its manifest is wrong or files are missing.
     """
-    if not path.is_dir():
-        raise UsageError(f"there is no artifact '{path}'", help=_BUILD_ONE)
-    file = path / MANIFEST
-    if not file.is_file():
-        raise UsageError(f"'{path}' is not an artifact: it has no {MANIFEST}", help=_BUILD_ONE)
-    manifest = read_manifest(file)
-    missing = [c.file for c in manifest.checksums if not (path / c.file).is_file()]
+    artifact = open_artifact(path)
+    missing = [c.file for c in artifact.manifest.checksums if not os.path.isfile(path / c.file)]
     if missing:
         raise BadInputError(
             f"the artifact is incomplete: {', '.join(missing)} missing",
             position=Position(str(path)),
             help="build it again",
         )
-    return Artifact(path, manifest)
+    return artifact
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The artifact in a directory, its manifest read and nothing else looked at, for those who check its files.
+
+    Raises UsageError if there is no artifact, BadInputError if its manifest is wrong.
+    """
+    if not path.is_dir():
+        raise UsageError(f"there is no artifact '{path}'", help=_BUILD_ONE)
+    file = path / MANIFEST
+    if not file.is_file():
+        raise UsageError(f"'{path}' is not an artifact: it has no {MANIFEST}", help=_BUILD_ONE)
+    return Artifact(path, read_manifest(file))
+
+
+def require_unchanged(directories: Iterable[Path]) -> None:
+    """Raises CheckFailedError naming every file of these artifacts that was changed or is missing.
+
+    Raises what `open_artifact` raises for what is no artifact.
+    """
+    problems: list[Diagnostic] = []
+    for directory in dict.fromkeys(directories):
+        try:
+            open_artifact(directory).verify_files(added=False)
+        except CheckFailedError as error:
+            problems += error.diagnostics
+    if problems:
+        raise CheckFailedError(problems)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -58,10 +58,11 @@ class Fields:
         return tuple(self._each(key, self._real))
 
     def word(self, key: str, words: tuple[str, ...]) -> str:
-        """One of `words`."""
+        """One of `words`; the first in place of another."""
         value = self.text(key)
         if value not in words:
             self.problems.append(f"'{self.where}{key}' must be one of {', '.join(words)}, not {shown(value)}")
+            return words[0]
         return value
 
     def matching(self, key: str, pattern: re.Pattern[str], what: str) -> str:

@@ -6,6 +6,7 @@ import re
 
 from dscompile.artifact.fields import Fields, Json, shown
 from dscompile.artifact.kernel_json import kernel_from_json, kernel_to_json
+from dscompile.artifact.made_from import made_from_from_json, made_from_to_json
 from dscompile.artifact.manifest import (
     ArenaInfo,
     BufferInfo,
@@ -99,6 +100,7 @@ def manifest_to_json(m: Manifest) -> Json:
         "flash_bytes": m.sizes.flash_bytes,
         "fingerprint": f"0x{m.fingerprint:08x}",
         "compiler": {"dscompile": m.versions.dscompile, "c": m.versions.c_compiler, "tvm": m.versions.tvm},
+        "made_from": made_from_to_json(m.made_from),
         "fallback_layers": list(m.fallback_layers),
         "tuning_ids": list(m.tuning_ids),
         "tuning": [tuning_to_json(one) for one in m.tuning],
@@ -157,6 +159,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         fallback_layers=fields.texts("fallback_layers"),
         tuning=fields.children("tuning", _tuning_from_json) if fields.has_value("tuning") else (),
         checksums=_checksums_from_json(fields),
+        made_from=made_from_from_json(fields),
         precision=_precision_from_json(fields),
         streaming=_streaming_from_json(fields.child("streaming")) if fields.has_value("streaming") else None,
         latency_budget_us=fields.number("latency_budget_us") if fields.has_value("latency_budget_us") else None,

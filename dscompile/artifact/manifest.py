@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from dscompile.artifact.made_from import MadeFrom
 from dscompile.ir.state import Slot
 from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
@@ -250,6 +251,7 @@ class Manifest:
     these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
     the next. `memories` are those that standalone C is split over, if it is. `streaming` says how standalone C trades
     instructions for memory; None for libraries. `packed` are its layers whose weights do not have a byte each.
+    `made_from` are the files and the tools of its build.
     """
 
     name: str
@@ -278,6 +280,7 @@ class Manifest:
     streaming: StreamingInfo | None = None
     memories: tuple[MemoryInfo, ...] = ()
     packed: tuple[PackedWeights, ...] = ()
+    made_from: MadeFrom = field(default_factory=MadeFrom)
 
     @property
     def lent(self) -> tuple[MemoryInfo, ...]:

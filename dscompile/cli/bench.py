@@ -65,7 +65,7 @@ def command(
 
     All take turns in one process, with the FMA peak of the core measured in between. Ratio is a contender's median over
     the artifact's: above 1, the artifact is faster. Exit code 4 if a median exceeds the latency budget that the
-    network's file sets.
+    network's file sets, 1 if files of an artifact were changed or are missing: then nothing is measured.
     """
     with shown_progress() as progress:
         results = api.bench(

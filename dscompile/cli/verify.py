@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 def command(directory: str, against: str | None, threads: int, runner: str | None) -> ExitCode:
     """Run an artifact and compare it with the NumPy oracle; exit code 1 if they differ.
 
+    Before that, its files: exit code 1 and the names of all that were changed, are missing or were added.
     The oracle's outputs for a few inputs were stored by the build. selftest.c is compiled, linked with the library and
     run as its user would. Of a library with variants, all that can run are compared. Artifacts for other machines run
     in an emulator, or with --runner on a machine of their kind. Artifacts for GPUs run on the GPU of this machine;

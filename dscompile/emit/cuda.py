@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from dscompile.artifact import Artifact, KernelInfo, KernelUse, Manifest, Sizes, Versions, write_manifest
+from dscompile.artifact import Artifact, KernelInfo, KernelUse, MadeFrom, Manifest, Sizes, Versions, write_manifest
 from dscompile.cuda_toolkit import Cubin, KernelResources, Nvcc
 from dscompile.emit.check import check_program
 from dscompile.emit.cuda_driver import check_launches, layers_of, network_source, planned_traffic
-from dscompile.emit.describe import describe
+from dscompile.emit.describe import NO_COMPILER, UNKNOWN, describe, finished
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols
 from dscompile.emit.elf import loaded_bytes
@@ -44,7 +44,7 @@ class Compiled:
     compiler: str
 
 
-SOURCE_ONLY = Compiled(0, 0, {}, "none")
+SOURCE_ONLY = Compiled(0, 0, {}, NO_COMPILER)
 
 
 def write_artifact(
@@ -59,6 +59,7 @@ def write_artifact(
     extra_files: Mapping[str, bytes] | None = None,
     accept: Accept | None = None,
     latency_budget_us: float | None = None,
+    made_from: MadeFrom = UNKNOWN,
 ) -> Artifact:
     """Writes the artifact directory of a program of GPU kernels, completely or not at all, and returns it.
 
@@ -81,7 +82,7 @@ def write_artifact(
             compiled = _compile(code, nvcc, directory)
             files.append(code.library_name)
         manifest = code.manifest(compiled, directory, files)
-        manifest = replace(manifest, latency_budget_us=latency_budget_us)
+        manifest = finished(manifest, latency_budget_us, made_from)
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)

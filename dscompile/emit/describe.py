@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dscompile.artifact import (
@@ -10,9 +11,11 @@ from dscompile.artifact import (
     BufferInfo,
     KernelInfo,
     LayerInfo,
+    MadeFrom,
     Manifest,
     MemoryInfo,
     Sizes,
+    Tool,
     Versions,
     checksums,
 )
@@ -22,6 +25,9 @@ from dscompile.ir.state import slots
 from dscompile.plan.memory_use import streaming_info
 from dscompile.plan.program import Program
 from dscompile.plan.tuning_use import tuning_info
+
+UNKNOWN = MadeFrom()
+NO_COMPILER = "none"  # instead of the version of one
 
 
 def describe(
@@ -69,6 +75,16 @@ def describe(
         streaming=streaming_info(program),
         memories=memory_infos(program, blocks),
     )
+
+
+def finished(manifest: Manifest, latency_budget_us: float | None, made_from: MadeFrom) -> Manifest:
+    """With what the program does not know: the time that an inference may take, and what all was made from.
+
+    The C compiler joins the tools that the caller of a build knows, at their end.
+    """
+    compiler = manifest.versions.c_compiler
+    tools = made_from.tools if compiler == NO_COMPILER else (*made_from.tools, Tool("c compiler", compiler))
+    return replace(manifest, latency_budget_us=latency_budget_us, made_from=replace(made_from, tools=tools))
 
 
 def arena_info(program: Program) -> ArenaInfo:

@@ -45,7 +45,6 @@ def replaced_directory(destination: Path) -> Iterator[Path]:
             with disk_errors(destination):
                 final.parent.mkdir(parents=True, exist_ok=True)
                 aside.mkdir()
-                aside.chmod(0o755)
                 yield aside
                 check_replaceable(final)
                 _swap(aside, final)

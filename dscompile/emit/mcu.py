@@ -10,13 +10,14 @@ import numpy as np
 
 from dscompile.artifact import (
     Artifact,
+    MadeFrom,
     Manifest,
     Sizes,
     Versions,
     write_manifest,
 )
 from dscompile.emit.check import check_program
-from dscompile.emit.describe import describe
+from dscompile.emit.describe import UNKNOWN, describe, finished
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, program_interface
@@ -53,6 +54,7 @@ def write_artifact(
     extra_files: Mapping[str, bytes] | None = None,
     accept: Callable[[Manifest], None] | None = None,
     latency_budget_us: float | None = None,
+    made_from: MadeFrom = UNKNOWN,
     packages: Sequence[str] = (),
     about: About = _UNKNOWN,
 ) -> Artifact:
@@ -86,7 +88,7 @@ def write_artifact(
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
         manifest = emitter.manifest(fingerprint, measured, compiler, directory, [*texts, *extra])
-        manifest = replace(manifest, latency_budget_us=latency_budget_us, packed=packed_weights(program))
+        manifest = replace(finished(manifest, latency_budget_us, made_from), packed=packed_weights(program))
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)

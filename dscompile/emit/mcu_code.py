@@ -26,6 +26,8 @@ from dscompile.plan.mcu_bodies import (
     rows_bodies,
     rows_matrix_shapes,
     rows_shape,
+    turned_body,
+    turned_shape,
     used_bodies,
 )
 from dscompile.plan.mcu_kernels import (
@@ -50,6 +52,7 @@ from dscompile.plan.mcu_mve import used_mve_bodies
 from dscompile.plan.mcu_rows import GROUP, row_place, row_segments, row_slots, y_row_bytes
 from dscompile.plan.mcu_rvv import Body as RvvBody
 from dscompile.plan.mcu_rvv import used_rvv_bodies
+from dscompile.plan.mcu_turned import record_words, turned_row_bytes
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.
@@ -79,7 +82,9 @@ HELPERS = (
     "add_low_product",
     "add_high_product",
     "add_products",
+    "add_four_rows",
     "add_bytes",
+    "larger_bytes",
     "pack_halves",
     "high_product",
     "doubling_high_product",
@@ -102,6 +107,7 @@ _SUFFIXES = {
     "block": "",
     "dsp": "_dsp",
     "rows": "_rows",
+    "turned": "_turned",
     "mve": "_mve",
     "rvv": "",
     "m0plus": "_m0plus",
@@ -207,10 +213,12 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
     if isinstance(kernel, PoolKernel) and kernel.from_rows:
         template += "_rows"
+    if isinstance(kernel, DenseKernel):
+        template += _SUFFIXES[kernel.variant]
     if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel):
         variant = kernel.variant
-        if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":
-            variant = "rows"
+        if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant in ("rows", "turned"):
+            variant = kernel.depthwise.variant
         template += _SUFFIXES[variant]
         if kernel.variant == "dsp":
             values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
@@ -230,6 +238,8 @@ def _body_names(
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
     if isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "rows":
         values["pieces"] = {body.pieces: names[body] for body in rows_bodies(depthwise)}
+    elif isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "turned":
+        values["turned"] = names[turned_body(depthwise)]
     elif isinstance(depthwise, DepthwiseKernel):
         found: dict[int, Pixels] = {}
         for body in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
@@ -381,6 +391,11 @@ def _rows_numbers(kernel: DepthwiseKernel) -> list[str]:
     return [str(value) for value in astuple(rows_shape(kernel))]
 
 
+def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
+    """A turned_shape as C."""
+    return [str(value) for value in astuple(turned_shape(kernel))]
+
+
 def _rows_matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[list[str]]:
     """All matrix_rows_shape of a kernel as C."""
     return [[str(value) for value in astuple(shape)] for shape in rows_matrix_shapes(kernel)]
@@ -410,6 +425,7 @@ def _environment() -> jinja2.Environment:
         "matrix_shape": _matrix_numbers,
         "minus": _minus,
         "pixels": pixels_of,
+        "record_words": record_words,
         "round_up": _round_up,
         "row_place": row_place,
         "row_segments": row_segments,
@@ -420,6 +436,8 @@ def _environment() -> jinja2.Environment:
         "signed": _signed,
         "spans": _spans,
         "times": _times,
+        "turned_row_bytes": turned_row_bytes,
+        "turned_shape": _turned_numbers,
         "window_start": _window_start,
         "y_row_bytes": y_row_bytes,
     }

@@ -9,19 +9,20 @@ import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol
 
 from dscompile.artifact import (
     Artifact,
+    MadeFrom,
     Manifest,
     Sizes,
     Versions,
     write_manifest,
 )
 from dscompile.emit.check import check_program
-from dscompile.emit.describe import describe
+from dscompile.emit.describe import NO_COMPILER, UNKNOWN, describe, finished
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_driver
 from dscompile.emit.driver_ir import driver_ir, program_calls, weights_ir
@@ -95,6 +96,7 @@ def write_artifact(
     extra_files: Mapping[str, bytes] | None = None,
     accept: Accept | None = None,
     latency_budget_us: float | None = None,
+    made_from: MadeFrom = UNKNOWN,
     assemble: Assemble | None = None,
 ) -> Artifact:
     """Writes the artifact directory of a program, completely or not at all, and returns it.
@@ -103,7 +105,8 @@ def write_artifact(
     `selftest_input` is what `emit.selftest.selftest_input` gives for the network, `selftest_output` the right answer;
     both have border shapes. `origin` is what the user built (net.yaml); only its last component is written down.
     `extra_files` (name -> content) are written and checksummed with the others. `accept` sees the manifest before the
-    old artifact is replaced, and may raise to keep it. `latency_budget_us` is what an inference may take. With
+    old artifact is replaced, and may raise to keep it. `latency_budget_us` is what an inference may take,
+    `made_from` what the build read and used. With
     `assemble`, which may be given where `emit.driver_ir.has_driver_ir` holds, a missing C compiler is no error: the
     static library is made without it.
 
@@ -113,7 +116,9 @@ def write_artifact(
     check_program(program)
     check_selftest(program.network, selftest_input, selftest_output)
     code = _Single(program, kernels_object, PurePath(origin).name)
-    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us, assemble)
+    return write_library(
+        code, selftest_output, destination, extra_files or {}, accept, latency_budget_us, made_from, assemble
+    )
 
 
 def write_library(
@@ -123,6 +128,7 @@ def write_library(
     extra_files: Mapping[str, bytes],
     accept: Accept | None,
     latency_budget_us: float | None,
+    made_from: MadeFrom,
     assemble: Assemble | None,
 ) -> Artifact:
     """Compiles and writes an artifact; parameters and errors are those of `write_artifact`."""
@@ -152,9 +158,9 @@ def write_library(
         for name, content in extra_files.items():
             (directory / name).write_bytes(content)
         files = [*texts, *extra_files, *(library.name for library in shared), libraries.static.name]
-        versions = Versions(__version__, "none" if toolchain is None else toolchain.version, tvm_version())
+        versions = Versions(__version__, NO_COMPILER if toolchain is None else toolchain.version, tvm_version())
         manifest = code.manifest(Finished(libraries, sizes, fingerprint, versions, directory, files))
-        manifest = replace(manifest, latency_budget_us=latency_budget_us)
+        manifest = finished(manifest, latency_budget_us, made_from)
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from dscompile.artifact import Artifact, Manifest, VariantInfo
+from dscompile.artifact import Artifact, MadeFrom, Manifest, VariantInfo
 from dscompile.emit.check import check_program
-from dscompile.emit.describe import arena_info, describe, layer_infos
+from dscompile.emit.describe import UNKNOWN, arena_info, describe, layer_infos
 from dscompile.emit.driver import Driver, kernel_symbols, plan_driver
 from dscompile.emit.driver_ir import driver_ir, program_calls
 from dscompile.emit.elf import loaded_bytes
@@ -65,6 +65,7 @@ def write_variants(
     extra_files: Mapping[str, bytes] | None = None,
     accept: Accept | None = None,
     latency_budget_us: float | None = None,
+    made_from: MadeFrom = UNKNOWN,
     assemble: Assemble | None = None,
 ) -> Artifact:
     """Writes the artifact directory of `variants`, the best one first, and returns it.
@@ -76,7 +77,9 @@ def write_variants(
         check_program(variant.program)
     check_selftest(variants[0].program.network, selftest_input, selftest_output)
     code = _Several(target, merged(variants), PurePath(origin).name)
-    return write_library(code, selftest_output, destination, extra_files or {}, accept, latency_budget_us, assemble)
+    return write_library(
+        code, selftest_output, destination, extra_files or {}, accept, latency_budget_us, made_from, assemble
+    )
 
 
 def merged(variants: Sequence[Variant]) -> tuple[Variant, ...]:

@@ -21,7 +21,8 @@ class NetFile:
 
     `budgets` are the settings of `targets:` by target name. `positions` tells where each layer stands, for errors
     found later. Without `weights_loaded` the weights have their shapes and types, but no values. `dynamic_range` names
-    layers whose int8 weights became float32 (docs/importing.md).
+    layers whose int8 weights became float32 (docs/importing.md). `weight_files` are the files beside `path` that its
+    weights are from. Unless `is_file`, the network was in memory, and `path` is its name.
     """
 
     network: Network
@@ -35,6 +36,8 @@ class NetFile:
     positions: Mapping[str, Position] = field(default_factory=lambda: MappingProxyType({}))
     weights_loaded: bool = True
     dynamic_range: tuple[str, ...] = ()
+    weight_files: tuple[Path, ...] = ()
+    is_file: bool = True
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def netfile_from_text(
         spec.license,
         MappingProxyType(graph.positions),
         load_weights,
+        weight_files=(source.path,) if isinstance(source, FileSource) else (),
     )
 
 

@@ -30,9 +30,11 @@ from dscompile.plan.mcu_rows import (
     row_slots,
     y_row_bytes,
 )
+from dscompile.plan.mcu_turned import CELLS, TurnedShape, turned_outputs
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
-_STEP_BYTES = 13 * 4
+_STEP_BYTES = 12 * 4
+_STEP_BYTES_APART = 13 * 4
 _FEW_SINGLES = 1 / 50  # of a layer's pixels: two words a step then save less than 1 % of it, for 108 B of code
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
 
@@ -65,13 +67,14 @@ class SumFinish:
 class MatrixBody:
     """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu_rows.py).
 
-    With `int4` two weights share a byte.
+    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`; with `int4` they share a byte.
     """
 
     kind: ClassVar[str] = "matrix"
     finish: Finish
     sum: SumFinish | None
     in_rows: bool = False
+    apart: bool = False
     int4: bool = False
 
 
@@ -114,7 +117,19 @@ class RowsBody:
         return tuple(sum(piece.outputs for piece in self.pieces[:index]) for index in range(len(self.pieces)))
 
 
-Body = MatrixBody | DepthwiseBody | RowsBody
+@dataclass(frozen=True)
+class TurnedBody:
+    """Neighboring outputs of a row of a turned image, in some channels, by 5x5 windows.
+
+    `outputs` are those of plan/mcu_turned.py: turned_outputs.
+    """
+
+    kind: ClassVar[str] = "turned"
+    finish: Finish
+    outputs: tuple[int, ...]
+
+
+Body = MatrixBody | DepthwiseBody | RowsBody | TurnedBody
 
 
 @dataclass(frozen=True)
@@ -199,7 +214,7 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.storage == "int4")
+    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, kernel.storage == "int4")
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
@@ -211,7 +226,7 @@ def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
     shape = MatrixShape(
         column_bytes=16 * steps,
         weight_bytes=_weight_bytes(kernel),
-        entry=_entry(steps),
+        entry=_entry(kernel),
         y_step=direction * kernel.y_step,
         factor=1 << epilogue.left,
         start=epilogue.zero_point * (1 << epilogue.right),
@@ -239,7 +254,7 @@ def rows_matrix_shapes(kernel: ConvKernel | SeparableKernel) -> tuple[RowsMatrix
         RowsMatrixShape(
             column_bytes=16 * steps,
             weight_bytes=_weight_bytes(kernel),
-            entry=_entry(steps),
+            entry=_entry(kernel),
             channel_step=width,
             factor=1 << epilogue.left,
             start=(epilogue.zero_point + 128) * (1 << epilogue.right),
@@ -253,12 +268,12 @@ def rows_matrix_shapes(kernel: ConvKernel | SeparableKernel) -> tuple[RowsMatrix
 
 
 def _goes_down(kernel: ConvKernel | SeparableKernel) -> bool:
-    """Whether the pixels of a group follow each other downwards; those from an image in rows never do."""
+    """Whether the pixels of a group follow each other downwards; those from rows of channels never do."""
     return kernel.descending and not _reads_rows(kernel)
 
 
 def _reads_rows(kernel: McuKernel) -> bool:
-    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
+    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant in ("rows", "turned")
 
 
 def _steps(kernel: ConvKernel | SeparableKernel) -> int:
@@ -274,9 +289,10 @@ def _weight_bytes(kernel: ConvKernel | SeparableKernel) -> int:
     return 4 * _steps(kernel) // word_steps * (kernel.out_channels // 2)
 
 
-def _entry(steps: int) -> int:
+def _entry(kernel: ConvKernel | SeparableKernel) -> int:
     """Where the unrolled loop is entered; odd, as addresses of Thumb code are."""
-    return (1 - steps) % UNROLLED_STEPS * _STEP_BYTES + 1
+    step_bytes = _STEP_BYTES_APART if kernel.apart else _STEP_BYTES
+    return (1 - _steps(kernel)) % UNROLLED_STEPS * step_bytes + 1
 
 
 def rows_body(kernel: DepthwiseKernel, pieces: tuple[Piece, ...]) -> RowsBody:
@@ -302,6 +318,20 @@ def rows_shape(kernel: DepthwiseKernel) -> RowsShape:
         half_bytes=4 * RECORD_WORDS * half_up(window.channels),
         record_bytes=4 * RECORD_WORDS * window.channels,
     )
+
+
+def turned_body(kernel: DepthwiseKernel) -> TurnedBody:
+    """The body of a kernel with a turned image."""
+    assert isinstance(kernel.epilogue, IntegerEpilogue)
+    return TurnedBody(_finish(kernel.epilogue), turned_outputs(kernel.window))
+
+
+def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:
+    """The numbers of a kernel with a turned image."""
+    epilogue = kernel.epilogue
+    assert isinstance(epilogue, IntegerEpilogue)
+    start = epilogue.zero_point * (1 << epilogue.right)
+    return TurnedShape(kernel.window.columns.size + CELLS, 1 << epilogue.left, start)
 
 
 def _residual_sum(kernel: ConvKernel | SeparableKernel) -> IntegerSum | None:
@@ -389,6 +419,8 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
     if isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "rows":
         for body in rows_bodies(depthwise):
             yield body, Uses(False, False)
+    elif isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "turned":
+        yield turned_body(depthwise), Uses(False, False)
     elif isinstance(depthwise, DepthwiseKernel):
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             yield each, Uses(False, depthwise.out_channels % 4 > 0)

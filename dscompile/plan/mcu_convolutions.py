@@ -28,10 +28,20 @@ from dscompile.plan.mcu_kernels import (
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
 from dscompile.plan.mcu_packing import packed_blocks, packed_halves, packed_pairs, packed_rows
+from dscompile.plan.mcu_pairs import (
+    fit_halves,
+    four_rows,
+    four_weights,
+    half_weights,
+    pair_constants,
+    pair_weights,
+    shared_halves,
+)
 from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
-from dscompile.plan.mcu_rows import GROUP, half_weights, lowered_bias, row_records
-from dscompile.plan.mcu_sets import PORTABLE, KernelSet, combined_sets, depthwise_set, matrix_set, vector_variant
+from dscompile.plan.mcu_rows import GROUP, lowered_bias, row_records
+from dscompile.plan.mcu_sets import KernelSet, combined_sets, dense_set, depthwise_set, matrix_set, vector_variant
 from dscompile.plan.mcu_storage import Place
+from dscompile.plan.mcu_turned import ring_bytes, takes_turned, turned_records
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
@@ -77,6 +87,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         group=chosen.group,
         variant=chosen.variant,
         block=chosen.block,
+        apart=chosen.variant == "dsp" and _lie_apart(matrix, storage),
         storage=storage,
     )
     operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage)
@@ -106,6 +117,10 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix, storage)
         if first.variant == "mve":
             break
+    is_dense = fused.layers[-1].output not in lowering.in_rows
+    if lowering.turns and first.variant == "dsp" and takes_turned(window) and is_dense and storage == "plain":
+        _lower_turned(lowering, x, window, fused, residual)
+        return
     depthwise = _depthwise(lowering, layer, window, taps_epilogue, first)
     separable = SeparableKernel(
         depthwise=depthwise,
@@ -114,6 +129,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         group=depthwise.group if first.variant == "mve" else second.group,
         variant=second.variant,
         block=second.block,
+        apart=second.variant == "dsp" and _lie_apart(matrix, storage),
         storage=storage,
     )
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
@@ -144,12 +160,14 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     assert isinstance(epilogue, IntegerEpilogue)
     matrix = weights.reshape(-1, weights.shape[-1])
     storage = fitting_storage(follower.storage, matrix)
+    apart = storage == "int4" or not fit_halves(matrix, 0, 255)
     separable = SeparableKernel(
         depthwise=DepthwiseKernel(window, 1, found.epilogue, variant="rows"),
         out_channels=matrix.shape[1],
         epilogue=epilogue,
         group=GROUP,
         variant="dsp",
+        apart=apart,
         storage=storage,
     )
     records = row_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
@@ -157,10 +175,39 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     lowering.enter(follower)
     bias = lowered_bias(constants[0], matrix, epilogue.left)
     operands += [
-        lowering.constant("weights", packed_halves(matrix) if storage == "int4" else half_weights(matrix)),
+        lowering.constant("weights", _row_words(matrix, storage, apart=apart)),
         lowering.constant("constants", pair_constants(bias, *constants[1:])),
     ]
     columns = lowering.scratch(separable.column_bytes)
+    _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
+
+
+def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
+    """As `lower_separable`, of an image whose rows are turned first (plan/mcu_turned.py)."""
+    layer, follower = fused.layer, fused.pointwise
+    assert follower is not None
+    taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=False)
+    zero_point = tensor_quantization(lowering.network, layer.inputs[0]).zero_point
+    weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
+    matrix = weights.reshape(-1, weights.shape[-1])
+    apart = _lie_apart(matrix, "plain")
+    separable = SeparableKernel(
+        depthwise=DepthwiseKernel(window, 1, taps_epilogue, zero_point, variant="turned"),
+        out_channels=matrix.shape[1],
+        epilogue=epilogue,
+        group=GROUP,
+        variant="dsp",
+        apart=apart,
+        ring_bytes=ring_bytes(window),
+    )
+    operands = [lowering.constant("records", turned_records(taps[:, :, 0], *taps_constants))]
+    lowering.enter(follower)
+    operands += [
+        lowering.constant("weights", _row_words(matrix, "plain", apart=apart)),
+        lowering.constant("constants", pair_constants(*constants)),
+    ]
+    columns = lowering.scratch(separable.column_bytes)
+    lowering.has_turned = True
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
 
@@ -196,7 +243,7 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     storage = fitting_storage(layer.storage, weights)
-    chosen = matrix_set(lowering.sets, epilogue, weights, storage)
+    chosen = dense_set(lowering.sets, epilogue, weights, storage)
     if chosen.variant in ("mve", "rvv"):
         one = Axis(1, 1, 1, 1, 0)
         group = 1 if chosen.variant == "mve" else chosen.group
@@ -205,10 +252,18 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
         columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
         lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
         return
-    kernel = DenseKernel(x.shape[1], op.units, epilogue, storage)
-    chosen = PORTABLE if storage == "plain" else KernelSet("block", 1, kernel.block)
-    operands = _matrix(lowering, weights, epilogue, constants, chosen, storage)
-    lowering.call(kernel, [x.operand, *operands, lowering.new(layer.output).operand])
+    kernel = DenseKernel(x.shape[1], op.units, epilogue, chosen.variant, storage)
+    ordered: Array
+    match chosen.variant:
+        case "dsp":
+            ordered = four_rows(weights)
+        case "block":
+            ordered = packed_blocks(weights, chosen.block, storage)
+        case _:
+            ordered = weights.T
+    operands = _operands(lowering, ordered, epilogue, constants)
+    columns = [lowering.scratch(kernel.column_bytes)] if kernel.gathered else []
+    lowering.call(kernel, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
 
 
 def _depthwise(
@@ -276,11 +331,8 @@ def _matrix(
     ordered: Array
     match chosen.variant:
         case "dsp" | "mve":
-            order = mve_weights if chosen.variant == "mve" else packed_pairs if storage == "int4" else pair_weights
-            return [
-                lowering.constant("weights", order(weights)),
-                lowering.constant("constants", pair_constants(*constants)),
-            ]
+            ordered = _pair_words(weights, storage) if chosen.variant == "dsp" else mve_weights(weights)
+            return [lowering.constant("weights", ordered), lowering.constant("constants", pair_constants(*constants))]
         case "m0plus" if storage == "int4":
             ordered = packed_rows(weights)
         case "m0plus":
@@ -297,6 +349,26 @@ def _matrix(
     return _operands(lowering, ordered, epilogue, constants)
 
 
+def _pair_words(weights: Array, storage: Storage) -> Array:
+    """Weights [depth, C_out] for columns of int8 in int16 pairs."""
+    if storage == "int4":
+        return packed_pairs(weights)
+    words = pair_weights(weights)
+    return words if _lie_apart(weights, storage) else shared_halves(words)
+
+
+def _row_words(weights: Array, storage: Storage, *, apart: bool) -> Array:
+    """Weights [depth, C_out] for columns of an image in rows."""
+    if storage == "int4":
+        return packed_halves(weights)
+    return half_weights(weights) if apart else shared_halves(half_weights(weights))
+
+
+def _lie_apart(weights: Array, storage: Storage) -> bool:
+    """Whether two weights do not share a half of a word, for columns of int8."""
+    return storage == "int4" or not fit_halves(weights, -128, 127)
+
+
 def _operands(lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...]) -> list[Operand]:
     """Weights as they are, and the constants of an epilogue, as operands."""
     names = ["weights", *(parameter.name for parameter in epilogue.constants())]
@@ -307,33 +379,3 @@ def block_weights(weights: Array, block: int) -> Array:
     """[depth, C_out] -> for every `block` channels [depth][block], then [depth][C_out % block]; all in one row."""
     starts = range(0, weights.shape[1], block)
     return np.concatenate([weights[:, start : start + block].reshape(-1) for start in starts])
-
-
-def four_weights(weights: Array) -> Array:
-    """[kh, kw, C] -> [C / 4, rounded up][kh][kw][4]; zeros fill up."""
-    rows, columns, channels = weights.shape
-    padded = np.zeros((rows, columns, -(-channels // 4), 4), np.int8)
-    padded.reshape(rows, columns, -1)[..., :channels] = weights
-    return np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
-
-
-def pair_weights(weights: Array) -> Array:
-    """[depth, C_out] int8 -> [C_out / 2][depth / 2][4]: for two channels q and two products, w[a, q], w[a, q + 1],
-    w[b, q], w[b, q + 1].
-
-    Products go in fours: a, b = 0, 2 then 1, 3, as the columns of int16 pairs have them. Zeros fill up.
-    """
-    depth, channels = weights.shape
-    padded = np.zeros((-(-depth // 4) * 4, -(-channels // 2) * 2), np.int8)
-    padded[:depth, :channels] = weights
-    fours = padded.reshape(-1, 4, padded.shape[1] // 2, 2)[:, [0, 2, 1, 3]]
-    pairs = fours.reshape(-1, 2, padded.shape[1] // 2, 2)
-    return np.ascontiguousarray(pairs.transpose(2, 0, 1, 3))
-
-
-def pair_constants(*constants: Array) -> Array:
-    """n arrays [C_out] int32 -> [C_out rounded up to even][n]; an odd last channel has a companion of zeros."""
-    channels = len(constants[0])
-    paired = np.zeros((-(-channels // 2) * 2, len(constants)), np.int32)
-    paired[:channels] = np.stack(constants, axis=1)
-    return paired

@@ -55,7 +55,7 @@ class Plan:
 class Draft:
     """A lowered network: its steps, the stores in the arena by name, constants, and the borders that lie in a state.
 
-    `in_rows`: some tensors lie in rows (plan/mcu_rows.py).
+    `in_rows`: some tensors lie in rows, or are turned into them (plan/mcu_rows.py, plan/mcu_turned.py).
     """
 
     network: Network

@@ -23,7 +23,7 @@ from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
-Variant = Literal["c99", "dsp", "rows", "mve", "rvv", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "turned", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -195,11 +195,11 @@ class ConvKernel:
     `in_rows`, y is in rows (plan/mcu_rows.py).
 
     Variants other than c99: `dsp` has columns of int16 in pairs, for two multiplications at once, and weights as
-    templates/mcu/matrix_dsp.j2 says; `block` multiplies `group` pixels by `block` channels in registers, its weights
-    are [C_out / block][depth][block] (templates/mcu/matrix_block.j2); `m0plus` has words of two pixels as columns, and
-    weights [C_out / block][depth][block], filled up (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole
-    vectors, and weights as plan/mcu_mve.py says; `rvv` has weights [depth][C_out]. Weights of another `storage` are
-    packed (plan/mcu_packing.py).
+    plan/mcu_pairs.py says, `apart` where two cannot share a half of a word; `block` multiplies `group` pixels by
+    `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2);
+    `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
+    (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu_mve.py says; `rvv` has
+    weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu_packing.py).
     """
 
     window: Window
@@ -214,6 +214,7 @@ class ConvKernel:
     step: int = 0
     in_rows: bool = False
     by_row: bool = False
+    apart: bool = False
     storage: Storage = "plain"
 
     @property
@@ -267,8 +268,9 @@ class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
-    weights and constants (plan/mcu_rows.py). With `mve` weights are as plan/mcu_mve.py says, and `group` pixels lie in
-    the scratch parameter `columns` before they are written. Pixels of y begin `step` elements apart if that is not 0.
+    weights and constants (plan/mcu_rows.py); with `turned` there are records, too (plan/mcu_turned.py). With `mve`
+    weights are as plan/mcu_mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
+    written. Pixels of y begin `step` elements apart if that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -308,8 +310,8 @@ class DepthwiseKernel:
 class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
-    With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`.
-    `storage` is that of the pointwise weights.
+    With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
+    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image take `ring_bytes` of `columns`.
     """
 
     kind: ClassVar[str] = "separable"
@@ -324,7 +326,9 @@ class SeparableKernel:
     step: int = 0
     in_rows: bool = False
     by_row: bool = False
+    apart: bool = False
     storage: Storage = "plain"
+    ring_bytes: int = 0
 
     @property
     def window(self) -> Window:
@@ -341,8 +345,8 @@ class SeparableKernel:
         """Bytes of `columns`; for m0plus also of one pixel as int8 where the depthwise part is not of that variant."""
         if self.variant == "m0plus":
             return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
-        if self.depthwise.variant == "rows":
-            return 4 * self.group * rows_steps(self.depth, self.storage)
+        if self.depthwise.variant in ("rows", "turned"):
+            return 4 * self.group * rows_steps(self.depth, self.storage) + self.ring_bytes
         return column_bytes(self.depth, self.group, self.epilogue.element, self.variant)
 
     @property
@@ -395,7 +399,7 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
     """Weights and per-channel constants of a product of sums; for dsp and mve, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
-    if variant == "rows":
+    if variant in ("rows", "turned"):
         return (Parameter("records", "int32"),)
     if variant in ("dsp", "mve"):
         return (first, Parameter(f"{prefix}constants", "int32"))
@@ -404,13 +408,18 @@ def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", pref
 
 @dataclass(frozen=True)
 class DenseKernel:
-    """y[n] = epilogue(sum_k x[k] * weights[n][k]); packed weights are in blocks, as those of a ConvKernel."""
+    """y[n] = epilogue(sum_k x[k] * weights[n][k]).
+
+    With `dsp`, weights are as templates/mcu/helpers/add_four_rows.c says; x is copied to the scratch parameter
+    `columns` where its elements are no whole words. With `block`, weights are packed as those of a ConvKernel.
+    """
 
     kind: ClassVar[str] = "dense"
     block: ClassVar[int] = 4
     in_channels: int
     out_channels: int
     epilogue: Epilogue
+    variant: Variant = "c99"
     storage: Storage = "plain"
 
     @property
@@ -419,13 +428,25 @@ class DenseKernel:
         return self.in_channels
 
     @property
+    def gathered(self) -> bool:
+        """Whether x is copied before it is multiplied."""
+        return self.variant == "dsp" and self.in_channels % 4 > 0
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of `columns`."""
+        return -(-self.in_channels // 4) * 4 if self.gathered else 0
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, y."""
+        """x, weights, constants, [columns], y."""
         element = self.epilogue.element
+        columns = (_columns(element, self.variant),) if self.gathered else ()
         return (
             _elements("x", element),
             Parameter("weights", element, alignment=4),
             *self.epilogue.constants(),
+            *columns,
             _elements("y", element, written=True),
         )
 
@@ -434,7 +455,8 @@ class DenseKernel:
 class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
-    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once.
+    int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once;
+    with `dsp` four of a maximum do that is not clamped.
     With `from_rows`, x is in rows (plan/mcu_rows.py), and the window of the one output is all of it.
     """
 

@@ -57,7 +57,7 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
-from dscompile.plan.mcu_sets import vector_variant
+from dscompile.plan.mcu_sets import pool_variant, vector_variant
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
 from dscompile.plan.mcu_sums import integer_binary, integer_sum
 from dscompile.plan.movement import block_places
@@ -157,7 +157,7 @@ def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
     divisor = math.prod(kernel) if op.count_pads else 0
     if _is_quantized(lowering, layer):
         clamp = layer_clamp(lowering.network, layer)
-        variant = vector_variant(lowering.sets)
+        variant = pool_variant(lowering.sets, op.kind, x.shape[3], clamp.low, clamp.high)
         pool = PoolKernel(
             op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high, variant=variant, step=y.step
         )

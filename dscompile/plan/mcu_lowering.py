@@ -27,7 +27,7 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> 
     """A canonical network as standalone C for `target`, before it is placed in memory; several ways if there are.
 
     Concatenated tensors are written where they belong, or copied; tensors are dense, or some lie in rows
-    (plan/mcu_rows.py), which is faster.
+    (plan/mcu_rows.py) or are turned into them (plan/mcu_turned.py), which is faster.
     """
     from dscompile.plan.mcu_layers import lower_network
     from dscompile.plan.mcu_row_choice import row_tensors
@@ -42,11 +42,13 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> 
             lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
             lowering.prepared_rows = prepared_rows
             if has_rows:
-                lowering.in_rows = row_tensors(lowering)
-                if not lowering.in_rows:
+                if all(each.variant != "dsp" for each in lowering.sets):
                     continue
+                lowering.in_rows, lowering.turns = row_tensors(lowering), True
             lower_network(lowering)
-            drafts.append(lowering.finish())
+            draft = lowering.finish()
+            if draft.in_rows == has_rows:
+                drafts.append(draft)
     return tuple(drafts)
 
 
@@ -73,6 +75,8 @@ class McuLowering:
         self.prepared = prepared
         self.prepared_rows: dict[str, QuantizedWeights | None] = {}
         self.in_rows: frozenset[str] = frozenset()
+        self.turns = False  # whether images of large windows are to be turned,
+        self.has_turned = False  # and whether one was
         self._slices = slices
         self.sets = kernel_sets(target)
         self._stores: dict[str, Store] = {}
@@ -274,5 +278,5 @@ class McuLowering:
             self._stores,
             self._constants,
             self._kept,
-            bool(self.in_rows),
+            bool(self.in_rows) or self.has_turned,
         )

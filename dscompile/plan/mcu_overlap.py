@@ -121,7 +121,7 @@ def _writes_rows(kernel: WindowedKernel) -> TypeGuard[ConvKernel | SeparableKern
 
 
 def _reads_rows(kernel: WindowedKernel) -> bool:
-    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
+    return isinstance(kernel, SeparableKernel) and kernel.depthwise.variant in ("rows", "turned")
 
 
 def _covers(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dscompile.ir.network import Array
-from dscompile.plan.mcu_kernels import Axis, ConvKernel, SeparableKernel, Window, half_up
+from dscompile.plan.mcu_kernels import Axis, ConvKernel, SeparableKernel, Window
 
 GROUP = 4
 SLACK_BYTES = 4  # behind an image in rows: words of the last outputs reach beyond it
@@ -147,18 +147,6 @@ def row_records(kernel: Array, left: int, bias: Array, multiplier: Array) -> Arr
     middle = np.stack([weights[0, 1] | weights[1, 1] << 16, weights[2, 1]])
     words = np.concatenate([outer, middle, bias[None].astype(np.int64), multiplier[None].astype(np.int64)])
     return np.ascontiguousarray(words.T.astype(np.uint32)).view(np.int32)
-
-
-def half_weights(weights: Array) -> Array:
-    """[depth, C_out] int8 -> [C_out / 2][depth / 2][4]: for two channels q and two products, w[a, q], w[a, q + 1],
-    w[b, q], w[b, q + 1], with a = j and b = j + depth / 2. Zeros fill up.
-    """
-    depth, channels = weights.shape
-    half = half_up(depth)
-    padded = np.zeros((2 * half, 2 * half_up(channels)), np.int8)
-    padded[:depth, :channels] = weights
-    pairs = padded.reshape(2, half, half_up(channels), 2)
-    return np.ascontiguousarray(pairs.transpose(2, 1, 0, 3)).reshape(-1, half, 4)
 
 
 def lowered_bias(bias: Array, weights: Array, left: int) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from dscompile.ir.network import Array
 from dscompile.ir.storage import Storage
@@ -14,6 +15,7 @@ from dscompile.target import Target
 
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
 _NOT_SYMMETRIC = -128  # symmetric weights have no such value; two products with it could leave 16 bits
+_FEW_RESULTS = 2  # of a dense layer
 _LARGEST_WORD_DEPTH = 2040  # that the assembly of templates/mcu/matrix_m0plus.j2 can count to
 
 
@@ -28,6 +30,7 @@ class KernelSet:
 
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
 _PACKED = KernelSet("block", 2, 2)  # the same for packed weights, which blocks have side by side
+_PACKED_ROW = KernelSet("block", 1, 4)  # of a dense layer
 _PAIRS = KernelSet("dsp", 4, 2)  # 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 _VECTORS = KernelSet("mve", 4, 2)  # 8 sums, 2 vectors of weights, 6 pointers
 _LONG_VECTORS = KernelSet("rvv", 3, 1)  # 24 registers of sums, 6 of weights
@@ -61,12 +64,39 @@ def vector_variant(sets: Sequence[KernelSet]) -> Variant:
     return next((each.variant for each in sets if each.variant in ("mve", "rvv")), "c99")
 
 
+def pool_variant(
+    sets: Sequence[KernelSet], function: Literal["average", "max"], channels: int, low: int, high: int
+) -> Variant:
+    """The variant of an int8 pool that clamps to [low, high]; a maximum of whole words needs no vectors."""
+    found = vector_variant(sets)
+    has_words = channels % 4 == 0 and any(each.variant == "dsp" for each in sets)
+    is_plain = function == "max" and low <= -128 and high >= 127
+    return "dsp" if found == "c99" and has_words and is_plain else found
+
+
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
     """The set for a matrix product with weights [depth, C_out], stored so."""
     chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
     if chosen.variant == "rvv" and isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped":
         return replace(chosen, group=2)  # steps and their mask take the registers of a pixel
     return chosen
+
+
+def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
+    """The set for a dense layer with weights [depth, C_out], stored so: vectors, pairs or the portable one.
+
+    Packed weights are in blocks. Pairs take any rounding; weights a and b of which a word holds a + 256 * b are
+    symmetric. They compute four results at once, so that one or two are not worth their code.
+    """
+    if storage != "plain":
+        return _PACKED_ROW
+    for each in sets:
+        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights, storage):
+            return matrix_set([each], epilogue, weights)
+        symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
+        if each.variant == "dsp" and symmetric and weights.shape[1] > _FEW_RESULTS:
+            return each
+    return PORTABLE
 
 
 def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage: Storage) -> bool:
@@ -80,7 +110,7 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage:
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")
         case "block":
             return epilogue.element == "int8"
-        case "rows":  # is chosen for tensors, not for layers (plan/mcu_row_choice.py)
+        case "rows" | "turned":  # of depthwise parts only, which choose them elsewhere
             return False
         case "c99":
             return storage == "plain"
@@ -103,7 +133,7 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
         case "block":
             return epilogue.element == "int8"
-        case "rows":  # is chosen for tensors, not for layers (plan/mcu_row_choice.py)
+        case "rows" | "turned":  # of depthwise parts only, which choose them elsewhere
             return False
         case "c99":
             return True

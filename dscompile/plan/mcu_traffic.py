@@ -29,6 +29,7 @@ from dscompile.plan.mcu_kernels import (
     word_column_bytes,
 )
 from dscompile.plan.mcu_rows import RECORD_WORDS, row_segments
+from dscompile.plan.mcu_turned import TURNED_KERNEL, record_words, ring_bytes, turned_outputs
 from dscompile.plan.program import Operand, Space
 
 _HALF = 2  # bytes of an int16 in the columns of `dsp`
@@ -51,10 +52,7 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
         case SeparableKernel():
             found = _separable(kernel, sizes)
         case DenseKernel():
-            element = DTYPE_BYTES[kernel.epilogue.element]
-            block = 2 if kernel.storage == "plain" else kernel.block
-            read = _column_reads(kernel.storage, kernel.depth, kernel.out_channels, block)
-            found = {"x": read * element, "y": kernel.out_channels * element}
+            found = _dense(kernel)
         case PoolKernel():
             element = DTYPE_BYTES[kernel.element]
             read = _read_pixels(kernel.window) * kernel.window.channels * element
@@ -76,6 +74,17 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
         case _:
             found = _elementwise(kernel)
     return {p.name: found.get(p.name, sizes.get(p.name, 0)) for p in kernel.parameters}
+
+
+def _dense(kernel: DenseKernel) -> dict[str, int]:
+    """Inputs are read once for every two results, or four with dsp and in blocks."""
+    element = DTYPE_BYTES[kernel.epilogue.element]
+    block = 2 if kernel.variant == "c99" else 4
+    passes = -(-kernel.out_channels // block)
+    made = {"y": kernel.out_channels * element}
+    if kernel.gathered:
+        return {**made, "x": kernel.in_channels, "columns": kernel.in_channels + passes * kernel.column_bytes}
+    return {**made, "x": _column_reads(kernel.storage, kernel.depth, kernel.out_channels, block) * element}
 
 
 def _elementwise(kernel: McuKernel) -> dict[str, int]:
@@ -189,12 +198,20 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
         pieces, segments = _row_pieces(kernel.window)
         records = 4 * RECORD_WORDS * channels * segments
         return {"x": pieces * _ROWS * _WORD * channels, "records": records, "y": written}
+    if kernel.variant == "turned":
+        records = _turned_calls(kernel.window) * 4 * record_words(kernel) * channels
+        return {"x": kernel.window.rows.size * kernel.window.row_bytes, "records": records, "y": written}
     constants = {
         p.name: kernel.window.pixels * channels * DTYPE_BYTES[p.dtype] for p in kernel.epilogue.constants(prefix)
     }
     if kernel.variant == "dsp":
         constants = {f"{prefix}constants": sum(constants.values())}
     return {"x": taps * channels * element, weights: taps * channels * element, **constants, "y": written * element}
+
+
+def _turned_calls(window: Window) -> int:
+    """Calls of the loops over channels that compute a turned image's outputs."""
+    return window.pixels // len(turned_outputs(window))
 
 
 def _row_pieces(window: Window) -> tuple[int, int]:
@@ -215,6 +232,9 @@ def _separable(kernel: SeparableKernel, sizes: Mapping[str, int]) -> dict[str, i
         made = _word_columns(kernel.window.pixels, kernel.depth)
     else:
         made = between * (_HALF if kernel.variant == "dsp" else DTYPE_BYTES[kernel.epilogue.element])
+    if kernel.depthwise.variant == "turned":
+        made += ring_bytes(kernel.window) + kernel.window.rows.size * kernel.window.row_bytes  # filled, then written
+        made += _turned_calls(kernel.window) * TURNED_KERNEL * 2 * _WORD * kernel.depth  # read
     del first["y"]
     return {**first, **product, "columns": product["columns"] + made}
 

@@ -29,6 +29,11 @@ def object_of(module: str, target: Target) -> bytes:
         return code.read_bytes()
 
 
+def llvm_version() -> str:
+    """The major version of TVM's LLVM, which decides on the machine code."""
+    return str(tvm.get_global_func("target.llvm_version_major")())
+
+
 @lru_cache
 def _frame(target: Target) -> tuple[str, str]:
     """What LLVM wants to know of the machine, and TVM's flag that names it: as in a module that TVM wrote."""

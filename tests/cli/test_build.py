@@ -17,6 +17,7 @@ import pytest
 
 import dscompile as package
 from dscompile.cli.main import main
+from tests.artifacts import reseal
 from tests.cli.conftest import TINY, CommandLine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,29 +231,57 @@ def test_verify_as_json_has_the_promised_keys(dscompile: CommandLine, built: Pat
 
 def test_verify_fails_if_the_answers_differ(dscompile: CommandLine, copy: Path):
     """Golden vectors of another network, with their checksum corrected."""
-    import hashlib
-
     from dscompile.ir.tensor import Tensor
     from dscompile.report.vectors import Vectors, encode_vectors, read_vectors
 
     path = copy / "vectors.npz"
-    old = path.read_bytes()
     vectors = read_vectors(path, [Tensor("softmax", (1, 4))])
     path.write_bytes(encode_vectors(Vectors(vectors.seeds, (np.roll(vectors.outputs[0], 1, axis=-1),))))
-    manifest = copy / "manifest.json"
-    digests = [hashlib.sha256(content).hexdigest() for content in (old, path.read_bytes())]
-    manifest.write_text(manifest.read_text().replace(*digests))
+    reseal(copy)
     outcome = dscompile("verify", copy, "-q")
     assert outcome.code == 1
     assert outcome.out.splitlines()[0] == f"{copy}: WRONG"
     assert re.search(r"^oracle: output 'softmax' \[0, \d\] of input \d is \S+, it should be \S+$", outcome.out, re.M)
 
 
-def test_verify_notices_files_that_were_changed(dscompile: CommandLine, copy: Path):
+def test_verify_names_every_file_that_is_not_what_the_build_wrote(dscompile: CommandLine, copy: Path):
     (copy / "tiny.h").write_text((copy / "tiny.h").read_text() + "\n")
+    (copy / "selftest.c").unlink()
+    (copy / "notes.txt").write_text("mine")
     outcome = dscompile("verify", copy, "-q")
-    assert outcome.code == 3
-    assert "'tiny.h' was changed after the build" in outcome.err
+    assert outcome.code == 1
+    assert outcome.err.replace("\n\n", "\n") == (
+        f"error: 'selftest.c' is missing: manifest.json lists it\n  --> {copy}/selftest.c\n"
+        "  = help: build the artifact again\n"
+        f"error: 'tiny.h' was changed after the build: its checksum differs from manifest.json\n  --> {copy}/tiny.h\n"
+        "  = help: build the artifact again\n"
+        f"error: 'notes.txt' is a file that the build did not write\n  --> {copy}/notes.txt\n"
+        "  = help: move it elsewhere, or build the artifact again, which removes it\n"
+    )
+    record = json.loads(dscompile("verify", copy, "--json").out)
+    assert record["error"]["code"] == 1
+    assert [Path(error["file"]).name for error in record["errors"]] == ["selftest.c", "tiny.h", "notes.txt"]
+
+
+def test_bench_measures_nothing_but_what_was_built(dscompile: CommandLine, built: Path, copy: Path):
+    for name in ("libtiny.so", "libtiny.a"):
+        with (copy / name).open("ab") as file:
+            file.write(b" ")
+    (copy / "notes.txt").write_text("mine")  # which nothing measures
+    for arguments in ((copy,), (built, "--against", copy), (built, copy)):
+        outcome = dscompile("bench", *arguments)
+        assert outcome.code == 1
+        assert outcome.out == ""
+        assert re.findall(r"^error: '(\S+)' was changed after the build", outcome.err, re.MULTILINE) == [
+            "libtiny.a",
+            "libtiny.so",
+        ]
+        assert outcome.err.count("build the artifact again") == 2
+
+
+def test_bench_needs_no_more_files_than_the_build_wrote(dscompile: CommandLine, copy: Path):
+    (copy / "notes.txt").write_text("mine")
+    assert dscompile("bench", copy, "--repeats", "1").code == 0
 
 
 def test_verify_of_something_else(dscompile: CommandLine, folder: Path):

@@ -214,6 +214,7 @@ INSTRUCTIONS = {
     "add_low_product": 3,
     "add_high_product": 3,
     "add_products": 3,
+    "larger_bytes": 2,
     "saturate_int8": 1,
 }
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0x80008000, 0x7FFF7FFF, 0x80808080, 0x7F807F80, 0xFFFFFFFF, 0x00FF00FF)

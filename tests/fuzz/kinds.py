@@ -119,7 +119,7 @@ def _read_manifest(path: Path) -> int:
         for file in (artifact.header, artifact.driver, artifact.static_library, artifact.selftest, *artifact.sources):
             assert file.parent == path.parent, f"the manifest names {file}, outside its directory"
         fresh_state(artifact.manifest.slots)
-        artifact.verify_checksums()
+        artifact.verify_files()
 
     return coded(load)
 

@@ -119,6 +119,15 @@ def separables(name: str, rounding: Rounding) -> Network:
     return net.build([net.layer("average", Pool("average"), x, made=None)])
 
 
+def large_windows(name: str, rounding: Rounding) -> Network:
+    """A linear depthwise layer of 5x5 windows on an image that is worth turning."""
+    net = Tiny(name, rounding)
+    x = net.image("image", 16, 12, 4)
+    windows = Conv2D(4, (5, 5), pads=Pads(2, 2, 2, 2), groups=4)
+    x = net.linear("large.depthwise", windows, x)
+    return net.build([net.linear("large.pointwise", Conv2D(6, (1, 1), activation=RELU), x, POSITIVE)])
+
+
 def pushed(name: str, rounding: Rounding) -> Network:
     """An image that comes row by row, down to its average, whose sums are kept from row to row."""
     net = Tiny(name, rounding)

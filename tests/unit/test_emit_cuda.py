@@ -59,7 +59,7 @@ def test_an_artifact_holds_sources_weights_selftest_and_manifest(artifact: Artif
     assert [file.name for file in artifact.sources] == ["gpu_net.cu", "gpu_net_weights.S"]
     assert not artifact.has_shared_library
     assert artifact.manifest.versions.c_compiler == "none"
-    artifact.verify_checksums()
+    artifact.verify_files()
 
 
 def test_the_same_network_gives_the_same_bytes(artifact: Artifact, tmp_path: Path) -> None:

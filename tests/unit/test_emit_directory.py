@@ -31,10 +31,15 @@ def entries(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir())
 
 
-def test_a_new_directory_gets_its_missing_parents_and_mode_0755(tmp_path: Path) -> None:
-    build(tmp_path / "deep" / "er" / "net", "one")
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_a_new_directory_gets_its_missing_parents_and_modes_by_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        build(tmp_path / "deep" / "er" / "net", "one")
+    finally:
+        os.umask(before)
     assert entries(tmp_path / "deep" / "er") == ["net"]
-    assert (tmp_path / "deep" / "er" / "net").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "deep" / "er" / "net").stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 def test_an_artifact_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

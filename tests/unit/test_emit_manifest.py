@@ -16,16 +16,20 @@ from dscompile.artifact import (
     Artifact,
     BufferInfo,
     Checksum,
+    InputFile,
     LayerInfo,
+    MadeFrom,
     Manifest,
     Sizes,
+    Tool,
     TuningInfo,
     Versions,
+    checksums,
     load_artifact,
     read_manifest,
     write_manifest,
 )
-from dscompile.errors import BadInputError, UsageError
+from dscompile.errors import BadInputError, CheckFailedError, UsageError
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.target import Caches
 from tests.tiny_programs import TARGET, single
@@ -49,6 +53,7 @@ MANIFEST = Manifest(
     tuning=(TuningInfo("x86-avx2", ("a1b2c3d4",), ("a",), ("b",), ("c",)),),
     checksums=(Checksum("mobel.h", "00"),),
     latency_budget_us=0.5,
+    made_from=MadeFrom((InputFile("network", "net.yaml", 12, "0f" * 32),), (Tool("numpy", "2.0"),)),
 )
 
 
@@ -71,12 +76,13 @@ def test_a_manifest_without_a_latency_budget_has_none(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, latency_budget_us=None)
 
 
-def test_a_manifest_of_before_there_was_tuning_has_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "nothing"), [("tuning", ()), ("made_from", MadeFrom())])
+def test_a_manifest_of_before_there_was_such_a_key_has_none(tmp_path: Path, key: str, nothing: object) -> None:
     write_manifest(MANIFEST, tmp_path)
     content = json.loads((tmp_path / "manifest.json").read_text())
-    del content["tuning"]
+    del content[key]
     (tmp_path / "manifest.json").write_text(json.dumps(content))
-    assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, tuning=())
+    assert read_manifest(tmp_path / "manifest.json") == replace(MANIFEST, **{key: nothing})
 
 
 def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
@@ -105,6 +111,11 @@ def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
     ]
     assert content["checksums"] == {"mobel.h": "00"}
     assert content["tuning_ids"] == ["a1b2c3d4"]
+    assert content["made_from"] == {
+        "files": [{"role": "network", "name": "net.yaml", "bytes": 12, "sha256": "0f" * 32}],
+        "tools": [{"name": "numpy", "version": "2.0"}],
+    }
+    assert list(content)[-1] == "manifest_sha256"
     assert content["tuning"] == [
         {"target": "x86-avx2", "ids": ["a1b2c3d4"], "from_records": ["a"], "from_similar": ["b"], "by_rule": ["c"]}
     ]
@@ -122,7 +133,14 @@ def put(*path: Any) -> Callable[[Any], None]:
     return change
 
 
+SLOT = {
+    **{"name": "s", "shape": [1, 4], "border": "nhwc", "dtype": "float64", "elements": 4, "quantization": None},
+    **{"offset": 0, "initial": 0},
+}
 WRONG: dict[str, Callable[[Any], object]] = {
+    "'state.slots[0].dtype' must be one of float32, int8, uint8, int32": put(
+        "state", {"bytes": 16, "alignment": 64, "slots": [SLOT]}
+    ),
     "'name' is missing": lambda m: m.pop("name"),
     "'name' must be a string, not 5": put("name", 5),
     "'c_name' must be a C identifier, not '../x'": put("c_name", "../x"),
@@ -145,6 +163,15 @@ WRONG: dict[str, Callable[[Any], object]] = {
     "'inputs[0].quantization.scales[0]' must be a number": put("inputs", 0, "quantization", "scales", ["x"]),
     "'target': vector_bytes must be a power of two, not 3": put("target", "vector_bytes", 3),
     "'fingerprint' must be eight hexadecimal digits after 0x, not '7'": put("fingerprint", "7"),
+    "'made_from.files[0].role' must be one of network, weights, target, tuning, not 'virus'": put(
+        "made_from", {"files": [{"role": "virus", "name": "a", "bytes": 1, "sha256": "0" * 64}], "tools": []}
+    ),
+    "'made_from.files[0].sha256' must be 64 hexadecimal digits, not 'ff'": put(
+        "made_from", {"files": [{"role": "tuning", "name": "a", "bytes": 1, "sha256": "ff"}], "tools": []}
+    ),
+    "'made_from.tools[0].version' must be a string, not 3": put(
+        "made_from", {"files": [], "tools": [{"name": "numpy", "version": 3}]}
+    ),
     "'checksums' names '../../etc/passwd', which is no file of an artifact": put("checksums", {"../../etc/passwd": ""}),
 }
 
@@ -214,16 +241,125 @@ def test_missing_files_are_all_named(tmp_path: Path) -> None:
         load_artifact(artifact.directory)
 
 
-def test_checksums_name_every_changed_file(tmp_path: Path) -> None:
-    artifact = single().write(tmp_path / "tiny")
-    artifact.verify_checksums()
-    moved = Artifact(Path(shutil.copytree(artifact.directory, tmp_path / "copy")), artifact.manifest)
-    moved.verify_checksums()
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact. Tests must not change it."""
+    return single().write(tmp_path_factory.mktemp("written") / "tiny").directory
+
+
+@pytest.fixture
+def artifact(written: Path, tmp_path: Path) -> Artifact:
+    """A copy that a test may change."""
+    return load_artifact(Path(shutil.copytree(written, tmp_path / "copy")))
+
+
+def problems(artifact: Artifact, *, added: bool = True) -> list[str]:
+    """What is wrong with its files."""
+    with pytest.raises(CheckFailedError) as caught:
+        artifact.verify_files(added=added)
+    return [diagnostic.message for diagnostic in caught.value.diagnostics]
+
+
+def test_an_artifact_may_be_moved(artifact: Artifact) -> None:
+    artifact.verify_files()
+
+
+def test_every_file_of_an_artifact_but_the_manifest_has_a_checksum(artifact: Artifact) -> None:
+    listed = {checksum.file for checksum in artifact.manifest.checksums}
+    assert {path.name for path in artifact.directory.iterdir()} == {*listed, "manifest.json"}
+
+
+def test_every_changed_missing_and_added_file_is_named(artifact: Artifact) -> None:
     for name in ("tiny.h", "libtiny.a"):
-        with (moved.directory / name).open("ab") as file:
+        with (artifact.directory / name).open("ab") as file:
             file.write(b" ")
-    with pytest.raises(BadInputError, match=r"(?s)'libtiny\.a' was changed after the build.*'tiny\.h' was changed"):
-        moved.verify_checksums()
-    (moved.directory / "tiny.h").unlink()
+    (artifact.directory / "tiny.c").unlink()
+    (artifact.directory / "selftest.c").unlink()
+    (artifact.directory / "selftest.c").mkdir()
+    (artifact.directory / ".hidden").touch()
+    objects = artifact.directory / "objects"
+    objects.mkdir()
+    (objects / "a.o").touch()
+    (artifact.directory / "elsewhere").symlink_to(artifact.directory.parent)
+    changed = "was changed after the build: its checksum differs from manifest.json"
+    own = [
+        f"'libtiny.a' {changed}",
+        "'selftest.c' is missing: manifest.json lists it",
+        "'tiny.c' is missing: manifest.json lists it",
+        f"'tiny.h' {changed}",
+    ]
+    assert problems(artifact, added=False) == own
+    assert problems(artifact) == [
+        *own,
+        "'.hidden' is a file that the build did not write",
+        "'elsewhere' is a file that the build did not write",
+        "'objects' is a folder that the build did not write",
+    ]
+
+
+def test_files_of_packages_are_looked_for_in_their_folders(artifact: Artifact) -> None:
+    inner = artifact.directory / "package" / "arduino"
+    inner.mkdir(parents=True)
+    (inner / "library.properties").write_text("name=tiny")
+    write_manifest(
+        replace(artifact.manifest, checksums=checksums(artifact.directory, ["package/arduino/library.properties"])),
+        artifact.directory,
+    )
+    resealed = load_artifact(artifact.directory)
+    assert not [problem for problem in problems(resealed) if "package" in problem]
+    (inner / "more.txt").touch()
+    (inner.parent / "zephyr").mkdir()
+    assert [problem for problem in problems(resealed) if "package" in problem] == [
+        "'package/zephyr' is a folder that the build did not write",
+        "'package/arduino/more.txt' is a file that the build did not write",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"macs": ', '"macs": 1', 1),
+        lambda text: text.replace("\n", "", 1),
+        lambda text: text + " ",
+        lambda text: text.replace('"manifest_sha256": "', '"manifest_sha256": "0', 1),
+        lambda text: text.replace('"manifest_sha256"', '"x": 1, "manifest_sha256"', 1),
+    ],
+)
+def test_a_changed_manifest_is_noticed(artifact: Artifact, change: Callable[[str], str]) -> None:
+    file = artifact.directory / "manifest.json"
+    text = file.read_text()
+    changed = change(text)
+    assert changed != text
+    file.write_text(changed)
+    expected = "'manifest.json' was changed after the build: it differs from its checksum"
+    assert problems(load_artifact(artifact.directory)) == [expected]
+
+
+def test_a_manifest_from_before_it_had_a_checksum_passes(artifact: Artifact) -> None:
+    file = artifact.directory / "manifest.json"
+    content = json.loads(file.read_text())
+    del content["manifest_sha256"]
+    file.write_text(json.dumps(content))
+    load_artifact(artifact.directory).verify_files()
+
+
+def test_the_shared_library_that_a_build_without_a_linker_tells_to_make_is_not_added(artifact: Artifact) -> None:
+    kept = tuple(checksum for checksum in artifact.manifest.checksums if checksum.file != "libtiny.so")
+    write_manifest(replace(artifact.manifest, checksums=kept), artifact.directory)
+    load_artifact(artifact.directory).verify_files()
+
+
+def test_files_and_folders_that_cannot_be_read_are_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("dscompile.artifact.integrity._digest", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
+    found = problems(artifact)
+    assert "'tiny.h' cannot be read: Permission denied" in found
+    assert found[-1] == "cannot look into the folder: Permission denied"
+
+
+def test_checksums_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="cannot read the file: No such file"):
-        moved.verify_checksums()
+        checksums(tmp_path, ["nowhere"])

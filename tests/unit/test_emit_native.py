@@ -55,7 +55,6 @@ def test_an_artifact_holds_header_driver_libraries_selftest_and_manifest(tiny: A
         "tiny.h",
         "tiny_parallel.c",
     ]
-    assert tiny.directory.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("standard", ["c99", "c11", "c17"])
@@ -398,4 +397,4 @@ def test_an_interrupted_build_leaves_a_whole_artifact_and_nothing_else(tmp_path:
         assert "KeyboardInterrupt" in said
         assert [path.name for path in tmp_path.iterdir()] in ([], ["net"])
         if target.exists():
-            load_artifact(target).verify_checksums()
+            load_artifact(target).verify_files()

@@ -19,8 +19,8 @@ from dscompile.plan.mcu_bodies import (
     matrix_shape,
     used_bodies,
 )
-from dscompile.plan.mcu_convolutions import four_weights
 from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, IntegerEpilogue, McuKernel, Window
+from dscompile.plan.mcu_pairs import four_weights
 from dscompile.plan.program import Program
 from dscompile.target import find_target
 from tests.mcu import assert_equals_oracle, here, planned
@@ -47,8 +47,9 @@ def kernels(program: Program) -> list[McuKernel]:
 
 @pytest.mark.parametrize(("depth", "skipped"), [(1, 15), (4, 15), (5, 13), (32, 1), (33, 15), (36, 15)])
 def test_the_first_pass_skips_what_the_depth_lacks_to_whole_loops(depth, skipped):
-    """Steps are pairs of depth, in whole twos; one goes before the loop of 16 steps of 52 bytes."""
-    assert matrix_shape(pointwise(depth, 8)).entry == 52 * skipped + 1
+    """Steps are pairs of depth, in whole twos; one goes before the loop of 16 steps of 48 bytes, or 52."""
+    assert matrix_shape(pointwise(depth, 8)).entry == 48 * skipped + 1
+    assert matrix_shape(pointwise(depth, 8, apart=True)).entry == 52 * skipped + 1
 
 
 def test_a_kernel_that_goes_downwards_has_negative_steps():

@@ -9,7 +9,15 @@ import pytest
 
 from dscompile.ir.network import Array
 from dscompile.plan.mcu_kernels import Axis, FloatEpilogue, IntegerEpilogue, Window
-from dscompile.plan.mcu_sets import KernelSet, combined_sets, depthwise_set, kernel_sets, matrix_set, vector_variant
+from dscompile.plan.mcu_sets import (
+    KernelSet,
+    combined_sets,
+    depthwise_set,
+    kernel_sets,
+    matrix_set,
+    pool_variant,
+    vector_variant,
+)
 from dscompile.target import find_target
 
 SEARCHED = IntegerEpilogue("affine", -128, 127, -3, 9, 14)
@@ -85,6 +93,15 @@ def test_pools_have_vectors_where_a_set_of_the_target_has_them():
     assert vector_variant(chain("mve", "dsp")) == "mve"
     assert vector_variant(chain("rvv", "dsp")) == "rvv"
     assert vector_variant(chain("dsp")) == "c99"
+
+
+def test_a_maximum_of_whole_words_has_pairs_where_there_are_no_vectors():
+    pairs, helium = chain("dsp"), chain("mve", "dsp")
+    assert pool_variant(pairs, "max", 8, -128, 127) == "dsp"
+    assert pool_variant(pairs, "max", 6, -128, 127) == "c99"
+    assert pool_variant(pairs, "max", 8, 0, 127) == "c99"
+    assert pool_variant(pairs, "average", 8, -128, 127) == "c99"
+    assert pool_variant(helium, "max", 8, -128, 127) == "mve"
 
 
 def test_columns_of_words_are_read_by_nobody_else_but_can_be_made_of_bytes():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -12,6 +15,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from dscompile.version import __version__
 
@@ -61,6 +66,11 @@ def test_the_wheel_alone_runs_the_demo(release: Path, tmp_path: Path) -> None:
     for target in ("host", "c99"):
         run(*command, "build", "net/net.yaml", "-t", target, "-o", target, cwd=tmp_path, **where)
         assert ": ok" in run(*command, "verify", target, cwd=tmp_path, **where)
+        tools = json.loads((tmp_path / target / "manifest.json").read_text(encoding="utf-8"))["made_from"]["tools"]
+        versions = {tool["name"]: tool["version"] for tool in tools}
+        assert (versions["dscompile"], versions["python"]) == (__version__, platform.python_version())
+        assert versions["numpy"] == importlib.metadata.version("numpy")
+        assert ("apache-tvm" in versions) == (target == "host")
     assert "mobilenet_v2" in run(*command, "zoo", "list", cwd=tmp_path, **where)
     assert "cortex-m4" in run(*command, "targets", "list", cwd=tmp_path, **where)
 
@@ -98,6 +108,42 @@ def test_extras_that_pages_name_exist() -> None:
     }
     assert named
     assert named <= set(extras)
+
+
+def needed(extra: str) -> set[Requirement]:
+    """What an extra asks for, with what the extras in it do."""
+    found = set()
+    for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
+        if requirement.name == "dscompile":
+            found |= {inner for other in requirement.extras for inner in needed(other)}
+        else:
+            found.add(requirement)
+    return found
+
+
+def test_one_environment_meets_what_all_extras_ask_for() -> None:
+    """As far as their packages are installed here; and extras within extras exist."""
+    wanted = {requirement for extra in PROJECT["optional-dependencies"] for requirement in needed(extra)}
+    wanted |= set(map(Requirement, PROJECT["dependencies"]))
+    here = {re.sub(r"[-_.]+", "-", one.name).lower(): one.version for one in importlib.metadata.distributions()}
+    unmet = [str(one) for one in wanted if (have := here.get(one.name.lower())) and have not in one.specifier]
+    assert unmet == []
+
+
+def test_sections_of_the_changelog_are_of_versions_up_to_this_one_newest_first() -> None:
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = [Version(heading) for heading in headings if heading != "Unreleased"]
+    assert versions == sorted(set(versions), reverse=True)
+    assert all(version <= Version(__version__) for version in versions)
+
+
+def test_the_version_is_that_of_the_installed_package_and_of_the_command() -> None:
+    assert "version" in PROJECT["dynamic"]
+    assert str(Version(__version__)) == __version__
+    said = run(
+        sys.executable, "-c", "from dscompile.cli.main import run; run()", "--version", cwd=ROOT, PYTHONPATH=str(ROOT)
+    )
+    assert __version__ in said
 
 
 def test_the_changelog_has_a_section_for_what_is_not_released_or_for_this_version() -> None:

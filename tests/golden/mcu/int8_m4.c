@@ -21,7 +21,7 @@ const char *const int8_m4_labels[INT8_M4_OUTPUT_SIZE] = {
 };
 
 const int8_m4_layer int8_m4_layers[INT8_M4_LAYER_COUNT] = {
-    {"stem", 1944u, 72u},
+    {"stem", 1944u, 76u},
     {"block.depthwise", 1080u, 72u},
     {"linear", 432u, 72u},
     {"swish", 0u, 72u},
@@ -35,11 +35,11 @@ const int8_m4_layer int8_m4_layers[INT8_M4_LAYER_COUNT] = {
 
 /* Arena: where its buffers begin, in bytes. Buffers that overlap are never needed at the same time: where a step reads
  * one and writes the other, it goes through them in the direction that does not overwrite what it still reads. */
-#define BUFFER_INPUT_IMAGE 256u /* 126 B, step 0 */
-#define BUFFER_STEM 256u /* 72 B, steps 0 to 1 */
+#define BUFFER_INPUT_IMAGE 272u /* 126 B, step 0 */
+#define BUFFER_STEM 256u /* 76 B, steps 0 to 1 */
 #define BUFFER_STEM_COLUMNS 0u /* 252 B, step 0 */
 #define BUFFER_BLOCK_POINTWISE 0u /* 72 B, steps 1 to 2 */
-#define BUFFER_BLOCK_POINTWISE_COLUMNS 80u /* 64 B, step 1 */
+#define BUFFER_BLOCK_POINTWISE_COLUMNS 80u /* 48 B, step 1 */
 #define BUFFER_LINEAR_COLUMNS 112u /* 72 B, step 2 */
 #define BUFFER_RESIDUAL 32u /* 72 B, steps 2 to 3 */
 #define BUFFER_SWISH 128u /* 72 B, steps 3 to 4 */
@@ -58,9 +58,8 @@ const int8_m4_layer int8_m4_layers[INT8_M4_LAYER_COUNT] = {
 #endif
 extern WORDS const int8_t int8_m4_stem_weights[168];
 extern WORDS const int32_t int8_m4_stem_constants[12];
-extern WORDS const int8_t int8_m4_block_depthwise_weights[72];
-extern WORDS const int32_t int8_m4_block_depthwise_constants[12];
-extern WORDS const int8_t int8_m4_block_pointwise_weights[48];
+extern WORDS const int32_t int8_m4_block_depthwise_records[42];
+extern WORDS const int8_t int8_m4_block_pointwise_weights[36];
 extern WORDS const int32_t int8_m4_block_pointwise_constants[12];
 extern WORDS const int8_t int8_m4_linear_weights[48];
 extern WORDS const int32_t int8_m4_linear_constants[18];
@@ -71,7 +70,7 @@ extern WORDS const int32_t int8_m4_multiplied_multiplier[12];
 extern WORDS const int32_t int8_m4_multiplied_step[12];
 extern WORDS const int8_t int8_m4_depthwise_weights[108];
 extern WORDS const int32_t int8_m4_depthwise_constants[24];
-extern WORDS const int8_t int8_m4_classifier_weights[36];
+extern WORDS const int8_t int8_m4_classifier_weights[48];
 extern WORDS const int32_t int8_m4_classifier_bias[3];
 extern WORDS const int32_t int8_m4_classifier_multiplier[3];
 
@@ -84,6 +83,11 @@ static inline INT8_M4_CODE_ATTR int8_t clamp_int8(int32_t value, int32_t low, in
 {
     const int32_t raised = value < low ? low : value;
     return (int8_t)(raised > high ? high : raised);
+}
+
+static inline INT8_M4_CODE_ATTR int32_t clamp_range(int32_t value, int32_t low, int32_t high)
+{
+    return value < low ? low : (value > high ? high : value);
 }
 
 static inline INT8_M4_CODE_ATTR int8_t saturate_int8(int32_t value)
@@ -227,10 +231,86 @@ static inline INT8_M4_CODE_ATTR int32_t add_products(int32_t sum, uint32_t a, ui
 #endif
 }
 
-/* Two small integers as the halves of a word. */
-static inline INT8_M4_CODE_ATTR uint32_t pack_halves(int32_t low, int32_t high)
+/* Adds to four sums the products of `count` values, at most 512 and a multiple of four, with four rows of weights.
+ * For each four values there are four words: values 0 and 2, then 1 and 3, of rows 0 and 1; the same of rows 2 and 3. Both
+ * halves of a word are a + 256 * b, with the weights a and b of two rows: less the sum of a, its products are 256 * b. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 18 instructions for 16 products: sums of a in r3 and r9, of words in r8 and lr. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void add_four_rows(const int8_t *x __attribute__((unused)), const int8_t *weights __attribute__((unused)), int32_t count __attribute__((unused)), int32_t *sums __attribute__((unused)))
 {
-    return ((uint32_t)low & 0xffffu) | (uint32_t)high << 16;
+    __asm volatile(
+        "push {r3-r11, lr}\n"
+        "movs r3, #0\n"
+        "mov r8, r3\n"
+        "mov r9, r3\n"
+        "mov lr, r3\n"
+        "1:\n"
+        "ldr r11, [r0], #4\n"
+        "ldm r1!, {r4-r7}\n"
+        "sxtb16 r10, r11\n"
+        "sxtb16 r11, r11, ror #8\n"
+        "smlad r8, r10, r4, r8\n"
+        "sxtb16 r4, r4\n"
+        "smlad r3, r10, r4, r3\n"
+        "smlad r8, r11, r5, r8\n"
+        "sxtb16 r5, r5\n"
+        "smlad r3, r11, r5, r3\n"
+        "smlad lr, r10, r6, lr\n"
+        "sxtb16 r6, r6\n"
+        "smlad r9, r10, r6, r9\n"
+        "smlad lr, r11, r7, lr\n"
+        "sxtb16 r7, r7\n"
+        "smlad r9, r11, r7, r9\n"
+        "subs r2, #4\n"
+        "bne 1b\n"
+        "sub r8, r3\n"
+        "sub lr, r9\n"
+        "ldr r10, [sp]\n"
+        "ldm r10, {r4-r7}\n"
+        "add r4, r3\n"
+        "add r5, r5, r8, asr #8\n"
+        "add r6, r9\n"
+        "add r7, r7, lr, asr #8\n"
+        "stm r10, {r4-r7}\n"
+        "pop {r3-r11, pc}\n");
+}
+#else
+static INT8_M4_CODE_ATTR void add_four_rows(const int8_t *x, const int8_t *weights, int32_t count, int32_t *sums)
+{
+    for (int32_t row = 0; row < 4; row += 2) {
+        int32_t first = 0, both = 0;
+        for (int32_t i = 0; i < count; i += 4) {
+            const uint32_t values = load_word(x + i);
+            const uint32_t even = load_word(weights + 4 * (i + row)), odd = load_word(weights + 4 * (i + row) + 4);
+            both = add_products(add_products(both, widen_even(values), even), widen_odd(values), odd);
+            first = add_products(first, widen_even(values), widen_even(even));
+            first = add_products(first, widen_odd(values), widen_even(odd));
+        }
+        sums[row] += first;
+        sums[row + 1] += (both - first) >> 8;
+    }
+}
+#endif
+
+/* The larger of both signed bytes in each of four places. */
+static inline INT8_M4_CODE_ATTR uint32_t larger_bytes(uint32_t a, uint32_t b)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    uint32_t larger;
+    __asm("ssub8 %0, %1, %2\n"
+          "sel %0, %1, %2"
+          : "=&r"(larger)
+          : "r"(a), "r"(b)
+          : "cc");
+    return larger;
+#else
+    uint32_t larger = 0;
+    for (uint32_t place = 0xffu; place != 0; place <<= 8) {
+        const uint32_t sign = place & 0x80808080u;
+        larger |= ((a & place) ^ sign) > ((b & place) ^ sign) ? a & place : b & place;
+    }
+    return larger;
+#endif
 }
 
 /* The upper 32 bits of a * b. */
@@ -323,12 +403,833 @@ typedef struct depthwise_shape {
     int32_t factor, start, channels, offset;
 } depthwise_shape;
 
+/* The same with y in rows: [height][channels][width] of int8 + 128. Bytes to the next channel take the place of those to
+ * the next pixel; those from the first pixel of a group to the others come last. */
+typedef struct matrix_rows_shape {
+    int32_t column_bytes, weight_bytes, entry, channel_step, factor, start, channels, second, third, fourth;
+} matrix_rows_shape;
+
+/* Of a layer whose image is in rows: bytes to the next row and to the next channel; of the records of the first half of
+ * the channels, and of all. */
+typedef struct rows_shape {
+    int32_t row_bytes, channel_step, half_bytes, record_bytes;
+} rows_shape;
+
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+ * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
+ * entered; y, bytes to the next channel and to the other three pixels. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_rows_shape *shape __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #64\n"
+        "strd r0, r2, [sp]\n"
+        "ldr r12, [sp, #100]\n" /* shape */
+        "strd r3, r12, [sp, #8]\n"
+        "ldm r12, {r4-r9}\n"
+        "strd r8, r9, [sp, #16]\n"
+        "add r4, r0\n"
+        "add r5, r1\n"
+        "strd r4, r5, [sp, #24]\n"
+        "adr r8, 2f\n"
+        "add r8, r6\n"
+        "str r8, [sp, #32]\n"
+        "strd r3, r7, [sp, #44]\n"
+        "add r12, #28\n"
+        "ldm r12, {r4-r6}\n"
+        "strd r4, r5, [sp, #52]\n"
+        "str r6, [sp, #60]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
+        "ldr pc, [sp, #32]\n"
+        ".p2align 2\n"
+        "2:\n"
+        ".rept 16\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
+        ".endr\n"
+        "ldr r8, [sp, #24]\n"
+        "cmp r0, r8\n"
+        "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
+        "ldrd r10, r11, [sp, #16]\n"
+        "ldr r8, [sp, #4]\n"
+        "ldm r8!, {r0, r9}\n" /* bias, multiplier */
+        "mla r2, r2, r10, r0\n"
+        "smmla r2, r2, r9, r11\n"
+        "usat r2, #8, r2, asr #14\n"
+        "mla r3, r3, r10, r0\n"
+        "smmla r3, r3, r9, r11\n"
+        "usat r3, #8, r3, asr #14\n"
+        "mla r4, r4, r10, r0\n"
+        "smmla r4, r4, r9, r11\n"
+        "usat r4, #8, r4, asr #14\n"
+        "mla r5, r5, r10, r0\n"
+        "smmla r5, r5, r9, r11\n"
+        "usat r5, #8, r5, asr #14\n"
+        "ldm r8!, {r0, r9}\n" /* bias, multiplier */
+        "mla r6, r6, r10, r0\n"
+        "smmla r6, r6, r9, r11\n"
+        "usat r6, #8, r6, asr #14\n"
+        "mla r7, r7, r10, r0\n"
+        "smmla r7, r7, r9, r11\n"
+        "usat r7, #8, r7, asr #14\n"
+        "mla r12, r12, r10, r0\n"
+        "smmla r12, r12, r9, r11\n"
+        "usat r12, #8, r12, asr #14\n"
+        "mla lr, lr, r10, r0\n"
+        "smmla lr, lr, r9, r11\n"
+        "usat lr, #8, lr, asr #14\n"
+        "str r8, [sp, #4]\n"
+        "add r8, sp, #44\n"
+        "ldm r8, {r0, r8-r11}\n"
+        "strb r2, [r0]\n"
+        "strb r3, [r0, r9]\n"
+        "strb r4, [r0, r10]\n"
+        "strb r5, [r0, r11]\n"
+        "add r0, r8\n"
+        "strb r6, [r0]\n"
+        "strb r7, [r0, r9]\n"
+        "strb r12, [r0, r10]\n"
+        "strb lr, [r0, r11]\n"
+        "add r0, r8\n"
+        "str r0, [sp, #44]\n"
+        "ldr r8, [sp, #28]\n"
+        "cmp r1, r8\n"
+        "bne 1b\n"
+        "add sp, #64\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_rows_shape *shape)
+{
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
+    return (int8_t)(saturate_int8(((shape->start + level) >> 14) - 128) ^ -128);
+}
+
+/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+{
+    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
+        int32_t sum_0 = 0, sum_1 = 0;
+        for (int32_t i = 0; i < shape->column_bytes; i += 16) {
+            const int8_t *const column = columns + i;
+            const uint32_t x0 = load_word(column);
+            const uint32_t w0 = load_word(weights);
+            sum_0 = add_products(sum_0, x0, widen_even(w0));
+            sum_1 = add_products(sum_1, x0, w0);
+            weights += 4;
+        }
+        y[channel * shape->channel_step] = int8_m4_shared_matrix_0_finish(sum_0, constants, shape);
+        y[(channel + 1) * shape->channel_step] = int8_m4_shared_matrix_0_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
+        constants += 4;
+    }
+}
+
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+{
+    const int32_t places[4] = {0, shape->second, shape->third, shape->fourth};
+    for (int32_t pixel = 0; pixel < 4; ++pixel) {
+        int8_m4_shared_matrix_0_one(columns + 4 * pixel, weights, constants, y + places[pixel], shape);
+    }
+}
+#endif
+
+/* 3 of a row, from its left end, to its right end: `edge` is 1 where the first row of the windows lies
+ * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
+ * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
+ * pieces begin, columns of the second half, end of the records. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_1(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #24\n"
+        "ldm r3, {r4-r7}\n"
+        "mov r11, r4\n"
+        "sub r5, #1\n"
+        "add r6, r1\n"
+        "add r7, r1\n"
+        "strd r5, r6, [sp]\n"
+        "add r6, r2, #2\n"
+        "strd r6, r7, [sp, #16]\n"
+        "mov r12, r1\n"
+        "mov r1, r2\n"
+        "ldr r4, [sp, #60]\n" /* edge */
+        "adr.w r5, 3f\n"
+        "cmp r4, #1\n"
+        "blt 1f\n"
+        "adr.w r5, 4f\n"
+        "beq 1f\n"
+        "adr.w r5, 5f\n"
+        "1:\n"
+        "add r5, #1\n" /* addresses of Thumb code are odd */
+        "str r5, [sp, #12]\n"
+        "2:\n"
+        "ldm r12!, {r4-r10}\n"
+        "str r12, [sp, #8]\n"
+        "ldr pc, [sp, #12]\n"
+        ".p2align 2\n"
+        "4:\n" /* weights go up by a row */
+        "mov r4, r5\n"
+        "mov r5, r6\n"
+        "mov r6, #0\n"
+        "lsr r7, r7, #16\n"
+        "pkhbt r7, r7, r8, lsl #16\n"
+        "mov r8, #0\n"
+        "b 3f\n"
+        ".p2align 2\n"
+        "5:\n" /* weights go down by a row */
+        "mov r6, r5\n"
+        "mov r5, r4\n"
+        "mov r4, #0\n"
+        "lsr r8, r7, #16\n"
+        "lsl r7, r7, #16\n"
+        ".p2align 2\n"
+        "3:\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r4, r9\n"
+        "smlabb r2, r12, r7, r2\n"
+        "smlad r3, r12, r4, r9\n"
+        "smlabb r3, lr, r7, r3\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r5, r2\n"
+        "smlabt r2, r12, r7, r2\n"
+        "smlad r3, r12, r5, r3\n"
+        "smlabt r3, lr, r7, r3\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r6, r2\n"
+        "smlabb r2, r12, r8, r2\n"
+        "smlad r3, r12, r6, r3\n"
+        "smlabb r3, lr, r8, r3\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1, #0]\n"
+        "smmul r3, r3, r10\n"
+        "usat r3, #8, r3, asr #12\n"
+        "cmp r3, #198\n"
+        "it gt\n"
+        "movgt r3, #198\n"
+        "strh r3, [r1, #4]\n"
+        "add r0, #1\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabb r2, r12, r4, r9\n"
+        "smlabb r2, lr, r7, r2\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabb r2, r12, r5, r2\n"
+        "smlabt r2, lr, r7, r2\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabb r2, r12, r6, r2\n"
+        "smlabb r2, lr, r8, r2\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1, #8]\n"
+        "ldm sp, {r2, r3, r12}\n"
+        "add r0, r2\n"
+        "add r1, #16\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "ldrd r1, r3, [sp, #16]\n"
+        "str r3, [sp, #4]\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "add sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_rows_1(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
+{
+    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
+    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
+    const int32_t half = shape->half_bytes / 28;
+    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
+        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(middle) * taps[0];
+                sum += low_half(outer >> 16) * taps[1];
+            }
+            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(outer) * taps[0];
+                sum += low_half(middle) * taps[1];
+                sum += low_half(outer >> 16) * taps[2];
+            }
+            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(outer) * taps[1];
+                sum += low_half(middle) * taps[2];
+            }
+            store_half(column + 8, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        x += shape->channel_step;
+        records += 7;
+    }
+}
+#endif
+
+/* 1 of a row, from its left end: `edge` is 1 where the first row of the windows lies
+ * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
+ * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
+ * pieces begin, columns of the second half, end of the records. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_2(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #24\n"
+        "ldm r3, {r4-r7}\n"
+        "mov r11, r4\n"
+        "add r6, r1\n"
+        "add r7, r1\n"
+        "strd r5, r6, [sp]\n"
+        "add r6, r2, #2\n"
+        "strd r6, r7, [sp, #16]\n"
+        "mov r12, r1\n"
+        "mov r1, r2\n"
+        "ldr r4, [sp, #60]\n" /* edge */
+        "adr.w r5, 3f\n"
+        "cmp r4, #1\n"
+        "blt 1f\n"
+        "adr.w r5, 4f\n"
+        "beq 1f\n"
+        "adr.w r5, 5f\n"
+        "1:\n"
+        "add r5, #1\n" /* addresses of Thumb code are odd */
+        "str r5, [sp, #12]\n"
+        "2:\n"
+        "ldm r12!, {r4-r10}\n"
+        "str r12, [sp, #8]\n"
+        "ldr pc, [sp, #12]\n"
+        ".p2align 2\n"
+        "4:\n" /* weights go up by a row */
+        "mov r4, r5\n"
+        "mov r5, r6\n"
+        "mov r6, #0\n"
+        "lsr r7, r7, #16\n"
+        "pkhbt r7, r7, r8, lsl #16\n"
+        "mov r8, #0\n"
+        "b 3f\n"
+        ".p2align 2\n"
+        "5:\n" /* weights go down by a row */
+        "mov r6, r5\n"
+        "mov r5, r4\n"
+        "mov r4, #0\n"
+        "lsr r8, r7, #16\n"
+        "lsl r7, r7, #16\n"
+        ".p2align 2\n"
+        "3:\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r4, r9\n"
+        "smlabb r2, r12, r7, r2\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r5, r2\n"
+        "smlabt r2, r12, r7, r2\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r6, r2\n"
+        "smlabb r2, r12, r8, r2\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1, #0]\n"
+        "ldm sp, {r2, r3, r12}\n"
+        "add r0, r2\n"
+        "add r1, #16\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "ldrd r1, r3, [sp, #16]\n"
+        "str r3, [sp, #4]\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "add sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_rows_2(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
+{
+    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
+    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
+    const int32_t half = shape->half_bytes / 28;
+    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
+        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(middle) * taps[0];
+                sum += low_half(outer >> 16) * taps[1];
+            }
+            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        x += shape->channel_step;
+        records += 7;
+    }
+}
+#endif
+
+/* 2 of a row, to its right end: `edge` is 1 where the first row of the windows lies
+ * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
+ * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
+ * pieces begin, columns of the second half, end of the records. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_3(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #24\n"
+        "ldm r3, {r4-r7}\n"
+        "mov r11, r4\n"
+        "add r6, r1\n"
+        "add r7, r1\n"
+        "strd r5, r6, [sp]\n"
+        "add r6, r2, #2\n"
+        "strd r6, r7, [sp, #16]\n"
+        "mov r12, r1\n"
+        "mov r1, r2\n"
+        "ldr r4, [sp, #60]\n" /* edge */
+        "adr.w r5, 3f\n"
+        "cmp r4, #1\n"
+        "blt 1f\n"
+        "adr.w r5, 4f\n"
+        "beq 1f\n"
+        "adr.w r5, 5f\n"
+        "1:\n"
+        "add r5, #1\n" /* addresses of Thumb code are odd */
+        "str r5, [sp, #12]\n"
+        "2:\n"
+        "ldm r12!, {r4-r10}\n"
+        "str r12, [sp, #8]\n"
+        "ldr pc, [sp, #12]\n"
+        ".p2align 2\n"
+        "4:\n" /* weights go up by a row */
+        "mov r4, r5\n"
+        "mov r5, r6\n"
+        "mov r6, #0\n"
+        "lsr r7, r7, #16\n"
+        "pkhbt r7, r7, r8, lsl #16\n"
+        "mov r8, #0\n"
+        "b 3f\n"
+        ".p2align 2\n"
+        "5:\n" /* weights go down by a row */
+        "mov r6, r5\n"
+        "mov r5, r4\n"
+        "mov r4, #0\n"
+        "lsr r8, r7, #16\n"
+        "lsl r7, r7, #16\n"
+        ".p2align 2\n"
+        "3:\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r4, r9\n"
+        "smlabb r2, lr, r7, r2\n"
+        "smlabb r3, lr, r4, r9\n"
+        "smlatb r3, r12, r7, r3\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r5, r2\n"
+        "smlabt r2, lr, r7, r2\n"
+        "smlabb r3, lr, r5, r3\n"
+        "smlatt r3, r12, r7, r3\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r6, r2\n"
+        "smlabb r2, lr, r8, r2\n"
+        "smlabb r3, lr, r6, r3\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1, #0]\n"
+        "smmul r3, r3, r10\n"
+        "usat r3, #8, r3, asr #12\n"
+        "cmp r3, #198\n"
+        "it gt\n"
+        "movgt r3, #198\n"
+        "strh r3, [r1, #4]\n"
+        "ldm sp, {r2, r3, r12}\n"
+        "add r0, r2\n"
+        "add r1, #16\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "ldrd r1, r3, [sp, #16]\n"
+        "str r3, [sp, #4]\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "add sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_rows_3(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
+{
+    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
+    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
+    const int32_t half = shape->half_bytes / 28;
+    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
+        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(outer) * taps[0];
+                sum += low_half(middle) * taps[1];
+                sum += low_half(outer >> 16) * taps[2];
+            }
+            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(outer) * taps[1];
+                sum += low_half(middle) * taps[2];
+            }
+            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        x += shape->channel_step;
+        records += 7;
+    }
+}
+#endif
+
+/* 2 of a row, from its left end: `edge` is 1 where the first row of the windows lies
+ * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
+ * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
+ * pieces begin, columns of the second half, end of the records. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_4(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #24\n"
+        "ldm r3, {r4-r7}\n"
+        "mov r11, r4\n"
+        "add r6, r1\n"
+        "add r7, r1\n"
+        "strd r5, r6, [sp]\n"
+        "add r6, r2, #2\n"
+        "strd r6, r7, [sp, #16]\n"
+        "mov r12, r1\n"
+        "mov r1, r2\n"
+        "ldr r4, [sp, #60]\n" /* edge */
+        "adr.w r5, 3f\n"
+        "cmp r4, #1\n"
+        "blt 1f\n"
+        "adr.w r5, 4f\n"
+        "beq 1f\n"
+        "adr.w r5, 5f\n"
+        "1:\n"
+        "add r5, #1\n" /* addresses of Thumb code are odd */
+        "str r5, [sp, #12]\n"
+        "2:\n"
+        "ldm r12!, {r4-r10}\n"
+        "str r12, [sp, #8]\n"
+        "ldr pc, [sp, #12]\n"
+        ".p2align 2\n"
+        "4:\n" /* weights go up by a row */
+        "mov r4, r5\n"
+        "mov r5, r6\n"
+        "mov r6, #0\n"
+        "lsr r7, r7, #16\n"
+        "pkhbt r7, r7, r8, lsl #16\n"
+        "mov r8, #0\n"
+        "b 3f\n"
+        ".p2align 2\n"
+        "5:\n" /* weights go down by a row */
+        "mov r6, r5\n"
+        "mov r5, r4\n"
+        "mov r4, #0\n"
+        "lsr r8, r7, #16\n"
+        "lsl r7, r7, #16\n"
+        ".p2align 2\n"
+        "3:\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r4, r9\n"
+        "smlabb r2, r12, r7, r2\n"
+        "smlad r3, r12, r4, r9\n"
+        "smlabb r3, lr, r7, r3\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r5, r2\n"
+        "smlabt r2, r12, r7, r2\n"
+        "smlad r3, r12, r5, r3\n"
+        "smlabt r3, lr, r7, r3\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r6, r2\n"
+        "smlabb r2, r12, r8, r2\n"
+        "smlad r3, r12, r6, r3\n"
+        "smlabb r3, lr, r8, r3\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1, #0]\n"
+        "smmul r3, r3, r10\n"
+        "usat r3, #8, r3, asr #12\n"
+        "cmp r3, #198\n"
+        "it gt\n"
+        "movgt r3, #198\n"
+        "strh r3, [r1, #4]\n"
+        "ldm sp, {r2, r3, r12}\n"
+        "add r0, r2\n"
+        "add r1, #16\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "ldrd r1, r3, [sp, #16]\n"
+        "str r3, [sp, #4]\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "add sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_rows_4(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
+{
+    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
+    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
+    const int32_t half = shape->half_bytes / 28;
+    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
+        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(middle) * taps[0];
+                sum += low_half(outer >> 16) * taps[1];
+            }
+            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(outer) * taps[0];
+                sum += low_half(middle) * taps[1];
+                sum += low_half(outer >> 16) * taps[2];
+            }
+            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        x += shape->channel_step;
+        records += 7;
+    }
+}
+#endif
+
+/* 1 of a row, to its right end: `edge` is 1 where the first row of the windows lies
+ * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
+ * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
+ * pieces begin, columns of the second half, end of the records. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_5(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #24\n"
+        "ldm r3, {r4-r7}\n"
+        "mov r11, r4\n"
+        "add r6, r1\n"
+        "add r7, r1\n"
+        "strd r5, r6, [sp]\n"
+        "add r6, r2, #2\n"
+        "strd r6, r7, [sp, #16]\n"
+        "mov r12, r1\n"
+        "mov r1, r2\n"
+        "ldr r4, [sp, #60]\n" /* edge */
+        "adr.w r5, 3f\n"
+        "cmp r4, #1\n"
+        "blt 1f\n"
+        "adr.w r5, 4f\n"
+        "beq 1f\n"
+        "adr.w r5, 5f\n"
+        "1:\n"
+        "add r5, #1\n" /* addresses of Thumb code are odd */
+        "str r5, [sp, #12]\n"
+        "2:\n"
+        "ldm r12!, {r4-r10}\n"
+        "str r12, [sp, #8]\n"
+        "ldr pc, [sp, #12]\n"
+        ".p2align 2\n"
+        "4:\n" /* weights go up by a row */
+        "mov r4, r5\n"
+        "mov r5, r6\n"
+        "mov r6, #0\n"
+        "lsr r7, r7, #16\n"
+        "pkhbt r7, r7, r8, lsl #16\n"
+        "mov r8, #0\n"
+        "b 3f\n"
+        ".p2align 2\n"
+        "5:\n" /* weights go down by a row */
+        "mov r6, r5\n"
+        "mov r5, r4\n"
+        "mov r4, #0\n"
+        "lsr r8, r7, #16\n"
+        "lsl r7, r7, #16\n"
+        ".p2align 2\n"
+        "3:\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabb r2, r12, r4, r9\n"
+        "smlabb r2, lr, r7, r2\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabb r2, r12, r5, r2\n"
+        "smlabt r2, lr, r7, r2\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabb r2, r12, r6, r2\n"
+        "smlabb r2, lr, r8, r2\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1, #0]\n"
+        "ldm sp, {r2, r3, r12}\n"
+        "add r0, r2\n"
+        "add r1, #16\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "ldrd r1, r3, [sp, #16]\n"
+        "str r3, [sp, #4]\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "add sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static INT8_M4_CODE_ATTR void int8_m4_shared_rows_5(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
+{
+    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
+    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
+    const int32_t half = shape->half_bytes / 28;
+    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
+        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
+        {
+            int32_t sum = records[5];
+            for (int32_t row = first; row < end; ++row) {
+                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint32_t outer = (uint32_t)records[row + up];
+                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
+                sum += low_half(outer) * taps[0];
+                sum += low_half(middle) * taps[1];
+            }
+            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+        }
+        x += shape->channel_step;
+        records += 7;
+    }
+}
+#endif
+
+/* Four pixels and all pairs of channels. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_6_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -348,38 +1249,44 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "ldr r0, [sp]\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smuad r2, r10, r8\n"
-        "smuad r6, r10, r9\n"
-        "smuad r3, r11, r8\n"
-        "smuad r7, r11, r9\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smuad r4, r10, r8\n"
-        "smuad r12, r10, r9\n"
-        "smuad r5, r11, r8\n"
-        "smuad lr, r11, r9\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
         "ldr pc, [sp, #32]\n"
         ".p2align 2\n"
         "2:\n"
         ".rept 16\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
         ".endr\n"
         "ldr r8, [sp, #24]\n"
         "cmp r0, r8\n"
         "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
@@ -430,7 +1337,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 }
 #else
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_6_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
     const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(scaled, constants[1]);
@@ -438,7 +1345,7 @@ static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_0_finish(int32_t su
 }
 
 /* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_6_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
 {
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
@@ -447,803 +1354,29 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_one(const int8_t *columns,
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
+            sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
-        y[channel] = int8_m4_shared_matrix_0_finish(sum_0, constants, shape);
-        y[channel + 1] = int8_m4_shared_matrix_0_finish(sum_1, constants + 2, shape);
+        y[channel] = int8_m4_shared_matrix_6_finish(sum_0, constants, shape);
+        y[channel + 1] = int8_m4_shared_matrix_6_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
         constants += 4;
     }
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_6_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_shared_matrix_0_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
+        int8_m4_shared_matrix_6_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
     }
 }
 #endif
-
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_1_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
-{
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return clamp_int8((shape->start + level) >> 14, -128, 70);
-}
-
-/* Whole windows of 3x3, 2 columns of them: all channels in fours. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
- * its end, constants, y, factor and start, bytes to the next row. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_1_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #36\n"
-        "strd r2, r3, [sp, #8]\n"
-        "ldr r12, [sp, #72]\n" /* shape */
-        "ldm r12, {r4-r9}\n"
-        "bic r9, #3\n"
-        "add r9, r0\n"
-        "strd r0, r9, [sp]\n"
-        "strd r7, r8, [sp, #16]\n"
-        "mov r10, r4\n"
-        "mov r11, r6\n"
-        "str r5, [sp, #32]\n"
-        "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r12, [sp, #32]\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smulbb r2, r6, r8\n"
-        "smulbb r3, r7, r9\n"
-        "smultt r4, r6, r8\n"
-        "smultt r5, r7, r9\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r1, #4\n"
-        "add r0, r12\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r1, #4\n"
-        "add r0, r12\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r1, #4\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r12, lr, [sp, #16]\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r2, r2, r12, r6\n"
-        "smmla r2, r2, r7, lr\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "cmp r2, #70\n"
-        "it gt\n"
-        "movgt r2, #70\n"
-        "mla r3, r3, r12, r8\n"
-        "smmla r3, r3, r9, lr\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "cmp r3, #70\n"
-        "it gt\n"
-        "movgt r3, #70\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r4, r4, r12, r6\n"
-        "smmla r4, r4, r7, lr\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "cmp r4, #70\n"
-        "it gt\n"
-        "movgt r4, #70\n"
-        "mla r5, r5, r12, r8\n"
-        "smmla r5, r5, r9, lr\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "cmp r5, #70\n"
-        "it gt\n"
-        "movgt r5, #70\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #12]\n"
-        "pkhbt r2, r2, r4, lsl #16\n"
-        "pkhbt r3, r3, r5, lsl #16\n"
-        "str r2, [r0]\n"
-        "str r3, [r0, #16]\n"
-        "add r0, #32\n"
-        "str r0, [sp, #12]\n"
-        "ldrd r0, r6, [sp]\n"
-        "add r0, #4\n"
-        "str r0, [sp]\n"
-        "cmp r0, r6\n"
-        "bne 1b\n"
-        "add sp, #36\n"
-        "pop {r4-r11, pc}\n");
-}
-
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_1_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
-{
-    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 9;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < 3; ++row) {
-            for (int32_t column = 0; column < 2; ++column) {
-                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        {
-            const int8_t y_0 = int8_m4_shared_depthwise_1_finish(sum_0, constants, shape);
-            const int8_t y_1 = int8_m4_shared_depthwise_1_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = int8_m4_shared_depthwise_1_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = int8_m4_shared_depthwise_1_finish(sum_3, constants + 6, shape);
-            store_word(y + 8 * channel, pack_halves(y_0, y_2));
-            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-        }
-        constants += 8;
-    }
-}
-
-#endif
-
-/* The same with channels that fill no four. */
-static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_1_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
-{
-    const int32_t fours = shape->channels / 4 * 4;
-    if (fours > 0) {
-        int8_m4_shared_depthwise_1_fours(x, taps, constants, y, shape);
-    }
-    for (int32_t channel = fours; channel < shape->channels; ++channel) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + fours * 9 + (channel - fours);
-        int32_t sum = 0;
-        for (int32_t row = 0; row < 3; ++row) {
-            for (int32_t column = 0; column < 2; ++column) {
-                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_1_finish(sum, constants + channel * 2, shape));
-    }
-}
-
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_2_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
-{
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return clamp_int8((shape->start + level) >> 14, -128, 70);
-}
-
-/* Some rows of 3x3, 2 columns of them: all channels in fours. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
- * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_2_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #36\n"
-        "strd r2, r3, [sp, #8]\n"
-        "ldr r12, [sp, #72]\n" /* shape */
-        "ldm r12, {r4-r9}\n"
-        "bic r9, #3\n"
-        "add r9, r0\n"
-        "strd r0, r9, [sp]\n"
-        "strd r7, r8, [sp, #16]\n"
-        "mov r10, r4\n"
-        "mov r11, r6\n"
-        "ldr r4, [sp, #76]\n" /* rows */
-        "rsb r7, r4, #3\n"
-        "mov r6, #12\n"
-        "mul r7, r6\n"
-        "strd r4, r7, [sp, #24]\n"
-        "str r5, [sp, #32]\n"
-        "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r12, [sp, #32]\n"
-        "ldr lr, [sp, #24]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "cmp lr, #0\n"
-        "beq 3f\n"
-        "2:\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r12\n"
-        "add r1, #4\n"
-        "subs lr, #1\n"
-        "bne 2b\n"
-        "3:\n"
-        "ldr r6, [sp, #28]\n"
-        "add r1, r6\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r12, lr, [sp, #16]\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r2, r2, r12, r6\n"
-        "smmla r2, r2, r7, lr\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "cmp r2, #70\n"
-        "it gt\n"
-        "movgt r2, #70\n"
-        "mla r3, r3, r12, r8\n"
-        "smmla r3, r3, r9, lr\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "cmp r3, #70\n"
-        "it gt\n"
-        "movgt r3, #70\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r4, r4, r12, r6\n"
-        "smmla r4, r4, r7, lr\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "cmp r4, #70\n"
-        "it gt\n"
-        "movgt r4, #70\n"
-        "mla r5, r5, r12, r8\n"
-        "smmla r5, r5, r9, lr\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "cmp r5, #70\n"
-        "it gt\n"
-        "movgt r5, #70\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #12]\n"
-        "pkhbt r2, r2, r4, lsl #16\n"
-        "pkhbt r3, r3, r5, lsl #16\n"
-        "str r2, [r0]\n"
-        "str r3, [r0, #16]\n"
-        "add r0, #32\n"
-        "str r0, [sp, #12]\n"
-        "ldrd r0, r6, [sp]\n"
-        "add r0, #4\n"
-        "str r0, [sp]\n"
-        "cmp r0, r6\n"
-        "bne 1b\n"
-        "add sp, #36\n"
-        "pop {r4-r11, pc}\n");
-}
-
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_2_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
-{
-    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 9;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            for (int32_t column = 0; column < 2; ++column) {
-                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        {
-            const int8_t y_0 = int8_m4_shared_depthwise_2_finish(sum_0, constants, shape);
-            const int8_t y_1 = int8_m4_shared_depthwise_2_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = int8_m4_shared_depthwise_2_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = int8_m4_shared_depthwise_2_finish(sum_3, constants + 6, shape);
-            store_word(y + 8 * channel, pack_halves(y_0, y_2));
-            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-        }
-        constants += 8;
-    }
-}
-
-#endif
-
-/* The same with channels that fill no four. */
-static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_2_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
-{
-    const int32_t fours = shape->channels / 4 * 4;
-    if (fours > 0) {
-        int8_m4_shared_depthwise_2_fours(x, taps, constants, y, shape, rows);
-    }
-    for (int32_t channel = fours; channel < shape->channels; ++channel) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + fours * 9 + (channel - fours);
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            for (int32_t column = 0; column < 2; ++column) {
-                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_2_finish(sum, constants + channel * 2, shape));
-    }
-}
-
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
-{
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return clamp_int8((shape->start + level) >> 14, -128, 70);
-}
-
-/* Whole windows of 3x3: all channels in fours. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
- * its end, constants, y, factor and start, bytes to the next row. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_3_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #36\n"
-        "strd r2, r3, [sp, #8]\n"
-        "ldr r12, [sp, #72]\n" /* shape */
-        "ldm r12, {r4-r9}\n"
-        "bic r9, #3\n"
-        "add r9, r0\n"
-        "strd r0, r9, [sp]\n"
-        "strd r7, r8, [sp, #16]\n"
-        "mov r10, r4\n"
-        "mov r11, r6\n"
-        "str r5, [sp, #32]\n"
-        "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r12, [sp, #32]\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smulbb r2, r6, r8\n"
-        "smulbb r3, r7, r9\n"
-        "smultt r4, r6, r8\n"
-        "smultt r5, r7, r9\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10, lsl #1]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r12\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10, lsl #1]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r12\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10, lsl #1]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r12, lr, [sp, #16]\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r2, r2, r12, r6\n"
-        "smmla r2, r2, r7, lr\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "cmp r2, #70\n"
-        "it gt\n"
-        "movgt r2, #70\n"
-        "mla r3, r3, r12, r8\n"
-        "smmla r3, r3, r9, lr\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "cmp r3, #70\n"
-        "it gt\n"
-        "movgt r3, #70\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r4, r4, r12, r6\n"
-        "smmla r4, r4, r7, lr\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "cmp r4, #70\n"
-        "it gt\n"
-        "movgt r4, #70\n"
-        "mla r5, r5, r12, r8\n"
-        "smmla r5, r5, r9, lr\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "cmp r5, #70\n"
-        "it gt\n"
-        "movgt r5, #70\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #12]\n"
-        "pkhbt r2, r2, r4, lsl #16\n"
-        "pkhbt r3, r3, r5, lsl #16\n"
-        "str r2, [r0]\n"
-        "str r3, [r0, #16]\n"
-        "add r0, #32\n"
-        "str r0, [sp, #12]\n"
-        "ldrd r0, r6, [sp]\n"
-        "add r0, #4\n"
-        "str r0, [sp]\n"
-        "cmp r0, r6\n"
-        "bne 1b\n"
-        "add sp, #36\n"
-        "pop {r4-r11, pc}\n");
-}
-
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_3_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
-{
-    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 9;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < 3; ++row) {
-            for (int32_t column = 0; column < 3; ++column) {
-                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        {
-            const int8_t y_0 = int8_m4_shared_depthwise_3_finish(sum_0, constants, shape);
-            const int8_t y_1 = int8_m4_shared_depthwise_3_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = int8_m4_shared_depthwise_3_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = int8_m4_shared_depthwise_3_finish(sum_3, constants + 6, shape);
-            store_word(y + 8 * channel, pack_halves(y_0, y_2));
-            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-        }
-        constants += 8;
-    }
-}
-
-#endif
-
-/* The same with channels that fill no four. */
-static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_3_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
-{
-    const int32_t fours = shape->channels / 4 * 4;
-    if (fours > 0) {
-        int8_m4_shared_depthwise_3_fours(x, taps, constants, y, shape);
-    }
-    for (int32_t channel = fours; channel < shape->channels; ++channel) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + fours * 9 + (channel - fours);
-        int32_t sum = 0;
-        for (int32_t row = 0; row < 3; ++row) {
-            for (int32_t column = 0; column < 3; ++column) {
-                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_3_finish(sum, constants + channel * 2, shape));
-    }
-}
-
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_4_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
-{
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return clamp_int8((shape->start + level) >> 14, -128, 70);
-}
-
-/* Some rows of 3x3: all channels in fours. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
- * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_4_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #36\n"
-        "strd r2, r3, [sp, #8]\n"
-        "ldr r12, [sp, #72]\n" /* shape */
-        "ldm r12, {r4-r9}\n"
-        "bic r9, #3\n"
-        "add r9, r0\n"
-        "strd r0, r9, [sp]\n"
-        "strd r7, r8, [sp, #16]\n"
-        "mov r10, r4\n"
-        "mov r11, r6\n"
-        "ldr r4, [sp, #76]\n" /* rows */
-        "rsb r7, r4, #3\n"
-        "mov r6, #12\n"
-        "mul r7, r6\n"
-        "strd r4, r7, [sp, #24]\n"
-        "str r5, [sp, #32]\n"
-        "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r12, [sp, #32]\n"
-        "ldr lr, [sp, #24]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "cmp lr, #0\n"
-        "beq 3f\n"
-        "2:\n"
-        "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10, lsl #1]\n"
-        "ldr r8, [r1], #4\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r12\n"
-        "subs lr, #1\n"
-        "bne 2b\n"
-        "3:\n"
-        "ldr r6, [sp, #28]\n"
-        "add r1, r6\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r12, lr, [sp, #16]\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r2, r2, r12, r6\n"
-        "smmla r2, r2, r7, lr\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "cmp r2, #70\n"
-        "it gt\n"
-        "movgt r2, #70\n"
-        "mla r3, r3, r12, r8\n"
-        "smmla r3, r3, r9, lr\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "cmp r3, #70\n"
-        "it gt\n"
-        "movgt r3, #70\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r4, r4, r12, r6\n"
-        "smmla r4, r4, r7, lr\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "cmp r4, #70\n"
-        "it gt\n"
-        "movgt r4, #70\n"
-        "mla r5, r5, r12, r8\n"
-        "smmla r5, r5, r9, lr\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "cmp r5, #70\n"
-        "it gt\n"
-        "movgt r5, #70\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #12]\n"
-        "pkhbt r2, r2, r4, lsl #16\n"
-        "pkhbt r3, r3, r5, lsl #16\n"
-        "str r2, [r0]\n"
-        "str r3, [r0, #16]\n"
-        "add r0, #32\n"
-        "str r0, [sp, #12]\n"
-        "ldrd r0, r6, [sp]\n"
-        "add r0, #4\n"
-        "str r0, [sp]\n"
-        "cmp r0, r6\n"
-        "bne 1b\n"
-        "add sp, #36\n"
-        "pop {r4-r11, pc}\n");
-}
-
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_4_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
-{
-    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 9;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            for (int32_t column = 0; column < 3; ++column) {
-                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        {
-            const int8_t y_0 = int8_m4_shared_depthwise_4_finish(sum_0, constants, shape);
-            const int8_t y_1 = int8_m4_shared_depthwise_4_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = int8_m4_shared_depthwise_4_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = int8_m4_shared_depthwise_4_finish(sum_3, constants + 6, shape);
-            store_word(y + 8 * channel, pack_halves(y_0, y_2));
-            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-        }
-        constants += 8;
-    }
-}
-
-#endif
-
-/* The same with channels that fill no four. */
-static INT8_M4_CODE_ATTR SHARED void int8_m4_shared_depthwise_4_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
-{
-    const int32_t fours = shape->channels / 4 * 4;
-    if (fours > 0) {
-        int8_m4_shared_depthwise_4_fours(x, taps, constants, y, shape, rows);
-    }
-    for (int32_t channel = fours; channel < shape->channels; ++channel) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + fours * 9 + (channel - fours);
-        int32_t sum = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            for (int32_t column = 0; column < 3; ++column) {
-                sum += (pixel[column * shape->tap_bytes] + shape->offset) * tap[4 * column];
-            }
-            pixel += shape->row_bytes;
-            tap += 12;
-        }
-        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, int8_m4_shared_depthwise_4_finish(sum, constants + channel * 2, shape));
-    }
-}
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered, residual, weights. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *residual __attribute__((unused)))
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *residual __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -1265,38 +1398,44 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "ldr r0, [sp]\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smuad r2, r10, r8\n"
-        "smuad r6, r10, r9\n"
-        "smuad r3, r11, r8\n"
-        "smuad r7, r11, r9\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smuad r4, r10, r8\n"
-        "smuad r12, r10, r9\n"
-        "smuad r5, r11, r8\n"
-        "smuad lr, r11, r9\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
         "ldr pc, [sp, #32]\n"
         ".p2align 2\n"
         "2:\n"
         ".rept 16\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
         ".endr\n"
         "ldr r8, [sp, #24]\n"
         "cmp r0, r8\n"
         "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
         "str r1, [sp, #40]\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
@@ -1411,20 +1550,20 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 }
 #else
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_5_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_7_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
     const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_5_sum(int32_t a, int32_t b, const matrix_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_7_sum(int32_t a, int32_t b, const matrix_shape *shape)
 {
     return saturate_int8((a * shape->first + b * shape->second + shape->bias) >> 22);
 }
 
 /* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
 {
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
@@ -1433,19 +1572,19 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_one(const int8_t *columns,
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
+            sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
-        y[channel] = int8_m4_shared_matrix_5_sum(int8_m4_shared_matrix_5_finish(sum_0, constants, shape), residual[channel], shape);
-        y[channel + 1] = int8_m4_shared_matrix_5_sum(int8_m4_shared_matrix_5_finish(sum_1, constants + 3, shape), residual[channel + 1], shape);
+        y[channel] = int8_m4_shared_matrix_7_sum(int8_m4_shared_matrix_7_finish(sum_0, constants, shape), residual[channel], shape);
+        y[channel + 1] = int8_m4_shared_matrix_7_sum(int8_m4_shared_matrix_7_finish((sum_1 - sum_0) >> 8, constants + 3, shape), residual[channel + 1], shape);
         constants += 6;
     }
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_shared_matrix_5_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape, residual + pixel * shape->residual_step);
+        int8_m4_shared_matrix_7_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape, residual + pixel * shape->residual_step);
     }
 }
 #endif
@@ -1454,7 +1593,7 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_5_pairs(const int8_t *column
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
  * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_6_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_8_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -1536,14 +1675,14 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_de
 
 #else
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_6_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_8_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
     const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(scaled, constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_6_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_8_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
 {
     for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
         const int8_t *pixel = x + channel;
@@ -1564,10 +1703,10 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_6_fours(const int8_t *x, 
             tap += 12;
         }
         {
-            const int8_t y_0 = int8_m4_shared_depthwise_6_finish(sum_0, constants, shape);
-            const int8_t y_1 = int8_m4_shared_depthwise_6_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = int8_m4_shared_depthwise_6_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = int8_m4_shared_depthwise_6_finish(sum_3, constants + 6, shape);
+            const int8_t y_0 = int8_m4_shared_depthwise_8_finish(sum_0, constants, shape);
+            const int8_t y_1 = int8_m4_shared_depthwise_8_finish(sum_1, constants + 2, shape);
+            const int8_t y_2 = int8_m4_shared_depthwise_8_finish(sum_2, constants + 4, shape);
+            const int8_t y_3 = int8_m4_shared_depthwise_8_finish(sum_3, constants + 6, shape);
             y[channel] = y_0;
             y[channel + 1] = y_1;
             y[channel + 2] = y_2;
@@ -1579,7 +1718,12 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_6_fours(const int8_t *x, 
 
 #endif
 
-static const matrix_shape int8_m4_conv_0_shape = {224, 168, 157, 6, 512, -2097152, 6, 0, 0, 0, 0};
+static const matrix_rows_shape int8_m4_conv_0_shapes[4] = {
+    {224, 168, 145, 3, 512, 0, 6, 1, 2, 3},
+    {224, 168, 145, 3, 512, 0, 6, 16, 17, 18},
+    {224, 168, 145, 3, 512, 0, 6, 1, 17, 18},
+    {224, 168, 145, 3, 512, 0, 6, 1, 2, 18},
+};
 
 /* One column of 27 values as int16. */
 static INT8_M4_CODE_ATTR void int8_m4_conv_0_widen(const int8_t *values, int8_t *column)
@@ -1627,6 +1771,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0_gather_0_3(const int8_t *x, int32_t
 static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
     int8_t *pixel = y;
+    int32_t left = 3; /* pixels of the row that are still to be written */
     int32_t filled = 0; /* columns of the current group */
     int8_t *const values = columns + 224; /* one window, before it becomes a column */
     for (int32_t i = 27; i < 28; ++i) {
@@ -1642,8 +1787,13 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
             int8_m4_conv_0_gather_0_3(x_row + column * 6, first, end, values);
             int8_m4_conv_0_widen(values, columns + 4 * filled);
             if (++filled == 4) {
-                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_conv_0_shape);
-                pixel += 24;
+                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, int8_m4_conv_0_shapes + (left >= 4 ? 0 : left));
+                pixel += 4;
+                left -= 4;
+                while (left <= 0) {
+                    pixel += 15;
+                    left += 3;
+                }
                 filled = 0;
             }
         }
@@ -1651,69 +1801,65 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
             int8_m4_conv_0_gather_0_2(x_row + 12, first, end, values);
             int8_m4_conv_0_widen(values, columns + 4 * filled);
             if (++filled == 4) {
-                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_conv_0_shape);
-                pixel += 24;
+                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, int8_m4_conv_0_shapes + (left >= 4 ? 0 : left));
+                pixel += 4;
+                left -= 4;
+                while (left <= 0) {
+                    pixel += 15;
+                    left += 3;
+                }
                 filled = 0;
             }
         }
     }
 }
 
-static const depthwise_shape int8_m4_separable_1_depthwise_shape = {6, 18, 0x00800080u, 256, -2097152, 6, 128};
+static const rows_shape int8_m4_separable_1_depthwise_shape = {18, 3, 84, 168};
 
-static const matrix_shape int8_m4_separable_1_shape = {64, 48, 677, 6, 256, -2097152, 6, 0, 0, 0, 0};
+static const matrix_shape int8_m4_separable_1_shape = {48, 36, 673, 6, 256, -2097152, 6, 0, 0, 0, 0};
+
+/* One row of the result. x is the first row that the windows read, `edge` says which rows are missing (see the functions for
+ * pieces). Groups of four pixels go on from row to row: `filled` columns of the first one are those of the row before. */
+static INT8_M4_CODE_ATTR void int8_m4_separable_1_row(const int8_t *x, int32_t edge, int32_t filled, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+{
+    switch (filled) {
+    case 0:
+        int8_m4_shared_rows_1(x, records, columns, &int8_m4_separable_1_depthwise_shape, edge);
+
+        break;
+    case 3:
+        int8_m4_shared_rows_2(x, records, columns + 12, &int8_m4_separable_1_depthwise_shape, edge);
+        int8_m4_shared_matrix_6_pairs(columns, weights, constants, y - 18, &int8_m4_separable_1_shape);
+        int8_m4_shared_rows_3(x, records, columns, &int8_m4_separable_1_depthwise_shape, edge);
+
+        break;
+    case 2:
+        int8_m4_shared_rows_4(x, records, columns + 8, &int8_m4_separable_1_depthwise_shape, edge);
+        int8_m4_shared_matrix_6_pairs(columns, weights, constants, y - 12, &int8_m4_separable_1_shape);
+        int8_m4_shared_rows_5(x + 1, records, columns, &int8_m4_separable_1_depthwise_shape, edge);
+
+        break;
+    default:
+        int8_m4_shared_rows_1(x, records, columns + 4, &int8_m4_separable_1_depthwise_shape, edge);
+        int8_m4_shared_matrix_6_pairs(columns, weights, constants, y - 6, &int8_m4_separable_1_shape);
+    }
+}
 
 /* Separable 3x3, stride 1: [4, 3, 6] -> [4, 3, 6]: depthwise, then pointwise; 4 pixels in between. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    int8_t *pixel = y;
-    int32_t filled = 0; /* columns of the current group */
     for (int32_t row = 0; row < 4; ++row) {
         const int32_t top = row - 1; /* the image row under the first tap */
         const int32_t first = top < 0 ? -top : 0;
         const int32_t room = 4 - top;
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 18;
-        {
-            if (end - first == 3) {
-                int8_m4_shared_depthwise_1_all(x_row + 0, taps + first * 12 + 4, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape);
-            } else {
-                int8_m4_shared_depthwise_2_all(x_row + 0, taps + first * 12 + 4, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape, end - first);
-            }
-            if (++filled == 4) {
-                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_separable_1_shape);
-                pixel += 24;
-                filled = 0;
-            }
-        }
-        {
-            if (end - first == 3) {
-                int8_m4_shared_depthwise_3_all(x_row + 0, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape);
-            } else {
-                int8_m4_shared_depthwise_4_all(x_row + 0, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape, end - first);
-            }
-            if (++filled == 4) {
-                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_separable_1_shape);
-                pixel += 24;
-                filled = 0;
-            }
-        }
-        {
-            if (end - first == 3) {
-                int8_m4_shared_depthwise_1_all(x_row + 6, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape);
-            } else {
-                int8_m4_shared_depthwise_2_all(x_row + 6, taps + first * 12, taps_constants, columns + 4 * filled, &int8_m4_separable_1_depthwise_shape, end - first);
-            }
-            if (++filled == 4) {
-                int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &int8_m4_separable_1_shape);
-                pixel += 24;
-                filled = 0;
-            }
-        }
+        const int32_t edge = first > 0 ? 1 : (end < 3 ? 2 : 0);
+        int8_m4_separable_1_row(x_row - (edge == 2 ? 18 : 0), edge, row * 3 % 4, records, weights, constants, columns, y + row * 18);
     }
 }
 
-static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 677, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
+static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 625, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
 
 /* One column of 6 values as int16. */
 static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_widen(const int8_t *values, int8_t *column)
@@ -1751,7 +1897,7 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t 
             int8_m4_pointwise_2_gather_0_1(x_row + column * 6, first, end, values);
             int8_m4_pointwise_2_widen(values, columns + 4 * filled);
             if (++filled == 4) {
-                int8_m4_shared_matrix_5_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
+                int8_m4_shared_matrix_7_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
                 pixel -= 24;
                 residual -= 24;
                 filled = 0;
@@ -1860,20 +2006,19 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_4(const int8_t *x, const int8_t 
     }
 }
 
-/* One pixel of a window whose taps inside the image are `rows` x `columns`. */
+/* One pixel of a window whose taps inside the image are `rows` x `columns`; four channels at once. */
 static INT8_M4_CODE_ATTR void int8_m4_pool_5_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
-    for (int32_t channel = 0; channel < 12; ++channel) {
+    for (int32_t channel = 0; channel < 12; channel += 4) {
         const int8_t *taps = x + channel;
-        int32_t best = taps[0];
+        uint32_t best = load_word(taps);
         for (int32_t row = 0; row < rows; ++row) {
             for (int32_t column = 0; column < columns; ++column) {
-                const int32_t tap = taps[column * 12];
-                best = tap > best ? tap : best;
+                best = larger_bytes(load_word(taps + column * 12), best);
             }
             taps += 36;
         }
-        y[channel] = clamp_int8(best, -128, 127);
+        store_word(y + channel, best);
     }
 }
 
@@ -1905,7 +2050,7 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_m4_shared_depthwise_6_fours(x_row + 0, weights + first * 12 + 4, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
+            int8_m4_shared_depthwise_8_fours(x_row + 0, weights + first * 12 + 4, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
             pixel += 12;
         }
     }
@@ -1954,39 +2099,17 @@ static inline INT8_M4_CODE_ATTR int8_t int8_m4_dense_8_finish(int32_t sum, int32
     return saturate_int8((-49152 + level) >> 14);
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_dense_8_multiply_1(const int8_t *columns, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
-{
-    for (int32_t channel = 0; channel < 2; channel += 2) {
-        const int8_t *row = weights + channel * 12;
-        int32_t sum_0_0 = 0;
-        int32_t sum_0_1 = 0;
-        for (int32_t i = 0; i < 12; ++i) {
-            const int32_t x_0 = columns[i];
-            const int32_t w_0 = row[i];
-            const int32_t w_1 = row[i + 12];
-            sum_0_0 += x_0 * w_0;
-            sum_0_1 += x_0 * w_1;
-        }
-        y[channel] = int8_m4_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
-        y[channel + 1] = int8_m4_dense_8_finish(sum_0_1, bias[channel + 1], multiplier[channel + 1]);
-    }
-    {
-        const int32_t channel = 2;
-        const int8_t *row = weights + channel * 12;
-        int32_t sum_0_0 = 0;
-        for (int32_t i = 0; i < 12; ++i) {
-            const int32_t x_0 = columns[i];
-            const int32_t w_0 = row[i];
-            sum_0_0 += x_0 * w_0;
-        }
-        y[channel] = int8_m4_dense_8_finish(sum_0_0, bias[channel], multiplier[channel]);
-    }
-}
-
 /* Dense 12 -> 3. */
 static INT8_M4_CODE_ATTR void int8_m4_dense_8(const int8_t *x, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, int8_t *y)
 {
-    int8_m4_dense_8_multiply_1(x, weights, bias, multiplier, y);
+    for (int32_t first = 0; first < 3; first += 4) {
+        int32_t sums[4] = {0, 0, 0, 0};
+        add_four_rows(x, weights, 12, sums);
+        weights += 48;
+        for (int32_t channel = first; channel < first + 4 && channel < 3; ++channel) {
+            y[channel] = int8_m4_dense_8_finish(sums[channel - first], bias[channel], multiplier[channel]);
+        }
+    }
 }
 
 /* exp(difference to the row's largest) as Q0.31; -1 for what is too small to count. */
@@ -2033,7 +2156,7 @@ static INT8_M4_CODE_ATTR void *region(int8_m4_arena *arena, uint32_t offset)
     return arena->bytes + offset;
 }
 
-/* Step 0: stem: conv [1, 7, 6, 3] -> [1, 4, 3, 6], 1 944 MAC, result 72 B. */
+/* Step 0: stem: conv [1, 7, 6, 3] -> [1, 4, 3, 6], 1 944 MAC, result 76 B. */
 static INT8_M4_CODE_ATTR void step_0_stem(int8_m4_arena *arena, const int8_t *input)
 {
     int8_m4_conv_0(input,
@@ -2047,8 +2170,7 @@ static INT8_M4_CODE_ATTR void step_0_stem(int8_m4_arena *arena, const int8_t *in
 static INT8_M4_CODE_ATTR void step_1_block_depthwise(int8_m4_arena *arena)
 {
     int8_m4_separable_1(region(arena, BUFFER_STEM),
-                        int8_m4_block_depthwise_weights,
-                        int8_m4_block_depthwise_constants,
+                        int8_m4_block_depthwise_records,
                         int8_m4_block_pointwise_weights,
                         int8_m4_block_pointwise_constants,
                         region(arena, BUFFER_BLOCK_POINTWISE_COLUMNS),

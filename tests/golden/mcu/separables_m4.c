@@ -272,7 +272,7 @@ typedef struct rows_shape {
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered. */
 __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_matrix_0_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
@@ -295,38 +295,44 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "ldr r0, [sp]\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smuad r2, r10, r8\n"
-        "smuad r6, r10, r9\n"
-        "smuad r3, r11, r8\n"
-        "smuad r7, r11, r9\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smuad r4, r10, r8\n"
-        "smuad r12, r10, r9\n"
-        "smuad r5, r11, r8\n"
-        "smuad lr, r11, r9\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
         "ldr pc, [sp, #32]\n"
         ".p2align 2\n"
         "2:\n"
         ".rept 16\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
         ".endr\n"
         "ldr r8, [sp, #24]\n"
         "cmp r0, r8\n"
         "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
@@ -394,11 +400,11 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_matrix_0_one(const int8
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
+            sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
         y[channel] = separables_m4_shared_matrix_0_finish(sum_0, constants, shape);
-        y[channel + 1] = separables_m4_shared_matrix_0_finish(sum_1, constants + 2, shape);
+        y[channel + 1] = separables_m4_shared_matrix_0_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
         constants += 4;
     }
 }
@@ -902,7 +908,7 @@ static inline SEPARABLES_M4_CODE_ATTR int8_t separables_m4_shared_matrix_4_finis
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered; y, bytes to the next channel and to the other three pixels. */
 __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_matrix_4_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_rows_shape *shape __attribute__((unused)))
@@ -930,38 +936,44 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "ldr r0, [sp]\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smuad r2, r10, r8\n"
-        "smuad r6, r10, r9\n"
-        "smuad r3, r11, r8\n"
-        "smuad r7, r11, r9\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smuad r4, r10, r8\n"
-        "smuad r12, r10, r9\n"
-        "smuad r5, r11, r8\n"
-        "smuad lr, r11, r9\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
         "ldr pc, [sp, #32]\n"
         ".p2align 2\n"
         "2:\n"
         ".rept 16\n"
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r10, r8, r2\n"
-        "smlad r6, r10, r9, r6\n"
-        "smlad r3, r11, r8, r3\n"
-        "smlad r7, r11, r9, r7\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
         "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r8, r4\n"
-        "smlad r12, r10, r9, r12\n"
-        "smlad r5, r11, r8, r5\n"
-        "smlad lr, r11, r9, lr\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
         ".endr\n"
         "ldr r8, [sp, #24]\n"
         "cmp r0, r8\n"
         "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
@@ -1021,11 +1033,11 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_matrix_4_one(const int8
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
+            sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
         y[channel * shape->channel_step] = separables_m4_shared_matrix_4_finish(sum_0, constants, shape);
-        y[(channel + 1) * shape->channel_step] = separables_m4_shared_matrix_4_finish(sum_1, constants + 2, shape);
+        y[(channel + 1) * shape->channel_step] = separables_m4_shared_matrix_4_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
         constants += 4;
     }
 }
@@ -1449,7 +1461,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_rows_6(const int8_t *x,
 }
 #endif
 
-static const matrix_shape separables_m4_conv_0_shape = {224, 224, 157, 8, 512, -2097152, 8, 0, 0, 0, 0};
+static const matrix_shape separables_m4_conv_0_shape = {224, 224, 145, 8, 512, -2097152, 8, 0, 0, 0, 0};
 
 /* One column of 27 values as int16. */
 static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0_widen(const int8_t *values, int8_t *column)
@@ -1559,7 +1571,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0(const int8_t *x, const 
 static const depthwise_shape separables_m4_separable_1_depthwise_shape = {8, 64, 0x00800080u, 256, -2097152, 8, 128};
 
 static const matrix_rows_shape separables_m4_separable_1_shapes[1] = {
-    {64, 48, 677, 8, 256, 0, 6, -1, -2, -3},
+    {64, 48, 625, 8, 256, 0, 6, -1, -2, -3},
 };
 
 /* Separable 5x5, stride 1: [8, 8, 8] -> [8, 8, 6]: depthwise, then pointwise; 4 pixels in between. */
@@ -1645,7 +1657,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_1(const int8_t *x, c
 static const rows_shape separables_m4_separable_2_depthwise_shape = {48, 8, 84, 168};
 
 static const matrix_rows_shape separables_m4_separable_2_shapes[1] = {
-    {48, 36, 729, 8, 256, 0, 7, 1, 2, 3},
+    {48, 36, 673, 8, 256, 0, 7, 1, 2, 3},
 };
 
 /* One row of the result. x is the first row that the windows read, `edge` says which rows are missing (see the functions for

@@ -1,0 +1,64 @@
+"""Instructions per multiply-accumulate on a Cortex-M4, of networks that nobody tuned the kernels for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dscompile import api
+from dscompile.api.networks import read_network
+from dscompile.frontend.load import load_network
+from dscompile.ir.network import Network
+from dscompile.passes import canonicalize
+from dscompile.run.firmware import FirmwareModel
+from dscompile.target import find_target
+from tests.emulated.conftest import require
+from tests.mcu import random_inputs, write
+from tests.unit.test_mcu_kernels import int8
+
+ROOT = Path(__file__).parents[2]
+# Instructions of one inference for each multiply-accumulate, with everything that is none: decisions/shared-halves.md.
+MOST = 1.35
+ZOO = {
+    "mobilenet_v2": (0.35, "96"),
+    "mobilenet_v1": (0.5, "96"),
+    "shufflenet_v2": (0.5, "64"),
+    "ds_cnn": (None, None),
+    "blazeface": (None, None),
+}
+
+
+def zoo_network(name: str, folder: Path) -> Network:
+    """A network of the zoo, quantized with random weights and inputs."""
+    width, resolution = ZOO[name]
+    path = api.zoo_write(name, str(folder), width=width, resolution=resolution)
+    return int8(canonicalize(read_network(str(path), None, input_shapes=None).network), "tflite")
+
+
+def assert_few_instructions(network: Network, folder: Path) -> None:
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    artifact = write(network, folder / "a", find_target("cortex-m4"))
+    device = FirmwareModel(artifact)
+    device.run(random_inputs(network, 0))
+    assert device.instructions is not None
+    assert device.instructions <= MOST * artifact.manifest.macs
+
+
+@pytest.mark.slow
+def test_micro_speech_takes_few_instructions_a_product(tmp_path):
+    network = load_network(ROOT / "tests" / "data" / "micro_speech_quantized.tflite").network
+    assert_few_instructions(network, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_a_residual_network_takes_few_instructions_a_product(model_path, tmp_path):
+    assert_few_instructions(load_network(model_path("pretrainedResnet_quant.tflite")).network, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ZOO)
+def test_networks_of_the_zoo_take_few_instructions_a_product(name, tmp_path):
+    assert_few_instructions(zoo_network(name, tmp_path), tmp_path)
