@@ -37,6 +37,7 @@ from tests.golden.mcu_networks import (
     sums,
 )
 from tests.mcu import planned
+from tests.packed_networks import stored
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
@@ -62,6 +63,9 @@ CASES = {
     "int8_m4": Case(lambda: backbone("int8_m4", "tflite"), "cortex-m4", whole=True),
     "separables_m4": Case(lambda: separables("separables_m4", "tflite"), "cortex-m4"),
     "turned_m4": Case(lambda: large_windows("turned_m4", "tflite"), "cortex-m4"),
+    "packed_m4": Case(lambda: stored(separables("packed_m4", "tflite"), "int4"), "cortex-m4"),
+    "packed_m0plus": Case(lambda: stored(separables("packed_m0plus", "tflite"), "int4"), "cortex-m0plus"),
+    "packed_rv32": Case(lambda: stored(separables("packed_rv32", "tflite"), "int4-2:4"), "rv32imc"),
     "int8_m55": Case(lambda: backbone("int8_m55", "tflite"), "cortex-m55"),
     "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
     "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),
