@@ -24,6 +24,7 @@ _TYPES = {
     "int16": 7,
     "int8": 9,
     "resource": 13,
+    "int4": 17,
 }
 
 
@@ -75,6 +76,16 @@ class ModelMaker:
         self.tensor(name, values.shape, str(values.dtype))
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self.graph.tensors[-1].buffer = len(self.model.buffers)
+        self.model.buffers.append(buffer)
+        return name
+
+    def four_bits(self, name: str, values: Array, scale: float | Sequence[float]) -> str:
+        """A constant of int4, two to a byte; several scales lie along axis 0."""
+        self.quantized(name, values.shape, scale, dtype="int4")
+        flat = np.append(values.reshape(-1), np.zeros(values.size % 2, values.dtype)) & 15
+        buffer = schema.BufferT()
+        buffer.data = (flat[0::2] | flat[1::2] << 4).astype(np.uint8)
         self.graph.tensors[-1].buffer = len(self.model.buffers)
         self.model.buffers.append(buffer)
         return name

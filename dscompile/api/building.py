@@ -144,6 +144,7 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
     from dscompile.passes import canonicalize
     from dscompile.plan.planning import plan
     from dscompile.report import budgets, text
+    from dscompile.report.packing import packing_notes
     from dscompile.report.vectors import FILE_NAME, encode_vectors
 
     settings = budgets.settings_for(net.budgets, (job.name, job.target.name))
@@ -186,8 +187,12 @@ def _build_one(net: NetFile, job: _Job, tunings: Tunings, golden: Golden, progre
         latency_budget_us=settings.latency_us,
         made_from=_made_from(net, job, tunings),
     )
-    notes = budgets.setting_notes(job.name, settings, has_threads=job.target.has_threads)
-    return Model(artifact, (*net.notes, *notes, *emitter.notes))
+    notes = (
+        *net.notes,
+        *budgets.setting_notes(job.name, settings, has_threads=job.target.has_threads),
+        *packing_notes(job.name, net.network, programs[0]),
+    )
+    return Model(artifact, (*notes, *emitter.notes))
 
 
 def _made_from(net: NetFile, job: _Job, tunings: Tunings) -> MadeFrom:

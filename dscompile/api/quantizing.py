@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
 from dscompile.api.networks import Source, destination_beside, read_network, require_no_state, source_name
 from dscompile.errors import UsageError
@@ -13,6 +15,8 @@ from dscompile.report.progress import Event, Progress, silent
 if TYPE_CHECKING:
     from dscompile.frontend.input_shapes import InputShapes
     from dscompile.frontend.loaded import NetFile
+    from dscompile.frontend.settings import QuantizationSettings
+    from dscompile.ir.storage import Sparsity, WeightBits, WeightType
     from dscompile.ir.tensor import Rounding
     from dscompile.quantization import Method, WeightRounding
     from dscompile.quantization.pipeline import Quantized
@@ -37,6 +41,9 @@ def quantize(
     equalize: bool = True,
     bias_correction: bool = True,
     weight_rounding: WeightRounding = "optimized",
+    weight_type: WeightBits | None = None,
+    sparsity: Literal["2:4", "none"] | None = None,
+    layer_weights: Mapping[str, WeightType] = MappingProxyType({}),
     against: str | Path | None = None,
     weights: str | Path | None = None,
     input_shapes: InputShapes | None = None,
@@ -47,9 +54,11 @@ def quantize(
     `calibrate` is an .npz file with an array [N, ...] for each input (see docs/quantization.md). It, `method`, `keep`
     (for the method percentile) and `rounding` default to what the section `quantization:` of a net.yaml says, then to
     mse, 0.9999 and tflite. `weight_rounding` says whether the integers of kernels are the nearest ones, or are chosen
-    so that errors cancel in the sums of each layer. `against` is a second .npz on which the outputs are compared with
-    float32. `input_shapes` are those of build(). `output` is the net.yaml to write (default: <net>_int8.yaml in the
-    current directory).
+    so that errors cancel in the sums of each layer. `weight_type` int4 and `sparsity` 2:4 make weights that take less
+    flash on microcontrollers, in all layers that mix channels but the first and the last; `layer_weights` says
+    otherwise for single ones, by their names. They default to what the section says, too. `against` is a second .npz
+    on which the outputs are compared with float32. `input_shapes` are those of build(). `output` is the net.yaml to
+    write (default: <net>_int8.yaml in the current directory).
 
     Raises UsageError, BadInputError, UnsupportedError naming layers without an int8 form, or ToolError.
     """
@@ -58,6 +67,7 @@ def quantize(
     from dscompile.quantization.data import read_samples
     from dscompile.quantization.settings import DEFAULT_KEEP, DEFAULT_METHOD
 
+    _check_words(weight_type, sparsity, layer_weights)
     path = destination_beside(source, output, "int8")
     progress(Event(f"reading {source_name(source)}"))
     net = read_network(source, weights, input_shapes=input_shapes)
@@ -75,6 +85,9 @@ def quantize(
         equalize=equalize,
         bias_correction=bias_correction,
         weight_rounding=weight_rounding,
+        weight_type=weight_type or (section.weights if section is not None else None) or "int8",
+        sparsity=_sparsity(sparsity, section),
+        layer_weights={**(section.layers if section is not None else {}), **layer_weights},
     )
     quantized = quantize_network(
         net.network,
@@ -84,6 +97,27 @@ def quantize(
         progress=lambda what, done, total: progress(Event(what, done, total)),
     )
     return QuantizeResult(quantized, write_netfile(quantized.network, path.parent, path.name, weights_stem=path.stem))
+
+
+def _check_words(weight_type: str | None, sparsity: str | None, layer_weights: Mapping[str, str]) -> None:
+    """Raises UsageError for words that say nothing about weights."""
+    from dscompile.ir.storage import WEIGHT_BITS, WEIGHT_TYPES
+
+    given = [
+        ("weight_type", weight_type or "int8", WEIGHT_BITS),
+        ("sparsity", sparsity or "none", ("2:4", "none")),
+        *((f"layer_weights of '{name}'", word, WEIGHT_TYPES) for name, word in layer_weights.items()),
+    ]
+    for what, word, words in given:
+        if word not in words:
+            raise UsageError(f"{what} is '{word}', which is not one of {', '.join(words)}")
+
+
+def _sparsity(asked: Literal["2:4", "none"] | None, section: QuantizationSettings | None) -> Sparsity | None:
+    """What the caller asks, or else the section."""
+    if asked is not None:
+        return "2:4" if asked == "2:4" else None
+    return section.sparsity if section is not None else None
 
 
 def _calibration_file(calibrate: str | Path | None, net: NetFile) -> Path:

@@ -13,6 +13,7 @@ from dscompile.artifact.manifest import (
     Checksum,
     LayerInfo,
     Manifest,
+    PackedWeights,
     Sizes,
     StreamingInfo,
     TuningInfo,
@@ -23,6 +24,7 @@ from dscompile.artifact.memory_json import memory_from_json, memory_to_json
 from dscompile.artifact.state_json import slots_from_json, state_to_json
 from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.artifact.tensor_json import tensor_from_json, tensor_to_json
+from dscompile.ir.storage import STORAGES
 from dscompile.ir.tensor import PRECISIONS, ROUNDINGS, Precision, Rounding
 
 # Below the artifact's directory; no part begins with a dot, so that none is `..`.
@@ -57,6 +59,7 @@ def manifest_to_json(m: Manifest) -> Json:
             }
             for layer in m.layers
         ],
+        **({"packed": [packed_to_json(one) for one in m.packed]} if m.packed else {}),
         "variants": [
             {
                 "target": target_to_json(variant.target),
@@ -131,6 +134,7 @@ def manifest_from_json(fields: Fields) -> Manifest:
         memories=fields.children("memories", memory_from_json) if fields.has_value("memories") else (),
         labels=fields.texts("labels"),
         layers=layers,
+        packed=fields.children("packed", _packed_from_json) if fields.has_value("packed") else (),
         variants=variants,
         kernels=fields.children("kernels", kernel_from_json) if fields.has_value("kernels") else (),
         macs=fields.whole("macs"),
@@ -205,6 +209,26 @@ def _tuning_from_json(fields: Fields) -> TuningInfo:
         fields.texts("from_records"),
         fields.texts("from_similar"),
         fields.texts("by_rule"),
+    )
+
+
+def packed_to_json(packed: PackedWeights) -> Json:
+    """A layer of packed weights as one object."""
+    return {
+        "layer": packed.layer,
+        "storage": packed.storage,
+        "bytes": packed.size_bytes,
+        "plain_bytes": packed.plain_bytes,
+    }
+
+
+def _packed_from_json(fields: Fields) -> PackedWeights:
+    word = fields.word("storage", STORAGES)
+    return PackedWeights(
+        layer=fields.text("layer"),
+        storage=next((known for known in STORAGES if known == word), "plain"),
+        size_bytes=fields.whole("bytes"),
+        plain_bytes=fields.whole("plain_bytes"),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from dscompile.artifact.made_from import MadeFrom
 from dscompile.ir.state import Slot
+from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import TOLERANCES, Precision, Rounding, Tensor
 from dscompile.target import Target
 
@@ -32,6 +33,21 @@ class LayerInfo:
     kernels: tuple[str, ...] = ()
     instructions: int | None = None
     cycles: int | None = None
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """A layer whose weights take `size_bytes` of flash, and would take `plain_bytes` with a byte each."""
+
+    layer: str
+    storage: Storage
+    size_bytes: int
+    plain_bytes: int
+
+    @property
+    def saved_bytes(self) -> int:
+        """What packing saves."""
+        return self.plain_bytes - self.size_bytes
 
 
 @dataclass(frozen=True)
@@ -237,7 +253,8 @@ class Manifest:
     variant of a library, none for standalone C and GPUs. `precision` is float16 or bfloat16 if any kernel multiplies
     these, and decides on `tolerance`. `slots` are what the network keeps from one inference to
     the next. `memories` are those that standalone C is split over, if it is. `streaming` says how standalone C trades
-    instructions for memory; None for libraries. `made_from` are the files and the tools of its build.
+    instructions for memory; None for libraries. `packed` are its layers whose weights do not have a byte each.
+    `made_from` are the files and the tools of its build.
     """
 
     name: str
@@ -265,6 +282,7 @@ class Manifest:
     slots: tuple[Slot, ...] = ()
     streaming: StreamingInfo | None = None
     memories: tuple[MemoryInfo, ...] = ()
+    packed: tuple[PackedWeights, ...] = ()
     made_from: MadeFrom = field(default_factory=MadeFrom)
 
     @property

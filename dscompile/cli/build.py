@@ -129,6 +129,11 @@ def _summary(artifact: Artifact) -> str:
     ]
     if artifact.has_shared_library and not artifact.has_libraries:
         pairs.append(("library", artifact.shared_library.name))
+    if manifest.packed:
+        saved = sum(packed.saved_bytes for packed in manifest.packed)
+        kinds = ", ".join(dict.fromkeys(packed.storage for packed in manifest.packed))
+        layers = text.plural(len(manifest.packed), "layer")
+        pairs.append(("packed", f"weights of {layers} as {kinds}, {text.size(saved)} less than a byte each"))
     if manifest.precision != "float32":
         pairs.append(("precision", text.precision(manifest.precision)))
     if manifest.kernels:

@@ -124,9 +124,12 @@ def _layers(inspection: Inspection) -> str:
         header += ["share", "bound"]
     shows = inspection.estimated_columns
     header += shows
-    left = ("layer", "kind", "bound")
+    packed = any(layer.storage != "plain" for layer in inspection.layers)
+    if packed:
+        header += ["weights", "saved"]
+    left = ("layer", "kind", "bound", "weights")
     ratios = {pair.depthwise: text.percent(pair.ratio) for pair in inspection.pairs}
-    rows = [_row(layer, ratios.get(layer.name, ""), shows) for layer in inspection.layers]
+    rows = [_row(layer, ratios.get(layer.name, ""), shows, packed=packed) for layer in inspection.layers]
     return text.table(header, rows, right=[name for name in header if name not in left])
 
 
@@ -138,7 +141,7 @@ def _estimate(inspection: Inspection, estimate: Estimate, target: Target) -> str
     return sums if inspection.time_us is None else f"{sums}, {inspection.time_us / 1e3:.2f} ms"
 
 
-def _row(layer: LayerRow, ratio: str, shows: Sequence[str]) -> list[str]:
+def _row(layer: LayerRow, ratio: str, shows: Sequence[str], *, packed: bool) -> list[str]:
     row = [
         layer.name,
         layer.kind,
@@ -158,6 +161,8 @@ def _row(layer: LayerRow, ratio: str, shows: Sequence[str]) -> list[str]:
         row += [text.number(count) for count in counts if count is not None]
     else:
         row += [""] * len(shows)
+    if packed:
+        row += [layer.storage, text.number(layer.saved_bytes)] if layer.storage != "plain" else ["", ""]
     return row
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,8 +14,20 @@ from dscompile.cli.settings import command as subcommand
 from dscompile.report.quantization import quantize_record, quantize_text
 
 if TYPE_CHECKING:
+    from dscompile.ir.storage import WeightBits, WeightType
     from dscompile.ir.tensor import Rounding
     from dscompile.quantization import Method, WeightRounding
+
+
+def _layer_weights(text: str) -> tuple[str, WeightType]:
+    """`stem=int8`."""
+    from dscompile.ir.storage import WEIGHT_TYPES
+
+    name, _, word = text.rpartition("=")
+    for known in WEIGHT_TYPES:
+        if name and word == known:
+            return name, known
+    raise click.BadParameter(f"'{text}' is not a layer and one of {', '.join(WEIGHT_TYPES)}, such as stem=int8")
 
 
 @subcommand("quantize")
@@ -53,6 +65,24 @@ if TYPE_CHECKING:
     help="Each weight to the nearest integer, or all so that errors cancel in the layer's sums, where that helps.",
 )
 @click.option(
+    "--weight-type",
+    type=click.Choice(("int8", "int4")),
+    help="Bits of the weights of all layers over channels but the first and the last.  [default: as the net.yaml says, "
+    "or int8]",
+)
+@click.option(
+    "--sparsity",
+    type=click.Choice(("2:4", "none")),
+    help="Leave two of each four weights, in the same layers.  [default: as the net.yaml says, or none]",
+)
+@click.option(
+    "--layer-weights",
+    multiple=True,
+    metavar="LAYER=TYPE",
+    callback=lambda _context, _option, values: dict(_layer_weights(text) for text in values),
+    help="int8, int4, 2:4 or int4-2:4 for one layer.  Repeats.",
+)
+@click.option(
     "--against",
     type=click.Path(),
     metavar="DATA.NPZ",
@@ -70,6 +100,9 @@ def command(
     no_equalize: bool,
     no_bias_correction: bool,
     weight_rounding: WeightRounding,
+    weight_type: WeightBits | None,
+    sparsity: Literal["2:4", "none"] | None,
+    layer_weights: dict[str, WeightType],
     against: str | None,
     weights: str | None,
     input_shapes: dict[str, tuple[int, ...]],
@@ -91,6 +124,9 @@ def command(
             equalize=not no_equalize,
             bias_correction=not no_bias_correction,
             weight_rounding=weight_rounding,
+            weight_type=weight_type,
+            sparsity=sparsity,
+            layer_weights=layer_weights,
             against=against,
             weights=weights,
             input_shapes=input_shapes,

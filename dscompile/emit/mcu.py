@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -30,6 +30,7 @@ from dscompile.emit.render import render
 from dscompile.emit.selftest import selftest_input as generated_input
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array
+from dscompile.plan.mcu_packing import packed_weights
 from dscompile.plan.program import Program
 from dscompile.version import __version__
 
@@ -92,7 +93,7 @@ def write_artifact(
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
         manifest = emitter.manifest(fingerprint, measured, compiler, directory, [*texts, *extra])
-        manifest = finished(manifest, latency_budget_us, made_from)
+        manifest = replace(finished(manifest, latency_budget_us, made_from), packed=packed_weights(program))
         if accept is not None:
             accept(manifest)
         write_manifest(manifest, directory)

@@ -74,6 +74,7 @@ HELPERS = (
     "store_word",
     "store_half",
     "low_half",
+    "low_nibble",
     "even_bytes",
     "odd_bytes",
     "widen_even",

@@ -6,7 +6,7 @@ Layers inside a block are called `<block>.<part>` (dscompile.frontend.blocks).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from dscompile.errors import Position, did_you_mean
@@ -47,6 +47,7 @@ from dscompile.frontend.schema import (
     TransposedConvBody,
     Window,
 )
+from dscompile.frontend.stored import AskedStorage
 from dscompile.frontend.weights import Presence, WantedWeight
 from dscompile.ir.network import Layer, NetworkBuilder, weight_shapes
 from dscompile.ir.ops import Concat, Constant, ConvTranspose, Dense, Op, Pads, Pool, Reshape, Resize, Slice
@@ -71,13 +72,17 @@ class KeptTensor:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network without its weights: `builder` holds tensors and layers, `positions` layer -> place in the file."""
+    """A network without its weights: `builder` holds tensors and layers, `positions` layer -> place in the file.
+
+    `storage` is what layers say of their weights.
+    """
 
     builder: NetworkBuilder
     outputs: tuple[str, ...]
     positions: dict[str, Position]
     wanted: tuple[WantedWeight, ...]
     states: tuple[KeptTensor, ...]
+    storage: Mapping[str, AskedStorage]
 
 
 def build_graph(spec: NetworkSpec, problems: Problems) -> Graph:
@@ -86,7 +91,8 @@ def build_graph(spec: NetworkSpec, problems: Problems) -> Graph:
     for layer in spec.layers:
         assembly.add_layer(layer)
     outputs = assembly.outputs()
-    return Graph(assembly.builder, outputs, assembly.positions, tuple(assembly.wanted()), assembly.states(outputs))
+    wanted, states = tuple(assembly.wanted()), assembly.states(outputs)
+    return Graph(assembly.builder, outputs, assembly.positions, wanted, states, assembly.storage)
 
 
 class Assembly:
@@ -97,6 +103,7 @@ class Assembly:
         self.problems = problems
         self.builder = NetworkBuilder(spec.name)
         self.positions: dict[str, Position] = {}
+        self.storage: dict[str, AskedStorage] = {}
         self._biases: dict[str, bool | None] = {}
         self._aliases: dict[str, str] = {}  # layer and block names -> their result, where it is called otherwise
         self._parts: dict[str, tuple[str, ...]] = {}  # names of splits -> their results
@@ -125,7 +132,7 @@ class Assembly:
             sources = (*sources, model)
         for index, name in enumerate(spec.block_names):
             body = spec.body if index == 0 else _without_stride(spec.body)
-            place = Place(self, name, spec.position, spec.output, spec.result)
+            place = Place(self, name, spec.position, spec.output, spec.result, spec.storage)
             try:
                 result = _expand(place, body, sources)
             except ShapeError as error:
@@ -159,6 +166,8 @@ class Assembly:
         self.positions.setdefault(place.name, place.position)
         self._tensor_positions.setdefault(output, place.position)
         self._biases[place.name] = bias
+        if place.storage is not None:
+            self.storage[place.name] = place.storage
         given = place.result
         result = self.builder.add(
             place.name,

@@ -24,6 +24,7 @@ from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.kinds import KINDS, KINDS_WITH_SEVERAL_RESULTS
 from dscompile.frontend.layers import LayerNames, read_defaults, read_layer, read_outputs
 from dscompile.frontend.schema import Defaults, NetworkSpec
+from dscompile.frontend.stored import set_storage
 from dscompile.frontend.weights import ArraysSource, FileSource, SeededSource, WeightSource, collect_weights
 from dscompile.frontend.yamltree import MAX_SHOWN_LINE, MappingNode, Node, ScalarNode, SequenceNode
 from dscompile.ir.network import Array, Network
@@ -138,6 +139,8 @@ class NetworkBuilder:
         builder.weights = dict(arrays)
         if any(tensor.dtype != "float32" for tensor in builder.tensors.values()):
             builder.rounding = rounding or "tflite"
+        set_storage(builder, self._assembly.storage, "plain", self._assembly.positions, problems, loaded=True)
+        problems.raise_if_any()
         return builder.build(names, labels)
 
     def _source(self, weights: Mapping[str, npt.ArrayLike] | str | Path | None, seed: int | None) -> WeightSource:

@@ -5,6 +5,7 @@ And channel shuffles, which no framework has as an operator.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,22 @@ import numpy as np
 from dscompile.frontend.import_graph import Array, frozen
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary, Constant, Conv2D, Dense, Reshape, Shuffle, Transpose
+from dscompile.ir.storage import mixes_channels
 
 
 def tidy(network: Network) -> Network:
     """All of this module, and the result validated."""
     return without_dead_layers(recognize_shuffles(absorb_flatten_order(fold_bias(network)))).validate()
+
+
+def stored_in_four_bits(network: Network, layers: Collection[str]) -> Network:
+    """A tidy network, in which those of the named layers have the storage int4 whose sums are over channels."""
+    kept = []
+    for layer in network.layers:
+        named = layer.name in layers and network.is_quantized_layer(layer)
+        able = named and mixes_channels(layer.op, network.shape(layer.inputs[0]))
+        kept.append(replace(layer, storage="int4") if able else layer)
+    return replace(network, layers=tuple(kept)).validate()
 
 
 def fold_bias(network: Network) -> Network:

@@ -339,5 +339,6 @@ KINDS: Mapping[str, Reader] = MappingProxyType(
 REPEATING_KINDS = frozenset(
     {"conv", "depthwise", "pointwise", "separable", "inverted_residual", "shuffle_v1", "shuffle_v2", "blaze_block"}
 )
+STORED_KINDS = frozenset({"conv", "pointwise", "dense"})
 KINDS_WITH_SEVERAL_RESULTS = frozenset({"split"})
 KINDS_WITH_SEVERAL_INPUTS = frozenset({*get_args(BinaryKind), "concat"})

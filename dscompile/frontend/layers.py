@@ -15,6 +15,7 @@ from dscompile.frontend.kinds import (
     KINDS_WITH_SEVERAL_INPUTS,
     KINDS_WITH_SEVERAL_RESULTS,
     REPEATING_KINDS,
+    STORED_KINDS,
 )
 from dscompile.frontend.layer_fields import read_activation, read_padding
 from dscompile.frontend.schema import (
@@ -26,6 +27,7 @@ from dscompile.frontend.schema import (
     Reference,
     repeated_names,
 )
+from dscompile.frontend.stored import AskedStorage, read_storage
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode, describe, shorten
 from dscompile.ir.ops import NONE
 from dscompile.ir.tensor import BorderLayout
@@ -188,6 +190,7 @@ def _layer(entry: _Entry, defaults: Defaults, names: LayerNames, problems: Probl
     body: Body | None = None
     inputs, repeat, output = None, 1, None
     result: ResultType | None = None
+    storage: AskedStorage | None = None
     reader = KINDS.get(kind)
     if reader is None:
         help = did_you_mean(kind, KINDS) or f"kinds are {', '.join(KINDS)}"
@@ -205,11 +208,12 @@ def _layer(entry: _Entry, defaults: Defaults, names: LayerNames, problems: Probl
             problems.add("'output' names one tensor, and 'repeat' makes several", output_node.position)
         body = reader(fields, defaults)
         result = _result(kind, repeat, fields)
+        storage = read_storage(fields) if kind in STORED_KINDS else None
         fields.finish()
     if problems.count > before:
         body = None
     name = entry.name or names.automatic(kind, repeat)
-    return LayerSpec(kind, name, inputs, output, repeat, body, entry.kind.position, result)
+    return LayerSpec(kind, name, inputs, output, repeat, body, entry.kind.position, result, storage)
 
 
 def _result(kind: str, repeat: int, fields: Fields) -> ResultType | None:

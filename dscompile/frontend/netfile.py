@@ -12,6 +12,7 @@ from dscompile.frontend.layers import read_network
 from dscompile.frontend.loaded import NetFile
 from dscompile.frontend.paths import file_beside, written_with
 from dscompile.frontend.settings import QuantizationSettings, read_quantization, read_targets
+from dscompile.frontend.stored import set_storage
 from dscompile.frontend.weights import FileSource, SeededSource, WeightSource, collect_weights
 from dscompile.frontend.yamltree import MappingNode, describe, parse_yaml, read_text
 from dscompile.ir.network import NetworkBuilder
@@ -76,6 +77,8 @@ def netfile_from_text(
         builder.keep(state.name, state.next, first)
     builder.weights.update(arrays)
     _set_rounding(builder, quantization, problems)
+    asked = quantization.storage if quantization is not None else "plain"
+    set_storage(builder, graph.storage, asked, graph.positions, problems, loaded=load_weights)
     problems.raise_if_any()
     return NetFile(
         builder.build(graph.outputs, spec.labels),
@@ -131,11 +134,19 @@ def _weight_source(fields: Fields, directory: Path, override: WeightSource | Non
 def _set_rounding(builder: NetworkBuilder, settings: QuantizationSettings | None, problems: Problems) -> None:
     """The rounding of a network that is int8 already: that of the section `quantization:`, by default TFLite's."""
     if all(tensor.dtype not in INTEGER_RANGES for tensor in builder.tensors.values()):
+        if settings is not None and settings.storage != "plain":
+            message = "storage is for int8 networks; this one is float32"
+            problems.add(message, settings.position, help="`weights: int4` or `sparsity: 2:4` asks for such weights")
         return
     builder.rounding = settings.rounding if settings is not None else "tflite"
-    if settings is not None and settings.calibration is not None:
+    if settings is None:
+        return
+    if settings.calibration is not None:
         message = "calibration is for float32 networks; this one is int8 already"
         problems.add(message, settings.position, help="remove 'calibration'")
+    if settings.weights is not None or settings.sparsity is not None or settings.layers:
+        message = "'weights', 'sparsity' and 'layers' are for float32 networks; this one is int8 already"
+        problems.add(message, settings.position, help="`storage: auto` packs weights that fit")
 
 
 def _check_labels(graph: Graph, labels: tuple[str, ...], position: Position | None, problems: Problems) -> None:

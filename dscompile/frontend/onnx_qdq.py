@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.frontend.import_cleanup import stored_in_four_bits
 from dscompile.frontend.import_graph import Operand, Order, Value
 from dscompile.frontend.onnx_call import Call
 from dscompile.frontend.onnx_import import Importer
@@ -31,10 +32,12 @@ from dscompile.frontend.onnx_qdq_ops import (
     stored_type,
 )
 from dscompile.frontend.onnx_reader import OnnxModel, OnnxNode
+from dscompile.ir.network import Network
 from dscompile.ir.ops import NONE, Activation, Dequantize, Lookup, Quantize, RoundedAs
-from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Shape
+from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Rounding, Shape
 
 _ACTIVATIONS = ("Relu", "Clip")
+_WITH_KERNELS = ("Conv", "Gemm", "MatMul")
 
 
 class QdqImporter(Importer):
@@ -47,6 +50,7 @@ class QdqImporter(Importer):
     def __init__(self, path: Path, model: OnnxModel) -> None:
         super().__init__(path, model)
         self.integers: dict[str, QuantizedConstant] = {}
+        self.four_bits: list[str] = []
         # The float32 form of tensors of integers, and results whose nodes became part of a layer.
         self.reals: dict[str, Value] = {}
         self.done: set[str] = set()
@@ -57,6 +61,10 @@ class QdqImporter(Importer):
         for node in model.nodes:
             for name in dict.fromkeys(node.inputs):
                 self.readers.setdefault(name, []).append(node)
+
+    def run(self, rounding: Rounding | None = None) -> Network:
+        """Imports inputs, nodes and outputs; layers whose kernels the file has in four bits keep them so."""
+        return stored_in_four_bits(super().run(rounding), self.four_bits)
 
     def import_node(self, node: OnnxNode) -> None:
         """Emits the layers of a node; QuantizeLinear that became part of a layer are passed over."""
@@ -236,6 +244,8 @@ class QdqImporter(Importer):
             return self._requantized(moved, quantization, self.graph.fresh(f"{name}_requantize"))
         self.graph.start(name, quantization)
         constants = [self.integers.get(source) for source in node.inputs]
+        if node.op in _WITH_KERNELS and len(constants) > 1 and constants[1] and constants[1].has_four_bits:
+            self.four_bits.append(name)
         call = Int8Call(self.graph, node, operands, self.model.opset, constants, activation, stored)
         return INT8_HANDLERS[node.op](call)
 

@@ -42,12 +42,14 @@ class QuantizedConstant:
     """A constant behind a DequantizeLinear: `centered` are its integers without their zero points.
 
     scale [1] or one per index of `axis`. `zero_point` is that of int8, or for a uint8 constant shifted by -128.
+    `has_four_bits` says whether the file has it as int4 or uint4.
     """
 
     centered: NDArray[np.int64]
     scale: Floats
     zero_point: int
     axis: int
+    has_four_bits: bool = False
 
     @property
     def real(self) -> Floats:
@@ -129,8 +131,8 @@ def quantized_constant(call: Call) -> QuantizedConstant:
     values, scale = call.operand(0), _scale_of(call)
     assert isinstance(values, np.ndarray)
     axis = call.node.integer("axis", 1)
-    if values.dtype not in (np.int8, np.uint8, np.int32):
-        raise UnsupportedError(f"of {values.dtype} constants; only int8, uint8 and int32 are supported")
+    if values.dtype not in (np.int8, np.uint8, np.int32) and not _has_four_bits(values):
+        raise UnsupportedError(f"of {values.dtype} constants; only int4, uint4, int8, uint8 and int32 are supported")
     if scale.size > 1 and (not -values.ndim <= axis < values.ndim or scale.size != values.shape[axis]):
         raise BadInputError(f"{scale.size} scales do not fit axis {axis} of {list(values.shape)}")
     zero = np.zeros(1, np.int64) if call.optional(2) is None else _zero_points_of(call).astype(np.int64).reshape(-1)
@@ -141,7 +143,11 @@ def quantized_constant(call: Call) -> QuantizedConstant:
         shape[axis] = zero.size
     centered = values.astype(np.int64) - zero.reshape(shape if values.ndim else ())
     shift = UNSIGNED_SHIFT if values.dtype == np.uint8 else 0
-    return QuantizedConstant(centered, scale.reshape(-1), int(zero[0]) - shift, axis)
+    return QuantizedConstant(centered, scale.reshape(-1), int(zero[0]) - shift, axis, _has_four_bits(values))
+
+
+def _has_four_bits(values: Array) -> bool:
+    return values.dtype.name in ("int4", "uint4")
 
 
 def stored_type(call: Call) -> RoundedAs:
@@ -197,7 +203,7 @@ def _zero_points_of(call: Call) -> Array:
         return np.zeros(1, np.uint8)
     if isinstance(zero, Value):
         raise UnsupportedError("the zero point is computed at run time; only constants are supported")
-    if zero.dtype not in (np.int8, np.uint8, np.int32):
+    if zero.dtype not in (np.int8, np.uint8, np.int32) and not _has_four_bits(zero):
         raise UnsupportedError(f"zero points of type {zero.dtype}; only int8 and uint8 are supported")
     return zero
 

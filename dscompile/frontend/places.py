@@ -8,6 +8,7 @@ from typing import Protocol
 from dscompile.errors import Position
 from dscompile.frontend.integers import ResultType
 from dscompile.frontend.schema import ConvBody, DepthwiseBody, Window
+from dscompile.frontend.stored import AskedStorage
 from dscompile.ir.ops import Concat, Conv2D, Op, Slice
 from dscompile.ir.shapes import ShapeError
 from dscompile.ir.tensor import Shape
@@ -25,13 +26,17 @@ class Assembly(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where an operator goes: its name, its position in the file, the name of its result if it is another, its type."""
+    """Where an operator goes: its name, its position in the file, the name of its result if it is another, its type.
+
+    `storage` is what the file says of its weights.
+    """
 
     assembly: Assembly
     name: str
     position: Position
     output: str | None = None
     result: ResultType | None = None
+    storage: AskedStorage | None = None
 
     def add(self, op: Op, *inputs: str, bias: bool | None = None) -> str:
         """Adds the operator here -> its output."""

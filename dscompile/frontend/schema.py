@@ -10,6 +10,7 @@ from typing import Literal
 
 from dscompile.errors import Position
 from dscompile.frontend.integers import ResultType
+from dscompile.frontend.stored import AskedStorage
 from dscompile.ir.ops import NONE, RELU, SIGMOID, Activation, Op, Pads, Pair, Resize
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import BorderLayout, Tensor
@@ -279,7 +280,7 @@ class LayerSpec:
 
     `inputs` is None where the file has no `from:`. `body` is None if its keys were wrong: the entry still names a
     tensor, so that layers reading it are not reported as well. `result` is None where the file leaves the type of the
-    result to the layer's input.
+    result to the layer's input, `storage` where it leaves that of the weights to `quantization:`.
     """
 
     kind: str
@@ -290,6 +291,7 @@ class LayerSpec:
     body: Body | None
     position: Position
     result: ResultType | None = None
+    storage: AskedStorage | None = None
 
     @property
     def block_names(self) -> tuple[str, ...]:

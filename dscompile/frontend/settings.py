@@ -13,8 +13,10 @@ from dscompile.frontend.amounts import amount, size_of
 from dscompile.frontend.fields import Fields, Problems
 from dscompile.frontend.paths import file_beside
 from dscompile.frontend.region_settings import read_arena_regions, read_weight_regions
-from dscompile.frontend.yamltree import MappingNode, ScalarNode, shorten
+from dscompile.frontend.stored import AskedStorage, read_storage
+from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, shorten
 from dscompile.ir.memory import MEMORY_MODES, MemoryMode
+from dscompile.ir.storage import WEIGHT_BITS, WEIGHT_TYPES, Sparsity, WeightBits, WeightType
 from dscompile.ir.tensor import PRECISIONS, Precision
 from dscompile.regions import Region, WeightRegion
 from dscompile.target import Target, find_target, is_target_file, precision_advice, target_advice, target_names
@@ -58,10 +60,18 @@ class Calibration:
 
 @dataclass(frozen=True)
 class QuantizationSettings:
-    """`quantization:` of a net.yaml: an int8 build is asked for."""
+    """`quantization:` of a net.yaml: an int8 build is asked for.
+
+    `storage` is that of the weights of an int8 network. `weights`, `sparsity` and `layers` (exceptions, by name) say
+    what becomes of the weights of a float32 network; None where the file says nothing.
+    """
 
     rounding: Rounding = "tflite"
     calibration: Calibration | None = None
+    storage: AskedStorage = "plain"
+    weights: WeightBits | None = None
+    sparsity: Sparsity | None = None
+    layers: Mapping[str, WeightType] = field(default_factory=lambda: MappingProxyType({}))
     position: Position | None = field(default=None, compare=False)
 
 
@@ -200,8 +210,34 @@ def read_quantization(node: MappingNode | None, problems: Problems, directory: P
         fields.choice_of("scheme", scheme, ("int8",))
     rounding = fields.choice("rounding", _ROUNDINGS, "tflite")
     calibration = _calibration(fields, directory)
+    storage = read_storage(fields) or "plain"
+    weights, sparsity = fields.take("weights"), fields.take("sparsity")
+    settings = QuantizationSettings(
+        next(r for r in _ROUNDINGS if r == rounding),
+        calibration,
+        storage,
+        _weight_bits(fields, weights) if weights is not None else None,
+        "2:4" if sparsity is not None and fields.choice_of("sparsity", sparsity, ("2:4", "none")) == "2:4" else None,
+        _exceptions(fields),
+        node.position,
+    )
     fields.finish()
-    return QuantizationSettings(next(r for r in _ROUNDINGS if r == rounding), calibration, node.position)
+    return settings
+
+
+def _weight_bits(fields: Fields, node: Node) -> WeightBits:
+    word = fields.choice_of("weights", node, WEIGHT_BITS)
+    return next(each for each in WEIGHT_BITS if each == word)
+
+
+def _exceptions(fields: Fields) -> Mapping[str, WeightType]:
+    """`layers: {stem: int8}`."""
+    node = fields.mapping("layers")
+    found: dict[str, WeightType] = {}
+    for key, value in node.entries if node is not None else ():
+        word = fields.choice_of(key.text, value, WEIGHT_TYPES)
+        found[key.text] = next(each for each in WEIGHT_TYPES if each == word)
+    return MappingProxyType(found)
 
 
 def _calibration(fields: Fields, directory: Path) -> Calibration | None:

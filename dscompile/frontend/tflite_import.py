@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from dscompile.errors import UnsupportedError
-from dscompile.frontend.import_cleanup import tidy
+from dscompile.frontend.import_cleanup import stored_in_four_bits, tidy
 from dscompile.frontend.import_errors import Problems, invalid_file
 from dscompile.frontend.import_graph import CHANNELS_LAST, Array, ImportGraph, Operand, Order, Value
 from dscompile.frontend.import_names import (
@@ -73,6 +73,7 @@ class _Importer:
         self.values: dict[int, Value] = {}
         self.constants: dict[int, Array] = {}
         self.dynamic_range: list[str] = []
+        self.four_bits: list[str] = []
         self.operators = self._fold(self._needed_operators())
         variables = Variables({}, {})
         with self.problems.noting("CALL_ONCE"):
@@ -118,7 +119,7 @@ class _Importer:
             self.problems.unsupported(f"this model is float32; the rounding '{self.rounding}' is for int8")
         self.problems.raise_if_any()
         rounding = (self.rounding or "tflite") if self.graph.is_quantized else None
-        return tidy(self.graph.finish(outputs, rounding))
+        return stored_in_four_bits(tidy(self.graph.finish(outputs, rounding)), self.four_bits)
 
     def _placeholder(self, tensor: TfliteTensor) -> Value:
         if tensor.dtype == "int8" and tensor.quantization is not None:
@@ -164,6 +165,8 @@ class _Importer:
         tensors = self.model.tensors
         for dtype in (*_REFUSED_TYPES, "uint8"):
             names = [tensors[index].name for index in self._used() if tensors[index].dtype == dtype]
+            if dtype == "int4":
+                names = [name for name in names if name not in self._int4_kernels()]
             if dtype == "uint8":
                 names = [name for name in names if name not in self._converted_borders()]
             if not names:
@@ -176,6 +179,12 @@ class _Importer:
             if operator.op not in (*HANDLERS, *VARIABLE_OPERATORS):
                 self.problems.unsupported(f"{operator.op}: this operator is not supported", self._label(operator))
         self.problems.raise_if_any()
+
+    def _int4_kernels(self) -> set[str]:
+        """Constants of int4 that are kernels."""
+        tensors = self.model.tensors
+        kernels = [op.inputs[1] for op in self.operators if op.op in _KERNEL_NAMES and len(op.inputs) > 1]
+        return {tensors[index].name for index in kernels if index is not None and tensors[index].data is not None}
 
     def _used(self) -> tuple[int, ...]:
         """Tensors of the operators, and the inputs of the model."""
@@ -268,6 +277,8 @@ class _Importer:
         call = Call(self.graph, operator.options, operands, described, result, rounding, len(operator.outputs))
         if operator.op in _KERNEL_NAMES and call.is_dynamic_range:
             self.dynamic_range.append(name)
+        if operator.op in _KERNEL_NAMES and len(described) > 1 and described[1] and described[1].dtype == "int4":
+            self.four_bits.append(name)
         made = HANDLERS[operator.op](call)
         for index, value in zip(operator.outputs, made if isinstance(made, list) else [made], strict=True):
             self._check_result(tensors[index], value)

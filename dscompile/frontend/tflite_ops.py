@@ -64,8 +64,15 @@ def _hard_swish(call: Call) -> Value:
     return lower.activate(call.graph, call.value(), HARD_SWISH)
 
 
+def _factor(call: Call, name: str) -> float:
+    """The factor that an operator's options name."""
+    if not math.isfinite(call.options.scale):
+        raise BadInputError(f"{name} is {call.options.scale}; it must be finite")
+    return call.options.scale
+
+
 def _leaky_relu(call: Call) -> Value:
-    return lower.activate(call.graph, call.value(), Activation("leaky_relu", alpha=call.options.scale))
+    return lower.activate(call.graph, call.value(), Activation("leaky_relu", alpha=_factor(call, "alpha")))
 
 
 def _prelu(call: Call) -> Value:
@@ -81,7 +88,7 @@ def _softmax(call: Call) -> Value:
             f"its result has scale {given.scales[0]:g} and zero point {given.zero_points[0]}; "
             "an int8 softmax has 1/256 and -128"
         )
-    return lower.softmax(call.graph, call.value(), -1, call.options.scale)
+    return lower.softmax(call.graph, call.value(), -1, _factor(call, "beta"))
 
 
 def _argmax(call: Call) -> Value:

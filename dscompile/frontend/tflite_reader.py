@@ -47,7 +47,8 @@ class TfliteQuantization:
 class TfliteTensor:
     """A tensor. `dynamic` are the axes whose size the file leaves open; `data` is None for computed tensors.
 
-    `stateful` tensors keep their contents from one inference to the next. `data` of sparse constants are dense.
+    `stateful` tensors keep their contents from one inference to the next. `data` of sparse constants are dense, those
+    of int4 constants int8.
     """
 
     name: str
@@ -212,14 +213,26 @@ class _Reader:
         else:
             found = buffer.DataAsNumpy()
             raw = found if isinstance(found, np.ndarray) else np.zeros(0, np.uint8)
-        if dtype not in _DTYPES or (not raw.size and (index == 0 or 0 not in shape)):
+        if dtype not in (*_DTYPES, "int4") or (not raw.size and (index == 0 or 0 not in shape)):
             return None
-        if table.Sparsity() is not None:
+        if table.Sparsity() is not None and dtype != "int4":
             return self._dense(name, dtype, shape, raw, table.Sparsity())
+        if dtype == "int4":
+            return self._nibbles(name, shape, raw)
         wanted = math.prod(shape) * _DTYPES[dtype].itemsize
         if min(shape, default=1) < 0 or raw.size != wanted:
             raise _BrokenError(f"tensor '{name}', {dtype} {list(shape)}, has {raw.size} B of data instead of {wanted}")
         return np.asarray(raw.view(_DTYPES[dtype]).reshape(shape))
+
+    def _nibbles(self, name: str, shape: Shape, raw: NDArray[np.uint8]) -> Array:
+        """Two int4 of a byte, the first in its lower half, as int8."""
+        count = math.prod(shape)
+        if min(shape, default=1) < 0 or raw.size != (count + 1) // 2:
+            raise _BrokenError(
+                f"tensor '{name}', int4 {list(shape)}, has {raw.size} B of data instead of {(count + 1) // 2}"
+            )
+        halves = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1)[:count].astype(np.int8)
+        return np.where(halves > 7, halves - 16, halves).astype(np.int8).reshape(shape)
 
     def _dense(self, name: str, dtype: str, shape: Shape, raw: NDArray[np.uint8], table: Table) -> Array:
         """A sparse constant with all its elements."""

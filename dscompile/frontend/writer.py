@@ -263,6 +263,8 @@ def _layer(network: Network, layer: Layer, previous: str | None, defaults: _Defa
     tensor = network.tensor(layer.output)
     if (tensor.dtype, tensor.quantization) != result_type(layer.op, [network.tensor(name) for name in layer.inputs]):
         keys += _type(tensor)
+    if layer.storage != "plain":
+        keys.append(("storage", layer.storage))
     if layer.output != layer.name:
         keys.append(("output", layer.output))
     return f"{kind}: {flow_mapping(keys)}" if keys else kind

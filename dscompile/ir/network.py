@@ -14,6 +14,7 @@ from dscompile.errors import BadInputError, Diagnostic
 from dscompile.ir.ops import Activate, BatchNorm, Constant, Conv2D, ConvTranspose, Dense, Lookup, Op
 from dscompile.ir.shapes import ShapeError, output_shape
 from dscompile.ir.state import State, state_problems
+from dscompile.ir.storage import Storage, mixes_channels, storage_problem
 from dscompile.ir.tensor import DType, Quantization, Rounding, Shape, Tensor
 from dscompile.ir.types import border_type_problems, layer_type_problems, result_type, weight_types
 
@@ -25,12 +26,16 @@ MAX_FACTOR = 2.0**30
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator applied to named tensors. Its weights are `Network.weights["<layer>.<role>"]`."""
+    """One operator applied to named tensors. Its weights are `Network.weights["<layer>.<role>"]`.
+
+    `storage` is how standalone C stores its kernel (ir/storage.py): of an int8 Dense, or Conv2D that is not depthwise.
+    """
 
     name: str
     op: Op
     inputs: tuple[str, ...]
     output: str
+    storage: Storage = "plain"
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,7 @@ class Network:
 
     def _weight_problems(self, layer: Layer) -> Iterable[Diagnostic]:
         quantized = self.is_quantized_layer(layer)
+        yield from self._storage_problems(layer, quantized=quantized)
         expected = weight_shapes(layer.op, [self.shape(name) for name in layer.inputs], quantized=quantized)
         types = weight_types(layer.op) if quantized else {}
         for role, want in expected.items():
@@ -198,6 +204,23 @@ class Network:
                 )
             elif role == "kernel_scale" and not (np.isfinite(array).all() and (array.astype(np.float32) > 0).all()):
                 yield Diagnostic(f"weight '{layer.name}.{role}' must be positive and finite", layer=layer.name)
+
+    def _storage_problems(self, layer: Layer, *, quantized: bool) -> Iterable[Diagnostic]:
+        if layer.storage == "plain":
+            return
+        if not quantized or not mixes_channels(layer.op, self.shape(layer.inputs[0])):
+            yield Diagnostic(
+                f"cannot be stored as {layer.storage}: that is for int8 layers whose sums are over channels",
+                layer=layer.name,
+            )
+        elif self.has_weight(layer, "kernel"):
+            problem = storage_problem(layer.storage, self.weight(layer, "kernel"))
+            if problem is not None:
+                yield Diagnostic(
+                    f"cannot be stored as {layer.storage}: it has {problem}",
+                    layer=layer.name,
+                    help="`dscompile quantize` makes such weights (--weight-type int4, --sparsity 2:4)",
+                )
 
     def _largest_factor(self, layer: Layer, kernel_scale: Array) -> float:
         """The largest factor input scale * kernel_scale / output scale; 0 where scales are missing."""

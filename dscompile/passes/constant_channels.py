@@ -12,6 +12,7 @@ from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.intervals import Interval, channel_intervals
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Conv2D, Dense, Pool, Reshape
+from dscompile.ir.storage import fitting_storage
 from dscompile.ir.tensor import Tensor
 
 Mask = NDArray[np.bool_]
@@ -116,7 +117,14 @@ class _Rewriting:
             tensors={**self.network.tensors, **self.tensors},
             weights={**self.network.weights, **self.weights},
         )
-        return grown.with_layers(self.layers.get(layer.name, layer) for layer in self.network.layers).validate()
+        layers = [self._stored(self.layers.get(layer.name, layer)) for layer in self.network.layers]
+        return grown.with_layers(layers).validate()
+
+    def _stored(self, layer: Layer) -> Layer:
+        """Without input channels, groups of four are others, and may no longer have two zeros each."""
+        if layer.storage == "plain":
+            return layer
+        return replace(layer, storage=fitting_storage(layer.storage, self._weight(layer, "kernel")))
 
     def _drop_from(self, tensor: str, channels: Mask) -> None:
         old = self.network.tensor(tensor)

@@ -40,7 +40,8 @@ def _split(network: Network, layer: Layer) -> Network | None:
         ]
         box = Slice((0, 0, 0, group * seen), (*given.shape[:3], seen))
         layers.append(Layer(part, box, layer.inputs, part))
-        layers.append(Layer(result, replace(op, out_channels=filters, groups=1), (part,), result))
+        single = replace(op, out_channels=filters, groups=1)
+        layers.append(Layer(result, single, (part,), result, layer.storage))
         for role in ("kernel", "kernel_scale", "bias"):
             if network.has_weight(layer, role):
                 values = network.weight(layer, role)[..., group * filters : (group + 1) * filters]

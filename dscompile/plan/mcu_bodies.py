@@ -20,6 +20,7 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     half_up,
     pixels_of,
+    rows_steps,
 )
 from dscompile.plan.mcu_rows import (
     RECORD_WORDS,
@@ -66,7 +67,7 @@ class SumFinish:
 class MatrixBody:
     """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu_rows.py).
 
-    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`.
+    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`; with `int4` they share a byte.
     """
 
     kind: ClassVar[str] = "matrix"
@@ -74,6 +75,7 @@ class MatrixBody:
     sum: SumFinish | None
     in_rows: bool = False
     apart: bool = False
+    int4: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart)
+    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, kernel.storage == "int4")
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
@@ -223,7 +225,7 @@ def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
     direction = -1 if _goes_down(kernel) else 1
     shape = MatrixShape(
         column_bytes=16 * steps,
-        weight_bytes=2 * steps * (kernel.out_channels // 2 * 2),
+        weight_bytes=_weight_bytes(kernel),
         entry=_entry(kernel),
         y_step=direction * kernel.y_step,
         factor=1 << epilogue.left,
@@ -251,7 +253,7 @@ def rows_matrix_shapes(kernel: ConvKernel | SeparableKernel) -> tuple[RowsMatrix
     return tuple(
         RowsMatrixShape(
             column_bytes=16 * steps,
-            weight_bytes=2 * steps * (kernel.out_channels // 2 * 2),
+            weight_bytes=_weight_bytes(kernel),
             entry=_entry(kernel),
             channel_step=width,
             factor=1 << epilogue.left,
@@ -276,7 +278,15 @@ def _reads_rows(kernel: McuKernel) -> bool:
 
 def _steps(kernel: ConvKernel | SeparableKernel) -> int:
     """Words of a column."""
-    return half_up(kernel.depth) if _reads_rows(kernel) else -(-kernel.depth // 4) * 2
+    if _reads_rows(kernel):
+        return rows_steps(kernel.depth, kernel.storage)
+    return -(-kernel.depth // 4) * 2
+
+
+def _weight_bytes(kernel: ConvKernel | SeparableKernel) -> int:
+    """Bytes of the weights of all pairs of channels; a word is of one step, or of two."""
+    word_steps = 2 if kernel.storage == "int4" else 1
+    return 4 * _steps(kernel) // word_steps * (kernel.out_channels // 2)
 
 
 def _entry(kernel: ConvKernel | SeparableKernel) -> int:

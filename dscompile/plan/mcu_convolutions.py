@@ -10,6 +10,7 @@ import numpy as np
 from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
+from dscompile.ir.storage import Storage, fitting_storage
 from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu_arithmetic import Residual
 from dscompile.plan.mcu_fusion import Fused
@@ -26,6 +27,7 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
+from dscompile.plan.mcu_packing import packed_blocks, packed_halves, packed_pairs, packed_rows
 from dscompile.plan.mcu_pairs import (
     fit_halves,
     four_rows,
@@ -74,7 +76,8 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
     matrix = dense.reshape(-1, op.out_channels)
-    chosen = matrix_set(lowering.sets, epilogue, matrix)
+    storage = fitting_storage(layer.storage, matrix)
+    chosen = matrix_set(lowering.sets, epilogue, matrix, storage)
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -84,9 +87,10 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         group=chosen.group,
         variant=chosen.variant,
         block=chosen.block,
-        apart=chosen.variant == "dsp" and _lie_apart(matrix),
+        apart=chosen.variant == "dsp" and _lie_apart(matrix, storage),
+        storage=storage,
     )
-    operands = _matrix(lowering, matrix, epilogue, constants, chosen)
+    operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage)
     if conv.gathered:
         size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
         operands = [*operands, lowering.scratch(size)]
@@ -107,13 +111,14 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         return
     weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, after.out_channels)
+    storage = fitting_storage(follower.storage, matrix)
     for sets, centered in _ways(lowering):
         taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=centered)
-        first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix)
+        first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix, storage)
         if first.variant == "mve":
             break
     is_dense = fused.layers[-1].output not in lowering.in_rows
-    if lowering.turns and first.variant == "dsp" and takes_turned(window) and is_dense:
+    if lowering.turns and first.variant == "dsp" and takes_turned(window) and is_dense and storage == "plain":
         _lower_turned(lowering, x, window, fused, residual)
         return
     depthwise = _depthwise(lowering, layer, window, taps_epilogue, first)
@@ -124,11 +129,12 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         group=depthwise.group if first.variant == "mve" else second.group,
         variant=second.variant,
         block=second.block,
-        apart=second.variant == "dsp" and _lie_apart(matrix),
+        apart=second.variant == "dsp" and _lie_apart(matrix, storage),
+        storage=storage,
     )
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
     lowering.enter(follower)
-    operands += _matrix(lowering, matrix, epilogue, constants, second)
+    operands += _matrix(lowering, matrix, epilogue, constants, second, storage)
     size = mve_scratch_bytes(separable) if separable.variant == "mve" else separable.column_bytes
     columns = lowering.scratch(size)
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
@@ -153,7 +159,8 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     assert isinstance(epilogue, IntegerEpilogue)
     matrix = weights.reshape(-1, weights.shape[-1])
-    apart = not fit_halves(matrix, 0, 255)
+    storage = fitting_storage(follower.storage, matrix)
+    apart = storage == "int4" or not fit_halves(matrix, 0, 255)
     separable = SeparableKernel(
         depthwise=DepthwiseKernel(window, 1, found.epilogue, variant="rows"),
         out_channels=matrix.shape[1],
@@ -161,13 +168,14 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
         group=GROUP,
         variant="dsp",
         apart=apart,
+        storage=storage,
     )
     records = row_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
     operands = [lowering.constant("records", records)]
     lowering.enter(follower)
     bias = lowered_bias(constants[0], matrix, epilogue.left)
     operands += [
-        lowering.constant("weights", half_weights(matrix) if apart else shared_halves(half_weights(matrix))),
+        lowering.constant("weights", _row_words(matrix, storage, apart=apart)),
         lowering.constant("constants", pair_constants(bias, *constants[1:])),
     ]
     columns = lowering.scratch(separable.column_bytes)
@@ -182,7 +190,7 @@ def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused,
     zero_point = tensor_quantization(lowering.network, layer.inputs[0]).zero_point
     weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, weights.shape[-1])
-    apart = _lie_apart(matrix)
+    apart = _lie_apart(matrix, "plain")
     separable = SeparableKernel(
         depthwise=DepthwiseKernel(window, 1, taps_epilogue, zero_point, variant="turned"),
         out_channels=matrix.shape[1],
@@ -195,7 +203,7 @@ def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused,
     operands = [lowering.constant("records", turned_records(taps[:, :, 0], *taps_constants))]
     lowering.enter(follower)
     operands += [
-        lowering.constant("weights", half_weights(matrix) if apart else shared_halves(half_weights(matrix))),
+        lowering.constant("weights", _row_words(matrix, "plain", apart=apart)),
         lowering.constant("constants", pair_constants(*constants)),
     ]
     columns = lowering.scratch(separable.column_bytes)
@@ -234,17 +242,25 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     """A dense layer; by vectors a convolution of one pixel."""
     x = lowering.dense(layer.inputs[0])
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
-    chosen = dense_set(lowering.sets, epilogue, weights)
+    storage = fitting_storage(layer.storage, weights)
+    chosen = dense_set(lowering.sets, epilogue, weights, storage)
     if chosen.variant in ("mve", "rvv"):
         one = Axis(1, 1, 1, 1, 0)
         group = 1 if chosen.variant == "mve" else chosen.group
         conv = ConvKernel(Window(one, one, x.shape[1]), op.units, epilogue, group=group, variant=chosen.variant)
-        operands = _matrix(lowering, weights, epilogue, constants, chosen)
+        operands = _matrix(lowering, weights, epilogue, constants, chosen, storage)
         columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
         lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
         return
-    kernel = DenseKernel(x.shape[1], op.units, epilogue, chosen.variant)
-    ordered = four_rows(weights) if chosen.variant == "dsp" else weights.T
+    kernel = DenseKernel(x.shape[1], op.units, epilogue, chosen.variant, storage)
+    ordered: Array
+    match chosen.variant:
+        case "dsp":
+            ordered = four_rows(weights)
+        case "block":
+            ordered = packed_blocks(weights, chosen.block, storage)
+        case _:
+            ordered = weights.T
     operands = _operands(lowering, ordered, epilogue, constants)
     columns = [lowering.scratch(kernel.column_bytes)] if kernel.gathered else []
     lowering.call(kernel, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
@@ -304,16 +320,26 @@ def prepared_weights(
 
 
 def _matrix(
-    lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], chosen: KernelSet
+    lowering: McuLowering,
+    weights: Array,
+    epilogue: Epilogue,
+    constants: tuple[Array, ...],
+    chosen: KernelSet,
+    storage: Storage,
 ) -> list[Operand]:
     """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
+    ordered: Array
     match chosen.variant:
         case "dsp" | "mve":
-            ordered = _pair_words(weights) if chosen.variant == "dsp" else mve_weights(weights)
+            ordered = _pair_words(weights, storage) if chosen.variant == "dsp" else mve_weights(weights)
             return [lowering.constant("weights", ordered), lowering.constant("constants", pair_constants(*constants))]
+        case "m0plus" if storage == "int4":
+            ordered = packed_rows(weights)
         case "m0plus":
             padding = -weights.shape[1] % chosen.block
             ordered = block_weights(np.pad(weights, ((0, 0), (0, padding))), chosen.block)
+        case "block" if storage != "plain":
+            ordered = packed_blocks(weights, chosen.block, storage)
         case "block":
             ordered = block_weights(weights, chosen.block)
         case "rvv":
@@ -323,15 +349,24 @@ def _matrix(
     return _operands(lowering, ordered, epilogue, constants)
 
 
-def _pair_words(weights: Array) -> Array:
+def _pair_words(weights: Array, storage: Storage) -> Array:
     """Weights [depth, C_out] for columns of int8 in int16 pairs."""
+    if storage == "int4":
+        return packed_pairs(weights)
     words = pair_weights(weights)
-    return words if _lie_apart(weights) else shared_halves(words)
+    return words if _lie_apart(weights, storage) else shared_halves(words)
 
 
-def _lie_apart(weights: Array) -> bool:
-    """Whether two weights cannot share a half of a word, for columns of int8."""
-    return not fit_halves(weights, -128, 127)
+def _row_words(weights: Array, storage: Storage, *, apart: bool) -> Array:
+    """Weights [depth, C_out] for columns of an image in rows."""
+    if storage == "int4":
+        return packed_halves(weights)
+    return half_weights(weights) if apart else shared_halves(half_weights(weights))
+
+
+def _lie_apart(weights: Array, storage: Storage) -> bool:
+    """Whether two weights do not share a half of a word, for columns of int8."""
+    return storage == "int4" or not fit_halves(weights, -128, 127)
 
 
 def _operands(lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...]) -> list[Operand]:

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
+from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
 from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
@@ -198,7 +199,7 @@ class ConvKernel:
     `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2);
     `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
     (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu_mve.py says; `rvv` has
-    weights [depth][C_out].
+    weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu_packing.py).
     """
 
     window: Window
@@ -214,6 +215,7 @@ class ConvKernel:
     in_rows: bool = False
     by_row: bool = False
     apart: bool = False
+    storage: Storage = "plain"
 
     @property
     def kind(self) -> str:
@@ -309,7 +311,7 @@ class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
     With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
-    a ConvKernel. The rows of a turned image take `ring_bytes` of `columns`.
+    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image take `ring_bytes` of `columns`.
     """
 
     kind: ClassVar[str] = "separable"
@@ -325,6 +327,7 @@ class SeparableKernel:
     in_rows: bool = False
     by_row: bool = False
     apart: bool = False
+    storage: Storage = "plain"
     ring_bytes: int = 0
 
     @property
@@ -343,7 +346,7 @@ class SeparableKernel:
         if self.variant == "m0plus":
             return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
         if self.depthwise.variant in ("rows", "turned"):
-            return 4 * self.group * half_up(self.depth) + self.ring_bytes
+            return 4 * self.group * rows_steps(self.depth, self.storage) + self.ring_bytes
         return column_bytes(self.depth, self.group, self.epilogue.element, self.variant)
 
     @property
@@ -367,6 +370,11 @@ class SeparableKernel:
 
 def _residual(kernel: ConvKernel | SeparableKernel) -> tuple[Parameter, ...]:
     return (_elements("residual", kernel.epilogue.element),) if kernel.residual else ()
+
+
+def rows_steps(depth: int, storage: Storage) -> int:
+    """Words of a column that depthwise results of an image in rows fill; weights of four bits want an even number."""
+    return 2 * half_up(half_up(depth)) if storage == "int4" else half_up(depth)
 
 
 def half_up(count: int) -> int:
@@ -403,14 +411,21 @@ class DenseKernel:
     """y[n] = epilogue(sum_k x[k] * weights[n][k]).
 
     With `dsp`, weights are as templates/mcu/helpers/add_four_rows.c says; x is copied to the scratch parameter
-    `columns` where its elements are no whole words.
+    `columns` where its elements are no whole words. With `block`, weights are packed as those of a ConvKernel.
     """
 
     kind: ClassVar[str] = "dense"
+    block: ClassVar[int] = 4
     in_channels: int
     out_channels: int
     epilogue: Epilogue
     variant: Variant = "c99"
+    storage: Storage = "plain"
+
+    @property
+    def depth(self) -> int:
+        """Products per output."""
+        return self.in_channels
 
     @property
     def gathered(self) -> bool:

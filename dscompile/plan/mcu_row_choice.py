@@ -5,6 +5,7 @@ from __future__ import annotations
 from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Conv2D, Pool
+from dscompile.ir.storage import fitting_storage
 from dscompile.plan.mcu_convolutions import depthwise_rows, image_window, prepared_weights
 from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_lowering import McuLowering
@@ -73,4 +74,5 @@ def _multiplies_pairs(lowering: McuLowering, layer: Layer) -> bool:
     if not lowering.network.is_quantized_layer(layer):
         return False
     weights, epilogue, _ = prepared_weights(lowering, layer, centered=False)
-    return matrix_set(lowering.sets, epilogue, weights.reshape(-1, weights.shape[-1])).variant == "dsp"
+    matrix = weights.reshape(-1, weights.shape[-1])
+    return matrix_set(lowering.sets, epilogue, matrix, fitting_storage(layer.storage, matrix)).variant == "dsp"

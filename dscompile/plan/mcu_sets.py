@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dscompile.ir.network import Array
+from dscompile.ir.storage import Storage
 from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
 from dscompile.plan.mcu_mve import block_of
 from dscompile.target import Target
@@ -28,6 +29,8 @@ class KernelSet:
 
 
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
+_PACKED = KernelSet("block", 2, 2)  # the same for packed weights, which blocks have side by side
+_PACKED_ROW = KernelSet("block", 1, 4)  # of a dense layer
 _PAIRS = KernelSet("dsp", 4, 2)  # 8 sums, 2 words of weights, 2 of pixels, 2 pointers
 _VECTORS = KernelSet("mve", 4, 2)  # 8 sums, 2 vectors of weights, 6 pointers
 _LONG_VECTORS = KernelSet("rvv", 3, 1)  # 24 registers of sums, 6 of weights
@@ -45,10 +48,10 @@ _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
 
 
 def kernel_sets(target: Target) -> tuple[KernelSet, ...]:
-    """The target's chain. Words that are no set of standalone C are left out; c99 comes last in any case."""
+    """The target's chain. Words that are no set of standalone C are left out; portable ones come last in any case."""
     named = {"dsp": _PAIRS, "mve": _VECTORS, "rvv": _LONG_VECTORS, "m0plus": _WORDS}
     sets = [named[name] if name in named else _block_set(name) for name in target.kernels]
-    return (*(each for each in sets if each is not None), PORTABLE)
+    return (*(each for each in sets if each is not None), PORTABLE, _PACKED)
 
 
 def _block_set(name: str) -> KernelSet | None:
@@ -71,22 +74,24 @@ def pool_variant(
     return "dsp" if found == "c99" and has_words and is_plain else found
 
 
-def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
-    """The set for a matrix product with weights [depth, C_out]."""
-    chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights))
+def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
+    """The set for a matrix product with weights [depth, C_out], stored so."""
+    chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
     if chosen.variant == "rvv" and isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped":
         return replace(chosen, group=2)  # steps and their mask take the registers of a pixel
     return chosen
 
 
-def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> KernelSet:
-    """The set for a dense layer with weights [depth, C_out]: vectors, pairs or the portable one.
+def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
+    """The set for a dense layer with weights [depth, C_out], stored so: vectors, pairs or the portable one.
 
-    Pairs take any rounding; weights a and b of which a word holds a + 256 * b are symmetric. They compute four results
-    at once, so that one or two are not worth their code.
+    Packed weights are in blocks. Pairs take any rounding; weights a and b of which a word holds a + 256 * b are
+    symmetric. They compute four results at once, so that one or two are not worth their code.
     """
+    if storage != "plain":
+        return _PACKED_ROW
     for each in sets:
-        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights):
+        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights, storage):
             return matrix_set([each], epilogue, weights)
         symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
         if each.variant == "dsp" and symmetric and weights.shape[1] > _FEW_RESULTS:
@@ -94,19 +99,21 @@ def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array) -> 
     return PORTABLE
 
 
-def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array) -> bool:
+def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage: Storage) -> bool:
     match variant:
-        case "dsp" | "mve" | "rvv":
-            return epilogue.is_searched
+        case "dsp":
+            return epilogue.is_searched and storage in ("plain", "int4")
+        case "mve" | "rvv":
+            return epilogue.is_searched and storage == "plain"
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
-            return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH
+            return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")
         case "block":
             return epilogue.element == "int8"
         case "rows" | "turned":  # of depthwise parts only, which choose them elsewhere
             return False
         case "c99":
-            return True
+            return storage == "plain"
 
 
 def depthwise_set(sets: Sequence[KernelSet], epilogue: Epilogue, window: Window, out_channels: int) -> KernelSet:
@@ -133,16 +140,21 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
 
 
 def combined_sets(
-    sets: Sequence[KernelSet], depthwise: Epilogue, window: Window, epilogue: Epilogue, weights: Array
+    sets: Sequence[KernelSet],
+    depthwise: Epilogue,
+    window: Window,
+    epilogue: Epilogue,
+    weights: Array,
+    storage: Storage = "plain",
 ) -> tuple[KernelSet, KernelSet]:
     """The sets for a depthwise convolution and the pointwise one after it, in one kernel.
 
-    `depthwise` is the epilogue of the first; weights [depth, C_out] and `epilogue` are of the second.
+    `depthwise` is the epilogue of the first; weights [depth, C_out], `epilogue` and `storage` are of the second.
     """
     channels = weights.shape[0]
     for both in ("mve", "dsp"):  # whose columns no other set makes
         if depthwise_set(sets, depthwise, window, channels).variant != both:
             sets = [each for each in sets if each.variant != both]
-    second = matrix_set(sets, epilogue, weights)
+    second = matrix_set(sets, epilogue, weights, storage)
     first = [each for each in sets if each.variant in _COLUMNS_FROM[second.variant]]
     return depthwise_set(first, depthwise, window, channels), second

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from dscompile.ir.network import Array
+from dscompile.ir.storage import FOUR, KEPT, Storage, is_sparse
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.mcu_kernels import (
     BinaryKernel,
@@ -24,7 +25,7 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     SoftmaxKernel,
     Window,
-    half_up,
+    rows_steps,
     word_column_bytes,
 )
 from dscompile.plan.mcu_rows import RECORD_WORDS, row_segments
@@ -45,11 +46,11 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
     """
     match kernel:
         case ConvKernel():
-            found = _convolution(kernel)
+            found = _convolution(kernel, sizes)
         case DepthwiseKernel():
             found = _depthwise(kernel, kernel.window.pixels * kernel.out_channels)
         case SeparableKernel():
-            found = _separable(kernel)
+            found = _separable(kernel, sizes)
         case DenseKernel():
             found = _dense(kernel)
         case PoolKernel():
@@ -76,13 +77,14 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
 
 
 def _dense(kernel: DenseKernel) -> dict[str, int]:
-    """Inputs are read once for every two results, or four with dsp."""
+    """Inputs are read once for every two results, or four with dsp and in blocks."""
     element = DTYPE_BYTES[kernel.epilogue.element]
-    passes = -(-kernel.out_channels // (4 if kernel.variant == "dsp" else 2))
+    block = 2 if kernel.variant == "c99" else 4
+    passes = -(-kernel.out_channels // block)
     made = {"y": kernel.out_channels * element}
     if kernel.gathered:
         return {**made, "x": kernel.in_channels, "columns": kernel.in_channels + passes * kernel.column_bytes}
-    return {**made, "x": passes * kernel.in_channels * element}
+    return {**made, "x": _column_reads(kernel.storage, kernel.depth, kernel.out_channels, block) * element}
 
 
 def _elementwise(kernel: McuKernel) -> dict[str, int]:
@@ -106,11 +108,16 @@ def _groups(pixels: int, group: int) -> int:
     return pixels // group + pixels % group
 
 
-def _convolution(kernel: ConvKernel) -> dict[str, int]:
+def _column_reads(storage: Storage, depth: int, channels: int, block: int) -> int:
+    """Elements of a column that the sums of all channels read: once for a block, or those that 2:4 keeps for each."""
+    return -(-depth // FOUR) * KEPT * channels if is_sparse(storage) else depth * -(-channels // block)
+
+
+def _convolution(kernel: ConvKernel, sizes: Mapping[str, int]) -> dict[str, int]:
     element = DTYPE_BYTES[kernel.epilogue.element]
     pixels = kernel.window.pixels
     read = _read_pixels(kernel.window) * kernel.window.channels * element
-    found = _product(kernel)
+    found = _product(kernel, sizes["weights"])
     if kernel.variant == "dsp":
         padded = -(-kernel.depth // 4) * 4
         direct = kernel.window.is_pointwise and padded == kernel.depth
@@ -129,8 +136,8 @@ def _convolution(kernel: ConvKernel) -> dict[str, int]:
     return found
 
 
-def _product(kernel: ConvKernel | SeparableKernel) -> dict[str, int]:
-    """The matrix product: columns that are read, weights, constants, residual and y."""
+def _product(kernel: ConvKernel | SeparableKernel, weight_bytes: int) -> dict[str, int]:
+    """The matrix product: columns that are read, `weight_bytes` of weights, constants, residual and y."""
     element = DTYPE_BYTES[kernel.epilogue.element]
     pixels, channels, depth = kernel.window.pixels, kernel.out_channels, kernel.depth
     results = pixels * channels * element
@@ -139,25 +146,32 @@ def _product(kernel: ConvKernel | SeparableKernel) -> dict[str, int]:
         padded = _padded(kernel)
         passes = -(-channels // _DSP_CHANNELS)
         groups, odd = _groups(pixels, _DSP_PIXELS), channels % _DSP_CHANNELS
+        weights = padded * (groups * (channels - odd) + _DSP_CHANNELS * odd * pixels)
+        columns = pixels * padded * _HALF * passes
+        if kernel.storage == "int4":
+            # Whole groups load each word twice, and sum up their columns before; pixels alone load each word once.
+            whole = pixels // _DSP_PIXELS
+            weights = (weights + padded * whole * (channels - odd)) // 2
+            columns += whole * _DSP_PIXELS * padded * _HALF
         return {
-            "columns": pixels * padded * _HALF * passes,
+            "columns": columns,
             # An odd last channel reads the weights of its pair, and its constants, for every pixel.
-            "weights": padded * (groups * (channels - odd) + _DSP_CHANNELS * odd * pixels),
+            "weights": weights,
             "constants": each * (groups * (channels - odd) + odd * pixels),
             "residual": results,
             "y": results,
         }
     if kernel.variant == "m0plus":
         groups = _groups(pixels, _WORD_PIXELS)
-        columns, per_weight = groups * word_column_bytes(depth) * channels, 1
+        columns = groups * word_column_bytes(depth) * channels
     else:
         groups = _groups(pixels, kernel.group)
-        passes = -(-channels // (kernel.block if kernel.variant == "block" else 2))
-        columns, per_weight = pixels * depth * element * passes, element
+        block = kernel.block if kernel.variant == "block" else 2
+        columns = pixels * _column_reads(kernel.storage, depth, channels, block) * element
     constants = {p.name: groups * channels * DTYPE_BYTES[p.dtype] for p in kernel.epilogue.constants()}
     return {
         "columns": columns,
-        "weights": groups * depth * channels * per_weight,
+        "weights": groups * (depth * channels * element if kernel.storage == "plain" else weight_bytes),
         **constants,
         "residual": results,
         "y": results,
@@ -167,7 +181,7 @@ def _product(kernel: ConvKernel | SeparableKernel) -> dict[str, int]:
 def _padded(kernel: ConvKernel | SeparableKernel) -> int:
     """Values of a column of `dsp`: fours, or of an image in rows two halves that are equally long."""
     is_halved = isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows"
-    return 2 * half_up(kernel.depth) if is_halved else -(-kernel.depth // 4) * 4
+    return 2 * rows_steps(kernel.depth, kernel.storage) if is_halved else -(-kernel.depth // 4) * 4
 
 
 def _word_columns(pixels: int, depth: int) -> int:
@@ -210,8 +224,8 @@ def _row_pieces(window: Window) -> tuple[int, int]:
     return pieces, segments
 
 
-def _separable(kernel: SeparableKernel) -> dict[str, int]:
-    product = _product(kernel)
+def _separable(kernel: SeparableKernel, sizes: Mapping[str, int]) -> dict[str, int]:
+    product = _product(kernel, sizes["weights"])
     between = kernel.window.pixels * kernel.depth
     first = _depthwise(kernel.depthwise, between, "taps", "taps_")
     if kernel.variant == "m0plus":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,22 @@ from dscompile.errors import UnsupportedError
 from dscompile.ir.fixed_point import quantize_multiplier
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, Activate, Constant, Conv2D, Dense, Quantize
+from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import Quantization, Rounding
 from dscompile.quantization.kernels import quantize_kernel
 
 
 def int8_network(
-    network: Network, scales: Mapping[str, Quantization], rounding: Rounding, *, least_error_kernels: bool
+    network: Network,
+    scales: Mapping[str, Quantization],
+    rounding: Rounding,
+    *,
+    least_error_kernels: bool,
+    storage: Mapping[str, Storage] = MappingProxyType({}),
 ) -> Network:
     """A lowered float32 network as int8: inputs, outputs and all between them, with the parameters in `scales`.
+
+    `storage` has the layers whose weights shall fit less than a byte each.
 
     Raises UnsupportedError where an accumulator could overflow 32 bits, or a scale cannot be reached in fixed point.
     """
@@ -32,6 +41,7 @@ def int8_network(
     for layer in network.layers:
         match layer.op:
             case Conv2D() | Dense():
+                layer = replace(layer, storage=storage.get(layer.name, "plain"))
                 weights |= _linear(network, layer, scales, least_error=least_error_kernels)
             case Constant():
                 value = network.weight(layer, "value").astype(np.float64)
@@ -52,7 +62,7 @@ def _linear(
     has_bias = network.has_weight(layer, "bias")
     bias = network.weight(layer, "bias").astype(np.float32) if has_bias else np.zeros(kernel.shape[-1], np.float32)
     given, made = scales[layer.inputs[0]].scale, scales[layer.output].scale
-    integers = quantize_kernel(layer.name, kernel, bias, given, least_error=least_error)
+    integers = quantize_kernel(layer.name, kernel, bias, given, least_error=least_error, storage=layer.storage)
     try:
         quantize_multiplier(given * float(integers.kernel_scale.max()) / made)
     except ValueError:

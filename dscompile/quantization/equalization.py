@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D, Dense, Pool, Reshape
+from dscompile.ir.storage import Storage
 from dscompile.quantization.calibration import Observation
-from dscompile.quantization.kernels import KERNEL_LIMIT
 from dscompile.quantization.ranges import LEVELS
+from dscompile.quantization.stored import weight_limit
 
 Reals = NDArray[np.float64]
 Measure = Literal["noise", "kernels"]
@@ -82,14 +84,21 @@ def is_idle_relu6(layer: Layer, seen: Mapping[str, Observation]) -> bool:
     return is_relu6 and seen[layer.output].histogram.high < RELU6.high
 
 
-def equalize(network: Network, seen: Mapping[str, Observation], pairs: Sequence[Pair], measure: Measure) -> Network:
-    """The same function with balanced channels."""
+def equalize(
+    network: Network,
+    seen: Mapping[str, Observation],
+    pairs: Sequence[Pair],
+    measure: Measure,
+    storage: Mapping[str, Storage] = MappingProxyType({}),
+) -> Network:
+    """The same function with balanced channels. `storage` has the layers whose weights get less than a byte each."""
     weights = dict(network.weights)
     if measure == "kernels":
         _balance_kernels(network, seen, pairs, weights)
     else:
         for pair in pairs:
-            _rescale(network, weights, pair, _quietest(network, seen, pair))
+            limit = weight_limit(storage.get(pair.second.name, "plain"))
+            _rescale(network, weights, pair, _quietest(network, seen, pair, limit))
     rectified = {pair.first.name for pair in pairs if is_idle_relu6(pair.first, seen)}
     layers = tuple(_with_relu(layer) if layer.name in rectified else layer for layer in network.layers)
     return replace(network, weights=weights, layers=layers)
@@ -120,7 +129,7 @@ def _balance_kernels(
             return
 
 
-def _quietest(network: Network, seen: Mapping[str, Observation], pair: Pair) -> Reals:
+def _quietest(network: Network, seen: Mapping[str, Observation], pair: Pair, limit: int) -> Reals:
     """The s [C] = peak^p / range^q, with p and q on a grid, that promises the least noise in the reader's sums.
 
     Scaling the outputs of a kernel costs nothing where each has a scale of its own, so every pair can be chosen by
@@ -137,15 +146,15 @@ def _quietest(network: Network, seen: Mapping[str, Observation], pair: Pair) -> 
             raw = peaks**p / ranges**q
             raw = raw / raw[usable].max() if usable.any() else raw  # only ratios matter
             candidates.append(np.where(usable, np.clip(raw, 1 / _LARGEST_FACTOR, 1.0), 1.0))
-    return min(candidates, key=lambda factors: predicted_noise(pair, kernel, seen, factors))
+    return min(candidates, key=lambda factors: predicted_noise(pair, kernel, seen, factors, limit))
 
 
-def predicted_noise(pair: Pair, kernel: Reals, seen: Mapping[str, Observation], factors: Reals) -> float:
+def predicted_noise(pair: Pair, kernel: Reals, seen: Mapping[str, Observation], factors: Reals, limit: int) -> float:
     """Noise energy that rounding adds to the sums of a reader whose input channels are divided by `factors` [C].
 
-    kernel [kh, kw, 1, C, C_out / groups]. Rounding to steps of d adds d^2 / 12 to each element (Widrow 1956). Inputs
-    have one step for the tensor, which a pool in between keeps, and reach a sum through the squares of its weights;
-    weights have one step for each output, and reach it through the squares of the inputs.
+    kernel [kh, kw, 1, C, C_out / groups], of integers up to `limit`. Rounding to steps of d adds d^2 / 12 to each
+    element (Widrow 1956). Inputs have one step for the tensor, which a pool in between keeps, and reach a sum through
+    the squares of its weights; weights have one step for each output, and reach it through the squares of the inputs.
     """
     given = seen[pair.second.inputs[0]]
     scaled = kernel * factors[None, None, None, :, None]
@@ -154,7 +163,7 @@ def predicted_noise(pair: Pair, kernel: Reals, seen: Mapping[str, Observation], 
     from_inputs = input_step**2 * float((scaled**2).sum()) * positions
     groups = _groups(pair.second)
     grouped = scaled.reshape(*scaled.shape[:3], groups, -1, scaled.shape[4])
-    steps = np.abs(grouped).max(axis=(0, 1, 2, 4)) / KERNEL_LIMIT  # [groups, C_out / groups]
+    steps = np.abs(grouped).max(axis=(0, 1, 2, 4)) / limit  # [groups, C_out / groups]
     energies = (given.energies / factors**2).reshape(groups, -1).sum(axis=1)
     taps = kernel.shape[0] * kernel.shape[1]
     from_kernel = taps * float((steps**2 * energies[:, None]).sum())

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.errors import UnsupportedError
+from dscompile.ir.storage import Storage, is_narrow
+from dscompile.quantization.stored import kept_places, weight_limit
 
 Floats = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -39,19 +41,27 @@ class Int8Kernel:
 
 
 def quantize_kernel(
-    name: str, kernel: Floats, bias: Floats, input_scale: float, *, least_error: bool = False
+    name: str,
+    kernel: Floats,
+    bias: Floats,
+    input_scale: float,
+    *,
+    least_error: bool = False,
+    storage: Storage = "plain",
 ) -> Int8Kernel:
     """Kernel [..., C_out] and bias [C_out] of the layer `name` as integers.
 
     The scale of a channel is its largest magnitude / 127; with `least_error` the one of 51 smaller or equal scales
-    whose squared error is least. It is larger where the bias would not fit beside the sums: |bias| stays so small that
+    whose squared error is least. For a `storage` of four bits it is always that, with 7 for 127; one of two of four
+    leaves the two largest. The scale is larger where the bias would not fit beside the sums: |bias| stays so small that
     no input can make the accumulator leave 32 bits. Raises UnsupportedError if the sums alone leave too little room.
     """
-    flat = kernel.astype(np.float64).reshape(-1, kernel.shape[-1])
+    limit = weight_limit(storage)
+    flat = np.where(kept_places(kernel, storage), kernel, 0).astype(np.float64).reshape(-1, kernel.shape[-1])
     bound = bias_bound(name, flat.shape[0])
-    scales = np.abs(flat).max(axis=0) / KERNEL_LIMIT
-    if least_error:
-        scales = scales * _best_clips(flat, scales)
+    scales = np.abs(flat).max(axis=0) / limit
+    if least_error or is_narrow(storage):
+        scales = scales * _best_clips(flat, scales, limit)
     offsets = np.abs(bias.astype(np.float64))
     scales = np.maximum(scales, offsets / (input_scale * bound))
     # A channel that is only its bias: the bias gets many levels. One that is nothing at all: any scale serves.
@@ -59,7 +69,7 @@ def quantize_kernel(
     scales = np.where(empty & (offsets > 0), offsets / (input_scale * _LEAST_BIAS), scales)
     smallest = float(np.finfo(np.float32).tiny)
     rounded = np.where(scales < smallest, 1.0, scales).astype(np.float32)
-    integers = np.clip(np.rint(flat / rounded), -KERNEL_LIMIT, KERNEL_LIMIT).astype(np.int8)
+    integers = np.clip(np.rint(flat / rounded), -limit, limit).astype(np.int8)
     levels = np.clip(np.rint(bias / (input_scale * rounded.astype(np.float64))), -bound, bound).astype(np.int32)
     return Int8Kernel(integers.reshape(kernel.shape), rounded, levels)
 
@@ -79,13 +89,13 @@ def bias_bound(name: str, taps: int) -> int:
     return bound
 
 
-def _best_clips(flat: Reals, scales: Reals) -> Reals:
+def _best_clips(flat: Reals, scales: Reals, limit: int) -> Reals:
     """For each channel the share of its scale that has the least squared error; the largest of equals."""
     least = np.full(scales.shape, np.inf)
     best = np.ones_like(scales)
     for clip in _CLIPS[::-1]:
         steps = np.where(scales > 0, scales * clip, 1.0)
-        errors = ((flat - steps * np.clip(np.rint(flat / steps), -KERNEL_LIMIT, KERNEL_LIMIT)) ** 2).sum(axis=0)
+        errors = ((flat - steps * np.clip(np.rint(flat / steps), -limit, limit)) ** 2).sum(axis=0)
         better = errors < least
         least, best = np.where(better, errors, least), np.where(better, clip, best)
     return best

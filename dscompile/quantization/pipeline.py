@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from dscompile.errors import BadInputError
 from dscompile.ir.network import Network
+from dscompile.ir.storage import Storage
+from dscompile.ir.tensor import Quantization
 from dscompile.quantization.bias_correction import correct_biases
 from dscompile.quantization.calibration import Observation, observe, tensor_parameters
 from dscompile.quantization.conversion import int8_network
@@ -22,6 +24,7 @@ from dscompile.quantization.measure import (
 )
 from dscompile.quantization.reconstruction import reconstruct
 from dscompile.quantization.settings import Sample, Settings
+from dscompile.quantization.stored import chosen_storage
 
 # Samples on which improvements are tried and layers are compared, evenly spread over all of them: more would cost time
 # and decide nothing else.
@@ -84,11 +87,11 @@ def quantize_network(
     """
     if not samples:
         raise BadInputError("there is no calibration sample", help="give inputs like those that the network will meet")
-    work = _Work(settings, samples, progress)
     real = lower(network)
+    work = _Work(settings, chosen_storage(real, settings), samples, progress)
     seen = work.observe(real, "calibrating")
-    best = work.candidate(real, seen)
     steps: list[Step] = []
+    best = work.first_candidate(real, seen, steps)
     if settings.bias_correction:
         best = work.better("bias correction", best, work.corrected(best), steps)
     if settings.equalize:
@@ -102,10 +105,13 @@ def quantize_network(
 
 
 class _Work:
-    """What all steps share: the settings, the samples, and the outputs that the float32 network gives."""
+    """What all steps share: the settings, the layers with smaller weights, the samples."""
 
-    def __init__(self, settings: Settings, samples: Sequence[Sample], progress: Stage) -> None:
+    def __init__(
+        self, settings: Settings, storage: Mapping[str, Storage], samples: Sequence[Sample], progress: Stage
+    ) -> None:
         self.settings = settings
+        self.storage = storage
         self.samples = samples
         self.progress = progress
         self.trial = _spread(samples, TRIAL_SAMPLES)
@@ -123,13 +129,32 @@ class _Work:
         """What the tensors of a float32 network hold on all samples."""
         return observe(network, self.samples, self.advance(what))
 
+    def first_candidate(self, real: Network, seen: Mapping[str, Observation], steps: list[Step]) -> _Candidate:
+        """The int8 form of the network as it is; what smaller weights cost goes into `steps`."""
+        scales = self.scales(real, seen)
+        whole = self.converted(real, scales, {})
+        if not self.storage:
+            return whole
+        made = self.converted(real, scales, self.storage)
+        kinds = sorted(set(self.storage.values()))
+        steps.append(Step(f"weights as {' and '.join(kinds)}", whole.sqnr_db, made.sqnr_db, kept=True))
+        return made
+
     def candidate(self, real: Network, seen: Mapping[str, Observation]) -> _Candidate:
         """The int8 form of a lowered network, measured."""
-        chosen = self.settings
-        scales = tensor_parameters(real, seen, chosen.method, chosen.keep)
-        if chosen.method == "mse":
-            scales = with_headroom(real, scales, self.trial)
-        integer = int8_network(real, scales, chosen.rounding, least_error_kernels=chosen.method == "mse")
+        return self.converted(real, self.scales(real, seen), self.storage)
+
+    def scales(self, real: Network, seen: Mapping[str, Observation]) -> Mapping[str, Quantization]:
+        """The parameters of all tensors."""
+        scales = tensor_parameters(real, seen, self.settings.method, self.settings.keep)
+        return with_headroom(real, scales, self.trial) if self.settings.method == "mse" else scales
+
+    def converted(
+        self, real: Network, scales: Mapping[str, Quantization], storage: Mapping[str, Storage]
+    ) -> _Candidate:
+        """The int8 form with these scales, measured."""
+        clipped = self.settings.method == "mse"
+        integer = int8_network(real, scales, self.settings.rounding, least_error_kernels=clipped, storage=storage)
         return self.measured(real, integer)
 
     def measured(self, real: Network, integer: Network) -> _Candidate:
@@ -167,7 +192,7 @@ class _Work:
         pairs = equalizable_pairs(real, seen)
         for measure in MEASURES if pairs else ():
             what = f"equalization by {measure}"
-            balanced = equalize(real, seen, pairs, measure)
+            balanced = equalize(real, seen, pairs, measure, self.storage)
             tried = self.candidate(balanced, self.observe(balanced, what))
             if self.settings.bias_correction:
                 corrected = self.corrected(tried)

@@ -20,9 +20,10 @@ from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import Conv2D, Dense
 from dscompile.oracle.windows import pad_image, taps
 from dscompile.quantization.bias_correction import corrected_bias
-from dscompile.quantization.kernels import KERNEL_LIMIT, Int8Kernel, bias_bound
+from dscompile.quantization.kernels import Int8Kernel, bias_bound
 from dscompile.quantization.layerwise import LayerPair, improve_layers
 from dscompile.quantization.settings import Sample
+from dscompile.quantization.stored import kept_places, weight_limit
 from dscompile.quantization.weight_rounding import errors, nearest_integers, round_together
 
 Reals = NDArray[np.float64]
@@ -30,9 +31,19 @@ Reals = NDArray[np.float64]
 # Layers with more inputs to a sum keep their nearest integers: matrices of their squares would take gigabytes.
 MOST_TAPS = 4608
 _MOST_ROWS = 1 << 14  # windows of a layer that are looked at, evenly spread
-_HOLD_WEIGHTS = 2.0  # of the mean square, against changing weights
-_HOLD_ROUNDING = 1.0  # of the mean square, against rounding far away
-_SHARES = np.linspace(0.5, 1.0, 26)  # of the largest weight / 127: scales that are tried
+_SHARES = np.linspace(0.5, 1.0, 26)  # of the largest weight / limit: scales that are tried
+
+
+@dataclass(frozen=True)
+class _Holds:
+    """Multiples of the mean square, against changing weights and against rounding far away."""
+
+    weights: float
+    rounding: float
+
+
+_BYTES = _Holds(2.0, 1.0)
+_FEWER = _Holds(0.2, 0.1)  # what four bits or two of four lose outweighs what inputs that were not seen excite
 
 
 def reconstruct(real: Network, integer: Network, samples: Sequence[Sample], *, biases: bool) -> Network:
@@ -74,36 +85,41 @@ def _reconstructed(pair: LayerPair, *, biases: bool) -> Mapping[str, Array]:
 def _rounded(pair: LayerPair, old: Int8Kernel, moments: Moments) -> Int8Kernel:
     """New integers and scales, and the old bias in units of the new scales."""
     groups = moments.own.shape[0]
-    weights = as_groups(pair.real.weight(pair.theirs, "kernel").astype(np.float64), groups)
-    wanted = _adapted(moments, weights)
-    held = moments.held(_HOLD_ROUNDING)
+    real = pair.real.weight(pair.theirs, "kernel")
+    weights = as_groups(real.astype(np.float64), groups)
+    storage = pair.ours.storage
+    limits = as_groups(np.where(kept_places(real, storage), float(weight_limit(storage)), 0.0), groups)
+    holds = _BYTES if storage == "plain" else _FEWER
+    wanted = _adapted(moments, weights, holds)
+    held = moments.held(holds.rounding)
     bound = bias_bound(pair.ours.name, old.taps)
-    scales = _scales(old, wanted, held, bound)
-    integers = round_together(held, wanted, scales, KERNEL_LIMIT)
+    scales = _scales(old, wanted, held, bound, limits)
+    integers = round_together(held, wanted, scales, limits)
     kernel = from_groups(integers, old.kernel.shape).astype(np.int8)
     bias = np.rint(old.bias * (old.kernel_scale / scales.reshape(-1)))
     return Int8Kernel(kernel, scales.reshape(-1).astype(np.float32), np.clip(bias, -bound, bound).astype(np.int32))
 
 
-def _adapted(moments: Moments, weights: Reals) -> Reals:
+def _adapted(moments: Moments, weights: Reals, holds: _Holds) -> Reals:
     """W' = W + (E[q q^T] + h)^-1 (E[q x^T] - E[q q^T]) W: least squares that hold on to W (ridge regression)."""
     step = (moments.cross - moments.own) @ weights
-    return np.asarray(weights + np.linalg.solve(moments.held(_HOLD_WEIGHTS), step))
+    return np.asarray(weights + np.linalg.solve(moments.held(holds.weights), step))
 
 
-def _scales(old: Int8Kernel, wanted: Reals, held: Reals, bound: int) -> Reals:
-    """[G, N], float32 values: the shares of the largest weight / 127 with which nearest integers lose least.
+def _scales(old: Int8Kernel, wanted: Reals, held: Reals, bound: int, limits: Reals) -> Reals:
+    """[G, N], float32 values: the shares of the largest weight / limit with which nearest integers lose least.
 
     Never so small that a bias would need more than `bound`; channels without weights keep their scale.
     """
     offsets = np.abs(old.bias * old.kernel_scale.astype(np.float64)) / bound
-    largest = np.abs(wanted).max(axis=1)
+    largest = np.where(limits > 0, np.abs(wanted), 0).max(axis=1)
+    limit = limits.max()
     kept = old.kernel_scale.astype(np.float64).reshape(largest.shape)
     best, least = kept, np.full(largest.shape, np.inf)
     for share in _SHARES[::-1]:
-        tried = np.maximum(largest * share / KERNEL_LIMIT, offsets.reshape(largest.shape))
+        tried = np.maximum(largest * share / limit, offsets.reshape(largest.shape))
         tried = np.where(tried < float(np.finfo(np.float32).tiny), kept, tried).astype(np.float32).astype(np.float64)
-        lost = errors(held, wanted, tried, nearest_integers(wanted, tried, KERNEL_LIMIT))
+        lost = errors(held, wanted, tried, nearest_integers(wanted, tried, limits))
         best, least = np.where(lost < least, tried, best), np.minimum(lost, least)
     return np.where(largest > 0, best, kept)
 

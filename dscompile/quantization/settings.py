@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from dscompile.ir.network import Array
+from dscompile.ir.storage import Sparsity, WeightBits, WeightType
 from dscompile.ir.tensor import Rounding
 
 Method = Literal["min-max", "percentile", "mse"]
@@ -25,6 +27,8 @@ class Settings:
     """How ranges are chosen (`keep` is for percentile), the rounding, and which improvements may be tried.
 
     `rounding` is how the network requantizes when it runs; `weight_rounding` how its kernels become integers now.
+    `weight_type` (int8 or int4) and `sparsity` are those of all layers that mix channels but the first and the last,
+    `layer_weights` exceptions by name (quantization/stored.py).
     """
 
     method: Method = DEFAULT_METHOD
@@ -33,3 +37,6 @@ class Settings:
     equalize: bool = True
     bias_correction: bool = True
     weight_rounding: WeightRounding = "optimized"
+    weight_type: WeightBits = "int8"
+    sparsity: Sparsity | None = None
+    layer_weights: Mapping[str, WeightType] = field(default_factory=lambda: MappingProxyType({}))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dscompile.ir.cost import SeparablePair, layer_bytes, layer_cost, layer_flops, layer_kind, separable_pairs
 from dscompile.ir.network import Layer, Network
+from dscompile.ir.storage import Storage, stored_bits
 from dscompile.ir.tensor import Precision, Shape
 from dscompile.report.roofline import Bound, Roofs, is_int8, layer_bound, target_roofs
 from dscompile.target import Target
@@ -32,6 +34,7 @@ class LayerRow:
     `standard_*` is the cost of the standard convolution in its place (dscompile.ir.cost.LayerCost). `share` is the
     layer's part of the network's roofline time, `cycles` that time, and `limit` what bounds it; all only with a target.
     `estimate` is there for layers of standalone C that multiply, or are steps of their own (plan/mcu_estimates.py).
+    `saved_bytes` are those by which the `storage` of its weights is smaller than a byte each.
     """
 
     name: str
@@ -49,6 +52,8 @@ class LayerRow:
     share: float | None = None
     limit: str | None = None
     estimate: Estimate | None = None
+    storage: Storage = "plain"
+    saved_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,6 +227,15 @@ def _covered(buffers: Sequence[ArenaBuffer]) -> int:
     return covered
 
 
+def _saved_bytes(network: Network, layer: Layer) -> int:
+    """What the storage of a layer's weights saves in standalone C, but for what fills up the last of them."""
+    if layer.storage == "plain":
+        return 0
+    kernel = network.weight(layer, "kernel")
+    channels = kernel.shape[-1]
+    return int(kernel.size - math.ceil(channels * stored_bits(layer.storage, kernel.size // channels) / 8))
+
+
 def _row(network: Network, layer: Layer, bound: Bound | None, cycles: float) -> LayerRow:
     cost = layer_cost(network, layer)
     moved, flops = layer_bytes(network, layer), layer_flops(network, layer)
@@ -240,4 +254,6 @@ def _row(network: Network, layer: Layer, bound: Bound | None, cycles: float) -> 
         cycles=None if bound is None else bound.cycles,
         share=None if bound is None else (bound.cycles / cycles if cycles else 0.0),
         limit=None if bound is None else bound.limit,
+        storage=layer.storage,
+        saved_bytes=_saved_bytes(network, layer),
     )

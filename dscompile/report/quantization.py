@@ -10,6 +10,7 @@ from dscompile.report import text
 from dscompile.report.records import Record
 
 if TYPE_CHECKING:
+    from dscompile.ir.storage import Storage
     from dscompile.quantization.measure import Agreement, LayerReport
     from dscompile.quantization.pipeline import Quantized, Step
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 def quantize_record(path: str, quantized: Quantized) -> Record:
     """`quantize --json`. Signal to noise of something that lost nothing is null."""
     network, settings = quantized.network, quantized.settings
+    storage = {layer.name: layer.storage for layer in network.layers}
     return {
         "path": path,
         "name": network.name,
@@ -24,6 +26,8 @@ def quantize_record(path: str, quantized: Quantized) -> Record:
         "keep": settings.keep if settings.method == "percentile" else None,
         "rounding": settings.rounding,
         "weight_rounding": settings.weight_rounding,
+        "weight_type": settings.weight_type,
+        "sparsity": settings.sparsity,
         "calibration_samples": quantized.calibration_samples,
         "steps": [
             {"name": step.name, "before_db": step.before_db, "after_db": step.after_db, "kept": step.kept}
@@ -40,6 +44,7 @@ def quantize_record(path: str, quantized: Quantized) -> Record:
                 "sqnr_db": layer.sqnr_db,
                 "kernel_sqnr_db": layer.kernel_sqnr_db,
                 "clipped": layer.clipped,
+                "storage": storage[layer.name],
             }
             for layer in quantized.layers
         ],
@@ -67,15 +72,18 @@ def quantize_text(path: str, quantized: Quantized) -> str:
         ("ranges", f"{how}; {text.plural(quantized.calibration_samples, 'calibration sample')}"),
         ("rounding", settings.rounding),
     ]
-    parts = [text.fields(head, indent=""), _layers(quantized.layers)]
+    parts = [text.fields(head, indent=""), _layers(quantized)]
     if quantized.steps:
         parts.append(_steps(quantized.steps))
     parts.append(_agreements(quantized))
     return "\n\n".join(parts)
 
 
-def _layers(layers: Sequence[LayerReport]) -> str:
-    header = ("layer", "kind", "low", "high", "SQNR dB", "kernel dB", "clipped")
+def _layers(quantized: Quantized) -> str:
+    """A column for the storage of weights only where some layer has another than a byte each."""
+    storage = {layer.name: layer.storage for layer in quantized.network.layers}
+    packed = any(each != "plain" for each in storage.values())
+    header = ("layer", "kind", "low", "high", "SQNR dB", "kernel dB", "clipped", *(("weights",) if packed else ()))
     rows = [
         (
             layer.name,
@@ -85,10 +93,17 @@ def _layers(layers: Sequence[LayerReport]) -> str:
             decibels(layer.sqnr_db),
             decibels(layer.kernel_sqnr_db) if layer.kernel_sqnr_db is not None else "",
             f"{100 * layer.clipped:.3f} %",
+            *((_weight_type(layer, storage[layer.name]),) if packed else ()),
         )
-        for layer in layers
+        for layer in quantized.layers
     ]
     return text.table(header, rows, right=header[2:])
+
+
+def _weight_type(layer: LayerReport, storage: Storage) -> str:
+    if layer.kernel_sqnr_db is None:
+        return ""
+    return "int8" if storage == "plain" else storage
 
 
 def _steps(steps: Sequence[Step]) -> str:

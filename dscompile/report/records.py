@@ -54,6 +54,8 @@ def inspection_record(inspection: Inspection) -> Record:
                 "roofline_share": layer.share,
                 "roofline_limit": layer.limit,
                 **_estimate(layer.estimate),
+                "storage": layer.storage,
+                "saved_bytes": layer.saved_bytes,
             }
             for layer in inspection.layers
         ],
@@ -133,7 +135,7 @@ def import_record(path: str, network: Network, notes: Sequence[str]) -> Record:
 
 def build_record(artifacts: Sequence[Artifact]) -> Record:
     """`build --json`: `kernels` are those of a GPU, as ptxas assigned their registers, `library` the shared one."""
-    from dscompile.artifact.json_form import streaming_to_json, tuning_to_json
+    from dscompile.artifact.json_form import packed_to_json, streaming_to_json, tuning_to_json
     from dscompile.ir.state import state_bytes
     from dscompile.report.kernels import artifact_kernels, kernels_record
     from dscompile.report.memories import memories_record
@@ -165,6 +167,7 @@ def build_record(artifacts: Sequence[Artifact]) -> Record:
                 ],
                 "library": artifact.shared_library.name if artifact.has_shared_library else None,
                 "kernels": kernels_record(artifact_kernels(artifact.manifest)),
+                "packed": [packed_to_json(one) for one in artifact.manifest.packed],
             }
             for artifact in artifacts
         ]

@@ -96,6 +96,7 @@ def test_json_has_what_scripts_rely_on(dscompile: CommandLine, tiny: Path, calib
         "sqnr_db",
         "kernel_sqnr_db",
         "clipped",
+        "storage",
     }
     assert record["agreement"].keys() == {"samples", "top1", "max_error", "cosine", "sqnr_db"}
     assert record["against"] is None
@@ -123,6 +124,41 @@ def test_improvements_can_be_switched_off(dscompile: CommandLine, tiny: Path, ca
     assert (record["steps"], record["weight_rounding"]) == ([], "nearest")
 
 
+def test_smaller_weights_are_reported_built_and_verified(dscompile: CommandLine, tiny: Path, calibration: Path):
+    options = ("--weight-type", "int4", "--sparsity", "2:4", "--layer-weights", "head=int4")
+    outcome = dscompile("quantize", tiny, "--calibrate", calibration, *options, "-o", "small.yaml")
+    assert outcome.code == 0
+    rows = {line.split()[0]: line.split()[-1] for line in outcome.out.splitlines()[5:12]}
+    assert rows["stem"] == "int8"
+    assert (rows["block.depthwise"], rows["block.pointwise"], rows["head"]) == ("int8", "int4-2:4", "int4")
+    assert "weights as int4 and int4-2:4" in outcome.out
+    assert 'storage: "int4-2:4"' in Path("small.yaml").read_text()
+    inspected = json.loads(dscompile("inspect", "small.yaml", "--json").out)
+    saved = {layer["name"]: (layer["storage"], layer["saved_bytes"]) for layer in inspected["layers"]}
+    assert saved["block.pointwise"] == ("int4-2:4", 8 * 17 - 51)
+    assert saved["block.depthwise"] == ("plain", 0)
+    assert "int4-2:4     85" in dscompile("inspect", "small.yaml").out
+    built = dscompile("build", "small.yaml", "-t", "c99", "-o", "c")
+    assert "weights of 2 layers as int4-2:4, int4" in built.out
+    record = json.loads(dscompile("build", "small.yaml", "-t", "c99", "-o", "c", "--json").out)
+    assert [one["layer"] for one in record["artifacts"][0]["packed"]] == ["block.pointwise", "head"]
+    assert dscompile("verify", "c").code == 0
+
+
+def test_the_section_of_the_net_yaml_says_which_weights_are_smaller(
+    dscompile: CommandLine, tiny: Path, calibration: Path
+):
+    section = "quantization: {scheme: int8, weights: int4, sparsity: 2:4, layers: {head: int4, stem: int8}}\n"
+    tiny.write_text(TINY + section)
+    record = json.loads(dscompile("quantize", tiny, "--calibrate", calibration, "--json").out)
+    assert (record["weight_type"], record["sparsity"]) == ("int4", "2:4")
+    storage = {layer["name"]: layer["storage"] for layer in record["layers"]}
+    assert (storage["stem"], storage["block.pointwise"], storage["head"]) == ("plain", "int4-2:4", "int4")
+    overridden = ("--sparsity", "none", "--weight-type", "int8", "--layer-weights", "head=int8")
+    record = json.loads(dscompile("quantize", tiny, "--calibrate", calibration, *overridden, "--json").out)
+    assert {layer["storage"] for layer in record["layers"]} == {"plain"}
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -137,6 +173,18 @@ def test_improvements_can_be_switched_off(dscompile: CommandLine, tiny: Path, ca
         ),
         (("--calibrate", "calib.npz", "--keep", "0"), 2, "0.0 is not in the range 0<x<=1"),
         (("--calibrate", "calib.npz", "--weight-rounding", "best"), 2, "'best' is not one of 'nearest', 'optimized'"),
+        (("--calibrate", "calib.npz", "--weight-type", "int2"), 2, "'int2' is not one of 'int8', 'int4'"),
+        (("--calibrate", "calib.npz", "--sparsity", "1:4"), 2, "'1:4' is not one of '2:4', 'none'"),
+        (
+            ("--calibrate", "calib.npz", "--layer-weights", "head"),
+            2,
+            "'head' is not a layer and one of int8, int4, 2:4, int4-2:4, such as stem=int8",
+        ),
+        (
+            ("--calibrate", "calib.npz", "--layer-weights", "heat=int4"),
+            3,
+            "there is no layer 'heat' whose weights can be stored as int4",
+        ),
         (("--calibrate", "none.npz"), 3, "'none.npz' cannot be read"),
         (("--calibrate", "calib.npz", "--against", "none.npz"), 3, "'none.npz' cannot be read"),
     ],

@@ -31,6 +31,7 @@ from dscompile.run.sources import SourceModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.mcu import planned, random_inputs, write
+from tests.packed_networks import stored
 
 ROOT = Path(__file__).parents[2]
 BOARD = ROOT / "examples" / "boards" / "stm32h743.yaml"
@@ -126,6 +127,18 @@ def test_a_single_arena_is_called_as_ever(kws, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m3", "cortex-m0plus", "stm32h743"])
 def test_each_memory_has_its_addresses_and_the_traffic_that_was_planned(core, kws, tmp_path):
+    assert_traffic_is_as_planned(kws, core, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.every_case
+@pytest.mark.parametrize(("core", "storage"), [("cortex-m4", "int4"), ("cortex-m4", "2:4"), ("cortex-m0plus", "int4")])
+def test_packed_weights_that_are_copied_move_the_bytes_that_were_planned(core, storage, kws, tmp_path):
+    assert_traffic_is_as_planned(stored(kws, storage), core, tmp_path)
+
+
+def assert_traffic_is_as_planned(kws, core, tmp_path):
+    """The oracle's bytes, buffers and copied weights at their addresses, and as many bytes moved as was planned."""
     require("unicorn", _has_unicorn())
     target = find_target(str(BOARD) if core == "stm32h743" else core)
     artifact = write(kws, tmp_path / "a", replace(target, regions=ARENA, weight_regions=WEIGHTS))

@@ -26,6 +26,7 @@ from dscompile.target import find_target
 from tests import import_onnx_models, import_tflite_models
 from tests.fuzz.samples import Sample, sample_of
 from tests.networks import random_network
+from tests.packed_networks import stored
 from tests.quantized_networks import random_int8_network
 from tests.tiny_programs import single, write_both
 from tests.tuning_files import tuning_file
@@ -48,6 +49,7 @@ network:
 weights: {seed: 3}
 targets: {c99: {arena: 64 KiB, flash: 1 MiB}, x86: {threads: 2}}
 """
+_SMALLER_WEIGHTS = "quantization: {scheme: int8, weights: int4, sparsity: 2:4, layers: {a: int4-2:4, b: int8}}\n"
 
 
 @contextmanager
@@ -58,9 +60,10 @@ def _folder() -> Iterator[Path]:
 
 @functools.cache
 def small_networks() -> tuple[Network, ...]:
-    """Float32 and int8 networks of a few layers."""
+    """Float32 and int8 networks of a few layers, two of them with packed weights."""
     floats = [random_network(seed, max_layers=6) for seed in range(6)]
-    return (*floats, *(random_int8_network(seed, "tflite", max_layers=5) for seed in range(4)))
+    bytewise = [random_int8_network(seed, "tflite", max_layers=5) for seed in range(4)]
+    return (*floats, *bytewise, stored(bytewise[1], "int4"), stored(bytewise[1], "2:4"))
 
 
 @functools.cache
@@ -75,7 +78,8 @@ def netfiles() -> Samples:
             found.append(sample_of(folder / str(index), "net.yaml"))
     zoo = [Sample("net.yaml", zoo_path(name).read_bytes()) for name in zoo_names()]
     small = [each for each in zoo if len(each.data) < 4000]
-    return (*found, Sample("net.yaml", _CLOCKWORK.encode()), *small)
+    spelled = (_CLOCKWORK, _CLOCKWORK + _SMALLER_WEIGHTS)
+    return (*found, *(Sample("net.yaml", each.encode()) for each in spelled), *small)
 
 
 @functools.cache
@@ -177,7 +181,7 @@ def _spelled_out() -> Iterator[bytes]:
 def tflite_models() -> Samples:
     """The smallest real models, one of them with state, and small graphs with sparse and resource tensors."""
     real = (ROOT / "tests" / "data" / name for name in ("micro_speech_quantized.tflite", "kws_ref_model_int8.tflite"))
-    made = (_sparse(), _windows(), _variables())
+    made = (_sparse(), _windows(), _variables(), _four_bits())
     return tuple(Sample("net.tflite", data) for data in (*made * 3, *(path.read_bytes() for path in real)))
 
 
@@ -189,6 +193,15 @@ def _sparse() -> bytes:
     maker.sparse("w", dense, block=(1, 4))
     maker.tensor("y", [1, 4])
     maker.operator("FULLY_CONNECTED", "x w", "y", "FullyConnected")
+    return maker.content()
+
+
+def _four_bits() -> bytes:
+    maker = import_tflite_models.ModelMaker()
+    maker.quantized("x", [1, 9], 0.5, 3)
+    maker.four_bits("w", np.arange(-8, 1, dtype=np.int8).reshape(1, 9).repeat(3, 0), [0.1, 0.2, 0.3])
+    maker.quantized("y", [1, 3], 0.25, -9)
+    maker.operator("FULLY_CONNECTED", "x w _", "y", "FullyConnected")
     return maker.content()
 
 
@@ -249,15 +262,17 @@ def safetensors_files() -> Samples:
 
 @functools.cache
 def manifests() -> Samples:
-    """Manifests of C sources, of libraries with one and two variants, of a GPU, and of a network with state."""
+    """Manifests of C sources, of libraries with one and two variants, of a GPU, of state, and of packed weights."""
     found = []
     with _folder() as folder:
         stateful = netfile_from_text(_CLOCKWORK, folder / "clock.yaml").network
-        for name, net, target in (("c", small_networks()[0], "c99"), ("s", stateful, "cortex-m4")):
+        packed = next(net for net in small_networks() if any(layer.storage == "int4" for layer in net.layers))
+        built = (("c", small_networks()[0], "c99"), ("s", stateful, "cortex-m4"), ("p", packed, "c99"))
+        for name, net, target in built:
             dscompile.build(net, target, folder / name)
         single().write(folder / "one")
         write_both(folder / "both")
-        for name in ("c", "s", "one", "both"):
+        for name in ("c", "s", "p", "one", "both"):
             sample = sample_of(folder / name, MANIFEST)
             found.append(Sample(MANIFEST, sample.data, dict.fromkeys(sample.beside, b"")))
         content = json.loads(found[0].data)

@@ -20,6 +20,7 @@ from tests.golden.mcu_networks import (
     streaming,
     sums,
 )
+from tests.packed_networks import stored
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ CASES = {
     "streamed_m4": Case(lambda: separables("streamed_m4", "tflite"), "cortex-m4", memory="balanced"),
     "streamed_m0plus": Case(lambda: pushed("streamed_m0plus", "tflite"), "cortex-m0plus", memory="stream"),
     "sums_single": Case(lambda: sums("sums_single", "single"), affine=False),
+    "packed_m4": Case(lambda: stored(separables("packed_m4", "tflite"), "int4"), "cortex-m4"),
+    "packed_m0plus": Case(lambda: stored(separables("packed_m0plus", "tflite"), "int4"), "cortex-m0plus"),
+    "packed_rv32": Case(lambda: stored(separables("packed_rv32", "tflite"), "int4-2:4"), "rv32imc"),
 }
 
 

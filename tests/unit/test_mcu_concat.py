@@ -11,7 +11,7 @@ import pytest
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, SIGMOID, Activate, Binary, Concat, Conv2D, Dense, Pads, Pool, Reshape
 from dscompile.ir.tensor import Rounding, Tensor
-from dscompile.plan import mcu_lowering, mcu_memory
+from dscompile.plan import mcu_lowering
 from dscompile.plan.mcu_kernels import CopyKernel
 from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.target import Target
@@ -188,9 +188,8 @@ def test_parts_of_a_list_follow_one_another():
     assert slices["head1"] == slices["list1"] == Slice("concat5", 64)
 
 
-def test_copies_stay_where_they_save_memory(monkeypatch):
+def test_copies_stay_where_they_save_memory():
     """The whole would have to live while a branch needs much memory; its first part alone is small."""
-    monkeypatch.setattr(mcu_memory, "_FAST", 1000)  # no layer is streamed instead
     t = Tower(8, 8, 4)
     small = t.conv("small", 1, 1, t.x)
     wide = t.conv("wide", 96, 1, t.x)

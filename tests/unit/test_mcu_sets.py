@@ -41,11 +41,12 @@ def variants(
     return [each.variant for each in combined_sets(chain(*names), depthwise, window, own, weights)]
 
 
-def test_words_that_are_no_set_are_left_out_and_c99_comes_last():
+def test_words_that_are_no_set_are_left_out_and_portable_ones_come_last():
     assert [each.variant for each in chain("block4x3", "neon", "block4x4x4", "block0x2", "m0plus")] == [
         "block",
         "m0plus",
         "c99",
+        "block",
     ]
     assert chain("block4x3")[0] == KernelSet("block", 4, 3)
 
@@ -107,3 +108,11 @@ def test_columns_of_words_are_read_by_nobody_else_but_can_be_made_of_bytes():
     assert variants(NARROW, WINDOW, NARROW, WEIGHTS, "m0plus") == ["m0plus", "m0plus"]
     assert variants(NARROW, DILATED, NARROW, WEIGHTS, "m0plus") == ["c99", "m0plus"]
     assert variants(NARROW, WINDOW, NARROW, UNSYMMETRIC, "m0plus") == ["c99", "c99"]
+
+
+def test_weights_of_four_bits_have_kernels_of_their_own_and_two_of_four_are_portable():
+    assert matrix_set(chain("dsp"), SEARCHED, WEIGHTS, "int4").variant == "dsp"
+    assert matrix_set(chain("m0plus"), NARROW, WEIGHTS, "int4").variant == "m0plus"
+    for words in (("dsp",), ("m0plus",), ()):
+        assert matrix_set(chain(*words), SEARCHED, WEIGHTS, "2:4") == KernelSet("block", 2, 2)
+    assert matrix_set(chain("block4x4"), SEARCHED, WEIGHTS, "int4-2:4") == KernelSet("block", 4, 4)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dscompile.errors import BadInputError
 from dscompile.frontend.netfile import read_netfile
 from dscompile.frontend.tflite_import import import_tflite
 from dscompile.frontend.writer import network_text, write_netfile
@@ -132,3 +133,90 @@ def test_an_int8_network_takes_no_calibration(tmp_path: Path) -> None:
     section = "quantization: {scheme: int8, calibration: {file: c.npz}}\n"
     problem = only(diagnostics(text("- relu", rest=section), tmp_path))
     assert problem.message == "calibration is for float32 networks; this one is int8 already"
+
+
+STORED = "- pointwise: {name: first, out: 3, scale: 0.1}\n- dense: {name: last, out: 2, scale: 0.2}\n"
+
+
+def stored_file(directory: Path, layers: str = STORED, section: str = "") -> Path:
+    """A file whose first layer has weights of four bits and whose last one has two of four."""
+    rng = np.random.default_rng(4)
+    last = np.zeros((48, 2), np.int8)
+    last[::2] = rng.integers(-100, 100, (24, 2))
+    arrays = {
+        "first.kernel": rng.integers(-8, 8, (1, 1, 2, 3)).astype(np.int8),
+        "first.kernel_scale": np.full(3, 0.1, np.float32),
+        "last.kernel": last,
+        "last.kernel_scale": np.full(2, 0.1, np.float32),
+    }
+    np.savez(directory / "weights.npz", **arrays)
+    path = directory / "net.yaml"
+    path.write_text(text(layers, rest=f"weights: {{file: weights.npz}}\n{section}"))
+    return path
+
+
+def storage_of(path: Path) -> dict[str, str]:
+    return {layer.name: layer.storage for layer in read_netfile(path).network.layers}
+
+
+def test_weights_are_stored_as_the_file_says(tmp_path: Path) -> None:
+    assert storage_of(stored_file(tmp_path)) == {"first": "plain", "last.flatten": "plain", "last": "plain"}
+    layers = STORED.replace("out: 3", "out: 3, storage: int4").replace("out: 2", 'out: 2, storage: "2:4"')
+    asked = storage_of(stored_file(tmp_path, layers))
+    assert (asked["first"], asked["last"]) == ("int4", "2:4")
+    section = "quantization: {scheme: int8, storage: auto}\n"
+    assert storage_of(stored_file(tmp_path, section=section)) == asked
+    exception = STORED.replace("out: 3", "out: 3, storage: plain")
+    assert storage_of(stored_file(tmp_path, exception, section))["first"] == "plain"
+
+
+def test_storage_survives_the_round_trip(tmp_path: Path) -> None:
+    network = read_netfile(stored_file(tmp_path, section="quantization: {scheme: int8, storage: auto}\n")).network
+    (tmp_path / "copy").mkdir()
+    path = write_netfile(network, tmp_path / "copy")
+    assert "storage: int4" in path.read_text()
+    assert_same_network(network, read_netfile(path).network)
+
+
+@pytest.mark.parametrize(
+    ("layers", "section", "message"),
+    [
+        (
+            STORED.replace("out: 2", "out: 2, storage: int4"),
+            "",
+            "its weights cannot be stored as int4: it has weights from",
+        ),
+        (
+            STORED,
+            "quantization: {scheme: int8, storage: int4}\n",
+            "its weights cannot be stored as int4: it has weights",
+        ),
+        (
+            STORED.replace("out: 3", "out: 3, storage: int2"),
+            "",
+            "'storage' must be one of plain, int4, 2:4, int4-2:4, auto",
+        ),
+        (STORED, "quantization: {scheme: int8, weights: int4}\n", "'weights', 'sparsity' and 'layers' are for float32"),
+        (STORED, "quantization: {scheme: int8, layers: {a: int3}}\n", "'a' must be one of int8, int4, 2:4, int4-2:4"),
+    ],
+)
+def test_storage_that_cannot_be_is_refused_at_its_place(
+    layers: str, section: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        read_netfile(stored_file(tmp_path, layers, section))
+    problem = next(problem for problem in caught.value.diagnostics if message in problem.message)
+    assert problem.position is not None
+
+
+def test_float32_layers_and_depthwise_ones_have_no_storage() -> None:
+    float32 = f"{HEAD}  input: {{name: x, shape: [1, 4, 4, 2]}}\n  layers:\n"
+    problem = only(diagnostics(f"{float32}    - pointwise: {{out: 3, storage: int4}}\nweights: {{seed: 7}}\n"))
+    assert (
+        problem.message == "its weights cannot be stored as int4: that is for int8 layers whose sums are over channels"
+    )
+    problem = only(diagnostics(f"{float32}    - depthwise: {{kernel: 3, storage: int4}}\nweights: {{seed: 7}}\n"))
+    assert problem.message == "unknown key 'storage' of depthwise"
+    section = "quantization: {scheme: int8, storage: int4}\n"
+    problem = only(diagnostics(f"{float32}    - pointwise: {{out: 3}}\nweights: {{seed: 7}}\n{section}"))
+    assert problem.message == "storage is for int8 networks; this one is float32"

@@ -312,7 +312,7 @@ ASYMMETRIC = {"w": np.full((4, 6, 1, 1), -100, np.int8), "wz": np.full(4, 100, n
         (
             [WEIGHTS, CONV],
             {**KERNEL, "w": KERNEL["w"].astype(np.int16)},
-            "DequantizeLinear: of int16 constants; only int8, uint8 and int32 are supported",
+            "DequantizeLinear: of int16 constants; only int4, uint4, int8, uint8 and int32 are supported",
         ),
         (
             [WEIGHTS, CONV],

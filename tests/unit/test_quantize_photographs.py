@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dscompile.frontend.load import load_network
 from dscompile.ir.network import Network
+from dscompile.ir.storage import WeightBits
 from dscompile.oracle import run
 from dscompile.quantization import Settings, WeightRounding, quantize_network
 from dscompile.quantization.batches import batched, in_batches
@@ -35,12 +36,13 @@ def float_network() -> Network:
 
 
 @cache
-def our_network(part: int, weight_rounding: WeightRounding = "optimized") -> Network:
+def our_network(part: int, weight_rounding: WeightRounding = "optimized", weight_type: WeightBits = "int8") -> Network:
     """Quantized on 96 crops of photographs of which none is in this part."""
     network = float_network()
     known, _ = split(part, PARTS)
     calibration = [{network.inputs[0]: crop[None]} for crop in crops(known, 96, 96, seed=1)]
-    return quantize_network(network, calibration, Settings(weight_rounding=weight_rounding)).network
+    settings = Settings(weight_rounding=weight_rounding, weight_type=weight_type)
+    return quantize_network(network, calibration, settings).network
 
 
 def scores(network: Network, part: int, count: int, seed: int) -> Scores:
@@ -93,6 +95,14 @@ def test_optimized_rounding_is_nearer_to_float_than_the_nearest_integers(capsys:
     with capsys.disabled():
         print("\nmean error: " + ", ".join(f"{how} {error:.4f}" for how, error in errors.items()))
     assert errors["optimized"] < 0.95 * errors["nearest"]
+
+
+@pytest.mark.seldom
+@pytest.mark.slow
+def test_weights_of_four_bits_agree_as_the_documentation_says() -> None:
+    wanted, got = scores(float_network(), 0, 200, seed=2), scores(our_network(0, weight_type="int4"), 0, 200, seed=2)
+    assert same_class(wanted, got).mean() >= 0.97
+    assert np.abs(wanted - got).mean() < 0.03
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What the TFLite importer says to models that it cannot import, and to files that are none."""
 
+import math
 import random
 import sys
 import time
@@ -147,6 +148,8 @@ WRONG = [
     ),
     ("CONV_2D", "x w", {"w": randoms(4, 1, 1, 6)}, CONV | {"padding": 7}, "padding 7 is neither SAME nor VALID"),
     ("CONV_2D", "x", {}, CONV, "input 1 is missing"),
+    ("SOFTMAX", "x", {}, {"options": "Softmax", "beta": -math.inf}, "beta is -inf; it must be finite"),
+    ("LEAKY_RELU", "x", {}, {"options": "LeakyRelu", "alpha": math.nan}, "alpha is nan; it must be finite"),
     (
         "DEPTHWISE_CONV_2D",
         "x w",

@@ -1,0 +1,106 @@
+"""Weights of fewer than eight bits, or of fewer than all numbers, in the order in which standalone C unpacks them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dscompile.artifact import PackedWeights
+from dscompile.ir.network import Array
+from dscompile.ir.storage import FOUR, KEPT, Storage, in_fours, is_narrow, is_sparse
+from dscompile.plan.mcu_kernels import ConvKernel, DenseKernel, SeparableKernel, half_up, rows_steps
+from dscompile.plan.program import Program
+
+Bytes = NDArray[np.int8]
+
+_WORD = 8  # weights in 32 bits
+
+
+def packed_blocks(weights: Array, block: int, storage: Storage) -> Bytes:
+    """[depth, C_out] int8 -> bytes for every `block` channels, then for the rest; all in one row.
+
+    int4: [depth][channels / 2, rounded up], the even channel in the lower half of a byte. 2:4: for each four of depth
+    the places of what is left, two bits each, of two channels a byte, then the two weights of each channel, which
+    int4-2:4 has in one byte.
+    """
+    starts = range(0, weights.shape[1], block)
+    pack = _sparse if is_sparse(storage) else _halves
+    return np.concatenate([pack(weights[:, start : start + block], storage).reshape(-1) for start in starts])
+
+
+def packed_pairs(weights: Array) -> Bytes:
+    """[depth, C_out] int8 from -8 to 7 -> [C_out / 2][depth], both rounded up, of two channels a byte.
+
+    The even channel is in the upper half; the lower one holds the odd channel + 8, from 0 to 15.
+    """
+    depth, channels = weights.shape
+    padded = np.zeros((-(-depth // FOUR) * FOUR, -(-channels // 2) * 2), np.int16)
+    padded[:depth, :channels] = weights
+    return np.ascontiguousarray(_as_bytes(padded[:, 1::2] + 8, padded[:, 0::2]).T)
+
+
+def packed_halves(weights: Array) -> Bytes:
+    """As `packed_pairs`, for columns in which product j is beside product j + depth / 2: both are two bytes apart.
+
+    The half of the depth is rounded up to an even number.
+    """
+    depth, channels = weights.shape
+    half, steps = half_up(depth), rows_steps(depth, "int4")
+    ordered = np.zeros((steps, 2, channels), np.int8)
+    ordered[:half, 0] = weights[:half]
+    ordered[: depth - half, 1] = weights[half:]
+    # Bytes 0 and 2 of a word are a step, bytes 1 and 3 the next.
+    return packed_pairs(ordered.reshape(-1, 2, 2, channels).transpose(0, 2, 1, 3).reshape(-1, channels))
+
+
+def packed_rows(weights: Array) -> Bytes:
+    """[depth, C_out] int8 from -8 to 7 -> [C_out][depth / 2], in whole words of eight; the first in the lowest bits."""
+    depth, channels = weights.shape
+    rows = np.zeros((channels, -(-depth // _WORD) * _WORD), np.int16)
+    rows[:, :depth] = weights.T
+    return _paired(rows)
+
+
+def packed_weights(program: Program) -> tuple[PackedWeights, ...]:
+    """The layers whose weights do not have a byte each, in the order of the program."""
+    kernels = {function.symbol: function.kernel for function in program.functions}
+    found = []
+    for step in program.steps:
+        for call in step.calls:
+            kernel = kernels[call.symbol]
+            if isinstance(kernel, ConvKernel | SeparableKernel | DenseKernel) and kernel.storage != "plain":
+                place = [parameter.name for parameter in kernel.parameters].index("weights")
+                key = call.operands[place].name
+                size, plain = program.constants[key].nbytes, kernel.depth * kernel.out_channels
+                found.append(PackedWeights(key.removesuffix(".weights"), kernel.storage, size, plain))
+    return tuple(found)
+
+
+def _as_bytes(lower: NDArray[np.int16], upper: NDArray[np.int16]) -> Bytes:
+    """Two halves as one byte."""
+    return ((lower & 15) | (upper & 15) << 4).astype(np.uint8).view(np.int8)
+
+
+def _paired(values: NDArray[np.int16]) -> Bytes:
+    """[..., n] four-bit numbers -> [..., n / 2, rounded up] bytes."""
+    even = np.zeros((*values.shape[:-1], -(-values.shape[-1] // 2) * 2), np.int16)
+    even[..., : values.shape[-1]] = values
+    return _as_bytes(even[..., 0::2], even[..., 1::2])
+
+
+def _halves(weights: Array, storage: Storage) -> Bytes:
+    assert is_narrow(storage)
+    return _paired(weights.astype(np.int16))
+
+
+def _sparse(weights: Array, storage: Storage) -> Bytes:
+    """[depth, channels] -> [depth / 4, rounded up][bytes of a group]."""
+    fours = in_fours(weights).astype(np.int16)  # [groups, 4, channels]
+    # Weights other than 0 first, in their order; where there are fewer than two, the first place stands for a 0.
+    order = np.argsort(fours == 0, axis=1, kind="stable")[:, :KEPT]
+    kept = np.take_along_axis(fours, order, axis=1)
+    places = np.where(kept != 0, order, 0)
+    values = kept.transpose(0, 2, 1)  # [groups, channels, 2]
+    packed = _as_bytes(values[..., 0], values[..., 1]) if is_narrow(storage) else values.astype(np.int8)
+    numbers = _paired((places[:, 0] | places[:, 1] << 2).astype(np.int16))
+    return np.concatenate([numbers, packed.reshape(len(fours), -1)], axis=1)

@@ -1,0 +1,55 @@
+"""What a build says of weights that it does not store or multiply as expected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dscompile.ir.network import Network
+from dscompile.passes import canonicalize
+from dscompile.plan.planning import plan
+from dscompile.report.packing import packing_notes
+from dscompile.target import find_target
+from tests.packed_networks import plainly, stored, tower
+
+
+def notes(network: Network, target: str) -> list[str]:
+    return list(packing_notes(target, network, plan(canonicalize(network), find_target(target))))
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m0plus", "rv32imc", "c99"])
+def test_weights_that_are_packed_as_asked_need_no_note(target):
+    assert notes(stored(tower("tflite"), "int4"), target) == []
+
+
+@pytest.mark.parametrize("target", ["x86-avx2", "arm64-neon", "rv64gcv", "cortex-m55"])
+def test_weights_of_a_byte_each_need_no_note(target):
+    assert notes(plainly(stored(tower("tflite"), "int4")), target) == []
+
+
+@pytest.mark.parametrize("target", ["x86-avx2", "arm64-neon", "cuda-sm80"])
+def test_targets_with_a_byte_for_each_weight_say_so(target):
+    assert notes(stored(tower("tflite"), "int4"), target) == [
+        f"{target}: weights have a byte each; 'storage' is for targets of standalone C"
+    ]
+
+
+@pytest.mark.parametrize("target", ["cortex-m55", "rv64gcv"])
+def test_vector_cores_say_what_packing_costs(target):
+    assert notes(stored(tower("tflite"), "int4"), target) == [
+        f"{target}: 9 layers with packed weights take several times the instructions, because its vector kernels want "
+        "a byte for each weight; 'storage: plain' gives them that"
+    ]
+
+
+def test_layers_whose_groups_of_four_are_no_longer_the_same_are_named():
+    network = stored(tower("tflite"), "int4-2:4")
+    bias = network.weights["odd.bias"].copy()
+    bias[[1, 4]] = -(1 << 22)  # never above 0: these channels are left out, and others move up
+    (note,) = notes(replace(network, weights={**network.weights, "odd.bias": bias}), "c99")
+    assert note.startswith("c99: weights are stored otherwise than asked: 'pointwise' as int4, not int4-2:4")
+    assert note.endswith(
+        "some groups of four have more than two weights other than 0, once channels that hold one value only are left "
+        "out or groups of channels are multiplied together"
+    )
