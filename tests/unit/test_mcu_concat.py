@@ -188,13 +188,13 @@ def test_parts_of_a_list_follow_one_another():
     assert slices["head1"] == slices["list1"] == Slice("concat5", 64)
 
 
-def test_copies_stay_where_they_save_memory():
-    """The whole would have to live while a branch needs much memory; its first part alone is small."""
+def test_a_whole_does_not_live_while_a_branch_needs_much_memory():
+    """Rows of the branch flow through rings; copies of parts, or the whole beside the branch, would take more."""
     t = Tower(8, 8, 4)
     small = t.conv("small", 1, 1, t.x)
     wide = t.conv("wide", 96, 1, t.x)
     network = t.build([t.concat(3, small, t.conv("thin", 31, 1, wide))])
-    assert copies(network) == 2
     pixels = 8 * 8 * 4
-    assert planned(network).arena_bytes < pixels * (96 + 32)
+    assert planned(network, arena_bytes=1 << 20).arena_bytes >= pixels * (96 + 32)
+    assert planned(network).arena_bytes < pixels * (32 + 32)
     assert_equals_oracle(network, (0,))
