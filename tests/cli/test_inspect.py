@@ -131,9 +131,10 @@ def test_the_arena_of_a_microcontroller_counts_shared_memory_once(dscompile: Com
     arena = record["arena"]
     assert arena["size_bytes"] == 28_384
     assert max(step["live_bytes"] for step in arena["steps"]) == 28_368
-    assert arena["peak_step"] == arena["steps"][2]["name"] == "depthwise_conv2d_1"
+    assert arena["peak_step"] == "conv2d"
+    peak = [step["name"] for step in arena["steps"]].index("conv2d")
     # Buffers alone would add up to more: a layer may write where another one's input ends.
-    assert sum(b["size_bytes"] for b in arena["buffers"] if b["first"] <= 2 <= b["last"]) > 28_384
+    assert sum(b["size_bytes"] for b in arena["buffers"] if b["first"] <= peak <= b["last"]) > 28_384
     assert record["roofs"] == {
         "flops_per_cycle": 4.0,  # SMLAD: two multiply-adds
         "levels": [{"name": "memory", "capacity_bytes": None, "bytes_per_cycle": 4}],
