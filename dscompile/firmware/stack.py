@@ -12,6 +12,7 @@ from dscompile.errors import UsageError
 _NODE = re.compile(r'node: \{ title: "([^"]*)" label: "([^"]*)"')
 _EDGE = re.compile(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"')
 _FRAME = re.compile(r"(\d+) bytes \(([a-z,]+)\)")
+_TWINS = re.compile(r"Semantic equality hit:(\S+?)/\d+->(\S+?)/\d+")
 _INDIRECT = "__indirect_call"
 
 
@@ -29,9 +30,15 @@ class StackBound:
     gaps: tuple[str, ...]
 
 
-def stack_bound(call_graphs: Sequence[Path], function: str) -> StackBound:
-    """The bound of `function` from .ci files (`Firmware.call_graphs`). Raises UsageError if none of them has it."""
+def stack_bound(call_graphs: Sequence[Path], function: str, merged: Sequence[Path] = ()) -> StackBound:
+    """The bound of `function` from .ci files (`Firmware.call_graphs`). Raises UsageError if none of them has it.
+
+    `merged` are files of gcc's -fopt-info-ipa-optimized: which functions of equal code became one. The call graph has
+    calls of the others, but no figure for them; they count as the one that stayed, and are gaps nevertheless.
+    """
     graph = _Graph()
+    for path in merged:
+        graph.merge(path.read_text(encoding="utf-8", errors="replace"))
     for path in call_graphs:
         graph.read(path.read_text(encoding="utf-8", errors="replace"))
     if function not in graph.frames:
@@ -48,6 +55,7 @@ class _Graph:
         self.calls: dict[str, set[str]] = {}
         self.gaps: set[str] = set()
         self._kinds: dict[str, str] = {}
+        self._twins: dict[str, set[str]] = {}
         self._deepest: dict[str, tuple[int, tuple[str, ...]]] = {}
 
     def read(self, text: str) -> None:
@@ -58,6 +66,11 @@ class _Graph:
                 self._kinds[title] = frame[2]
         for caller, callee in _EDGE.findall(text):
             self.calls.setdefault(caller, set()).add(callee)
+
+    def merge(self, text: str) -> None:
+        """Functions that were merged with others, from lines that say `hit:kept/1->merged/2`."""
+        for kept, merged in _TWINS.findall(text):
+            self._twins.setdefault(_plain(merged), set()).add(_plain(kept))
 
     def deepest(self, function: str, above: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
         """Bytes from the entry of `function` down, and the chain of functions that needs them."""
@@ -70,13 +83,23 @@ class _Graph:
             caller = _plain(above[-1])
             what = "calls through a pointer" if function == _INDIRECT else f"calls {function}, which has no figure"
             self.gaps.add(f"{caller} {what}")
-            return 0, ()
+            twins = [self.deepest(twin, (*above, function)) for twin in self._kept(function)]
+            return max(twins, key=lambda found: found[0], default=(0, ()))
         if self._kinds[function] == "dynamic":
             self.gaps.add(f"{_plain(function)} has a frame of variable size")
         below = [self.deepest(callee, (*above, function)) for callee in sorted(self.calls.get(function, ()))]
         depth, path = max(below, key=lambda found: found[0], default=(0, ()))
         self._deepest[function] = self.frames[function] + depth, (_plain(function), *path)
         return self._deepest[function]
+
+    def _kept(self, function: str) -> list[str]:
+        """What a merged function may have become: those that stayed, and their clones."""
+        names, found = [_plain(function)], set[str]()
+        while names:
+            stayed = self._twins.get(names.pop(), set()) - found
+            found |= stayed
+            names += stayed
+        return [known for known in self.frames if _plain(known) in found]
 
 
 def _plain(title: str) -> str:

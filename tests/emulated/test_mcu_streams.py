@@ -14,6 +14,7 @@ from dscompile.ir.memory import MemoryMode
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
+from tests.emulated.test_mcu_networks import assert_stack_is_what_the_header_says
 from tests.mcu import random_inputs, write
 
 DATA = Path(__file__).parents[1] / "data"
@@ -25,6 +26,17 @@ LIMITS: dict[tuple[str, MemoryMode], tuple[int, int, float]] = {
     ("vww_96_int8", "balanced"): (28_384, 28_900, 4.90),
     ("vww_96_int8", "stream"): (18_512, 23_600, 5.10),
 }
+
+
+@pytest.mark.slow
+def test_the_stack_of_streamed_rows_is_within_the_headers_bound(tmp_path: Path) -> None:
+    """GCC makes one of functions that are equal; their frames count although the call graph has none of them."""
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    network = load_network(DATA / "kws_ref_model_int8.tflite").network
+    artifact = write(network, tmp_path / "a", find_target("cortex-m3"), memory="stream")
+    device = FirmwareModel(artifact)
+    device.run(random_inputs(network, 1))
+    assert_stack_is_what_the_header_says(device, artifact)
 
 
 @pytest.mark.slow

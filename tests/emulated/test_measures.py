@@ -84,6 +84,22 @@ def test_a_variable_frame_and_an_unknown_function_are_gaps(tmp_path: Path):
     assert bound.gaps == ("top calls expf, which has no figure", "top has a frame of variable size")
 
 
+def test_a_function_that_was_merged_counts_as_the_one_that_stayed(tmp_path: Path):
+    graph, merged = tmp_path / "by_hand.ci", tmp_path / "merged.txt"
+    graph.write_text(
+        'graph: { title: "by_hand.c"\n'
+        'node: { title: "top" label: "top\\nby_hand.c:4:5\\n32 bytes (static)" }\n'
+        'node: { title: "by_hand.c:first.constprop" label: "first\\nby_hand.c:1:5\\n40 bytes (static)" }\n'
+        'edge: { sourcename: "top" targetname: "by_hand.c:second" label: "by_hand.c:5:9" }\n'
+        "}\n"
+    )
+    merged.write_text("by_hand.c:1:5: optimized: Semantic equality hit:first/3->second/4\n")
+    assert stack_bound([graph], "top").bytes == 32
+    bound = stack_bound([graph], "top", [merged])
+    assert (bound.bytes, bound.path) == (72, ("top", "first"))
+    assert bound.gaps == ("top calls by_hand.c:second, which has no figure",)
+
+
 def test_a_file_that_is_no_program(tmp_path: Path):
     path = tmp_path / "firmware.elf"
     path.write_bytes(b"MZ" + bytes(100))
