@@ -1846,6 +1846,7 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1_row(const int8_t *x, int32_t e
     default:
         int8_m4_shared_rows_1(x, records, columns + 4, &int8_m4_separable_1_depthwise_shape, edge);
         int8_m4_shared_matrix_6_pairs(columns, weights, constants, y - 6, &int8_m4_separable_1_shape);
+        break;
     }
 }
 
