@@ -14,7 +14,6 @@ from dscompile.target import Target
 from dscompile.toolchain import find_toolchain, run_tool
 
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
-_MERGED = "merged.txt"  # what gcc writes about functions that it made one of
 RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
 # Of the assembly in templates/mcu/matrix_dsp.j2 and matrix_mve.j2, which the compiler does not know.
 NAKED_FRAME_BYTES = 104
@@ -52,17 +51,18 @@ def target_compiler(target: Target) -> Compiler:
 
 def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
     """Compiles the sources in `directory`. Raises ToolError if the compiler fails."""
-    graph = ["-fcallgraph-info=su", f"-fopt-info-ipa-optimized={_MERGED}"] if compiler.is_gcc else []
     stack = 0
     with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
         objects = []
-        for stem in (f"{prefix}_weights", prefix):
+        for stem in (prefix, f"{prefix}_weights"):
             source = directory.resolve() / f"{stem}.c"
+            graph = ["-fcallgraph-info=su", f"-fopt-info-ipa-optimized={stem}.merged"] if compiler.is_gcc else []
             command = [*compiler.command, *FLAGS, *graph, "-c", str(source), "-o", f"{stem}.o"]
             run_tool(command, Path(scratch), f"compiling {stem}.c")
             objects.append((Path(scratch) / f"{stem}.o").read_bytes())
-        if graph:
-            bound = stack_bound([Path(scratch) / f"{prefix}.ci"], f"{prefix}_run", [Path(scratch) / _MERGED])
+        if compiler.is_gcc:
+            calls, merged = (Path(scratch) / f"{prefix}.{suffix}" for suffix in ("ci", "merged"))
+            bound = stack_bound([calls], f"{prefix}_run", [merged])
             stack = bound.bytes + (RUNTIME_FRAME_BYTES if bound.gaps else 0)
             text = (directory / f"{prefix}.c").read_text(encoding="utf-8")
             if "vpush" in text:
@@ -70,4 +70,4 @@ def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
             elif "naked" in text:
                 line, more = _LARGEST_FRAME
                 stack += NAKED_FRAME_BYTES + (more if line in text else 0)
-    return Measured(loaded_bytes(objects[1]), loaded_bytes(objects[0]), stack)
+    return Measured(loaded_bytes(objects[0]), loaded_bytes(objects[1]), stack)

@@ -90,7 +90,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         apart=chosen.variant == "dsp" and _lie_apart(matrix, storage),
         storage=storage,
     )
-    operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage)
+    operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage, apart=conv.apart)
     if conv.gathered:
         size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
         operands = [*operands, lowering.scratch(size)]
@@ -134,7 +134,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     )
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
     lowering.enter(follower)
-    operands += _matrix(lowering, matrix, epilogue, constants, second, storage)
+    operands += _matrix(lowering, matrix, epilogue, constants, second, storage, apart=separable.apart)
     size = mve_scratch_bytes(separable) if separable.variant == "mve" else separable.column_bytes
     columns = lowering.scratch(size)
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
@@ -175,7 +175,7 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     lowering.enter(follower)
     bias = lowered_bias(constants[0], matrix, epilogue.left)
     operands += [
-        lowering.constant("weights", _row_words(matrix, storage, apart=apart)),
+        lowering.constant("weights", _words(matrix, storage, apart=apart, rows=True)),
         lowering.constant("constants", pair_constants(bias, *constants[1:])),
     ]
     columns = lowering.scratch(separable.column_bytes)
@@ -203,7 +203,7 @@ def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused,
     operands = [lowering.constant("records", turned_records(taps[:, :, 0], *taps_constants))]
     lowering.enter(follower)
     operands += [
-        lowering.constant("weights", _row_words(matrix, "plain", apart=apart)),
+        lowering.constant("weights", _words(matrix, "plain", apart=apart, rows=True)),
         lowering.constant("constants", pair_constants(*constants)),
     ]
     columns = lowering.scratch(separable.column_bytes)
@@ -326,12 +326,14 @@ def _matrix(
     constants: tuple[Array, ...],
     chosen: KernelSet,
     storage: Storage,
+    *,
+    apart: bool = False,
 ) -> list[Operand]:
     """Weights [depth, C_out] in the order of the kernel, and the constants, as operands of a matrix product."""
     ordered: Array
     match chosen.variant:
         case "dsp" | "mve":
-            ordered = _pair_words(weights, storage) if chosen.variant == "dsp" else mve_weights(weights)
+            ordered = _words(weights, storage, apart=apart) if chosen.variant == "dsp" else mve_weights(weights)
             return [lowering.constant("weights", ordered), lowering.constant("constants", pair_constants(*constants))]
         case "m0plus" if storage == "int4":
             ordered = packed_rows(weights)
@@ -349,19 +351,12 @@ def _matrix(
     return _operands(lowering, ordered, epilogue, constants)
 
 
-def _pair_words(weights: Array, storage: Storage) -> Array:
-    """Weights [depth, C_out] for columns of int8 in int16 pairs."""
+def _words(weights: Array, storage: Storage, *, apart: bool, rows: bool = False) -> Array:
+    """Weights [depth, C_out] for columns of int16 pairs: of int8, or of an image in `rows`."""
     if storage == "int4":
-        return packed_pairs(weights)
-    words = pair_weights(weights)
-    return words if _lie_apart(weights, storage) else shared_halves(words)
-
-
-def _row_words(weights: Array, storage: Storage, *, apart: bool) -> Array:
-    """Weights [depth, C_out] for columns of an image in rows."""
-    if storage == "int4":
-        return packed_halves(weights)
-    return half_weights(weights) if apart else shared_halves(half_weights(weights))
+        return packed_halves(weights) if rows else packed_pairs(weights)
+    words = half_weights(weights) if rows else pair_weights(weights)
+    return words if apart else shared_halves(words)
 
 
 def _lie_apart(weights: Array, storage: Storage) -> bool:
