@@ -41,6 +41,7 @@ from dscompile.plan.mcu_kernels import (
     MeanKernel,
     PoolKernel,
     RowSumKernel,
+    ScaleKernel,
     SeparableKernel,
     Span,
     Window,
@@ -52,6 +53,7 @@ from dscompile.plan.mcu_mve import used_mve_bodies
 from dscompile.plan.mcu_rows import GROUP, row_place, row_segments, row_slots, y_row_bytes
 from dscompile.plan.mcu_rvv import Body as RvvBody
 from dscompile.plan.mcu_rvv import used_rvv_bodies
+from dscompile.plan.mcu_scaling import scale_body, scale_shape
 from dscompile.plan.mcu_turned import record_words, turned_row_bytes
 from dscompile.plan.program import Function
 
@@ -213,6 +215,9 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
     if isinstance(kernel, PoolKernel) and kernel.from_rows:
         template += "_rows"
+    if isinstance(kernel, ScaleKernel):
+        names = {each.body: each.name for each in bodies}
+        values["scale"] = names.get(scale_body(kernel), "")
     if isinstance(kernel, DenseKernel):
         template += _SUFFIXES[kernel.variant]
     if isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel):
@@ -391,6 +396,11 @@ def _rows_numbers(kernel: DepthwiseKernel) -> list[str]:
     return [str(value) for value in astuple(rows_shape(kernel))]
 
 
+def _scale_numbers(kernel: ScaleKernel) -> list[str]:
+    """A scale_shape as C."""
+    return [str(value) for value in astuple(scale_shape(kernel))]
+
+
 def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
     """A turned_shape as C."""
     return [str(value) for value in astuple(turned_shape(kernel))]
@@ -433,6 +443,7 @@ def _environment() -> jinja2.Environment:
         "rows_left": _rows_left,
         "rows_matrix_shapes": _rows_matrix_numbers,
         "rows_shape": _rows_numbers,
+        "scale_shape": _scale_numbers,
         "signed": _signed,
         "spans": _spans,
         "times": _times,

@@ -103,6 +103,38 @@ PairArithmetic = IntegerBinary | FloatBinary | IntegerSum | ClampedProduct | Int
 
 
 @dataclass(frozen=True)
+class SearchedProduct:
+    """Constants of an int8 product, found by a search as those of a convolution with one channel are.
+
+    clamp((start + ((scaled * multiplier) >> 32)) >> right) of scaled = bias + ((a - a_zero) * (b - b_zero) << left),
+    to which `step` is added where it is not negative; it is the network's own arithmetic for all pairs
+    (plan/requantization.py).
+    """
+
+    form: ClassVar[str] = "searched product"
+    a_zero: int
+    b_zero: int
+    bias: int
+    multiplier: int
+    step: int
+    left: int
+    right: int
+    zero_point: int
+    low: int
+    high: int
+
+    @property
+    def start(self) -> int:
+        """The zero point of the result before the last shift."""
+        return self.zero_point * (1 << self.right)
+
+    @property
+    def swapped(self) -> SearchedProduct:
+        """The same with a and b exchanged."""
+        return replace(self, a_zero=self.b_zero, b_zero=self.a_zero)
+
+
+@dataclass(frozen=True)
 class Residual:
     """What a convolution adds to its finished result, element by element: y = activation(result + residual).
 

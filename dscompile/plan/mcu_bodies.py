@@ -17,6 +17,7 @@ from dscompile.plan.mcu_kernels import (
     DepthwiseKernel,
     IntegerEpilogue,
     McuKernel,
+    ScaleKernel,
     SeparableKernel,
     half_up,
     pixels_of,
@@ -30,12 +31,14 @@ from dscompile.plan.mcu_rows import (
     row_slots,
     y_row_bytes,
 )
+from dscompile.plan.mcu_scaling import ScaleBody, scale_body
 from dscompile.plan.mcu_turned import CELLS, TurnedShape, turned_outputs
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
 _STEP_BYTES = 12 * 4
 _STEP_BYTES_APART = 13 * 4
 _FEW_SINGLES = 1 / 50  # of a layer's pixels: two words a step then save less than 1 % of it, for 108 B of code
+_FOUR = 4  # channels in a word
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
 
 
@@ -129,7 +132,7 @@ class TurnedBody:
     outputs: tuple[int, ...]
 
 
-Body = MatrixBody | DepthwiseBody | RowsBody | TurnedBody
+Body = MatrixBody | DepthwiseBody | RowsBody | TurnedBody | ScaleBody
 
 
 @dataclass(frozen=True)
@@ -413,6 +416,8 @@ def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
 
 
 def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
+    if isinstance(kernel, ScaleKernel) and kernel.channels >= _FOUR:
+        yield scale_body(kernel), Uses(False, False)
     if not isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) or kernel.variant != "dsp":
         return
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel

@@ -26,6 +26,7 @@ from dscompile.plan.mcu_kernels import (
     QuantizeKernel,
     ResampleKernel,
     RowSumKernel,
+    ScaleKernel,
     SoftmaxKernel,
     pixels_of,
 )
@@ -42,7 +43,8 @@ class _Rates:
 
     dense: two products; one of a last channel without a partner; a finished sum. pool: a tap, one of a row that is
     unrolled, a row, a result. vectors of pools and means: a tap, a row and four results. softmax: an element, a call.
-    moved: 16 bytes. element: of a copy, a lookup, a sum in fixed point, a sum by a plane, other arithmetic.
+    moved: 16 bytes. element: of a copy, a lookup, a sum in fixed point, a sum by a plane, other
+    arithmetic, a searched product.
     """
 
     dense: Mix
@@ -60,6 +62,7 @@ class _Rates:
     fixed_sum: Mix
     plane_sum: Mix
     other: Mix
+    product: Mix
 
 
 def _plain(count: float) -> Mix:
@@ -83,15 +86,16 @@ _RATES: dict[Isa, _Rates] = {
         fixed_sum=code("6l s 43p 4j"),
         plane_sum=code("2l s 9p j"),
         other=code("3l s 16p 2j"),
+        product=code("2l s 10p j"),
     ),
     "thumb1": _Rates(
-        *map(_plain, (10.0, 7.1, 30.0, 6.0, 6.0, 8.0, 60.0, 1075.0, 1427.0, 19.5, 5.0, 8.0, 180.0, 16.0, 28.0))
+        *map(_plain, (10.0, 7.1, 30.0, 6.0, 6.0, 8.0, 60.0, 1075.0, 1427.0, 19.5, 5.0, 8.0, 180.0, 16.0, 28.0, 60.0))
     ),
     "rv32": _Rates(
-        *map(_plain, (10.4, 7.0, 17.0, 4.0, 2.0, 4.0, 18.0, 372.0, 345.0, 11.9, 5.0, 8.0, 60.0, 14.0, 22.0))
+        *map(_plain, (10.4, 7.0, 17.0, 4.0, 2.0, 4.0, 18.0, 372.0, 345.0, 11.9, 5.0, 8.0, 60.0, 14.0, 22.0, 16.0))
     ),
     "rv64": _Rates(
-        *map(_plain, (10.4, 7.0, 17.0, 4.0, 2.0, 4.0, 18.0, 275.0, 231.0, 11.9, 5.0, 8.0, 60.0, 14.0, 22.0))
+        *map(_plain, (10.4, 7.0, 17.0, 4.0, 2.0, 4.0, 18.0, 275.0, 231.0, 11.9, 5.0, 8.0, 60.0, 14.0, 22.0, 16.0))
     ),
 }
 _RATES["helium"] = replace(_RATES["thumb2"], moved=_plain(4.0), copied=_plain(3.0))  # loops without branches, vectors
@@ -109,6 +113,10 @@ class _VectorRates:
 _HELIUM, _LONG_VECTORS = _VectorRates(4.0, 13.5, 75.0), _VectorRates(4.7, 20.0, 58.0)
 
 
+_SCALE_CALL = code("9w p 6w 2w s p 9w j")
+_SCALE_RECORD = code("l 2s 11p j")  # of a channel
+_SCALE_PIXEL = code("2l 2w 2p s j")
+_SCALE_FOUR = code("l 3w 2p 4p 2p 2s 3w 4p 2p 2s p j")  # products of four channels of a pixel
 _DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
 _DSP_MAXIMUM = code("l 4p j")  # a tap of four channels
 
@@ -146,8 +154,10 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
             return rates.looked_up * (kernel.rows * kernel.channels)
         case BinaryKernel():
             form = kernel.integer.form if kernel.integer is not None else ""
-            each = rates.fixed_sum if form == "fixed point" else rates.plane_sum if form == "plane" else rates.other
-            return each * math.prod(kernel.shape)
+            forms = {"fixed point": rates.fixed_sum, "plane": rates.plane_sum, "searched product": rates.product}
+            return forms.get(form, rates.other) * math.prod(kernel.shape)
+        case ScaleKernel():
+            return _scale(kernel, rates)
         case ActivateKernel():
             return rates.other * (kernel.rows * kernel.channels)
         case ArgMaxKernel():
@@ -159,6 +169,17 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
             return rates.other * kernel.elements
         case _:
             return NOTHING
+
+
+def _scale(kernel: ScaleKernel, rates: _Rates) -> Mix:
+    fours, rest = divmod(kernel.channels, _WORD)
+    product = kernel.product
+    clamps = code("3p") * ((product.low > -128) + (product.high < 127))
+    four = _SCALE_FOUR + (code("2p") * (product.step != 0) + clamps) * _WORD
+    pixel = four * fours + rates.product * rest + _SCALE_PIXEL
+    if rest:
+        pixel += _SCALE_CALL * (fours > 0)
+    return pixel * kernel.pixels + _SCALE_RECORD * (_WORD * fours) + _SCALE_CALL
 
 
 def _pool(kernel: PoolKernel, rates: _Rates) -> Mix:

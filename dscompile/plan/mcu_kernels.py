@@ -19,7 +19,7 @@ from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
 from dscompile.ir.storage import Storage
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
-from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
+from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual, SearchedProduct
 
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
@@ -543,12 +543,42 @@ class BinaryKernel:
     y: tuple[int, ...]
     element: Element
     activation: Activation = NONE
-    integer: PairArithmetic | None = None
+    integer: PairArithmetic | SearchedProduct | None = None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """a, b, y."""
         return (_elements("a", self.element), _elements("b", self.element), _elements("y", self.element, written=True))
+
+
+@dataclass(frozen=True)
+class ScaleKernel:
+    """y[pixel][c] = x[pixel][c] * factors[c], int8, on cores with 16-bit SIMD (plan/mcu_scaling.py).
+
+    The scratch parameter `records` has 24 bytes for each whole four channels. Pixels of y begin `step` elements apart if
+    that is not 0.
+    """
+
+    kind: ClassVar[str] = "scale"
+    pixels: int
+    channels: int
+    product: SearchedProduct
+    step: int = 0
+
+    @property
+    def y_step(self) -> int:
+        """Elements from one pixel of y to the next."""
+        return self.step or self.channels
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, factors, records, y."""
+        return (
+            _elements("x", "int8"),
+            _elements("factors", "int8"),
+            _elements("records", "int32", written=True),
+            _elements("y", "int8", written=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -765,6 +795,7 @@ McuKernel = (
     | MeanKernel
     | RowSumKernel
     | BinaryKernel
+    | ScaleKernel
     | ActivateKernel
     | LookupKernel
     | SoftmaxKernel

@@ -40,7 +40,7 @@ from dscompile.ir.ops import (
 from dscompile.ir.tensor import Shape
 from dscompile.plan.integer_tables import activation_table, requantization_table
 from dscompile.plan.kernels import ResampleMethod
-from dscompile.plan.mcu_arithmetic import Residual
+from dscompile.plan.mcu_arithmetic import IntegerSum, Residual, SearchedProduct
 from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dense, lower_separable
 from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_kernels import (
@@ -57,9 +57,10 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
-from dscompile.plan.mcu_sets import pool_variant, vector_variant
+from dscompile.plan.mcu_scaling import RECORD_BYTES, scale_kernel
+from dscompile.plan.mcu_sets import has_pairs, pool_variant, vector_variant
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
-from dscompile.plan.mcu_sums import integer_binary, integer_sum
+from dscompile.plan.mcu_sums import integer_binary, integer_product, integer_sum
 from dscompile.plan.movement import block_places
 from dscompile.plan.resampling import grid_of, padded_grid
 
@@ -184,12 +185,35 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
         y.shape, broadcast_strides(a.shape, y.shape), broadcast_strides(b.shape, y.shape), y.strides
     )
     if _is_quantized(lowering, layer):
-        searched = integer_sum(lowering.network, layer, op) if op.kind in ("add", "sub") and lowering.affine else None
+        searched = _searched(lowering, layer, op)
+        if isinstance(searched, SearchedProduct) and has_pairs(lowering.sets):
+            for product, (x, x_strides), (factors, strides) in (
+                (searched, (a, first), (b, second)),
+                (searched.swapped, (b, second), (a, first)),
+            ):
+                scale = scale_kernel(product, shape, x_strides, strides, made)
+                if scale is not None:
+                    records = lowering.scratch(RECORD_BYTES * max(scale.channels // 4, 1))
+                    lowering.call(scale, [x.operand, factors.operand, records, y.operand])
+                    return
         integer = searched or integer_binary(lowering.network, layer, op)
         kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer)
     else:
         kernel = BinaryKernel(op.kind, shape, first, second, made, "float32", op.activation)
     lowering.call(kernel, [a.operand, b.operand, y.operand])
+
+
+def _searched(lowering: McuLowering, layer: Layer, op: Binary) -> IntegerSum | SearchedProduct | None:
+    """The arithmetic of an int8 layer in a form that was searched, if there is one."""
+    if not lowering.affine:
+        return None
+    match op.kind:
+        case "add" | "sub":
+            return integer_sum(lowering.network, layer, op)
+        case "mul":
+            return integer_product(lowering.network, layer, op)
+        case _:
+            return None
 
 
 def _activate(lowering: McuLowering, layer: Layer, op: Activate) -> None:

@@ -20,6 +20,7 @@ from dscompile.plan.mcu_kernels import (
     McuKernel,
     PoolKernel,
     QuantizeKernel,
+    ScaleKernel,
     SeparableKernel,
     SoftmaxKernel,
     WindowedKernel,
@@ -69,7 +70,7 @@ def downwards(kernel: WindowedKernel) -> WindowedKernel:
 def _in_place(kernel: McuKernel, parameter: str) -> bool:
     """Whether y may lie at or below an input of a kernel without window."""
     match kernel:
-        case ActivateKernel() | LookupKernel():
+        case ActivateKernel() | LookupKernel() | ScaleKernel():
             return parameter == "x" and not kernel.step
         case SoftmaxKernel() | QuantizeKernel():
             return parameter == "x"

@@ -64,6 +64,11 @@ def vector_variant(sets: Sequence[KernelSet]) -> Variant:
     return next((each.variant for each in sets if each.variant in ("mve", "rvv")), "c99")
 
 
+def has_pairs(sets: Sequence[KernelSet]) -> bool:
+    """Whether the target has kernels for int16 in pairs."""
+    return any(each.variant == "dsp" for each in sets)
+
+
 def pool_variant(
     sets: Sequence[KernelSet], function: Literal["average", "max"], channels: int, low: int, high: int
 ) -> Variant:

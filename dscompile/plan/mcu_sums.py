@@ -28,8 +28,13 @@ from dscompile.plan.mcu_arithmetic import (
     IntegerSum,
     PairArithmetic,
     Rescale,
+    SearchedProduct,
 )
 from dscompile.plan.mcu_quantized import fixed_point_rounding
+from dscompile.plan.requantization import Range, Shifts, search_affine
+
+_ENDS = (-128, 127)
+_LIMITS = Shifts(7, 12)  # of a factor less its zero point, which then fills 16 bits; a shift that layers share
 
 
 def integer_sum(network: Network, layer: Layer, op: Binary) -> IntegerSum | None:
@@ -46,6 +51,46 @@ def integer_sum(network: Network, layer: Layer, op: Binary) -> IntegerSum | None
     if found is None:
         return None
     return IntegerSum(found.first, found.second, found.bias, found.right, own.low, own.high)
+
+
+def integer_product(network: Network, layer: Layer, op: Binary) -> SearchedProduct | None:
+    """An int8 product by one searched multiplication, or None where there is none for it."""
+    own = integer_binary(network, layer, op)
+    if not isinstance(own, IntegerBinary | ClampedProduct):
+        return None
+    a, b = (tensor_quantization(network, name) for name in layer.inputs)
+    made, clamp = tensor_quantization(network, layer.output), layer_clamp(network, layer)
+    corners = [(x - a.zero_point) * (y - b.zero_point) for x in _ENDS for y in _ENDS]
+    products = Range(np.array([min(corners)]), np.array([max(corners)]))
+    slope = np.array([a.scale * b.scale / made.scale])
+    found = search_affine(
+        lambda values: _product_levels(own, values), products, slope, made.zero_point, clamp, limits=_LIMITS
+    )
+    if found is None:
+        return None
+    return SearchedProduct(
+        a_zero=a.zero_point,
+        b_zero=b.zero_point,
+        bias=int(found.bias[0]),
+        multiplier=int(found.multiplier[0]),
+        step=0 if found.step is None else int(found.step[0]),
+        left=found.left,
+        right=found.right,
+        zero_point=made.zero_point,
+        low=clamp.low,
+        high=clamp.high,
+    )
+
+
+def _product_levels(own: IntegerBinary | ClampedProduct, products: Integers) -> Integers:
+    """The results of a multiplication for products of operands less their zero points."""
+    if isinstance(own, ClampedProduct):
+        factor = np.float32(own.product.factor)
+        reals = products.astype(np.float32) * factor + np.float32(own.product.inner)
+        levels = np.rint(reals).astype(np.int64) + own.product.outer
+    else:
+        levels = _rescaled(products, own.result, own) + own.result.zero_point
+    return np.asarray(np.clip(levels, own.low, own.high))
 
 
 def _sum_levels(own: IntegerBinary | FloatBinary) -> Integers:

@@ -22,6 +22,7 @@ from dscompile.plan.mcu_kernels import (
     MeanKernel,
     PoolKernel,
     ResampleKernel,
+    ScaleKernel,
     SeparableKernel,
     SoftmaxKernel,
     Window,
@@ -29,6 +30,7 @@ from dscompile.plan.mcu_kernels import (
     word_column_bytes,
 )
 from dscompile.plan.mcu_rows import RECORD_WORDS, row_segments
+from dscompile.plan.mcu_scaling import RECORD_BYTES
 from dscompile.plan.mcu_turned import TURNED_KERNEL, record_words, ring_bytes, turned_outputs
 from dscompile.plan.program import Operand, Space
 
@@ -66,6 +68,10 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
         case BinaryKernel():
             elements = math.prod(kernel.shape) * DTYPE_BYTES[kernel.element]
             found = dict.fromkeys("aby", elements)
+        case ScaleKernel():
+            elements = kernel.pixels * kernel.channels
+            records = RECORD_BYTES * (kernel.channels // 4)
+            found = {"x": elements, "y": elements, "factors": kernel.channels, "records": records * (1 + kernel.pixels)}
         case CopyKernel():
             found = dict.fromkeys("xy", math.prod(kernel.shape) * DTYPE_BYTES[kernel.element])
         case ResampleKernel():

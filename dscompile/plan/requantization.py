@@ -84,35 +84,47 @@ def search_affine(
     clamp: Clamp,
     *,
     finest: Shifts | None = None,
+    limits: Shifts | None = None,
 ) -> Affine | None:
     """The affine form of `staircase` on `sums`, with steps if it needs them, or None.
 
-    `finest` has the largest `left` that will do, and the `right` to be tried first with it; then there are no steps,
+    `limits` has the largest `left` that will do, and a `right` to be tried before the finest. `finest` has the largest `left` that will do, and the `right` to be tried first with it; then there are no steps,
     and `zero_point` need not be the layer's own.
 
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).
     """
-    return fit_affine(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point, finest=finest)
+    thresholds = find_thresholds(staircase, sums, clamp)
+    return fit_affine(thresholds, sums, slopes, zero_point, finest=finest, limits=limits)
 
 
 def fit_affine(
-    thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int, *, finest: Shifts | None = None
+    thresholds: Thresholds,
+    sums: Range,
+    slopes: NDArray[np.float64],
+    zero_point: int,
+    *,
+    finest: Shifts | None = None,
+    limits: Shifts | None = None,
 ) -> Affine | None:
     """The affine form of a staircase with these thresholds, or None; see `search_affine`."""
     layer = _Layer(thresholds, sums, slopes, zero_point, stepped=False)
-    found = _first_found(layer, finest)
-    return found if found is not None or finest is not None else _first_found(replace(layer, stepped=True))
+    found = _first_found(layer, finest, limits)
+    if found is not None or finest is not None:
+        return found
+    return _first_found(replace(layer, stepped=True), limits=limits)
 
 
-def _first_found(layer: _Layer, finest: Shifts | None = None) -> Affine | None:
+def _first_found(layer: _Layer, finest: Shifts | None = None, limits: Shifts | None = None) -> Affine | None:
     """By the first shifts that do."""
     reach = int(max(np.abs(layer.sums.low).max(), np.abs(layer.sums.high).max(), 1))
-    most = 30 - reach.bit_length()
+    most, usual = 30 - reach.bit_length(), _USUAL_RIGHT
+    if limits is not None:
+        most, usual = min(most, limits.left), limits.right
     if finest is not None:
         most = min(most, finest.left)
     doubtful = list[int]()
-    for shifts in _shifts(most, layer.slopes, finest):
+    for shifts in _shifts(most, layer.slopes, finest, usual):
         found = _search(layer, shifts, doubtful)
         if found is not None:
             return found
@@ -230,13 +242,13 @@ class Shifts:
         return 1 << (32 + self.right)
 
 
-def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None) -> Iterator[Shifts]:
-    """Shifts to try, `left` at most `most`: that of `first`, those with the usual `right`, then the finest of all."""
+def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None, usual: int) -> Iterator[Shifts]:
+    """Shifts to try, `left` at most `most`: that of `first`, those with the `usual` right, then the finest of all."""
     if first is not None and first.right <= _right_shift(most, slopes):
         yield Shifts(most, first.right)
     for left in range(most + 1):
-        if _right_shift(left, slopes) == _USUAL_RIGHT:
-            yield Shifts(left, _USUAL_RIGHT)
+        if _right_shift(left, slopes) == usual:
+            yield Shifts(left, usual)
     for left in range(most, max(most - _SHIFTS, -1), -1):
         right = _right_shift(left, slopes)
         if right >= 0:
