@@ -45,6 +45,9 @@ from dscompile.plan.mcu_turned import ring_bytes, takes_turned, turned_records
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
+_MANY_UNITS = 16  # of a dense layer, for which it pays to widen its input first
+_WIDEST = 1024  # inputs that are widened: 2 KiB of scratch
+
 
 def image_window(x: Shape, y: Shape, kernel: Pair, stride: Pair, pads: Pads, dilation: Pair = (1, 1)) -> Window:
     """The window that makes an image of shape `y` from one of shape `x`."""
@@ -252,7 +255,8 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
         columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
         lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
         return
-    kernel = DenseKernel(x.shape[1], op.units, epilogue, chosen.variant, storage)
+    wide = chosen.variant == "dsp" and op.units >= _MANY_UNITS and x.shape[1] <= _WIDEST
+    kernel = DenseKernel(x.shape[1], op.units, epilogue, chosen.variant, storage, wide)
     ordered: Array
     match chosen.variant:
         case "dsp":

@@ -31,6 +31,7 @@ from dscompile.plan.mcu_kernels import (
     pixels_of,
 )
 from dscompile.plan.mcu_mix import NOTHING, Mix, code
+from dscompile.plan.mcu_sets import MOST_TAPS
 
 _NARROW = 4  # columns up to which a compiler unrolls a pool's row
 _WORD = 4
@@ -117,7 +118,11 @@ _SCALE_CALL = code("9w p 6w 2w s p 9w j")
 _SCALE_RECORD = code("l 2s 11p j")  # of a channel
 _SCALE_PIXEL = code("2l 2w 2p s j")
 _SCALE_FOUR = code("l 3w 2p 4p 2p 2s 3w 4p 2p 2s p j")  # products of four channels of a pixel
+_FOUR_TAPS, _FOUR_SUMS = code("l 4p j"), code("6p")  # four channels of a pixel; their sums as integers
 _DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
+_WIDE_DENSE, _WIDENED = code("2w 4w 4c 12p p"), code("l 2s 4p j")  # with a widened input; a word of that
+_DENSE_CALL = code("10w 6p j 3p l 4w 4w 10w 8p j")  # of four results
+_LONGEST_ROW = 512
 _DSP_MAXIMUM = code("l 4p j")  # a tap of four channels
 
 
@@ -127,9 +132,7 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
     match kernel:
         case DenseKernel():
             if kernel.variant == "dsp":
-                return _DSP_DENSE * (-(-kernel.out_channels // 4) * -(-kernel.in_channels // 4)) + (
-                    rates.dense_result * kernel.out_channels + rates.copied * kernel.column_bytes
-                )
+                return _pairs_dense(kernel, rates)
             pairs, last = divmod(kernel.out_channels, 2)
             sums = (rates.dense * pairs + rates.dense_last * last) * kernel.in_channels
             return sums + rates.dense_result * kernel.out_channels
@@ -171,6 +174,14 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
             return NOTHING
 
 
+def _pairs_dense(kernel: DenseKernel, rates: _Rates) -> Mix:
+    fours, words = -(-kernel.out_channels // 4), -(-kernel.in_channels // 4)
+    each = _WIDE_DENSE if kernel.wide else _DSP_DENSE
+    chunks = _DENSE_CALL * math.ceil(kernel.in_channels / _LONGEST_ROW)
+    filled = _WIDENED * words if kernel.wide else rates.copied * kernel.column_bytes
+    return (each * words + chunks + code("5p j")) * fours + rates.dense_result * kernel.out_channels + filled
+
+
 def _scale(kernel: ScaleKernel, rates: _Rates) -> Mix:
     fours, rest = divmod(kernel.channels, _WORD)
     product = kernel.product
@@ -185,6 +196,9 @@ def _scale(kernel: ScaleKernel, rates: _Rates) -> Mix:
 def _pool(kernel: PoolKernel, rates: _Rates) -> Mix:
     window, pixels, channels = kernel.window, pixels_of(kernel), kernel.out_channels
     rows, columns = window.rows.kernel, window.columns.kernel
+    if kernel.variant == "dsp" and kernel.function == "average":
+        sums = (_FOUR_TAPS * columns + code("5p j")) * rows + rates.result * _WORD + _FOUR_SUMS
+        return sums * (channels // _WORD * pixels)
     if kernel.variant == "dsp":
         return (_DSP_MAXIMUM * (rows * columns) + code("l s 4p j")) * (-(-channels // _WORD) * pixels)
     if kernel.variant != "c99":
@@ -201,6 +215,9 @@ def _pool(kernel: PoolKernel, rates: _Rates) -> Mix:
 
 
 def _mean(kernel: MeanKernel, rates: _Rates) -> Mix:
+    if kernel.variant == "dsp":
+        sums = _FOUR_TAPS * kernel.pixels + _FOUR_SUMS * math.ceil(kernel.pixels / MOST_TAPS)
+        return (sums + rates.dense_result * _WORD) * (kernel.channels // _WORD)
     if kernel.variant != "c99":
         turns = -(-kernel.channels // _WORD)
         each = _LONG_VECTORS if kernel.variant == "rvv" else _HELIUM

@@ -411,7 +411,7 @@ class DenseKernel:
     """y[n] = epilogue(sum_k x[k] * weights[n][k]).
 
     With `dsp`, weights are as templates/mcu/helpers/add_four_rows.c says; x is copied to the scratch parameter
-    `columns` where its elements are no whole words. With `block`, weights are packed as those of a ConvKernel.
+    `columns` where its elements are no whole words, and widened to int16 there if it is `wide`. With `block`, weights are packed as those of a ConvKernel.
     """
 
     kind: ClassVar[str] = "dense"
@@ -421,6 +421,7 @@ class DenseKernel:
     epilogue: Epilogue
     variant: Variant = "c99"
     storage: Storage = "plain"
+    wide: bool = False
 
     @property
     def depth(self) -> int:
@@ -430,12 +431,12 @@ class DenseKernel:
     @property
     def gathered(self) -> bool:
         """Whether x is copied before it is multiplied."""
-        return self.variant == "dsp" and self.in_channels % 4 > 0
+        return self.wide or (self.variant == "dsp" and self.in_channels % 4 > 0)
 
     @property
     def column_bytes(self) -> int:
         """Bytes of `columns`."""
-        return -(-self.in_channels // 4) * 4 if self.gathered else 0
+        return -(-self.in_channels // 4) * (8 if self.wide else 4) if self.gathered else 0
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -456,7 +457,7 @@ class PoolKernel:
     """Average or maximum over the taps inside the image; an average with a `divisor` other than 0 divides by that.
 
     int8: averages round halves away from zero; then clamp to [low, high]. With vectors, several channels go at once;
-    with `dsp` four of a maximum do that is not clamped.
+    with `dsp` four of an average do, and of a maximum that is not clamped.
     With `from_rows`, x is in rows (plan/mcu_rows.py), and the window of the one output is all of it.
     """
 
@@ -492,7 +493,7 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue; vectors take four."""
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue; dsp and vectors take four."""
 
     kind: ClassVar[str] = "mean"
     pixels: int

@@ -58,7 +58,7 @@ from dscompile.plan.mcu_kernels import (
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_scaling import RECORD_BYTES, scale_kernel
-from dscompile.plan.mcu_sets import has_pairs, pool_variant, vector_variant
+from dscompile.plan.mcu_sets import has_pairs, mean_variant, pool_variant
 from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, merge_axes
 from dscompile.plan.mcu_sums import integer_binary, integer_product, integer_sum
 from dscompile.plan.movement import block_places
@@ -158,7 +158,7 @@ def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
     divisor = math.prod(kernel) if op.count_pads else 0
     if _is_quantized(lowering, layer):
         clamp = layer_clamp(lowering.network, layer)
-        variant = pool_variant(lowering.sets, op.kind, x.shape[3], clamp.low, clamp.high)
+        variant = "c99" if x.in_rows else pool_variant(lowering.sets, op.kind, window, clamp)
         pool = PoolKernel(
             op.kind, window, "int8", divisor, low=clamp.low, high=clamp.high, variant=variant, step=y.step
         )
@@ -172,7 +172,7 @@ def _mean(lowering: McuLowering, layer: Layer) -> None:
     x = lowering.dense(layer.inputs[0])
     y = lowering.new(layer.output)
     kernel, constants = integer_mean(lowering.network, layer)
-    kernel = replace(kernel, variant=vector_variant(lowering.sets))
+    kernel = replace(kernel, variant=mean_variant(lowering.sets, kernel.channels))
     names = [parameter.name for parameter in kernel.epilogue.constants()]
     operands = [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
     lowering.call(kernel, [x.operand, *operands, y.operand])

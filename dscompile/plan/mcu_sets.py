@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dscompile.ir.fixed_point import Clamp
 from dscompile.ir.network import Array
 from dscompile.ir.storage import Storage
 from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
 from dscompile.plan.mcu_mve import block_of
 from dscompile.target import Target
 
+MOST_TAPS = 256  # whose sum fits into half of a word
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
 _NOT_SYMMETRIC = -128  # symmetric weights have no such value; two products with it could leave 16 bits
 _FEW_RESULTS = 2  # of a dense layer
@@ -69,14 +71,20 @@ def has_pairs(sets: Sequence[KernelSet]) -> bool:
     return any(each.variant == "dsp" for each in sets)
 
 
-def pool_variant(
-    sets: Sequence[KernelSet], function: Literal["average", "max"], channels: int, low: int, high: int
-) -> Variant:
-    """The variant of an int8 pool that clamps to [low, high]; a maximum of whole words needs no vectors."""
+def mean_variant(sets: Sequence[KernelSet], channels: int) -> Variant:
+    """The variant of an int8 mean; sums of whole words need no vectors."""
     found = vector_variant(sets)
-    has_words = channels % 4 == 0 and any(each.variant == "dsp" for each in sets)
-    is_plain = function == "max" and low <= -128 and high >= 127
-    return "dsp" if found == "c99" and has_words and is_plain else found
+    return "dsp" if found == "c99" and channels % 4 == 0 and has_pairs(sets) else found
+
+
+def pool_variant(sets: Sequence[KernelSet], function: Literal["average", "max"], window: Window, clamp: Clamp) -> Variant:
+    """The variant of an int8 pool; a maximum of whole words that is not clamped, and their average, need no vectors."""
+    found = mean_variant(sets, window.channels)
+    if found != "dsp":
+        return found
+    is_plain = clamp.low <= -128 and clamp.high >= 127
+    fits = is_plain if function == "max" else window.taps <= MOST_TAPS
+    return "dsp" if fits else "c99"
 
 
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:

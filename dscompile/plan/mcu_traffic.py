@@ -89,7 +89,8 @@ def _dense(kernel: DenseKernel) -> dict[str, int]:
     passes = -(-kernel.out_channels // block)
     made = {"y": kernel.out_channels * element}
     if kernel.gathered:
-        return {**made, "x": kernel.in_channels, "columns": kernel.in_channels + passes * kernel.column_bytes}
+        filled = kernel.column_bytes if kernel.wide else kernel.in_channels
+        return {**made, "x": kernel.in_channels, "columns": filled + passes * kernel.column_bytes}
     return {**made, "x": _column_reads(kernel.storage, kernel.depth, kernel.out_channels, block) * element}
 
 
