@@ -627,7 +627,8 @@ class SoftmaxKernel:
     """exp(beta * (x - max)) normalized over the last axis of [rows][length].
 
     int8: `multiplier` and `shift` scale differences to Q5.26, smaller ones than `smallest` count as 0; the output has
-    scale 1/256 and zero point -128.
+    scale 1/256 and zero point -128. A `tabled` one takes all exponentials as the parameter `powers`
+    (plan/integer_softmax.py).
     """
 
     kind: ClassVar[str] = "softmax"
@@ -638,11 +639,13 @@ class SoftmaxKernel:
     multiplier: int = 0
     shift: int = 0
     smallest: int = 0
+    tabled: bool = False
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, y."""
-        return (_elements("x", self.element), _elements("y", self.element, written=True))
+        """x, [powers], y."""
+        powers = (_elements("powers", "int32"),) if self.tabled else ()
+        return (_elements("x", self.element), *powers, _elements("y", self.element, written=True))
 
 
 @dataclass(frozen=True)

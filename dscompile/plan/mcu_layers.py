@@ -38,6 +38,7 @@ from dscompile.ir.ops import (
     Transpose,
 )
 from dscompile.ir.tensor import Shape
+from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.integer_tables import activation_table, requantization_table
 from dscompile.plan.kernels import ResampleMethod
 from dscompile.plan.mcu_arithmetic import IntegerSum, Residual, SearchedProduct
@@ -63,6 +64,8 @@ from dscompile.plan.mcu_storage import Place, broadcast_strides, dense_strides, 
 from dscompile.plan.mcu_sums import integer_binary, integer_product, integer_sum
 from dscompile.plan.movement import block_places
 from dscompile.plan.resampling import grid_of, padded_grid
+
+_MANY_POWERS = 256  # elements of an int8 softmax for which 1 KiB of exponentials pays
 
 
 def lower_network(lowering: McuLowering) -> None:
@@ -243,6 +246,11 @@ def _softmax(lowering: McuLowering, layer: Layer, op: Softmax) -> None:
     y = lowering.new(layer.output)
     if _is_quantized(lowering, layer):
         kernel = integer_softmax(lowering.network, layer, op)
+        if kernel.rows * kernel.length >= _MANY_POWERS:
+            powers = softmax_powers(kernel.multiplier, kernel.shift, kernel.smallest)
+            tabled = replace(kernel, tabled=True)
+            lowering.call(tabled, [x.operand, lowering.constant("powers", powers), y.operand])
+            return
     else:
         kernel = SoftmaxKernel(y.elements // y.shape[-1], y.shape[-1], "float32", op.beta)
     lowering.call(kernel, [x.operand, y.operand])

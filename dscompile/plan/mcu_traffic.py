@@ -65,6 +65,8 @@ def operand_bytes(kernel: McuKernel, sizes: Mapping[str, int]) -> dict[str, int]
             # The largest element, the sum of powers, the powers again: three passes.
             elements = kernel.rows * kernel.length * DTYPE_BYTES[kernel.element]
             found = {"x": 3 * elements, "y": elements}
+            if kernel.tabled:
+                found["powers"] = 2 * _WORD * kernel.rows * kernel.length
         case BinaryKernel():
             elements = math.prod(kernel.shape) * DTYPE_BYTES[kernel.element]
             found = dict.fromkeys("aby", elements)
