@@ -36,6 +36,7 @@ from dscompile.plan.mcu_pairs import (
     pair_constants,
     pair_weights,
     shared_halves,
+    words_first,
 )
 from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu_rows import GROUP, lowered_bias, row_records
@@ -93,7 +94,8 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         apart=chosen.variant == "dsp" and _lie_apart(matrix, storage),
         storage=storage,
     )
-    operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage, apart=conv.apart)
+    ordered = words_first(matrix, window) if conv.by_words else matrix
+    operands = _matrix(lowering, ordered, epilogue, constants, chosen, storage, apart=conv.apart)
     if conv.gathered:
         size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
         operands = [*operands, lowering.scratch(size)]

@@ -21,6 +21,9 @@ from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
 from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual, SearchedProduct
 
+_WORD = 4  # bytes
+_MOST_LEFT = 32  # of a window: bytes of its rows that fill no word
+
 Element = Literal["float32", "int8"]
 Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
 Variant = Literal["c99", "dsp", "rows", "turned", "mve", "rvv", "m0plus", "block"]
@@ -233,6 +236,17 @@ class ConvKernel:
         if self.variant == "mve" and self.depth % 16:
             return True  # columns are whole vectors
         return self.variant in ("dsp", "m0plus") or not self.window.is_pointwise
+
+    @property
+    def by_words(self) -> bool:
+        """Whether dsp makes columns of whole words of the window's rows, then of what is left of each.
+
+        Depth is in that order then (plan/mcu_pairs.py: words_first).
+        """
+        if self.variant != "dsp" or self.window.columns.dilation > 1 or (self.window.is_pointwise and self.depth % 4 == 0):
+            return False
+        row = self.window.columns.kernel * self.window.channels
+        return row >= _WORD and row % _WORD * self.window.rows.kernel <= _MOST_LEFT
 
     @property
     def column_bytes(self) -> int:

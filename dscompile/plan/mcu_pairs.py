@@ -70,6 +70,15 @@ def half_weights(weights: Array) -> Array:
     return np.ascontiguousarray(pairs.transpose(2, 1, 0, 3)).reshape(-1, half, 4)
 
 
+def words_first(weights: Array, window: Window) -> Array:
+    """Weights [depth, C_out] with what whole words of the window's rows meet before what is left of each row."""
+    row = window.columns.kernel * window.channels
+    rows = weights.reshape(window.rows.kernel, row, -1)
+    whole = row // 4 * 4
+    parts = [part.reshape(-1, weights.shape[1]) for part in (rows[:, :whole], rows[:, whole:])]
+    return np.concatenate(parts)
+
+
 def pair_constants(*constants: Array) -> Array:
     """n arrays [C_out] int32 -> [C_out rounded up to even][n]; an odd last channel has a companion of zeros."""
     channels = len(constants[0])
