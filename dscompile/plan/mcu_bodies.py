@@ -70,7 +70,8 @@ class SumFinish:
 class MatrixBody:
     """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu_rows.py).
 
-    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`; with `int4` they share a byte.
+    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`; with `int4` they share a byte. With a `lookup`,
+    results are read from a table.
     """
 
     kind: ClassVar[str] = "matrix"
@@ -79,13 +80,14 @@ class MatrixBody:
     in_rows: bool = False
     apart: bool = False
     int4: bool = False
+    lookup: bool = False
 
 
 @dataclass(frozen=True)
 class DepthwiseBody:
     """One depthwise pixel with `taps` columns of its window inside the image; a `whole` one has all rows inside, too.
 
-    The result is a column of int16 pairs (`column`) or bytes.
+    The result is a column of int16 pairs (`column`) or bytes; with a `lookup` it is read from a table.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -95,6 +97,7 @@ class DepthwiseBody:
     taps: int
     whole: bool
     column: bool
+    lookup: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, kernel.storage == "int4")
+    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, kernel.storage == "int4", kernel.lookup)
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
@@ -345,7 +348,7 @@ def depthwise_body(kernel: DepthwiseKernel, taps: int, *, whole: bool, column: b
     """The body for pixels with `taps` columns of the window inside the image."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
     rows, columns = kernel.window.kernel
-    return DepthwiseBody(_finish(kernel.epilogue), rows, columns, taps, whole, column)
+    return DepthwiseBody(_finish(kernel.epilogue), rows, columns, taps, whole, column, kernel.lookup)
 
 
 def depthwise_bodies(kernel: DepthwiseKernel, *, column: bool) -> list[DepthwiseBody]:

@@ -23,8 +23,10 @@ from dscompile.plan.mcu_kernels import (
     FloatEpilogue,
     IntegerEpilogue,
     SeparableKernel,
+    Variant,
     Window,
 )
+from dscompile.plan.mcu_lookups import lookup_table
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
 from dscompile.plan.mcu_packing import packed_blocks, packed_halves, packed_pairs, packed_rows
@@ -40,7 +42,15 @@ from dscompile.plan.mcu_pairs import (
 )
 from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu_rows import GROUP, lowered_bias, row_records
-from dscompile.plan.mcu_sets import KernelSet, combined_sets, dense_set, depthwise_set, matrix_set, vector_variant
+from dscompile.plan.mcu_sets import (
+    KernelSet,
+    combined_sets,
+    dense_set,
+    depthwise_set,
+    has_pairs,
+    matrix_set,
+    vector_variant,
+)
 from dscompile.plan.mcu_storage import Place
 from dscompile.plan.mcu_turned import ring_bytes, takes_turned, turned_records
 from dscompile.plan.packing import grouped_as_dense
@@ -65,7 +75,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     shape = lowering.network.shape(layer.output)
     window = image_window(x.shape, shape, op.kernel, op.stride, op.pads, op.dilation)
     if op.is_depthwise(x.shape[3]):
-        y = lowering.new(layer.output)
+        y = lowering.new(fused.layers[-1].output)
         for sets, centered in _ways(lowering):
             taps, epilogue, constants = prepared_weights(lowering, layer, centered=centered)
             chosen = depthwise_set(sets, epilogue, window, op.out_channels)
@@ -75,7 +85,9 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         operands = _taps(lowering, taps, epilogue, constants, kernel)
         if kernel.variant == "mve":
             operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
-        lowering.call(replace(kernel, step=y.step), [x.operand, *operands, y.operand])
+        tables = _tables(lowering, fused.lookup)
+        kernel = replace(kernel, step=y.step, lookup=fused.lookup is not None)
+        lowering.call(kernel, [x.operand, *operands, *tables, y.operand])
         return
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
@@ -123,10 +135,13 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         if first.variant == "mve":
             break
     is_dense = fused.layers[-1].output not in lowering.in_rows
-    if lowering.turns and first.variant == "dsp" and takes_turned(window) and is_dense and storage == "plain":
+    turns = lowering.turns and not fused.has_tables and takes_turned(window)
+    if turns and first.variant == "dsp" and is_dense and storage == "plain":
         _lower_turned(lowering, x, window, fused, residual)
         return
-    depthwise = _depthwise(lowering, layer, window, taps_epilogue, first)
+    depthwise = replace(
+        _depthwise(lowering, layer, window, taps_epilogue, first), lookup=fused.middle is not None
+    )
     separable = SeparableKernel(
         depthwise=depthwise,
         out_channels=after.out_channels,
@@ -138,6 +153,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         storage=storage,
     )
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
+    operands += _tables(lowering, fused.middle)
     lowering.enter(follower)
     operands += _matrix(lowering, matrix, epilogue, constants, second, storage, apart=separable.apart)
     size = mve_scratch_bytes(separable) if separable.variant == "mve" else separable.column_bytes
@@ -240,7 +256,42 @@ def _finish(
             residual = replace(residual, integer=residual.integer.swapped)
         kernel = replace(kernel, residual=residual)
         operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
-    lowering.call(replace(kernel, step=y.step, in_rows=y.in_rows), [*operands, y.operand])
+    operands = [*operands, *_tables(lowering, fused.lookup)]
+    kernel = replace(kernel, step=y.step, in_rows=y.in_rows, lookup=fused.lookup is not None)
+    lowering.call(kernel, [*operands, y.operand])
+
+
+def _tables(lowering: McuLowering, layer: Layer | None) -> list[Operand]:
+    """The table of a layer that is fused into the current step, if there is one."""
+    if layer is None:
+        return []
+    lowering.enter(layer)
+    return [lowering.constant("table", lookup_table(lowering.network, layer))]
+
+
+def takes_tables(lowering: McuLowering, fused: Fused) -> bool:
+    """Whether a convolution has kernels of int16 in pairs, which read what they made from a table."""
+    network, layer, op = lowering.network, fused.layer, fused.layer.op
+    assert isinstance(op, Conv2D)
+    if not network.is_quantized_layer(layer) or not has_pairs(lowering.sets) or layer.inputs[0] in lowering.in_rows:
+        return False
+    x, y = network.shape(layer.inputs[0]), network.shape(layer.output)
+    if not op.is_depthwise(x[3]):
+        return _multiplied_by(lowering, layer) == "dsp"
+    window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
+    _, epilogue, _ = prepared_weights(lowering, layer, centered=True)
+    if depthwise_set(lowering.sets, epilogue, window, op.out_channels).variant != "dsp":
+        return False
+    if fused.pointwise is None:
+        return True
+    return _multiplied_by(lowering, fused.pointwise) == "dsp" and not (lowering.turns and takes_turned(window))
+
+
+def _multiplied_by(lowering: McuLowering, layer: Layer) -> Variant:
+    """The variant of a convolution's matrix product."""
+    weights, epilogue, _ = prepared_weights(lowering, layer, centered=False)
+    matrix = weights.reshape(-1, weights.shape[-1])
+    return matrix_set(lowering.sets, epilogue, matrix, fitting_storage(layer.storage, matrix)).variant
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:

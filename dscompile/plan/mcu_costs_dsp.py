@@ -45,6 +45,7 @@ _WEIGHTS_KEPT = code("s l")  # in memory, where a finish wants the register
 _STORED = code("2w l 5p 4s p s")
 _ROWS_CALL = code("2w p 3w 2w s")
 _ROWS_STORED = code("p 5w 4s p 4s p s")
+_LOOKED_UP = code("l")  # where the table is; each result is a load
 _RESIDUAL_CALL = code("l s")
 _RESIDUAL = code("l p 4w l 3p l p s")
 _RESIDUAL_SUM = code("l 3p")
@@ -172,6 +173,8 @@ def pairs_mix(body: MatrixBody, steps: int, pairs: int) -> Mix:
         each += _WEIGHTS_KEPT
     if body.sum is not None:
         each += _RESIDUAL + (_RESIDUAL_SUM + _clamps(body.sum)) * (2 * _GROUP)
+    if body.lookup:
+        each += _LOOKED_UP + code("8l")
     each += _ROWS_STORED if body.in_rows else _STORED
     once = _PAIRS_CALL + (_ROWS_CALL if body.in_rows else NOTHING)
     return once + (_RESIDUAL_CALL if body.sum is not None else NOTHING) + each * pairs
@@ -182,6 +185,8 @@ def one_mix(body: MatrixBody, steps: int, pairs: int, *, fast: bool) -> Mix:
     words = _TWO_WORDS * (steps // 2) + _ONE_WORD * (steps % 2) if fast else _ONE_WORD * steps
     words += _ONE_APART * steps if body.apart else code("2p")
     each = _ONE_PAIR + words + (_clamps(body.finish) + (code("3p l") if body.finish.step else NOTHING)) * 2
+    if body.lookup:
+        each += code("2l 2p")
     if body.sum is not None:
         each += (code("5l 5p") + _clamps(body.sum)) * 2
     return _ONE_CALL + each * pairs
@@ -259,6 +264,7 @@ def _pixel(body: DepthwiseBody, rows: int, channels: int) -> Mix:
         + (_FOURS_STEPPED_CONSTANTS if body.finish.step else _FOURS_CONSTANTS)
         + _finished(body.finish) * 4
         + (_TO_COLUMN if body.column else _TO_BYTES)
+        + (_LOOKED_UP + code("4l") if body.lookup else NOTHING)
     )
     if body.whole:
         each += row * rows + code("p") * (rows - 1)

@@ -1,37 +1,59 @@
-"""Which layers standalone C computes in one step: depthwise and pointwise convolutions, and the sum after them."""
+"""Which layers standalone C computes in one step: convolutions, the sum after them, tables between and behind them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary, Conv2D
+from dscompile.plan.mcu_lookups import is_lookup
 
 
 @dataclass(frozen=True)
 class Fused:
-    """Layers of one step: any layer, then the pointwise convolution and the sum that are fused into it, if any."""
+    """Layers of one step: any layer, then what is fused into it, if anything.
+
+    A pointwise convolution, before which there may be a table (`middle`); then a sum, or a table (`lookup`).
+    """
 
     layer: Layer
+    middle: Layer | None = None
     pointwise: Layer | None = None
     sum: Layer | None = None
+    lookup: Layer | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """All of them, in order."""
-        return tuple(layer for layer in (self.layer, self.pointwise, self.sum) if layer is not None)
+        found = (self.layer, self.middle, self.pointwise, self.sum, self.lookup)
+        return tuple(layer for layer in found if layer is not None)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether there is any."""
+        return self.middle is not None or self.lookup is not None
 
 
-def fused_layers(network: Network, layer: Layer) -> Fused:
-    """What can be computed together with `layer`, beginning with it.
+def fused_layers(network: Network, layer: Layer, *, tables: bool = False) -> Fused:
+    """What can be computed together with `layer`, beginning with it; `tables`: those of int8 as well.
 
     A sum is fused into the convolution that makes its later operand: the other one must be there before `layer` runs.
     """
-    pointwise = _pointwise(network, layer)
-    producer = pointwise or layer
-    if not isinstance(producer.op, Conv2D) or producer.op.is_depthwise(network.shape(producer.inputs[0])[3]):
+    if not isinstance(layer.op, Conv2D):
         return Fused(layer)
-    return Fused(layer, pointwise, _sum(network, layer, producer))
+    if not _is_depthwise(network, layer):
+        found = Fused(layer, sum=_sum(network, layer, layer))
+        return found if found.sum or not tables else replace(found, lookup=_table(network, layer))
+    middle = _table(network, layer) if tables else None
+    pointwise = _pointwise(network, middle or layer)
+    if pointwise is None:
+        return Fused(layer, lookup=middle)
+    found = Fused(layer, middle, pointwise, _sum(network, layer, pointwise))
+    return found if found.sum or not tables else replace(found, lookup=_table(network, pointwise))
+
+
+def _is_depthwise(network: Network, layer: Layer) -> bool:
+    return isinstance(layer.op, Conv2D) and layer.op.is_depthwise(network.shape(layer.inputs[0])[3])
 
 
 def _only_reader(network: Network, layer: Layer) -> Layer | None:
@@ -40,13 +62,16 @@ def _only_reader(network: Network, layer: Layer) -> Layer | None:
     return readers[0] if len(readers) == 1 and layer.output not in network.outputs else None
 
 
-def _pointwise(network: Network, layer: Layer) -> Layer | None:
-    if not isinstance(layer.op, Conv2D) or not layer.op.is_depthwise(network.shape(layer.inputs[0])[3]):
-        return None
+def _table(network: Network, layer: Layer) -> Layer | None:
+    """The table that alone reads a result."""
     reader = _only_reader(network, layer)
-    if reader is not None and isinstance(reader.op, Conv2D) and reader.op.is_pointwise:
-        return reader
-    return None
+    return reader if reader is not None and is_lookup(network, reader) else None
+
+
+def _pointwise(network: Network, layer: Layer) -> Layer | None:
+    """The pointwise convolution that alone reads a result."""
+    reader = _only_reader(network, layer)
+    return reader if reader is not None and isinstance(reader.op, Conv2D) and reader.op.is_pointwise else None
 
 
 def _sum(network: Network, first: Layer, producer: Layer) -> Layer | None:

@@ -202,7 +202,8 @@ class ConvKernel:
     `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2);
     `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
     (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu_mve.py says; `rvv` has
-    weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu_packing.py).
+    weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu_packing.py). With dsp, a `lookup` reads what
+    the epilogue makes from the parameter `table`, which is the one before y.
     """
 
     window: Window
@@ -219,6 +220,7 @@ class ConvKernel:
     by_row: bool = False
     apart: bool = False
     storage: Storage = "plain"
+    lookup: bool = False
 
     @property
     def kind(self) -> str:
@@ -265,7 +267,7 @@ class ConvKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, [columns], [residual], y."""
+        """x, weights, constants, [columns], [residual], [table], y."""
         element = self.epilogue.element
         columns = (_columns(element, self.variant),) if self.gathered else ()
         return (
@@ -273,6 +275,7 @@ class ConvKernel:
             *_matrix(self.epilogue, self.variant),
             *columns,
             *_residual(self),
+            *_table(self.lookup),
             _elements("y", element, written=True),
         )
 
@@ -284,7 +287,7 @@ class DepthwiseKernel:
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
     weights and constants (plan/mcu_rows.py); with `turned` there are records, too (plan/mcu_turned.py). With `mve`
     weights are as plan/mcu_mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
-    written. Pixels of y begin `step` elements apart if that is not 0.
+    written. Pixels of y begin `step` elements apart if that is not 0. `lookup` is as in a ConvKernel.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -297,6 +300,7 @@ class DepthwiseKernel:
     descending: bool = False
     step: int = 0
     by_row: bool = False
+    lookup: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -310,12 +314,13 @@ class DepthwiseKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, weights, constants, [columns], y."""
+        """x, weights, constants, [columns], [table], y."""
         element = self.epilogue.element
         return (
             _elements("x", element),
             *_matrix(self.epilogue, self.variant),
             *((_columns(element, self.variant),) if self.variant == "mve" else ()),
+            *_table(self.lookup),
             _elements("y", element, written=True),
         )
 
@@ -325,7 +330,8 @@ class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
     With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
-    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image take `ring_bytes` of `columns`.
+    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image take `ring_bytes` of `columns`. `lookup` is as in a
+    ConvKernel; the depthwise part has one of its own.
     """
 
     kind: ClassVar[str] = "separable"
@@ -343,6 +349,7 @@ class SeparableKernel:
     apart: bool = False
     storage: Storage = "plain"
     ring_bytes: int = 0
+    lookup: bool = False
 
     @property
     def window(self) -> Window:
@@ -370,20 +377,27 @@ class SeparableKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, taps and constants of the depthwise part, weights and constants of the other, columns, [residual], y."""
+        """x, taps, constants and [table] of the depthwise part, weights and constants of the other, columns, [residual],
+        [table], y."""
         element = self.epilogue.element
         return (
             _elements("x", element),
             *_matrix(self.depthwise.epilogue, self.depthwise.variant, "taps", "taps_"),
+            *_table(self.depthwise.lookup, "taps_table"),
             *_matrix(self.epilogue, self.variant),
             _columns(element, self.variant),
             *_residual(self),
+            *_table(self.lookup),
             _elements("y", element, written=True),
         )
 
 
 def _residual(kernel: ConvKernel | SeparableKernel) -> tuple[Parameter, ...]:
     return (_elements("residual", kernel.epilogue.element),) if kernel.residual else ()
+
+
+def _table(lookup: bool, name: str = "table") -> tuple[Parameter, ...]:
+    return (_elements(name, "int8"),) if lookup else ()
 
 
 def rows_steps(depth: int, storage: Storage) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from dscompile.errors import UnsupportedError
 from dscompile.ir.cost import layer_kind
 from dscompile.ir.fixed_point import layer_clamp, quantized_value, tensor_quantization
-from dscompile.ir.network import Array, Layer
+from dscompile.ir.network import Layer
 from dscompile.ir.ops import (
     Activate,
     ArgMax,
@@ -39,10 +39,15 @@ from dscompile.ir.ops import (
 )
 from dscompile.ir.tensor import Shape
 from dscompile.plan.integer_softmax import softmax_powers
-from dscompile.plan.integer_tables import activation_table, requantization_table
 from dscompile.plan.kernels import ResampleMethod
 from dscompile.plan.mcu_arithmetic import IntegerSum, Residual, SearchedProduct
-from dscompile.plan.mcu_convolutions import image_window, lower_conv, lower_dense, lower_separable
+from dscompile.plan.mcu_convolutions import (
+    image_window,
+    lower_conv,
+    lower_dense,
+    lower_separable,
+    takes_tables,
+)
 from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_kernels import (
     ActivateKernel,
@@ -56,6 +61,7 @@ from dscompile.plan.mcu_kernels import (
     ResampleKernel,
     SoftmaxKernel,
 )
+from dscompile.plan.mcu_lookups import lookup_table
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu_scaling import RECORD_BYTES, scale_kernel
@@ -74,7 +80,9 @@ def lower_network(lowering: McuLowering) -> None:
     for layer in lowering.network.layers:
         if layer.name in absorbed:
             continue
-        fused = fused_layers(lowering.network, layer)
+        fused = fused_layers(lowering.network, layer, tables=True)
+        if fused.has_tables and not takes_tables(lowering, fused):
+            fused = fused_layers(lowering.network, layer)
         residual = None
         if fused.sum is not None:
             residual = _residual(lowering, fused.sum)
@@ -112,7 +120,7 @@ def _lower_layer(lowering: McuLowering, layer: Layer) -> None:
         case Activate() as op:
             _activate(lowering, layer, op)
         case Lookup():
-            _lookup(lowering, layer, lowering.network.weight(layer, "table"))
+            _lookup(lowering, layer)
         case Softmax() as op:
             _softmax(lowering, layer, op)
         case ArgMax() as op:
@@ -222,7 +230,7 @@ def _searched(lowering: McuLowering, layer: Layer, op: Binary) -> IntegerSum | S
 def _activate(lowering: McuLowering, layer: Layer, op: Activate) -> None:
     x = lowering.dense(layer.inputs[0])
     if _is_quantized(lowering, layer):
-        _lookup(lowering, layer, activation_table(lowering.network, layer, op.activation))
+        _lookup(lowering, layer)
         return
     y = lowering.new(layer.output)
     channels = y.shape[-1] if y.shape else 1
@@ -233,12 +241,13 @@ def _activate(lowering: McuLowering, layer: Layer, op: Activate) -> None:
     lowering.call(kernel, [x.operand, *extra, y.operand])
 
 
-def _lookup(lowering: McuLowering, layer: Layer, table: Array) -> None:
+def _lookup(lowering: McuLowering, layer: Layer) -> None:
     x = lowering.dense(layer.inputs[0])
     y = lowering.new(layer.output)
     channels = y.shape[-1] if y.step else y.elements
     kernel = LookupKernel(y.elements // channels, channels, x.dtype, y.dtype, y.step)
-    lowering.call(kernel, [x.operand, lowering.constant("table", table), y.operand])
+    table = lowering.constant("table", lookup_table(lowering.network, layer))
+    lowering.call(kernel, [x.operand, table, y.operand])
 
 
 def _softmax(lowering: McuLowering, layer: Layer, op: Softmax) -> None:
@@ -375,7 +384,7 @@ def _constant(lowering: McuLowering, layer: Layer) -> None:
 def _quantize(lowering: McuLowering, layer: Layer) -> None:
     x = lowering.dense(layer.inputs[0])
     if x.dtype != "float32":
-        _lookup(lowering, layer, requantization_table(lowering.network, layer))
+        _lookup(lowering, layer)
         return
     y = lowering.new(layer.output)
     quantization = tensor_quantization(lowering.network, layer.output)
