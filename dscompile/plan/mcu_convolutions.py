@@ -344,7 +344,7 @@ def _taps(
     """Weights [kh, kw, 1, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
     taps = weights[:, :, 0, :]
     if kernel.variant in ("dsp", "mve"):
-        ordered = four_weights(taps) if kernel.variant == "dsp" else mve_taps(taps, kernel.window)
+        ordered = four_weights(taps).view(np.int8) if kernel.variant == "dsp" else mve_taps(taps, kernel.window)
         return [
             lowering.constant("weights", ordered),
             lowering.constant("constants", np.stack(constants, axis=1)),

@@ -78,11 +78,11 @@ _FOURS_CALL = code("9w p 2w l 6w 2p 2w 2w 2p s p 9w j")
 _FOURS = code("2l 2w l s s l s 2w p s 2p j")
 _FOURS_PARTIAL_CALL = code("l 3p 2w")
 _FOURS_PARTIAL = code("l 6p l p")
-_TAP = code("2l c 8p")
+_TAP = code("l 2w 2c 6p")
 _FOURS_CONSTANTS, _FOURS_STEPPED_CONSTANTS = code("4w 4c 4w 4c"), code("3w 3c") * 4
 _TO_COLUMN, _TO_BYTES = code("2p 2s p"), code("3p s")
 _ONE_CHANNEL = code("6l 2c s 24p j")
-_ONE_CHANNEL_TAP = code("2l c 2p")
+_ONE_CHANNEL_TAP = code("2l c 4p")
 _ONE_CHANNEL_ROW = code("6p j")
 _PIXEL = code("6l 3s 15p 2j")  # of a walk: where its window begins, how many rows it has
 

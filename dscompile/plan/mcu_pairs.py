@@ -88,11 +88,11 @@ def pair_constants(*constants: Array) -> Array:
 
 
 def four_weights(weights: Array) -> Array:
-    """[kh, kw, C] -> [C / 4, rounded up][kh][kw][4]; zeros fill up."""
+    """[kh, kw, C] -> [C / 4, rounded up][kh][kw][4] int16, of four channels 0, 2, 1, 3; zeros fill up."""
     rows, columns, channels = weights.shape
-    padded = np.zeros((rows, columns, -(-channels // 4), 4), np.int8)
+    padded = np.zeros((rows, columns, -(-channels // 4), 4), "<i2")
     padded.reshape(rows, columns, -1)[..., :channels] = weights
-    return np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
+    return np.ascontiguousarray(padded.transpose(2, 0, 1, 3)[..., [0, 2, 1, 3]])
 
 
 def four_rows(weights: Array) -> Array:

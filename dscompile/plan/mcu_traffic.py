@@ -215,7 +215,8 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
     }
     if kernel.variant == "dsp":
         constants = {f"{prefix}constants": sum(constants.values())}
-    return {"x": taps * channels * element, weights: taps * channels * element, **constants, "y": written * element}
+    weight = _HALF if kernel.variant == "dsp" else element
+    return {"x": taps * channels * element, weights: taps * channels * weight, **constants, "y": written * element}
 
 
 def _turned_calls(window: Window) -> int:

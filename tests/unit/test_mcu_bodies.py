@@ -92,7 +92,7 @@ def test_depthwise_weights_lie_in_fours_of_channels():
     weights = np.arange(2 * 3 * 5, dtype=np.int8).reshape(2, 3, 5)
     ordered = four_weights(weights)
     assert ordered.shape == (2, 2, 3, 4)
-    assert ordered[0, 1, 2].tolist() == [25, 26, 27, 28]
+    assert ordered[0, 1, 2].tolist() == [25, 27, 26, 28]
     assert ordered[1, 1, 2].tolist() == [29, 0, 0, 0]
 
 
