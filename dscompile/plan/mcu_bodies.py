@@ -70,8 +70,8 @@ class SumFinish:
 class MatrixBody:
     """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu_rows.py).
 
-    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`; with `int4` they share a byte. With a `lookup`,
-    results are read from a table.
+    Two weights share a half of a word (plan/mcu_pairs.py), or lie `apart`; with `int4` they share a byte. With a
+    `lookup`, results are read from a table.
     """
 
     kind: ClassVar[str] = "matrix"

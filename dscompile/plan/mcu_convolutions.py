@@ -139,9 +139,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     if turns and first.variant == "dsp" and is_dense and storage == "plain":
         _lower_turned(lowering, x, window, fused, residual)
         return
-    depthwise = replace(
-        _depthwise(lowering, layer, window, taps_epilogue, first), lookup=fused.middle is not None
-    )
+    depthwise = replace(_depthwise(lowering, layer, window, taps_epilogue, first), lookup=fused.middle is not None)
     separable = SeparableKernel(
         depthwise=depthwise,
         out_channels=after.out_channels,

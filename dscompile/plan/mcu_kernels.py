@@ -202,8 +202,8 @@ class ConvKernel:
     `block` channels in registers, its weights are [C_out / block][depth][block] (templates/mcu/matrix_block.j2);
     `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
     (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu_mve.py says; `rvv` has
-    weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu_packing.py). With dsp, a `lookup` reads what
-    the epilogue makes from the parameter `table`, which is the one before y.
+    weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu_packing.py). With dsp, a `lookup` reads
+    what the epilogue makes from the parameter `table`, which is the one before y.
     """
 
     window: Window
@@ -245,7 +245,11 @@ class ConvKernel:
 
         Depth is in that order then (plan/mcu_pairs.py: words_first).
         """
-        if self.variant != "dsp" or self.window.columns.dilation > 1 or (self.window.is_pointwise and self.depth % 4 == 0):
+        if (
+            self.variant != "dsp"
+            or self.window.columns.dilation > 1
+            or (self.window.is_pointwise and self.depth % 4 == 0)
+        ):
             return False
         row = self.window.columns.kernel * self.window.channels
         return row >= _WORD and row % _WORD * self.window.rows.kernel <= _MOST_LEFT
@@ -330,8 +334,8 @@ class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
     With `in_rows`, y is in rows (plan/mcu_rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
-    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image take `ring_bytes` of `columns`. `lookup` is as in a
-    ConvKernel; the depthwise part has one of its own.
+    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image take `ring_bytes` of `columns`.
+    `lookup` is as in a ConvKernel; the depthwise part has one of its own.
     """
 
     kind: ClassVar[str] = "separable"
@@ -377,8 +381,7 @@ class SeparableKernel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, taps, constants and [table] of the depthwise part, weights and constants of the other, columns, [residual],
-        [table], y."""
+        """x, taps, constants, [table] of the depthwise part, weights, constants, columns, [residual], [table], y."""
         element = self.epilogue.element
         return (
             _elements("x", element),
@@ -439,7 +442,8 @@ class DenseKernel:
     """y[n] = epilogue(sum_k x[k] * weights[n][k]).
 
     With `dsp`, weights are as templates/mcu/helpers/add_four_rows.c says; x is copied to the scratch parameter
-    `columns` where its elements are no whole words, and widened to int16 there if it is `wide`. With `block`, weights are packed as those of a ConvKernel.
+    `columns` where its elements are no whole words, and widened to int16 there if it is `wide`.
+    With `block`, weights are packed as those of a ConvKernel.
     """
 
     kind: ClassVar[str] = "dense"
@@ -521,7 +525,7 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Mean of every channel over `pixels` pixels, int8: the sum, requantized by the epilogue; dsp and vectors take four."""
+    """Int8 mean of every channel over `pixels` pixels: the sum, requantized by the epilogue; dsp and vectors take four."""
 
     kind: ClassVar[str] = "mean"
     pixels: int
@@ -584,8 +588,8 @@ class BinaryKernel:
 class ScaleKernel:
     """y[pixel][c] = x[pixel][c] * factors[c], int8, on cores with 16-bit SIMD (plan/mcu_scaling.py).
 
-    The scratch parameter `records` has 24 bytes for each whole four channels. Pixels of y begin `step` elements apart if
-    that is not 0.
+    The scratch parameter `records` has 24 bytes for each whole four channels. Pixels of y begin `step` elements apart
+    if that is not 0.
     """
 
     kind: ClassVar[str] = "scale"

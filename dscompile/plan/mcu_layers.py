@@ -11,7 +11,7 @@ import numpy as np
 from dscompile.errors import UnsupportedError
 from dscompile.ir.cost import layer_kind
 from dscompile.ir.fixed_point import layer_clamp, quantized_value, tensor_quantization
-from dscompile.ir.network import Layer
+from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import (
     Activate,
     ArgMax,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
-from dscompile.plan.mcu_kernels import half_up
+from dscompile.plan.mcu_kernels import Window, half_up
 
 _INT16, _INT32 = np.iinfo(np.int16), np.iinfo(np.int32)
 

@@ -77,7 +77,9 @@ def mean_variant(sets: Sequence[KernelSet], channels: int) -> Variant:
     return "dsp" if found == "c99" and channels % 4 == 0 and has_pairs(sets) else found
 
 
-def pool_variant(sets: Sequence[KernelSet], function: Literal["average", "max"], window: Window, clamp: Clamp) -> Variant:
+def pool_variant(
+    sets: Sequence[KernelSet], function: Literal["average", "max"], window: Window, clamp: Clamp
+) -> Variant:
     """The variant of an int8 pool; a maximum of whole words that is not clamped, and their average, need no vectors."""
     found = mean_variant(sets, window.channels)
     if found != "dsp":

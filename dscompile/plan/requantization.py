@@ -88,8 +88,9 @@ def search_affine(
 ) -> Affine | None:
     """The affine form of `staircase` on `sums`, with steps if it needs them, or None.
 
-    `limits` has the largest `left` that will do, and a `right` to be tried before the finest. `finest` has the largest `left` that will do, and the `right` to be tried first with it; then there are no steps,
-    and `zero_point` need not be the layer's own.
+    `limits` has the largest `left` that will do, and a `right` to be tried before the finest. `finest` has the
+    largest `left` that will do, and the `right` to be tried first with it; then there are no steps, and `zero_point`
+    need not be the layer's own.
 
     `staircase` maps sums [n, C] to levels [n, C] and never falls; `slopes` [C] are levels per unit of the sum. Channels
     that have only one level must have `sums` of 0 (see `constant_channels`).

@@ -17,7 +17,19 @@ from dscompile.plan.mcu_pairs import four_rows
 from tests.mcu import HostModel, here, planned, random_inputs, write
 
 Q = Quantization((0.061,), -3)
-SHAPES = ((1, 3), (4, 4), (7, 12), (64, 5), (512, 3), (516, 7), (1030, 6), (40, 2))  # depth, units
+SHAPES = (
+    (1, 3),
+    (4, 4),
+    (7, 12),
+    (64, 5),
+    (512, 3),
+    (516, 7),
+    (1030, 6),
+    (40, 2),
+    (7, 17),
+    (30, 18),
+    (516, 16),
+)  # depth, units
 
 
 def dense_layers(rounding: Rounding, *, extreme: bool = False) -> Network:
@@ -26,11 +38,11 @@ def dense_layers(rounding: Rounding, *, extreme: bool = False) -> Network:
     builder = NetworkBuilder("dense", rounding)
     outputs = []
     for index, (depth, units) in enumerate(SHAPES):
-        x = builder.input(Tensor(f"x{depth}", (1, depth), "int8", Q))
+        x = builder.input(Tensor(f"x{depth}_{units}", (1, depth), "int8", Q))
         kernel = rng.choice((-127, 127), (1, units)) if extreme else rng.integers(-127, 128, (depth, units))
         outputs.append(
             builder.add(
-                f"dense{depth}",
+                f"dense{depth}_{units}",
                 Dense(units, RELU if index % 2 else NONE),
                 [x],
                 quantization=Q,
@@ -82,6 +94,18 @@ def test_values_that_are_no_whole_words_are_copied():
     epilogue = IntegerEpilogue("affine", -128, 127)
     assert [DenseKernel(depth, 4, epilogue, "dsp").column_bytes for depth in (7, 8, 9)] == [8, 0, 12]
     assert DenseKernel(7, 4, epilogue).column_bytes == 0
+
+
+def test_many_results_want_an_input_that_is_widened_once():
+    chosen = {
+        k.in_channels: k
+        for f in planned(dense_layers("tflite"), here("cortex-m4")).functions
+        if isinstance(k := f.kernel, DenseKernel)
+    }
+    assert {k.out_channels for k in chosen.values() if k.wide} == {16, 17, 18}
+    assert [
+        DenseKernel(depth, 16, IntegerEpilogue("affine", -128, 127), "dsp", wide=True).column_bytes for depth in (7, 8)
+    ] == [16, 16]
 
 
 def test_float_layers_and_weights_of_minus_128_have_portable_code():

@@ -80,7 +80,8 @@ def test_every_pair_of_numbers_is_multiplied_as_the_oracle_does(tmp_path: Path, 
     assert integer_product(network, layer, layer.op) is not None
     image = np.broadcast_to(NUMBERS.reshape(1, 16, 16, 1), (1, 16, 16, 256))
     inputs = {"x": np.ascontiguousarray(image), "f": NUMBERS.reshape(1, 1, 1, 256)}
-    got = HostModel(write(network, tmp_path / "a", here("cortex-m4" if rounding == "tflite" else "c99"))).run(inputs)["y"]
+    target = here("cortex-m4" if rounding == "tflite" else "c99")
+    got = HostModel(write(network, tmp_path / "a", target)).run(inputs)["y"]
     np.testing.assert_array_equal(got, run(network, inputs)["y"])
 
 

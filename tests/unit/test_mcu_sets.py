@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dscompile.ir.fixed_point import Clamp
 from dscompile.ir.network import Array
 from dscompile.plan.mcu_kernels import Axis, FloatEpilogue, IntegerEpilogue, Window
 from dscompile.plan.mcu_sets import (
@@ -15,6 +16,7 @@ from dscompile.plan.mcu_sets import (
     depthwise_set,
     kernel_sets,
     matrix_set,
+    mean_variant,
     pool_variant,
     vector_variant,
 )
@@ -95,13 +97,22 @@ def test_pools_have_vectors_where_a_set_of_the_target_has_them():
     assert vector_variant(chain("dsp")) == "c99"
 
 
-def test_a_maximum_of_whole_words_has_pairs_where_there_are_no_vectors():
+def test_pools_of_whole_words_have_pairs_where_there_are_no_vectors():
     pairs, helium = chain("dsp"), chain("mve", "dsp")
-    assert pool_variant(pairs, "max", 8, -128, 127) == "dsp"
-    assert pool_variant(pairs, "max", 6, -128, 127) == "c99"
-    assert pool_variant(pairs, "max", 8, 0, 127) == "c99"
-    assert pool_variant(pairs, "average", 8, -128, 127) == "c99"
-    assert pool_variant(helium, "max", 8, -128, 127) == "mve"
+    words, any_byte = replace(WINDOW, channels=8), Clamp(-128, 127)
+    assert pool_variant(pairs, "max", words, any_byte) == "dsp"
+    assert pool_variant(pairs, "max", WINDOW, any_byte) == "c99"
+    assert pool_variant(pairs, "max", words, Clamp(0, 127)) == "c99"
+    assert pool_variant(helium, "max", words, any_byte) == "mve"
+    assert [mean_variant(sets, 8) for sets in (pairs, helium, chain("c99"))] == ["dsp", "mve", "c99"]
+    assert mean_variant(pairs, 6) == "c99"
+
+
+def test_an_average_of_pairs_has_no_more_taps_than_half_of_a_word_sums_up():
+    largest = Axis(16, 1, 16, 1, 0)
+    assert pool_variant(chain("dsp"), "average", Window(largest, largest, 8), Clamp(-128, 0)) == "dsp"
+    beyond = Window(Axis(17, 1, 17, 1, 0), largest, 8)
+    assert pool_variant(chain("dsp"), "average", beyond, Clamp(-128, 0)) == "c99"
 
 
 def test_columns_of_words_are_read_by_nobody_else_but_can_be_made_of_bytes():
