@@ -525,7 +525,7 @@ class PoolKernel:
 
 @dataclass(frozen=True)
 class MeanKernel:
-    """Int8 mean of every channel over `pixels` pixels: the sum, requantized by the epilogue; dsp and vectors take four."""
+    """Mean of every channel over `pixels` pixels, int8: the sum, requantized; dsp and vectors take four."""
 
     kind: ClassVar[str] = "mean"
     pixels: int

@@ -25,9 +25,14 @@ ZOO = {
     "mobilenet_v2": (0.35, "96"),
     "mobilenet_v1": (0.5, "96"),
     "shufflenet_v2": (0.5, "64"),
+    "mobilenet_v3_small": (0.25, "96"),
+    "mobilenet_v3_large": (0.25, "96"),
     "ds_cnn": (None, None),
     "blazeface": (None, None),
+    "mnasnet_a1": (0.35, "96"),
 }
+# Limits of networks with more work beside products: squeezed channels, small images in which windows stand out.
+MOST_OF = {"mobilenet_v3_small": 1.5, "mobilenet_v3_large": 1.58}
 
 
 def zoo_network(name: str, folder: Path) -> Network:
@@ -37,13 +42,13 @@ def zoo_network(name: str, folder: Path) -> Network:
     return int8(canonicalize(read_network(str(path), None, input_shapes=None).network), "tflite")
 
 
-def assert_few_instructions(network: Network, folder: Path) -> None:
+def assert_few_instructions(network: Network, folder: Path, most: float = MOST) -> None:
     require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
     artifact = write(network, folder / "a", find_target("cortex-m4"))
     device = FirmwareModel(artifact)
     device.run(random_inputs(network, 0))
     assert device.instructions is not None
-    assert device.instructions <= MOST * artifact.manifest.macs
+    assert device.instructions <= most * artifact.manifest.macs
 
 
 @pytest.mark.slow
@@ -61,4 +66,4 @@ def test_a_residual_network_takes_few_instructions_a_product(model_path, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_networks_of_the_zoo_take_few_instructions_a_product(name, tmp_path):
-    assert_few_instructions(zoo_network(name, tmp_path), tmp_path)
+    assert_few_instructions(zoo_network(name, tmp_path), tmp_path, MOST_OF.get(name, MOST))
