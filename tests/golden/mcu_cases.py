@@ -17,6 +17,7 @@ from tests.golden.mcu_networks import (
     large_windows,
     pushed,
     separables,
+    squeezed,
     streaming,
     sums,
 )
@@ -44,6 +45,7 @@ CASES = {
     "int8_m4": Case(lambda: backbone("int8_m4", "tflite"), "cortex-m4", whole=True),
     "separables_m4": Case(lambda: separables("separables_m4", "tflite"), "cortex-m4"),
     "turned_m4": Case(lambda: large_windows("turned_m4", "tflite"), "cortex-m4"),
+    "squeezed_m4": Case(lambda: squeezed("squeezed_m4", "tflite"), "cortex-m4"),
     "int8_m55": Case(lambda: backbone("int8_m55", "tflite"), "cortex-m55"),
     "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
     "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),

@@ -128,6 +128,17 @@ def large_windows(name: str, rounding: Rounding) -> Network:
     return net.build([net.linear("large.pointwise", Conv2D(6, (1, 1), activation=RELU), x, POSITIVE)])
 
 
+def squeezed(name: str, rounding: Rounding) -> Network:
+    """Channels multiplied by what squeeze-and-excite makes of their averages, behind a hard-swish; many dense results."""
+    net = Tiny(name, rounding)
+    x = net.linear("stem", Conv2D(8, (3, 3), (2, 2), pads=AROUND), net.image("image", 8, 8, 3))
+    x = net.layer("stem.act", Activate(HARD_SWISH), x)
+    gate = net.linear("excite", Conv2D(8, (1, 1)), net.layer("squeeze", Pool("average"), x, made=None))
+    x = net.layer("scaled", Binary("mul"), x, net.layer("gate", Activate(SIGMOID), gate, made=SOFTMAX))
+    x = net.layer("flat", Reshape((1, 8)), net.layer("mean", Mean(), x), made=None)
+    return net.build([net.linear("scores", Dense(16), x)])
+
+
 def pushed(name: str, rounding: Rounding) -> Network:
     """An image that comes row by row, down to its average, whose sums are kept from row to row."""
     net = Tiny(name, rounding)

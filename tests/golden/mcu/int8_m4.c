@@ -72,7 +72,7 @@ extern WORDS const int8_t int8_m4_multiplied_weights[108];
 extern WORDS const int32_t int8_m4_multiplied_bias[12];
 extern WORDS const int32_t int8_m4_multiplied_multiplier[12];
 extern WORDS const int32_t int8_m4_multiplied_step[12];
-extern WORDS const int8_t int8_m4_depthwise_weights[108];
+extern WORDS const int8_t int8_m4_depthwise_weights[216];
 extern WORDS const int32_t int8_m4_depthwise_constants[24];
 extern WORDS const int8_t int8_m4_classifier_weights[48];
 extern WORDS const int32_t int8_m4_classifier_bias[3];
@@ -190,6 +190,35 @@ static inline INT8_M4_CODE_ATTR uint32_t widen_odd(uint32_t word)
     return halves;
 #else
     return widen_even(word >> 8);
+#endif
+}
+
+/* Both halves of sums, plus the signed bytes 0 and 2 of a word. */
+static inline INT8_M4_CODE_ATTR uint32_t add_widened_even(uint32_t sums, uint32_t word)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    uint32_t result;
+    __asm("sxtab16 %0, %1, %2"
+          : "=r"(result)
+          : "r"(sums), "r"(word));
+    return result;
+#else
+    const uint32_t more = widen_even(word);
+    return ((sums + more) & 0xffffu) | ((sums >> 16) + (more >> 16)) << 16;
+#endif
+}
+
+/* Both halves of sums, plus the signed bytes 1 and 3 of a word. */
+static inline INT8_M4_CODE_ATTR uint32_t add_widened_odd(uint32_t sums, uint32_t word)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    uint32_t result;
+    __asm("sxtab16 %0, %1, %2, ror #8"
+          : "=r"(result)
+          : "r"(sums), "r"(word));
+    return result;
+#else
+    return add_widened_even(sums, word >> 8);
 #endif
 }
 
@@ -315,6 +344,12 @@ static inline INT8_M4_CODE_ATTR uint32_t larger_bytes(uint32_t a, uint32_t b)
     }
     return larger;
 #endif
+}
+
+/* Two small integers as the halves of a word. */
+static inline INT8_M4_CODE_ATTR uint32_t pack_halves(int32_t low, int32_t high)
+{
+    return ((uint32_t)low & 0xffffu) | (uint32_t)high << 16;
 }
 
 /* The upper 32 bits of a * b. */
@@ -1595,7 +1630,7 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_pairs(const int8_t *column
 
 /* Some rows of 3x3, 1 columns of them: all channels in fours. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
  * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
 __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_8_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
 {
@@ -1613,7 +1648,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_de
         "mov r11, r6\n"
         "ldr r4, [sp, #76]\n" /* rows */
         "rsb r7, r4, #3\n"
-        "mov r6, #12\n"
+        "mov r6, #24\n"
         "mul r7, r6\n"
         "strd r4, r7, [sp, #24]\n"
         "str r5, [sp, #32]\n"
@@ -1629,17 +1664,15 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_de
         "beq 3f\n"
         "2:\n"
         "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "add r0, r12\n"
-        "add r1, #8\n"
+        "add r1, #16\n"
         "subs lr, #1\n"
         "bne 2b\n"
         "3:\n"
@@ -1690,21 +1723,20 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_8_fours(const int8_t *x, 
 {
     for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
         const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 9;
+        const int8_t *tap = taps + channel * 18;
         int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
         for (int32_t row = 0; row < rows; ++row) {
             for (int32_t column = 0; column < 1; ++column) {
                 const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
                 sum_0 = add_low_product(sum_0, even, even_weights);
                 sum_1 = add_low_product(sum_1, odd, odd_weights);
                 sum_2 = add_high_product(sum_2, even, even_weights);
                 sum_3 = add_high_product(sum_3, odd, odd_weights);
             }
             pixel += shape->row_bytes;
-            tap += 12;
+            tap += 24;
         }
         {
             const int8_t y_0 = int8_m4_shared_depthwise_8_finish(sum_0, constants, shape);
@@ -1729,15 +1761,46 @@ static const matrix_rows_shape int8_m4_conv_0_shapes[4] = {
     {224, 168, 145, 3, 512, 0, 6, 1, 2, 18},
 };
 
-/* One column of 27 values as int16. */
-static INT8_M4_CODE_ATTR void int8_m4_conv_0_widen(const int8_t *values, int8_t *column)
+/* One column from 3 rows of 9 values, `row_bytes` apart: whole words first, then what is left of each row. */
+static INT8_M4_CODE_ATTR void int8_m4_conv_0_widen(const int8_t *rows, int32_t row_bytes, int8_t *column)
 {
-    for (int32_t i = 0; i < 28; i += 4) {
-        const uint32_t word = load_word(values + i);
-        store_word(column + 8 * i, widen_even(word));
-        store_word(column + 8 * i + 16, widen_odd(word));
+    const int8_t *const left = rows + 8;
+    {
+        const uint32_t word = load_word(rows);
+        store_word(column, widen_even(word));
+        store_word(column + 16, widen_odd(word));
     }
+    {
+        const uint32_t word = load_word(rows + 4);
+        store_word(column + 32, widen_even(word));
+        store_word(column + 48, widen_odd(word));
+    }
+    rows += row_bytes;
+    {
+        const uint32_t word = load_word(rows);
+        store_word(column + 64, widen_even(word));
+        store_word(column + 80, widen_odd(word));
+    }
+    {
+        const uint32_t word = load_word(rows + 4);
+        store_word(column + 96, widen_even(word));
+        store_word(column + 112, widen_odd(word));
+    }
+    rows += row_bytes;
+    {
+        const uint32_t word = load_word(rows);
+        store_word(column + 128, widen_even(word));
+        store_word(column + 144, widen_odd(word));
+    }
+    {
+        const uint32_t word = load_word(rows + 4);
+        store_word(column + 160, widen_even(word));
+        store_word(column + 176, widen_odd(word));
+    }
+    store_word(column + 192, pack_halves(left[0], left[row_bytes * 2]));
+    store_word(column + 208, pack_halves(left[row_bytes], 0));
 }
+
 static INT8_M4_CODE_ATTR void int8_m4_conv_0_gather_0_2(const int8_t *x, int32_t first, int32_t end, int8_t *column)
 {
     for (int32_t i = 0; i < first * 9; ++i) {
@@ -1777,10 +1840,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
     int8_t *pixel = y;
     int32_t left = 3; /* pixels of the row that are still to be written */
     int32_t filled = 0; /* columns of the current group */
-    int8_t *const values = columns + 224; /* one window, before it becomes a column */
-    for (int32_t i = 27; i < 28; ++i) {
-        values[i] = 0;
-    }
+    int8_t *const values = columns + 224; /* a window that is not all inside the image, before it becomes a column */
     for (int32_t row = 0; row < 4; ++row) {
         const int32_t top = row * 2 - 1; /* the image row under the first tap */
         const int32_t first = top < 0 ? -top : 0;
@@ -1788,8 +1848,12 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 18;
         for (int32_t column = 0; column < 2; ++column) {
-            int8_m4_conv_0_gather_0_3(x_row + column * 6, first, end, values);
-            int8_m4_conv_0_widen(values, columns + 4 * filled);
+            if (end - first == 3) {
+                int8_m4_conv_0_widen(x_row + column * 6, 18, columns + 4 * filled);
+            } else {
+                int8_m4_conv_0_gather_0_3(x_row + column * 6, first, end, values);
+                int8_m4_conv_0_widen(values, 9, columns + 4 * filled);
+            }
             if (++filled == 4) {
                 int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, int8_m4_conv_0_shapes + (left >= 4 ? 0 : left));
                 pixel += 4;
@@ -1803,7 +1867,7 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
         }
         {
             int8_m4_conv_0_gather_0_2(x_row + 12, first, end, values);
-            int8_m4_conv_0_widen(values, columns + 4 * filled);
+            int8_m4_conv_0_widen(values, 9, columns + 4 * filled);
             if (++filled == 4) {
                 int8_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, int8_m4_conv_0_shapes + (left >= 4 ? 0 : left));
                 pixel += 4;
@@ -1866,22 +1930,17 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int32_t
 
 static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 625, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
 
-/* One column of 6 values as int16. */
-static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_widen(const int8_t *values, int8_t *column)
+/* One column from 1 row of 6 values, `row_bytes` apart: whole words first, then what is left of each row. */
+static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_widen(const int8_t *rows, int8_t *column)
 {
-    for (int32_t i = 0; i < 8; i += 4) {
-        const uint32_t word = load_word(values + i);
-        store_word(column + 8 * i, widen_even(word));
-        store_word(column + 8 * i + 16, widen_odd(word));
+    const int8_t *const left = rows + 4;
+    {
+        const uint32_t word = load_word(rows);
+        store_word(column, widen_even(word));
+        store_word(column + 16, widen_odd(word));
     }
-}
-static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_gather_0_1(const int8_t *x, int32_t first, int32_t end, int8_t *column)
-{
-    for (int32_t tap_row = first; tap_row < end; ++tap_row) {
-        int8_t *taps = column + tap_row * 6;
-        (void)COPY_BYTES(taps, x, 6);
-        x += 18;
-    }
+    store_word(column + 32, pack_halves(left[0], 0));
+    store_word(column + 48, pack_halves(left[1], 0));
 }
 
 /* Pointwise 1x1, stride 1: [4, 3, 6] -> [4, 3, 6]. */
@@ -1890,17 +1949,10 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t 
     int8_t *pixel = y + 66;
     residual += 66;
     int32_t filled = 0; /* columns of the current group */
-    int8_t *const values = columns + 64; /* one window, before it becomes a column */
-    for (int32_t i = 6; i < 8; ++i) {
-        values[i] = 0;
-    }
     for (int32_t row = 3; row >= 0; --row) {
-        const int32_t first = 0;
-        const int32_t end = 1;
         const int8_t *const x_row = x + row * 18;
         for (int32_t column = 2; column >= 0; --column) {
-            int8_m4_pointwise_2_gather_0_1(x_row + column * 6, first, end, values);
-            int8_m4_pointwise_2_widen(values, columns + 4 * filled);
+            int8_m4_pointwise_2_widen(x_row + column * 6, columns + 4 * filled);
             if (++filled == 4) {
                 int8_m4_shared_matrix_7_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
                 pixel -= 24;
@@ -2055,29 +2107,39 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_m4_shared_depthwise_8_fours(x_row + 0, weights + first * 12 + 4, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
+            int8_m4_shared_depthwise_8_fours(x_row + 0, weights + first * 24 + 8, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
             pixel += 12;
         }
     }
 }
 
-/* One pixel of a window whose taps inside the image are `rows` x `columns`. */
+/* One pixel of a window whose taps inside the image are `rows` x `columns`; four channels at once. */
 static INT8_M4_CODE_ATTR void int8_m4_pool_7_pixel(const int8_t *x, int32_t rows, int32_t columns, int8_t *y)
 {
-    for (int32_t channel = 0; channel < 12; ++channel) {
+    const int32_t count = rows * columns;
+    for (int32_t channel = 0; channel < 12; channel += 4) {
         const int8_t *taps = x + channel;
-        int32_t sum = 0;
+        int32_t sums[4];
+        uint32_t even = 0, odd = 0;
         for (int32_t row = 0; row < rows; ++row) {
+            const int8_t *tap = taps;
             for (int32_t column = 0; column < columns; ++column) {
-                const int32_t tap = taps[column * 12];
-                sum += tap;
+                {
+                    const uint32_t word = load_word(tap);
+                    even = add_widened_even(even, word);
+                    odd = add_widened_odd(odd, word);
+                }
+                tap += 12;
             }
             taps += 12;
         }
-        {
-            const int32_t count = rows * columns;
-            const int32_t half = sum > 0 ? count / 2 : -(count / 2); /* halves away from zero */
-            y[channel] = clamp_int8((sum + half) / count, -128, 127);
+        sums[0] = low_half(even);
+        sums[1] = low_half(odd);
+        sums[2] = low_half(even >> 16);
+        sums[3] = low_half(odd >> 16);
+        for (int32_t lane = 0; lane < 4; ++lane) {
+            const int32_t half = sums[lane] > 0 ? count / 2 : -(count / 2); /* halves away from zero */
+            y[channel + lane] = clamp_int8((sums[lane] + half) / count, -128, 127);
         }
     }
 }

@@ -44,7 +44,7 @@ const separables_m4_layer separables_m4_layers[SEPARABLES_M4_LAYER_COUNT] = {
 #endif
 extern WORDS const int8_t separables_m4_stem_weights[224];
 extern WORDS const int32_t separables_m4_stem_constants[16];
-extern WORDS const int8_t separables_m4_wide_depthwise_weights[200];
+extern WORDS const int8_t separables_m4_wide_depthwise_weights[400];
 extern WORDS const int32_t separables_m4_wide_depthwise_constants[16];
 extern WORDS const int8_t separables_m4_wide_pointwise_weights[48];
 extern WORDS const int32_t separables_m4_wide_pointwise_constants[12];
@@ -423,7 +423,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_matrix_0_pairs(const in
 
 /* Some rows of 5x5, 3 columns of them: all channels in fours. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
  * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
 __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_1_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
 {
@@ -441,7 +441,7 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "mov r11, r6\n"
         "ldr r4, [sp, #76]\n" /* rows */
         "rsb r7, r4, #5\n"
-        "mov r6, #20\n"
+        "mov r6, #40\n"
         "mul r7, r6\n"
         "strd r4, r7, [sp, #24]\n"
         "str r5, [sp, #32]\n"
@@ -457,37 +457,31 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "beq 3f\n"
         "2:\n"
         "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "ldr r6, [r0, r10, lsl #1]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "add r0, r12\n"
-        "add r1, #8\n"
+        "add r1, #16\n"
         "subs lr, #1\n"
         "bne 2b\n"
         "3:\n"
@@ -539,21 +533,20 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_1_fours(const
 {
     for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
         const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 25;
+        const int8_t *tap = taps + channel * 50;
         int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
         for (int32_t row = 0; row < rows; ++row) {
             for (int32_t column = 0; column < 3; ++column) {
                 const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
                 sum_0 = add_low_product(sum_0, even, even_weights);
                 sum_1 = add_low_product(sum_1, odd, odd_weights);
                 sum_2 = add_high_product(sum_2, even, even_weights);
                 sum_3 = add_high_product(sum_3, odd, odd_weights);
             }
             pixel += shape->row_bytes;
-            tap += 20;
+            tap += 40;
         }
         {
             const int8_t y_0 = separables_m4_shared_depthwise_1_finish(sum_0, constants, shape);
@@ -571,7 +564,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_1_fours(const
 
 /* Some rows of 5x5, 4 columns of them: all channels in fours. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
  * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
 __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_2_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
 {
@@ -589,7 +582,7 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "mov r11, r6\n"
         "ldr r4, [sp, #76]\n" /* rows */
         "rsb r7, r4, #5\n"
-        "mov r6, #20\n"
+        "mov r6, #40\n"
         "mul r7, r6\n"
         "strd r4, r7, [sp, #24]\n"
         "mov r6, #3\n"
@@ -607,31 +600,25 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "beq 3f\n"
         "2:\n"
         "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "ldr r6, [r0, r10, lsl #1]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
@@ -639,17 +626,15 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "add r0, r0, r10\n"
         "add r0, r0, r10, lsl #1\n"
         "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "add r0, r12\n"
-        "add r1, #4\n"
+        "add r1, #8\n"
         "subs lr, #1\n"
         "bne 2b\n"
         "3:\n"
@@ -701,21 +686,20 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_2_fours(const
 {
     for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
         const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 25;
+        const int8_t *tap = taps + channel * 50;
         int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
         for (int32_t row = 0; row < rows; ++row) {
             for (int32_t column = 0; column < 4; ++column) {
                 const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
                 sum_0 = add_low_product(sum_0, even, even_weights);
                 sum_1 = add_low_product(sum_1, odd, odd_weights);
                 sum_2 = add_high_product(sum_2, even, even_weights);
                 sum_3 = add_high_product(sum_3, odd, odd_weights);
             }
             pixel += shape->row_bytes;
-            tap += 20;
+            tap += 40;
         }
         {
             const int8_t y_0 = separables_m4_shared_depthwise_2_finish(sum_0, constants, shape);
@@ -733,7 +717,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_2_fours(const
 
 /* Some rows of 5x5: all channels in fours. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
  * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
 __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_3_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
 {
@@ -751,7 +735,7 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "mov r11, r6\n"
         "ldr r4, [sp, #76]\n" /* rows */
         "rsb r7, r4, #5\n"
-        "mov r6, #20\n"
+        "mov r6, #40\n"
         "mul r7, r6\n"
         "strd r4, r7, [sp, #24]\n"
         "mov r6, #3\n"
@@ -769,31 +753,25 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "beq 3f\n"
         "2:\n"
         "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "ldr r6, [r0, r10, lsl #1]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
@@ -801,21 +779,17 @@ __attribute__((naked, noinline)) static SEPARABLES_M4_CODE_ATTR void separables_
         "add r0, r0, r10\n"
         "add r0, r0, r10, lsl #1\n"
         "ldr r6, [r0]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
         "smlatt r5, r7, r9, r5\n"
         "ldr r6, [r0, r10]\n"
-        "ldr r8, [r1], #4\n"
+        "ldrd r8, r9, [r1], #8\n"
         "sxtab16 r7, r11, r6, ror #8\n"
         "sxtab16 r6, r11, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
         "smlabb r2, r6, r8, r2\n"
         "smlabb r3, r7, r9, r3\n"
         "smlatt r4, r6, r8, r4\n"
@@ -872,21 +846,20 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_depthwise_3_fours(const
 {
     for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
         const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 25;
+        const int8_t *tap = taps + channel * 50;
         int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
         for (int32_t row = 0; row < rows; ++row) {
             for (int32_t column = 0; column < 5; ++column) {
                 const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t weights = load_word(tap + 4 * column);
-                const uint32_t even = even_bytes(shape->offsets, values), even_weights = widen_even(weights);
-                const uint32_t odd = odd_bytes(shape->offsets, values), odd_weights = widen_odd(weights);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
                 sum_0 = add_low_product(sum_0, even, even_weights);
                 sum_1 = add_low_product(sum_1, odd, odd_weights);
                 sum_2 = add_high_product(sum_2, even, even_weights);
                 sum_3 = add_high_product(sum_3, odd, odd_weights);
             }
             pixel += shape->row_bytes;
-            tap += 20;
+            tap += 40;
         }
         {
             const int8_t y_0 = separables_m4_shared_depthwise_3_finish(sum_0, constants, shape);
@@ -1467,15 +1440,46 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_shared_rows_6(const int8_t *x,
 
 static const matrix_shape separables_m4_conv_0_shape = {224, 224, 145, 8, 512, -2097152, 8, 0, 0, 0, 0};
 
-/* One column of 27 values as int16. */
-static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0_widen(const int8_t *values, int8_t *column)
+/* One column from 3 rows of 9 values, `row_bytes` apart: whole words first, then what is left of each row. */
+static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0_widen(const int8_t *rows, int32_t row_bytes, int8_t *column)
 {
-    for (int32_t i = 0; i < 28; i += 4) {
-        const uint32_t word = load_word(values + i);
-        store_word(column + 8 * i, widen_even(word));
-        store_word(column + 8 * i + 16, widen_odd(word));
+    const int8_t *const left = rows + 8;
+    {
+        const uint32_t word = load_word(rows);
+        store_word(column, widen_even(word));
+        store_word(column + 16, widen_odd(word));
     }
+    {
+        const uint32_t word = load_word(rows + 4);
+        store_word(column + 32, widen_even(word));
+        store_word(column + 48, widen_odd(word));
+    }
+    rows += row_bytes;
+    {
+        const uint32_t word = load_word(rows);
+        store_word(column + 64, widen_even(word));
+        store_word(column + 80, widen_odd(word));
+    }
+    {
+        const uint32_t word = load_word(rows + 4);
+        store_word(column + 96, widen_even(word));
+        store_word(column + 112, widen_odd(word));
+    }
+    rows += row_bytes;
+    {
+        const uint32_t word = load_word(rows);
+        store_word(column + 128, widen_even(word));
+        store_word(column + 144, widen_odd(word));
+    }
+    {
+        const uint32_t word = load_word(rows + 4);
+        store_word(column + 160, widen_even(word));
+        store_word(column + 176, widen_odd(word));
+    }
+    store_word(column + 192, pack_halves(left[0], left[row_bytes * 2]));
+    store_word(column + 208, pack_halves(left[row_bytes], 0));
 }
+
 static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0_gather_0_2(const int8_t *x, int32_t first, int32_t end, int8_t *column)
 {
     for (int32_t i = 0; i < first * 9; ++i) {
@@ -1532,10 +1536,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0(const int8_t *x, const 
 {
     int8_t *pixel = y;
     int32_t filled = 0; /* columns of the current group */
-    int8_t *const values = columns + 224; /* one window, before it becomes a column */
-    for (int32_t i = 27; i < 28; ++i) {
-        values[i] = 0;
-    }
+    int8_t *const values = columns + 224; /* a window that is not all inside the image, before it becomes a column */
     for (int32_t row = 0; row < 8; ++row) {
         const int32_t top = row - 1; /* the image row under the first tap */
         const int32_t first = top < 0 ? -top : 0;
@@ -1544,7 +1545,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0(const int8_t *x, const 
         const int8_t *const x_row = x + (top + first) * 24;
         {
             separables_m4_conv_0_gather_1_3(x_row + 0, first, end, values);
-            separables_m4_conv_0_widen(values, columns + 4 * filled);
+            separables_m4_conv_0_widen(values, 9, columns + 4 * filled);
             if (++filled == 4) {
                 separables_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &separables_m4_conv_0_shape);
                 pixel += 32;
@@ -1552,8 +1553,12 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0(const int8_t *x, const 
             }
         }
         for (int32_t column = 1; column < 7; ++column) {
-            separables_m4_conv_0_gather_0_3(x_row + column * 3 - 3, first, end, values);
-            separables_m4_conv_0_widen(values, columns + 4 * filled);
+            if (end - first == 3) {
+                separables_m4_conv_0_widen(x_row + column * 3 - 3, 24, columns + 4 * filled);
+            } else {
+                separables_m4_conv_0_gather_0_3(x_row + column * 3 - 3, first, end, values);
+                separables_m4_conv_0_widen(values, 9, columns + 4 * filled);
+            }
             if (++filled == 4) {
                 separables_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &separables_m4_conv_0_shape);
                 pixel += 32;
@@ -1562,7 +1567,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_conv_0(const int8_t *x, const 
         }
         {
             separables_m4_conv_0_gather_0_2(x_row + 18, first, end, values);
-            separables_m4_conv_0_widen(values, columns + 4 * filled);
+            separables_m4_conv_0_widen(values, 9, columns + 4 * filled);
             if (++filled == 4) {
                 separables_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &separables_m4_conv_0_shape);
                 pixel += 32;
@@ -1591,7 +1596,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_1(const int8_t *x, c
         const int32_t end = room < 5 ? (room < first ? first : room) : 5;
         const int8_t *const x_row = x + (top + first) * 64;
         {
-            separables_m4_shared_depthwise_1_fours(x_row + 40, taps + first * 20, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
+            separables_m4_shared_depthwise_1_fours(x_row + 40, taps + first * 40, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
             if (++filled == 4) {
                 separables_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, separables_m4_separable_1_shapes);
                 pixel -= 4;
@@ -1604,7 +1609,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_1(const int8_t *x, c
             }
         }
         {
-            separables_m4_shared_depthwise_2_fours(x_row + 32, taps + first * 20, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
+            separables_m4_shared_depthwise_2_fours(x_row + 32, taps + first * 40, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
             if (++filled == 4) {
                 separables_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, separables_m4_separable_1_shapes);
                 pixel -= 4;
@@ -1617,7 +1622,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_1(const int8_t *x, c
             }
         }
         for (int32_t column = 5; column >= 2; --column) {
-            separables_m4_shared_depthwise_3_fours(x_row + column * 8 - 16, taps + first * 20, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
+            separables_m4_shared_depthwise_3_fours(x_row + column * 8 - 16, taps + first * 40, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
             if (++filled == 4) {
                 separables_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, separables_m4_separable_1_shapes);
                 pixel -= 4;
@@ -1630,7 +1635,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_1(const int8_t *x, c
             }
         }
         {
-            separables_m4_shared_depthwise_2_fours(x_row + 0, taps + first * 20 + 4, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
+            separables_m4_shared_depthwise_2_fours(x_row + 0, taps + first * 40 + 8, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
             if (++filled == 4) {
                 separables_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, separables_m4_separable_1_shapes);
                 pixel -= 4;
@@ -1643,7 +1648,7 @@ static SEPARABLES_M4_CODE_ATTR void separables_m4_separable_1(const int8_t *x, c
             }
         }
         {
-            separables_m4_shared_depthwise_1_fours(x_row + 0, taps + first * 20 + 8, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
+            separables_m4_shared_depthwise_1_fours(x_row + 0, taps + first * 40 + 16, taps_constants, columns + 4 * filled, &separables_m4_separable_1_depthwise_shape, end - first);
             if (++filled == 4) {
                 separables_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, separables_m4_separable_1_shapes);
                 pixel -= 4;
