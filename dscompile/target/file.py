@@ -122,7 +122,7 @@ def _parse(content: object, path: Path) -> Target:
         )
     except KeyError as error:
         raise BadInputError(f"the target file lacks the key {error}", position=where) from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadInputError(f"the target file is wrong: {error}", position=where) from error
 
 
