@@ -64,6 +64,8 @@ _LASTS = code("9w 8l 8s 36p 9w j")  # of a group of four, without the calls
 _WIDEN_WORD = code("l 5p 2s j")
 _WIDEN = code("4l 2s 14p j")  # a column: finding its place, the loop's beginning, going on
 _GROUP_CALL = code("5l 3s 6p j")
+_WORD_OF_ROW = code("l 2p 2s")
+_FEW_WORDS = 4  # of a row, up to which there is no loop over them
 _GATHER_CALL = code("2w 2p 2w j")
 _GATHER_ROW = code("5p j")
 _PADDING = code("p s 2p j")  # of a byte that is not in a run of words
@@ -118,6 +120,8 @@ def conv_mix(kernel: ConvKernel) -> Mix:
     """Of one call: windows become columns, four of them are multiplied."""
     pixels = pixels_of(kernel)
     words = -(-kernel.depth // 4)
+    if kernel.by_words:
+        return _KERNEL_CALL + _word_columns(kernel) * pixels + _gathered(kernel) + products_mix(kernel)
     columns = (_WIDEN + _WIDEN_WORD * words) * pixels
     if not (kernel.window.is_pointwise and kernel.depth % 4 == 0):
         columns += _gathered(kernel)
@@ -207,8 +211,19 @@ def _clamps(finish: Finish | SumFinish) -> Mix:
     return _CLAMP * ((finish.low > -128) + (finish.high < 127))
 
 
+def _word_columns(kernel: ConvKernel) -> Mix:
+    """One column from the rows of a window: whole words, then what is left of each row."""
+    rows = kernel.window.rows.kernel
+    words, left = divmod(kernel.window.columns.kernel * kernel.window.channels, 4)
+    row = (_WORD_OF_ROW + (code("2p j") if words > _FEW_WORDS else NOTHING)) * words + code("p")
+    return _WIDEN + row * rows + (code("l") * (left * rows) + code("3p 2s") * -(-left * rows // 4))
+
+
 def _gathered(kernel: ConvKernel) -> Mix:
-    """Windows copied to where they become columns; the share of a row of the output for kernels by row."""
+    """Windows copied to where they become columns; the share of a row of the output for kernels by row.
+
+    By words, only those that are not all inside the image.
+    """
     columns, rows, channels = kernel.window.columns, kernel.window.rows, kernel.window.channels
     per_row = kernel.window.columns.kernel * channels
     total_mix = NOTHING
@@ -217,6 +232,8 @@ def _gathered(kernel: ConvKernel) -> Mix:
         copied = _copied(bytes_inside, columns.dilation == 1) + _PADDING * (per_row - bytes_inside)
         for inside, rows_like in _times(rows).items():
             count = inside[1] - inside[0]
+            if kernel.by_words and (taps, inside) == ((0, columns.kernel), (0, rows.kernel)):
+                continue
             window = _GATHER_CALL + (_GATHER_ROW + copied) * count
             outside = (rows.kernel - count) * per_row
             window += _FILL + code("s 2p j") * (outside / 4) if outside else NOTHING

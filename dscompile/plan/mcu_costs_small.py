@@ -123,6 +123,7 @@ _SCALE_CALL = code("9w p 6w 2w s p 9w j")
 _SCALE_RECORD = code("l 2s 11p j")  # of a channel
 _SCALE_PIXEL = code("2l 2w 2p s j")
 _SCALE_FOUR = code("l 3w 2p 4p 2p 2s 3w 4p 2p 2s p j")  # products of four channels of a pixel
+_MEAN_RESULT = code("5l 3c s 36p 2j")  # in the network's own rounding
 _FOUR_TAPS, _FOUR_SUMS = code("l 4p j"), code("6p")  # four channels of a pixel; their sums as integers
 _DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
 _WIDE_DENSE, _WIDENED = code("2w 4w 4c 12p p"), code("l 2s 4p j")  # with a widened input; a word of that
@@ -224,7 +225,7 @@ def _pool(kernel: PoolKernel, rates: _Rates) -> Mix:
 def _mean(kernel: MeanKernel, rates: _Rates) -> Mix:
     if kernel.variant == "dsp":
         sums = _FOUR_TAPS * kernel.pixels + _FOUR_SUMS * math.ceil(kernel.pixels / MOST_TAPS)
-        return (sums + rates.dense_result * _WORD) * (kernel.channels // _WORD)
+        return (sums + _MEAN_RESULT * _WORD) * (kernel.channels // _WORD)
     if kernel.variant != "c99":
         turns = -(-kernel.channels // _WORD)
         each = _LONG_VECTORS if kernel.variant == "rvv" else _HELIUM

@@ -129,7 +129,7 @@ def large_windows(name: str, rounding: Rounding) -> Network:
 
 
 def squeezed(name: str, rounding: Rounding) -> Network:
-    """Channels multiplied by what squeeze-and-excite makes of their averages, behind a hard-swish; many dense results."""
+    """Channels multiplied by what becomes of their averages, behind a hard-swish; many dense results."""
     net = Tiny(name, rounding)
     x = net.linear("stem", Conv2D(8, (3, 3), (2, 2), pads=AROUND), net.image("image", 8, 8, 3))
     x = net.layer("stem.act", Activate(HARD_SWISH), x)
