@@ -1737,7 +1737,7 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_m4_shared_depthwise_5_fours(x_row + 0, weights + first * 12 + 4, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
+            int8_m4_shared_depthwise_5_fours(x_row + 0, weights + first * 24 + 8, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
             pixel += 12;
         }
     }

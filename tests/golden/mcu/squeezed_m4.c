@@ -331,27 +331,13 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_0_one(const int8_t *
 {
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
-        const int8_t *column = columns;
-        const int8_t *const end = columns + shape->column_bytes;
-        if (shape->column_bytes % 32 != 0) {
-            const uint32_t x = load_word(column);
-            const uint32_t w = load_word(weights);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, w);
-            column += 16;
-            weights += 4;
-        }
-        while (column != end) {
+        for (int32_t i = 0; i < shape->column_bytes; i += 16) {
+            const int8_t *const column = columns + i;
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
             sum_1 = add_products(sum_1, x0, w0);
-            const uint32_t x1 = load_word(column + 16);
-            const uint32_t w1 = load_word(weights + 4);
-            sum_0 = add_products(sum_0, x1, widen_even(w1));
-            sum_1 = add_products(sum_1, x1, w1);
-            column += 32;
-            weights += 8;
+            weights += 4;
         }
         y[channel] = table[squeezed_m4_shared_matrix_0_finish(sum_0, constants, shape)];
         y[channel + 1] = table[squeezed_m4_shared_matrix_0_finish((sum_1 - sum_0) >> 8, constants + 3, shape)];
