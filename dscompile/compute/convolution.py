@@ -28,10 +28,10 @@ def conv(kernel: ConvKernel) -> PrimFunc:
     channels = kernel.in_channels
     blocked = isinstance(kernel.x, Strides)
     tile = kernel.x.pixels if isinstance(kernel.x, TileStrides) else 0
-    x_shape = (-(-channels // lanes), rows, columns, lanes) if blocked else (kernel.span or channels, rows, columns)
-    if tile:
-        x_shape = (-(-channels // lanes), rows, columns // tile, tile, lanes)
-    x = te.placeholder(x_shape, name="x")
+    across = (columns // tile, tile) if tile else (columns,)
+    channels_first = (kernel.span or channels, rows, columns)
+    shape = (-(-channels // lanes), rows, *across, lanes) if blocked or tile else channels_first
+    x = te.placeholder(shape, name="x")
     offsets = te.placeholder((channels,), "int32", name="offsets") if kernel.span else None
     weights = te.placeholder((kernel.out_channels // panel, taps_h, taps_w, channels, panel), name="weights")
     bias = te.placeholder((kernel.out_channels,), name="bias")

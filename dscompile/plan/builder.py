@@ -278,12 +278,12 @@ class ProgramBuilder:
         return view
 
     def tiled(self, name: str) -> TiledView | None:
-        """An image that lies in tiles (plan/row_tiles.py), if it is one; room for it is made when it is first asked for."""
+        """An image in tiles (plan/row_tiles.py), if it is one; room for it is made when it is first asked for."""
         if name not in self._tiled_names:
             return None
         if name not in self._tiled:
             _, height, width, channels = self.network.shape(name)
-            layout = RowTiles(height, width, channels // self.lanes, self.lanes)
+            layout = RowTiles.of(height, width, channels // self.lanes, self.lanes)
             self._tiled[name] = TiledView(self._store(name, layout.elements, "float32"), layout)
         return self._tiled[name]
 

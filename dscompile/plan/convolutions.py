@@ -312,7 +312,7 @@ class _Group:
             height, width, blocks, taps.shape[2], window_of_taps, self.op.stride, self.op.dilation, blocked
         )
         if isinstance(self.source, TiledView):
-            tiling, pieces = tiled_conv(workload, self.builder.target)
+            tiling, pieces = tiled_conv(workload, self.source.layout, self.builder.target)
         else:
             choice = self.builder.choose(workload, ConvChoice)
             tiling, pieces = conv_tiling(workload, choice), conv_pieces(workload, choice, self.builder.target)

@@ -2,7 +2,7 @@
 
 A pointwise layer reads all channels of a few pixels before it goes on. In a blocked image these are one vector from
 each of many planes, far from each other: every one is another page, and no prefetcher sees a pattern. Here all channels
-of a tile lie together, [H][tiles][C / lanes][TILE_PIXELS][lanes]. The depthwise layer writes them so, at no cost; a
+of a tile lie together, [H][tiles][C / lanes][pixels][lanes]. The depthwise layer writes them so, at no cost; a
 pass of its own would take as long as is won.
 """
 
@@ -24,41 +24,56 @@ from dscompile.plan.tiles import ConvTiling, DepthwiseTile, Piece, Span, conv_pi
 from dscompile.plan.workloads import ConvWorkload
 from dscompile.target import Target
 
-TILE_PIXELS, PANEL_BLOCKS = 4, 3  # 12 sums, 3 vectors of weights and a pixel: 16 registers
 REGISTERS = 16  # of the targets that this was measured on
-MIN_CHANNELS = 128  # with fewer, planes are few, and read as fast
+PANELS = {4: 3, 5: 2}  # pixels of a tile -> blocks of filters that fill the registers beside them
+# How fast tiles of so many pixels and blocks are, measured on Zen 3: those of three pixels where weights come from far
+# away, panels of two blocks with what their passes over the image cost.
+RATES = {(4, 3): 1.0, (3, 3): 0.93, (5, 2): 0.985, (4, 2): 0.97, (3, 2): 0.76}
+SLOW = 0.5  # all others
+MIN_CHANNELS, MIN_PIXELS = 32, 4
 
 
 @dataclass(frozen=True)
 class RowTiles:
-    """The layout of an image in tiles. Those of a row are of TILE_PIXELS, the last ones of one less, in equal room."""
+    """The layout of an image in tiles of `pixels`; the last ones of a row are of one less, in equal room."""
 
     height: int
     width: int
     blocks: int
     lanes: int
+    pixels: int
+
+    @classmethod
+    def of(cls, height: int, width: int, blocks: int, lanes: int) -> RowTiles:
+        """With the tiles that are fastest for such rows."""
+        return cls(height, width, blocks, lanes, min(PANELS, key=lambda pixels: _cost(width, pixels)))
 
     @property
     def columns(self) -> tuple[Span, ...]:
         """The tiles of a row."""
-        return even_cut(self.width, TILE_PIXELS)
+        return even_cut(self.width, self.pixels)
 
     @property
     def elements(self) -> int:
         """Elements of the buffer."""
-        return self.height * self.strides(TILE_PIXELS).row
+        return self.height * self.strides(self.pixels).row
 
     def strides(self, pixels: int) -> TileStrides:
         """Of its tiles of so many pixels."""
-        block = TILE_PIXELS * self.lanes
+        block = self.pixels * self.lanes
         tile = self.blocks * block
-        return TileStrides(block, -(-self.width // TILE_PIXELS) * tile, tile, self.lanes, pixels)
+        return TileStrides(block, -(-self.width // self.pixels) * tile, tile, self.lanes, pixels)
 
     def offset(self, row: int, span: Span) -> int:
         """Elements from the start of the buffer to the first of a run of tiles."""
         strides = self.strides(span.tile)
         before = sum(other.count for other in self.columns if other.start < span.start)
         return row * strides.row + before * strides.tile
+
+
+def _cost(width: int, pixels: int) -> float:
+    """Of a row."""
+    return sum(span.size / RATES.get((span.tile, PANELS[pixels]), SLOW) for span in even_cut(width, pixels))
 
 
 @dataclass(frozen=True)
@@ -100,7 +115,7 @@ def _writes_tiles(network: Network, target: Target, work: Work, halos: Halos) ->
         op.is_depthwise(channels)
         and made == channels >= MIN_CHANNELS
         and channels % target.lanes == 0
-        and min(height, width) >= TILE_PIXELS
+        and min(height, width) >= MIN_PIXELS
         and name not in network.outputs
         and halos.get(name) == Pads()
     )
@@ -113,20 +128,21 @@ def _reads_tiles(network: Network, work: Work | None, name: str) -> bool:
     return isinstance(op, Conv2D) and op.is_pointwise and op.groups == 1 and not op.pads
 
 
-def tiled_conv(workload: ConvWorkload, target: Target) -> tuple[ConvTiling, Iterator[Piece]]:
+def tiled_conv(workload: ConvWorkload, layout: RowTiles, target: Target) -> tuple[ConvTiling, Iterator[Piece]]:
     """How a pointwise layer that reads tiles is cut, and the pieces that all its panels pass over."""
-    choice = ConvChoice(TILE_PIXELS, PANEL_BLOCKS)
-    columns = even_cut(workload.width, TILE_PIXELS)
+    panel, columns = PANELS[layout.pixels], layout.columns
     prefetch = costs_of(target).prefetches(workload.channels * workload.blocks * target.vector_bytes)
-    tiling = ConvTiling(columns, even_cut(workload.blocks, PANEL_BLOCKS), prefetch=prefetch)
-    return tiling, (replace(piece, columns=columns) for piece in conv_pieces(workload, choice, target))
+    tiling = ConvTiling(columns, even_cut(workload.blocks, panel), prefetch=prefetch)
+    pieces = conv_pieces(workload, ConvChoice(layout.pixels, panel), target)
+    return tiling, (replace(piece, columns=columns) for piece in pieces)
 
 
 def tiled_depthwise(layout: RowTiles, rows: int, kernel: Pair, stride: Pair, target: Target) -> Iterator[DepthwiseTile]:
     """Rectangles that cover `rows` rows of an image in tiles: as many rows at a time as the model takes."""
     costs = costs_of(target)
-    fitting = [high for high in range(1, rows + 1) if costs.depthwise_fits(high, TILE_PIXELS, kernel, stride)]
-    best = min(fitting, key=lambda high: costs.depthwise(high, TILE_PIXELS, kernel, stride) / high)
+    pixels = layout.pixels
+    fitting = [high for high in range(1, rows + 1) if costs.depthwise_fits(high, pixels, kernel, stride)]
+    best = min(fitting, key=lambda high: costs.depthwise(high, pixels, kernel, stride) / high)
     for run in cut(rows, best):
         for columns in layout.columns:
             yield DepthwiseTile(run, columns, costs.depthwise_knobs(run.tile, columns.tile, kernel, stride))

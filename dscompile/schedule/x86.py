@@ -21,7 +21,7 @@ __all__ = ["conv", "dense", "depthwise"]
 PrimFunc = Any
 
 ROUNDS_BY_ADDING = True  # exponentials (compute/activation.py)
-# Of an image in tiles; from here on, what a row of it writes for all channels should be whole before it leaves the cache.
+# Of an image in tiles; from here on, all channels of a row are made before the next row: they lie near each other.
 FAR_ELEMENTS = 1 << 19
 
 
