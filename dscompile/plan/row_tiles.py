@@ -2,8 +2,8 @@
 
 A pointwise layer reads all channels of a few pixels before it goes on. In a blocked image these are one vector from
 each of many planes, far from each other: every one is another page, and no prefetcher sees a pattern. Here all channels
-of a tile lie together, [H][tiles][C / lanes][pixels][lanes]. The depthwise layer writes them so, at no cost; a
-pass of its own would take as long as is won.
+of a tile lie together, [H][tiles][C / lanes][pixels][lanes]. The depthwise layer writes them so; a pass of its own would
+take as long as is won (docs/x86-speed.md).
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ PANELS = {4: 3, 5: 2}  # pixels of a tile -> blocks of filters that fill the reg
 # How fast tiles of so many pixels and blocks are, measured on Zen 3: those of three pixels where weights come from far
 # away, panels of two blocks with what their passes over the image cost.
 RATES = {(4, 3): 1.0, (3, 3): 0.93, (5, 2): 0.985, (4, 2): 0.97, (3, 2): 0.76}
-SLOW = 0.5  # all others
-MIN_CHANNELS, MIN_PIXELS = 32, 4
+# Below, nothing is won: an image that few panels read is read from far away few times, and rows of 7 are half rest.
+MIN_FILTERS, MIN_CHANNELS, MIN_PIXELS = 128, 32, 8
 
 
 @dataclass(frozen=True)
 class RowTiles:
-    """The layout of an image in tiles of `pixels`; the last ones of a row are of one less, in equal room."""
+    """The layout of an image in tiles of `pixels`; the last ones of a row are of one less, in equal room.
+
+    Rows are of MIN_PIXELS or more.
+    """
 
     height: int
     width: int
@@ -73,7 +76,7 @@ class RowTiles:
 
 def _cost(width: int, pixels: int) -> float:
     """Of a row."""
-    return sum(span.size / RATES.get((span.tile, PANELS[pixels]), SLOW) for span in even_cut(width, pixels))
+    return sum(span.size / RATES[span.tile, PANELS[pixels]] for span in even_cut(width, pixels))
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def _reads_tiles(network: Network, work: Work | None, name: str) -> bool:
     if work is None or work.scale is not None or work.layer.inputs != (name,):
         return False
     op = work.layer.op
-    return isinstance(op, Conv2D) and op.is_pointwise and op.groups == 1 and not op.pads
+    return isinstance(op, Conv2D) and op.is_pointwise and op.out_channels >= MIN_FILTERS
 
 
 def tiled_conv(workload: ConvWorkload, layout: RowTiles, target: Target) -> tuple[ConvTiling, Iterator[Piece]]:
