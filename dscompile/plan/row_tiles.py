@@ -2,8 +2,8 @@
 
 A pointwise layer reads all channels of a few pixels before it goes on. In a blocked image these are one vector from
 each of many planes, far from each other: every one is another page, and no prefetcher sees a pattern. Here all channels
-of a tile lie together, [H][tiles][C / lanes][pixels][lanes]. The depthwise layer writes them so; a pass of its own would
-take as long as is won (docs/x86-speed.md).
+of a tile lie together, [H][tiles][C / lanes][pixels][lanes]. The depthwise layer writes them so; a pass of its own
+would take as long as is won (docs/x86-speed.md).
 """
 
 from __future__ import annotations
