@@ -10,6 +10,7 @@ from typing import Any
 
 from tvm import tirx
 
+from dscompile.compute.held import held
 from dscompile.ir.ops import Activation
 
 Expr = Any
@@ -105,7 +106,7 @@ def exp(x: Expr) -> Expr:
     """
     bounded = tirx.min(tirx.max(x, const(EXP_LOWEST)), const(EXP_HIGHEST))
     if _rounds_by_adding.get():
-        bits, n = _rounded(bounded * const(LOG2_E))
+        bits, n = _rounded(bounded * const(LOG2_E), const(ROUNDER))
     else:
         n = tirx.nearbyint(bounded * const(LOG2_E))
         bits = tirx.Cast("int32", n)
@@ -117,19 +118,23 @@ def _ratio_of_negative(x: Expr) -> tuple[Expr, Expr]:
 
     Fewer multiply-adds than `exp`, and a shorter chain: what LN2 lacks does not matter to the even function.
     """
-    bounded = tirx.max(tirx.min(x, const(-EXP_LOWEST)), const(-EXP_HIGHEST))
-    bits, n = _rounded(bounded * const(-LOG2_E))
-    near = n * const(-LN2) - bounded
+
+    def number(value: float) -> Expr:
+        return held(value, x)
+
+    bounded = tirx.max(tirx.min(x, number(-EXP_LOWEST)), number(-EXP_HIGHEST))
+    bits, n = _rounded(bounded * number(-LOG2_E), number(ROUNDER))
+    near = n * number(-LN2) - bounded
     square = near * near
-    even = square * (square * const(RATIO[2]) + const(RATIO[1])) + const(RATIO[0])
-    odd = n * const(-LN2_REST * SCALE) + near * const(SCALE)
+    even = square * (square * number(RATIO[2]) + number(RATIO[1])) + number(RATIO[0])
+    odd = n * number(-LN2_REST * SCALE) + near * number(SCALE)
     return _scaled(even + odd, bits), even - odd
 
 
-def _rounded(x: Expr) -> tuple[Expr, Expr]:
+def _rounded(x: Expr, rounder: Expr) -> tuple[Expr, Expr]:
     """The nearest integer: in the last bits of an int32, whose others an exponent has no room for, and as float32."""
-    bits = tirx.reinterpret("int32", x + const(ROUNDER))
-    return bits, tirx.reinterpret("float32", bits) - const(ROUNDER)
+    bits = tirx.reinterpret("int32", x + rounder)
+    return bits, tirx.reinterpret("float32", bits) - rounder
 
 
 def _power(r: Expr, n: Expr) -> Expr:
