@@ -33,6 +33,7 @@ ERF_P = 0.3275911
 ERF_COEFFICIENTS = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 GELU_FACTOR = math.sqrt(2.0 / math.pi)
 ROUNDER = 1.5 * 2.0**23  # a float32 this large has no bits below 1; its own are beyond those of an exponent
+ONE_BITS = 0x3F800000  # of 1.0
 EXP_LOWEST, EXP_HIGHEST = -87.33, 88.37  # results stay normal numbers
 
 
@@ -44,6 +45,7 @@ def rounding_by_adding(wanted: bool) -> Iterator[None]:
     """Whether exponentials defined within round by adding a large number, and not by instructions made for that.
 
     On x86 these and converting to an integer make a longer chain; on 64-bit Arm the large number is a register more.
+    What else is done on the bits of numbers there, and divides one polynomial by another, goes with it.
     """
     token = _rounds_by_adding.set(wanted)
     try:
@@ -65,7 +67,8 @@ def activate(x: Expr, activation: Activation, slope: Expr | None = None) -> Expr
         case "clip":
             return clip(x, activation.low, activation.high)
         case "hard_swish":
-            return x * clip(x * const(1.0 / 6.0) + const(0.5), 0.0, 1.0)
+            gate = x * const(1.0 / 6.0) + const(0.5)
+            return x * (_within_one(gate) if _rounds_by_adding.get() else clip(gate, 0.0, 1.0))
         case "hard_sigmoid":
             return clip(x * const(activation.alpha) + const(0.5), 0.0, 1.0)
         case "swish":
@@ -97,6 +100,15 @@ def clip(x: Expr, low: float, high: float) -> Expr:
     if high < math.inf:
         x = tirx.min(x, const(high))
     return x
+
+
+def _within_one(x: Expr) -> Expr:
+    """clip(x, 0, 1) on the bits, which are in order as integers: multiply-adds and float minima share execution units.
+
+    NaN is 0 or 1, by its sign.
+    """
+    bits = tirx.max(tirx.reinterpret("int32", x), tirx.const(0, "int32"))
+    return tirx.reinterpret("float32", tirx.min(bits, tirx.const(ONE_BITS, "int32")))
 
 
 def exp(x: Expr) -> Expr:

@@ -44,7 +44,9 @@ def place_constants(lowered: Mapping[str, PrimFunc], target: Target) -> dict[str
         loads.add((value, lanes))
         return tirx.call_pure_extern(f"float32x{lanes}", f"{_name(value)}x{lanes}")
 
-    result = {name: prim.with_body(tvm_ffi.structural_map(prim.body, (_CALL, placed))) for name, prim in lowered.items()}
+    result = {
+        symbol: prim.with_body(tvm_ffi.structural_map(prim.body, (_CALL, placed))) for symbol, prim in lowered.items()
+    }
     if loads:
         symbol, prim = next(iter(result.items()))
         text = StringImm("".join(_load(value, lanes) for value, lanes in sorted(loads)))
