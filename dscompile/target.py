@@ -9,6 +9,7 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -216,7 +217,7 @@ TARGET_KEYS: dict[str, tuple[str, ...]] = {
 
 def list_targets() -> tuple[Target, ...]:
     """Every target that ships, in the order of their names."""
-    return tuple(_read(path) for path in sorted(data_directory("targets").glob("*.yaml")))
+    return tuple(_shipped(path) for path in sorted(data_directory("targets").glob("*.yaml")))
 
 
 def target_names() -> tuple[str, ...]:
@@ -252,7 +253,7 @@ def find_target(name: str) -> Target:
         return _read(path)
     if name not in target_names():
         raise UsageError(f"unknown target '{name}'", help=target_advice(name))
-    return _read(target_path(name))
+    return _shipped(target_path(name))
 
 
 def target_path(name: str) -> Path:
@@ -345,6 +346,12 @@ def host_features() -> frozenset[str]:
         return frozenset()
     match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     return frozenset(match[1].split()) if match else frozenset()
+
+
+@cache
+def _shipped(path: Path) -> Target:
+    """A target of this package, whose files nobody changes while it runs."""
+    return _read(path)
 
 
 def _read(path: Path) -> Target:
