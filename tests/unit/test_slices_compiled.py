@@ -89,6 +89,7 @@ def sliced(channels: int, int8: bool) -> Network:
     return net.build(outputs)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("channels", CHANNELS)
@@ -105,6 +106,7 @@ def moved(op: Op, channels: int, *, int8: bool) -> Network:
 BOXES = [Slice((0, 1, 0, 0), (1, 3, 4, 58)), Slice((0, 0, 2, 16), (1, 5, 2, 20)), Slice((0, 4, 1, 7), (1, 1, 2, 50))]
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("op", [*BOXES, Shuffle(2), Shuffle(29)], ids=str)
