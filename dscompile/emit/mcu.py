@@ -22,7 +22,7 @@ from dscompile.emit.describe import UNKNOWN, describe, finished
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, program_interface
-from dscompile.emit.mcu_code import bodies_code, helper_code, kernel_code, placeable, shared_bodies
+from dscompile.emit.mcu_code import bodies_code, helper_code, is_thin, kernel_code, placeable, shared_bodies
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
 from dscompile.emit.mcu_text import ConstantArray, constant_arrays, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
@@ -129,8 +129,9 @@ def _check_selftest(program: Program, inputs: Mapping[str, Array], outputs: Mapp
 
 @dataclass(frozen=True)
 class _Kernels:
-    """The texts of all kernels, in front of them the assembly that several share, and of the helpers they call."""
+    """The names of all kernels and their texts, in front of them assembly that several share, and helpers they call."""
 
+    symbols: Mapping[str, str]
     code: tuple[str, ...]
     helpers: str
     has_assembly: bool
@@ -155,7 +156,7 @@ class _Emitter:
         code = [kernel_code(function, symbols[function.symbol], bodies) for function in self.program.functions]
         if bodies:
             code.insert(0, bodies_code(bodies))
-        return _Kernels(tuple(code), helper_code("".join(code)), bool(bodies))
+        return _Kernels(symbols, tuple(code), helper_code("".join(code)), bool(bodies))
 
     def sources(self, fingerprint: int) -> Sources:
         """`<net>.c` and `<net>_weights.c`, which compile with a header of the same `fingerprint` only."""
@@ -174,6 +175,7 @@ class _Emitter:
             helpers=kernels.helpers,
             kernels=kernels.code,
             has_assembly=kernels.has_assembly,
+            thin=[kernels.symbols[function.symbol] for function in program.functions if is_thin(function)],
         )
         return Sources(
             placeable(code, interface.macro),

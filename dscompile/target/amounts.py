@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -19,7 +20,7 @@ def parse_size(text: object) -> int:
     if match is None:
         raise ValueError(f"'{text}' is not a size; write for example 20 KiB, 1 MiB or 512 B")
     size = float(match[1]) * _UNITS[match[2]]
-    if size != int(size):
+    if not math.isfinite(size) or size != int(size):
         raise ValueError(f"'{text}' is not a whole number of bytes")
     return int(size)
 
@@ -30,4 +31,7 @@ def parse_rate(text: object, unit: Literal["Hz", "B/s"]) -> float:
     if match is None or match[3] != unit:
         example = {"Hz": "a clock; write for example 1410 MHz", "B/s": "a rate; write for example 1555 GB/s"}[unit]
         raise ValueError(f"'{text}' is not {example}")
-    return float(match[1]) * _PREFIXES[match[2]]
+    rate = float(match[1]) * _PREFIXES[match[2]]
+    if not math.isfinite(rate):
+        raise ValueError(f"'{text}' is faster than anything")
+    return rate

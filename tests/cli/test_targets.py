@@ -196,6 +196,30 @@ def test_a_multiply_that_is_not_known_is_refused(dscompile: CommandLine, folder:
     assert "the target file is wrong: multiply must be 'broadcast' or 'element', not 'lane'" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("vector: {bytes: .inf}", "'bytes' of the target file must be a number up to 2^63"),
+        (f"vector: {{bytes: {'9' * 400}}}", "'bytes' of the target file must be a number up to 2^63"),
+        ("vector: {bytes: .nan}", "'bytes' of the target file must be a number up to 2^63"),
+        (
+            "memories: {ram: {origin: 0, size: 8}}\n"
+            "sections: {code: ram, constants: ram, data: ram, stack: ram}\n"
+            f"clock: {'9' * 400} Hz",
+            "is faster than anything",
+        ),
+        (f"caches: {{l1d: {'9' * 400} MB}}", "is not a whole number of bytes"),
+    ],
+)
+def test_numbers_without_end_in_a_target_file_are_refused(
+    dscompile: CommandLine, folder: Path, line: str, message: str
+) -> None:
+    (folder / "mine.yaml").write_text(f"dscompile_target: 1\nname: mine\nfamily: x86\ndescription: a box\n{line}\n")
+    outcome = dscompile("targets", "show", "./mine.yaml")
+    assert outcome.code == 3
+    assert message in outcome.err
+
+
 def test_show_says_what_a_memory_waits_and_the_clock(dscompile: CommandLine):
     board = Path(__file__).parents[2] / "examples" / "boards" / "stm32f405.yaml"
     said = dscompile("targets", "show", board).out
