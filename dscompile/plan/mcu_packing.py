@@ -9,6 +9,7 @@ from dscompile.artifact import PackedWeights
 from dscompile.ir.network import Array
 from dscompile.ir.storage import FOUR, KEPT, Storage, in_fours, is_narrow, is_sparse
 from dscompile.plan.mcu_kernels import ConvKernel, DenseKernel, SeparableKernel, half_up, rows_steps
+from dscompile.plan.mcu_mve import VECTOR, step_values
 from dscompile.plan.program import Program
 
 Bytes = NDArray[np.int8]
@@ -61,6 +62,27 @@ def packed_rows(weights: Array) -> Bytes:
     return _paired(rows)
 
 
+def vector_steps(weights: Array, storage: Storage) -> Bytes:
+    """[depth, C_out] int8 -> [C_out / 2][steps][bytes of a step], both rounded up; zeros fill up.
+
+    A step is 16 values of depth of the even channel, then of the odd one; of four bits both share a byte, the even
+    channel its lower half. Where two of four are left out it is 32 values: the places of what is left in eight bytes,
+    two bits each, of two channels a byte, then 16 weights of each channel.
+    """
+    depth, channels = weights.shape
+    values = step_values(storage)
+    padded = np.zeros((-(-depth // values) * values, -(-channels // 2) * 2), np.int16)
+    padded[:depth, :channels] = weights
+    places, pairs = [], padded.shape[1] // 2
+    if is_sparse(storage):
+        numbers, kept = _kept(padded)
+        places = [_paired(numbers).T.reshape(pairs, -1, VECTOR // KEPT)]
+        padded = kept.reshape(-1, padded.shape[1])
+    steps = padded.reshape(-1, VECTOR, pairs, 2).transpose(2, 0, 3, 1)
+    packed = _as_bytes(steps[:, :, 0], steps[:, :, 1]) if is_narrow(storage) else steps.astype(np.int8)
+    return np.concatenate([*places, packed.reshape(pairs, len(padded) // VECTOR, -1)], axis=2)
+
+
 def packed_weights(program: Program) -> tuple[PackedWeights, ...]:
     """The layers whose weights do not have a byte each, in the order of the program."""
     kernels = {function.symbol: function.kernel for function in program.functions}
@@ -95,12 +117,17 @@ def _halves(weights: Array, storage: Storage) -> Bytes:
 
 def _sparse(weights: Array, storage: Storage) -> Bytes:
     """[depth, channels] -> [depth / 4, rounded up][bytes of a group]."""
+    numbers, kept = _kept(weights)
+    values = kept.transpose(0, 2, 1)  # [groups, channels, 2]
+    packed = _as_bytes(values[..., 0], values[..., 1]) if is_narrow(storage) else values.astype(np.int8)
+    return np.concatenate([_paired(numbers), packed.reshape(len(kept), -1)], axis=1)
+
+
+def _kept(weights: NDArray[np.generic]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """[depth, channels] -> the places of two of four, in four bits [groups, channels]; the two [groups, 2, channels]."""
     fours = in_fours(weights).astype(np.int16)  # [groups, 4, channels]
     # Weights other than 0 first, in their order; where there are fewer than two, the first place stands for a 0.
     order = np.argsort(fours == 0, axis=1, kind="stable")[:, :KEPT]
     kept = np.take_along_axis(fours, order, axis=1)
     places = np.where(kept != 0, order, 0)
-    values = kept.transpose(0, 2, 1)  # [groups, channels, 2]
-    packed = _as_bytes(values[..., 0], values[..., 1]) if is_narrow(storage) else values.astype(np.int8)
-    numbers = _paired((places[:, 0] | places[:, 1] << 2).astype(np.int16))
-    return np.concatenate([numbers, packed.reshape(len(fours), -1)], axis=1)
+    return (places[:, 0] | places[:, 1] << 2).astype(np.int16), kept

@@ -10,7 +10,7 @@ from typing import Literal
 from dscompile.ir.network import Array
 from dscompile.ir.storage import Storage
 from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
-from dscompile.plan.mcu_mve import block_of
+from dscompile.plan.mcu_mve import block_of, mve_storage
 from dscompile.target import Target
 
 _BLOCK = re.compile(r"block([1-9])x([1-9])")
@@ -26,6 +26,10 @@ class KernelSet:
     variant: Variant
     group: int
     block: int
+
+    def storage(self, fitting: Storage, depth: int) -> Storage:
+        """How weights of sums of `depth` products are stored that fit a storage: plainer where that is smaller."""
+        return mve_storage(fitting, depth) if self.variant == "mve" else fitting
 
 
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
@@ -88,11 +92,12 @@ def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, sto
     Packed weights are in blocks. Pairs take any rounding; weights a and b of which a word holds a + 256 * b are
     symmetric. They compute four results at once, so that one or two are not worth their code.
     """
+    for each in sets:
+        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights, storage):
+            return matrix_set([each], epilogue, weights, storage)
     if storage != "plain":
         return _PACKED_ROW
     for each in sets:
-        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights, storage):
-            return matrix_set([each], epilogue, weights)
         symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
         if each.variant == "dsp" and symmetric and weights.shape[1] > _FEW_RESULTS:
             return each
@@ -103,7 +108,9 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage:
     match variant:
         case "dsp":
             return epilogue.is_searched and storage in ("plain", "int4")
-        case "mve" | "rvv":
+        case "mve":
+            return epilogue.is_searched
+        case "rvv":
             return epilogue.is_searched and storage == "plain"
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
