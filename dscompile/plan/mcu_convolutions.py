@@ -27,7 +27,14 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps
-from dscompile.plan.mcu_packing import packed_blocks, packed_halves, packed_pairs, packed_rows, vector_steps
+from dscompile.plan.mcu_packing import (
+    channel_rows,
+    packed_blocks,
+    packed_halves,
+    packed_pairs,
+    packed_rows,
+    vector_steps,
+)
 from dscompile.plan.mcu_pairs import (
     fit_halves,
     four_rows,
@@ -342,7 +349,8 @@ def _matrix(
     ordered: Array
     match chosen.variant:
         case "dsp" | "mve":
-            ordered = _words(weights, storage, apart=apart) if chosen.variant == "dsp" else vector_steps(weights, storage)
+            is_vector = chosen.variant == "mve"
+            ordered = vector_steps(weights, storage) if is_vector else _words(weights, storage, apart=apart)
             return [lowering.constant("weights", ordered), lowering.constant("constants", pair_constants(*constants))]
         case "m0plus" if storage == "int4":
             ordered = packed_rows(weights)
@@ -354,7 +362,7 @@ def _matrix(
         case "block":
             ordered = block_weights(weights, chosen.block)
         case "rvv":
-            ordered = weights
+            ordered = weights if storage == "plain" else channel_rows(weights, storage)
         case "c99":
             ordered = weights.T
     return _operands(lowering, ordered, epilogue, constants)

@@ -269,7 +269,7 @@ def mve_matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
         column_step=padded_depth(kernel.depth),
         y_step=direction * kernel.y_step,
         weight_bytes=steps * _WEIGHT_BYTES[kernel.storage] * -(-kernel.out_channels // 2),
-        entry=_entry(steps, unrolled) * 4 * _STEP_INSTRUCTIONS[kernel.storage] + 1,  # odd, as addresses of Thumb code are
+        entry=4 * _STEP_INSTRUCTIONS[kernel.storage] * _entry(steps, unrolled) + 1,  # odd, as Thumb addresses are
         rounds=-(-(steps - 1) // unrolled),
         channels=kernel.out_channels,
         factor=1 << epilogue.left,

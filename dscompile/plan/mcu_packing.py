@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from dscompile.plan.mcu_mve import VECTOR, step_values
 from dscompile.plan.program import Program
 
 Bytes = NDArray[np.int8]
+Packed = ConvKernel | SeparableKernel | DenseKernel
 
 _WORD = 8  # weights in 32 bits
 
@@ -83,19 +86,41 @@ def vector_steps(weights: Array, storage: Storage) -> Bytes:
     return np.concatenate([*places, packed.reshape(pairs, len(padded) // VECTOR, -1)], axis=2)
 
 
-def packed_weights(program: Program) -> tuple[PackedWeights, ...]:
-    """The layers whose weights do not have a byte each, in the order of the program."""
+def channel_rows(weights: Array, storage: Storage) -> Bytes:
+    """[depth, C_out] int8 -> [rows][C_out], a byte for each channel.
+
+    int4: a row is two values of depth, the first in the lower halves. 2:4: for every eight values a row of the places
+    of what is left, two bits each, from the lowest on; then four rows of weights, or two of four bits. Where there are
+    only four values at the end, half of their row of places is used, and half as many rows follow.
+    """
+    if not is_sparse(storage):
+        return _paired(weights.T.astype(np.int16)).T.copy()
+    numbers, kept = _kept(weights)
+    fours = _as_bytes(kept[:, 0], kept[:, 1])[:, None] if is_narrow(storage) else kept.astype(np.int8)
+    places = _paired(numbers.T).T
+    return np.concatenate(
+        [part for index, row in enumerate(places) for part in (row[None], *fours[2 * index : 2 * index + 2])]
+    )
+
+
+def packed_kernels(program: Program) -> Iterator[tuple[str, Packed, int]]:
+    """Layers whose weights do not have a byte each, in the order of the program: name, kernel, bytes of the weights."""
     kernels = {function.symbol: function.kernel for function in program.functions}
-    found = []
     for step in program.steps:
         for call in step.calls:
             kernel = kernels[call.symbol]
-            if isinstance(kernel, ConvKernel | SeparableKernel | DenseKernel) and kernel.storage != "plain":
+            if isinstance(kernel, Packed) and kernel.storage != "plain":
                 place = [parameter.name for parameter in kernel.parameters].index("weights")
                 key = call.operands[place].name
-                size, plain = program.constants[key].nbytes, kernel.depth * kernel.out_channels
-                found.append(PackedWeights(key.removesuffix(".weights"), kernel.storage, size, plain))
-    return tuple(found)
+                yield key.removesuffix(".weights"), kernel, program.constants[key].nbytes
+
+
+def packed_weights(program: Program) -> tuple[PackedWeights, ...]:
+    """The layers whose weights do not have a byte each, in the order of the program."""
+    return tuple(
+        PackedWeights(name, kernel.storage, size, kernel.depth * kernel.out_channels)
+        for name, kernel, size in packed_kernels(program)
+    )
 
 
 def _as_bytes(lower: NDArray[np.int16], upper: NDArray[np.int16]) -> Bytes:
@@ -124,7 +149,7 @@ def _sparse(weights: Array, storage: Storage) -> Bytes:
 
 
 def _kept(weights: NDArray[np.generic]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """[depth, channels] -> the places of two of four, in four bits [groups, channels]; the two [groups, 2, channels]."""
+    """[depth, channels] -> places of two of four, four bits [groups, channels], and the two [groups, 2, channels]."""
     fours = in_fours(weights).astype(np.int16)  # [groups, 4, channels]
     # Weights other than 0 first, in their order; where there are fewer than two, the first place stands for a 0.
     order = np.argsort(fours == 0, axis=1, kind="stable")[:, :KEPT]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dscompile.ir.network import Array
-from dscompile.ir.storage import Storage
+from dscompile.ir.storage import Storage, is_sparse
 from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
 from dscompile.plan.mcu_mve import block_of, mve_storage
 from dscompile.target import Target
@@ -81,8 +81,9 @@ def pool_variant(
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
     """The set for a matrix product with weights [depth, C_out], stored so."""
     chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
-    if chosen.variant == "rvv" and isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped":
-        return replace(chosen, group=2)  # steps and their mask take the registers of a pixel
+    stepped = isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped"
+    if chosen.variant == "rvv" and (stepped or is_sparse(storage)):
+        return replace(chosen, group=2)  # steps and their mask take the registers of a pixel, as sums of 16 bits do
     return chosen
 
 
@@ -111,7 +112,8 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage:
         case "mve":
             return epilogue.is_searched
         case "rvv":
-            return epilogue.is_searched and storage == "plain"
+            # Two products of a sum of 16 bits, with weights that are left of four.
+            return epilogue.is_searched and (not is_sparse(storage) or bool(weights.min() > _NOT_SYMMETRIC))
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")
