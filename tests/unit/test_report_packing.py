@@ -38,7 +38,9 @@ def test_targets_with_a_byte_for_each_weight_say_so(target):
 def test_short_sums_that_leave_nothing_out_on_helium_are_named():
     (note,) = notes(stored(tower("tflite"), "2:4"), "cortex-m55")
     assert note.startswith("cortex-m55: weights are stored otherwise than asked: 'wide' as plain, not 2:4, 'pointwise'")
-    assert note.endswith("sums of 16 products or less take fewer bytes so, because vectors go through whole steps of 32")
+    assert note.endswith(
+        "; sums of 16 products or less take fewer bytes so, because vectors go through whole steps of 32"
+    )
 
 
 def test_layers_without_the_vectors_that_they_would_have_are_named():
