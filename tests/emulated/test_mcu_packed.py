@@ -103,7 +103,7 @@ def test_unpacking_costs_what_the_documentation_says(core, storage, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55", "rv64gcv"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
 def test_streams_multiply_packed_weights_as_well(core, tmp_path):
     require_compiler(core)
     _, whole = checked(keywords("int4"), core, tmp_path / "fast")
