@@ -366,7 +366,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "2:\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
         "lb s2, 0(t5)\n"
@@ -388,7 +387,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "4:\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
         "lb s2, 0(t5)\n"
@@ -400,7 +398,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 1(t3)\n"
         "lb s1, 1(t4)\n"
         "lb s2, 1(t5)\n"
@@ -412,7 +409,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 2(t3)\n"
         "lb s1, 2(t4)\n"
         "lb s2, 2(t5)\n"
@@ -424,7 +420,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 3(t3)\n"
         "lb s1, 3(t4)\n"
         "lb s2, 3(t5)\n"
@@ -440,7 +435,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "bne t3, t6, 4b\n"
         "5:\n"
-
         "vsetvli zero, zero, e32, m8, ta, ma\n"
         "lw s0, 0(a5)\n"
         "vle32.v v0, (a2)\n"
@@ -651,7 +645,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "2:\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
 
@@ -670,7 +663,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "4:\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
 
@@ -680,7 +672,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 1(t3)\n"
         "lb s1, 1(t4)\n"
 
@@ -690,7 +681,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 2(t3)\n"
         "lb s1, 2(t4)\n"
 
@@ -700,7 +690,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 3(t3)\n"
         "lb s1, 3(t4)\n"
 
@@ -713,7 +702,6 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
 
         "bne t3, t6, 4b\n"
         "5:\n"
-
         "vsetvli zero, zero, e32, m8, ta, ma\n"
         "lw s0, 0(a5)\n"
         "vle32.v v24, (a2)\n"

@@ -206,11 +206,9 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "2:\n"
         "vle8.v v0, (t2)\n"
         "add t2, t2, s3\n"
-
         "vand.vi v2, v0, 3\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "vluxei8.v v6, (t3), v2\n"
         "vwmul.vv v24, v6, v4\n"
         "vluxei8.v v6, (t4), v2\n"
@@ -219,7 +217,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "vand.vi v2, v2, 3\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "vluxei8.v v6, (t3), v2\n"
         "vwmacc.vv v24, v6, v4\n"
         "vluxei8.v v6, (t4), v2\n"
@@ -229,7 +226,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "vwadd.wv v8, v8, v24\n"
         "vwadd.wv v16, v16, v28\n"
         "vsetvli zero, zero, e8, m2, ta, ma\n"
-
         "addi t3, t3, 4\n"
         "addi t4, t4, 4\n"
 
@@ -237,7 +233,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "vand.vi v2, v2, 3\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "vluxei8.v v6, (t3), v2\n"
         "vwmul.vv v24, v6, v4\n"
         "vluxei8.v v6, (t4), v2\n"
@@ -245,7 +240,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "vsrl.vi v2, v0, 6\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "vluxei8.v v6, (t3), v2\n"
         "vwmacc.vv v24, v6, v4\n"
         "vluxei8.v v6, (t4), v2\n"
@@ -255,7 +249,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "vwadd.wv v8, v8, v24\n"
         "vwadd.wv v16, v16, v28\n"
         "vsetvli zero, zero, e8, m2, ta, ma\n"
-
         "addi t3, t3, 4\n"
         "addi t4, t4, 4\n"
 
@@ -264,11 +257,9 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "beqz s2, 5f\n"
         "vle8.v v0, (t2)\n"
         "add t2, t2, s3\n"
-
         "vand.vi v2, v0, 3\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "vluxei8.v v6, (t3), v2\n"
         "vwmul.vv v24, v6, v4\n"
         "vluxei8.v v6, (t4), v2\n"
@@ -277,7 +268,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "vand.vi v2, v2, 3\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "vluxei8.v v6, (t3), v2\n"
         "vwmacc.vv v24, v6, v4\n"
         "vluxei8.v v6, (t4), v2\n"
@@ -287,9 +277,7 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "vwadd.wv v8, v8, v24\n"
         "vwadd.wv v16, v16, v28\n"
         "vsetvli zero, zero, e8, m2, ta, ma\n"
-
         "5:\n"
-
         "vsetvli zero, zero, e32, m8, ta, ma\n"
         "lw s0, 0(a5)\n"
         "vle32.v v0, (a2)\n"
@@ -496,7 +484,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "2:\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
         "lb s2, 0(t5)\n"
@@ -518,7 +505,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
         "4:\n"
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
         "lb s2, 0(t5)\n"
@@ -530,7 +516,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 1(t3)\n"
         "lb s1, 1(t4)\n"
         "lb s2, 1(t5)\n"
@@ -542,7 +527,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 2(t3)\n"
         "lb s1, 2(t4)\n"
         "lb s2, 2(t5)\n"
@@ -554,7 +538,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
 
         "vle8.v v4, (t2)\n"
         "add t2, t2, s3\n"
-
         "lb s0, 3(t3)\n"
         "lb s1, 3(t4)\n"
         "lb s2, 3(t5)\n"
@@ -570,7 +553,6 @@ __attribute__((naked, noinline)) static PACKED_RV64_CODE_ATTR void packed_rv64_s
 
         "bne t3, t6, 4b\n"
         "5:\n"
-
         "vsetvli zero, zero, e32, m8, ta, ma\n"
         "lw s0, 0(a5)\n"
         "vle32.v v0, (a2)\n"
