@@ -91,9 +91,17 @@ class Table:
 
     @property
     def best_peer(self) -> Row | None:
-        """The peer with the smallest CPU time beside dscompile's."""
-        peers = [row for row in self.rows if row.contender != OWN and row.cpu_ratio is not None]
-        return min(peers, key=lambda row: row.cpu_ratio or 0.0, default=None)
+        """The fastest peer: of one thread by CPU time, of several by the clock, as threads that wait may spin."""
+        peers = [row for row in self.rows if row.contender != OWN and self._time_ratio(row) is not None]
+        return min(peers, key=lambda row: self._time_ratio(row) or 0.0, default=None)
+
+    @property
+    def best_ratio(self) -> float | None:
+        """That of the best peer."""
+        return None if self.best_peer is None else self._time_ratio(self.best_peer)
+
+    def _time_ratio(self, row: Row) -> float | None:
+        return row.cpu_ratio if self.threads == 1 else row.ratio
 
 
 def markdown(table: Table) -> str:
@@ -133,12 +141,12 @@ def markdown(table: Table) -> str:
 
 
 def summary(tables: Sequence[Table]) -> str:
-    """One line for each network: dscompile's time, the best peer, and their ratios; at last the geometric mean."""
+    """One line for each network: dscompile's time, the best peer, and their ratios; at last the geometric means."""
     lines = ["| network | dscompile ms | best peer | its ms | ratio | CPU ratio |", "|---|---:|---|---:|---:|---:|"]
-    ratios = []
+    ratios: list[tuple[float, float]] = []
     for table in tables:
         own, best = table.own, table.best_peer
-        if own is None or best is None or best.cpu_ratio is None:
+        if own is None or best is None or best.ratio is None or best.cpu_ratio is None:
             continue
         cells = (
             table.network,
@@ -149,9 +157,10 @@ def summary(tables: Sequence[Table]) -> str:
             _shown(best.cpu_ratio, 1, ".2f"),
         )
         lines.append("| " + " | ".join(cells) + " |")
-        ratios.append(best.cpu_ratio)
+        ratios.append((best.ratio, best.cpu_ratio))
     if ratios:
-        lines.append(f"| geometric mean | | | | | {statistics.geometric_mean(ratios):.2f} |")
+        means = " | ".join(f"{statistics.geometric_mean(column):.2f}" for column in zip(*ratios, strict=True))
+        lines.append(f"| geometric mean | | | | {means} |")
     return "\n".join(lines) + "\n"
 
 

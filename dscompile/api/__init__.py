@@ -4,8 +4,8 @@ Every function raises a `DscompileError` for whatever its caller can do somethin
 function needs is imported when it is called: `check` and `inspect` never import tvm.
 """
 
+from dscompile.api.benching import bench
 from dscompile.api.building import build, packages_list
-from dscompile.api.comparing import bench, verify
 from dscompile.api.exporting import ExportResult, export, export_onnx, import_onnx
 from dscompile.api.factorizing import FactorizeResult, factorize
 from dscompile.api.farm import farm_device, farm_status, farm_tracker
@@ -28,6 +28,7 @@ from dscompile.api.networks import (
 from dscompile.api.quantizing import QuantizeResult, quantize
 from dscompile.api.sliding import StreamResult, stream
 from dscompile.api.tuning import DEFAULT_TRIALS, TuneResult, tune, tune_report
+from dscompile.api.verifying import verify
 
 __all__ = [
     "DEFAULT_TRIALS",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dscompile.errors import Position, UnsupportedError, UsageError
+from dscompile.errors import BadInputError, Position, UnsupportedError, UsageError
 from dscompile.frontend.import_cleanup import tidy
 from dscompile.frontend.import_errors import Problems
 from dscompile.frontend.import_graph import CHANNELS_FIRST, ImportGraph, Operand, Order, Value
@@ -129,7 +129,9 @@ class Importer:
         return [self.operand(name) if name else None for name in node.inputs]
 
     def operand(self, name: str) -> Operand | None:
-        """What a name of the file stands for; None if that could not be imported."""
+        """What a name of the file stands for; None if that could not be imported. BadInputError without a name."""
+        if not name:
+            raise BadInputError("an input that it needs is missing")
         if name not in self.operands:
             self.operands[name] = self.model.constants[name]
         return self.operands[name]

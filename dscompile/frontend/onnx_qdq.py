@@ -116,7 +116,8 @@ class QdqImporter(Importer):
         if stored_type(self._call(quantizer, [operand])) == "int8":
             return operand
         quantization = self.graph.tensor_of(operand).quantization
-        assert quantization is not None
+        if quantization is None:
+            return None  # it stands in for the result of a node that could not be imported
         stored = replace(quantization, zero_point=quantization.zero_point + UNSIGNED_SHIFT)
         self.graph.start(self.graph.fresh(f"{name}_shift"), stored, "uint8")
         return self.graph.emit_value(Quantize(), [operand.tensor], operand.order)

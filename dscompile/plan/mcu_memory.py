@@ -12,7 +12,7 @@ Instructions are estimates (plan/mcu_costs.py); arenas are exact. docs/memory.md
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dscompile.errors import UnsupportedError
@@ -31,13 +31,26 @@ _ANY = float("inf")
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """Cuts with their placement; `proven` as MemoryChoice has it."""
+class _Way:
+    """A cheapest plan of some cuts. No arena of it is smaller than `least_bytes`."""
 
+    cuts: Cuts
+    plan: tuple[Candidate, ...]
+    least_bytes: int
+
+    @property
+    def instructions(self) -> float:
+        return instructions_of(self.plan)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A way with its placement; `proven` as MemoryChoice has it."""
+
+    way: _Way
     draft: Draft
     plan: Plan
-    cuts: tuple[Candidate, ...]
-    proven: bool
+    proven: bool = False
 
     @property
     def arena_bytes(self) -> int:
@@ -45,7 +58,12 @@ class _Choice:
 
     @property
     def instructions(self) -> float:
-        return instructions_of(self.cuts)
+        return self.way.instructions
+
+
+_Rank = tuple[float, float]
+_Order = Callable[[int, float], _Rank | None]
+"""How good an arena with some instructions is: less is better, a smaller arena never worse; None: it will not do."""
 
 
 def plan_mcu_program(
@@ -71,13 +89,13 @@ def plan_mcu_program(
         )
     chooser = _Chooser(lowered_drafts(network, target, affine=affine))
     fastest = chooser.fastest
-    if memory == "stream" and not chooser.can_push():
+    if memory == "stream" and not chooser.can_push:
         chooser = _Chooser(lowered_drafts(network, target, affine=affine, vectors=False))
     chosen = chooser.choose(memory, arena_bytes)
     smallest = None
     if arena_bytes is not None and chosen.arena_bytes > arena_bytes:
         smallest = chooser.smallest()
-    streams = sum(cut.segment is not None for cut in chosen.cuts)
+    streams = sum(cut.segment is not None for cut in chosen.way.plan)
     choice = MemoryChoice(
         mode=memory,
         streams=streams,
@@ -94,45 +112,59 @@ class _Chooser:
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self._drafts = drafts
-        self._found: dict[bool, list[Cuts]] = {}
-        self.fastest = min(cuts.whole for cuts in self._cuts(pushed=False))
-
-    def _cuts(self, *, pushed: bool) -> list[Cuts]:
-        if pushed not in self._found:
-            self._found[pushed] = [Cuts(draft, pushed=pushed) for draft in self._drafts]
-        return self._found[pushed]
+        self._cuts: dict[bool, list[Cuts]] = {}
+        self._ways: dict[bool, list[_Way]] = {}
+        self._placed: dict[tuple[Cuts, tuple[Candidate, ...]], _Choice] = {}
+        self.fastest = min(cuts.whole for cuts in self._all_cuts(pushed=False))
 
     def choose(self, mode: MemoryMode, budget_bytes: int | None) -> _Choice:
         """The choice of a mode; the smallest arena of the mode where the budget cannot be kept."""
-        match mode:
-            case "fast":
-                if _has_regions(self._drafts[0].target):
-                    return self._whole()
-                if budget_bytes is None:
-                    return self._least_product(_FAST, pushed=False)
-                return self._within(budget_bytes, pushed=False) or self._smallest(_ANY, pushed=False)
-            case "balanced":
-                return self._smallest(_BALANCED * self.fastest, pushed=False)
-            case "stream":
-                self._require_rows()
-                if budget_bytes is None:
-                    return self._least_product(_STREAM, pushed=True)
-                return self._within(budget_bytes, pushed=True) or self._smallest(_ANY, pushed=True)
+        if mode == "fast" and _has_regions(self._drafts[0].target):
+            return self._whole()
+        pushed = mode == "stream"
+        if pushed:
+            self._require_rows()
+        order = self._order(mode)
+        if mode != "balanced" and budget_bytes is not None:
+            order = _fewest_within(budget_bytes)
+        return self._best(order, pushed=pushed) or self._smallest(pushed=pushed)
+
+    @property
+    def can_push(self) -> bool:
+        """Whether the rows of the input can be pushed one by one."""
+        return bool(self._all_ways(pushed=True))
 
     def smallest(self) -> tuple[MemoryMode, int]:
         """The mode with the smallest arena of all, and its bytes."""
-        best: list[tuple[int, MemoryMode]] = [(self._smallest(_ANY, pushed=False).arena_bytes, "fast")]
-        if self.can_push():
-            best.append((self._smallest(_ANY, pushed=True).arena_bytes, "stream"))
+        best: list[tuple[int, MemoryMode]] = [(self._smallest(pushed=False).arena_bytes, "fast")]
+        if self.can_push:
+            best.append((self._smallest(pushed=True).arena_bytes, "stream"))
         size, mode = min(best, key=lambda each: each[0])
         return mode, size
 
-    def can_push(self) -> bool:
-        """Whether the rows of the input can be pushed one by one."""
-        return any(cuts.cheapest(limit) is not None for cuts in self._cuts(pushed=True) for limit in cuts.limits[-1:])
+    def _order(self, mode: MemoryMode) -> _Order:
+        """What a mode prefers without a budget."""
+        match mode:
+            case "fast":
+                return _least_product(_FAST, self.fastest)
+            case "balanced":
+                return _smallest_within(_BALANCED * self.fastest)
+            case "stream":
+                return _least_product(_STREAM, self.fastest)
+
+    def _all_cuts(self, *, pushed: bool) -> list[Cuts]:
+        if pushed not in self._cuts:
+            self._cuts[pushed] = [Cuts(draft, pushed=pushed) for draft in self._drafts]
+        return self._cuts[pushed]
+
+    def _all_ways(self, *, pushed: bool) -> list[_Way]:
+        """The cheapest plan of every limit, under the least limit that has it."""
+        if pushed not in self._ways:
+            self._ways[pushed] = [way for cuts in self._all_cuts(pushed=pushed) for way in _ways_of(cuts)]
+        return self._ways[pushed]
 
     def _require_rows(self) -> None:
-        if not self.can_push():
+        if not self.can_push:
             raise UnsupportedError(
                 f"memory mode 'stream' wants the rows of the input one by one: {_why_not(self._drafts[0])}",
                 help="take --memory balanced, which keeps the whole input",
@@ -140,9 +172,10 @@ class _Chooser:
 
     def _whole(self) -> _Choice:
         """Nothing streamed, for several memories. Tensors in rows, which are faster, unless room then lacks."""
-        ways = [_placed(cuts, cuts.steps, True) for cuts in self._cuts(pushed=False)]
-        dense = min((way for way in ways if not way.draft.in_rows), key=_size)
-        rows = min((way for way in ways if way.draft.in_rows), key=_size, default=None)
+        choices = [self._place(_Way(cuts, cuts.steps, 0)) for cuts in self._all_cuts(pushed=False)]
+        whole = [replace(choice, proven=True) for choice in choices]
+        dense = min((choice for choice in whole if not choice.draft.in_rows), key=_size)
+        rows = min((choice for choice in whole if choice.draft.in_rows), key=_size, default=None)
         if rows is None:
             return dense
         one, other = dense.plan.places.split, rows.plan.places.split
@@ -150,89 +183,72 @@ class _Chooser:
             return rows if other.lacking_bytes <= one.lacking_bytes else dense
         return rows if rows.arena_bytes <= dense.arena_bytes * (1 + _MORE_FOR_ROWS) else dense
 
-    def _smallest(self, most_instructions: float, *, pushed: bool) -> _Choice:
-        """The smallest arena of plans within the instructions; of equal ones the cheapest."""
-        best: _Choice | None = None
-        for cuts in self._cuts(pushed=pushed):
-            for limit in cuts.limits:
-                if best is not None and limit >= best.arena_bytes:
-                    break
-                plan = cuts.cheapest(limit)
-                if plan is None or instructions_of(plan) > most_instructions:
-                    continue
-                found = _placed(cuts, plan, False)
-                if best is None or found.arena_bytes < best.arena_bytes:
-                    best = _Choice(
-                        found.draft, found.plan, plan, found.arena_bytes - limit < found.draft.target.arena_alignment
-                    )
-        assert best is not None
-        return self._cheapest_as_small(best, pushed=pushed)
+    def _smallest(self, *, pushed: bool) -> _Choice:
+        """The smallest arena of all; of equal ones the cheapest."""
+        found = self._best(_smallest_within(_ANY), pushed=pushed)
+        assert found is not None
+        return found
 
-    def _least_product(self, power: int, *, pushed: bool) -> _Choice:
-        """The least product of the arena and a power of the instructions: plans are placed from the least bound on."""
-        plans: dict[tuple[Candidate, ...], tuple[float, Cuts]] = {}
-        for cuts in self._cuts(pushed=pushed):
-            for limit in cuts.limits:
-                plan = cuts.cheapest(limit)
-                if plan is not None and plan not in plans:
-                    plans[plan] = (self._product(limit, instructions_of(plan), power), cuts)
-        best: tuple[float, _Choice] | None = None
-        least = min(bound for bound, _ in plans.values())
-        for plan, (bound, cuts) in sorted(plans.items(), key=lambda each: each[1][0]):
-            if best is not None and bound >= best[0]:
+    def _best(self, order: _Order, *, pushed: bool) -> _Choice | None:
+        """The first in an order: ways are placed from the best hope on, until none is left that could be better."""
+        hopes = [(order(way.least_bytes, way.instructions), way) for way in self._all_ways(pushed=pushed)]
+        hopeful = sorted(((rank, way) for rank, way in hopes if rank is not None), key=lambda each: each[0])
+        best: tuple[_Rank, _Choice] | None = None
+        for hope, way in hopeful:
+            if best is not None and hope >= best[0]:
                 break
-            found = _placed(cuts, plan, False)
-            score = self._product(found.arena_bytes, found.instructions, power)
-            if best is None or score < best[0]:
-                best = (score, found)
-        assert best is not None
-        return replace(best[1], proven=best[0] <= least)
+            choice = self._place(way)
+            rank = order(choice.arena_bytes, choice.instructions)
+            if rank is not None and (best is None or rank < best[0]):
+                best = (rank, choice)
+        return None if best is None else replace(best[1], proven=best[0] <= hopeful[0][0])
 
-    def _product(self, arena_bytes: int, instructions: float, power: int) -> float:
-        """The logarithm of the arena times a power of the instructions."""
-        extra = math.log(instructions / self.fastest) if self.fastest else 0.0
-        return math.log(max(arena_bytes, 1)) + power * extra
+    def _place(self, way: _Way) -> _Choice:
+        key = (way.cuts, way.plan)
+        if key not in self._placed:
+            draft = way.cuts.apply(way.plan)
+            self._placed[key] = _Choice(way, draft, draft.plan())
+        return self._placed[key]
 
-    def _cheapest_as_small(self, best: _Choice, *, pushed: bool) -> _Choice:
-        """A cheaper plan whose arena is no larger, if the exact placement has one."""
-        found = self._within(best.arena_bytes, pushed=pushed)
-        if found is not None and found.instructions < best.instructions:
-            return _Choice(found.draft, found.plan, found.cuts, best.proven)
-        return best
 
-    def _within(self, budget_bytes: int, *, pushed: bool) -> _Choice | None:
-        """The fewest instructions whose arena keeps the budget."""
-        ways = []
-        for cuts in self._cuts(pushed=pushed):
-            limits = [limit for limit in cuts.limits if limit <= budget_bytes]
-            last: tuple[Candidate, ...] | None = None
-            for limit in reversed(limits):
-                plan = cuts.cheapest(limit)
-                if plan is None:
-                    break
-                if plan == last:
-                    continue
-                found = _placed(cuts, plan, last is None)
-                last = plan
-                if found.arena_bytes <= budget_bytes:
-                    ways.append(found)
-                    break
-        return min(ways, key=lambda way: way.instructions, default=None)
+def _ways_of(cuts: Cuts) -> list[_Way]:
+    unit = cuts.draft.target.arena_alignment
+    found: dict[tuple[Candidate, ...], _Way] = {}
+    for limit in cuts.limits:
+        plan = cuts.cheapest(limit)
+        if plan is not None and plan not in found:
+            found[plan] = _Way(cuts, plan, -(-limit // unit) * unit)
+    return list(found.values())
+
+
+def _smallest_within(most_instructions: float) -> _Order:
+    """The smallest arena for so many instructions; of equal ones the cheapest."""
+    return lambda arena, instructions: (arena, instructions) if instructions <= most_instructions else None
+
+
+def _fewest_within(budget_bytes: int) -> _Order:
+    """The fewest instructions in a budget."""
+    return lambda arena, instructions: (instructions, 0) if arena <= budget_bytes else None
+
+
+def _least_product(power: int, fastest: float) -> _Order:
+    """The least product of the arena and a power of the instructions, as its logarithm."""
+
+    def rank(arena: int, instructions: float) -> _Rank:
+        extra = math.log(instructions / fastest) if fastest else 0.0
+        return (math.log(max(arena, 1)) + power * extra, 0)
+
+    return rank
 
 
 def _has_regions(target: Target) -> bool:
     return bool(target.regions or target.weight_regions)
 
 
-def _size(way: _Choice) -> tuple[int, float, int]:
+def _size(choice: _Choice) -> tuple[int, float, int]:
     """What is to be small: the arena, or over several memories first what they lack, then what accesses cost."""
-    split = way.plan.places.split
-    return (0 if split is None else split.lacking_bytes, 0.0 if split is None else split.cost, way.arena_bytes)
-
-
-def _placed(cuts: Cuts, plan: tuple[Candidate, ...], proven: bool) -> _Choice:
-    draft = cuts.apply(plan)
-    return _Choice(draft, draft.plan(), plan, proven)
+    split = choice.plan.places.split
+    return (0 if split is None else split.lacking_bytes, 0.0 if split is None else split.cost, choice.arena_bytes)
 
 
 def _why_not(draft: Draft) -> str:

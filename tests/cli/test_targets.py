@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dscompile import target
+from dscompile.target import machine
 from tests.cli.conftest import CommandLine
 
 HASWELL = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "sse4_2"})
@@ -16,8 +16,8 @@ HASWELL = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "sse4_2"})
 @pytest.fixture
 def haswell(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with AVX2 and nothing newer."""
-    monkeypatch.setattr(target, "host_features", lambda: HASWELL)
-    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(machine, "host_features", lambda: HASWELL)
+    monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
 
 
 @pytest.mark.usefixtures("haswell")
@@ -108,7 +108,7 @@ def test_show_tells_the_chain_of_compilers_and_the_emulator(dscompile: CommandLi
 
 
 def test_a_machine_that_runs_no_variant(dscompile: CommandLine, monkeypatch: pytest.MonkeyPatch, tiny: Path):
-    monkeypatch.setattr(target, "host_features", frozenset)
+    monkeypatch.setattr(machine, "host_features", frozenset)
     assert "host                       no " in dscompile("targets", "list").out
     outcome = dscompile("build", tiny, "-t", "host")
     assert outcome.code == 5
@@ -194,6 +194,22 @@ def test_a_multiply_that_is_not_known_is_refused(dscompile: CommandLine, folder:
     outcome = dscompile("targets", "show", "./mine.yaml")
     assert outcome.code == 3
     assert "the target file is wrong: multiply must be 'broadcast' or 'element', not 'lane'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("vector: {bytes: .inf}", "the target file is wrong: cannot convert float infinity to integer"),
+        (f"caches: {{l1d: {'9' * 400} MB}}", "is not a whole number of bytes"),
+    ],
+)
+def test_numbers_without_end_in_a_target_file_are_refused(
+    dscompile: CommandLine, folder: Path, line: str, message: str
+) -> None:
+    (folder / "mine.yaml").write_text(f"dscompile_target: 1\nname: mine\nfamily: x86\ndescription: a box\n{line}\n")
+    outcome = dscompile("targets", "show", "./mine.yaml")
+    assert outcome.code == 3
+    assert message in outcome.err
 
 
 def test_show_says_what_a_memory_waits_and_the_clock(dscompile: CommandLine):

@@ -182,7 +182,15 @@ def measured(**values):
 def test_the_summary_names_the_best_peer_and_the_geometric_mean():
     text = summary([measured(), measured()])
     assert text.count("| mobilenetv2_100 | 10.00 | litert | 13.00 | 1.20 | 1.30 |") == 2
-    assert "| geometric mean | | | | | 1.30 |" in text
+    assert "| geometric mean | | | | 1.20 | 1.30 |" in text
+
+
+def test_of_several_threads_the_best_peer_is_the_fastest_by_the_clock():
+    table = measured()
+    table.rows[1].ratio = 1.1
+    assert (table.best_peer, table.best_ratio) == (table.rows[2], 1.3)
+    table.threads = 2
+    assert (table.best_peer, table.best_ratio) == (table.rows[1], 1.1)
 
 
 def test_what_misses_a_floor_is_named():

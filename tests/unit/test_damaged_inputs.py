@@ -7,10 +7,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from dscompile.cli.arrays import read
-from dscompile.errors import BadInputError
+from dscompile.errors import BadInputError, DscompileError
 from dscompile.frontend.load import load_network
 from dscompile.frontend.npz import NpzReader
 from dscompile.ir.tensor import Tensor
@@ -117,3 +118,46 @@ def test_an_onnx_stride_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> No
     (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
     with pytest.raises(BadInputError, match="must be positive, and at most 16777216"):
         load_network(tmp_path / "net.onnx")
+
+
+def test_an_onnx_size_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:
+    node = import_onnx_models.node("Resize", "x _ _ sizes", "y")
+    sizes = {"sizes": np.array([1, 4, 2**58, 6])}
+    made = import_onnx_models.model([node], {"x": [1, 4, 5, 5]}, sizes)
+    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(BadInputError, match=r"size \[288230376151711744, 6\] must be at most 16777216"):
+        load_network(tmp_path / "net.onnx")
+
+
+def _quantized(inputs: str) -> bytes:
+    """A QDQ file whose last node is `QuantizeLinear` of these inputs."""
+    node = import_onnx_models.node
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("QuantizeLinear", inputs, "y"),
+    ]
+    values = {"s": np.array(0.5, np.float32), "z": np.array(0, np.uint8)}
+    return bytes(import_onnx_models.model(nodes, {"x": [1, 2]}, values).SerializeToString())
+
+
+def test_an_onnx_quantize_without_a_name_to_quantize_is_named(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(_quantized("_ s z"))
+    with pytest.raises(BadInputError, match="QuantizeLinear: an input that it needs is missing"):
+        load_network(tmp_path / "net.onnx")
+
+
+def test_an_onnx_output_in_uint8_of_what_is_not_supported_is_named(tmp_path: Path) -> None:
+    node = import_onnx_models.node
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("QuantizeLinear", "d z", "y"),
+    ]
+    values = {"s": np.array(0.5, np.float32), "z": np.array([0, 1], np.uint8)}
+    made = import_onnx_models.model(nodes, {"x": [1, 2]}, values)
+    made.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.UINT8, [1, 2]))
+    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(DscompileError, match="QuantizeLinear") as caught:
+        load_network(tmp_path / "net.onnx")
+    assert caught.value.code == 3

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dscompile import target
 from dscompile.artifact.fields import Fields
 from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.errors import BadInputError, ToolError
-from dscompile.target import build_target, find_target, representative, runs_here, useful_variants, variants_of
+from dscompile.target import build_target, find_target, machine, representative, runs_here, useful_variants, variants_of
 
 HASWELL = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "sse2"})
 
@@ -18,13 +17,13 @@ HASWELL = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "sse2"})
 @pytest.fixture
 def haswell(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with AVX2 and nothing newer."""
-    monkeypatch.setattr(target, "host_features", lambda: HASWELL)
-    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(machine, "host_features", lambda: HASWELL)
+    monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
 
 
 def raspberry(monkeypatch: pytest.MonkeyPatch, *features: str) -> None:
-    monkeypatch.setattr(target, "host_features", lambda: frozenset(features))
-    monkeypatch.setattr(target.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(machine, "host_features", lambda: frozenset(features))
+    monkeypatch.setattr(machine.platform, "machine", lambda: "aarch64")
 
 
 @pytest.mark.usefixtures("haswell")
