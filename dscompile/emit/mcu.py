@@ -21,7 +21,7 @@ from dscompile.emit.describe import UNKNOWN, describe, finished
 from dscompile.emit.directory import replaced_directory
 from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, program_interface
-from dscompile.emit.mcu_code import bodies_code, helper_code, kernel_code, placeable, shared_bodies
+from dscompile.emit.mcu_code import bodies_code, helper_code, is_thin, kernel_code, placeable, shared_bodies
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
 from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
@@ -157,6 +157,7 @@ class _Emitter:
             helpers=helper_code("".join(kernels)),
             kernels=kernels,
             has_assembly=bool(bodies),
+            thin=[symbols[function.symbol] for function in program.functions if is_thin(function)],
         )
         return Sources(
             placeable(code, interface.macro),

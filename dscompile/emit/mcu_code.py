@@ -18,14 +18,15 @@ from dscompile.emit.render import environment
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu_bodies import (
     Body,
+    SeparableBody,
     Uses,
     depthwise_bodies,
     depthwise_shape,
     matrix_body,
     matrix_shape,
-    rows_bodies,
     rows_matrix_shapes,
-    rows_shape,
+    separable_body,
+    separable_shape,
     turned_body,
     turned_shape,
     used_bodies,
@@ -49,7 +50,7 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_mve import Body as MveBody
 from dscompile.plan.mcu_mve import used_mve_bodies
-from dscompile.plan.mcu_rows import GROUP, row_place, row_segments, row_slots, y_row_bytes
+from dscompile.plan.mcu_rows import rows_words, y_row_bytes
 from dscompile.plan.mcu_rvv import Body as RvvBody
 from dscompile.plan.mcu_rvv import used_rvv_bodies
 from dscompile.plan.mcu_turned import record_words, turned_row_bytes
@@ -88,6 +89,7 @@ HELPERS = (
     "pack_halves",
     "high_product",
     "doubling_high_product",
+    "product_q31",
     "divide_by_power",
     "shift_up",
     "requantize_tflite",
@@ -198,7 +200,13 @@ def bodies_code(bodies: Sequence[SharedBody]) -> str:
     for template, kinds in (("bodies", Body), ("bodies_mve", MveBody), ("bodies_rvv", RvvBody)):
         found = [each for each in bodies if isinstance(each.body, kinds)]
         if found:
-            texts.append(_tidy(_environment().get_template(f"mcu/{template}.c.j2").render(bodies=found)))
+            texts.append(
+                _tidy(
+                    _environment()
+                    .get_template(f"mcu/{template}.c.j2")
+                    .render(bodies=found, shared={each.body: each for each in found})
+                )
+            )
     return "\n".join(texts)
 
 
@@ -221,23 +229,33 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
             variant = kernel.depthwise.variant
         template += _SUFFIXES[variant]
         if kernel.variant == "dsp":
-            values.update(_body_names(kernel, {each.body: each.name for each in bodies}))
+            values.update(_body_names(kernel, {each.body: each for each in bodies}))
         if kernel.variant == "mve":
             values.update(mve_values(kernel, {each.body: each.name for each in bodies}))
         values.update(rvv_values(kernel, {each.body: each.name for each in bodies}))
     return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
 
 
+def is_thin(function: Function) -> bool:
+    """Whether a function only hands over its arguments to one that it shares with others."""
+    return isinstance(function.kernel, SeparableKernel) and function.kernel.depthwise.variant == "rows"
+
+
 def _body_names(
-    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, names: Mapping[AnyBody, str]
+    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, shared: Mapping[AnyBody, SharedBody]
 ) -> dict[str, object]:
-    """The values `matrix` and `pixels` of templates for dsp."""
+    """The values `matrix`, `pixels` and so on of templates for dsp."""
     values: dict[str, object] = {}
+    names = {body: each.name for body, each in shared.items()}
     if not isinstance(kernel, DepthwiseKernel):
         values["matrix"] = names[matrix_body(kernel)]
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
     if isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "rows":
-        values["pieces"] = {body.pieces: names[body] for body in rows_bodies(depthwise)}
+        assert isinstance(kernel, SeparableKernel)
+        way = shared[separable_body(kernel)]
+        values["way"] = way.name
+        values["singles"] = way.uses.singles
+        values["sums"] = any(isinstance(body, SeparableBody) and body.matrix.sum for body in names)
     elif isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "turned":
         values["turned"] = names[turned_body(depthwise)]
     elif isinstance(depthwise, DepthwiseKernel):
@@ -386,9 +404,10 @@ def _matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[str]:
     return [str(value) for value in astuple(matrix_shape(kernel))]
 
 
-def _rows_numbers(kernel: DepthwiseKernel) -> list[str]:
-    """A rows_shape as C."""
-    return [str(value) for value in astuple(rows_shape(kernel))]
+def _separable_numbers(kernel: SeparableKernel, sums: bool) -> list[str]:
+    """A separable_shape as C; it has the constants of a sum only if some layer has `sums`."""
+    numbers = [str(value) for value in astuple(separable_shape(kernel))]
+    return numbers if sums else numbers[:-3]
 
 
 def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
@@ -399,12 +418,6 @@ def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
 def _rows_matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[list[str]]:
     """All matrix_rows_shape of a kernel as C."""
     return [[str(value) for value in astuple(shape)] for shape in rows_matrix_shapes(kernel)]
-
-
-def _rows_left(column: int, width: int) -> int:
-    """Which of plan/mcu_rows.py: group_places a group has that begins in a column."""
-    left = width - column
-    return 0 if width % GROUP == 0 or left >= GROUP else left
 
 
 @cache
@@ -427,12 +440,9 @@ def _environment() -> jinja2.Environment:
         "pixels": pixels_of,
         "record_words": record_words,
         "round_up": _round_up,
-        "row_place": row_place,
-        "row_segments": row_segments,
-        "row_slots": row_slots,
-        "rows_left": _rows_left,
+        "rows_words": rows_words,
         "rows_matrix_shapes": _rows_matrix_numbers,
-        "rows_shape": _rows_numbers,
+        "separable_shape": _separable_numbers,
         "signed": _signed,
         "spans": _spans,
         "times": _times,

@@ -18,13 +18,11 @@ from dscompile.plan.mcu_kernels import (
     IntegerEpilogue,
     McuKernel,
     SeparableKernel,
-    half_up,
     pixels_of,
     rows_steps,
 )
 from dscompile.plan.mcu_rows import (
-    RECORD_WORDS,
-    Piece,
+    Block,
     group_places,
     row_segments,
     row_slots,
@@ -35,7 +33,7 @@ from dscompile.plan.mcu_turned import CELLS, TurnedShape, turned_outputs
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
 _STEP_BYTES = 12 * 4
 _STEP_BYTES_APART = 13 * 4
-_FEW_SINGLES = 1 / 50  # of a layer's pixels: two words a step then save less than 1 % of it, for 108 B of code
+_FEW_SINGLES = 1 / 50  # of the products of layers: two words a step then save less than 1 % of them, for 108 B of code
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
 
 
@@ -77,6 +75,11 @@ class MatrixBody:
     apart: bool = False
     int4: bool = False
 
+    @property
+    def step_bytes(self) -> int:
+        """Of a step of its unrolled loop."""
+        return _STEP_BYTES_APART if self.apart else _STEP_BYTES
+
 
 @dataclass(frozen=True)
 class DepthwiseBody:
@@ -96,25 +99,19 @@ class DepthwiseBody:
 
 @dataclass(frozen=True)
 class RowsBody:
-    """Some outputs of a row of an image in rows, in all channels: 3x3 windows, one piece after the other."""
+    """Some outputs of a row of an image in rows, in all channels: 3x3 windows (plan/mcu_rows.py)."""
 
     kind: ClassVar[str] = "rows"
     finish: Finish
-    stride: int
-    pieces: tuple[Piece, ...]
 
-    @property
-    def starts(self) -> tuple[int, ...]:
-        """Where the first words of the pieces lie, in bytes from that of the first piece."""
-        places = [0]
-        for piece in self.pieces[:-1]:
-            places.append(places[-1] + piece.outputs * self.stride - piece.left)
-        return tuple(places)
 
-    @property
-    def slots(self) -> tuple[int, ...]:
-        """How many outputs come before those of each piece."""
-        return tuple(sum(piece.outputs for piece in self.pieces[:index]) for index in range(len(self.pieces)))
+@dataclass(frozen=True)
+class SeparableBody:
+    """The way through an image in rows for layers whose depthwise and pointwise parts have these bodies."""
+
+    kind: ClassVar[str] = "separable"
+    rows: RowsBody
+    matrix: MatrixBody
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ class TurnedBody:
     outputs: tuple[int, ...]
 
 
-Body = MatrixBody | DepthwiseBody | RowsBody | TurnedBody
+Body = MatrixBody | DepthwiseBody | RowsBody | SeparableBody | TurnedBody
 
 
 @dataclass(frozen=True)
@@ -174,17 +171,32 @@ class RowsMatrixShape:
 
 
 @dataclass(frozen=True)
-class RowsShape:
-    """What a RowsBody is given; fields and order are those of `rows_shape` in C.
+class SeparableShape:
+    """What a SeparableBody is given; fields and order are those of `separable_shape` in C.
 
-    Bytes from a row to the next and from a channel to the next; bytes of the records of the first half of the channels,
-    and of all.
+    Channels of the image and of the result, rows and columns of both; bytes from a pixel of y to the next, if y is not
+    in rows; stride; rows missing above the first window, columns missing before the first and after the last; left
+    shift and zero point of the result (plus 128 if it is in rows); whether rows go from the last to the first; the
+    constants of the residual's sum.
     """
 
-    row_bytes: int
-    channel_step: int
-    half_bytes: int
-    record_bytes: int
+    channels: int
+    out_channels: int
+    height: int
+    width: int
+    y_height: int
+    y_width: int
+    y_step: int
+    stride: int
+    above: int
+    before: int
+    after: int
+    left: int
+    zero_point: int
+    descending: int
+    first: int = 0
+    second: int = 0
+    bias: int = 0
 
 
 @dataclass(frozen=True)
@@ -291,33 +303,58 @@ def _weight_bytes(kernel: ConvKernel | SeparableKernel) -> int:
 
 def _entry(kernel: ConvKernel | SeparableKernel) -> int:
     """Where the unrolled loop is entered; odd, as addresses of Thumb code are."""
-    step_bytes = _STEP_BYTES_APART if kernel.apart else _STEP_BYTES
-    return (1 - _steps(kernel)) % UNROLLED_STEPS * step_bytes + 1
+    return (1 - _steps(kernel)) % UNROLLED_STEPS * matrix_body(kernel).step_bytes + 1
 
 
-def rows_body(kernel: DepthwiseKernel, pieces: tuple[Piece, ...]) -> RowsBody:
-    """The body for the pieces of a segment."""
+def rows_body(kernel: DepthwiseKernel) -> RowsBody:
+    """The body of a kernel with x in rows."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    return RowsBody(_finish(kernel.epilogue), kernel.window.columns.stride, pieces)
+    return RowsBody(_finish(kernel.epilogue))
 
 
-def rows_bodies(kernel: DepthwiseKernel) -> list[RowsBody]:
-    """All that a kernel needs."""
-    columns = kernel.window.columns
+def row_blocks(kernel: DepthwiseKernel) -> frozenset[Block]:
+    """The blocks of its body that a kernel with x in rows needs; those that lie behind others among them."""
+    columns, rows = kernel.window.columns, kernel.window.rows
     slots = (0,) if kernel.by_row else row_slots(columns)
-    segments = [segment for slot in slots for segment in row_segments(columns, slot)]
-    return [rows_body(kernel, pieces) for pieces in dict.fromkeys(segment.pieces for segment in segments)]
+    found = {block for slot in slots for segment in row_segments(columns, slot) for block in segment.blocks}
+    taps = [rows.taps(output) for output in range(rows.outputs)]
+    if any(first for first, _ in taps):
+        found.add("up")
+    if any(end < rows.kernel for _, end in taps):
+        found.add("down")
+    behind: tuple[tuple[Block, Block], ...] = (("ones_3", "ones_2"), ("ones_2", "ones_1"))
+    for block, next_block in behind:
+        found |= {next_block} if block in found else set()
+    return frozenset(found)
 
 
-def rows_shape(kernel: DepthwiseKernel) -> RowsShape:
+def separable_body(kernel: SeparableKernel) -> SeparableBody:
+    """The body of a kernel with x in rows."""
+    return SeparableBody(rows_body(kernel.depthwise), matrix_body(kernel))
+
+
+def separable_shape(kernel: SeparableKernel) -> SeparableShape:
     """The numbers of a kernel with x in rows."""
-    window = kernel.window
-    return RowsShape(
-        row_bytes=window.row_bytes,
-        channel_step=window.columns.size,
-        half_bytes=4 * RECORD_WORDS * half_up(window.channels),
-        record_bytes=4 * RECORD_WORDS * window.channels,
+    epilogue, rows, columns = kernel.epilogue, kernel.window.rows, kernel.window.columns
+    assert isinstance(epilogue, IntegerEpilogue)
+    shape = SeparableShape(
+        channels=kernel.window.channels,
+        out_channels=kernel.out_channels,
+        height=rows.size,
+        width=columns.size,
+        y_height=rows.outputs,
+        y_width=columns.outputs,
+        y_step=kernel.y_step,
+        stride=columns.stride,
+        above=rows.taps(0)[0],
+        before=columns.taps(0)[0],
+        after=columns.kernel - columns.taps(columns.outputs - 1)[1],
+        left=epilogue.left,
+        zero_point=epilogue.zero_point + (128 if kernel.in_rows else 0),
+        descending=int(kernel.descending),
     )
+    total = _residual_sum(kernel)
+    return shape if total is None else replace(shape, first=total.first, second=total.second, bias=total.bias)
 
 
 def turned_body(kernel: DepthwiseKernel) -> TurnedBody:
@@ -392,12 +429,36 @@ def depthwise_shape(kernel: DepthwiseKernel) -> DepthwiseShape:
 class Uses:
     """What kernels want of a body besides its main function: single pixels, and channels that fill no pair or four.
 
-    `mostly_fours` says that hardly a pixel is single: their loop is then small instead of fast.
+    `products` are those of all pixels, `single_products` those of pixels that fill no group. `alone` says that some
+    layer has one channel, which no other one can be a pair with. `parts` are what kernels call of a body that has
+    several: blocks of a RowsBody, and `stride 1` or `stride 2`; of a SeparableBody `row` and `image`, `up` and `down`
+    for the ways through it.
     """
 
-    singles: bool
-    odd: bool
-    mostly_fours: bool = True
+    single_products: int = 0
+    products: int = 0
+    odd: bool = False
+    alone: bool = False
+    parts: frozenset[str] = frozenset()
+
+    @property
+    def singles(self) -> bool:
+        """Whether there are pixels that fill no group."""
+        return self.single_products > 0
+
+    @property
+    def mostly_fours(self) -> bool:
+        """Whether single pixels are hardly any work: their loop is then small instead of fast."""
+        return self.single_products <= self.products * _FEW_SINGLES
+
+    def __or__(self, other: Uses) -> Uses:
+        return Uses(
+            self.single_products + other.single_products,
+            self.products + other.products,
+            self.odd or other.odd,
+            self.alone or other.alone,
+            self.parts | other.parts,
+        )
 
 
 def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
@@ -405,10 +466,7 @@ def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
     found: dict[Body, Uses] = {}
     for kernel in kernels:
         for body, uses in _bodies(kernel):
-            before = found.get(body, Uses(False, False))
-            found[body] = Uses(
-                before.singles or uses.singles, before.odd or uses.odd, before.mostly_fours and uses.mostly_fours
-            )
+            found[body] = found.get(body, Uses()) | uses
     return found
 
 
@@ -417,14 +475,18 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
         return
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
     if isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "rows":
-        for body in rows_bodies(depthwise):
-            yield body, Uses(False, False)
+        stride = f"stride {depthwise.window.columns.stride}"
+        yield rows_body(depthwise), Uses(parts=row_blocks(depthwise) | {stride})
     elif isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "turned":
-        yield turned_body(depthwise), Uses(False, False)
+        yield turned_body(depthwise), Uses()
     elif isinstance(depthwise, DepthwiseKernel):
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
-            yield each, Uses(False, depthwise.out_channels % 4 > 0)
+            yield each, Uses(odd=depthwise.out_channels % 4 > 0)
     if not isinstance(kernel, DepthwiseKernel):
         pixels = pixels_of(kernel)
-        singles = pixels % 4
-        yield matrix_body(kernel), Uses(singles > 0, kernel.out_channels % 2 > 0, singles <= pixels * _FEW_SINGLES)
+        products = kernel.depth * kernel.out_channels  # of a pixel
+        uses = Uses(pixels % 4 * products, pixels * products, kernel.out_channels % 2 > 0, kernel.out_channels == 1)
+        yield matrix_body(kernel), uses
+        if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":
+            parts = frozenset(("row" if kernel.by_row else "image", "down" if kernel.descending else "up"))
+            yield separable_body(kernel), replace(uses, parts=parts)

@@ -24,6 +24,7 @@ from dscompile.plan.mcu_kernels import (
     IntegerEpilogue,
     SeparableKernel,
     Window,
+    repeats_channel,
 )
 from dscompile.plan.mcu_lowering import McuLowering
 from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps
@@ -43,6 +44,7 @@ from dscompile.plan.mcu_pairs import (
     pair_constants,
     pair_weights,
     shared_halves,
+    with_repeated_channel,
 )
 from dscompile.plan.mcu_quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu_rows import GROUP, lowered_bias, row_records
@@ -95,9 +97,10 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
         group=chosen.group,
         variant=chosen.variant,
         block=chosen.block,
-        apart=chosen.variant == "dsp" and _lie_apart(matrix, storage),
         storage=storage,
     )
+    matrix, constants = _in_pairs(conv, residual, matrix, constants)
+    conv = replace(conv, apart=chosen.variant == "dsp" and _lie_apart(matrix, storage))
     operands = _matrix(lowering, matrix, epilogue, constants, chosen, storage, apart=conv.apart)
     if conv.gathered:
         size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
@@ -138,9 +141,10 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         group=depthwise.group if first.variant == "mve" else second.group,
         variant=second.variant,
         block=second.block,
-        apart=second.variant == "dsp" and _lie_apart(matrix, storage),
         storage=storage,
     )
+    matrix, constants = _in_pairs(separable, residual, matrix, constants)
+    separable = replace(separable, apart=second.variant == "dsp" and _lie_apart(matrix, storage))
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
     lowering.enter(follower)
     operands += _matrix(lowering, matrix, epilogue, constants, second, storage, apart=separable.apart)
@@ -169,23 +173,24 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     assert isinstance(epilogue, IntegerEpilogue)
     matrix = weights.reshape(-1, weights.shape[-1])
     storage = fitting_storage(follower.storage, matrix)
-    apart = storage == "int4" or not fit_halves(matrix, 0, 255)
     separable = SeparableKernel(
         depthwise=DepthwiseKernel(window, 1, found.epilogue, variant="rows"),
         out_channels=matrix.shape[1],
         epilogue=epilogue,
         group=GROUP,
         variant="dsp",
-        apart=apart,
         storage=storage,
     )
+    bias = lowered_bias(constants[0], matrix, epilogue.left)
+    matrix, constants = _in_pairs(separable, residual, matrix, (bias, *constants[1:]))
+    apart = storage == "int4" or not fit_halves(matrix, 0, 255)
+    separable = replace(separable, apart=apart)
     records = row_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
     operands = [lowering.constant("records", records)]
     lowering.enter(follower)
-    bias = lowered_bias(constants[0], matrix, epilogue.left)
     operands += [
         lowering.constant("weights", _words(matrix, storage, apart=apart, rows=True)),
-        lowering.constant("constants", pair_constants(bias, *constants[1:])),
+        lowering.constant("constants", pair_constants(*constants)),
     ]
     columns = lowering.scratch(separable.column_bytes)
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
@@ -199,16 +204,17 @@ def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused,
     zero_point = tensor_quantization(lowering.network, layer.inputs[0]).zero_point
     weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     matrix = weights.reshape(-1, weights.shape[-1])
-    apart = _lie_apart(matrix, "plain")
     separable = SeparableKernel(
         depthwise=DepthwiseKernel(window, 1, taps_epilogue, zero_point, variant="turned"),
         out_channels=matrix.shape[1],
         epilogue=epilogue,
         group=GROUP,
         variant="dsp",
-        apart=apart,
         ring_bytes=ring_bytes(window),
     )
+    matrix, constants = _in_pairs(separable, residual, matrix, constants)
+    apart = _lie_apart(matrix, "plain")
+    separable = replace(separable, apart=apart)
     operands = [lowering.constant("records", turned_records(taps[:, :, 0], *taps_constants))]
     lowering.enter(follower)
     operands += [
@@ -366,6 +372,15 @@ def _matrix(
         case "c99":
             ordered = weights.T
     return _operands(lowering, ordered, epilogue, constants)
+
+
+def _in_pairs(
+    kernel: ConvKernel | SeparableKernel, residual: Residual | None, weights: Array, constants: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, ...]]:
+    """Weights [depth, C_out] and constants [C_out] with the channel that is made twice, if the kernel does that."""
+    if not repeats_channel(replace(kernel, residual=residual)):
+        return weights, constants
+    return with_repeated_channel(weights), tuple(with_repeated_channel(array) for array in constants)
 
 
 def _words(weights: Array, storage: Storage, *, apart: bool, rows: bool = False) -> Array:

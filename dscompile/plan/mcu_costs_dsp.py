@@ -20,9 +20,9 @@ from dscompile.plan.mcu_bodies import (
     rows_matrix_shapes,
     turned_body,
 )
-from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, SeparableKernel, pixels_of
+from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, SeparableKernel, pixels_of, repeats_channel
 from dscompile.plan.mcu_mix import NOTHING, Mix, code, total
-from dscompile.plan.mcu_rows import Piece, row_segments, row_slots
+from dscompile.plan.mcu_rows import Block, Segment, row_segments, row_slots
 
 _GROUP = 4
 _UNROLLED = 16  # steps that a pass of the matrix body has
@@ -57,6 +57,7 @@ _ONE_APART = code("p")  # of a word
 _ONE_PAIR = code("l 2w 8l 4c 2s 30p j")
 _LAST_WORD = code("2l c 5p j")
 _LAST = code("5w 5l s 20p 5w j")
+_REPEATED = code("9w 5w 5w 5w 5w 3l 3s 18p 9w j")  # channel: finding its place
 _LASTS = code("9w 8l 8s 36p 9w j")  # of a group of four, without the calls
 
 # C: columns.
@@ -86,12 +87,25 @@ _ONE_CHANNEL_ROW = code("6p j")
 _PIXEL = code("6l 3s 15p 2j")  # of a walk: where its window begins, how many rows it has
 
 # Depthwise, rows.
-_PIECES_CALL = code("9w p 4w 3p 2w p 2w 2p l 4p s 2w s 2p j 2w s 3p 9w j")
-_EDGES = (code("0p j"), code("2p j"), code("3p"))  # which loop is entered
+_PIECES_CALL = code("9w p 6w 2p 2w 3p l 3p 3w 6p 2w 2p s 2p j s 2p 2w s 2p j 2w s 3p 9w j")
 _CHANNEL = code("7w 7c s l j")
-_CHANNEL_END = code("3w 4p j")
-_UP, _DOWN = code("7p j"), code("5p")
+_CHANNEL_END = code("4w 4p j")
+_UP, _DOWN = code("6p l j"), code("5p l j")
 _ROW = code("l 2p")
+_TO_NEXT = code("l j")
+# Outputs, pieces, and what is around them.
+_BLOCKS: dict[Block, tuple[int, int, Mix]] = {
+    "two": (2, 1, NOTHING),
+    "two_right": (2, 1, NOTHING),
+    "one": (1, 1, NOTHING),
+    "one_right": (1, 1, NOTHING),
+    "first_two": (2, 1, _TO_NEXT),
+    "two_left": (2, 1, _TO_NEXT),
+    "one_left": (1, 1, _TO_NEXT),
+    "ones_1": (1, 1, _TO_NEXT),
+    "ones_2": (2, 2, _TO_NEXT),
+    "ones_3": (3, 3, _TO_NEXT),
+}
 
 # Depthwise, a turned image.
 _TURNED_CALL = code("9w p l 5w 5w 3w l 4p 5w p 9w j")
@@ -101,10 +115,11 @@ _TURNED_WORDS = code("4l 26p 4s j")  # four pixels of four channels
 _TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows are
 
 # C: the way through rows.
-_SEGMENT = code("l s 6p j")
-_PRODUCT = code("2w l s 5p j")
-_REPEATED = code("3p j")
-_ROW_OF_IMAGE = code("2l s 11p 2j")
+_ROWS_SEGMENT = code("14l 6s 30p 4j")
+_ROWS_PRODUCT = code("3w 3l 4s 12p 2j")
+_ROW_OF_IMAGE = code("24l 26s 55p 3j")
+_TURNED_SEGMENT = code("l s 6p j")
+_TURNED_PRODUCT = code("2w l s 5p j")
 _KERNEL_CALL = code("9w p 2l 4s 8p 9w j")
 
 
@@ -142,16 +157,23 @@ def products_mix(kernel: ConvKernel | SeparableKernel) -> Mix:
     body, steps = matrix_body(kernel), column_steps(kernel)
     pixels, channels = pixels_of(kernel), kernel.out_channels
     single = pixels % _GROUP
-    in_rows = isinstance(kernel, SeparableKernel) and kernel.depthwise.variant in ("rows", "turned")
-    group = (_PRODUCT if in_rows else _GROUP_CALL) + pairs_mix(body, steps, channels // 2)
-    one = (_PRODUCT if in_rows else _GROUP_CALL) + one_mix(
-        body, steps, channels // 2, fast=single > pixels * _FEW_SINGLES
-    )
-    if channels % 2:
+    call = _product_call(kernel)
+    group = call + pairs_mix(body, steps, channels // 2)
+    one = call + one_mix(body, steps, channels // 2, fast=single > pixels * _FEW_SINGLES)
+    if repeats_channel(kernel):
+        group += _REPEATED + pairs_mix(body, steps, 1)
+        one += _REPEATED + one_mix(body, steps, 1, fast=single > pixels * _FEW_SINGLES)
+    elif channels % 2:
         last = _last(body, steps)
         group += _LASTS + last * _GROUP
         one += last
     return group * (pixels // _GROUP) + one * single
+
+
+def _product_call(kernel: ConvKernel | SeparableKernel) -> Mix:
+    """Of a group of pixels, besides what it calls."""
+    variant = kernel.depthwise.variant if isinstance(kernel, SeparableKernel) else ""
+    return _ROWS_PRODUCT if variant == "rows" else _TURNED_PRODUCT if variant == "turned" else _GROUP_CALL
 
 
 def column_steps(kernel: ConvKernel | SeparableKernel) -> int:
@@ -278,8 +300,8 @@ def _rows(kernel: DepthwiseKernel) -> Mix:
     for output, edge in enumerate(edges):
         total_mix += _ROW_OF_IMAGE
         for segment in row_segments(axis, slots[output % len(slots)]):
-            each = _SEGMENT + pieces_mix(rows_body(kernel, segment.pieces), edge, kernel.window.channels)
-            total_mix += each * segment.repeats + _REPEATED * (segment.repeats if segment.repeats > 1 else 0)
+            each = _ROWS_SEGMENT + pieces_mix(rows_body(kernel), segment, edge, kernel.window.channels)
+            total_mix += each * segment.repeats
     return total_mix * (1 / rows.outputs if kernel.by_row else 1)
 
 
@@ -296,7 +318,7 @@ def _turned(kernel: SeparableKernel) -> Mix:
     turned = _TURNED_WORDS * (image_rows * window.row_bytes / 16) + code("s 2p j") * (kernel.ring_bytes / 4)
     return (
         turned
-        + (each * channels + (_TURNED_CALL + _SEGMENT) * 2) * calls
+        + (each * channels + (_TURNED_CALL + _TURNED_SEGMENT) * 2) * calls
         + _TURNED_PLACES * (1 if kernel.by_row else window.rows.outputs)
     )
 
@@ -305,15 +327,15 @@ def _edge(taps: tuple[int, int]) -> int:
     return 1 if taps[0] > 0 else 2 if taps[1] < 3 else 0
 
 
-def pieces_mix(body: RowsBody, edge: int, channels: int) -> Mix:
+def pieces_mix(body: RowsBody, segment: Segment, edge: int, channels: int) -> Mix:
     """A call of a rows body: its pieces in all channels; `edge` is as in C, 1 without a first row, 2 without a last."""
-    each = _CHANNEL + (NOTHING, _UP, _DOWN)[edge] + code("p") * (len(body.pieces) - 1) + _CHANNEL_END
-    each += total(_piece(piece, body.finish) for piece in body.pieces)
-    return _PIECES_CALL + _EDGES[edge] + code("p") * (body.starts[-1] > 0) + each * channels
+    blocks = total(_block(block, body.finish) for block in segment.blocks)
+    each = _CHANNEL + (NOTHING, _UP, _DOWN)[edge] + blocks + _CHANNEL_END
+    return _PIECES_CALL + each * channels
 
 
-def _piece(piece: Piece, finish: Finish) -> Mix:
-    """Of one channel: two products at once, or one at a time where an end of the row is missing."""
-    at_both_ends = piece.outputs == 1 and piece.left and piece.right
-    output = code("p" if at_both_ends else "2p") * 3 + code("2p") + _clamps(finish) + code("s")
-    return _ROW * 3 + output * piece.outputs
+def _block(block: Block, finish: Finish) -> Mix:
+    """Of one channel: for each piece a word of three rows, then its outputs."""
+    outputs, pieces, around = _BLOCKS[block]
+    output = code("2p") * 3 + code("2p") + _clamps(finish) + code("s")
+    return _ROW * (3 * pieces) + output * outputs + around

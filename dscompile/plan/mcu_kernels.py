@@ -377,6 +377,15 @@ def rows_steps(depth: int, storage: Storage) -> int:
     return 2 * half_up(half_up(depth)) if storage == "int4" else half_up(depth)
 
 
+def repeats_channel(kernel: ConvKernel | SeparableKernel) -> bool:
+    """Whether an odd last channel of a matrix product for dsp is a pair with the channel before, made once more.
+
+    A sum would add its residual twice where the two share memory; weights of four bits have a loop of their own.
+    """
+    odd = kernel.out_channels % 2 > 0 and kernel.out_channels > 1
+    return kernel.variant == "dsp" and odd and kernel.residual is None and kernel.storage != "int4"
+
+
 def half_up(count: int) -> int:
     """Half of it, rounded up."""
     return -(-count // 2)

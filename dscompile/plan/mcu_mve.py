@@ -195,7 +195,7 @@ class DepthwiseShape:
 def used_mve_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
     """The bodies that kernels share, in the order of their first use."""
     bodies = [body for kernel in kernels for body in _bodies(kernel)]
-    return dict.fromkeys(bodies, Uses(False, False))
+    return dict.fromkeys(bodies, Uses())
 
 
 def _bodies(kernel: McuKernel) -> Iterable[Body]:

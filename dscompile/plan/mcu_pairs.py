@@ -25,6 +25,11 @@ def fit_halves(weights: Array, low: int, high: int) -> bool:
     return all(_fits_word(each, low, high) for each in (halves, 256 * b))
 
 
+def with_repeated_channel(values: Array) -> Array:
+    """[..., C] -> [..., C + 1]: the channel before the last one once more, so that it is a pair with the last one."""
+    return np.concatenate([values[..., :-1], values[..., -2:]], axis=-1)
+
+
 def _fits_word(factors: NDArray[np.int64], low: int, high: int) -> bool:
     """Whether sums of products with factors [depth, n] fit 32 bits."""
     products = (factors * low, factors * high)

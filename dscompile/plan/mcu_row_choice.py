@@ -9,7 +9,7 @@ from dscompile.ir.storage import fitting_storage
 from dscompile.plan.mcu_convolutions import depthwise_rows, image_window, prepared_weights
 from dscompile.plan.mcu_fusion import fused_layers
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_rows import takes_window
+from dscompile.plan.mcu_rows import LARGEST_SIZE, takes_window
 from dscompile.plan.mcu_sets import matrix_set
 
 _ZERO_POINT = -128  # whose byte in rows is 0
@@ -54,6 +54,8 @@ def _reads_rows(lowering: McuLowering, layer: Layer) -> bool:
     op = layer.op
     assert isinstance(op, Conv2D)
     x, y = network.shape(layer.inputs[0]), network.shape(layer.output)
+    if network.shape(pointwise.output)[3] > LARGEST_SIZE:
+        return False
     single = x[3] == y[3] and tensor_quantization(network, layer.inputs[0]).zero_point == _ZERO_POINT
     window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
     return single and takes_window(window) and _multiplies_pairs(lowering, pointwise)

@@ -6,13 +6,14 @@ no cells for borders; the first and the last outputs of a row have inner loops o
 
 Outputs go in groups of four, counted through all rows; their depthwise results are columns of int16 pairs, in which
 channel j is beside channel j + C / 2. A row falls into segments at the limits of groups, a segment into pieces of one
-or two outputs. Which pieces a loop does one after the other is fixed in its code (plan/mcu_bodies.py: RowsBody); layers
-of any size share it.
+or two outputs. The assembly for pieces is a few blocks of code (templates/mcu/depthwise_rows.j2), and a loop over
+channels that goes through up to four of them: layers of any size share it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,8 +26,31 @@ RECORD_WORDS = 7
 LARGEST_SHIFT = 8  # of int8 weights that must stay in 16 bits
 USUAL_RIGHT = 12  # tried first: layers with the same shift after the multiplication share code
 _SMALLEST = 3  # rows and columns
+LARGEST_SIZE = 32_767  # of rows, columns and channels: int16_t has them in C
 _KERNEL = 3
 _TAPS = {(0, 3), (1, 3), (0, 2)}  # of an output: all, or all but the first or the last
+
+
+Block = Literal[
+    "one",
+    "one_right",
+    "two",
+    "two_right",
+    "first_two",
+    "two_left",
+    "one_left",
+    "ones_1",
+    "ones_2",
+    "ones_3",
+    "up",
+    "down",
+]
+"""A block of the assembly. `right` blocks lack the last tap of their last output, `left` ones the first of their first.
+
+`one`, `two`: the last outputs of a segment. `first_two`, `two_left`: two outputs, of stride 1, then the last ones.
+`ones_2`: two outputs of stride 2, then the last one. `one_left`: then whatever is left of the segment. `up` and `down`
+move the weights of a channel by a row, where the first or the last row of the window is missing.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,15 +82,78 @@ class Segment:
         return self.begin - self.slot
 
     @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of assembly that its pieces take, in the order in which they run."""
+        stride = 1 if len(self.pieces) < self.end - self.begin or self.end - self.begin == 1 else 2
+        return segment_blocks(stride, self.end - self.begin, left=self.pieces[0].left, right=self.pieces[-1].right)
+
+    @property
     def is_last_of_group(self) -> bool:
         """Whether the group ends with the segment."""
         return self.slot + self.end - self.begin == GROUP
+
+
+def segment_blocks(stride: int, outputs: int, *, left: bool, right: bool) -> tuple[Block, ...]:
+    """The blocks of assembly for up to four outputs; `left`, `right`: the first and the last tap is missing there."""
+    one: Block = "one_right" if right else "one"
+    two: Block = "two_right" if right else "two"
+    if left and (stride == 2 or outputs == 1):
+        return ("one_left", *_ones(outputs - 1, one))
+    if stride == 2:
+        return _ones(outputs, one)
+    ends: tuple[tuple[Block, ...], ...] = ((), (one,), (two,))
+    if left:
+        return ("two_left", *ends[outputs - 2])
+    return ("first_two", *ends[outputs - 2]) if outputs > 2 else ends[outputs]
+
+
+def _ones(outputs: int, last: Block) -> tuple[Block, ...]:
+    """Single outputs, of which the last one is `last`; those before it are one run of code."""
+    runs: tuple[Block, ...] = ("ones_1", "ones_2", "ones_3")
+    return (*((runs[outputs - 2],) if outputs > 1 else ()), *((last,) if outputs else ()))
+
+
+@dataclass(frozen=True)
+class RowsWord:
+    """How the assembly goes through its blocks for some outputs, and how far: an entry of its table.
+
+    `first`, then `following` if that is `one_left`, then `last`; '' is the end of a channel. `advance` are bytes along
+    the row, `rest` the bytes from the columns that were written to those of the next channel.
+    """
+
+    first: str
+    following: str
+    last: str
+    advance: int
+    rest: int
+
+
+_ADVANCE: dict[Block, int] = {"one_left": 1, "two_left": 1, "first_two": 2, "ones_1": 2, "ones_2": 4, "ones_3": 6}
+
+
+def rows_words(stride: int, parts: frozenset[str]) -> list[RowsWord]:
+    """The table for a stride: one to four outputs with all taps, without the first, without the last, without both.
+
+    What needs blocks that are not among `parts` never occurs.
+    """
+    words = []
+    for ends in range(4):
+        for outputs in range(1, GROUP + 1):
+            blocks = segment_blocks(stride, outputs, left=ends % 2 > 0, right=ends > 1)
+            found = [block if block in parts else "" for block in blocks]
+            following = [""] if found[0] != "one_left" else []
+            first, after, last = (found[0], *following, *found[1:], "", "")[:3]
+            advance = sum(_ADVANCE.get(block, 0) for block in blocks)
+            words.append(RowsWord(first, after, last, advance, 4 * (GROUP - outputs)))
+    return words
 
 
 def takes_window(window: Window) -> bool:
     """Whether there are loops for a depthwise window."""
     rows, columns = window.rows, window.columns
     small = min(rows.size, columns.size, rows.outputs, columns.outputs) < _SMALLEST
+    if max(rows.size, columns.size, window.channels) > LARGEST_SIZE:
+        return False
     square = window.kernel == (_KERNEL, _KERNEL) and rows.dilation == columns.dilation == 1
     if small or not square or rows.stride != columns.stride or rows.stride > 2:
         return False

@@ -99,7 +99,7 @@ class DepthwiseShape:
 
 def used_rvv_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
     """The bodies that kernels share, in the order of their first use."""
-    return dict.fromkeys((body for kernel in kernels for body in _bodies(kernel)), Uses(False, False))
+    return dict.fromkeys((body for kernel in kernels for body in _bodies(kernel)), Uses())
 
 
 def _bodies(kernel: McuKernel) -> Iterable[Body]:

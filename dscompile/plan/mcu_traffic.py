@@ -25,6 +25,7 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     SoftmaxKernel,
     Window,
+    repeats_channel,
     rows_steps,
     word_column_bytes,
 )
@@ -145,6 +146,8 @@ def _product(kernel: ConvKernel | SeparableKernel, weight_bytes: int) -> dict[st
     if kernel.variant == "dsp":
         padded = _padded(kernel)
         passes = -(-channels // _DSP_CHANNELS)
+        if repeats_channel(kernel):
+            channels += 1
         groups, odd = _groups(pixels, _DSP_PIXELS), channels % _DSP_CHANNELS
         weights = padded * (groups * (channels - odd) + _DSP_CHANNELS * odd * pixels)
         columns = pixels * padded * _HALF * passes
@@ -155,11 +158,11 @@ def _product(kernel: ConvKernel | SeparableKernel, weight_bytes: int) -> dict[st
             columns += whole * _DSP_PIXELS * padded * _HALF
         return {
             "columns": columns,
-            # An odd last channel reads the weights of its pair, and its constants, for every pixel.
+            # An odd last channel without a pair reads the weights of one, and its constants, for every pixel.
             "weights": weights,
             "constants": each * (groups * (channels - odd) + odd * pixels),
             "residual": results,
-            "y": results,
+            "y": pixels * channels * element,
         }
     if kernel.variant == "m0plus":
         groups = _groups(pixels, _WORD_PIXELS)

@@ -31,4 +31,7 @@ def parse_rate(text: object, unit: Literal["Hz", "B/s"]) -> float:
     if match is None or match[3] != unit:
         example = {"Hz": "a clock; write for example 1410 MHz", "B/s": "a rate; write for example 1555 GB/s"}[unit]
         raise ValueError(f"'{text}' is not {example}")
-    return float(match[1]) * _PREFIXES[match[2]]
+    rate = float(match[1]) * _PREFIXES[match[2]]
+    if not math.isfinite(rate):
+        raise ValueError(f"'{text}' is faster than anything")
+    return rate

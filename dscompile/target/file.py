@@ -14,6 +14,7 @@ from dscompile.regions import GROWTH, Region
 from dscompile.target.amounts import parse_rate, parse_size
 from dscompile.target.description import BROADCAST, Caches, Choice, Target
 
+_LARGEST = 1 << 63  # of any number
 TARGET_KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "dscompile_target",
@@ -122,7 +123,7 @@ def _parse(content: object, path: Path) -> Target:
         )
     except KeyError as error:
         raise BadInputError(f"the target file lacks the key {error}", position=where) from error
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError) as error:
         raise BadInputError(f"the target file is wrong: {error}", position=where) from error
 
 
@@ -244,7 +245,7 @@ def _section(content: object, name: str, where: Position) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         what = f"section '{name.rstrip('.')}'" if name else "a target file"
         raise BadInputError(f"{what} must be a mapping of keys", position=where)
-    for key in content:
+    for key, value in content.items():
         if key not in TARGET_KEYS[name]:
             place = f" in '{name.rstrip('.')}'" if name else ""
             raise BadInputError(
@@ -252,4 +253,6 @@ def _section(content: object, name: str, where: Position) -> Mapping[str, Any]:
                 position=where,
                 help=did_you_mean(str(key), TARGET_KEYS[name]) or f"known: {', '.join(TARGET_KEYS[name])}",
             )
+        if isinstance(value, int | float) and not abs(value) <= _LARGEST:
+            raise BadInputError(f"'{key}' of the target file must be a number up to 2^63", position=where)
     return content

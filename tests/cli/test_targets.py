@@ -199,7 +199,15 @@ def test_a_multiply_that_is_not_known_is_refused(dscompile: CommandLine, folder:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("vector: {bytes: .inf}", "the target file is wrong: cannot convert float infinity to integer"),
+        ("vector: {bytes: .inf}", "'bytes' of the target file must be a number up to 2^63"),
+        (f"vector: {{bytes: {'9' * 400}}}", "'bytes' of the target file must be a number up to 2^63"),
+        ("vector: {bytes: .nan}", "'bytes' of the target file must be a number up to 2^63"),
+        (
+            "memories: {ram: {origin: 0, size: 8}}\n"
+            "sections: {code: ram, constants: ram, data: ram, stack: ram}\n"
+            f"clock: {'9' * 400} Hz",
+            "is faster than anything",
+        ),
         (f"caches: {{l1d: {'9' * 400} MB}}", "is not a whole number of bytes"),
     ],
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
 from dscompile.api.reference import oracle_outputs
+from dscompile.emit.mcu_code import SharedBody, bodies_code
 from dscompile.ir.ops import RELU, RELU6
+from dscompile.plan.mcu_bodies import Finish, MatrixBody, RowsBody, SeparableBody, Uses
+from dscompile.plan.mcu_rows import segment_blocks
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
@@ -30,3 +34,26 @@ def test_assembly_for_images_in_rows_equals_the_oracle(name, activation, tmp_pat
         results = device.run(inputs)
         for output, expected in oracle_outputs(network, inputs).items():
             np.testing.assert_array_equal(results[output], expected)
+
+
+@pytest.mark.parametrize("limits", [(-128, 127), (-128, 100), (-100, 100)], ids=str)
+def test_a_table_of_bytes_reaches_all_blocks_of_code(limits, tmp_path):
+    """Whatever layers there are: with limits, each output takes up to six instructions more."""
+    require("arm-none-eabi-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    ways = [(left, right) for left in (False, True) for right in (False, True)]
+    blocks = {
+        block
+        for stride in (1, 2)
+        for count in range(1, 5)
+        for left, right in ways
+        for block in segment_blocks(stride, count, left=left, right=right)
+    }
+    rows, matrix = RowsBody(Finish(12, *limits, step=False)), MatrixBody(Finish(14, -128, 127, step=False), None)
+    bodies = (
+        SharedBody("rows", rows, Uses(parts=frozenset({*blocks, "up", "down", "stride 1", "stride 2"}))),
+        SharedBody("matrix", matrix, Uses(odd=True)),
+        SharedBody("way", SeparableBody(rows, matrix), Uses(odd=True, parts=frozenset({"image", "up", "down"}))),
+    )
+    (tmp_path / "rows.c").write_text("#include <stdint.h>\n" + bodies_code(bodies))
+    flags = ["-mcpu=cortex-m4", "-mthumb", "-O2", "-Dstatic=", "-Wa,--fatal-warnings"]  # nobody calls it
+    subprocess.run(["arm-none-eabi-gcc", *flags, "-c", "rows.c"], cwd=tmp_path, check=True)

@@ -12,7 +12,7 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Conv2D, Pads
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.plan.mcu_kernels import ConvKernel, SeparableKernel
-from dscompile.plan.mcu_pairs import fit_halves, pair_weights, shared_halves
+from dscompile.plan.mcu_pairs import fit_halves, pair_weights, shared_halves, with_repeated_channel
 from tests.mcu import HostModel, differences, here, planned, write
 
 POSITIVE = Quantization((0.04,), -128)
@@ -78,3 +78,7 @@ def test_products_of_many_large_weights_equal_the_oracle(depth, weight, apart):
     with tempfile.TemporaryDirectory() as scratch:
         model = HostModel(write(network, Path(scratch) / "a", here("cortex-m4")))
         assert differences(model, network, (0, 1)) == []
+
+
+def test_an_odd_last_channel_gets_the_one_before_it_as_its_pair():
+    assert with_repeated_channel(np.int8([[1, 2, 3], [4, 5, 6]])).tolist() == [[1, 2, 2, 3], [4, 5, 5, 6]]

@@ -11,7 +11,15 @@ from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
 from dscompile.plan import mcu_memory
 from dscompile.plan.mcu_kernels import Axis, SeparableKernel, Window
-from dscompile.plan.mcu_rows import lowered_bias, row_records, row_segments, row_slots, takes_window
+from dscompile.plan.mcu_rows import (
+    RowsWord,
+    lowered_bias,
+    row_records,
+    row_segments,
+    row_slots,
+    rows_words,
+    takes_window,
+)
 from dscompile.plan.program import Program
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.unit.test_mcu_kernels import int8
@@ -23,6 +31,7 @@ CHAINS = {
     "stride_2_on_odd_sizes": (9, 11, 6, [(2, 5), (1, 7)]),
     "three_columns": (3, 3, 6, [(1, 12), (1, 6)]),
     "seven_rows_of_ten": (7, 10, 3, [(1, 20), (2, 3), (1, 4)]),
+    "one_channel_behind_five": (6, 7, 4, [(1, 5), (1, 1)]),
     "twelve_columns": (12, 12, 4, [(1, 16), (2, 8), (1, 8)]),
 }
 
@@ -96,6 +105,25 @@ def test_windows_of_other_sizes_have_no_loops_in_rows():
     assert takes_window(Window(good, good, 4))
     for other in (Axis(8, 8, 5, 1, 2), Axis(2, 2, 3, 1, 1), Axis(8, 6, 3, 1, 1, 2), Axis(8, 3, 3, 3, 1)):
         assert not takes_window(Window(other, good, 4))
+    assert not takes_window(Window(good, good, 40_000))  # more than int16_t holds
+
+
+def test_blocks_of_code_follow_each_other_along_a_segment():
+    def blocks(axis: Axis, slot: int) -> list[tuple[str, ...]]:
+        return [segment.blocks for segment in row_segments(axis, slot)]
+
+    assert blocks(Axis(5, 5, 3, 1, 1), 0) == [("two_left", "two"), ("one_right",)]
+    assert blocks(Axis(5, 5, 3, 1, 1), 3) == [("one_left",), ("first_two", "two_right")]
+    assert blocks(Axis(12, 6, 3, 2, 0), 0) == [("ones_3", "one"), ("ones_1", "one_right")]
+    assert blocks(Axis(11, 6, 3, 2, 1), 2) == [("one_left", "one"), ("ones_3", "one_right")]
+
+
+def test_the_table_of_blocks_says_how_far_each_way_goes():
+    parts = frozenset(("one_left", "ones_1", "ones_2", "ones_3", "one"))
+    words = rows_words(2, parts)
+    assert words[3] == RowsWord("ones_3", "", "one", 6, 0)  # four outputs with all taps
+    assert words[4 + 2] == RowsWord("one_left", "ones_1", "one", 3, 4)  # three without the first
+    assert words[8] == RowsWord("", "", "", 0, 12)  # one without the last: no layer has that here
 
 
 def test_records_hold_shifted_weights_in_halves():

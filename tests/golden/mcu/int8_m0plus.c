@@ -104,6 +104,15 @@ static inline INT8_M0PLUS_CODE_ATTR int32_t doubling_high_product(int32_t a, int
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
+/* a * b / 2^31, halves rounded up; a and b are not both INT32_MIN. A function of its own: a softmax calls it often. */
+#if defined(__GNUC__)
+__attribute__((noinline)) /* its code is longer than a call */
+#endif
+static INT8_M0PLUS_CODE_ATTR int32_t product_q31(int32_t a, int32_t b)
+{
+    return doubling_high_product(a, b);
+}
+
 /* x / 2^exponent, halves rounded away from zero. */
 static inline INT8_M0PLUS_CODE_ATTR int32_t divide_by_power(int32_t x, int32_t exponent)
 {
@@ -112,47 +121,37 @@ static inline INT8_M0PLUS_CODE_ATTR int32_t divide_by_power(int32_t x, int32_t e
     return (x >> exponent) + ((x & mask) > threshold ? 1 : 0);
 }
 
-/* x * 2^shift, saturated. */
-static inline INT8_M0PLUS_CODE_ATTR int32_t shift_up(int32_t x, int32_t shift)
-{
-    const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
-    if (wide > INT32_MAX) {
-        return INT32_MAX;
-    }
-    return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
-}
-
 /* exp(a) for a <= 0 in Q5.26 -> Q0.31: a polynomial on [-1/4, 0), then a factor for every set bit above. */
 static INT8_M0PLUS_CODE_ATTR int32_t exp_of_negative(int32_t a)
 {
     static const int32_t factors[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
     const int32_t near_zero = (a & 0xffffff) - (1 << 24);
     const int32_t x = near_zero * 32 + (1 << 28);
-    const int32_t square = doubling_high_product(x, x);
-    const int32_t cube = doubling_high_product(square, x);
-    const int32_t fourth = doubling_high_product(square, square);
-    const int32_t higher = doubling_high_product(divide_by_power(fourth, 2) + cube, 715827883) + square;
-    const int32_t series = doubling_high_product(x + divide_by_power(higher, 1), 1895147668);
+    const int32_t square = product_q31(x, x);
+    const int32_t cube = product_q31(square, x);
+    const int32_t fourth = product_q31(square, square);
+    const int32_t higher = product_q31(divide_by_power(fourth, 2) + cube, 715827883) + square;
+    const int32_t series = product_q31(x + divide_by_power(higher, 1), 1895147668);
     const int32_t whole = near_zero - a;
     int32_t result = 1895147668 + series;
     for (int32_t i = 0; i < 7; ++i) {
         if (((uint32_t)whole & (1u << (24 + i))) != 0u) {
-            result = doubling_high_product(result, factors[i]);
+            result = product_q31(result, factors[i]);
         }
     }
     return a == 0 ? INT32_MAX : result;
 }
 
-/* 1 / (1 + a) for a in [0, 1) as Q0.31: Newton's method in three steps. */
+/* 1 / (1 + a) for a in [0, 1) as Q0.31, below 1: Newton's method in three steps. */
 static INT8_M0PLUS_CODE_ATTR int32_t reciprocal_of_one_plus(int32_t a)
 {
     const int32_t half = (int32_t)(((int64_t)a + INT32_MAX + 1) >> 1);
-    int32_t x = 1515870810 + doubling_high_product(half, -1010580540);
+    int32_t x = 1515870810 + product_q31(half, -1010580540); /* Q2.29 */
     for (int32_t i = 0; i < 3; ++i) {
-        const int32_t error = (1 << 29) - doubling_high_product(half, x);
-        x += shift_up(doubling_high_product(x, error), 2);
+        const int32_t error = (1 << 29) - product_q31(half, x);
+        x += product_q31(x, error) * 4;
     }
-    return shift_up(x, 1);
+    return x < 1 << 30 ? x * 2 : INT32_MAX;
 }
 
 /* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Both halves of the
@@ -1642,13 +1641,10 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_dense_8(const int8_t *x, const int
     int8_m0plus_dense_8_multiply_1(x, weights, bias, multiplier, y);
 }
 
-/* exp(difference to the row's largest) as Q0.31; -1 for what is too small to count. */
+/* exp(difference to the row's largest) as Q0.31. */
 static INT8_M0PLUS_CODE_ATTR int32_t int8_m0plus_softmax_9_power(int32_t difference)
 {
-    if (difference < -496) {
-        return -1;
-    }
-    return exp_of_negative(doubling_high_product(difference * 4194304, 2095944040));
+    return exp_of_negative(product_q31(difference * 4194304, 2095944040));
 }
 
 /* Softmax of 1 rows of 3, in the fixed point of TFLite's reference kernel. */
@@ -1662,7 +1658,7 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_softmax_9(const int8_t *x, int8_t 
         }
         for (int32_t i = 0; i < 3; ++i) {
             const int32_t power = int8_m0plus_softmax_9_power(x[i] - largest);
-            sum += power < 0 ? 0u : (uint32_t)divide_by_power(power, 12);
+            sum += ((uint32_t)power + 2048u) >> 12;
         }
         while (bits < 31 && (sum << bits) < 0x80000000u) {
             ++bits; /* the sum's first 1 becomes the sign */
@@ -1672,8 +1668,9 @@ static INT8_M0PLUS_CODE_ATTR void int8_m0plus_softmax_9(const int8_t *x, int8_t 
             const int32_t reciprocal = reciprocal_of_one_plus(fraction);
             for (int32_t i = 0; i < 3; ++i) {
                 const int32_t power = int8_m0plus_softmax_9_power(x[i] - largest);
-                const int32_t share = doubling_high_product(reciprocal, power < 0 ? 0 : power);
-                y[i] = power < 0 ? (int8_t)-128 : clamp_int8(divide_by_power(share, 35 - bits) - 128, -128, 127);
+                const uint32_t share = (uint32_t)product_q31(reciprocal, power);
+                const int32_t level = (int32_t)((share + (1u << (34 - bits))) >> (35 - bits)) - 128;
+                y[i] = (int8_t)(level > 127 ? 127 : level);
             }
         }
         x += 3;

@@ -329,6 +329,15 @@ static inline INT8_M4_CODE_ATTR int32_t doubling_high_product(int32_t a, int32_t
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
+/* a * b / 2^31, halves rounded up; a and b are not both INT32_MIN. A function of its own: a softmax calls it often. */
+#if defined(__GNUC__)
+__attribute__((noinline)) /* its code is longer than a call */
+#endif
+static INT8_M4_CODE_ATTR int32_t product_q31(int32_t a, int32_t b)
+{
+    return doubling_high_product(a, b);
+}
+
 /* x / 2^exponent, halves rounded away from zero. */
 static inline INT8_M4_CODE_ATTR int32_t divide_by_power(int32_t x, int32_t exponent)
 {
@@ -337,47 +346,37 @@ static inline INT8_M4_CODE_ATTR int32_t divide_by_power(int32_t x, int32_t expon
     return (x >> exponent) + ((x & mask) > threshold ? 1 : 0);
 }
 
-/* x * 2^shift, saturated. */
-static inline INT8_M4_CODE_ATTR int32_t shift_up(int32_t x, int32_t shift)
-{
-    const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
-    if (wide > INT32_MAX) {
-        return INT32_MAX;
-    }
-    return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
-}
-
 /* exp(a) for a <= 0 in Q5.26 -> Q0.31: a polynomial on [-1/4, 0), then a factor for every set bit above. */
 static INT8_M4_CODE_ATTR int32_t exp_of_negative(int32_t a)
 {
     static const int32_t factors[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
     const int32_t near_zero = (a & 0xffffff) - (1 << 24);
     const int32_t x = near_zero * 32 + (1 << 28);
-    const int32_t square = doubling_high_product(x, x);
-    const int32_t cube = doubling_high_product(square, x);
-    const int32_t fourth = doubling_high_product(square, square);
-    const int32_t higher = doubling_high_product(divide_by_power(fourth, 2) + cube, 715827883) + square;
-    const int32_t series = doubling_high_product(x + divide_by_power(higher, 1), 1895147668);
+    const int32_t square = product_q31(x, x);
+    const int32_t cube = product_q31(square, x);
+    const int32_t fourth = product_q31(square, square);
+    const int32_t higher = product_q31(divide_by_power(fourth, 2) + cube, 715827883) + square;
+    const int32_t series = product_q31(x + divide_by_power(higher, 1), 1895147668);
     const int32_t whole = near_zero - a;
     int32_t result = 1895147668 + series;
     for (int32_t i = 0; i < 7; ++i) {
         if (((uint32_t)whole & (1u << (24 + i))) != 0u) {
-            result = doubling_high_product(result, factors[i]);
+            result = product_q31(result, factors[i]);
         }
     }
     return a == 0 ? INT32_MAX : result;
 }
 
-/* 1 / (1 + a) for a in [0, 1) as Q0.31: Newton's method in three steps. */
+/* 1 / (1 + a) for a in [0, 1) as Q0.31, below 1: Newton's method in three steps. */
 static INT8_M4_CODE_ATTR int32_t reciprocal_of_one_plus(int32_t a)
 {
     const int32_t half = (int32_t)(((int64_t)a + INT32_MAX + 1) >> 1);
-    int32_t x = 1515870810 + doubling_high_product(half, -1010580540);
+    int32_t x = 1515870810 + product_q31(half, -1010580540); /* Q2.29 */
     for (int32_t i = 0; i < 3; ++i) {
-        const int32_t error = (1 << 29) - doubling_high_product(half, x);
-        x += shift_up(doubling_high_product(x, error), 2);
+        const int32_t error = (1 << 29) - product_q31(half, x);
+        x += product_q31(x, error) * 4;
     }
-    return shift_up(x, 1);
+    return x < 1 << 30 ? x * 2 : INT32_MAX;
 }
 
 #if defined(__clang__)
@@ -413,11 +412,31 @@ typedef struct matrix_rows_shape {
     int32_t column_bytes, weight_bytes, entry, channel_step, factor, start, channels, second, third, fourth;
 } matrix_rows_shape;
 
-/* Of a layer whose image is in rows: bytes to the next row and to the next channel; of the records of the first half of
- * the channels, and of all. */
-typedef struct rows_shape {
-    int32_t row_bytes, channel_step, half_bytes, record_bytes;
-} rows_shape;
+/* Of a layer whose image is in rows: channels, rows and columns of the image and of the result, bytes to the next pixel of
+ * the result; stride, rows missing above the first window, columns missing before the first and after the last one; sums
+ * are shifted left, the zero point of the result; rows go from the last to the first. */
+typedef struct separable_shape {
+    int16_t channels, out_channels, height, width, y_height, y_width;
+    int32_t y_step;
+    uint8_t stride, above, before, after, left;
+    int16_t zero_point;
+    uint8_t descending;
+} separable_shape;
+
+/* Weights of its two parts, and room for four columns. */
+typedef struct separable_data {
+    const int32_t *records;
+    const int8_t *weights;
+    const int32_t *constants;
+    int8_t *columns;
+} separable_data;
+
+/* Some outputs of a row. Bytes to the next channel and to the next row, of the records of the first half of the channels and
+ * of all. `kind` is the number of outputs less 1, plus 4 if the first one lacks its first tap, plus 8 if the last one lacks
+ * its last tap, plus 16 if layers of both strides are here and this is stride 2; `edge` is 1 where the first row of the windows lies outside of the image, 2 where the last one does. */
+typedef struct rows_pieces {
+    int32_t channel_step, row_bytes, half_bytes, record_bytes, kind, edge;
+} rows_pieces;
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
@@ -572,72 +591,105 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_0_pairs(const int8_t *column
 }
 #endif
 
-/* 3 of a row, from its left end, to its right end: `edge` is 1 where the first row of the windows lies
- * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
+/* Some outputs of a row. x is where the first row that is read begins. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
- * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
- * pieces begin, columns of the second half, end of the records. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_1(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
+ * to the next row in r11. Blocks of code make one or two outputs; a channel goes through up to four of them. On the stack:
+ * bytes to the next channel, end of the records of this half, bytes to the next column; records, the blocks, columns of the
+ * second half, end of the records. */
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_1(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_pieces *pieces __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "ldm r3, {r4-r7}\n"
+        "sub sp, #40\n"
+        "ldm r3, {r3-r8}\n"
+        "add r9, r2, #2\n"
+        "add r10, r1, r6\n"
+        "strd r9, r10, [sp, #32]\n"
         "mov r11, r4\n"
-        "sub r5, #1\n"
-        "add r6, r1\n"
-        "add r7, r1\n"
-        "strd r5, r6, [sp]\n"
-        "add r6, r2, #2\n"
-        "strd r6, r7, [sp, #16]\n"
+        "add r4, r1, r5\n"
+        "adr.w r12, 4f\n"
+        "ldr r10, [r12, r7, lsl #2]\n"
+        "lsr r5, r10, #28\n"
+        "ubfx r6, r10, #24, #4\n"
+        "subs r3, r3, r6\n"
+        "stm sp, {r3-r5}\n"
+        "adr.w r12, 3f\n"
+        "add r12, #1\n" /* addresses of Thumb code are odd */
+        "uxtb r9, r10\n"
+        "add r9, r12, r9, lsl #3\n"
+        "ubfx r3, r10, #8, #8\n"
+        "add r3, r12, r3, lsl #3\n"
+        "strd r9, r3, [sp, #20]\n"
+        "ubfx r3, r10, #16, #8\n"
+        "add r3, r12, r3, lsl #3\n"
+        "str r3, [sp, #28]\n"
+        "cmp r8, #1\n"
+        "blt 1f\n"
+        "adr.w r9, 20f\n"
+        "beq 0f\n"
+        "adr.w r9, 21f\n"
+        "0:\n"
+        "adds r9, #1\n"
+        "1:\n"
+        "str r9, [sp, #16]\n"
         "mov r12, r1\n"
         "mov r1, r2\n"
-        "ldr r4, [sp, #60]\n" /* edge */
-        "adr.w r5, 3f\n"
-        "cmp r4, #1\n"
-        "blt 1f\n"
-        "adr.w r5, 4f\n"
-        "beq 1f\n"
-        "adr.w r5, 5f\n"
-        "1:\n"
-        "add r5, #1\n" /* addresses of Thumb code are odd */
-        "str r5, [sp, #12]\n"
         "2:\n"
         "ldm r12!, {r4-r10}\n"
-        "str r12, [sp, #8]\n"
-        "ldr pc, [sp, #12]\n"
-        ".p2align 2\n"
-        "4:\n" /* weights go up by a row */
+        "str r12, [sp, #12]\n"
+        "ldr pc, [sp, #16]\n"
+        ".p2align 3\n"
+        "3:\n"
+        ".p2align 3\n"
+        "20:\n" /* weights go up by a row */
         "mov r4, r5\n"
         "mov r5, r6\n"
-        "mov r6, #0\n"
-        "lsr r7, r7, #16\n"
+        "movs r6, #0\n"
+        "lsrs r7, r7, #16\n"
         "pkhbt r7, r7, r8, lsl #16\n"
         "mov r8, #0\n"
-        "b 3f\n"
-        ".p2align 2\n"
-        "5:\n" /* weights go down by a row */
+        "ldr pc, [sp, #20]\n"
+        ".p2align 3\n"
+        "21:\n" /* weights go down by a row */
         "mov r6, r5\n"
         "mov r5, r4\n"
-        "mov r4, #0\n"
+        "movs r4, #0\n"
         "lsr r8, r7, #16\n"
-        "lsl r7, r7, #16\n"
-        ".p2align 2\n"
-        "3:\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r4, r9\n"
-        "smlabb r2, r12, r7, r2\n"
-        "smlad r3, r12, r4, r9\n"
-        "smlabb r3, lr, r7, r3\n"
+        "lsls r7, r7, #16\n"
+        "ldr pc, [sp, #20]\n"
+        ".p2align 3\n"
+        "16:\n"
         "ldr r12, [r0, r11]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r5, r2\n"
+        "smlabt r2, lr, r5, r9\n"
         "smlabt r2, r12, r7, r2\n"
-        "smlad r3, r12, r5, r3\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r6, r2\n"
+        "smlabb r2, r12, r8, r2\n"
+        "ldr r12, [r0], #1\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r4, r2\n"
+        "smlabb r2, r12, r7, r2\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1], #4\n"
+        "ldr pc, [sp, #24]\n"
+        ".p2align 3\n"
+        "15:\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r5, r9\n"
+        "smlabt r2, r12, r7, r2\n"
+        "smlad r3, r12, r5, r9\n"
         "smlabt r3, lr, r7, r3\n"
         "ldr r12, [r0, r11, lsl #1]\n"
         "uxtb16 lr, r12, ror #8\n"
@@ -646,275 +698,34 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ro
         "smlabb r2, r12, r8, r2\n"
         "smlad r3, r12, r6, r3\n"
         "smlabb r3, lr, r8, r3\n"
+        "ldr r12, [r0], #1\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r4, r2\n"
+        "smlabb r2, r12, r7, r2\n"
+        "smlad r3, r12, r4, r3\n"
+        "smlabb r3, lr, r7, r3\n"
         "smmul r2, r2, r10\n"
         "usat r2, #8, r2, asr #12\n"
         "cmp r2, #198\n"
         "it gt\n"
         "movgt r2, #198\n"
-        "strh r2, [r1, #0]\n"
+        "strh r2, [r1], #4\n"
         "smmul r3, r3, r10\n"
         "usat r3, #8, r3, asr #12\n"
         "cmp r3, #198\n"
         "it gt\n"
         "movgt r3, #198\n"
-        "strh r3, [r1, #4]\n"
-        "add r0, #1\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabb r2, r12, r4, r9\n"
-        "smlabb r2, lr, r7, r2\n"
+        "strh r3, [r1], #4\n"
+        "ldr pc, [sp, #28]\n"
+        ".p2align 3\n"
+        "13:\n"
         "ldr r12, [r0, r11]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
-        "smlabb r2, r12, r5, r2\n"
+        "smlad r2, r12, r5, r9\n"
         "smlabt r2, lr, r7, r2\n"
-        "ldr r12, [r0, r11, lsl #1]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabb r2, r12, r6, r2\n"
-        "smlabb r2, lr, r8, r2\n"
-        "smmul r2, r2, r10\n"
-        "usat r2, #8, r2, asr #12\n"
-        "cmp r2, #198\n"
-        "it gt\n"
-        "movgt r2, #198\n"
-        "strh r2, [r1, #8]\n"
-        "ldm sp, {r2, r3, r12}\n"
-        "add r0, r2\n"
-        "add r1, #16\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "ldrd r1, r3, [sp, #16]\n"
-        "str r3, [sp, #4]\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
-}
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_rows_1(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
-{
-    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
-    const int32_t half = shape->half_bytes / 28;
-    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
-        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(middle) * taps[0];
-                sum += low_half(outer >> 16) * taps[1];
-            }
-            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[0];
-                sum += low_half(middle) * taps[1];
-                sum += low_half(outer >> 16) * taps[2];
-            }
-            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[1];
-                sum += low_half(middle) * taps[2];
-            }
-            store_half(column + 8, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        x += shape->channel_step;
-        records += 7;
-    }
-}
-#endif
-
-/* 1 of a row, from its left end: `edge` is 1 where the first row of the windows lies
- * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
- * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
- * pieces begin, columns of the second half, end of the records. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_2(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "ldm r3, {r4-r7}\n"
-        "mov r11, r4\n"
-        "add r6, r1\n"
-        "add r7, r1\n"
-        "strd r5, r6, [sp]\n"
-        "add r6, r2, #2\n"
-        "strd r6, r7, [sp, #16]\n"
-        "mov r12, r1\n"
-        "mov r1, r2\n"
-        "ldr r4, [sp, #60]\n" /* edge */
-        "adr.w r5, 3f\n"
-        "cmp r4, #1\n"
-        "blt 1f\n"
-        "adr.w r5, 4f\n"
-        "beq 1f\n"
-        "adr.w r5, 5f\n"
-        "1:\n"
-        "add r5, #1\n" /* addresses of Thumb code are odd */
-        "str r5, [sp, #12]\n"
-        "2:\n"
-        "ldm r12!, {r4-r10}\n"
-        "str r12, [sp, #8]\n"
-        "ldr pc, [sp, #12]\n"
-        ".p2align 2\n"
-        "4:\n" /* weights go up by a row */
-        "mov r4, r5\n"
-        "mov r5, r6\n"
-        "mov r6, #0\n"
-        "lsr r7, r7, #16\n"
-        "pkhbt r7, r7, r8, lsl #16\n"
-        "mov r8, #0\n"
-        "b 3f\n"
-        ".p2align 2\n"
-        "5:\n" /* weights go down by a row */
-        "mov r6, r5\n"
-        "mov r5, r4\n"
-        "mov r4, #0\n"
-        "lsr r8, r7, #16\n"
-        "lsl r7, r7, #16\n"
-        ".p2align 2\n"
-        "3:\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r4, r9\n"
-        "smlabb r2, r12, r7, r2\n"
-        "ldr r12, [r0, r11]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r5, r2\n"
-        "smlabt r2, r12, r7, r2\n"
-        "ldr r12, [r0, r11, lsl #1]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r6, r2\n"
-        "smlabb r2, r12, r8, r2\n"
-        "smmul r2, r2, r10\n"
-        "usat r2, #8, r2, asr #12\n"
-        "cmp r2, #198\n"
-        "it gt\n"
-        "movgt r2, #198\n"
-        "strh r2, [r1, #0]\n"
-        "ldm sp, {r2, r3, r12}\n"
-        "add r0, r2\n"
-        "add r1, #16\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "ldrd r1, r3, [sp, #16]\n"
-        "str r3, [sp, #4]\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
-}
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_rows_2(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
-{
-    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
-    const int32_t half = shape->half_bytes / 28;
-    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
-        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(middle) * taps[0];
-                sum += low_half(outer >> 16) * taps[1];
-            }
-            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        x += shape->channel_step;
-        records += 7;
-    }
-}
-#endif
-
-/* 2 of a row, to its right end: `edge` is 1 where the first row of the windows lies
- * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
- * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
- * pieces begin, columns of the second half, end of the records. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_3(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "ldm r3, {r4-r7}\n"
-        "mov r11, r4\n"
-        "add r6, r1\n"
-        "add r7, r1\n"
-        "strd r5, r6, [sp]\n"
-        "add r6, r2, #2\n"
-        "strd r6, r7, [sp, #16]\n"
-        "mov r12, r1\n"
-        "mov r1, r2\n"
-        "ldr r4, [sp, #60]\n" /* edge */
-        "adr.w r5, 3f\n"
-        "cmp r4, #1\n"
-        "blt 1f\n"
-        "adr.w r5, 4f\n"
-        "beq 1f\n"
-        "adr.w r5, 5f\n"
-        "1:\n"
-        "add r5, #1\n" /* addresses of Thumb code are odd */
-        "str r5, [sp, #12]\n"
-        "2:\n"
-        "ldm r12!, {r4-r10}\n"
-        "str r12, [sp, #8]\n"
-        "ldr pc, [sp, #12]\n"
-        ".p2align 2\n"
-        "4:\n" /* weights go up by a row */
-        "mov r4, r5\n"
-        "mov r5, r6\n"
-        "mov r6, #0\n"
-        "lsr r7, r7, #16\n"
-        "pkhbt r7, r7, r8, lsl #16\n"
-        "mov r8, #0\n"
-        "b 3f\n"
-        ".p2align 2\n"
-        "5:\n" /* weights go down by a row */
-        "mov r6, r5\n"
-        "mov r5, r4\n"
-        "mov r4, #0\n"
-        "lsr r8, r7, #16\n"
-        "lsl r7, r7, #16\n"
-        ".p2align 2\n"
-        "3:\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlad r2, r12, r4, r9\n"
-        "smlabb r2, lr, r7, r2\n"
-        "smlabb r3, lr, r4, r9\n"
-        "smlatb r3, r12, r7, r3\n"
-        "ldr r12, [r0, r11]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlad r2, r12, r5, r2\n"
-        "smlabt r2, lr, r7, r2\n"
-        "smlabb r3, lr, r5, r3\n"
+        "smlabb r3, lr, r5, r9\n"
         "smlatt r3, r12, r7, r3\n"
         "ldr r12, [r0, r11, lsl #1]\n"
         "uxtb16 lr, r12, ror #8\n"
@@ -923,306 +734,115 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ro
         "smlabb r2, lr, r8, r2\n"
         "smlabb r3, lr, r6, r3\n"
         "smlatb r3, r12, r8, r3\n"
-        "smmul r2, r2, r10\n"
-        "usat r2, #8, r2, asr #12\n"
-        "cmp r2, #198\n"
-        "it gt\n"
-        "movgt r2, #198\n"
-        "strh r2, [r1, #0]\n"
-        "smmul r3, r3, r10\n"
-        "usat r3, #8, r3, asr #12\n"
-        "cmp r3, #198\n"
-        "it gt\n"
-        "movgt r3, #198\n"
-        "strh r3, [r1, #4]\n"
-        "ldm sp, {r2, r3, r12}\n"
-        "add r0, r2\n"
-        "add r1, #16\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "ldrd r1, r3, [sp, #16]\n"
-        "str r3, [sp, #4]\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
-}
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_rows_3(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
-{
-    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
-    const int32_t half = shape->half_bytes / 28;
-    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
-        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[0];
-                sum += low_half(middle) * taps[1];
-                sum += low_half(outer >> 16) * taps[2];
-            }
-            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[1];
-                sum += low_half(middle) * taps[2];
-            }
-            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        x += shape->channel_step;
-        records += 7;
-    }
-}
-#endif
-
-/* 2 of a row, from its left end: `edge` is 1 where the first row of the windows lies
- * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
- * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
- * pieces begin, columns of the second half, end of the records. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_4(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "ldm r3, {r4-r7}\n"
-        "mov r11, r4\n"
-        "add r6, r1\n"
-        "add r7, r1\n"
-        "strd r5, r6, [sp]\n"
-        "add r6, r2, #2\n"
-        "strd r6, r7, [sp, #16]\n"
-        "mov r12, r1\n"
-        "mov r1, r2\n"
-        "ldr r4, [sp, #60]\n" /* edge */
-        "adr.w r5, 3f\n"
-        "cmp r4, #1\n"
-        "blt 1f\n"
-        "adr.w r5, 4f\n"
-        "beq 1f\n"
-        "adr.w r5, 5f\n"
-        "1:\n"
-        "add r5, #1\n" /* addresses of Thumb code are odd */
-        "str r5, [sp, #12]\n"
-        "2:\n"
-        "ldm r12!, {r4-r10}\n"
-        "str r12, [sp, #8]\n"
-        "ldr pc, [sp, #12]\n"
-        ".p2align 2\n"
-        "4:\n" /* weights go up by a row */
-        "mov r4, r5\n"
-        "mov r5, r6\n"
-        "mov r6, #0\n"
-        "lsr r7, r7, #16\n"
-        "pkhbt r7, r7, r8, lsl #16\n"
-        "mov r8, #0\n"
-        "b 3f\n"
-        ".p2align 2\n"
-        "5:\n" /* weights go down by a row */
-        "mov r6, r5\n"
-        "mov r5, r4\n"
-        "mov r4, #0\n"
-        "lsr r8, r7, #16\n"
-        "lsl r7, r7, #16\n"
-        ".p2align 2\n"
-        "3:\n"
         "ldr r12, [r0]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r4, r9\n"
-        "smlabb r2, r12, r7, r2\n"
-        "smlad r3, r12, r4, r9\n"
-        "smlabb r3, lr, r7, r3\n"
-        "ldr r12, [r0, r11]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r5, r2\n"
-        "smlabt r2, r12, r7, r2\n"
-        "smlad r3, r12, r5, r3\n"
-        "smlabt r3, lr, r7, r3\n"
-        "ldr r12, [r0, r11, lsl #1]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r6, r2\n"
-        "smlabb r2, r12, r8, r2\n"
-        "smlad r3, r12, r6, r3\n"
-        "smlabb r3, lr, r8, r3\n"
-        "smmul r2, r2, r10\n"
-        "usat r2, #8, r2, asr #12\n"
-        "cmp r2, #198\n"
-        "it gt\n"
-        "movgt r2, #198\n"
-        "strh r2, [r1, #0]\n"
-        "smmul r3, r3, r10\n"
-        "usat r3, #8, r3, asr #12\n"
-        "cmp r3, #198\n"
-        "it gt\n"
-        "movgt r3, #198\n"
-        "strh r3, [r1, #4]\n"
-        "ldm sp, {r2, r3, r12}\n"
-        "add r0, r2\n"
-        "add r1, #16\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "ldrd r1, r3, [sp, #16]\n"
-        "str r3, [sp, #4]\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
-}
-#else
-static INT8_M4_CODE_ATTR void int8_m4_shared_rows_4(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
-{
-    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
-    const int32_t half = shape->half_bytes / 28;
-    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
-        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(middle) * taps[0];
-                sum += low_half(outer >> 16) * taps[1];
-            }
-            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[0];
-                sum += low_half(middle) * taps[1];
-                sum += low_half(outer >> 16) * taps[2];
-            }
-            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        x += shape->channel_step;
-        records += 7;
-    }
-}
-#endif
-
-/* 1 of a row, to its right end: `edge` is 1 where the first row of the windows lies
- * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
- * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
- * pieces begin, columns of the second half, end of the records. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_rows_5(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "ldm r3, {r4-r7}\n"
-        "mov r11, r4\n"
-        "add r6, r1\n"
-        "add r7, r1\n"
-        "strd r5, r6, [sp]\n"
-        "add r6, r2, #2\n"
-        "strd r6, r7, [sp, #16]\n"
-        "mov r12, r1\n"
-        "mov r1, r2\n"
-        "ldr r4, [sp, #60]\n" /* edge */
-        "adr.w r5, 3f\n"
-        "cmp r4, #1\n"
-        "blt 1f\n"
-        "adr.w r5, 4f\n"
-        "beq 1f\n"
-        "adr.w r5, 5f\n"
-        "1:\n"
-        "add r5, #1\n" /* addresses of Thumb code are odd */
-        "str r5, [sp, #12]\n"
-        "2:\n"
-        "ldm r12!, {r4-r10}\n"
-        "str r12, [sp, #8]\n"
-        "ldr pc, [sp, #12]\n"
-        ".p2align 2\n"
-        "4:\n" /* weights go up by a row */
-        "mov r4, r5\n"
-        "mov r5, r6\n"
-        "mov r6, #0\n"
-        "lsr r7, r7, #16\n"
-        "pkhbt r7, r7, r8, lsl #16\n"
-        "mov r8, #0\n"
-        "b 3f\n"
-        ".p2align 2\n"
-        "5:\n" /* weights go down by a row */
-        "mov r6, r5\n"
-        "mov r5, r4\n"
-        "mov r4, #0\n"
-        "lsr r8, r7, #16\n"
-        "lsl r7, r7, #16\n"
-        ".p2align 2\n"
-        "3:\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabb r2, r12, r4, r9\n"
+        "smlad r2, r12, r4, r2\n"
         "smlabb r2, lr, r7, r2\n"
+        "smlabb r3, lr, r4, r3\n"
+        "smlatb r3, r12, r7, r3\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1], #4\n"
+        "smmul r3, r3, r10\n"
+        "usat r3, #8, r3, asr #12\n"
+        "cmp r3, #198\n"
+        "it gt\n"
+        "movgt r3, #198\n"
+        "strh r3, [r1], #4\n"
+        "ldm sp, {r2, r3, r4, r12}\n"
+        "add r0, r2\n"
+        "add r1, r4\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "b 8f\n"
+        ".p2align 3\n"
+        "11:\n"
         "ldr r12, [r0, r11]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
-        "smlabb r2, r12, r5, r2\n"
+        "smlabb r2, r12, r5, r9\n"
         "smlabt r2, lr, r7, r2\n"
         "ldr r12, [r0, r11, lsl #1]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
         "smlabb r2, r12, r6, r2\n"
         "smlabb r2, lr, r8, r2\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabb r2, r12, r4, r2\n"
+        "smlabb r2, lr, r7, r2\n"
         "smmul r2, r2, r10\n"
         "usat r2, #8, r2, asr #12\n"
         "cmp r2, #198\n"
         "it gt\n"
         "movgt r2, #198\n"
-        "strh r2, [r1, #0]\n"
-        "ldm sp, {r2, r3, r12}\n"
+        "strh r2, [r1], #4\n"
+        ".p2align 3\n"
+        "9:\n"
+        "ldm sp, {r2, r3, r4, r12}\n"
         "add r0, r2\n"
-        "add r1, #16\n"
+        "add r1, r4\n"
         "cmp r12, r3\n"
         "bne 2b\n"
-        "ldrd r1, r3, [sp, #16]\n"
+        "8:\n"
+        "ldrd r1, r3, [sp, #32]\n"
         "str r3, [sp, #4]\n"
         "cmp r12, r3\n"
         "bne 2b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
+        "add sp, #40\n"
+        "pop {r4-r11, pc}\n"
+        ".p2align 2\n"
+        "4:\n" /* for each count and each two ends: three blocks of code, bytes along the row, bytes of columns left */
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 192\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 128\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 66\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 2\n"
+        ".byte (16b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 193\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 129\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 65\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 1\n"
+        ".byte (11b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 192\n"
+        ".byte (13b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 128\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (11b - 3b) / 8, 66\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (13b - 3b) / 8, 2\n"
+        ".byte (16b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 193\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 129\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (11b - 3b) / 8, 65\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (13b - 3b) / 8, 1\n"
+    );
 }
 #else
-static INT8_M4_CODE_ATTR void int8_m4_shared_rows_5(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
+static INT8_M4_CODE_ATTR void int8_m4_shared_rows_1(const int8_t *x, const int32_t *records, int8_t *columns, const rows_pieces *pieces)
 {
-    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
-    const int32_t half = shape->half_bytes / 28;
-    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
+    const int32_t count = pieces->kind % 4 + 1, left = pieces->kind / 4 % 2, right = pieces->kind / 8 % 2;
+    const int32_t first = pieces->edge == 2 ? 1 : 0, end = pieces->edge == 1 ? 2 : 3; /* rows that have weights, */
+    const int32_t up = pieces->edge == 1 ? 1 : (pieces->edge == 2 ? -1 : 0); /* those of this many rows below */
+    const int32_t half = pieces->half_bytes / 28;
+    for (int32_t channel = 0; channel < pieces->record_bytes / 28; ++channel) {
         int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
-        {
+        for (int32_t output = 0; output < count; ++output) {
+            const int32_t start = output - left; /* of the window in the row */
             int32_t sum = records[5];
             for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint8_t *const taps = (const uint8_t *)x + row * pieces->row_bytes;
                 const uint32_t outer = (uint32_t)records[row + up];
                 const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[0];
-                sum += low_half(middle) * taps[1];
+                if (start >= 0) {
+                    sum += low_half(outer) * taps[start];
+                }
+                sum += low_half(middle) * taps[start + 1];
+                if (right == 0 || output < count - 1) {
+                    sum += low_half(outer >> 16) * taps[start + 2];
+                }
             }
-            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+            store_half(column + 4 * output, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
         }
-        x += shape->channel_step;
+        x += pieces->channel_step;
         records += 7;
     }
 }
@@ -1233,7 +853,7 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_rows_5(const int8_t *x, const int32
 /* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_6_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_2_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -1341,7 +961,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 }
 #else
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_6_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_2_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
     const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(scaled, constants[1]);
@@ -1349,7 +969,7 @@ static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_6_finish(int32_t su
 }
 
 /* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_6_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_2_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
 {
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
@@ -1361,26 +981,73 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_6_one(const int8_t *columns,
             sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
-        y[channel] = int8_m4_shared_matrix_6_finish(sum_0, constants, shape);
-        y[channel + 1] = int8_m4_shared_matrix_6_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
+        y[channel] = int8_m4_shared_matrix_2_finish(sum_0, constants, shape);
+        y[channel + 1] = int8_m4_shared_matrix_2_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
         constants += 4;
     }
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_6_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_2_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_shared_matrix_6_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
+        int8_m4_shared_matrix_2_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
     }
 }
 #endif
+
+/* One row of the result. x is the first row that lies inside of the windows, which have the taps from first to end inside.
+ * Groups of four pixels may go on from row to row: `filled` columns of the first one are those of the row before. */
+static INT8_M4_CODE_ATTR void int8_m4_shared_separable_3_row(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y, int32_t first, int32_t end, int32_t filled)
+{
+    const int32_t width = shape->y_width, steps = (shape->channels + 1) / 2;
+    const int32_t edge = first > 0 ? 1 : (end < 3 ? 2 : 0);
+    rows_pieces pieces = {shape->width, shape->width * shape->channels, (shape->channels + 1) / 2 * 28, shape->channels * 28, 0, edge};
+    const int8_t *const x_row = x - (edge == 2 ? pieces.row_bytes : 0);
+    const matrix_shape product = {16 * steps, steps * 4 * (shape->out_channels / 2), (int32_t)((1u - (uint32_t)steps) % 16u) * 48 + 1, shape->y_step, 1 << shape->left, shape->zero_point * 16384, shape->out_channels, 0, 0, 0, 0};
+    int32_t base = -filled; /* where a group begins in the row */
+    while (base < width) {
+        const int8_t *start = x_row;
+        int8_t *columns = data->columns;
+        int8_t *pixel = y + base * shape->y_step;
+        int32_t count = base + 4 < width ? 4 : width - base;
+        pieces.kind = 0;
+        if (base > 0) {
+            start += base * shape->stride - shape->before;
+        } else {
+            count += base;
+            columns -= 4 * base;
+            pieces.kind += 4 * shape->before;
+        }
+        if (base + 4 >= width) {
+            pieces.kind += 8 * shape->after;
+        }
+        pieces.kind += count - 1;
+        int8_m4_shared_rows_1(start, data->records, columns, &pieces);
+        if (base + 4 <= width) {
+            int8_m4_shared_matrix_2_pairs(data->columns, data->weights, data->constants, pixel, &product);
+        }
+        base += 4;
+    }
+}
+
+/* All rows of the result. */
+static INT8_M4_CODE_ATTR void int8_m4_shared_separable_3_image(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y)
+{
+    for (int32_t i = 0; i < shape->y_height; ++i) {
+        const int32_t row = i;
+        const int32_t pixels = row * shape->y_width; /* that come before the row */
+        const int32_t top = row * shape->stride - shape->above; /* the image row under the first tap */
+        const int32_t first = top < 0 ? 1 : 0, end = top + 3 > shape->height ? 2 : 3;
+        int8_m4_shared_separable_3_row(shape, data, x + (top + first) * shape->width * shape->channels, y + pixels * shape->y_step, first, end, pixels % 4);
+    }
+}
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered, residual, weights. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *residual __attribute__((unused)))
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_4_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *residual __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -1554,20 +1221,20 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
 }
 #else
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_7_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_4_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
     const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_7_sum(int32_t a, int32_t b, const matrix_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_matrix_4_sum(int32_t a, int32_t b, const matrix_shape *shape)
 {
     return saturate_int8((a * shape->first + b * shape->second + shape->bias) >> 22);
 }
 
 /* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_4_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
 {
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
@@ -1579,16 +1246,16 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_one(const int8_t *columns,
             sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
-        y[channel] = int8_m4_shared_matrix_7_sum(int8_m4_shared_matrix_7_finish(sum_0, constants, shape), residual[channel], shape);
-        y[channel + 1] = int8_m4_shared_matrix_7_sum(int8_m4_shared_matrix_7_finish((sum_1 - sum_0) >> 8, constants + 3, shape), residual[channel + 1], shape);
+        y[channel] = int8_m4_shared_matrix_4_sum(int8_m4_shared_matrix_4_finish(sum_0, constants, shape), residual[channel], shape);
+        y[channel + 1] = int8_m4_shared_matrix_4_sum(int8_m4_shared_matrix_4_finish((sum_1 - sum_0) >> 8, constants + 3, shape), residual[channel + 1], shape);
         constants += 6;
     }
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
+static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_4_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *residual)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        int8_m4_shared_matrix_7_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape, residual + pixel * shape->residual_step);
+        int8_m4_shared_matrix_4_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape, residual + pixel * shape->residual_step);
     }
 }
 #endif
@@ -1597,7 +1264,7 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_7_pairs(const int8_t *column
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* Ten instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
  * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
-__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_8_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+__attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_5_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -1679,14 +1346,14 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_de
 
 #else
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_8_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+static inline INT8_M4_CODE_ATTR int8_t int8_m4_shared_depthwise_5_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
     const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(scaled, constants[1]);
     return saturate_int8((shape->start + level) >> 14);
 }
 
-static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_8_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_5_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
 {
     for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
         const int8_t *pixel = x + channel;
@@ -1707,10 +1374,10 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_depthwise_8_fours(const int8_t *x, 
             tap += 12;
         }
         {
-            const int8_t y_0 = int8_m4_shared_depthwise_8_finish(sum_0, constants, shape);
-            const int8_t y_1 = int8_m4_shared_depthwise_8_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = int8_m4_shared_depthwise_8_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = int8_m4_shared_depthwise_8_finish(sum_3, constants + 6, shape);
+            const int8_t y_0 = int8_m4_shared_depthwise_5_finish(sum_0, constants, shape);
+            const int8_t y_1 = int8_m4_shared_depthwise_5_finish(sum_1, constants + 2, shape);
+            const int8_t y_2 = int8_m4_shared_depthwise_5_finish(sum_2, constants + 4, shape);
+            const int8_t y_3 = int8_m4_shared_depthwise_5_finish(sum_3, constants + 6, shape);
             y[channel] = y_0;
             y[channel + 1] = y_1;
             y[channel + 2] = y_2;
@@ -1818,50 +1485,13 @@ static INT8_M4_CODE_ATTR void int8_m4_conv_0(const int8_t *x, const int8_t *weig
     }
 }
 
-static const rows_shape int8_m4_separable_1_depthwise_shape = {18, 3, 84, 168};
-
-static const matrix_shape int8_m4_separable_1_shape = {48, 36, 673, 6, 256, -2097152, 6, 0, 0, 0, 0};
-
-/* One row of the result. x is the first row that the windows read, `edge` says which rows are missing (see the functions for
- * pieces). Groups of four pixels go on from row to row: `filled` columns of the first one are those of the row before. */
-static INT8_M4_CODE_ATTR void int8_m4_separable_1_row(const int8_t *x, int32_t edge, int32_t filled, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
-{
-    switch (filled) {
-    case 0:
-        int8_m4_shared_rows_1(x, records, columns, &int8_m4_separable_1_depthwise_shape, edge);
-
-        break;
-    case 3:
-        int8_m4_shared_rows_2(x, records, columns + 12, &int8_m4_separable_1_depthwise_shape, edge);
-        int8_m4_shared_matrix_6_pairs(columns, weights, constants, y - 18, &int8_m4_separable_1_shape);
-        int8_m4_shared_rows_3(x, records, columns, &int8_m4_separable_1_depthwise_shape, edge);
-
-        break;
-    case 2:
-        int8_m4_shared_rows_4(x, records, columns + 8, &int8_m4_separable_1_depthwise_shape, edge);
-        int8_m4_shared_matrix_6_pairs(columns, weights, constants, y - 12, &int8_m4_separable_1_shape);
-        int8_m4_shared_rows_5(x + 1, records, columns, &int8_m4_separable_1_depthwise_shape, edge);
-
-        break;
-    default:
-        int8_m4_shared_rows_1(x, records, columns + 4, &int8_m4_separable_1_depthwise_shape, edge);
-        int8_m4_shared_matrix_6_pairs(columns, weights, constants, y - 6, &int8_m4_separable_1_shape);
-        break;
-    }
-}
+static const separable_shape int8_m4_separable_1_shape = {6, 6, 4, 3, 4, 3, 6, 1, 1, 1, 1, 8, -128, 0};
 
 /* Separable 3x3, stride 1: [4, 3, 6] -> [4, 3, 6]: depthwise, then pointwise; 4 pixels in between. */
 static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    for (int32_t row = 0; row < 4; ++row) {
-        const int32_t top = row - 1; /* the image row under the first tap */
-        const int32_t first = top < 0 ? -top : 0;
-        const int32_t room = 4 - top;
-        const int32_t end = room < 3 ? (room < first ? first : room) : 3;
-        const int8_t *const x_row = x + (top + first) * 18;
-        const int32_t edge = first > 0 ? 1 : (end < 3 ? 2 : 0);
-        int8_m4_separable_1_row(x_row - (edge == 2 ? 18 : 0), edge, row * 3 % 4, records, weights, constants, columns, y + row * 18);
-    }
+    const separable_data data = {records, weights, constants, columns};
+    int8_m4_shared_separable_3_image(&int8_m4_separable_1_shape, &data, x, y);
 }
 
 static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 625, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
@@ -1902,7 +1532,7 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t 
             int8_m4_pointwise_2_gather_0_1(x_row + column * 6, first, end, values);
             int8_m4_pointwise_2_widen(values, columns + 4 * filled);
             if (++filled == 4) {
-                int8_m4_shared_matrix_7_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
+                int8_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
                 pixel -= 24;
                 residual -= 24;
                 filled = 0;
@@ -2055,7 +1685,7 @@ static INT8_M4_CODE_ATTR void int8_m4_depthwise_6(const int8_t *x, const int8_t 
         const int32_t end = room < 3 ? (room < first ? first : room) : 3;
         const int8_t *const x_row = x + (top + first) * 12;
         {
-            int8_m4_shared_depthwise_8_fours(x_row + 0, weights + first * 12 + 4, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
+            int8_m4_shared_depthwise_5_fours(x_row + 0, weights + first * 12 + 4, constants, pixel, &int8_m4_depthwise_6_shape, end - first);
             pixel += 12;
         }
     }
@@ -2117,13 +1747,10 @@ static INT8_M4_CODE_ATTR void int8_m4_dense_8(const int8_t *x, const int8_t *wei
     }
 }
 
-/* exp(difference to the row's largest) as Q0.31; -1 for what is too small to count. */
+/* exp(difference to the row's largest) as Q0.31. */
 static INT8_M4_CODE_ATTR int32_t int8_m4_softmax_9_power(int32_t difference)
 {
-    if (difference < -496) {
-        return -1;
-    }
-    return exp_of_negative(doubling_high_product(difference * 4194304, 2095944040));
+    return exp_of_negative(product_q31(difference * 4194304, 2095944040));
 }
 
 /* Softmax of 1 rows of 3, in the fixed point of TFLite's reference kernel. */
@@ -2137,7 +1764,7 @@ static INT8_M4_CODE_ATTR void int8_m4_softmax_9(const int8_t *x, int8_t *y)
         }
         for (int32_t i = 0; i < 3; ++i) {
             const int32_t power = int8_m4_softmax_9_power(x[i] - largest);
-            sum += power < 0 ? 0u : (uint32_t)divide_by_power(power, 12);
+            sum += ((uint32_t)power + 2048u) >> 12;
         }
         while (bits < 31 && (sum << bits) < 0x80000000u) {
             ++bits; /* the sum's first 1 becomes the sign */
@@ -2147,8 +1774,9 @@ static INT8_M4_CODE_ATTR void int8_m4_softmax_9(const int8_t *x, int8_t *y)
             const int32_t reciprocal = reciprocal_of_one_plus(fraction);
             for (int32_t i = 0; i < 3; ++i) {
                 const int32_t power = int8_m4_softmax_9_power(x[i] - largest);
-                const int32_t share = doubling_high_product(reciprocal, power < 0 ? 0 : power);
-                y[i] = power < 0 ? (int8_t)-128 : clamp_int8(divide_by_power(share, 35 - bits) - 128, -128, 127);
+                const uint32_t share = (uint32_t)product_q31(reciprocal, power);
+                const int32_t level = (int32_t)((share + (1u << (34 - bits))) >> (35 - bits)) - 128;
+                y[i] = (int8_t)(level > 127 ? 127 : level);
             }
         }
         x += 3;
@@ -2172,7 +1800,7 @@ static INT8_M4_CODE_ATTR void step_0_stem(int8_m4_arena *arena, const int8_t *in
 }
 
 /* Step 1: block.depthwise with block.pointwise: depthwise + pointwise [1, 4, 3, 6] -> [1, 4, 3, 6], 1 080 MAC, result 72 B. */
-static INT8_M4_CODE_ATTR void step_1_block_depthwise(int8_m4_arena *arena)
+static INT8_M4_CODE_ATTR SHARED void step_1_block_depthwise(int8_m4_arena *arena)
 {
     int8_m4_separable_1(region(arena, BUFFER_STEM),
                         int8_m4_block_depthwise_records,

@@ -1078,8 +1078,7 @@ static STREAMED_M0PLUS_CODE_ATTR void *region(streamed_m0plus_arena *arena, uint
 typedef struct stream_stage {
     uint32_t ring, row_bytes;                     /* where the ring begins in the arena, bytes of a row */
     int16_t room, size, outputs;                  /* rows in the ring, of the whole image, and those to make */
-    int16_t taps, stride, before, dilation;       /* the window: tap i of row y reads row y * stride - before + i * dilation */
-    int16_t residual, holder;                     /* the stage whose image it adds, the one that adds its image; -1: none */
+    int16_t taps, stride, before;                 /* the window: tap i of row y reads row y * stride - before + i */
 } stream_stage;
 
 /* Of an image: rows that came so far, and how many of them have been dropped from the front of the ring. */
@@ -1089,15 +1088,15 @@ typedef struct stream_count {
 
 /* What a stage is to do: x is the first image row inside the window, which has the taps from first to end inside. */
 typedef struct stream_job {
-    const void *x, *residual;
+    const void *x;
     void *y;
     int32_t first, end, row;
 } stream_job;
 
 static const stream_stage stream_stages[] = {
-    {BUFFER_ROWS_IMAGE, 48u, 3, 16, 16, 3, 1, 1, 1, -1, -1 },
-    {BUFFER_ROWS_STEM, 128u, 3, 16, 16, 3, 1, 1, 1, -1, -1 },
-    {BUFFER_ROWS_ROWS_POINTWISE, 128u, 1, 16, 16, 1, 1, 0, 1, -1, -1 },
+    {BUFFER_ROWS_IMAGE, 48u, 3, 16, 16, 3, 1, 1 },
+    {BUFFER_ROWS_STEM, 128u, 3, 16, 16, 3, 1, 1 },
+    {BUFFER_ROWS_ROWS_POINTWISE, 128u, 1, 16, 16, 1, 1, 0 },
 };
 
 /* One row of a stage, which is counted through all streams. */
@@ -1137,7 +1136,7 @@ static STREAMED_M0PLUS_CODE_ATTR ALONE void stream_row(streamed_m0plus_arena *ar
 }
 
 /* Moves rows downwards. */
-static STREAMED_M0PLUS_CODE_ATTR void stream_move(uint8_t *to, const uint8_t *from, uint32_t size)
+static STREAMED_M0PLUS_CODE_ATTR ALONE void stream_move(uint8_t *to, const uint8_t *from, uint32_t size)
 {
 #if defined(__GNUC__)
     typedef uint32_t __attribute__((may_alias)) word;
@@ -1175,9 +1174,6 @@ static STREAMED_M0PLUS_CODE_ATTR uint8_t *stream_next(streamed_m0plus_arena *are
     uint8_t *const ring = arena->bytes + stage->ring;
     if (count->received - count->dropped == stage->room) {
         int32_t kept = count[1].received * stage->stride - stage->before;
-        if (stage->holder >= 0 && counts[stage->holder + 1].received < kept) {
-            kept = counts[stage->holder + 1].received;
-        }
         if (kept > count->received) {
             kept = count->received;
         }
@@ -1205,30 +1201,24 @@ static STREAMED_M0PLUS_CODE_ATTR ALONE void stream_flow(streamed_m0plus_arena *a
         const stream_stage *const stage = &stages[i];
         const int32_t row = counts[i + 1].received;
         const int32_t top = row * stage->stride - stage->before;
-        const int32_t bottom = top + (stage->taps - 1) * stage->dilation;
+        const int32_t bottom = top + stage->taps - 1;
         if (row == stage->outputs || counts[i].received <= (bottom < stage->size ? bottom : stage->size - 1)) {
             --i;
             continue;
         }
         stream_job job;
         job.first = 0;
-        while (job.first < stage->taps && top + job.first * stage->dilation < 0) {
+        while (job.first < stage->taps && top + job.first < 0) {
             ++job.first;
         }
         job.end = stage->taps;
-        while (job.end > job.first && top + (job.end - 1) * stage->dilation >= stage->size) {
+        while (job.end > job.first && top + job.end - 1 >= stage->size) {
             --job.end;
         }
         job.row = row;
         const uint8_t *const ring = i == 0 ? source : arena->bytes + stage->ring;
-        const int32_t start = job.end > job.first ? top + job.first * stage->dilation - counts[i].dropped : 0;
+        const int32_t start = job.end > job.first ? top + job.first - counts[i].dropped : 0;
         job.x = ring + (uint32_t)start * stage->row_bytes;
-        job.residual = NULL;
-        if (stage->residual >= 0) {
-            const stream_stage *const other = &stages[stage->residual];
-            const uint8_t *const rows = stage->residual == 0 ? source : arena->bytes + other->ring;
-            job.residual = rows + (uint32_t)(row - counts[stage->residual].dropped) * other->row_bytes;
-        }
         job.y = i == count - 1 ? (uint8_t *)sink + (uint32_t)row * sink_row_bytes : stream_next(arena, stage + 1, stages, counts);
         stream_row(arena, begin + i, &job);
         ++counts[i + 1].received;

@@ -268,11 +268,31 @@ typedef struct matrix_rows_shape {
     int32_t column_bytes, weight_bytes, entry, channel_step, factor, start, channels, second, third, fourth;
 } matrix_rows_shape;
 
-/* Of a layer whose image is in rows: bytes to the next row and to the next channel; of the records of the first half of
- * the channels, and of all. */
-typedef struct rows_shape {
-    int32_t row_bytes, channel_step, half_bytes, record_bytes;
-} rows_shape;
+/* Of a layer whose image is in rows: channels, rows and columns of the image and of the result, bytes to the next pixel of
+ * the result; stride, rows missing above the first window, columns missing before the first and after the last one; sums
+ * are shifted left, the zero point of the result; rows go from the last to the first. */
+typedef struct separable_shape {
+    int16_t channels, out_channels, height, width, y_height, y_width;
+    int32_t y_step;
+    uint8_t stride, above, before, after, left;
+    int16_t zero_point;
+    uint8_t descending;
+} separable_shape;
+
+/* Weights of its two parts, and room for four columns. */
+typedef struct separable_data {
+    const int32_t *records;
+    const int8_t *weights;
+    const int32_t *constants;
+    int8_t *columns;
+} separable_data;
+
+/* Some outputs of a row. Bytes to the next channel and to the next row, of the records of the first half of the channels and
+ * of all. `kind` is the number of outputs less 1, plus 4 if the first one lacks its first tap, plus 8 if the last one lacks
+ * its last tap, plus 16 if layers of both strides are here and this is stride 2; `edge` is 1 where the first row of the windows lies outside of the image, 2 where the last one does. */
+typedef struct rows_pieces {
+    int32_t channel_step, row_bytes, half_bytes, record_bytes, kind, edge;
+} rows_pieces;
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
@@ -902,14 +922,6 @@ static STREAMED_M4_CODE_ATTR void streamed_m4_shared_depthwise_3_fours(const int
 
 #endif
 
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline STREAMED_M4_CODE_ATTR int8_t streamed_m4_shared_matrix_4_finish(int32_t sum, const int32_t *constants, const matrix_rows_shape *shape)
-{
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return (int8_t)(saturate_int8(((shape->start + level) >> 14) - 128) ^ -128);
-}
-
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
@@ -1027,6 +1039,14 @@ __attribute__((naked, noinline)) static STREAMED_M4_CODE_ATTR void streamed_m4_s
         "pop {r4-r11, pc}\n");
 }
 #else
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline STREAMED_M4_CODE_ATTR int8_t streamed_m4_shared_matrix_4_finish(int32_t sum, const int32_t *constants, const matrix_rows_shape *shape)
+{
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
+    return (int8_t)(saturate_int8(((shape->start + level) >> 14) - 128) ^ -128);
+}
+
 /* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
 static STREAMED_M4_CODE_ATTR void streamed_m4_shared_matrix_4_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
 {
@@ -1055,96 +1075,93 @@ static STREAMED_M4_CODE_ATTR void streamed_m4_shared_matrix_4_pairs(const int8_t
 }
 #endif
 
-/* The last channel of one pixel, which fills no pair. */
-static STREAMED_M4_CODE_ATTR void streamed_m4_shared_matrix_4_last(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
-{
-    const int32_t channel = shape->channels - 1;
-    int32_t sum = 0;
-    weights += shape->weight_bytes;
-    for (int32_t i = 0; i < shape->column_bytes; i += 16) {
-        sum = add_products(sum, load_word(columns + i), widen_even(load_word(weights + i / 4)));
-    }
-    y[channel * shape->channel_step] = streamed_m4_shared_matrix_4_finish(sum, constants + channel * 2, shape);
-}
-
-/* Four pixels. */
+/* Four pixels. An odd last channel is a pair with the one before, which is made once more. */
 static STREAMED_M4_CODE_ATTR SHARED void streamed_m4_shared_matrix_4_group(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
 {
-    if (shape->channels > 1) {
-        streamed_m4_shared_matrix_4_pairs(columns, weights, constants, y, shape);
-    }
-    const int32_t places[4] = {0, shape->second, shape->third, shape->fourth};
-    for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        streamed_m4_shared_matrix_4_last(columns + 4 * pixel, weights, constants, y + places[pixel], shape);
+    streamed_m4_shared_matrix_4_pairs(columns, weights, constants, y, shape);
+    if (shape->channels % 2 != 0) {
+        matrix_rows_shape last = *shape;
+        last.weight_bytes = shape->column_bytes / 4;
+        last.channels = 2;
+        streamed_m4_shared_matrix_4_pairs(columns, weights + shape->weight_bytes, constants + (shape->channels - 1) * 2, y + (shape->channels - 2) * shape->channel_step, &last);
     }
 }
 
-/* 4 of a row, from its left end: `edge` is 1 where the first row of the windows lies
- * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
+/* Some outputs of a row. x is where the first row that is read begins. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
- * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
- * pieces begin, columns of the second half, end of the records. */
-__attribute__((naked, noinline)) static STREAMED_M4_CODE_ATTR void streamed_m4_shared_rows_5(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
+ * to the next row in r11. Blocks of code make one or two outputs; a channel goes through up to four of them. On the stack:
+ * bytes to the next channel, end of the records of this half, bytes to the next column; records, the blocks, columns of the
+ * second half, end of the records. */
+__attribute__((naked, noinline)) static STREAMED_M4_CODE_ATTR void streamed_m4_shared_rows_5(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_pieces *pieces __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "ldm r3, {r4-r7}\n"
+        "sub sp, #40\n"
+        "ldm r3, {r3-r8}\n"
+        "add r9, r2, #2\n"
+        "add r10, r1, r6\n"
+        "strd r9, r10, [sp, #32]\n"
         "mov r11, r4\n"
-        "sub r5, #1\n"
-        "add r6, r1\n"
-        "add r7, r1\n"
-        "strd r5, r6, [sp]\n"
-        "add r6, r2, #2\n"
-        "strd r6, r7, [sp, #16]\n"
+        "add r4, r1, r5\n"
+        "adr.w r12, 4f\n"
+        "ldr r10, [r12, r7, lsl #2]\n"
+        "lsr r5, r10, #28\n"
+        "ubfx r6, r10, #24, #4\n"
+        "subs r3, r3, r6\n"
+        "stm sp, {r3-r5}\n"
+        "adr.w r12, 3f\n"
+        "add r12, #1\n" /* addresses of Thumb code are odd */
+        "uxtb r9, r10\n"
+        "add r9, r12, r9, lsl #3\n"
+        "ubfx r3, r10, #8, #8\n"
+        "add r3, r12, r3, lsl #3\n"
+        "strd r9, r3, [sp, #20]\n"
+        "ubfx r3, r10, #16, #8\n"
+        "add r3, r12, r3, lsl #3\n"
+        "str r3, [sp, #28]\n"
+        "cmp r8, #1\n"
+        "blt 1f\n"
+        "adr.w r9, 20f\n"
+        "beq 0f\n"
+        "adr.w r9, 21f\n"
+        "0:\n"
+        "adds r9, #1\n"
+        "1:\n"
+        "str r9, [sp, #16]\n"
         "mov r12, r1\n"
         "mov r1, r2\n"
-        "ldr r4, [sp, #60]\n" /* edge */
-        "adr.w r5, 3f\n"
-        "cmp r4, #1\n"
-        "blt 1f\n"
-        "adr.w r5, 4f\n"
-        "beq 1f\n"
-        "adr.w r5, 5f\n"
-        "1:\n"
-        "add r5, #1\n" /* addresses of Thumb code are odd */
-        "str r5, [sp, #12]\n"
         "2:\n"
         "ldm r12!, {r4-r10}\n"
-        "str r12, [sp, #8]\n"
-        "ldr pc, [sp, #12]\n"
-        ".p2align 2\n"
-        "4:\n" /* weights go up by a row */
+        "str r12, [sp, #12]\n"
+        "ldr pc, [sp, #16]\n"
+        ".p2align 3\n"
+        "3:\n"
+        ".p2align 3\n"
+        "20:\n" /* weights go up by a row */
         "mov r4, r5\n"
         "mov r5, r6\n"
-        "mov r6, #0\n"
-        "lsr r7, r7, #16\n"
+        "movs r6, #0\n"
+        "lsrs r7, r7, #16\n"
         "pkhbt r7, r7, r8, lsl #16\n"
         "mov r8, #0\n"
-        "b 3f\n"
-        ".p2align 2\n"
-        "5:\n" /* weights go down by a row */
+        "ldr pc, [sp, #20]\n"
+        ".p2align 3\n"
+        "21:\n" /* weights go down by a row */
         "mov r6, r5\n"
         "mov r5, r4\n"
-        "mov r4, #0\n"
+        "movs r4, #0\n"
         "lsr r8, r7, #16\n"
-        "lsl r7, r7, #16\n"
-        ".p2align 2\n"
-        "3:\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r4, r9\n"
-        "smlabb r2, r12, r7, r2\n"
-        "smlad r3, r12, r4, r9\n"
-        "smlabb r3, lr, r7, r3\n"
+        "lsls r7, r7, #16\n"
+        "ldr pc, [sp, #20]\n"
+        ".p2align 3\n"
+        "15:\n"
         "ldr r12, [r0, r11]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
-        "smlabt r2, lr, r5, r2\n"
+        "smlabt r2, lr, r5, r9\n"
         "smlabt r2, r12, r7, r2\n"
-        "smlad r3, r12, r5, r3\n"
+        "smlad r3, r12, r5, r9\n"
         "smlabt r3, lr, r7, r3\n"
         "ldr r12, [r0, r11, lsl #1]\n"
         "uxtb16 lr, r12, ror #8\n"
@@ -1153,32 +1170,34 @@ __attribute__((naked, noinline)) static STREAMED_M4_CODE_ATTR void streamed_m4_s
         "smlabb r2, r12, r8, r2\n"
         "smlad r3, r12, r6, r3\n"
         "smlabb r3, lr, r8, r3\n"
+        "ldr r12, [r0], #1\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlabt r2, lr, r4, r2\n"
+        "smlabb r2, r12, r7, r2\n"
+        "smlad r3, r12, r4, r3\n"
+        "smlabb r3, lr, r7, r3\n"
         "smmul r2, r2, r10\n"
         "usat r2, #8, r2, asr #12\n"
         "cmp r2, #198\n"
         "it gt\n"
         "movgt r2, #198\n"
-        "strh r2, [r1, #0]\n"
+        "strh r2, [r1], #4\n"
         "smmul r3, r3, r10\n"
         "usat r3, #8, r3, asr #12\n"
         "cmp r3, #198\n"
         "it gt\n"
         "movgt r3, #198\n"
-        "strh r3, [r1, #4]\n"
-        "add r0, #1\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlad r2, r12, r4, r9\n"
-        "smlabb r2, lr, r7, r2\n"
-        "smlad r3, lr, r4, r9\n"
-        "smlatb r3, r12, r7, r3\n"
+        "strh r3, [r1], #4\n"
+        "ldr pc, [sp, #28]\n"
+        ".p2align 3\n"
+        "14:\n"
         "ldr r12, [r0, r11]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
-        "smlad r2, r12, r5, r2\n"
+        "smlad r2, r12, r5, r9\n"
         "smlabt r2, lr, r7, r2\n"
-        "smlad r3, lr, r5, r3\n"
+        "smlad r3, lr, r5, r9\n"
         "smlatt r3, r12, r7, r3\n"
         "ldr r12, [r0, r11, lsl #1]\n"
         "uxtb16 lr, r12, ror #8\n"
@@ -1187,191 +1206,34 @@ __attribute__((naked, noinline)) static STREAMED_M4_CODE_ATTR void streamed_m4_s
         "smlabb r2, lr, r8, r2\n"
         "smlad r3, lr, r6, r3\n"
         "smlatb r3, r12, r8, r3\n"
+        "ldr r12, [r0], #2\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r4, r2\n"
+        "smlabb r2, lr, r7, r2\n"
+        "smlad r3, lr, r4, r3\n"
+        "smlatb r3, r12, r7, r3\n"
         "smmul r2, r2, r10\n"
         "usat r2, #8, r2, asr #12\n"
         "cmp r2, #198\n"
         "it gt\n"
         "movgt r2, #198\n"
-        "strh r2, [r1, #8]\n"
+        "strh r2, [r1], #4\n"
         "smmul r3, r3, r10\n"
         "usat r3, #8, r3, asr #12\n"
         "cmp r3, #198\n"
         "it gt\n"
         "movgt r3, #198\n"
-        "strh r3, [r1, #12]\n"
-        "ldm sp, {r2, r3, r12}\n"
-        "add r0, r2\n"
-        "add r1, #16\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "ldrd r1, r3, [sp, #16]\n"
-        "str r3, [sp, #4]\n"
-        "cmp r12, r3\n"
-        "bne 2b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
-}
-#else
-static STREAMED_M4_CODE_ATTR void streamed_m4_shared_rows_5(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
-{
-    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
-    const int32_t half = shape->half_bytes / 28;
-    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
-        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(middle) * taps[0];
-                sum += low_half(outer >> 16) * taps[1];
-            }
-            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[0];
-                sum += low_half(middle) * taps[1];
-                sum += low_half(outer >> 16) * taps[2];
-            }
-            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[1];
-                sum += low_half(middle) * taps[2];
-                sum += low_half(outer >> 16) * taps[3];
-            }
-            store_half(column + 8, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[2];
-                sum += low_half(middle) * taps[3];
-                sum += low_half(outer >> 16) * taps[4];
-            }
-            store_half(column + 12, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        x += shape->channel_step;
-        records += 7;
-    }
-}
-#endif
-
-/* 4 of a row, to its right end: `edge` is 1 where the first row of the windows lies
- * outside of the image, 2 where the last one does, else 0; x is where the first row that is read begins. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 27 instructions for two windows: sums in r2, r3; the weights of a channel in r4-r8, bias and multiplier in r9, r10; bytes
- * to the next row in r11. On the stack: bytes to the next channel, end of the records of this half, records, where the
- * pieces begin, columns of the second half, end of the records. */
-__attribute__((naked, noinline)) static STREAMED_M4_CODE_ATTR void streamed_m4_shared_rows_6(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_shape *shape __attribute__((unused)), int32_t edge __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #24\n"
-        "ldm r3, {r4-r7}\n"
-        "mov r11, r4\n"
-        "sub r5, #2\n"
-        "add r6, r1\n"
-        "add r7, r1\n"
-        "strd r5, r6, [sp]\n"
-        "add r6, r2, #2\n"
-        "strd r6, r7, [sp, #16]\n"
-        "mov r12, r1\n"
-        "mov r1, r2\n"
-        "ldr r4, [sp, #60]\n" /* edge */
-        "adr.w r5, 3f\n"
-        "cmp r4, #1\n"
-        "blt 1f\n"
-        "adr.w r5, 4f\n"
-        "beq 1f\n"
-        "adr.w r5, 5f\n"
-        "1:\n"
-        "add r5, #1\n" /* addresses of Thumb code are odd */
-        "str r5, [sp, #12]\n"
-        "2:\n"
-        "ldm r12!, {r4-r10}\n"
-        "str r12, [sp, #8]\n"
-        "ldr pc, [sp, #12]\n"
-        ".p2align 2\n"
-        "4:\n" /* weights go up by a row */
-        "mov r4, r5\n"
-        "mov r5, r6\n"
-        "mov r6, #0\n"
-        "lsr r7, r7, #16\n"
-        "pkhbt r7, r7, r8, lsl #16\n"
-        "mov r8, #0\n"
-        "b 3f\n"
-        ".p2align 2\n"
-        "5:\n" /* weights go down by a row */
-        "mov r6, r5\n"
-        "mov r5, r4\n"
-        "mov r4, #0\n"
-        "lsr r8, r7, #16\n"
-        "lsl r7, r7, #16\n"
-        ".p2align 2\n"
-        "3:\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlad r2, r12, r4, r9\n"
-        "smlabb r2, lr, r7, r2\n"
-        "smlad r3, lr, r4, r9\n"
-        "smlatb r3, r12, r7, r3\n"
+        "strh r3, [r1], #4\n"
+        "ldr pc, [sp, #28]\n"
+        ".p2align 3\n"
+        "13:\n"
         "ldr r12, [r0, r11]\n"
         "uxtb16 lr, r12, ror #8\n"
         "uxtb16 r12, r12\n"
-        "smlad r2, r12, r5, r2\n"
+        "smlad r2, r12, r5, r9\n"
         "smlabt r2, lr, r7, r2\n"
-        "smlad r3, lr, r5, r3\n"
-        "smlatt r3, r12, r7, r3\n"
-        "ldr r12, [r0, r11, lsl #1]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlad r2, r12, r6, r2\n"
-        "smlabb r2, lr, r8, r2\n"
-        "smlad r3, lr, r6, r3\n"
-        "smlatb r3, r12, r8, r3\n"
-        "smmul r2, r2, r10\n"
-        "usat r2, #8, r2, asr #12\n"
-        "cmp r2, #198\n"
-        "it gt\n"
-        "movgt r2, #198\n"
-        "strh r2, [r1, #0]\n"
-        "smmul r3, r3, r10\n"
-        "usat r3, #8, r3, asr #12\n"
-        "cmp r3, #198\n"
-        "it gt\n"
-        "movgt r3, #198\n"
-        "strh r3, [r1, #4]\n"
-        "add r0, #2\n"
-        "ldr r12, [r0]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlad r2, r12, r4, r9\n"
-        "smlabb r2, lr, r7, r2\n"
-        "smlabb r3, lr, r4, r9\n"
-        "smlatb r3, r12, r7, r3\n"
-        "ldr r12, [r0, r11]\n"
-        "uxtb16 lr, r12, ror #8\n"
-        "uxtb16 r12, r12\n"
-        "smlad r2, r12, r5, r2\n"
-        "smlabt r2, lr, r7, r2\n"
-        "smlabb r3, lr, r5, r3\n"
+        "smlabb r3, lr, r5, r9\n"
         "smlatt r3, r12, r7, r3\n"
         "ldr r12, [r0, r11, lsl #1]\n"
         "uxtb16 lr, r12, ror #8\n"
@@ -1380,90 +1242,193 @@ __attribute__((naked, noinline)) static STREAMED_M4_CODE_ATTR void streamed_m4_s
         "smlabb r2, lr, r8, r2\n"
         "smlabb r3, lr, r6, r3\n"
         "smlatb r3, r12, r8, r3\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r4, r2\n"
+        "smlabb r2, lr, r7, r2\n"
+        "smlabb r3, lr, r4, r3\n"
+        "smlatb r3, r12, r7, r3\n"
         "smmul r2, r2, r10\n"
         "usat r2, #8, r2, asr #12\n"
         "cmp r2, #198\n"
         "it gt\n"
         "movgt r2, #198\n"
-        "strh r2, [r1, #8]\n"
+        "strh r2, [r1], #4\n"
         "smmul r3, r3, r10\n"
         "usat r3, #8, r3, asr #12\n"
         "cmp r3, #198\n"
         "it gt\n"
         "movgt r3, #198\n"
-        "strh r3, [r1, #12]\n"
-        "ldm sp, {r2, r3, r12}\n"
+        "strh r3, [r1], #4\n"
+        "ldm sp, {r2, r3, r4, r12}\n"
         "add r0, r2\n"
-        "add r1, #16\n"
+        "add r1, r4\n"
         "cmp r12, r3\n"
         "bne 2b\n"
-        "ldrd r1, r3, [sp, #16]\n"
+        "b 8f\n"
+        ".p2align 3\n"
+        "12:\n"
+        "ldr r12, [r0, r11]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r5, r9\n"
+        "smlabt r2, lr, r7, r2\n"
+        "smlad r3, lr, r5, r9\n"
+        "smlatt r3, r12, r7, r3\n"
+        "ldr r12, [r0, r11, lsl #1]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r6, r2\n"
+        "smlabb r2, lr, r8, r2\n"
+        "smlad r3, lr, r6, r3\n"
+        "smlatb r3, r12, r8, r3\n"
+        "ldr r12, [r0]\n"
+        "uxtb16 lr, r12, ror #8\n"
+        "uxtb16 r12, r12\n"
+        "smlad r2, r12, r4, r2\n"
+        "smlabb r2, lr, r7, r2\n"
+        "smlad r3, lr, r4, r3\n"
+        "smlatb r3, r12, r7, r3\n"
+        "smmul r2, r2, r10\n"
+        "usat r2, #8, r2, asr #12\n"
+        "cmp r2, #198\n"
+        "it gt\n"
+        "movgt r2, #198\n"
+        "strh r2, [r1], #4\n"
+        "smmul r3, r3, r10\n"
+        "usat r3, #8, r3, asr #12\n"
+        "cmp r3, #198\n"
+        "it gt\n"
+        "movgt r3, #198\n"
+        "strh r3, [r1], #4\n"
+        ".p2align 3\n"
+        "9:\n"
+        "ldm sp, {r2, r3, r4, r12}\n"
+        "add r0, r2\n"
+        "add r1, r4\n"
+        "cmp r12, r3\n"
+        "bne 2b\n"
+        "8:\n"
+        "ldrd r1, r3, [sp, #32]\n"
         "str r3, [sp, #4]\n"
         "cmp r12, r3\n"
         "bne 2b\n"
-        "add sp, #24\n"
-        "pop {r4-r11, pc}\n");
+        "add sp, #40\n"
+        "pop {r4-r11, pc}\n"
+        ".p2align 2\n"
+        "4:\n" /* for each count and each two ends: three blocks of code, bytes along the row, bytes of columns left */
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 192\n"
+        ".byte (12b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 128\n"
+        ".byte (14b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 66\n"
+        ".byte (14b - 3b) / 8, (9b - 3b) / 8, (12b - 3b) / 8, 2\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 193\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 129\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 65\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (12b - 3b) / 8, 1\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 192\n"
+        ".byte (13b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 128\n"
+        ".byte (14b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 66\n"
+        ".byte (14b - 3b) / 8, (9b - 3b) / 8, (13b - 3b) / 8, 2\n"
+        ".byte (9b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 193\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 129\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 65\n"
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (13b - 3b) / 8, 1\n"
+    );
 }
 #else
-static STREAMED_M4_CODE_ATTR void streamed_m4_shared_rows_6(const int8_t *x, const int32_t *records, int8_t *columns, const rows_shape *shape, int32_t edge)
+static STREAMED_M4_CODE_ATTR void streamed_m4_shared_rows_5(const int8_t *x, const int32_t *records, int8_t *columns, const rows_pieces *pieces)
 {
-    const int32_t first = edge == 2 ? 1 : 0, end = edge == 1 ? 2 : 3; /* rows that have weights, */
-    const int32_t up = edge == 1 ? 1 : (edge == 2 ? -1 : 0); /* those of this many rows below */
-    const int32_t half = shape->half_bytes / 28;
-    for (int32_t channel = 0; channel < shape->record_bytes / 28; ++channel) {
+    const int32_t count = pieces->kind % 4 + 1, left = pieces->kind / 4 % 2, right = pieces->kind / 8 % 2;
+    const int32_t first = pieces->edge == 2 ? 1 : 0, end = pieces->edge == 1 ? 2 : 3; /* rows that have weights, */
+    const int32_t up = pieces->edge == 1 ? 1 : (pieces->edge == 2 ? -1 : 0); /* those of this many rows below */
+    const int32_t half = pieces->half_bytes / 28;
+    for (int32_t channel = 0; channel < pieces->record_bytes / 28; ++channel) {
         int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
-        {
+        for (int32_t output = 0; output < count; ++output) {
+            const int32_t start = output - left; /* of the window in the row */
             int32_t sum = records[5];
             for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
+                const uint8_t *const taps = (const uint8_t *)x + row * pieces->row_bytes;
                 const uint32_t outer = (uint32_t)records[row + up];
                 const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[0];
-                sum += low_half(middle) * taps[1];
-                sum += low_half(outer >> 16) * taps[2];
+                if (start >= 0) {
+                    sum += low_half(outer) * taps[start];
+                }
+                sum += low_half(middle) * taps[start + 1];
+                if (right == 0 || output < count - 1) {
+                    sum += low_half(outer >> 16) * taps[start + 2];
+                }
             }
-            store_half(column + 0, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
+            store_half(column + 4 * output, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
         }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[1];
-                sum += low_half(middle) * taps[2];
-                sum += low_half(outer >> 16) * taps[3];
-            }
-            store_half(column + 4, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[2];
-                sum += low_half(middle) * taps[3];
-                sum += low_half(outer >> 16) * taps[4];
-            }
-            store_half(column + 8, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        {
-            int32_t sum = records[5];
-            for (int32_t row = first; row < end; ++row) {
-                const uint8_t *const taps = (const uint8_t *)x + row * shape->row_bytes;
-                const uint32_t outer = (uint32_t)records[row + up];
-                const uint32_t middle = (uint32_t)records[3 + (row + up) / 2] >> ((row + up) % 2 * 16);
-                sum += low_half(outer) * taps[3];
-                sum += low_half(middle) * taps[4];
-            }
-            store_half(column + 12, clamp_range(high_product(sum, records[6]) >> 12, 0, 198));
-        }
-        x += shape->channel_step;
+        x += pieces->channel_step;
         records += 7;
     }
 }
 #endif
+
+/* One row of the result. x is the first row that lies inside of the windows, which have the taps from first to end inside.
+ * Groups of four pixels may go on from row to row: `filled` columns of the first one are those of the row before. */
+static STREAMED_M4_CODE_ATTR void streamed_m4_shared_separable_6_row(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y, int32_t first, int32_t end, int32_t filled)
+{
+    const int32_t width = shape->y_width, steps = (shape->channels + 1) / 2;
+    const int32_t edge = first > 0 ? 1 : (end < 3 ? 2 : 0);
+    rows_pieces pieces = {shape->width, shape->width * shape->channels, (shape->channels + 1) / 2 * 28, shape->channels * 28, 0, edge};
+    const int8_t *const x_row = x - (edge == 2 ? pieces.row_bytes : 0);
+    const int32_t gap = width * shape->out_channels - width; /* from the end of a row to the beginning of the next */
+    matrix_rows_shape product = {16 * steps, steps * 4 * (shape->out_channels / 2), (int32_t)((1u - (uint32_t)steps) % 16u) * 48 + 1, width, 1 << shape->left, shape->zero_point * 16384, shape->out_channels, 1, 2, 3};
+    int32_t base = -filled; /* where a group begins in the row */
+    const int32_t inside = base < 0 ? -base : width - base; /* pixels of the first group before a row ends: the others have all */
+    if (inside < 4) {
+        product.second += inside < 2 ? gap : 0;
+        product.third += inside < 3 ? gap : 0;
+        product.fourth += gap;
+    }
+    while (base < width) {
+        const int8_t *start = x_row;
+        int8_t *columns = data->columns;
+        int8_t *pixel = y + base;
+        int32_t count = base + 4 < width ? 4 : width - base;
+        pieces.kind = 0;
+        if (base > 0) {
+            start += base * shape->stride - shape->before;
+        } else {
+            count += base;
+            columns -= 4 * base;
+            pieces.kind += 4 * shape->before;
+            pixel -= base < 0 ? gap : 0;
+        }
+        if (base + 4 >= width) {
+            pieces.kind += 8 * shape->after;
+        }
+        pieces.kind += count - 1;
+        streamed_m4_shared_rows_5(start, data->records, columns, &pieces);
+        if (base + 4 <= width) {
+            if (shape->out_channels % 2 != 0) {
+                streamed_m4_shared_matrix_4_group(data->columns, data->weights, data->constants, pixel, &product);
+            } else {
+                streamed_m4_shared_matrix_4_pairs(data->columns, data->weights, data->constants, pixel, &product);
+            }
+        }
+        product.second = 1;
+        product.third = 2;
+        product.fourth = 3;
+        base += 4;
+    }
+}
+
+/* All rows of the result. */
+static STREAMED_M4_CODE_ATTR void streamed_m4_shared_separable_6_image(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y)
+{
+    for (int32_t i = 0; i < shape->y_height; ++i) {
+        const int32_t row = i;
+        const int32_t pixels = row * shape->y_width; /* that come before the row */
+        const int32_t top = row * shape->stride - shape->above; /* the image row under the first tap */
+        const int32_t first = top < 0 ? 1 : 0, end = top + 3 > shape->height ? 2 : 3;
+        streamed_m4_shared_separable_6_row(shape, data, x + (top + first) * shape->width * shape->channels, y + pixels * shape->out_channels, first, end, pixels % 4);
+    }
+}
 
 static const matrix_shape streamed_m4_conv_0_shape = {224, 224, 145, 8, 512, -2097152, 8, 0, 0, 0, 0};
 
@@ -1658,34 +1623,13 @@ static STREAMED_M4_CODE_ATTR void streamed_m4_separable_1(const int8_t *x, const
     }
 }
 
-static const rows_shape streamed_m4_separable_2_depthwise_shape = {48, 8, 84, 168};
-
-static const matrix_rows_shape streamed_m4_separable_2_shapes[1] = {
-    {48, 36, 673, 8, 256, 0, 7, 1, 2, 3},
-};
-
-/* One row of the result. x is the first row that the windows read, `edge` says which rows are missing (see the functions for
- * pieces). */
-static STREAMED_M4_CODE_ATTR void streamed_m4_separable_2_row(const int8_t *x, int32_t edge, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
-{
-    streamed_m4_shared_rows_5(x, records, columns, &streamed_m4_separable_2_depthwise_shape, edge);
-    streamed_m4_shared_matrix_4_group(columns, weights, constants, y, &streamed_m4_separable_2_shapes[0]);
-    streamed_m4_shared_rows_6(x + 3, records, columns, &streamed_m4_separable_2_depthwise_shape, edge);
-    streamed_m4_shared_matrix_4_group(columns, weights, constants, y + 4, &streamed_m4_separable_2_shapes[0]);
-}
+static const separable_shape streamed_m4_separable_2_shape = {6, 7, 8, 8, 8, 8, 7, 1, 1, 1, 1, 8, 0, 0};
 
 /* Separable 3x3, stride 1: [8, 8, 6] -> [8, 8, 7]: depthwise, then pointwise; 4 pixels in between. */
 static STREAMED_M4_CODE_ATTR void streamed_m4_separable_2(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
-    for (int32_t row = 0; row < 8; ++row) {
-        const int32_t top = row - 1; /* the image row under the first tap */
-        const int32_t first = top < 0 ? -top : 0;
-        const int32_t room = 8 - top;
-        const int32_t end = room < 3 ? (room < first ? first : room) : 3;
-        const int8_t *const x_row = x + (top + first) * 48;
-        const int32_t edge = first > 0 ? 1 : (end < 3 ? 2 : 0);
-        streamed_m4_separable_2_row(x_row - (edge == 2 ? 48 : 0), edge, records, weights, constants, columns, y + row * 56);
-    }
+    const separable_data data = {records, weights, constants, columns};
+    streamed_m4_shared_separable_6_image(&streamed_m4_separable_2_shape, &data, x, y);
 }
 
 /* Average of 64 pixels of 7 channels. */
@@ -1735,7 +1679,7 @@ static STREAMED_M4_CODE_ATTR void step_1_wide_depthwise(streamed_m4_arena *arena
 }
 
 /* Step 2: rows.depthwise with rows.pointwise: depthwise + pointwise [1, 8, 8, 6] -> [1, 8, 8, 7], 6 144 MAC, result 452 B. */
-static STREAMED_M4_CODE_ATTR void step_2_rows_depthwise(streamed_m4_arena *arena)
+static STREAMED_M4_CODE_ATTR SHARED void step_2_rows_depthwise(streamed_m4_arena *arena)
 {
     streamed_m4_separable_2(region(arena, BUFFER_WIDE_POINTWISE),
                             streamed_m4_rows_depthwise_records,
