@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
-from dscompile.ir.storage import Storage
+from dscompile.ir.storage import Storage, is_sparse
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
 from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual
@@ -230,8 +230,8 @@ class ConvKernel:
     @property
     def gathered(self) -> bool:
         """Whether columns are copied out of x before they are multiplied."""
-        if self.variant == "mve" and self.depth % 16:
-            return True  # columns are whole vectors
+        if self.variant == "mve" and self.depth % (32 if is_sparse(self.storage) else 16):
+            return True  # columns are whole vectors, or two of them
         return self.variant in ("dsp", "m0plus") or not self.window.is_pointwise
 
     @property
