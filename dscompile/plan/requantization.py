@@ -231,7 +231,10 @@ class Shifts:
 
 
 def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None) -> Iterator[Shifts]:
-    """Shifts to try, `left` at most `most`: that of `first`, those with the usual `right`, then the finest of all."""
+    """Shifts to try, `left` at most `most`: that of `first`, those with the usual `right`, then the finest of all.
+
+    Without `first`, one more is the last resort: shifted sums may then fill 31 bits, and biases what these leave.
+    """
     if first is not None and first.right <= _right_shift(most, slopes):
         yield Shifts(most, first.right)
     for left in range(most + 1):
@@ -241,6 +244,9 @@ def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None) -> Ite
         right = _right_shift(left, slopes)
         if right >= 0:
             yield Shifts(left, min(right, _LARGEST_RIGHT))
+    last = _right_shift(most + 1, slopes)
+    if first is None and most >= -1 and last >= 0:
+        yield Shifts(most + 1, min(last, _LARGEST_RIGHT))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
 
 def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
-    sch = common.depthwise(function, kernel, knobs, abreast=_is_finished_abreast(kernel))
+    is_power = knobs.columns & (knobs.columns - 1) == 0  # vectors of 5 or 7 pixels have no constants in memory
+    sch = common.depthwise(function, kernel, knobs, abreast=is_power and _is_finished_abreast(kernel))
     if isinstance(kernel.y, TileStrides) and kernel.height * kernel.y.row >= FAR_ELEMENTS:
         block, row_tile = sch.get_loops(sch.get_sblock("y"))[:2]
         sch.reorder(row_tile, block)
