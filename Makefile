@@ -62,11 +62,14 @@ lint: $(VENV)/test.stamp
 
 # Cross compilers and emulators come from pip; with root, Debian's are tested as well.
 # Tools that pip installs, clang-format among them, are found by name.
+# Each worker is one process: threads of its arithmetic would only wait for those of the other workers.
+# Hundreds of tests start `dscompile`: empty, the variable lets Python keep the modules it compiled, even where it is set.
 test: export PATH := $(CURDIR)/$(BIN):$(PATH)
+test: export OPENBLAS_NUM_THREADS := 1
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint
 	@tools/install_emulators.sh
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
-	$(BIN)/python -m pytest -q -n $(JOBS) -m slow $(CASES)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(CASES)
 
 golden: export PATH := $(CURDIR)/$(BIN):$(PATH)
 golden: $(VENV)/test.stamp

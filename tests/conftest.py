@@ -24,13 +24,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of slow tests with many cases a sample stays, unless they are marked `every_case`; the others are deselected.
+    """A sample of the slow cases, first in a worker of pytest-xdist, so that none waits for a long last test."""
+    if not config.getoption("--all-cases"):
+        left = _left_out(items)
+        config.hook.pytest_deselected(items=left)
+        dropped = set(left)
+        items[:] = [item for item in items if item not in dropped]
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
-    Of those over seeds, or marked `sampled`, one case in CASES_APART, of others one in SLOW_CASES_APART. Those marked
-    `seldom` are deselected whole.
+
+def _left_out(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of slow tests with many cases a sample stays, unless they are marked `every_case`: the others.
+
+    Of those over seeds, or marked `sampled`, one case in CASES_APART stays, of others one in SLOW_CASES_APART. Of those
+    marked `seldom` none does.
     """
-    if config.getoption("--all-cases"):
-        return
     left = [item for item in items if item.get_closest_marker("seldom")]
     slow = [item for item in items if item.get_closest_marker("slow") and hasattr(item, "callspec")]
     cases, seen = Counter(map(_function, slow)), Counter[str]()
@@ -39,9 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if seen[function] % _apart(item, cases[function]):
             left.append(item)
         seen[function] += 1
-    config.hook.pytest_deselected(items=left)
-    dropped = set(left)
-    items[:] = [item for item in items if item not in dropped]
+    return left
 
 
 def _function(item: pytest.Item) -> str:

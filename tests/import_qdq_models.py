@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -34,10 +36,26 @@ class _Calibration(CalibrationDataReader):
 
 def quantized(made: onnx.ModelProto | Path, folder: Path, activations: Activations = "u8", count: int = 3) -> Path:
     """The model in QDQ format: symmetric int8 weights per channel, activations as asked, random calibration."""
-    source = made
+    path = folder / f"qdq_{activations}.onnx"
     if isinstance(made, onnx.ModelProto):
         source = folder / "float.onnx"
         onnx.save(onnx.shape_inference.infer_shapes(made), source)
+        _quantize(source, path, activations, count)
+    else:
+        path.write_bytes(_quantized_file(made, activations, count))
+    return path
+
+
+@lru_cache(maxsize=2)
+def _quantized_file(source: Path, activations: Activations, count: int) -> bytes:
+    """Of a model in a file, which several tests take."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "qdq.onnx"
+        _quantize(source, path, activations, count)
+        return path.read_bytes()
+
+
+def _quantize(source: Path, path: Path, activations: Activations, count: int) -> None:
     graph = onnx.load(source).graph
     constants = {tensor.name for tensor in graph.initializer}
     shapes = {
@@ -45,7 +63,6 @@ def quantized(made: onnx.ModelProto | Path, folder: Path, activations: Activatio
         for info in graph.input
         if info.name not in constants
     }
-    path = folder / f"qdq_{activations}.onnx"
     quantize_static(
         source,
         path,
@@ -55,7 +72,6 @@ def quantized(made: onnx.ModelProto | Path, folder: Path, activations: Activatio
         activation_type=QuantType.QUInt8 if activations == "u8" else QuantType.QInt8,
         weight_type=QuantType.QInt8,
     )
-    return path
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:

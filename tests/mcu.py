@@ -6,15 +6,19 @@ import ctypes
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import patch
 
 import numpy as np
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.artifact import Artifact
 from dscompile.emit.mcu import write_artifact
+from dscompile.emit.mcu_measure import Measured, target_compiler
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Array, Network
@@ -28,6 +32,7 @@ from tests.comparing import expected_outputs, wrong_outputs
 from tests.tools import require_tools
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
+_UNMEASURED = {"measure": lambda *_: Measured(0, 0, 0), "target_compiler": cache(target_compiler)}
 FLOAT_TOLERANCE = 1e-5  # of an output's largest magnitude
 
 
@@ -55,11 +60,16 @@ def write(
     affine: bool = True,
     memory: MemoryMode = "fast",
     arena_bytes: int | None = None,
+    measured: bool = True,
 ) -> Artifact:
-    """The artifact of a network."""
+    """The artifact of a network.
+
+    With `measured` False its sizes and its stack are 0: to know them, a compiler reads all sources once more.
+    """
     inputs = selftest_input(network)
     program = planned(network, target, affine=affine, memory=memory, arena_bytes=arena_bytes)
-    return write_artifact(program, inputs, oracle_outputs(network, inputs), directory, origin="test")
+    with nullcontext() if measured else patch.multiple("dscompile.emit.mcu", **_UNMEASURED):
+        return write_artifact(program, inputs, oracle_outputs(network, inputs), directory, origin="test")
 
 
 class HostCode(Protocol):
@@ -188,5 +198,5 @@ def assert_equals_oracle(
 ) -> None:
     """Builds the network as C and compares runs with the oracle."""
     with tempfile.TemporaryDirectory() as scratch:
-        artifact = write(network, Path(scratch) / "artifact", target, affine=affine)
+        artifact = write(network, Path(scratch) / "artifact", target, affine=affine, measured=False)
         assert differences(HostModel(artifact), network, seeds) == []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from dscompile.ir.network import Array, Network, NetworkBuilder
-from dscompile.ir.ops import NONE, RELU, Conv2D, Dense, Pads, Reshape
+from dscompile.ir.ops import NONE, RELU, Binary, Conv2D, Dense, Pads, Reshape
 from dscompile.ir.storage import FOUR, Storage, in_fours, is_narrow, is_sparse, mixes_channels
 from dscompile.ir.tensor import Rounding, Tensor
 from dscompile.passes.rewrite import read_only
@@ -20,12 +21,7 @@ def tower(rounding: Rounding) -> Network:
     x = builder.input(Tensor("x", (1, 7, 9, 3)))
     rng = np.random.default_rng(0)
 
-    def conv(name: str, x: str, op: Conv2D) -> str:
-        channels = builder.tensors[x].shape[3] // op.groups
-        kernel = rng.normal(size=(*op.kernel, channels, op.out_channels)).astype(np.float32)
-        bias = rng.normal(size=op.out_channels).astype(np.float32)
-        return builder.add(name, op, [x], kernel=kernel, bias=bias)
-
+    conv = partial(_conv, builder, rng)
     same = Pads(1, 1, 1, 1)
     x = conv("stem", x, Conv2D(8, (3, 3), (2, 2), same, activation=RELU))
     x = conv("wide", x, Conv2D(17, (1, 1), activation=NONE))
@@ -39,6 +35,31 @@ def tower(rounding: Rounding) -> Network:
         kernel = rng.normal(size=(builder.tensors[x].shape[1], units)).astype(np.float32)
         x = builder.add(name, Dense(units), [x], kernel=kernel, bias=rng.normal(size=units).astype(np.float32))
     return Quantizer(builder.build([x]), rng, rounding, float_borders=False).run()
+
+
+def sums_of_all_lengths(rounding: Rounding) -> Network:
+    """Pointwise sums of 1, 3, 17 and 100 products, one with a residual, and a convolution with 900.
+
+    Channels before long ones are linear: none of them can hold one value only, so that all are read.
+    """
+    builder = NetworkBuilder("sums")
+    x = builder.input(Tensor("x", (1, 5, 5, 3)))
+    rng = np.random.default_rng(0)
+    conv = partial(_conv, builder, rng)
+    x = conv("three", x, Conv2D(100, (1, 1), activation=NONE))
+    x = conv("nine_hundred", x, Conv2D(17, (3, 3), pads=Pads(1, 1, 1, 1), activation=RELU))
+    x = builder.add("sum", Binary("add"), [x, conv("seventeen", x, Conv2D(17, (1, 1), activation=NONE))])
+    x = conv("to_one", x, Conv2D(1, (1, 1), activation=RELU))
+    x = conv("one", x, Conv2D(100, (1, 1), activation=NONE))
+    x = conv("hundred", x, Conv2D(3, (1, 1), activation=NONE))
+    return Quantizer(builder.build([x]), rng, rounding, float_borders=False).run()
+
+
+def _conv(builder: NetworkBuilder, rng: np.random.Generator, name: str, x: str, op: Conv2D) -> str:
+    channels = builder.tensors[x].shape[3] // op.groups
+    kernel = rng.normal(size=(*op.kernel, channels, op.out_channels)).astype(np.float32)
+    bias = rng.normal(size=op.out_channels).astype(np.float32)
+    return builder.add(name, op, [x], kernel=kernel, bias=bias)
 
 
 def stored(network: Network, storage: Storage, seed: int = 0) -> Network:

@@ -8,7 +8,7 @@ from tvm import te
 
 from dscompile.compute.activation import activate
 from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, Epilogue
-from dscompile.plan.layout import Strides
+from dscompile.plan.layout import Strides, TileStrides
 
 Tensor = Any
 PrimFunc = Any
@@ -18,7 +18,8 @@ def conv(kernel: ConvKernel) -> PrimFunc:
     """Dense convolution; pointwise is its 1x1 case. Blocks: `acc` (the sum), `biased`, `y` (activation, residual).
 
     acc[b, h, w, l] = sum_{k, r, q} x[k, h s + r d, w s + q d] weights[n / panel, r, q, k, n % panel], n = b lanes + l.
-    A flat x is [C][H][W], whatever its strides. Of a gathered one, channel k is x[offsets[k]].
+    A flat x is [C][H][W], whatever its strides. Of a gathered one, channel k is x[offsets[k]]. One in tiles is
+    [blocks][H][tiles][pixels][lanes].
     """
     lanes, panel = kernel.lanes, kernel.panel
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
@@ -26,8 +27,11 @@ def conv(kernel: ConvKernel) -> PrimFunc:
     columns = (kernel.width - 1) * stride_w + (taps_w - 1) * gap_w + 1
     channels = kernel.in_channels
     blocked = isinstance(kernel.x, Strides)
-    x_shape = (-(-channels // lanes), rows, columns, lanes) if blocked else (kernel.span or channels, rows, columns)
-    x = te.placeholder(x_shape, name="x")
+    tile = kernel.x.pixels if isinstance(kernel.x, TileStrides) else 0
+    across = (columns // tile, tile) if tile else (columns,)
+    channels_first = (kernel.span or channels, rows, columns)
+    shape = (-(-channels // lanes), rows, *across, lanes) if blocked or tile else channels_first
+    x = te.placeholder(shape, name="x")
     offsets = te.placeholder((channels,), "int32", name="offsets") if kernel.span else None
     weights = te.placeholder((kernel.out_channels // panel, taps_h, taps_w, channels, panel), name="weights")
     bias = te.placeholder((kernel.out_channels,), name="bias")
@@ -38,6 +42,8 @@ def conv(kernel: ConvKernel) -> PrimFunc:
         row, column = h * stride_h + r * gap_h, w * stride_w + q * gap_w
         if offsets is not None:
             return x[offsets[k], row, column]
+        if tile:
+            return x[k // lanes, row, column // tile, column % tile, k % lanes]
         return x[k // lanes, row, column, k % lanes] if blocked else x[k, row, column]
 
     shape = (kernel.out_channels // lanes, kernel.height, kernel.width, lanes)
@@ -54,7 +60,8 @@ def conv(kernel: ConvKernel) -> PrimFunc:
 def depthwise(kernel: DepthwiseKernel) -> PrimFunc:
     """One filter per channel. Blocks: `acc`, `biased` and `y`.
 
-    acc[b, h, w, l] = sum_{r, q} x[b, h s + r d, w s + q d, l] weights[b, r, q, l].
+    acc[b, h, w, l] = sum_{r, q} x[b, h s + r d, w s + q d, l] weights[b, r, q, l]. A y in tiles is
+    [blocks][H][tiles][pixels][lanes].
     """
     lanes = kernel.lanes
     (taps_h, taps_w), (stride_h, stride_w), (gap_h, gap_w) = kernel.kernel, kernel.stride, kernel.dilation
@@ -71,11 +78,15 @@ def depthwise(kernel: DepthwiseKernel) -> PrimFunc:
         ),
         name="acc",
     )
-    return finish([x, weights, bias], acc, kernel.epilogue, lanes)
+    tile = kernel.y.pixels if isinstance(kernel.y, TileStrides) else 0
+    return finish([x, weights, bias], acc, kernel.epilogue, lanes, tile)
 
 
-def finish(inputs: list[Tensor], acc: Tensor, epilogue: Epilogue, lanes: int) -> PrimFunc:
-    """biased = acc + bias and y = outer(inner(biased) + residual), as blocks of these names."""
+def finish(inputs: list[Tensor], acc: Tensor, epilogue: Epilogue, lanes: int, tile: int = 0) -> PrimFunc:
+    """biased = acc + bias and y = outer(inner(biased) + residual), as blocks of these names.
+
+    With a `tile`, that many pixels of a row are an axis of y.
+    """
     bias = inputs[-1]
     biased = te.compute(acc.shape, lambda b, h, w, lane: acc[b, h, w, lane] + bias[b * lanes + lane], name="biased")
     residual = None if epilogue.residual is None else te.placeholder(acc.shape, name="residual")
@@ -86,5 +97,10 @@ def finish(inputs: list[Tensor], acc: Tensor, epilogue: Epilogue, lanes: int) ->
             return y
         return activate(y + residual[b, h, w, lane], epilogue.residual_activation)
 
-    y = te.compute(acc.shape, value, name="y")
+    if tile:
+        blocks, height, width, _ = acc.shape
+        shape = (blocks, height, width // tile, tile, lanes)
+        y = te.compute(shape, lambda b, h, t, w, lane: value(b, h, t * tile + w, lane), name="y")
+    else:
+        y = te.compute(acc.shape, value, name="y")
     return te.create_prim_func([*inputs, *([] if residual is None else [residual]), y])

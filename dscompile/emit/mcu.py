@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -23,7 +24,7 @@ from dscompile.emit.driver import kernel_symbols, plan_steps
 from dscompile.emit.interface import Interface, program_interface
 from dscompile.emit.mcu_code import bodies_code, helper_code, is_thin, kernel_code, placeable, shared_bodies
 from dscompile.emit.mcu_measure import Compiler, Measured, measure, target_compiler
-from dscompile.emit.mcu_text import constant_arrays, mcu_selftest_source
+from dscompile.emit.mcu_text import ConstantArray, constant_arrays, mcu_selftest_source
 from dscompile.emit.native import fingerprint_of
 from dscompile.emit.packages import About, Package, check_packages, package_files
 from dscompile.emit.render import render
@@ -126,6 +127,16 @@ def _check_selftest(program: Program, inputs: Mapping[str, Array], outputs: Mapp
             raise ValueError(f"self-test output '{name}' must be {tensor.dtype} {list(tensor.border_shape)}")
 
 
+@dataclass(frozen=True)
+class _Kernels:
+    """The names of all kernels and their texts, in front of them assembly that several share, and helpers they call."""
+
+    symbols: Mapping[str, str]
+    code: tuple[str, ...]
+    helpers: str
+    has_assembly: bool
+
+
 class _Emitter:
     """The texts of one artifact."""
 
@@ -134,15 +145,22 @@ class _Emitter:
         self.interface = interface
         self.origin = origin
 
+    @cached_property
+    def _arrays(self) -> Sequence[ConstantArray]:
+        return constant_arrays(self.program, self.interface)
+
+    @cached_property
+    def _kernels(self) -> _Kernels:
+        symbols = kernel_symbols(self.program, self.interface)
+        bodies = shared_bodies(self.program.functions, self.interface.prefix)
+        code = [kernel_code(function, symbols[function.symbol], bodies) for function in self.program.functions]
+        if bodies:
+            code.insert(0, bodies_code(bodies))
+        return _Kernels(symbols, tuple(code), helper_code("".join(code)), bool(bodies))
+
     def sources(self, fingerprint: int) -> Sources:
         """`<net>.c` and `<net>_weights.c`, which compile with a header of the same `fingerprint` only."""
-        program, interface = self.program, self.interface
-        arrays = constant_arrays(program, interface)
-        symbols = kernel_symbols(program, interface)
-        bodies = shared_bodies(program.functions, interface.prefix)
-        kernels = [kernel_code(function, symbols[function.symbol], bodies) for function in program.functions]
-        if bodies:
-            kernels.insert(0, bodies_code(bodies))
+        program, interface, arrays, kernels = self.program, self.interface, self._arrays, self._kernels
         code = render(
             "mcu/driver.c.j2",
             net=interface,
@@ -154,10 +172,10 @@ class _Emitter:
             arrays=arrays,
             fingerprint=fingerprint,
             copies=[array for array in arrays if array.copied_to],
-            helpers=helper_code("".join(kernels)),
-            kernels=kernels,
-            has_assembly=bool(bodies),
-            thin=[symbols[function.symbol] for function in program.functions if is_thin(function)],
+            helpers=kernels.helpers,
+            kernels=kernels.code,
+            has_assembly=kernels.has_assembly,
+            thin=[kernels.symbols[function.symbol] for function in program.functions if is_thin(function)],
         )
         return Sources(
             placeable(code, interface.macro),

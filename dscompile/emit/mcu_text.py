@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class ConstantArray:
         """Number of elements; a C array has at least one."""
         return max(self.values.size, 1)
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
         """Its elements, 16 on a line."""
         return literal_lines(self.values)

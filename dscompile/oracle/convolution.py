@@ -23,9 +23,13 @@ def conv2d(op: Conv2D, operands: Operands) -> Reals:
 
 def conv2d_sums(op: Conv2D, x: Reals, kernel: Reals) -> Reals:
     """The sums of `conv2d`, without bias and activation: [1, H', W', C_out]."""
-    total: Reals = np.zeros(1)
-    for i, j, pixels in taps(pad_image(x, op.pads, 0.0), op.kernel, op.stride, op.dilation):
-        total = total + _across_channels(pixels, kernel[i, j], op.groups)
+    found = (
+        _across_channels(pixels, kernel[i, j], op.groups)
+        for i, j, pixels in taps(pad_image(x, op.pads, 0.0), op.kernel, op.stride, op.dilation)
+    )
+    total = next(found)
+    for each in found:
+        total += each
     return total
 
 
@@ -64,7 +68,11 @@ def dense(op: Dense, operands: Operands) -> Reals:
 def _across_channels(pixels: Reals, weights: Reals, groups: int) -> Reals:
     """Pixels [1, H, W, C_in], weights [C_in / groups, C_out] -> [1, H, W, C_out]; each group meets its own weights."""
     if groups == 1:
-        return pixels @ weights
+        rows: Reals = pixels.reshape(-1, weights.shape[0]) @ weights
+        return rows.reshape(*pixels.shape[:3], -1)
+    if weights.shape == (1, groups):  # depthwise, one output of each channel
+        products: Reals = pixels * weights[0]
+        return products
     grouped_pixels = pixels.reshape(*pixels.shape[:3], groups, -1)
     grouped_weights = weights.reshape(weights.shape[0], groups, -1)
     result: Reals = np.einsum("nhwgi,igo->nhwgo", grouped_pixels, grouped_weights)

@@ -12,7 +12,10 @@ from dscompile.oracle.operands import Reals
 
 def pad_image(x: Reals, pads: Pads, value: float) -> Reals:
     """X [1, H, W, C] -> [1, top + H + bottom, left + W + right, C], with `value` around it."""
-    return np.pad(x, margins(pads), constant_values=value)
+    (batch, height, width, channels), (top, bottom), (left, right) = x.shape, *margins(pads)[1:3]
+    padded = np.full((batch, top + height + bottom, left + width + right, channels), value, x.dtype)
+    padded[:, top : top + height, left : left + width] = x
+    return padded
 
 
 def margins(pads: Pads) -> tuple[Pair, ...]:

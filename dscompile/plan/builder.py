@@ -37,6 +37,7 @@ from dscompile.plan.knobs import Knobs
 from dscompile.plan.layout import Blocked
 from dscompile.plan.program import Buffer, Call, Chosen, Function, Operand, Program, Sections, Step
 from dscompile.plan.routing import NO_ROUTING, Pools, Routing
+from dscompile.plan.row_tiles import RowTiles, TiledView
 from dscompile.plan.storage import (
     BlockedView,
     FlatView,
@@ -72,11 +73,12 @@ class ProgramBuilder:
         threads: int = 1,
         routing: Routing = NO_ROUTING,
         precision: Precision = "float32",
+        tiled: frozenset[str] = frozenset(),
     ) -> None:
         """`halos` are the paddings around images in memory; default: what the convolutions of the network read.
 
         `threads` are how many the program is made for, if it is run by several. `routing` names images that are not
-        made, because whoever reads them finds their channels elsewhere.
+        made, because whoever reads them finds their channels elsewhere; `tiled` are images that lie in tiles.
         """
         self.threads = threads
         self.network = network
@@ -99,6 +101,8 @@ class ProgramBuilder:
         self._result: tuple[Operand, int] | None = None
         self._layer = ""
         self.routing = routing
+        self._tiled_names = tiled
+        self._tiled: dict[str, TiledView] = {}
         self._parts = {
             name: part
             for name, part in concatenated_parts(network, lambda name: self.element(name).lanes).items()
@@ -272,6 +276,20 @@ class ProgramBuilder:
             view = self.new_blocked(part.whole, self.network.shape(part.whole))
             self._wholes[part.whole] = view
         return view
+
+    def tiled(self, name: str) -> TiledView | None:
+        """An image in tiles (plan/row_tiles.py), if it is one; room for it is made when it is first asked for."""
+        if name not in self._tiled_names:
+            return None
+        if name not in self._tiled:
+            _, height, width, channels = self.network.shape(name)
+            layout = RowTiles.of(height, width, channels // self.lanes, self.lanes)
+            self._tiled[name] = TiledView(self._store(name, layout.elements, "float32"), layout)
+        return self._tiled[name]
+
+    def place_tiled(self, view: TiledView) -> None:
+        """Declares that the step's result is an image in tiles."""
+        self._result = (Operand("arena", view.store.name), view.store.size_bytes)
 
     def gathered(self, name: str) -> GatheredView | None:
         """A tensor whose channels lie here and there, if it is one and has not been brought together."""

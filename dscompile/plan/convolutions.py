@@ -26,16 +26,17 @@ from dscompile.plan.kernels import (
     ImageStrides,
 )
 from dscompile.plan.knobs import TileKnobs
-from dscompile.plan.layout import Strides
+from dscompile.plan.layout import Strides, TileStrides
 from dscompile.plan.packing import filter_runs, is_padded, pack_conv, pack_dense, pack_depthwise, pack_vector
 from dscompile.plan.peeling import TapRun, rows_of, tap_runs
 from dscompile.plan.program import Operand
+from dscompile.plan.row_tiles import TiledView, tiled_conv, tiled_depthwise
 from dscompile.plan.storage import BlockedView, FlatView, GatheredView
-from dscompile.plan.tiles import Span, conv_pieces, conv_tiling, dense_panels, depthwise_tiling
+from dscompile.plan.tiles import DepthwiseTile, Span, conv_pieces, conv_tiling, dense_panels, depthwise_tiling
 from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 
 EmitRows = Callable[[int, int], None]
-Source = BlockedView | FlatView | GatheredView
+Source = BlockedView | FlatView | GatheredView | TiledView
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,12 @@ def prepare_conv(
         source = depthwise_input(builder, layer, op, channels)
     else:
         scattered = builder.gathered(layer.inputs[0]) if op.is_pointwise else None
-        source = scattered or conv_input(builder, layer, op)
+        source = builder.tiled(layer.inputs[0]) or scattered or conv_input(builder, layer, op)
     epilogue = _epilogue(builder, work, op)
+    tiled = builder.tiled(work.result)
+    if tiled is not None and isinstance(source, BlockedView):
+        builder.place_tiled(tiled)
+        return RowWork(work, shape[1], _depthwise_tiles(builder, layer, op, source, tiled, epilogue))
     y = window or whole or builder.uncleared_blocked(work.result, shape)
     owns_halo = window is None and not builder.is_part_of_any(work.result)
     if isinstance(source, BlockedView) and quantized:
@@ -257,14 +262,15 @@ class _Group:
     tag: str = ""
     packed: dict[tuple[str, int, int, int], list[Operand]] = field(default_factory=dict, compare=False)
 
-    @property
-    def strides(self) -> Strides | ImageStrides:
-        """Strides of the source."""
+    def strides(self, pixels: int) -> Strides | ImageStrides | TileStrides:
+        """Strides of the source; of one in tiles, those of tiles of so many pixels."""
         match self.source:
             case BlockedView() as source:
                 return source.layout.strides
             case GatheredView() as source:
                 return source.strides
+            case TiledView() as source:
+                return source.layout.strides(pixels)
             case source:
                 return source.image
 
@@ -305,9 +311,12 @@ class _Group:
         workload = ConvWorkload(
             height, width, blocks, taps.shape[2], window_of_taps, self.op.stride, self.op.dilation, blocked
         )
-        choice = self.builder.choose(workload, ConvChoice)
-        tiling = conv_tiling(workload, choice)
-        for piece in conv_pieces(workload, choice, self.builder.target):
+        if isinstance(self.source, TiledView):
+            tiling, pieces = tiled_conv(workload, self.source.layout, self.builder.target)
+        else:
+            choice = self.builder.choose(workload, ConvChoice)
+            tiling, pieces = conv_tiling(workload, choice), conv_pieces(workload, choice, self.builder.target)
+        for piece in pieces:
             first_input = rows.first_input + piece.row * self.op.stride[0]
             part = TapRun(rows.start + piece.row, piece.rows, rows.first_tap, rows.taps, first_input)
             for panels in tiling.blocks:
@@ -341,13 +350,13 @@ class _Group:
             kernel=(taps.shape[0], taps.shape[1]),
             stride=op.stride,
             dilation=op.dilation,
-            x=self.strides,
+            x=self.strides(span.tile),
             y=layout.strides,
             epilogue=self.finish.epilogue,
             span=self.source.span if isinstance(self.source, GatheredView) else 0,
         )
         row, column = window.rows.start, window.columns.start
-        x = _further(self._input(window), span.start * op.stride[1] * self.strides.pixel)
+        x = self._input(window, span)
         along = span.start * layout.strides.pixel
         operands = [x, *self._offsets(), *self._weights(window, taps, start, size, panel)]
         block = start // lanes
@@ -356,14 +365,18 @@ class _Group:
             operands.append(_further(residual.at(row, column, block), span.start * residual.layout.strides.pixel))
         self.builder.call(kernel, [*operands, _further(self.y.at(row, column, block), along)], knobs)
 
-    def _input(self, window: _Window) -> Operand:
-        """Pointer to the first tap of the first output."""
+    def _input(self, window: _Window, span: Span) -> Operand:
+        """Pointer to the first tap of the first output of a run of tiles."""
         row, column = window.rows.first_input, window.columns.first_input
+        if isinstance(self.source, TiledView):
+            return self.source.at(row, span)
         if isinstance(self.source, BlockedView):
-            return self.source.at(row, column, self.channel // self.builder.lanes)
-        if isinstance(self.source, GatheredView):
-            return self.source.at(row, column)
-        return self.source.at(0, row, column, self.channel)
+            begin = self.source.at(row, column, self.channel // self.builder.lanes)
+        elif isinstance(self.source, GatheredView):
+            begin = self.source.at(row, column)
+        else:
+            begin = self.source.at(0, row, column, self.channel)
+        return _further(begin, span.start * self.op.stride[1] * self.strides(span.tile).pixel)
 
     def _offsets(self) -> list[Operand]:
         """Where the channels of a scattered input are."""
@@ -400,10 +413,10 @@ class _Group:
     def _is_flattenable(self) -> bool:
         """Whether all pixels of all images lie in one row without gaps, so that tiles need not respect rows."""
         op, width = self.op, self.y.layout.width
-        if op.kernel != (1, 1) or op.stride != (1, 1) or op.pads:
+        if op.kernel != (1, 1) or op.stride != (1, 1) or op.pads or isinstance(self.source, TiledView):
             return False
         residual = self.finish.residual
-        views = [self.strides, self.y.layout.strides, *([] if residual is None else [residual.layout.strides])]
+        views = [self.strides(1), self.y.layout.strides, *([] if residual is None else [residual.layout.strides])]
         return all(strides.row == width * strides.pixel for strides in views)
 
 
@@ -443,30 +456,59 @@ def depthwise_input(builder: ProgramBuilder, layer: Layer, op: Conv2D, channels:
 def _depthwise(
     builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView, finish: Finish
 ) -> EmitRows:
-    lanes, layout = builder.lanes, y.layout
-    kernel = builder.network.weight(layer, "kernel")
-    weights = builder.constant("kernel", pack_depthwise(kernel, lanes))
-    bias = builder.constant("bias", pack_vector(bias_of(builder, layer), 0, layout.blocks * lanes))
+    layout, call = y.layout, _depthwise_call(builder, layer, op, x)
 
     def emit(first: int, count: int) -> None:
         builder.enter(layer)
         workload = DepthwiseWorkload(count, layout.width, layout.blocks, op.kernel, op.stride, op.dilation)
         for tile in depthwise_tiling(workload, builder.choose(workload, DepthwiseChoice), builder.target):
             row, column = first + tile.rows.start, tile.columns.start
-            work = DepthwiseKernel(
-                height=tile.rows.size,
-                width=tile.columns.size,
-                blocks=layout.blocks,
-                lanes=lanes,
-                kernel=op.kernel,
-                stride=op.stride,
-                dilation=op.dilation,
-                x=x.layout.strides,
-                y=layout.strides,
-                epilogue=finish.epilogue,
-            )
-            begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
-            operands = [begin, weights, bias, *finish.operands(row, column), y.at(row, column)]
-            builder.call(work, operands, tile.knobs)
+            results = [*finish.operands(row, column), y.at(row, column)]
+            call(first, tile, layout.strides, finish.epilogue, results)
 
     return emit
+
+
+def _depthwise_tiles(
+    builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: TiledView, finish: Finish
+) -> EmitRows:
+    """As `_depthwise`, into an image in tiles."""
+    layout, call = y.layout, _depthwise_call(builder, layer, op, x)
+
+    def emit(first: int, count: int) -> None:
+        builder.enter(layer)
+        for tile in tiled_depthwise(layout, count, op.kernel, op.stride, builder.target):
+            strides = layout.strides(tile.columns.tile)
+            call(first, tile, strides, finish.epilogue, [y.at(first + tile.rows.start, tile.columns)])
+
+    return emit
+
+
+def _depthwise_call(
+    builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView
+) -> Callable[[int, DepthwiseTile, Strides | TileStrides, Epilogue, list[Operand]], None]:
+    """Packs the weights, and returns what appends the call for a rectangle that begins `first` rows further down."""
+    lanes, blocks = builder.lanes, x.layout.blocks
+    weights = builder.constant("kernel", pack_depthwise(builder.network.weight(layer, "kernel"), lanes))
+    bias = builder.constant("bias", pack_vector(bias_of(builder, layer), 0, blocks * lanes))
+
+    def call(
+        first: int, tile: DepthwiseTile, strides: Strides | TileStrides, epilogue: Epilogue, results: list[Operand]
+    ) -> None:
+        kernel = DepthwiseKernel(
+            height=tile.rows.size,
+            width=tile.columns.size,
+            blocks=blocks,
+            lanes=lanes,
+            kernel=op.kernel,
+            stride=op.stride,
+            dilation=op.dilation,
+            x=x.layout.strides,
+            y=strides,
+            epilogue=epilogue,
+        )
+        row, column = first + tile.rows.start, tile.columns.start
+        begin = x.at(row * op.stride[0] - op.pads.top, column * op.stride[1] - op.pads.left)
+        builder.call(kernel, [begin, weights, bias, *results], tile.knobs)
+
+    return call

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, Pair
 from dscompile.ir.tensor import DTYPE_BYTES, DType, ElementType
-from dscompile.plan.layout import Strides
+from dscompile.plan.layout import Strides, TileStrides
 
 ELEMENT_BYTES = 4
 
@@ -49,6 +49,12 @@ def blocked_parameter(
     """An image [blocks][rows][columns][lanes]."""
     strides = (view.block, view.row, view.pixel, 1)
     return Parameter(name, dtype, written, strides, lanes * DTYPE_BYTES[dtype])
+
+
+def tiled_parameter(name: str, view: TileStrides, lanes: int, written: bool = False) -> Parameter:
+    """A float32 image [blocks][rows][tiles][pixels][lanes]."""
+    strides = (view.block, view.row, view.tile, view.pixel, 1)
+    return Parameter(name, "float32", written, strides, lanes * ELEMENT_BYTES)
 
 
 def strided_parameter(
@@ -87,8 +93,8 @@ class ConvKernel:
     """Dense convolution into a blocked image; the input is already padded, blocked or flat.
 
     Weights [N / panel][kh][kw][C_in][panel], bias [N]; N is a whole number of panels, C_in the true number of channels.
-    A 1x1 convolution of stride 1 is the pointwise kernel. With a `span`, channel k of x is `offsets[k]` elements from
-    its pixel, less than `span` of them, and `x.channel` is 1.
+    A 1x1 convolution of stride 1 is the pointwise kernel; its x may lie in tiles, which are those of its knobs. With a
+    `span`, channel k of x is `offsets[k]` elements from its pixel, less than `span` of them, and `x.channel` is 1.
     """
 
     height: int
@@ -100,7 +106,7 @@ class ConvKernel:
     kernel: Pair
     stride: Pair
     dilation: Pair
-    x: Strides | ImageStrides
+    x: Strides | ImageStrides | TileStrides
     y: Strides
     epilogue: Epilogue = Epilogue()
     span: int = 0
@@ -114,9 +120,7 @@ class ConvKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, [offsets], weights, bias, [residual], y."""
         return (
-            blocked_parameter("x", self.x, self.lanes)
-            if isinstance(self.x, Strides)
-            else _image("x", self.x, "float32"),
+            self._x,
             *((Parameter("offsets", "int32"),) if self.span else ()),
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
@@ -124,10 +128,22 @@ class ConvKernel:
             blocked_parameter("y", self.y, self.lanes, written=True),
         )
 
+    @property
+    def _x(self) -> Parameter:
+        match self.x:
+            case Strides():
+                return blocked_parameter("x", self.x, self.lanes)
+            case TileStrides():
+                return tiled_parameter("x", self.x, self.lanes)
+        return _image("x", self.x, "float32")
+
 
 @dataclass(frozen=True)
 class DepthwiseKernel:
-    """One filter per channel on a blocked, padded image. Weights [blocks][kh][kw][lanes], bias [blocks][lanes]."""
+    """One filter per channel on a blocked, padded image. Weights [blocks][kh][kw][lanes], bias [blocks][lanes].
+
+    A y in tiles, which are those of its knobs, has no residual.
+    """
 
     kind: ClassVar[str] = "depthwise"
     height: int
@@ -138,7 +154,7 @@ class DepthwiseKernel:
     stride: Pair
     dilation: Pair
     x: Strides
-    y: Strides
+    y: Strides | TileStrides
     epilogue: Epilogue = Epilogue()
 
     @property
@@ -149,7 +165,9 @@ class DepthwiseKernel:
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
             *self.epilogue.parameters(self.lanes),
-            blocked_parameter("y", self.y, self.lanes, written=True),
+            tiled_parameter("y", self.y, self.lanes, written=True)
+            if isinstance(self.y, TileStrides)
+            else blocked_parameter("y", self.y, self.lanes, written=True),
         )
 
 

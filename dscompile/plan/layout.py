@@ -23,6 +23,20 @@ class Strides:
 
 
 @dataclass(frozen=True)
+class TileStrides:
+    """Elements from one block of channels, row, tile and pixel to the next, where rows are cut into tiles of `pixels`.
+
+    Of all channels, the pixels of a tile lie together (plan/row_tiles.py).
+    """
+
+    block: int
+    row: int
+    tile: int
+    pixel: int
+    pixels: int
+
+
+@dataclass(frozen=True)
 class Blocked:
     """[ceil(C / lanes)][halo + H + halo][halo + W + halo][lanes]: the layout of images inside CPU kernels.
 

@@ -9,6 +9,7 @@ from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.program import Program
 from dscompile.plan.routing import NO_ROUTING, route
+from dscompile.plan.row_tiles import tiled_images
 from dscompile.plan.rows import lower_in_bands
 from dscompile.plan.storage import Halos
 from dscompile.plan.tuning import UNTUNED, Tuning
@@ -37,8 +38,10 @@ def plan_program(
     floats = precision == "float32"
     # Where inputs are read as vectors of channels, these must lie side by side.
     routing = route(network, halos) if floats and target.multiply == "broadcast" else NO_ROUTING
-    builder = ProgramBuilder(network, target, halos, tuning, threads, routing, precision)
-    for segment in find_segments(network, target, scales=floats):
+    segments = find_segments(network, target, scales=floats)
+    tiled = tiled_images(network, target, segments, halos) - routing.pools.keys() if floats else frozenset()
+    builder = ProgramBuilder(network, target, halos, tuning, threads, routing, precision, tiled)
+    for segment in segments:
         builder.begin(segment)
         if len(segment.work) == 1:
             builder.enter(segment.work[0].layer)

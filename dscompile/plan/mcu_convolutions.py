@@ -29,8 +29,15 @@ from dscompile.plan.mcu_kernels import (
 )
 from dscompile.plan.mcu_lookups import lookup_table
 from dscompile.plan.mcu_lowering import McuLowering
-from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps, mve_weights
-from dscompile.plan.mcu_packing import packed_blocks, packed_halves, packed_pairs, packed_rows
+from dscompile.plan.mcu_mve import batch_pixels, mve_scratch_bytes, mve_taps
+from dscompile.plan.mcu_packing import (
+    channel_rows,
+    packed_blocks,
+    packed_halves,
+    packed_pairs,
+    packed_rows,
+    vector_steps,
+)
 from dscompile.plan.mcu_pairs import (
     fit_halves,
     four_rows,
@@ -96,6 +103,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     matrix = dense.reshape(-1, op.out_channels)
     storage = fitting_storage(layer.storage, matrix)
     chosen = matrix_set(lowering.sets, epilogue, matrix, storage)
+    storage = chosen.storage(storage, len(matrix))
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
@@ -142,6 +150,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     if turns and first.variant == "dsp" and is_dense and storage == "plain":
         _lower_turned(lowering, x, window, fused, residual)
         return
+    storage = second.storage(storage, len(matrix))
     depthwise = replace(_depthwise(lowering, layer, window, taps_epilogue, first), lookup=fused.middle is not None)
     separable = SeparableKernel(
         depthwise=depthwise,
@@ -304,10 +313,17 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     storage = fitting_storage(layer.storage, weights)
     chosen = dense_set(lowering.sets, epilogue, weights, storage)
+    storage = chosen.storage(storage, len(weights))
     if chosen.variant in ("mve", "rvv"):
         one = Axis(1, 1, 1, 1, 0)
-        group = 1 if chosen.variant == "mve" else chosen.group
-        conv = ConvKernel(Window(one, one, x.shape[1]), op.units, epilogue, group=group, variant=chosen.variant)
+        conv = ConvKernel(
+            window=Window(one, one, x.shape[1]),
+            out_channels=op.units,
+            epilogue=epilogue,
+            group=1 if chosen.variant == "mve" else chosen.group,
+            variant=chosen.variant,
+            storage=storage,
+        )
         operands = _matrix(lowering, weights, epilogue, constants, chosen, storage)
         columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
         lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
@@ -394,7 +410,8 @@ def _matrix(
     ordered: Array
     match chosen.variant:
         case "dsp" | "mve":
-            ordered = _words(weights, storage, apart=apart) if chosen.variant == "dsp" else mve_weights(weights)
+            is_vector = chosen.variant == "mve"
+            ordered = vector_steps(weights, storage) if is_vector else _words(weights, storage, apart=apart)
             return [lowering.constant("weights", ordered), lowering.constant("constants", pair_constants(*constants))]
         case "m0plus" if storage == "int4":
             ordered = packed_rows(weights)
@@ -406,7 +423,7 @@ def _matrix(
         case "block":
             ordered = block_weights(weights, chosen.block)
         case "rvv":
-            ordered = weights
+            ordered = weights if storage == "plain" else channel_rows(weights, storage)
         case "c99":
             ordered = weights.T
     return _operands(lowering, ordered, epilogue, constants)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from dscompile.ir.storage import Storage
 from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, SeparableKernel, Variant, pixels_of
 from dscompile.plan.mcu_mix import NOTHING, Mix, code
-from dscompile.plan.mcu_mve import block_of
+from dscompile.plan.mcu_mve import block_of, step_values
 
 Isa = Literal["thumb2", "helium", "thumb1", "rv32", "rv64"]
 """What C is compiled to: Thumb-2 (Armv7-M, Armv8-M mainline), the same with MVE, Thumb of Armv6-M, RV32IMC, RV64GC."""
@@ -20,7 +21,6 @@ Isa = Literal["thumb2", "helium", "thumb1", "rv32", "rv64"]
 CALL = code("7w 2l 2s 6p 7w j")
 Rates = TypeVar("Rates")
 _LANES = 32  # int32 sums of rvv at 128 bits, eight registers at a time
-_VECTOR = 16  # bytes of mve
 _WHOLE_TAPS = 9  # windows up to this have their products unrolled where they lie inside
 
 
@@ -28,9 +28,9 @@ _WHOLE_TAPS = 9  # windows up to this have their products unrolled where they li
 class ProductRates:
     """Of products of columns with weights.
 
-    `step` is one value of depth (16 of mve) for a tile of pixels and channels, `single_step` the same for pixels that
-    fill no tile; `turn` and `single_turn` are tiles; `result` a finished sum, `pixel` a column, `gathered` a byte of a
-    window that is copied there, and `window_row` a row of it.
+    `step` is one value of depth (16 of mve, 32 where it leaves out two of four) for a tile of pixels and channels,
+    `single_step` the same for pixels that fill no tile; `turn` and `single_turn` are tiles; `result` a finished sum,
+    `pixel` a column, `gathered` a byte of a window that is copied there, and `window_row` a row of it.
     """
 
     step: float
@@ -79,6 +79,14 @@ _PRODUCTS: dict[Variant, dict[Isa, ProductRates]] = {
         "rv64": ProductRates(16.0, 10.0, 0.0, 0.0, 18.0, 90.0, 6.0),
     },
 }
+# What takes the place of `step` and `single_step` where vectors unpack weights, as their templates are written.
+_PACKED_STEPS: dict[tuple[Variant, Storage], tuple[float, float]] = {
+    ("mve", "int4"): (15.73, 0.0),
+    ("mve", "2:4"): (27.0, 0.0),
+    ("mve", "int4-2:4"): (29.0, 0.0),
+    ("rvv", "2:4"): (5.6, 4.1),
+    ("rvv", "int4-2:4"): (5.6, 4.2),
+}
 _WINDOWS: dict[Variant, dict[Isa, WindowRates]] = {
     "mve": {"helium": WindowRates(8.89, 0.0, 93.6, 0.0, 0.0, 30.9, 0.44)},
     "rvv": {"rv64": WindowRates(7.75, 0.0, 12.7, 46.6, 25.9)},
@@ -105,15 +113,16 @@ def products(kernel: ConvKernel | SeparableKernel, isa: Isa) -> Mix:
     """The products of all columns of a call with all channels, and for a convolution how columns are made."""
     variant, channels, pixels = kernel.variant, kernel.out_channels, pixels_of(kernel)
     rates = _of(_PRODUCTS, variant, isa)
+    step, single_step = _PACKED_STEPS.get((variant, kernel.storage), (rates.step, rates.single_step))
     group = 4 if variant == "mve" else kernel.group
     groups, single = divmod(pixels, group)
     if variant in ("m0plus", "mve") and single:
         groups, single = groups + 1, 0  # a group that is not full costs as much
     turns = _ceil(channels, {"mve": 2, "rvv": _LANES, "m0plus": 1}.get(variant, kernel.block))
-    values = _ceil(kernel.depth, _VECTOR) if variant == "mve" else kernel.depth
+    values = _ceil(kernel.depth, step_values(kernel.storage)) if variant == "mve" else kernel.depth
     tiles = channels / kernel.block if variant in ("block", "c99") else turns
     gathered = isinstance(kernel, ConvKernel) and kernel.gathered
-    found = (rates.step * groups + rates.single_step * single) * tiles * values
+    found = (step * groups + single_step * single) * tiles * values
     found += (rates.turn * groups + rates.single_turn * single) * turns
     found += (rates.result * channels + rates.pixel) * pixels
     if gathered:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, BinaryKind, Pair
-from dscompile.ir.storage import Storage
+from dscompile.ir.storage import Storage, is_sparse
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
 from dscompile.plan.mcu_arithmetic import PairArithmetic, Residual, SearchedProduct
@@ -235,8 +235,8 @@ class ConvKernel:
     @property
     def gathered(self) -> bool:
         """Whether columns are copied out of x before they are multiplied."""
-        if self.variant == "mve" and self.depth % 16:
-            return True  # columns are whole vectors
+        if self.variant == "mve" and self.depth % (32 if is_sparse(self.storage) else 16):
+            return True  # columns are whole vectors, or two of them
         return self.variant in ("dsp", "m0plus") or not self.window.is_pointwise
 
     @property
@@ -269,7 +269,7 @@ class ConvKernel:
         """Elements from one pixel of y to the next."""
         return self.step or self.out_channels
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants, [columns], [residual], [table], y."""
         element = self.epilogue.element
@@ -316,7 +316,7 @@ class DepthwiseKernel:
         """Elements from one pixel of y to the next."""
         return self.step or self.out_channels
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants, [columns], [table], y."""
         element = self.epilogue.element
@@ -379,7 +379,7 @@ class SeparableKernel:
         """Elements from one pixel of y to the next."""
         return self.step or self.out_channels
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, taps, constants, [table] of the depthwise part, weights, constants, columns, [residual], [table], y."""
         element = self.epilogue.element
@@ -479,7 +479,7 @@ class DenseKernel:
         """Bytes of `columns`."""
         return -(-self.in_channels // 4) * (8 if self.wide else 4) if self.gathered else 0
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, weights, constants, [columns], y."""
         element = self.epilogue.element
@@ -526,7 +526,7 @@ class PoolKernel:
         """Elements from one pixel of y to the next."""
         return self.step or self.out_channels
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
         return (_elements("x", self.element), _elements("y", self.element, written=True))
@@ -542,7 +542,7 @@ class MeanKernel:
     epilogue: IntegerEpilogue
     variant: Variant = "c99"
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, constants, y."""
         return (_elements("x", "int8"), *self.epilogue.constants(), _elements("y", "int8", written=True))
@@ -566,7 +566,7 @@ class RowSumKernel:
         """Of what is kept between rows."""
         return "int32" if self.parameters[-1].dtype == "int8" else "float32"
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, constants, sums, y."""
         x, *constants, y = self.whole.parameters
@@ -587,7 +587,7 @@ class BinaryKernel:
     activation: Activation = NONE
     integer: PairArithmetic | SearchedProduct | None = None
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """a, b, y."""
         return (_elements("a", self.element), _elements("b", self.element), _elements("y", self.element, written=True))
@@ -636,7 +636,7 @@ class ActivateKernel:
     activation: Activation
     step: int = 0
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, [slope], y."""
         slope = (Parameter("slope"),) if self.activation.kind == "prelu" else ()
@@ -657,7 +657,7 @@ class LookupKernel:
     y: DType
     step: int = 0
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, table, y."""
         return (_elements("x", self.x), _elements("table", self.y), _elements("y", self.y, written=True))
@@ -682,7 +682,7 @@ class SoftmaxKernel:
     smallest: int = 0
     tabled: bool = False
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, [powers], y."""
         powers = (_elements("powers", "int32"),) if self.tabled else ()
@@ -699,7 +699,7 @@ class ArgMaxKernel:
     element: DType
     last: bool = False
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
         return (_elements("x", self.element), _elements("y", "int32", written=True))
@@ -715,7 +715,7 @@ class CopyKernel:
     y: tuple[int, ...]
     element: DType
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
         return (_elements("x", self.element), _elements("y", self.element, written=True))
@@ -729,7 +729,7 @@ class MoveKernel:
     elements: int
     element: DType
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
         return (_elements("x", self.element), _elements("y", self.element, written=True))
@@ -756,7 +756,7 @@ class ResampleKernel:
         """Elements from one pixel of y to the next."""
         return self.step or self.channels
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, rows, [row_weights], columns, [column_weights], y."""
         return (
@@ -775,7 +775,7 @@ class FillKernel:
     value: float
     element: DType
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """y."""
         return (_elements("y", self.element, written=True),)
@@ -792,7 +792,7 @@ class QuantizeKernel:
     to_even: bool
     y: DType
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
         return (_elements("x", "float32"), _elements("y", self.y, written=True))
@@ -808,7 +808,7 @@ class DequantizeKernel:
     zero_point: int
     x: DType
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """x, y."""
         return (_elements("x", self.x), _elements("y", "float32", written=True))

@@ -13,7 +13,7 @@ from dscompile.passes.split_groups import split_groups
 from dscompile.plan.mcu_draft import Draft, PlannedCall, PlannedStep
 from dscompile.plan.mcu_kernels import CopyKernel, McuKernel, MoveKernel
 from dscompile.plan.mcu_quantized import QuantizedWeights
-from dscompile.plan.mcu_sets import kernel_sets
+from dscompile.plan.mcu_sets import kernel_sets, without_vectors
 from dscompile.plan.mcu_slices import Slice, concatenated_slices
 from dscompile.plan.mcu_storage import Place, Store, border_strides, dense_strides, merge_axes
 from dscompile.plan.program import Operand
@@ -23,9 +23,10 @@ from dscompile.target import Target
 BEFORE_FIRST_STEP = -1
 
 
-def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> tuple[Draft, ...]:
+def lowered_drafts(network: Network, target: Target, *, affine: bool = True, vectors: bool = True) -> tuple[Draft, ...]:
     """A canonical network as standalone C for `target`, before it is placed in memory; several ways if there are.
 
+    Without `vectors`, kernels of the target that are written for these are left out: they have no form by row.
     Concatenated tensors are written where they belong, or copied; tensors are dense, or some lie in rows
     (plan/mcu_rows.py) or are turned into them (plan/mcu_turned.py), which is faster.
     """
@@ -40,6 +41,8 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True) -> 
     for inside in _ways(slices):
         for has_rows in (False, True):
             lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
+            if not vectors:
+                lowering.sets = without_vectors(lowering.sets)
             lowering.prepared_rows = prepared_rows
             if has_rows:
                 if all(each.variant != "dsp" for each in lowering.sets):

@@ -87,8 +87,10 @@ def plan_mcu_program(
             f"memory mode '{memory}' streams layers through one arena, but {target.name} has memories with names",
             help="give 'arena' one size and 'weights' no regions, or take the mode fast",
         )
-    drafts = lowered_drafts(network, target, affine=affine)
-    chooser = _Chooser(drafts)
+    chooser = _Chooser(lowered_drafts(network, target, affine=affine))
+    fastest = chooser.fastest
+    if memory == "stream" and not chooser.can_push:
+        chooser = _Chooser(lowered_drafts(network, target, affine=affine, vectors=False))
     chosen = chooser.choose(memory, arena_bytes)
     smallest = None
     if arena_bytes is not None and chosen.arena_bytes > arena_bytes:
@@ -98,7 +100,7 @@ def plan_mcu_program(
         mode=memory,
         streams=streams,
         instructions=round(chosen.instructions),
-        fastest_instructions=round(chooser.fastest),
+        fastest_instructions=round(fastest),
         proven=chosen.proven,
         smallest=smallest,
     )
@@ -127,10 +129,15 @@ class _Chooser:
             order = _fewest_within(budget_bytes)
         return self._best(order, pushed=pushed) or self._smallest(pushed=pushed)
 
+    @property
+    def can_push(self) -> bool:
+        """Whether the rows of the input can be pushed one by one."""
+        return bool(self._all_ways(pushed=True))
+
     def smallest(self) -> tuple[MemoryMode, int]:
         """The mode with the smallest arena of all, and its bytes."""
         best: list[tuple[int, MemoryMode]] = [(self._smallest(pushed=False).arena_bytes, "fast")]
-        if self._all_ways(pushed=True):
+        if self.can_push:
             best.append((self._smallest(pushed=True).arena_bytes, "stream"))
         size, mode = min(best, key=lambda each: each[0])
         return mode, size
@@ -157,7 +164,7 @@ class _Chooser:
         return self._ways[pushed]
 
     def _require_rows(self) -> None:
-        if not self._all_ways(pushed=True):
+        if not self.can_push:
             raise UnsupportedError(
                 f"memory mode 'stream' wants the rows of the input one by one: {_why_not(self._drafts[0])}",
                 help="take --memory balanced, which keeps the whole input",

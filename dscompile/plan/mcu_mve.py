@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from dscompile.ir.network import Array
+from dscompile.ir.storage import Storage, is_narrow, is_sparse
 from dscompile.plan.mcu_bodies import SumFinish, Uses
 from dscompile.plan.mcu_kernels import (
     ConvKernel,
@@ -26,8 +27,10 @@ from dscompile.plan.mcu_kernels import (
 VECTOR = 16  # bytes
 _ROWS = 4  # that are interleaved at least
 _LARGEST_OFFSET = 127  # of a load of bytes, from its base register
-_UNROLLED_STEPS = 16  # of templates/mcu/matrix_mve.j2, after the first
-_STEP_BYTES = 14 * 4
+_UNROLLED_VALUES = 256  # of depth, in templates/mcu/matrix_mve.j2, after the first step
+_STEP_INSTRUCTIONS: dict[Storage, int] = {"plain": 14, "int4": 15, "2:4": 27, "int4-2:4": 29}
+_WEIGHT_BYTES: dict[Storage, int] = {"plain": 32, "int4": 16, "2:4": 40, "int4-2:4": 24}
+"""Of two channels in a step."""
 _MOST_PIXELS = 64  # that lie between depthwise and pointwise
 
 
@@ -106,6 +109,32 @@ class MatrixBody:
     finish: Finish
     sum: SumFinish | None
     deep: bool
+    storage: Storage = "plain"
+
+    @property
+    def sparse(self) -> bool:
+        """Whether two of four weights are left out."""
+        return is_sparse(self.storage)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether weights have four bits."""
+        return is_narrow(self.storage)
+
+    @property
+    def unrolled(self) -> int:
+        """Steps of the loop."""
+        return unrolled_steps(self.storage)
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of the weights of two channels in a step."""
+        return _WEIGHT_BYTES[self.storage]
+
+    @property
+    def fours(self) -> str:
+        """The register that says which four of a column each lane belongs to; a sum has constants in others."""
+        return "q6" if self.sum else "q4"
 
 
 @dataclass(frozen=True)
@@ -184,18 +213,38 @@ def _finish(epilogue: IntegerEpilogue) -> Finish:
     return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.zero_point != 0, stepped)
 
 
-def _steps(depth: int) -> int:
-    return -(-depth // VECTOR)
+def step_values(storage: Storage) -> int:
+    """Values of depth that a step takes."""
+    return 2 * VECTOR if is_sparse(storage) else VECTOR
+
+
+def mve_storage(storage: Storage, depth: int) -> Storage:
+    """How weights are stored that should be stored so: none are left out if they fill half a step at most.
+
+    They would take more bytes, because steps are whole, and more instructions.
+    """
+    if not is_sparse(storage) or depth > VECTOR:
+        return storage
+    return "int4" if is_narrow(storage) else "plain"
+
+
+def unrolled_steps(storage: Storage) -> int:
+    """Steps of the loop of a body, which come after a first one."""
+    return _UNROLLED_VALUES // step_values(storage)
+
+
+def _steps(kernel: ConvKernel | SeparableKernel) -> int:
+    return -(-kernel.depth // step_values(kernel.storage))
 
 
 def padded_depth(depth: int) -> int:
     """Bytes of a column: whole vectors."""
-    return _steps(depth) * VECTOR
+    return -(-depth // VECTOR) * VECTOR
 
 
-def _entry(steps: int) -> int:
+def _entry(steps: int, unrolled: int) -> int:
     """Steps of the unrolled loop that are left out at first, of a product of `steps`; the first is not in the loop."""
-    return _UNROLLED_STEPS if steps == 1 else (1 - steps) % _UNROLLED_STEPS
+    return unrolled if steps == 1 else (1 - steps) % unrolled
 
 
 def mve_matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
@@ -204,23 +253,24 @@ def mve_matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = kernel.residual.integer if kernel.residual is not None else None
     finish = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), finish, _steps(kernel.depth) - 1 > _UNROLLED_STEPS)
+    deep = _steps(kernel) - 1 > unrolled_steps(kernel.storage)
+    return MatrixBody(_finish(epilogue), finish, deep, kernel.storage)
 
 
 def mve_matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
     """The numbers of a kernel."""
     epilogue = kernel.epilogue
     assert isinstance(epilogue, IntegerEpilogue)
-    steps = _steps(kernel.depth)
+    steps, unrolled = _steps(kernel), unrolled_steps(kernel.storage)
     gathered = isinstance(kernel, ConvKernel) and kernel.gathered
     direction = -1 if kernel.descending and gathered else 1
     total = kernel.residual.integer if kernel.residual is not None else None
     return MatrixShape(
-        column_step=steps * VECTOR,
+        column_step=padded_depth(kernel.depth),
         y_step=direction * kernel.y_step,
-        weight_bytes=2 * steps * VECTOR * -(-kernel.out_channels // 2),
-        entry=_entry(steps) * _STEP_BYTES + 1,  # odd, as addresses of Thumb code are
-        rounds=-(-(steps - 1) // _UNROLLED_STEPS),
+        weight_bytes=steps * _WEIGHT_BYTES[kernel.storage] * -(-kernel.out_channels // 2),
+        entry=4 * _STEP_INSTRUCTIONS[kernel.storage] * _entry(steps, unrolled) + 1,  # odd, as Thumb addresses are
+        rounds=-(-(steps - 1) // unrolled),
         channels=kernel.out_channels,
         factor=1 << epilogue.left,
         start=epilogue.zero_point * (1 << epilogue.right),
@@ -269,7 +319,8 @@ def mve_scratch_bytes(kernel: ConvKernel | DepthwiseKernel | SeparableKernel) ->
     A row of outputs is rounded up to whole groups of four; what is too much lies where the next row begins.
     """
     if isinstance(kernel, ConvKernel):
-        return kernel.group * padded_depth(kernel.depth) if kernel.gathered else 0
+        behind = VECTOR if is_sparse(kernel.storage) else 0  # that a last step reads of the last column
+        return kernel.group * padded_depth(kernel.depth) + behind if kernel.gathered else 0
     return columns_bytes(kernel) + block_bytes(kernel.window) + padded_depth(kernel.window.channels)
 
 
@@ -297,15 +348,6 @@ def mve_taps(taps: Array, window: Window) -> Array:
     if not block.squares:
         return packed.reshape(-1)
     return np.append(packed[:, ::-1].reshape(-1), np.zeros(_ROWS, np.int8))
-
-
-def mve_weights(weights: Array) -> Array:
-    """[depth, C_out] int8 -> [C_out / 2][depth / 16][2][16], both rounded up; zeros fill up."""
-    depth, channels = weights.shape
-    padded = np.zeros((padded_depth(depth), -(-channels // 2) * 2), np.int8)
-    padded[:depth, :channels] = weights
-    vectors = padded.reshape(-1, VECTOR, padded.shape[1] // 2, 2)
-    return np.ascontiguousarray(vectors.transpose(2, 0, 3, 1))
 
 
 def shape_numbers(shape: MatrixShape | DepthwiseShape) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import ClassVar
 
+from dscompile.ir.storage import Storage, is_narrow, is_sparse
 from dscompile.plan.mcu_bodies import Uses
 from dscompile.plan.mcu_kernels import ConvKernel, DepthwiseKernel, IntegerEpilogue, McuKernel, SeparableKernel
 
@@ -22,6 +23,17 @@ class MatrixBody:
     pixels: int
     step: bool
     sum: bool
+    storage: Storage = "plain"
+
+    @property
+    def sparse(self) -> bool:
+        """Whether two of four weights are left out."""
+        return is_sparse(self.storage)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether weights have four bits."""
+        return is_narrow(self.storage)
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,8 @@ def _bodies(kernel: McuKernel) -> Iterable[Body]:
 def rvv_matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     """The body of a kernel."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    return MatrixBody(kernel.group, kernel.epilogue.method == "stepped", kernel.residual is not None)
+    stepped = kernel.epilogue.method == "stepped"
+    return MatrixBody(kernel.group, stepped, kernel.residual is not None, kernel.storage)
 
 
 def rvv_depthwise_body(kernel: DepthwiseKernel) -> DepthwiseBody:

@@ -9,9 +9,9 @@ from typing import Literal
 
 from dscompile.ir.fixed_point import Clamp
 from dscompile.ir.network import Array
-from dscompile.ir.storage import Storage
+from dscompile.ir.storage import Storage, is_sparse
 from dscompile.plan.mcu_kernels import Epilogue, IntegerEpilogue, Variant, Window
-from dscompile.plan.mcu_mve import block_of
+from dscompile.plan.mcu_mve import block_of, mve_storage
 from dscompile.target import Target
 
 MOST_TAPS = 256  # whose sum fits into half of a word
@@ -29,6 +29,10 @@ class KernelSet:
     group: int
     block: int
 
+    def storage(self, fitting: Storage, depth: int) -> Storage:
+        """How weights of sums of `depth` products are stored that fit a storage: plainer where that is smaller."""
+        return mve_storage(fitting, depth) if self.variant == "mve" else fitting
+
 
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
 _PACKED = KernelSet("block", 2, 2)  # the same for packed weights, which blocks have side by side
@@ -38,6 +42,7 @@ _VECTORS = KernelSet("mve", 4, 2)  # 8 sums, 2 vectors of weights, 6 pointers
 _LONG_VECTORS = KernelSet("rvv", 3, 1)  # 24 registers of sums, 6 of weights
 _WORDS = KernelSet("m0plus", 4, 8)  # two words of two pixels; the 8 bytes of both make weights of 8 channels neighbors
 
+_VECTOR_VARIANTS: tuple[Variant, ...] = ("mve", "rvv")
 # Whose depthwise convolutions can make the columns that a matrix product reads.
 _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
     "c99": ("rvv", "block", "c99"),
@@ -61,9 +66,14 @@ def _block_set(name: str) -> KernelSet | None:
     return KernelSet("block", int(match[1]), int(match[2])) if match is not None else None
 
 
+def without_vectors(sets: Sequence[KernelSet]) -> tuple[KernelSet, ...]:
+    """A chain without the sets that are written for vectors."""
+    return tuple(each for each in sets if each.variant not in _VECTOR_VARIANTS)
+
+
 def vector_variant(sets: Sequence[KernelSet]) -> Variant:
     """The variant of int8 kernels without weights: with vectors where the target has them."""
-    return next((each.variant for each in sets if each.variant in ("mve", "rvv")), "c99")
+    return next((each.variant for each in sets if each.variant in _VECTOR_VARIANTS), "c99")
 
 
 def has_pairs(sets: Sequence[KernelSet]) -> bool:
@@ -92,8 +102,9 @@ def pool_variant(
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
     """The set for a matrix product with weights [depth, C_out], stored so."""
     chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
-    if chosen.variant == "rvv" and isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped":
-        return replace(chosen, group=2)  # steps and their mask take the registers of a pixel
+    stepped = isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped"
+    if chosen.variant == "rvv" and (stepped or is_sparse(storage)):
+        return replace(chosen, group=2)  # steps and their mask take the registers of a pixel, as sums of 16 bits do
     return chosen
 
 
@@ -103,11 +114,12 @@ def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, sto
     Packed weights are in blocks. Pairs take any rounding; weights a and b of which a word holds a + 256 * b are
     symmetric. They compute four results at once, so that one or two are not worth their code.
     """
+    for each in sets:
+        if each.variant in _VECTOR_VARIANTS and _takes_matrix(each.variant, epilogue, weights, storage):
+            return matrix_set([each], epilogue, weights, storage)
     if storage != "plain":
         return _PACKED_ROW
     for each in sets:
-        if each.variant in ("mve", "rvv") and _takes_matrix(each.variant, epilogue, weights, storage):
-            return matrix_set([each], epilogue, weights)
         symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
         if each.variant == "dsp" and symmetric and weights.shape[1] > _FEW_RESULTS:
             return each
@@ -118,8 +130,11 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage:
     match variant:
         case "dsp":
             return epilogue.is_searched and storage in ("plain", "int4")
-        case "mve" | "rvv":
-            return epilogue.is_searched and storage == "plain"
+        case "mve":
+            return epilogue.is_searched
+        case "rvv":
+            # Two products of a sum of 16 bits, with weights that are left of four.
+            return epilogue.is_searched and (not is_sparse(storage) or bool(weights.min() > _NOT_SYMMETRIC))
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")

@@ -126,6 +126,8 @@ def _first_found(layer: _Layer, finest: Shifts | None = None, limits: Shifts | N
         most = min(most, finest.left)
     doubtful = list[int]()
     for shifts in _shifts(most, layer.slopes, finest, usual):
+        if limits is not None and shifts.left > limits.left:
+            continue  # the last resort
         found = _search(layer, shifts, doubtful)
         if found is not None:
             return found
@@ -244,7 +246,10 @@ class Shifts:
 
 
 def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None, usual: int) -> Iterator[Shifts]:
-    """Shifts to try, `left` at most `most`: that of `first`, those with the `usual` right, then the finest of all."""
+    """Shifts to try, `left` at most `most`: that of `first`, those with the `usual` right, then the finest of all.
+
+    Without `first`, one more is the last resort: shifted sums may then fill 31 bits, and biases what these leave.
+    """
     if first is not None and first.right <= _right_shift(most, slopes):
         yield Shifts(most, first.right)
     for left in range(most + 1):
@@ -254,6 +259,9 @@ def _shifts(most: int, slopes: NDArray[np.float64], first: Shifts | None, usual:
         right = _right_shift(left, slopes)
         if right >= 0:
             yield Shifts(left, min(right, _LARGEST_RIGHT))
+    last = _right_shift(most + 1, slopes)
+    if first is None and most >= -1 and last >= 0:
+        yield Shifts(most + 1, min(last, _LARGEST_RIGHT))
 
 
 @dataclass(frozen=True)

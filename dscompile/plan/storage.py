@@ -28,6 +28,11 @@ class Store:
         """Bytes."""
         return self.elements * DTYPE_BYTES[self.dtype]
 
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of an element."""
+        return DTYPE_BYTES[self.dtype]
+
     def touch(self, step: int) -> None:
         """The store is read or written in `step`."""
         self.first = min(self.first, step)

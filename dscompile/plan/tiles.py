@@ -61,6 +61,14 @@ def cut(size: int, tile: int) -> tuple[Span, ...]:
     return (*spans, Span(count * tile, 1, rest)) if rest else tuple(spans)
 
 
+def even_cut(size: int, tile: int) -> tuple[Span, ...]:
+    """`size` as the fewest tiles of at most `tile`, as even as can be: some of one size, then some of one less."""
+    count = -(-size // tile)
+    less, larger = divmod(size, count)
+    spans = [Span(0, larger, less + 1)] if larger else []
+    return (*spans, Span(larger * (less + 1), count - larger, less))
+
+
 def conv_tiling(workload: ConvWorkload, choice: ConvChoice) -> ConvTiling:
     """The cut that a choice stands for."""
     columns, blocks = cut(workload.width, choice.pixels), cut(workload.blocks, choice.panel)

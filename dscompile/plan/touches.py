@@ -34,6 +34,7 @@ from dscompile.plan.kernels import (
     ResampleKernel,
     UnpackKernel,
 )
+from dscompile.plan.layout import TileStrides
 from dscompile.plan.program import Call, Function, Operand, Program
 from dscompile.plan.states import kept_tensors
 
@@ -109,6 +110,8 @@ def written_shape(kernel: Kernel) -> tuple[int, ...] | None:
     match kernel:
         case ConvKernel() | Bf16ConvKernel() | Int8ConvKernel():
             return (kernel.out_channels // kernel.lanes, kernel.height, kernel.width, kernel.lanes)
+        case DepthwiseKernel(y=TileStrides(pixels=pixels)):
+            return (kernel.blocks, kernel.height, kernel.width // pixels, pixels, kernel.lanes)
         case DepthwiseKernel() | Int8DepthwiseKernel() | PoolKernel() | Int8PoolKernel() | ElementwiseKernel():
             return (kernel.blocks, kernel.height, kernel.width, kernel.lanes)
         case ResampleKernel() | GatherKernel():

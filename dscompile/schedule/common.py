@@ -151,9 +151,9 @@ def depthwise(
     sch = Schedule(function)
     acc, out = begin_with_bias(sch), sch.get_sblock("y")
 
-    block, row, column, lane = sch.get_loops(out)
+    block, row, *columns, lane = sch.get_loops(out)
     row_tile, row = sch.split(row, [None, knobs.rows])
-    column_tile, column = sch.split(column, [None, knobs.columns])
+    column_tile, column = columns if len(columns) > 1 else sch.split(*columns, [None, knobs.columns])
     sch.reorder(block, row_tile, column_tile, row, column, lane)
 
     if one_by_one:

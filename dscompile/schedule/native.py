@@ -26,6 +26,7 @@ from dscompile.schedule import scheduled
 from dscompile.schedule.barrier import insert_barriers
 from dscompile.schedule.bf16_instructions import link
 from dscompile.schedule.dot_products import lower_dot_products
+from dscompile.schedule.held_constants import place_constants
 from dscompile.schedule.prefetch import insert_prefetches
 from dscompile.schedule.ranges import with_ranges
 from dscompile.target import Target
@@ -87,7 +88,7 @@ def _object(lowered: Mapping[str, PrimFunc], target: Target) -> bytes:
     if not all(_NO_ALIAS in prim.attrs for prim in lowered.values()):
         lowered = {symbol: prim.without_attr(_NO_ALIAS) for symbol, prim in lowered.items()}
     machine = llvm_target(target)
-    module = lower_dot_products(tvm.IRModule(link(lowered)), machine)
+    module = lower_dot_products(tvm.IRModule(place_constants(link(lowered), target)), machine)
     library = tvm.get_global_func("target.build.llvm")(module, machine)
     return object_bytes(library)
 

@@ -12,6 +12,7 @@ from tvm.s_tir import Schedule
 
 from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel
 from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, TileKnobs
+from dscompile.plan.layout import TileStrides
 from dscompile.schedule import common
 from dscompile.schedule.common import finish_conv, require_divides, tile_conv, unroll, vector_init
 
@@ -20,6 +21,8 @@ __all__ = ["conv", "dense", "depthwise"]
 PrimFunc = Any
 
 ROUNDS_BY_ADDING = True  # exponentials (compute/activation.py)
+# Of an image in tiles; from here on, all channels of a row are made before the next row: they lie near each other.
+FAR_ELEMENTS = 1 << 19
 
 
 def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
@@ -40,7 +43,12 @@ def conv(function: PrimFunc, kernel: ConvKernel, knobs: TileKnobs) -> Schedule:
 
 def depthwise(function: PrimFunc, kernel: DepthwiseKernel, knobs: DepthwiseKnobs) -> Schedule:
     """`rows` x `columns` pixels of one vector of channels stay in registers while all taps pass by."""
-    return common.depthwise(function, kernel, knobs, abreast=_is_finished_abreast(kernel))
+    is_power = knobs.columns & (knobs.columns - 1) == 0  # vectors of 5 or 7 pixels have no constants in memory
+    sch = common.depthwise(function, kernel, knobs, abreast=is_power and _is_finished_abreast(kernel))
+    if isinstance(kernel.y, TileStrides) and kernel.height * kernel.y.row >= FAR_ELEMENTS:
+        block, row_tile = sch.get_loops(sch.get_sblock("y"))[:2]
+        sch.reorder(row_tile, block)
+    return sch
 
 
 def _is_finished_abreast(kernel: ConvKernel | DepthwiseKernel) -> bool:

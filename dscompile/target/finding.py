@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from dscompile.data import data_directory
@@ -15,7 +16,7 @@ from dscompile.target.file import read_target
 
 def list_targets() -> tuple[Target, ...]:
     """Every target that ships, in the order of their names."""
-    return tuple(read_target(path) for path in sorted(data_directory("targets").glob("*.yaml")))
+    return tuple(_shipped(path) for path in sorted(data_directory("targets").glob("*.yaml")))
 
 
 def target_names() -> tuple[str, ...]:
@@ -51,7 +52,13 @@ def find_target(name: str) -> Target:
         return read_target(path)
     if name not in target_names():
         raise UsageError(f"unknown target '{name}'", help=target_advice(name))
-    return read_target(target_path(name))
+    return _shipped(target_path(name))
+
+
+@cache
+def _shipped(path: Path) -> Target:
+    """A target of this package, whose files nobody changes while it runs."""
+    return read_target(path)
 
 
 def target_path(name: str) -> Path:

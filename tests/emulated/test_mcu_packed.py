@@ -19,7 +19,7 @@ from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.emulated.test_mcu_networks import assert_stack_is_what_the_header_says
 from tests.mcu import random_inputs, write
-from tests.packed_networks import plainly, stored, tower
+from tests.packed_networks import plainly, stored, sums_of_all_lengths, tower
 from tests.unit.test_mcu_packed import PACKED
 
 KWS = Path(__file__).parents[1] / "data" / "kws_ref_model_int8.tflite"
@@ -29,6 +29,12 @@ COSTS = {
     ("cortex-m4", "int4"): 1.09,
     ("cortex-m0plus", "int4"): 0.97,
     ("cortex-m3", "int4"): 1.2,
+    ("cortex-m55", "int4"): 1.05,
+    ("cortex-m55", "2:4"): 0.99,
+    ("cortex-m55", "int4-2:4"): 1.03,
+    ("rv64gcv", "int4"): 1.02,
+    ("rv64gcv", "2:4"): 0.94,
+    ("rv64gcv", "int4-2:4"): 0.94,
     ("rv32imc", "int4"): 1.3,
     ("rv32imc", "2:4"): 0.9,
     ("rv32imc", "int4-2:4"): 0.93,
@@ -75,6 +81,15 @@ def test_all_ways_of_packing_equal_the_oracle_on_all_cores(storage, core, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("core", ["cortex-m55", "rv64gcv"])
+@pytest.mark.parametrize("storage", PACKED)
+def test_vectors_equal_the_oracle_for_sums_of_all_lengths(storage, core, tmp_path):
+    require_compiler(core)
+    for rounding in ("tflite", "float32"):
+        checked(stored(sums_of_all_lengths(rounding), storage), core, tmp_path / rounding)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("core", "storage"), COSTS)
 def test_unpacking_costs_what_the_documentation_says(core, storage, tmp_path):
     require_compiler(core)
@@ -82,15 +97,21 @@ def test_unpacking_costs_what_the_documentation_says(core, storage, tmp_path):
     plain, whole = checked(plainly(keywords(storage)), core, tmp_path / "plain")
     assert packed <= COSTS[core, storage] * plain
     saved = sum(one.saved_bytes for one in artifact.manifest.packed)
-    assert whole.manifest.sizes.weights - artifact.manifest.sizes.weights == saved
+    less = whole.manifest.sizes.weights - artifact.manifest.sizes.weights
+    assert less >= saved if core == "cortex-m55" else less == saved  # whole vectors of bytes are filled up more
+    if core in ("cortex-m55", "rv64gcv"):
+        estimated = sum(layer.instructions or 0 for layer in artifact.manifest.layers)
+        assert abs(estimated / packed - 1) < 0.02
     assert artifact.manifest.sizes.flash_bytes < whole.manifest.sizes.flash_bytes - 0.75 * saved
 
 
 @pytest.mark.slow
-def test_streams_multiply_packed_weights_as_well(tmp_path):
-    require_compiler("cortex-m4")
-    _, whole = checked(keywords("int4"), "cortex-m4", tmp_path / "fast")
-    _, streamed = checked(keywords("int4"), "cortex-m4", tmp_path / "stream", "stream")
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+def test_streams_multiply_packed_weights_as_well(core, tmp_path):
+    require_compiler(core)
+    _, whole = checked(keywords("int4"), core, tmp_path / "fast")
+    _, streamed = checked(keywords("int4"), core, tmp_path / "stream", "stream")
     assert streamed.manifest.streaming is not None
     assert streamed.manifest.arena.size_bytes < whole.manifest.arena.size_bytes
-    assert streamed.manifest.packed == whole.manifest.packed
+    layers = [(one.layer, one.storage) for one in whole.manifest.packed]
+    assert [(one.layer, one.storage) for one in streamed.manifest.packed] == layers

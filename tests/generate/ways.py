@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from unittest import mock
 
-from dscompile.emit.mcu_measure import Measured, target_compiler
 from dscompile.errors import DscompileError
 from dscompile.ir.network import Network
 from tests import mcu, native
@@ -19,8 +17,6 @@ from tests.mcu import HostModel
 Differences = Callable[[Network], list[str]]
 
 _here = cache(mcu.here)
-# Artifacts say how large their code is, for which it is compiled; here that would take most of the time.
-_UNMEASURED = {"measure": lambda *_: Measured(0, 0, 0), "target_compiler": cache(target_compiler)}
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,8 @@ def standalone_c(core: str, *, affine: bool = True) -> Way:
     """Standalone C99 with the kernels of a core, compiled by gcc for this machine."""
 
     def differences(network: Network) -> list[str]:
-        with tempfile.TemporaryDirectory() as scratch, mock.patch.multiple("dscompile.emit.mcu", **_UNMEASURED):
-            artifact = mcu.write(network, Path(scratch) / "artifact", _here(core), affine=affine)
+        with tempfile.TemporaryDirectory() as scratch:
+            artifact = mcu.write(network, Path(scratch) / "artifact", _here(core), affine=affine, measured=False)
             return mcu.differences(HostModel(artifact), network, (0,), near=True)
 
     return Way(f"c99 ({core})", differences)

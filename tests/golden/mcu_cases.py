@@ -64,6 +64,8 @@ CASES = {
     "sums_single": Case(lambda: sums("sums_single", "single"), affine=False),
     "packed_m4": Case(lambda: stored(separables("packed_m4", "tflite"), "int4"), "cortex-m4"),
     "packed_m0plus": Case(lambda: stored(separables("packed_m0plus", "tflite"), "int4"), "cortex-m0plus"),
+    "packed_m55": Case(lambda: stored(separables("packed_m55", "tflite"), "int4"), "cortex-m55"),
+    "packed_rv64": Case(lambda: stored(separables("packed_rv64", "tflite"), "2:4"), "rv64gcv"),
     "packed_rv32": Case(lambda: stored(separables("packed_rv32", "tflite"), "int4-2:4"), "rv32imc"),
 }
 

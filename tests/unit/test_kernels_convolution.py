@@ -10,7 +10,7 @@ import pytest
 from dscompile.ir.ops import HARD_SWISH, NONE, RELU, RELU6, SWISH, Activation, Pads
 from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, Epilogue, ImageStrides
 from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
-from dscompile.plan.layout import Blocked
+from dscompile.plan.layout import Blocked, TileStrides
 from tests.kernels import assert_close, finished, from_blocks, run_kernel, to_blocks
 from tests.native import TARGETS_FIRST_FAST, target_here
 
@@ -149,6 +149,54 @@ def test_a_depthwise_kernel_equals_numpy_and_writes_only_its_view(case, name, rn
     knobs = DepthwiseKnobs(case.tile, case.rows)
     got = run_kernel(kernel, knobs, target, inputs, (output.blocks, case.height, case.width, lanes))
     assert_close(from_blocks(got, channels), finished(acc, bias[:channels], kernel.epilogue, residual))
+
+
+@pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
+@pytest.mark.parametrize("pixels", [3, 4])
+def test_a_pointwise_kernel_reads_an_image_in_tiles(pixels, name, rng):
+    target = target_here(name)
+    lanes, tiles = target.lanes, 2
+    output = Blocked(3, tiles * pixels, 2 * lanes, lanes, HALO)
+    view = TileStrides(block=5 * lanes, row=40 * lanes, tile=20 * lanes, pixel=lanes, pixels=pixels)
+    kernel = ConvKernel(
+        3, tiles * pixels, 3 * lanes, 2 * lanes, 2 * lanes, lanes, (1, 1), (1, 1), (1, 1), view, output.strides,
+        Epilogue(RELU),
+    )  # fmt: skip
+    x = rng.normal(size=(3, tiles * pixels, 3 * lanes)).astype(np.float32)
+    weights, bias = (rng.normal(size=size).astype(np.float32) for size in ((3 * lanes, 2 * lanes), 2 * lanes))
+    inputs = {"x": _in_tiles(to_blocks(x, lanes), pixels), "weights": weights[None, None, None], "bias": bias}
+
+    got = run_kernel(kernel, TileKnobs(pixels), target, inputs, (2, 3, tiles * pixels, lanes))
+    expected = finished(x.astype(np.float64) @ weights, bias, kernel.epilogue, None)
+    assert_close(from_blocks(got, 2 * lanes), expected)
+
+
+@pytest.mark.parametrize("name", TARGETS_FIRST_FAST)
+@pytest.mark.parametrize("activation", [RELU6, SWISH], ids=lambda activation: activation.name)
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
+def test_a_depthwise_kernel_writes_an_image_in_tiles(far, activation, name, rng):
+    target = target_here(name)
+    lanes, pixels, case = target.lanes, 4, Case(4, 8, 3, 3, kernel=(3, 3))
+    channels = 3 * lanes
+    image = Blocked(*case.image, channels, lanes, HALO)
+    row = (1 << 17) if far else 40 * lanes
+    view = TileStrides(block=5 * lanes, row=row, tile=20 * lanes, pixel=lanes, pixels=pixels)
+    kernel = DepthwiseKernel(
+        4, 8, 3, lanes, (3, 3), (1, 1), (1, 1), image.strides, view, Epilogue(activation)
+    )  # fmt: skip
+    x = rng.normal(size=(*case.image, channels)).astype(np.float32)
+    weights, bias = (rng.normal(size=size).astype(np.float32) for size in ((3, 3, channels), channels))
+    inputs = {"x": to_blocks(x, lanes), "weights": to_blocks(weights, lanes), "bias": bias}
+    acc = sum(seen * weights[r, q] for r, q, seen in case.taps(x))
+
+    got = run_kernel(kernel, DepthwiseKnobs(pixels, 2), target, inputs, (3, 4, 2, pixels, lanes))
+    assert_close(from_blocks(got.reshape(3, 4, 8, lanes), channels), finished(acc, bias, kernel.epilogue, None))
+
+
+def _in_tiles(blocks, pixels: int):
+    """[blocks][H][W][lanes] -> [blocks][H][tiles][pixels][lanes]."""
+    count, height, width, lanes = blocks.shape
+    return blocks.reshape(count, height, width // pixels, pixels, lanes)
 
 
 def _input_strides(case: Case, lanes: int):

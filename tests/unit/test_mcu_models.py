@@ -32,7 +32,7 @@ MODELS = (
 @pytest.mark.parametrize("name", MODELS)
 def test_model_as_c_equals_the_oracle_on_20_inputs(name, kernels, model_path, tmp_path):
     network = load_network(model_path(f"{name}.tflite")).network
-    artifact = write(network, tmp_path / "a", replace(find_target("c99"), kernels=kernels))
+    artifact = write(network, tmp_path / "a", replace(find_target("c99"), kernels=kernels), measured=False)
     assert differences(HostModel(artifact, flags=("-O2",)), network, range(10)) == []  # each also in place
     assert differences(HostModel(artifact, "clang", ("-O2",)), network, range(10, 20)) == []
 
@@ -48,7 +48,8 @@ def test_every_layer_of_a_model_as_c_equals_the_oracle_on_20_inputs(name, core, 
     results = [layer.output for layer in network.layers if not isinstance(layer.op, Reshape)]
     every = replace(network, outputs=tuple(dict.fromkeys([*results, *network.outputs])), labels=())
     target = find_target(core) if core == "c99" else here(core)
-    assert differences(HostModel(write(every, tmp_path / "a", target)), every, range(20)) == []
+    artifact = write(every, tmp_path / "a", target, measured=False)
+    assert differences(HostModel(artifact), every, range(20)) == []
 
 
 @pytest.mark.sampled
@@ -59,7 +60,7 @@ def test_model_as_c_is_cppcheck_clean_has_no_variables_and_a_header_for_cpp(name
     """That it compiles without a warning, HostModel sees to (tests/mcu.py)."""
     require_tools("cppcheck", "g++", "gcc", "nm")
     network = load_network(model_path(f"{name}.tflite")).network
-    artifact = write(network, tmp_path / "a", find_target("cortex-m4"))
+    artifact = write(network, tmp_path / "a", find_target("cortex-m4"), measured=False)
     output_of([*CPPCHECK, str(artifact.driver)], tmp_path)
     (tmp_path / "user.cpp").write_text(f'#include "{artifact.header.name}"\n')
     output_of(
@@ -88,7 +89,7 @@ def output_of(command: list[str], directory: Path) -> str:
 @pytest.mark.parametrize("name", MODELS)
 def test_model_as_c_is_clean_under_sanitizers_on_20_inputs(name, kernels, compiler, model_path, tmp_path):
     network = load_network(model_path(f"{name}.tflite")).network
-    artifact = write(network, tmp_path / "a", replace(find_target("c99"), kernels=kernels))
+    artifact = write(network, tmp_path / "a", replace(find_target("c99"), kernels=kernels), measured=False)
     assert differences(SanitizedModel(artifact, compiler, tmp_path), network, range(20)) == []  # each also in place
 
 
@@ -96,7 +97,7 @@ def test_model_as_c_is_clean_under_sanitizers_on_20_inputs(name, kernels, compil
 @pytest.mark.models
 def test_float_model_as_c_equals_the_oracle(model_path, tmp_path):
     network = load_network(model_path("vww_96_float.tflite")).network
-    artifact = write(network, tmp_path / "a")
+    artifact = write(network, tmp_path / "a", measured=False)
     assert differences(HostModel(artifact, flags=("-O2",)), network, range(2)) == []
 
 
@@ -105,7 +106,7 @@ def test_float_model_as_c_equals_the_oracle(model_path, tmp_path):
 @pytest.mark.models
 def test_shufflenet_as_c_equals_onnxruntime(model_path, tmp_path):
     path = model_path("onnx/shufflenetv2_x1_0.onnx")
-    artifact = write(load_network(path).network, tmp_path / "a")
+    artifact = write(load_network(path).network, tmp_path / "a", measured=False)
     x, expected = (np.load(path.with_suffix(f".{kind}.npy")) for kind in ("in", "ref"))
     got = HostModel(artifact, flags=("-O2",)).run({"input": x})["output"]
     assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()

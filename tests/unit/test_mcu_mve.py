@@ -15,7 +15,8 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     Window,
 )
-from dscompile.plan.mcu_mve import batch_pixels, block_of, mve_taps, mve_weights
+from dscompile.plan.mcu_mve import batch_pixels, block_of, mve_taps
+from dscompile.plan.mcu_packing import vector_steps
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from tests.mcu import assert_equals_oracle, here, planned, write
 from tests.unit.test_mcu_cores import ALL, ROUNDINGS
@@ -143,8 +144,7 @@ def test_taps_of_squares_are_columns_in_reverse_after_one_of_zeros():
 
 def test_weights_of_two_channels_alternate_by_vectors():
     weights = np.arange(20 * 3).reshape(20, 3).astype(np.int8)
-    packed = mve_weights(weights)
-    assert packed.shape == (2, 2, 2, 16)
+    packed = vector_steps(weights, "plain").reshape(2, 2, 2, 16)
     assert packed[0, 0, 1].tolist() == weights[:16, 1].tolist()
     assert packed[1, 1, 0].tolist() == [*weights[16:, 2].tolist(), *[0] * 12]
     assert not packed[1, :, 1].any()

@@ -15,11 +15,11 @@ from dscompile.ir.tensor import Rounding
 from tests.mcu import HostModel, assert_equals_oracle, here, random_inputs, write
 from tests.native import TARGETS, target_here
 from tests.native import assert_equals_oracle as assert_native_equals_oracle
-from tests.packed_networks import plainly, stored, tower
+from tests.packed_networks import plainly, stored, sums_of_all_lengths, tower
 from tests.unit.test_mcu_kernels import Case, int8
 
 PACKED: tuple[Storage, ...] = ("int4", "2:4", "int4-2:4")
-CORES = ("c99", "cortex-m0plus", "cortex-m4", "rv32imc")
+CORES = ("c99", "cortex-m0plus", "cortex-m4", "cortex-m55", "rv32imc", "rv64gcv")
 ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
 
 
@@ -28,6 +28,13 @@ ROUNDINGS: tuple[Rounding, ...] = ("tflite", "float32", "half-up", "single")
 def test_packed_layers_of_all_shapes_equal_the_oracle(storage, core):
     rounding: Rounding = "tflite" if core == "cortex-m4" else ROUNDINGS[(len(storage) + len(core)) % 4]
     assert_equals_oracle(stored(tower(rounding), storage), (0, 1), here(core))
+
+
+@pytest.mark.parametrize("core", ["cortex-m55", "rv64gcv"])
+@pytest.mark.parametrize("storage", PACKED)
+def test_twins_of_vectors_equal_the_oracle_for_sums_of_all_lengths(storage, core):
+    rounding: Rounding = "float32" if storage == "int4" else "tflite"
+    assert_equals_oracle(stored(sums_of_all_lengths(rounding), storage), (0,), here(core))
 
 
 CASES = {

@@ -77,7 +77,9 @@ def test_every_pair_of_numbers_is_multiplied_as_the_oracle_does(tmp_path: Path, 
     network = scaled((16, 16, 256), quantizations, rounding)
     (layer,) = network.layers
     assert isinstance(layer.op, Binary)
-    assert integer_product(network, layer, layer.op) is not None
+    found = integer_product(network, layer, layer.op)
+    assert found is not None
+    assert 255 << found.left < 1 << 15  # a factor less its zero point is half of a word
     image = np.broadcast_to(NUMBERS.reshape(1, 16, 16, 1), (1, 16, 16, 256))
     inputs = {"x": np.ascontiguousarray(image), "f": NUMBERS.reshape(1, 1, 1, 256)}
     target = here("cortex-m4" if rounding == "tflite" else "c99")

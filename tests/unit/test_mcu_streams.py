@@ -21,6 +21,7 @@ from dscompile.passes import canonicalize
 from dscompile.regions import Region
 from dscompile.target import Target, find_target
 from tests.comparing import expected_outputs, wrong_outputs
+from tests.golden.mcu_networks import separables
 from tests.mcu import FLOAT_TOLERANCE, HostModel, here, planned, random_inputs, write
 from tests.quantized_networks import Quantizer, quantized_tower
 from tests.sanitized import SanitizedModel
@@ -43,7 +44,7 @@ def streamed(seeds: range) -> list[tuple[int, MemoryMode]]:
 def plans_and_equals(network: Network, target: Target, memory: MemoryMode, directory: Path) -> int:
     """Builds a network in a mode and compares it with the oracle, also with its rows pushed; how much of it streams."""
     try:
-        artifact = write(network, directory / "a", target, memory=memory)
+        artifact = write(network, directory / "a", target, memory=memory, measured=False)
     except UnsupportedError:  # its rows cannot be pushed
         if memory != "stream":
             raise
@@ -215,6 +216,16 @@ def test_what_takes_no_rows_says_why(build: Callable[[NetworkBuilder], str], mes
         UnsupportedError, match=f"memory mode 'stream' wants the rows of the input one by one: {message}"
     ):
         planned(network, here("c99"), memory="stream")
+
+
+@pytest.mark.parametrize("core", ["cortex-m55", "rv64gcv"])
+def test_rows_are_pushed_into_kernels_without_vectors(core: str) -> None:
+    network = separables("pushed", "tflite")
+    pushed, whole = (planned(network, here(core), memory=mode).memory for mode in ("stream", "fast"))
+    assert pushed is not None
+    assert whole is not None
+    assert pushed.streams >= 1
+    assert pushed.fastest_instructions == whole.fastest_instructions < pushed.instructions
 
 
 def test_nothing_is_streamed_over_several_memories() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dscompile.plan.choices import ConvChoice
 from dscompile.plan.knobs import DepthwiseKnobs, TileKnobs
-from dscompile.plan.tiles import Span, conv_pieces, cut
+from dscompile.plan.tiles import Span, conv_pieces, cut, even_cut
 from dscompile.plan.workloads import ConvWorkload
 from dscompile.target import Target, find_target
 from tests.tilings import conv_tiling, dense_panels, depthwise_tiling
@@ -41,6 +41,20 @@ def assert_covered_once(spans, size: int) -> None:
 )
 def test_a_size_is_cut_into_full_tiles_and_one_rest(size, tile, spans):
     assert cut(size, tile) == spans
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "spans"),
+    [
+        (361, 4, (Span(0, 88, 4), Span(352, 3, 3))),
+        (12, 4, (Span(0, 3, 4),)),
+        (5, 7, (Span(0, 1, 5),)),
+        (9, 8, (Span(0, 1, 5), Span(5, 1, 4))),
+    ],
+)
+def test_a_size_is_cut_into_tiles_as_even_as_can_be(size, tile, spans):
+    assert even_cut(size, tile) == spans
+    assert_covered_once(spans, size)
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,7 +18,7 @@ def notes(network: Network, target: str) -> list[str]:
     return list(packing_notes(target, network, plan(canonicalize(network), find_target(target))))
 
 
-@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m0plus", "rv32imc", "c99"])
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m0plus", "cortex-m55", "rv32imc", "rv64gcv", "c99"])
 def test_weights_that_are_packed_as_asked_need_no_note(target):
     assert notes(stored(tower("tflite"), "int4"), target) == []
 
@@ -35,12 +35,23 @@ def test_targets_with_a_byte_for_each_weight_say_so(target):
     ]
 
 
-@pytest.mark.parametrize("target", ["cortex-m55", "rv64gcv"])
-def test_vector_cores_say_what_packing_costs(target):
-    assert notes(stored(tower("tflite"), "int4"), target) == [
-        f"{target}: 9 layers with packed weights take several times the instructions, because its vector kernels want "
-        "a byte for each weight; 'storage: plain' gives them that"
-    ]
+def test_short_sums_that_leave_nothing_out_on_helium_are_named():
+    (note,) = notes(stored(tower("tflite"), "2:4"), "cortex-m55")
+    assert note.startswith("cortex-m55: weights are stored otherwise than asked: 'wide' as plain, not 2:4, 'pointwise'")
+    assert note.endswith(
+        "; sums of 16 products or less take fewer bytes so, because vectors go through whole steps of 32"
+    )
+
+
+def test_layers_without_the_vectors_that_they_would_have_are_named():
+    network = stored(tower("tflite"), "2:4")
+    kernel = network.weights["pointwise.kernel"].copy()
+    kernel[kernel == -127] = -128
+    *_, note = notes(replace(network, weights={**network.weights, "pointwise.kernel": kernel}), "rv64gcv")
+    assert note == (
+        "rv64gcv: 1 layer with packed weights takes several times the instructions: pointwise; vectors sum up two "
+        "products in 16 bits, which weights of -128 would leave; 'storage: plain' gives these layers vectors"
+    )
 
 
 def test_layers_whose_groups_of_four_are_no_longer_the_same_are_named():

@@ -61,6 +61,21 @@ def test_every_sum_of_a_rectified_layer_gets_its_level(rounding, zero_point, cla
         assert np.array_equal(got[:, channel], want[:, channel])
 
 
+def test_long_sums_of_a_linear_layer_may_fill_31_bits_when_shifted():
+    # Channel 71 of the last pointwise layer of MobileNetV2 (TFLite), beside the longest sums of that layer.
+    factors = np.array([1798942003 / 2**39, 1798942003 / 2**39])
+    high, clamp = np.array([3_576_529, 4_551_963], np.int64), Clamp(-128, 127)
+    low = np.array([-3_584_381, -4_551_963], np.int64)
+    staircase = staircase_of(factors, -1, clamp, "tflite")
+    found = search_affine(staircase, Range(low, high), factors, -1, clamp)
+    assert found is not None
+    assert found.left == 31 - int(high.max()).bit_length()
+    thresholds = find_thresholds(staircase, Range(low, high), clamp).sums
+    for sums in (thresholds, thresholds - 1, np.stack([low, high])):
+        sums = np.clip(sums, low, high)
+        assert np.array_equal(applied(found, sums, -1, clamp), staircase(sums))
+
+
 def test_the_zero_point_can_be_in_the_bias_of_a_rectified_layer():
     factors, high, clamp = np.array([0.0005, 0.004]), np.array([60_000, 90_000], np.int64), Clamp(-100, 60)
     staircase = staircase_of(factors, -100, clamp, "tflite")

@@ -89,6 +89,7 @@ def sliced(channels: int, int8: bool) -> Network:
     return net.build(outputs)
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("channels", CHANNELS)
@@ -105,6 +106,7 @@ def moved(op: Op, channels: int, *, int8: bool) -> Network:
 BOXES = [Slice((0, 1, 0, 0), (1, 3, 4, 58)), Slice((0, 0, 2, 16), (1, 5, 2, 20)), Slice((0, 4, 1, 7), (1, 1, 2, 50))]
 
 
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 @pytest.mark.parametrize("op", [*BOXES, Shuffle(2), Shuffle(29)], ids=str)
@@ -218,5 +220,5 @@ def test_copies_within_the_arena_survive_the_inlining_of_gcc_12(flags, tmp_path)
     net = NetworkBuilder("inlined")
     x = net.add("sum", Binary("add"), [net.input(Tensor("x", (1, 3, 58)))] * 2)
     network = net.build([net.add("square", Binary("mul"), [net.add("shuffled", Shuffle(2), [x])] * 2)])
-    model = mcu.HostModel(mcu.write(network, tmp_path / "a"), flags=(flags,))
+    model = mcu.HostModel(mcu.write(network, tmp_path / "a", measured=False), flags=(flags,))
     assert mcu.differences(model, network, (0,)) == []

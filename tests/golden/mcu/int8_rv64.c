@@ -334,8 +334,8 @@ typedef struct rvv_depthwise_shape {
 } rvv_depthwise_shape;
 /* 3 pixels, from the first of `columns` and y on, and all channels; steps of 0 make them one. */
 #if defined(__riscv_vector) && __riscv_xlen == 64 && defined(__GNUC__)
-/* Sums of the pixels in v8, v16, v24, eight registers each; weights of a value of depth in v0, four times unrolled. a1 to a4 walk
- * through the channels, t0 counts them, t1 is how many a vector holds. */
+/* Sums of the pixels in v8, v16, v24, eight registers each. a1 to a4 walk through the channels, t0 counts them, t1 is how many
+ * a vector holds; t2 walks through weights, t3 and those after it through columns. */
 __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_shared_rvv_matrix_0(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *bias __attribute__((unused)), const int32_t *multiplier __attribute__((unused)), int8_t *y __attribute__((unused)), const rvv_matrix_shape *shape __attribute__((unused)))
 {
     __asm volatile(
@@ -352,22 +352,23 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "vmv.v.i v8, 0\n"
         "vmv.v.i v16, 0\n"
         "vmv.v.i v24, 0\n"
-        "vsetvli zero, zero, e16, m4, ta, ma\n"
         "mv t2, a1\n"
-        "lw s0, 28(a5)\n" /* bytes to the next column */
         "mv t3, a0\n"
+        "lw s0, 28(a5)\n" /* bytes to the next column */
         "add t4, t3, s0\n"
         "add t5, t4, s0\n"
         "lw s1, 24(a5)\n" /* depth */
+        "vsetvli zero, zero, e16, m4, ta, ma\n"
         "andi t6, s1, 3\n"
         "add t6, t6, t3\n"
         "beq t3, t6, 3f\n"
         "2:\n"
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
         "lb s2, 0(t5)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
@@ -376,6 +377,7 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "addi t3, t3, 1\n"
         "addi t4, t4, 1\n"
         "addi t5, t5, 1\n"
+
         "bne t3, t6, 2b\n"
         "3:\n"
         "lw s1, 24(a5)\n"
@@ -383,40 +385,44 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "beq t3, t6, 5f\n"
         "4:\n"
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
         "lb s2, 0(t5)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
         "vwmacc.vx v24, s2, v0\n"
 
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 1(t3)\n"
         "lb s1, 1(t4)\n"
         "lb s2, 1(t5)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
         "vwmacc.vx v24, s2, v0\n"
 
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 2(t3)\n"
         "lb s1, 2(t4)\n"
         "lb s2, 2(t5)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
         "vwmacc.vx v24, s2, v0\n"
 
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 3(t3)\n"
         "lb s1, 3(t4)\n"
         "lb s2, 3(t5)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
@@ -425,6 +431,7 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "addi t3, t3, 4\n"
         "addi t4, t4, 4\n"
         "addi t5, t5, 4\n"
+
         "bne t3, t6, 4b\n"
         "5:\n"
         "vsetvli zero, zero, e32, m8, ta, ma\n"
@@ -492,6 +499,7 @@ static INT8_RV64_CODE_ATTR void int8_rv64_shared_rvv_matrix_0(const int8_t *colu
             for (int32_t i = 0; i < shape->depth; ++i) {
                 sum += columns[i] * weights[i * shape->channels + channel];
             }
+
             const int32_t below = bias[channel] + sum * shape->factor;
             const int32_t level = high_product(below, multiplier[channel]);
             const int8_t result = clamp_int8((shape->start + level) >> shape->right, shape->low, shape->high);
@@ -607,8 +615,8 @@ static INT8_RV64_CODE_ATTR void int8_rv64_shared_rvv_depthwise_1(const int8_t *x
 
 /* 2 pixels, from the first of `columns` and y on, and all channels; steps of 0 make them one. */
 #if defined(__riscv_vector) && __riscv_xlen == 64 && defined(__GNUC__)
-/* Sums of the pixels in v8, v16, eight registers each; weights of a value of depth in v0, four times unrolled. a1 to a4 walk
- * through the channels, t0 counts them, t1 is how many a vector holds. */
+/* Sums of the pixels in v8, v16, eight registers each. a1 to a4 walk through the channels, t0 counts them, t1 is how many
+ * a vector holds; t2 walks through weights, t3 and those after it through columns. */
 __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_shared_rvv_matrix_2(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *bias __attribute__((unused)), const int32_t *multiplier __attribute__((unused)), int8_t *y __attribute__((unused)), const rvv_matrix_shape *shape __attribute__((unused)), const int32_t *step __attribute__((unused)), const int8_t *residual __attribute__((unused)))
 {
     __asm volatile(
@@ -624,26 +632,28 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "vsetvli t1, t0, e32, m8, ta, ma\n"
         "vmv.v.i v8, 0\n"
         "vmv.v.i v16, 0\n"
-        "vsetvli zero, zero, e16, m4, ta, ma\n"
         "mv t2, a1\n"
-        "lw s0, 28(a5)\n" /* bytes to the next column */
         "mv t3, a0\n"
+        "lw s0, 28(a5)\n" /* bytes to the next column */
         "add t4, t3, s0\n"
         "lw s1, 24(a5)\n" /* depth */
+        "vsetvli zero, zero, e16, m4, ta, ma\n"
         "andi t6, s1, 3\n"
         "add t6, t6, t3\n"
         "beq t3, t6, 3f\n"
         "2:\n"
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
 
         "addi t3, t3, 1\n"
         "addi t4, t4, 1\n"
+
         "bne t3, t6, 2b\n"
         "3:\n"
         "lw s1, 24(a5)\n"
@@ -651,39 +661,44 @@ __attribute__((naked, noinline)) static INT8_RV64_CODE_ATTR void int8_rv64_share
         "beq t3, t6, 5f\n"
         "4:\n"
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 0(t3)\n"
         "lb s1, 0(t4)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
 
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 1(t3)\n"
         "lb s1, 1(t4)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
 
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 2(t3)\n"
         "lb s1, 2(t4)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
 
         "vle8.v v4, (t2)\n"
+        "add t2, t2, s3\n"
         "lb s0, 3(t3)\n"
         "lb s1, 3(t4)\n"
-        "add t2, t2, s3\n"
+
         "vsext.vf2 v0, v4\n"
         "vwmacc.vx v8, s0, v0\n"
         "vwmacc.vx v16, s1, v0\n"
 
         "addi t3, t3, 4\n"
         "addi t4, t4, 4\n"
+
         "bne t3, t6, 4b\n"
         "5:\n"
         "vsetvli zero, zero, e32, m8, ta, ma\n"
@@ -785,6 +800,7 @@ static INT8_RV64_CODE_ATTR void int8_rv64_shared_rvv_matrix_2(const int8_t *colu
             for (int32_t i = 0; i < shape->depth; ++i) {
                 sum += columns[i] * weights[i * shape->channels + channel];
             }
+
             const int32_t below = bias[channel] + sum * shape->factor;
             const int32_t level = high_product(below < 0 ? below : below + step[channel], multiplier[channel]);
             const int8_t result = clamp_int8((shape->start + level) >> shape->right, shape->low, shape->high);
