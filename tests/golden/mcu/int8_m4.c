@@ -848,8 +848,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ro
         ".byte (16b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 193\n"
         ".byte (15b - 3b) / 8, (9b - 3b) / 8, (9b - 3b) / 8, 129\n"
         ".byte (15b - 3b) / 8, (9b - 3b) / 8, (11b - 3b) / 8, 65\n"
-        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (13b - 3b) / 8, 1\n"
-    );
+        ".byte (15b - 3b) / 8, (9b - 3b) / 8, (13b - 3b) / 8, 1\n");
 }
 #else
 static INT8_M4_CODE_ATTR void int8_m4_shared_rows_1(const int8_t *x, const int32_t *records, int8_t *columns, const rows_pieces *pieces)
