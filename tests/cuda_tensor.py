@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from dscompile.gpu import Gpu
 from dscompile.ir.network import Array
 from dscompile.ir.ops import NONE, Activation
-from dscompile.plan.gpu_kernels import QUAD, Stage
-from dscompile.plan.gpu_packing import pack_halves
-from dscompile.plan.gpu_tensor_costs import TensorTiling
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.kernels import QUAD, Stage
+from dscompile.plan.gpu.packing import pack_halves
+from dscompile.plan.gpu.tensor_costs import TensorTiling
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.knobs import TensorKnobs
 from dscompile.plan.packing import pack_vector
 from dscompile.run.cuda_kernel import ShimKernel

@@ -11,9 +11,9 @@ from dscompile.gpu import Gpu
 from dscompile.ir.network import Array
 from dscompile.ir.ops import NONE, RELU6, Activation, Pair
 from dscompile.oracle.activation import apply
-from dscompile.plan.gpu_choice import ModulePlan, ModuleShape, front
-from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Role, Stage
-from dscompile.plan.gpu_packing import pack_module_conv
+from dscompile.plan.gpu.choice import ModulePlan, ModuleShape, front
+from dscompile.plan.gpu.kernels import QUAD, ModuleKernel, Role, Stage
+from dscompile.plan.gpu.packing import pack_module_conv
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.packing import pack_depthwise, pack_vector
 from dscompile.run.cuda_kernel import ShimKernel

@@ -15,9 +15,9 @@ from dscompile.emit.cuda_driver import renamed
 from dscompile.emit.selftest import selftest_input
 from dscompile.ir.network import Network
 from dscompile.passes import canonicalize
-from dscompile.plan.gpu_costs import module_cost
-from dscompile.plan.gpu_kernels import ModuleKernel
-from dscompile.plan.gpu_lowering import plan_gpu_program
+from dscompile.plan.gpu.costs import module_cost
+from dscompile.plan.gpu.kernels import ModuleKernel
+from dscompile.plan.gpu.lowering import plan_gpu_program
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.plan.program import Program
 from dscompile.run.cuda_report import ShimReport

@@ -11,7 +11,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from dscompile import oracle
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from dscompile.ir.network import Array, Network
 
 Shape = Sequence[int | str]

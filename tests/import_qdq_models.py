@@ -14,7 +14,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from dscompile import oracle
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from dscompile.ir.network import Array, Network
 
 Activations = Literal["u8", "s8"]

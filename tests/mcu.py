@@ -23,7 +23,7 @@ from dscompile.emit.selftest import selftest_input
 from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Array, Network
 from dscompile.passes import canonicalize
-from dscompile.plan.mcu_memory import plan_mcu_program
+from dscompile.plan.mcu.memory import plan_mcu_program
 from dscompile.plan.program import Program
 from dscompile.plan.states import plan_with_states
 from dscompile.run.arrays import fresh_state

@@ -38,7 +38,7 @@ def import_onnx(
     Raises as reading an .onnx file does.
     """
     from dscompile.frontend.input_shapes import NO_SHAPES
-    from dscompile.frontend.onnx_import import import_onnx_proto
+    from dscompile.frontend.onnx.importer import import_onnx_proto
 
     return import_onnx_proto(model, name, rounding, NO_SHAPES if input_shapes is None else input_shapes)
 
@@ -49,7 +49,7 @@ def export_onnx(source: Source, *, weights: str | Path | None = None) -> Any:  #
     Int8 networks are in QDQ format, and must round as `float32`. Raises UnsupportedError for other roundings and for
     what has no form in ONNX (docs/commands.md), ToolError without the onnx package.
     """
-    from dscompile.frontend.onnx_export import export_onnx as export
+    from dscompile.frontend.onnx.export import export_onnx as export
 
     return export(read_network(source, weights).network)
 
@@ -60,8 +60,8 @@ def export(source: Source, output: str | Path | None = None, *, weights: str | P
     The .json is protobuf's own JSON of the same model, which Netron opens; its arrays are base64. Raises as
     `export_onnx`, and UsageError for other names.
     """
-    from dscompile.frontend.onnx_export import export_onnx as export_model
-    from dscompile.frontend.onnx_json import onnx_json
+    from dscompile.frontend.onnx.export import export_onnx as export_model
+    from dscompile.frontend.onnx.json import onnx_json
     from dscompile.frontend.paths import write_files
 
     path = Path(output) if output is not None else Path(f"{Path(source_name(source)).stem}.onnx")

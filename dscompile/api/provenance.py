@@ -26,7 +26,7 @@ def network_files(net: NetFile) -> tuple[InputFile, ...]:
         return ()
     beside = net.weight_files
     if net.path.suffix.lower() == ONNX_SUFFIX:
-        from dscompile.frontend.onnx_external import external_files
+        from dscompile.frontend.onnx.external import external_files
 
         beside = external_files(net.path)
     return (*_files("network", [net.path]), *_files("weights", beside))

@@ -21,7 +21,7 @@ class LayerInfo:
     `layers` are the layers of the network that it computes: several where they are fused or go band by band; they have
     `layer_macs` (none in manifests of before these were written down). `kernels` are the C symbols of the compiled
     kernels that it calls, in order; empty where kernels are C. `instructions` and `cycles` of one inference are
-    estimates (plan/mcu_estimates.py); None where there are none.
+    estimates (plan/mcu/estimates.py); None where there are none.
     """
 
     name: str

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dscompile.ir.memory import MemoryMode
-    from dscompile.plan.mcu_estimates import Estimate
+    from dscompile.plan.mcu.estimates import Estimate
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection, LayerRow
     from dscompile.target import Target

@@ -31,8 +31,8 @@ from dscompile.compute.pool import pool
 from dscompile.compute.resample import resample
 from dscompile.compute.softmax import softmax
 from dscompile.plan.bf16_kernels import Bf16ConvKernel
-from dscompile.plan.gpu_kernels import GpuDenseKernel, GpuKernel, ModuleKernel
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.kernels import GpuDenseKernel, GpuKernel, ModuleKernel
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import (
     Int8ElementwiseKernel,
     Int8MeanKernel,

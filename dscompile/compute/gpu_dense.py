@@ -10,7 +10,7 @@ from dscompile.compute.activation import activate
 from dscompile.compute.dot_product import WORD, dot4
 from dscompile.compute.requantization import constants, requantized
 from dscompile.ir.ops import Activation
-from dscompile.plan.gpu_kernels import DENSE_PANEL, GpuDenseKernel
+from dscompile.plan.gpu.kernels import DENSE_PANEL, GpuDenseKernel
 from dscompile.plan.int8_kernels import Requantization
 
 PrimFunc = Any

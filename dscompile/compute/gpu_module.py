@@ -1,4 +1,4 @@
-"""Chains of convolutions, tile by tile, as GPUs compute them (plan/gpu_kernels.py says what they mean).
+"""Chains of convolutions, tile by tile, as GPUs compute them (plan/gpu/kernels.py says what they mean).
 
 Every stage is defined on the tile that the next one needs, so that all extents are constants. A tile may reach beyond
 the result: whoever schedules a definition sees to it that nothing is stored there.
@@ -19,7 +19,7 @@ from dscompile.compute.activation import activate, const
 from dscompile.compute.dot_product import dot4
 from dscompile.compute.requantization import requantized
 from dscompile.ir.ops import Activation
-from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
+from dscompile.plan.gpu.kernels import QUAD, ModuleKernel, Stage
 from dscompile.plan.int8_kernels import Requantization
 from dscompile.plan.kernels import ImageStrides
 

@@ -1,4 +1,4 @@
-"""Pointwise convolutions of halves with float32 sums, as tensor cores compute them (plan/gpu_tensor_kernels.py)."""
+"""Pointwise convolutions of halves with float32 sums, as tensor cores compute them (plan/gpu/tensor_kernels.py)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tvm import te, tirx
 
 from dscompile.compute.activation import activate
 from dscompile.ir.ops import Activation
-from dscompile.plan.gpu_kernels import QUAD
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.kernels import QUAD
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 
 Expr = Any
 PrimFunc = Any

@@ -18,7 +18,7 @@ from dscompile.plan.int8_elementwise import (
     LookupKernel,
     QuantizeKernel,
 )
-from dscompile.plan.mcu_arithmetic import (
+from dscompile.plan.mcu.arithmetic import (
     ClampedProduct,
     FloatBinary,
     IntegerBinary,

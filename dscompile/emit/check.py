@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dscompile.ir.state import STATE_ALIGNMENT
 from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.arena import Overlap, share_bytes
-from dscompile.plan.gpu_costs import module_cost
-from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
+from dscompile.plan.gpu.costs import module_cost
+from dscompile.plan.gpu.kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.knobs import ModuleKnobs
-from dscompile.plan.mcu_kernels import WindowedKernel
+from dscompile.plan.mcu.kernels import WindowedKernel
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program
 from dscompile.plan.states import early_writes, kept_tensors
 

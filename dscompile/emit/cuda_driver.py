@@ -17,10 +17,10 @@ from dscompile.emit.render import render
 from dscompile.emit.weights import Weights
 from dscompile.gpu import Gpu
 from dscompile.ir.cost import layer_kind
-from dscompile.plan.gpu_costs import ModuleCost, module_cost
-from dscompile.plan.gpu_kernels import QUAD, ModuleKernel
-from dscompile.plan.gpu_tensor_costs import tensor_cost
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.costs import ModuleCost, module_cost
+from dscompile.plan.gpu.kernels import QUAD, ModuleKernel
+from dscompile.plan.gpu.tensor_costs import tensor_cost
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.knobs import ModuleKnobs, TensorKnobs
 from dscompile.plan.program import Function, Program
 from dscompile.schedule.cuda_text import PREAMBLE

@@ -22,7 +22,7 @@ from dscompile.artifact import (
 from dscompile.emit.interface import Block
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.state import slots
-from dscompile.plan.mcu_estimates import estimate
+from dscompile.plan.mcu.estimates import estimate
 from dscompile.plan.memory_use import streaming_info
 from dscompile.plan.program import Program
 from dscompile.plan.tuning_use import tuning_info

@@ -31,7 +31,7 @@ from dscompile.emit.render import render
 from dscompile.emit.selftest import selftest_input as generated_input
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array
-from dscompile.plan.mcu_packing import packed_weights
+from dscompile.plan.mcu.packing import packed_weights
 from dscompile.plan.program import Program
 from dscompile.version import __version__
 

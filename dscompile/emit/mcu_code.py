@@ -16,7 +16,7 @@ from dscompile.emit.mcu_rvv import RVV_FILTERS, rvv_values
 from dscompile.emit.names import C_TYPES, c_float
 from dscompile.emit.render import environment
 from dscompile.plan.kernels import Parameter
-from dscompile.plan.mcu_bodies import (
+from dscompile.plan.mcu.bodies import (
     Body,
     SeparableBody,
     Uses,
@@ -31,7 +31,7 @@ from dscompile.plan.mcu_bodies import (
     turned_shape,
     used_bodies,
 )
-from dscompile.plan.mcu_kernels import (
+from dscompile.plan.mcu.kernels import (
     Axis,
     ConvKernel,
     CopyKernel,
@@ -49,13 +49,13 @@ from dscompile.plan.mcu_kernels import (
     pixels_of,
     row_bounds,
 )
-from dscompile.plan.mcu_mve import Body as MveBody
-from dscompile.plan.mcu_mve import used_mve_bodies
-from dscompile.plan.mcu_rows import rows_words, y_row_bytes
-from dscompile.plan.mcu_rvv import Body as RvvBody
-from dscompile.plan.mcu_rvv import used_rvv_bodies
-from dscompile.plan.mcu_scaling import scale_body, scale_shape
-from dscompile.plan.mcu_turned import record_words, turned_row_bytes
+from dscompile.plan.mcu.mve import Body as MveBody
+from dscompile.plan.mcu.mve import used_mve_bodies
+from dscompile.plan.mcu.rows import rows_words, y_row_bytes
+from dscompile.plan.mcu.rvv import Body as RvvBody
+from dscompile.plan.mcu.rvv import used_rvv_bodies
+from dscompile.plan.mcu.scaling import scale_body, scale_shape
+from dscompile.plan.mcu.turned import record_words, turned_row_bytes
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dscompile.plan.mcu_kernels import ConvKernel, DepthwiseKernel, SeparableKernel
-from dscompile.plan.mcu_mve import (
+from dscompile.plan.mcu.kernels import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.mve import (
     block_bytes,
     block_of,
     columns_bytes,

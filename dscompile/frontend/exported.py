@@ -71,7 +71,7 @@ def load_keras(path: Path, rounding: Rounding | None = None) -> NetFile:
         import tensorflow
     except ImportError as error:
         raise ToolError(f"reading {path.suffix} files needs TensorFlow", help=KERAS_ADVICE) from error
-    from dscompile.frontend.tflite_import import load_tflite
+    from dscompile.frontend.tflite.importer import load_tflite
 
     try:
         model = tensorflow.keras.models.load_model(str(path), compile=False)
@@ -99,7 +99,7 @@ def _torch() -> ModuleType:
 def _through_onnx(
     torch: ModuleType, program: object, path: Path, rounding: Rounding | None, shapes: InputShapes
 ) -> NetFile:
-    from dscompile.frontend.onnx_import import import_onnx
+    from dscompile.frontend.onnx.importer import import_onnx
 
     exported = _exported(path, lambda: torch.onnx.export(program, dynamo=True, verbose=False))
     return _read(

@@ -63,7 +63,7 @@ def load_network(
         )
     _check_file(path)
     if suffix == ONNX_SUFFIX:
-        from dscompile.frontend.onnx_import import import_onnx
+        from dscompile.frontend.onnx.importer import import_onnx
 
         return NetFile(import_onnx(path, rounding, shapes), path)
     if suffix == TORCH_SUFFIX:
@@ -74,7 +74,7 @@ def load_network(
         from dscompile.frontend.exported import load_keras
 
         return load_keras(path, rounding)
-    from dscompile.frontend.tflite_import import load_tflite
+    from dscompile.frontend.tflite.importer import load_tflite
 
     return load_tflite(path, rounding)
 

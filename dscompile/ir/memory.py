@@ -1,4 +1,4 @@
-"""Memory modes of standalone C: what a plan may give for a smaller arena (plan/mcu_memory.py)."""
+"""Memory modes of standalone C: what a plan may give for a smaller arena (plan/mcu/memory.py)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from dscompile.ir.tensor import DType
 from dscompile.plan.int8_kernels import Requantization, blocked_bytes
 from dscompile.plan.kernels import Parameter, strided_parameter
 from dscompile.plan.layout import Strides
-from dscompile.plan.mcu_arithmetic import PairArithmetic
+from dscompile.plan.mcu.arithmetic import PairArithmetic
 
 AxisStrides = tuple[int, ...]
 
@@ -74,7 +74,7 @@ class Int8MeanKernel:
 
 @dataclass(frozen=True)
 class Int8SumKernel:
-    """y = a + b, or another function of two int8: `arithmetic` says which (plan/mcu_arithmetic.py)."""
+    """y = a + b, or another function of two int8: `arithmetic` says which (plan/mcu/arithmetic.py)."""
 
     kind: ClassVar[str] = "int8_sum"
     shape: tuple[int, ...]

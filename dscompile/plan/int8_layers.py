@@ -31,9 +31,9 @@ from dscompile.plan.int8_packing import pack_int8_vector
 from dscompile.plan.int8_requantization import Scaled, search_scaling
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.integer_tables import activation_table, dequantization_table, requantization_table
-from dscompile.plan.mcu_arithmetic import IntegerBinary, PairArithmetic
-from dscompile.plan.mcu_quantized import integer_mean, integer_softmax
-from dscompile.plan.mcu_sums import integer_binary, integer_sum
+from dscompile.plan.mcu.arithmetic import IntegerBinary, PairArithmetic
+from dscompile.plan.mcu.quantized import integer_mean, integer_softmax
+from dscompile.plan.mcu.sums import integer_binary, integer_sum
 from dscompile.plan.program import Operand
 from dscompile.plan.requantization import Integers, Range
 from dscompile.plan.storage import BlockedView, View, broadcast_strides

@@ -75,7 +75,7 @@ class DenseKnobs:
 
 @dataclass(frozen=True)
 class ModuleKnobs:
-    """How the threads of a GPU block share the tile of a module (plan/gpu_kernels.py).
+    """How the threads of a GPU block share the tile of a module (plan/gpu/kernels.py).
 
     A thread makes `quads` of four channels for `thread_rows` pixels below each other; a block makes `block_quads` at a
     time and goes through `passes` of them. `step` quads of the channels that the last stage sums over are brought into
@@ -102,7 +102,7 @@ class ModuleKnobs:
 
 @dataclass(frozen=True)
 class TensorKnobs:
-    """How the warps of a GPU block share the tile of a kernel for tensor cores (plan/gpu_tensor_kernels.py).
+    """How the warps of a GPU block share the tile of a kernel for tensor cores (plan/gpu/tensor_kernels.py).
 
     `warps` side by side down the pixels and across the output channels, each with `tiles` of 16 pixels x 16 channels.
     `step` input channels are brought into shared memory at a time.

@@ -24,7 +24,7 @@ def plan(
 
     `precision` is what float32 networks multiply where that pays, `tuning` what was measured for CPUs, `threads` are
     what an inference on a CPU is meant for (default: as plan_program has it), `memory` and `arena_bytes` the mode and
-    the budget of standalone C (plan/mcu_memory.py). Raises UnsupportedError for what has no kernel on the target, among
+    the budget of standalone C (plan/mcu/memory.py). Raises UnsupportedError for what has no kernel on the target, among
     it a precision that it does not multiply.
     """
     if precision not in target.precisions:
@@ -35,13 +35,13 @@ def plan(
                 f"the network keeps state from one inference to the next, which {target.name} does not support",
                 help="targets with C kernels, x86 and arm64 do",
             )
-        from dscompile.plan.gpu_lowering import plan_gpu_program
+        from dscompile.plan.gpu.lowering import plan_gpu_program
 
         return plan_gpu_program(network, target, precision=precision)
     from dscompile.plan.states import plan_with_states
 
     if target.kernels:
-        from dscompile.plan.mcu_memory import plan_mcu_program
+        from dscompile.plan.mcu.memory import plan_mcu_program
 
         return plan_with_states(
             network, lambda each: plan_mcu_program(each, target, memory=memory, arena_bytes=arena_bytes)

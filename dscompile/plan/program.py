@@ -20,13 +20,13 @@ from dscompile.target import Target
 if TYPE_CHECKING:  # a planner pays only for the kernels of its own backend
     from dscompile.plan.bf16_kernels import Bf16ConvKernel
     from dscompile.plan.choices import Choice, Source
-    from dscompile.plan.gpu_kernels import GpuKernel
-    from dscompile.plan.gpu_tensor_kernels import TensorKernel
+    from dscompile.plan.gpu.kernels import GpuKernel
+    from dscompile.plan.gpu.tensor_kernels import TensorKernel
     from dscompile.plan.int8_elementwise import Int8ElementwiseKernel
     from dscompile.plan.int8_kernels import Int8Kernel
     from dscompile.plan.kernels import Kernel, Parameter
     from dscompile.plan.knobs import Knobs
-    from dscompile.plan.mcu_kernels import McuKernel
+    from dscompile.plan.mcu.kernels import McuKernel
     from dscompile.plan.workloads import Workload
 
     NativeKernel = Kernel | Bf16ConvKernel | Int8Kernel | Int8ElementwiseKernel | GpuKernel | TensorKernel
@@ -50,7 +50,7 @@ class Function:
     `extents` are the rounds of its outermost loops, if a call says which of them it is to do: behind the pointers, it
     then takes for each of these loops the first round and the end. Whoever compiles the kernels knows them
     (schedule/ranges.py); the rounds may be done in any order, each once. `bounds` are integers that a kernel by row
-    takes there (plan/mcu_kernels.py: row_bounds).
+    takes there (plan/mcu/kernels.py: row_bounds).
     """
 
     symbol: str

@@ -36,7 +36,7 @@ _FEW, _CANDIDATES = 8, 400  # multipliers tried on either side of the slope, per
 _CACHED = 1 << 14  # elements that are looked at together, so that they stay in a cache
 _NOTHING = 1 << 62  # of where nothing is asked: larger than any level less a product
 _SHIFTS = 6  # values of `left` tried, from the largest possible down
-_USUAL_RIGHT = 14  # tried first: layers with the same shift share code (plan/mcu_bodies.py)
+_USUAL_RIGHT = 14  # tried first: layers with the same shift share code (plan/mcu/bodies.py)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from dscompile.plan.gpu_choice import TRAFFIC_PRICE, ModulePlan, cheapest, price_s
-from dscompile.plan.gpu_modules import Group, find_groups, module_shape
+from dscompile.plan.gpu.choice import TRAFFIC_PRICE, ModulePlan, cheapest, price_s
+from dscompile.plan.gpu.modules import Group, find_groups, module_shape
 from dscompile.report import text
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dscompile.target import Target
 
 if TYPE_CHECKING:
     from dscompile.artifact import StreamingInfo, TuningInfo
-    from dscompile.plan.mcu_estimates import Estimate
+    from dscompile.plan.mcu.estimates import Estimate
     from dscompile.plan.program import (  # not needed, and not paid for, without a target
         Chosen,
         Program,
@@ -33,7 +33,7 @@ class LayerRow:
 
     `standard_*` is the cost of the standard convolution in its place (dscompile.ir.cost.LayerCost). `share` is the
     layer's part of the network's roofline time, `cycles` that time, and `limit` what bounds it; all only with a target.
-    `estimate` is there for layers of standalone C that multiply, or are steps of their own (plan/mcu_estimates.py).
+    `estimate` is there for layers of standalone C that multiply, or are steps of their own (plan/mcu/estimates.py).
     `saved_bytes` are those by which the `storage` of its weights is smaller than a byte each.
     """
 
@@ -173,7 +173,7 @@ def inspect_network(network: Network, target: Target | None = None, program: Pro
     pairs = separable_pairs(network)
     if program is None:
         return Inspection(network, rows, pairs, target)
-    from dscompile.plan.mcu_estimates import estimate
+    from dscompile.plan.mcu.estimates import estimate
     from dscompile.plan.memory_use import streaming_info
     from dscompile.plan.tuning_use import tuning_info
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dscompile.ir.network import Network
-from dscompile.plan.mcu_packing import Packed, packed_kernels
-from dscompile.plan.mcu_sets import kernel_sets, vector_variant
+from dscompile.plan.mcu.packing import Packed, packed_kernels
+from dscompile.plan.mcu.sets import kernel_sets, vector_variant
 from dscompile.plan.program import Program
 from dscompile.report.text import plural
 

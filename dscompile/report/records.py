@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.ir.cost import SeparablePair
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Tensor
-    from dscompile.plan.mcu_estimates import Estimate
+    from dscompile.plan.mcu.estimates import Estimate
     from dscompile.report.comparison import Verification
     from dscompile.report.cycles import LoopCycles
     from dscompile.report.inspection import ArenaMap, Inspection

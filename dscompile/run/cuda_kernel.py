@@ -11,7 +11,7 @@ import numpy as np
 
 from dscompile.data import data_directory
 from dscompile.errors import CheckFailedError
-from dscompile.plan.gpu_kernels import QUAD, ModuleKernel
+from dscompile.plan.gpu.kernels import QUAD, ModuleKernel
 from dscompile.plan.knobs import Knobs
 from dscompile.run.cuda import ShimLauncher
 from dscompile.run.cuda_build import compile_cuda, link_cuda

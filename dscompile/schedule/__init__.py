@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dscompile.errors import UnsupportedError
 from dscompile.plan.bf16_kernels import Bf16ConvKernel
-from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.kernels import GpuDenseKernel, ModuleKernel
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import Int8ElementwiseKernel, LookupKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
 from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, ElementwiseKernel

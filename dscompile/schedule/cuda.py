@@ -14,7 +14,7 @@ from typing import Any
 from tvm import s_tir, tirx
 from tvm.s_tir import Schedule
 
-from dscompile.plan.gpu_kernels import QUAD, ModuleKernel, Stage
+from dscompile.plan.gpu.kernels import QUAD, ModuleKernel, Stage
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.schedule.common import require_divides, unroll

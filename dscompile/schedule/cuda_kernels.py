@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dscompile import compute
-from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.kernels import GpuDenseKernel, ModuleKernel
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import (
     Int8MeanKernel,
     Int8PoolKernel,

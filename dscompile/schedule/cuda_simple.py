@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 
-from dscompile.plan.gpu_kernels import DENSE_PANEL, GpuDenseKernel
+from dscompile.plan.gpu.kernels import DENSE_PANEL, GpuDenseKernel
 from dscompile.plan.int8_elementwise import Int8MeanKernel, Int8PoolKernel
 from dscompile.plan.kernels import PoolKernel
 from dscompile.schedule.common import vector_init

@@ -11,7 +11,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from dscompile.plan.kernels import Parameter
-from dscompile.plan.mcu_kernels import McuKernel
+from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule.cuda_intrinsics import lower_intrinsics
 from dscompile.schedule.cuda_text import tidied

@@ -19,8 +19,8 @@ from tvm import tirx
 from dscompile import compute
 from dscompile.compute.activation import activate
 from dscompile.ir.ops import Activation
-from dscompile.plan.gpu_kernels import QUAD
-from dscompile.plan.gpu_tensor_kernels import HALVES, PAD, SIDE, SUMS_PITCH, TensorKernel
+from dscompile.plan.gpu.kernels import QUAD
+from dscompile.plan.gpu.tensor_kernels import HALVES, PAD, SIDE, SUMS_PITCH, TensorKernel
 from dscompile.plan.knobs import TensorKnobs
 from dscompile.schedule import wmma
 from dscompile.schedule.thread_code import Buffer, Expr, ThreadCode

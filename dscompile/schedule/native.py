@@ -20,7 +20,7 @@ from tvm import s_tir, tirx
 from tvm_ffi.serialization import from_json_graph_str, to_json_graph_str
 
 from dscompile.plan.kernels import Parameter
-from dscompile.plan.mcu_kernels import McuKernel
+from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.program import Function
 from dscompile.schedule import scheduled
 from dscompile.schedule.barrier import insert_barriers

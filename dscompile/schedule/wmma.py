@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tvm import ir, tirx
 
-from dscompile.plan.gpu_tensor_kernels import SIDE
+from dscompile.plan.gpu.tensor_kernels import SIDE
 from dscompile.schedule.thread_code import Buffer, Expr, ThreadCode
 
 _FLOATS = ir.PointerType(ir.PrimType("float32"))

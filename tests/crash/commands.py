@@ -18,7 +18,7 @@ from dscompile.artifact import load_artifact
 from dscompile.cli.main import main
 from dscompile.errors import DscompileError
 from dscompile.frontend.netfile import read_netfile
-from dscompile.frontend.onnx_export import export_onnx
+from dscompile.frontend.onnx.export import export_onnx
 from dscompile.frontend.writer import network_text
 from dscompile.plan.tuning_file import read_tuning
 

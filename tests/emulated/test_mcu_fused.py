@@ -10,7 +10,7 @@ import pytest
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Network
-from dscompile.plan import mcu_lowering
+from dscompile.plan.mcu import lowering as mcu_lowering
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require

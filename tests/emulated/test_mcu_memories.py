@@ -18,8 +18,8 @@ from dscompile.errors import BadInputError, BudgetError
 from dscompile.firmware.image import read_image
 from dscompile.frontend.load import load_network
 from dscompile.frontend.settings import TargetSettings
-from dscompile.plan.mcu_memories import place_constants
-from dscompile.plan.mcu_traffic import operand_traffic
+from dscompile.plan.mcu.memories import place_constants
+from dscompile.plan.mcu.traffic import operand_traffic
 from dscompile.regions import Region, WeightRegion
 from dscompile.report.budgets import check_program as check_budgets
 from dscompile.report.text import number, size

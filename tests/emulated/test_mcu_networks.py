@@ -16,7 +16,7 @@ from dscompile.firmware import toolchains
 from dscompile.firmware.build import build_firmware
 from dscompile.firmware.toolchains import zig_command
 from dscompile.frontend.load import load_network
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from dscompile.run.emulators import open_machine
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target

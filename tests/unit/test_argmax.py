@@ -15,8 +15,8 @@ import dscompile
 from dscompile import oracle
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.factorization.change import Reference
-from dscompile.frontend.onnx_import import import_onnx
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.onnx.importer import import_onnx
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.frontend.writer import network_text
 from dscompile.ir.network import Array, Network, NetworkBuilder
 from dscompile.ir.ops import RELU as RELU_FUNCTION
@@ -24,7 +24,7 @@ from dscompile.ir.ops import Activate, ArgMax, Op, Reshape, Softmax, Transpose
 from dscompile.ir.shapes import ShapeError
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.oracle.argmax import runners_up
-from dscompile.plan.gpu_lowering import plan_gpu_program
+from dscompile.plan.gpu.lowering import plan_gpu_program
 from dscompile.report.comparison import compare
 from dscompile.report.vectors import FILE_NAME, read_vectors
 from dscompile.run.selftest import run_selftest

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dscompile.ir.ops import HARD_SWISH, RELU6
-from dscompile.plan.gpu_choice import ModuleShape, front
-from dscompile.plan.gpu_costs import module_cost
-from dscompile.plan.gpu_kernels import ModuleKernel, Stage
+from dscompile.plan.gpu.choice import ModuleShape, front
+from dscompile.plan.gpu.costs import module_cost
+from dscompile.plan.gpu.kernels import ModuleKernel, Stage
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.plan.layout import Blocked
 from dscompile.schedule import scheduled

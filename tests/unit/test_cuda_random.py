@@ -11,7 +11,7 @@ from dscompile.ir.network import Array, Network
 from dscompile.oracle import from_border, to_border
 from dscompile.oracle.execute import run
 from dscompile.passes import canonicalize
-from dscompile.plan.gpu_lowering import plan_gpu_program
+from dscompile.plan.gpu.lowering import plan_gpu_program
 from dscompile.report.vectors import seeded_inputs
 from dscompile.run.cuda import ShimModel
 from dscompile.target import find_target

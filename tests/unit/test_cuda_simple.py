@@ -7,7 +7,7 @@ import pytest
 
 from dscompile.ir.network import Array
 from dscompile.ir.ops import NONE, RELU
-from dscompile.plan.gpu_kernels import DENSE_PANEL, QUAD, GpuDenseKernel
+from dscompile.plan.gpu.kernels import DENSE_PANEL, QUAD, GpuDenseKernel
 from dscompile.plan.kernels import ElementwiseKernel, PoolKernel, SoftmaxKernel
 from dscompile.plan.layout import Blocked
 from dscompile.plan.packing import pack_dense, pack_vector

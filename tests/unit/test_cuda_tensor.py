@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from dscompile.errors import UnsupportedError
-from dscompile.plan.gpu_packing import HALF_MAX, pack_halves
-from dscompile.plan.gpu_tensor_costs import tensor_cost
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.packing import HALF_MAX, pack_halves
+from dscompile.plan.gpu.tensor_costs import tensor_cost
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.knobs import TensorKnobs
 from tests.cuda_tensor import RELU6, gpu_of, pointwise, run, target_of
 from tests.tools import require_nvcc, require_tools

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dscompile.ir.ops import Activation
-from dscompile.plan.gpu_kernels import GpuDenseKernel, ModuleKernel, Stage
+from dscompile.plan.gpu.kernels import GpuDenseKernel, ModuleKernel, Stage
 from dscompile.plan.int8_kernels import Requantization
 from dscompile.plan.kernels import ImageStrides
 from dscompile.plan.knobs import ModuleKnobs

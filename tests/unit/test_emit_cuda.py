@@ -14,7 +14,7 @@ from dscompile.emit.check import check_program
 from dscompile.emit.cuda_driver import check_launches
 from dscompile.emit.selftest import selftest_input
 from dscompile.passes import canonicalize
-from dscompile.plan.gpu_lowering import plan_gpu_program
+from dscompile.plan.gpu.lowering import plan_gpu_program
 from dscompile.plan.knobs import ModuleKnobs
 from dscompile.plan.program import Program
 from dscompile.report.kernels import artifact_kernels, kernels_summary

@@ -14,7 +14,7 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.errors import BadInputError, UnsupportedError, UsageError
 from dscompile.frontend.load import load_network
 from dscompile.frontend.netfile import read_netfile
-from dscompile.frontend.onnx_export_ops import EXPORTERS
+from dscompile.frontend.onnx.export_ops import EXPORTERS
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, ArgMax, Conv2D, Op, Pads, Pool, Transpose
 from dscompile.ir.tensor import Tensor
@@ -184,7 +184,7 @@ def test_indices_come_back():
 
 def test_layers_without_a_form_are_all_named(monkeypatch):
     kept = {op: exporter for op, exporter in EXPORTERS.items() if op is not Conv2D}
-    monkeypatch.setattr("dscompile.frontend.onnx_export.EXPORTERS", kept)
+    monkeypatch.setattr("dscompile.frontend.onnx.export.EXPORTERS", kept)
     with pytest.raises(UnsupportedError, match="layer conv: conv2d has no form in ONNX here"):
         dscompile.export_onnx(convolution())
 

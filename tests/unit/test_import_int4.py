@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from dscompile.errors import BadInputError
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from tests.import_qdq_models import exact
 from tests.import_tflite_models import ModelMaker, saved
 from tests.litert_int8 import differing_outputs, interpreter_of

@@ -8,7 +8,7 @@ import pytest
 from dscompile import api
 from dscompile.errors import UnsupportedError, UsageError
 from dscompile.frontend.load import load_network
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from tests.import_onnx_models import assert_equals_onnxruntime, model, node, saved
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.ir.ops import Activate, Binary, Mean
 from tests.import_tflite_models import ModelMaker, int32, saved
 from tests.litert_int8 import differing_outputs, interpreter_of

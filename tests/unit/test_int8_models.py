@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.ir.cost import layer_macs
 from tests.litert_int8 import differing_layers, differing_outputs, interpreter_of
 

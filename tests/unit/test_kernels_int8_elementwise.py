@@ -27,8 +27,8 @@ from dscompile.ir.ops import (
 from dscompile.ir.tensor import DType, Quantization, Rounding, Tensor
 from dscompile.plan.int8_elementwise import Int8SumKernel
 from dscompile.plan.integer_softmax import softmax_powers
-from dscompile.plan.mcu_arithmetic import FloatBinary, IntegerBinary, IntegerSum
-from dscompile.plan.mcu_sums import integer_binary
+from dscompile.plan.mcu.arithmetic import FloatBinary, IntegerBinary, IntegerSum
+from dscompile.plan.mcu.sums import integer_binary
 from tests.native import TARGETS_FIRST_FAST, opened, planned, target_here
 
 pytestmark = pytest.mark.sampled

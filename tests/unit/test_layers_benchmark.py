@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from benchmarks.layers import Machine, Report, StepRow, kinds_table, main, step_bytes, step_kind, steps_table
-from dscompile.frontend.onnx_export import export_onnx
+from dscompile.frontend.onnx.export import export_onnx
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import Activate, Activation, Binary, Conv2D, Pads, Pool
 from dscompile.ir.tensor import Tensor

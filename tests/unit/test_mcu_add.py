@@ -11,8 +11,8 @@ from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import NONE, RELU, Binary
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
 from dscompile.oracle import run
-from dscompile.plan.mcu_arithmetic import IntegerSum
-from dscompile.plan.mcu_sums import integer_sum
+from dscompile.plan.mcu.arithmetic import IntegerSum
+from dscompile.plan.mcu.sums import integer_sum
 from tests.mcu import HostModel, write
 
 SCALES = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dscompile.frontend.load import load_network
-from dscompile.plan.mcu_arithmetic import Residual
-from dscompile.plan.mcu_kernels import (
+from dscompile.plan.mcu.arithmetic import Residual
+from dscompile.plan.mcu.kernels import (
     Axis,
     ConvKernel,
     DepthwiseKernel,
@@ -15,7 +15,7 @@ from dscompile.plan.mcu_kernels import (
     SeparableKernel,
     Window,
 )
-from dscompile.plan.mcu_overlap import Distances, permitted_distances
+from dscompile.plan.mcu.overlap import Distances, permitted_distances
 from dscompile.target import find_target
 from tests.mcu import planned
 

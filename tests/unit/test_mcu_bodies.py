@@ -11,7 +11,7 @@ from dscompile.frontend.load import load_network
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import NONE, Conv2D
 from dscompile.ir.tensor import Tensor
-from dscompile.plan.mcu_bodies import (
+from dscompile.plan.mcu.bodies import (
     DepthwiseBody,
     MatrixBody,
     depthwise_bodies,
@@ -19,8 +19,8 @@ from dscompile.plan.mcu_bodies import (
     matrix_shape,
     used_bodies,
 )
-from dscompile.plan.mcu_kernels import Axis, ConvKernel, DepthwiseKernel, IntegerEpilogue, McuKernel, Window
-from dscompile.plan.mcu_pairs import four_weights
+from dscompile.plan.mcu.kernels import Axis, ConvKernel, DepthwiseKernel, IntegerEpilogue, McuKernel, Window
+from dscompile.plan.mcu.pairs import four_weights
 from dscompile.plan.program import Program
 from dscompile.target import find_target
 from tests.mcu import assert_equals_oracle, here, planned

@@ -10,10 +10,10 @@ import pytest
 from dscompile import api
 from dscompile.emit.describe import layer_infos
 from dscompile.frontend.load import load_network
-from dscompile.plan.mcu_costs import program_costs, target_isa
-from dscompile.plan.mcu_cycles import Part, issue_cycles, part_cycles
-from dscompile.plan.mcu_estimates import estimate
-from dscompile.plan.mcu_mix import Mix, code
+from dscompile.plan.mcu.costs import program_costs, target_isa
+from dscompile.plan.mcu.cycles import Part, issue_cycles, part_cycles
+from dscompile.plan.mcu.estimates import estimate
+from dscompile.plan.mcu.mix import Mix, code
 from dscompile.target import Target, find_target
 from tests.mcu import planned
 

@@ -13,9 +13,9 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import HARD_SWISH, Binary, Conv2D
 from dscompile.ir.tensor import Tensor
 from dscompile.passes import canonicalize
-from dscompile.plan.mcu_costs import kernel_instructions
-from dscompile.plan.mcu_fusion import fused_layers
-from dscompile.plan.mcu_kernels import ConvKernel, DepthwiseKernel, LookupKernel, McuKernel, SeparableKernel
+from dscompile.plan.mcu.costs import kernel_instructions
+from dscompile.plan.mcu.fusion import fused_layers
+from dscompile.plan.mcu.kernels import ConvKernel, DepthwiseKernel, LookupKernel, McuKernel, SeparableKernel
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, random_inputs, write
 from tests.unit.test_mcu_kernels import Case, depthwise, int8
 

@@ -9,9 +9,9 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, RELU6, Conv2D
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
-from dscompile.plan import mcu_memory
-from dscompile.plan.mcu_kernels import Axis, SeparableKernel, Window
-from dscompile.plan.mcu_rows import (
+from dscompile.plan.mcu import memory as mcu_memory
+from dscompile.plan.mcu.kernels import Axis, SeparableKernel, Window
+from dscompile.plan.mcu.rows import (
     RowsWord,
     lowered_bias,
     row_records,

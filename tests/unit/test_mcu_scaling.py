@@ -12,11 +12,11 @@ from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import NONE, RELU6, Activation, Binary
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
 from dscompile.oracle import run
-from dscompile.plan.mcu_arithmetic import SearchedProduct
-from dscompile.plan.mcu_costs import kernel_instructions
-from dscompile.plan.mcu_kernels import BinaryKernel, McuKernel, ScaleKernel
-from dscompile.plan.mcu_scaling import scale_kernel, scale_shape
-from dscompile.plan.mcu_sums import integer_product
+from dscompile.plan.mcu.arithmetic import SearchedProduct
+from dscompile.plan.mcu.costs import kernel_instructions
+from dscompile.plan.mcu.kernels import BinaryKernel, McuKernel, ScaleKernel
+from dscompile.plan.mcu.scaling import scale_kernel, scale_shape
+from dscompile.plan.mcu.sums import integer_product
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, write
 
 # Scales and zero points of the image, the factors and the result: both signs, none below zero, a factor of any sign.

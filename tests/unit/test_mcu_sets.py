@@ -9,8 +9,8 @@ import pytest
 
 from dscompile.ir.fixed_point import Clamp
 from dscompile.ir.network import Array
-from dscompile.plan.mcu_kernels import Axis, FloatEpilogue, IntegerEpilogue, Window
-from dscompile.plan.mcu_sets import (
+from dscompile.plan.mcu.kernels import Axis, FloatEpilogue, IntegerEpilogue, Window
+from dscompile.plan.mcu.sets import (
     KernelSet,
     combined_sets,
     depthwise_set,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dscompile.frontend.load import load_network
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from tests.import_qdq_models import quantized, session_of
 from tests.mcu import random_inputs
 from tests.native import TARGETS, differences, load, opened, target_here

@@ -9,7 +9,7 @@ import pytest
 
 from dscompile.errors import BadInputError
 from dscompile.frontend.netfile import read_netfile
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.frontend.writer import network_text, write_netfile
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Binary, Constant, Conv2D, Dequantize, Mean, Pads, Pool, Quantize, Softmax

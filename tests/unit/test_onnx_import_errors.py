@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from dscompile.errors import BadInputError, DscompileError, ToolError, UnsupportedError
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from tests.import_onnx_models import imported, model, node, randoms, saved
 
 IMAGE = {"x": (1, 6, 9, 7)}

@@ -7,7 +7,7 @@ import pytest
 
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_names import network_name, short_names, source_name
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.ops import Resize
 from tests.import_onnx_models import assert_equals_onnxruntime, imported, model, node, randoms

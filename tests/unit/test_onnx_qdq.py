@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from dscompile import oracle
 from dscompile.errors import BadInputError, UnsupportedError
-from dscompile.frontend.onnx_import import import_onnx
+from dscompile.frontend.onnx.importer import import_onnx
 from dscompile.ir.ops import RELU, RELU6, Binary, Conv2D, Dense, Mean
 from tests.import_onnx_models import model, node, op_names, randoms, saved
 from tests.import_qdq_models import differences, exact, quantized, session_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dscompile.errors import BadInputError
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.ir.cost import layer_macs
 from dscompile.ir.intervals import channel_intervals, check_accumulators
 from dscompile.ir.ops import (

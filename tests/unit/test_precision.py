@@ -15,10 +15,10 @@ from dscompile.frontend.load import load_network
 from dscompile.ir.network import Network
 from dscompile.ir.tensor import Precision
 from dscompile.passes import canonicalize
-from dscompile.plan.gpu_choice import ModuleShape, cheapest, front
-from dscompile.plan.gpu_kernels import Stage
-from dscompile.plan.gpu_modules import find_groups
-from dscompile.plan.gpu_tensor_kernels import TensorKernel
+from dscompile.plan.gpu.choice import ModuleShape, cheapest, front
+from dscompile.plan.gpu.kernels import Stage
+from dscompile.plan.gpu.modules import find_groups
+from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.planning import plan
 from dscompile.target import find_target
 from tests.cuda_tensor import gpu_of

@@ -8,7 +8,7 @@ import pytest
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Binary, Concat, Conv2D, Op, Pads, Pool, Reshape, Shuffle, Slice
 from dscompile.ir.tensor import Quantization, Tensor
-from dscompile.plan import mcu_lowering
+from dscompile.plan.mcu import lowering as mcu_lowering
 from dscompile.plan.storage import Halos
 from dscompile.target import find_target
 from tests import mcu

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dscompile.errors import BadInputError, UnsupportedError
-from dscompile.frontend.onnx_import import import_onnx
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.onnx.importer import import_onnx
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.ir.ops import Dequantize, Quantize, Slice
 from tests.import_onnx_models import checked, imported, model, node, op_names, randoms
 from tests.import_qdq_models import differences, quantized

@@ -13,7 +13,7 @@ from dscompile.ir.ops import RELU, Conv2D, Dense, Reshape
 from dscompile.ir.storage import fitting_storage, smallest_storage, storage_problem, stored_bits
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.passes import canonicalize
-from dscompile.plan.mcu_packing import packed_blocks, packed_pairs, packed_rows
+from dscompile.plan.mcu.packing import packed_blocks, packed_pairs, packed_rows
 from tests.packed_networks import random_kernel
 
 SPARSE = np.int8([[1, 0], [0, -100], [0, 7], [-2, 0], [5, 5], [0, 0]])

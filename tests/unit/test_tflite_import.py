@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.ir.cost import layer_macs, layer_parameters
 from dscompile.ir.ops import RELU, RELU6, Activation, Conv2D, Dense, Pads, Pool
 from tests.import_onnx_models import op_names

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dscompile.errors import BadInputError, DscompileError, ToolError, UnsupportedError
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.ir.intervals import check_accumulators
 from tests.import_tflite_models import ModelMaker, int32, randoms, saved
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dscompile.errors import BadInputError, UnsupportedError
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from tests.import_tflite_models import ModelMaker, int32, saved
 
 IMAGE = (1, 4, 4, 6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dscompile.errors import BadInputError
-from dscompile.frontend.tflite_import import import_tflite
+from dscompile.frontend.tflite.importer import import_tflite
 from dscompile.ir.ops import Resize
 from tests.import_onnx_models import op_names
 from tests.import_tflite_models import ModelMaker, checked, int32, randoms, saved

@@ -8,8 +8,8 @@ import dscompile
 from dscompile.api.reference import OracleStream
 from dscompile.errors import BadInputError
 from dscompile.frontend.load import load_network
-from dscompile.frontend.tflite_import import import_tflite
-from dscompile.frontend.tflite_variables import short_variable_name
+from dscompile.frontend.tflite.importer import import_tflite
+from dscompile.frontend.tflite.variables import short_variable_name
 from dscompile.frontend.writer import write_netfile
 from tests.import_onnx_models import op_names
 from tests.import_tflite_models import ModelMaker, int32, randoms, saved

@@ -7,8 +7,8 @@ from ai_edge_litert import schema_py_generated as schema
 import dscompile
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.load import load_network
-from dscompile.frontend.tflite_import import import_tflite
-from dscompile.frontend.tflite_sparse import Level, Sparsity, densify
+from dscompile.frontend.tflite.importer import import_tflite
+from dscompile.frontend.tflite.sparse import Level, Sparsity, densify
 from tests.import_onnx_models import op_names
 from tests.import_tflite_models import ModelMaker, assert_equals_litert, checked, randoms, saved
 

@@ -1,0 +1,1 @@
+"""TFLite files: reading, and every operator as layers of a network."""

@@ -1,0 +1,1 @@
+"""Planning for CUDA: kernels, what a module holds, tilings, and what they cost."""
