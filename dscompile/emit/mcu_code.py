@@ -31,31 +31,29 @@ from dscompile.plan.mcu.bodies import (
     turned_shape,
     used_bodies,
 )
-from dscompile.plan.mcu.kernels import (
-    Axis,
-    ConvKernel,
-    CopyKernel,
-    DenseKernel,
-    DepthwiseKernel,
-    FillKernel,
-    McuKernel,
-    MeanKernel,
-    PoolKernel,
-    RowSumKernel,
-    ScaleKernel,
-    SeparableKernel,
-    Span,
-    Window,
-    pixels_of,
-    row_bounds,
-)
+from dscompile.plan.mcu.kernels import McuKernel, pixels_of, row_bounds
 from dscompile.plan.mcu.mve import Body as MveBody
 from dscompile.plan.mcu.mve import used_mve_bodies
+from dscompile.plan.mcu.products import (
+    ConvKernel,
+    DenseKernel,
+    DepthwiseKernel,
+    SeparableKernel,
+)
 from dscompile.plan.mcu.rows import rows_words, y_row_bytes
 from dscompile.plan.mcu.rvv import Body as RvvBody
 from dscompile.plan.mcu.rvv import used_rvv_bodies
 from dscompile.plan.mcu.scaling import scale_body, scale_shape
+from dscompile.plan.mcu.small_kernels import (
+    CopyKernel,
+    FillKernel,
+    MeanKernel,
+    PoolKernel,
+    RowSumKernel,
+    ScaleKernel,
+)
 from dscompile.plan.mcu.turned import record_words, turned_row_bytes
+from dscompile.plan.mcu.windows import Axis, Span, Window
 from dscompile.plan.program import Function
 
 # In an order in which every helper comes after those that it calls.

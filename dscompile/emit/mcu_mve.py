@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dscompile.plan.mcu.kernels import ConvKernel, DepthwiseKernel, SeparableKernel
 from dscompile.plan.mcu.mve import (
     block_bytes,
     block_of,
@@ -16,6 +15,7 @@ from dscompile.plan.mcu.mve import (
     mve_matrix_shape,
     shape_numbers,
 )
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
 
 MVE_FILTERS: Mapping[str, Callable[..., Any]] = {
     "mve_block_bytes": block_bytes,

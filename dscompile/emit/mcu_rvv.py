@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dscompile.plan.mcu.kernels import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
 from dscompile.plan.mcu.rvv import rvv_depthwise_body, rvv_depthwise_shape, rvv_matrix_body, rvv_matrix_shape
 
 RVV_FILTERS: Mapping[str, Callable[..., Any]] = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Reshape
-from dscompile.plan.mcu.kernels import MoveKernel
+from dscompile.plan.mcu.small_kernels import MoveKernel
 from dscompile.plan.program import Program
 
 

@@ -12,7 +12,7 @@ import pytest
 from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import NONE
-from dscompile.plan.mcu.kernels import DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.products import DepthwiseKernel, SeparableKernel
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require

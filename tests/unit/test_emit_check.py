@@ -11,7 +11,9 @@ from dscompile.emit.check import check_program
 from dscompile.ir.tensor import Tensor
 from dscompile.plan.arena import Overlap
 from dscompile.plan.kernels import Parameter
-from dscompile.plan.mcu.kernels import Axis, ConvKernel, FloatEpilogue, Window
+from dscompile.plan.mcu.epilogues import FloatEpilogue
+from dscompile.plan.mcu.products import ConvKernel
+from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.plan.program import Buffer, Call, Function, Operand, Program
 from tests.tiny_programs import several, single
 

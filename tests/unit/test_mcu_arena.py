@@ -6,16 +6,11 @@ import pytest
 
 from dscompile.frontend.load import load_network
 from dscompile.plan.mcu.arithmetic import Residual
-from dscompile.plan.mcu.kernels import (
-    Axis,
-    ConvKernel,
-    DepthwiseKernel,
-    FloatEpilogue,
-    McuKernel,
-    SeparableKernel,
-    Window,
-)
+from dscompile.plan.mcu.epilogues import FloatEpilogue
+from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.overlap import Distances, permitted_distances
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.target import find_target
 from tests.mcu import planned
 

@@ -19,8 +19,11 @@ from dscompile.plan.mcu.bodies import (
     matrix_shape,
     used_bodies,
 )
-from dscompile.plan.mcu.kernels import Axis, ConvKernel, DepthwiseKernel, IntegerEpilogue, McuKernel, Window
+from dscompile.plan.mcu.epilogues import IntegerEpilogue
+from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.pairs import four_weights
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel
+from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.plan.program import Program
 from dscompile.target import find_target
 from tests.mcu import assert_equals_oracle, here, planned

@@ -12,8 +12,8 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, SIGMOID, Activate, Binary, Concat, Conv2D, Dense, Pads, Pool, Reshape
 from dscompile.ir.tensor import Rounding, Tensor
 from dscompile.plan.mcu import lowering as mcu_lowering
-from dscompile.plan.mcu.kernels import CopyKernel
 from dscompile.plan.mcu.slices import Slice, concatenated_slices
+from dscompile.plan.mcu.small_kernels import CopyKernel
 from dscompile.target import Target
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.unit.test_mcu_residual import CORES, int8

@@ -12,7 +12,8 @@ from dscompile.ir.network import Network
 from dscompile.ir.ops import NONE, RELU, RELU6, Pads
 from dscompile.ir.tensor import Rounding
 from dscompile.plan.mcu.convolutions import block_weights
-from dscompile.plan.mcu.kernels import ConvKernel, DepthwiseKernel, IntegerEpilogue, SeparableKernel
+from dscompile.plan.mcu.epilogues import IntegerEpilogue
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from tests.mcu import assert_equals_oracle, here, planned, write
 from tests.unit.test_mcu_kernels import CASES, Case, depthwise, int8

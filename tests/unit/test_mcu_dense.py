@@ -12,8 +12,9 @@ from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Array, Network, NetworkBuilder
 from dscompile.ir.ops import NONE, RELU, Dense
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
-from dscompile.plan.mcu.kernels import DenseKernel, IntegerEpilogue
+from dscompile.plan.mcu.epilogues import IntegerEpilogue
 from dscompile.plan.mcu.pairs import four_rows
+from dscompile.plan.mcu.products import DenseKernel
 from tests.mcu import HostModel, here, planned, random_inputs, write
 
 Q = Quantization((0.061,), -3)

@@ -12,7 +12,7 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Conv2D, Pads, Pair
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Rounding, Tensor
-from dscompile.plan.mcu.kernels import SeparableKernel
+from dscompile.plan.mcu.products import SeparableKernel
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 

@@ -15,7 +15,9 @@ from dscompile.ir.tensor import Tensor
 from dscompile.passes import canonicalize
 from dscompile.plan.mcu.costs import kernel_instructions
 from dscompile.plan.mcu.fusion import fused_layers
-from dscompile.plan.mcu.kernels import ConvKernel, DepthwiseKernel, LookupKernel, McuKernel, SeparableKernel
+from dscompile.plan.mcu.kernels import McuKernel
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.small_kernels import LookupKernel
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, random_inputs, write
 from tests.unit.test_mcu_kernels import Case, depthwise, int8
 

@@ -7,16 +7,11 @@ import pytest
 
 from dscompile.ir.network import Network
 from dscompile.ir.ops import NONE, RELU6, Pads
-from dscompile.plan.mcu.kernels import (
-    Axis,
-    ConvKernel,
-    DepthwiseKernel,
-    IntegerEpilogue,
-    SeparableKernel,
-    Window,
-)
+from dscompile.plan.mcu.epilogues import IntegerEpilogue
 from dscompile.plan.mcu.mve import batch_pixels, block_of, mve_taps
 from dscompile.plan.mcu.packing import vector_steps
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.run.selftest import SANITIZERS, run_selftest
 from tests.mcu import assert_equals_oracle, here, planned, write
 from tests.unit.test_mcu_cores import ALL, ROUNDINGS

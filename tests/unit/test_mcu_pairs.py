@@ -11,8 +11,8 @@ import pytest
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Conv2D, Pads
 from dscompile.ir.tensor import Quantization, Tensor
-from dscompile.plan.mcu.kernels import ConvKernel, SeparableKernel
 from dscompile.plan.mcu.pairs import fit_halves, pair_weights, shared_halves, with_repeated_channel
+from dscompile.plan.mcu.products import ConvKernel, SeparableKernel
 from tests.mcu import HostModel, differences, here, planned, write
 
 POSITIVE = Quantization((0.04,), -128)

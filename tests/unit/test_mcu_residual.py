@@ -12,7 +12,8 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import NONE, RELU, RELU6, Activation, Binary, Conv2D, Pads, Pair, Pool
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Rounding, Tensor
-from dscompile.plan.mcu.kernels import BinaryKernel, ConvKernel, SeparableKernel
+from dscompile.plan.mcu.products import ConvKernel, SeparableKernel
+from dscompile.plan.mcu.small_kernels import BinaryKernel
 from dscompile.target import Target
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer

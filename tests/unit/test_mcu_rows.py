@@ -10,7 +10,7 @@ from dscompile.ir.ops import RELU, RELU6, Conv2D
 from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
 from dscompile.plan.mcu import memory as mcu_memory
-from dscompile.plan.mcu.kernels import Axis, SeparableKernel, Window
+from dscompile.plan.mcu.products import SeparableKernel
 from dscompile.plan.mcu.rows import (
     RowsWord,
     lowered_bias,
@@ -20,6 +20,7 @@ from dscompile.plan.mcu.rows import (
     rows_words,
     takes_window,
 )
+from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.plan.program import Program
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.unit.test_mcu_kernels import int8

@@ -14,8 +14,9 @@ from dscompile.ir.tensor import Quantization, Rounding, Tensor
 from dscompile.oracle import run
 from dscompile.plan.mcu.arithmetic import SearchedProduct
 from dscompile.plan.mcu.costs import kernel_instructions
-from dscompile.plan.mcu.kernels import BinaryKernel, McuKernel, ScaleKernel
+from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.scaling import scale_kernel, scale_shape
+from dscompile.plan.mcu.small_kernels import BinaryKernel, ScaleKernel
 from dscompile.plan.mcu.sums import integer_product
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, write
 

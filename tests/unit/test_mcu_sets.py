@@ -9,7 +9,7 @@ import pytest
 
 from dscompile.ir.fixed_point import Clamp
 from dscompile.ir.network import Array
-from dscompile.plan.mcu.kernels import Axis, FloatEpilogue, IntegerEpilogue, Window
+from dscompile.plan.mcu.epilogues import FloatEpilogue, IntegerEpilogue
 from dscompile.plan.mcu.sets import (
     KernelSet,
     combined_sets,
@@ -20,6 +20,7 @@ from dscompile.plan.mcu.sets import (
     pool_variant,
     vector_variant,
 )
+from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.target import find_target
 
 SEARCHED = IntegerEpilogue("affine", -128, 127, -3, 9, 14)

@@ -17,8 +17,8 @@ from dscompile.ir.state import STATE_ALIGNMENT, filled, initial_bytes, slots
 from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.oracle import Stream
 from dscompile.passes import canonicalize
-from dscompile.plan.mcu.kernels import MoveKernel
 from dscompile.plan.mcu.memory import plan_mcu_program
+from dscompile.plan.mcu.small_kernels import MoveKernel
 from dscompile.plan.planning import plan
 from dscompile.plan.states import early_writes
 from dscompile.run.arrays import fresh_state

@@ -11,15 +11,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dscompile.plan.mcu.arithmetic import IntegerSum
-from dscompile.plan.mcu.kernels import (
-    Axis,
+from dscompile.plan.mcu.epilogues import IntegerEpilogue
+from dscompile.plan.mcu.kernels import McuKernel, pixels_of
+from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
-    IntegerEpilogue,
-    McuKernel,
-    ScaleKernel,
     SeparableKernel,
-    pixels_of,
     rows_steps,
 )
 from dscompile.plan.mcu.rows import (
@@ -30,7 +27,9 @@ from dscompile.plan.mcu.rows import (
     y_row_bytes,
 )
 from dscompile.plan.mcu.scaling import ScaleBody, scale_body
+from dscompile.plan.mcu.small_kernels import ScaleKernel
 from dscompile.plan.mcu.turned import CELLS, TurnedShape, turned_outputs
+from dscompile.plan.mcu.windows import Axis
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
 _STEP_BYTES = 12 * 4

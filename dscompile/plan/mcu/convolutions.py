@@ -13,20 +13,8 @@ from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
 from dscompile.ir.storage import Storage, fitting_storage
 from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu.arithmetic import Residual
+from dscompile.plan.mcu.epilogues import Epilogue, FloatEpilogue, IntegerEpilogue
 from dscompile.plan.mcu.fusion import Fused
-from dscompile.plan.mcu.kernels import (
-    Axis,
-    ConvKernel,
-    DenseKernel,
-    DepthwiseKernel,
-    Epilogue,
-    FloatEpilogue,
-    IntegerEpilogue,
-    SeparableKernel,
-    Variant,
-    Window,
-    repeats_channel,
-)
 from dscompile.plan.mcu.lookups import lookup_table
 from dscompile.plan.mcu.lowering import McuLowering
 from dscompile.plan.mcu.mve import batch_pixels, mve_scratch_bytes, mve_taps
@@ -49,6 +37,14 @@ from dscompile.plan.mcu.pairs import (
     with_repeated_channel,
     words_first,
 )
+from dscompile.plan.mcu.products import (
+    ConvKernel,
+    DenseKernel,
+    DepthwiseKernel,
+    SeparableKernel,
+    Variant,
+    repeats_channel,
+)
 from dscompile.plan.mcu.quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu.rows import GROUP, lowered_bias, row_records
 from dscompile.plan.mcu.sets import (
@@ -62,6 +58,7 @@ from dscompile.plan.mcu.sets import (
 )
 from dscompile.plan.mcu.storage import Place
 from dscompile.plan.mcu.turned import ring_bytes, takes_turned, turned_records
+from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 

@@ -16,8 +16,10 @@ from dscompile.plan.mcu.costs_loops import CALL, Isa, products, windows
 from dscompile.plan.mcu.costs_small import small_kernel
 from dscompile.plan.mcu.cycles import Part
 from dscompile.plan.mcu.flow import Link, simulate
-from dscompile.plan.mcu.kernels import Axis, ConvKernel, DepthwiseKernel, McuKernel, SeparableKernel
+from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.mix import Mix, code, total
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.windows import Axis
 
 if TYPE_CHECKING:
     from dscompile.plan.program import Program, Step

@@ -20,9 +20,16 @@ from dscompile.plan.mcu.bodies import (
     rows_matrix_shapes,
     turned_body,
 )
-from dscompile.plan.mcu.kernels import Axis, ConvKernel, DepthwiseKernel, SeparableKernel, pixels_of, repeats_channel
+from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code, total
+from dscompile.plan.mcu.products import (
+    ConvKernel,
+    DepthwiseKernel,
+    SeparableKernel,
+    repeats_channel,
+)
 from dscompile.plan.mcu.rows import Block, Segment, row_segments, row_slots
+from dscompile.plan.mcu.windows import Axis
 
 _GROUP = 4
 _UNROLLED = 16  # steps that a pass of the matrix body has

@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from dscompile.ir.storage import Storage
-from dscompile.plan.mcu.kernels import Axis, ConvKernel, DepthwiseKernel, SeparableKernel, Variant, pixels_of
+from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code
 from dscompile.plan.mcu.mve import block_of, step_values
+from dscompile.plan.mcu.products import (
+    ConvKernel,
+    DepthwiseKernel,
+    SeparableKernel,
+    Variant,
+)
+from dscompile.plan.mcu.windows import Axis
 
 Isa = Literal["thumb2", "helium", "thumb1", "rv32", "rv64"]
 """What C is compiled to: Thumb-2 (Armv7-M, Armv8-M mainline), the same with MVE, Thumb of Armv6-M, RV32IMC, RV64GC."""

@@ -10,16 +10,18 @@ import math
 from dataclasses import dataclass, replace
 
 from dscompile.plan.mcu.costs_loops import Isa, of_kinds
-from dscompile.plan.mcu.kernels import (
+from dscompile.plan.mcu.kernels import McuKernel, pixels_of
+from dscompile.plan.mcu.mix import NOTHING, Mix, code
+from dscompile.plan.mcu.products import DenseKernel
+from dscompile.plan.mcu.sets import MOST_TAPS
+from dscompile.plan.mcu.small_kernels import (
     ActivateKernel,
     ArgMaxKernel,
     BinaryKernel,
     CopyKernel,
-    DenseKernel,
     DequantizeKernel,
     FillKernel,
     LookupKernel,
-    McuKernel,
     MeanKernel,
     MoveKernel,
     PoolKernel,
@@ -28,10 +30,7 @@ from dscompile.plan.mcu.kernels import (
     RowSumKernel,
     ScaleKernel,
     SoftmaxKernel,
-    pixels_of,
 )
-from dscompile.plan.mcu.mix import NOTHING, Mix, code
-from dscompile.plan.mcu.sets import MOST_TAPS
 
 _NARROW = 4  # columns up to which a compiler unrolls a pool's row
 _WORD = 4

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dscompile.plan.mcu.kernels import Axis
+from dscompile.plan.mcu.windows import Axis
 
 
 @dataclass(frozen=True)

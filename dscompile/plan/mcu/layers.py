@@ -49,7 +49,12 @@ from dscompile.plan.mcu.convolutions import (
     takes_tables,
 )
 from dscompile.plan.mcu.fusion import fused_layers
-from dscompile.plan.mcu.kernels import (
+from dscompile.plan.mcu.lookups import lookup_table
+from dscompile.plan.mcu.lowering import McuLowering
+from dscompile.plan.mcu.quantized import integer_mean, integer_softmax
+from dscompile.plan.mcu.scaling import RECORD_BYTES, scale_kernel
+from dscompile.plan.mcu.sets import has_pairs, mean_variant, pool_variant
+from dscompile.plan.mcu.small_kernels import (
     ActivateKernel,
     ArgMaxKernel,
     BinaryKernel,
@@ -61,11 +66,6 @@ from dscompile.plan.mcu.kernels import (
     ResampleKernel,
     SoftmaxKernel,
 )
-from dscompile.plan.mcu.lookups import lookup_table
-from dscompile.plan.mcu.lowering import McuLowering
-from dscompile.plan.mcu.quantized import integer_mean, integer_softmax
-from dscompile.plan.mcu.scaling import RECORD_BYTES, scale_kernel
-from dscompile.plan.mcu.sets import has_pairs, mean_variant, pool_variant
 from dscompile.plan.mcu.storage import Place, broadcast_strides, dense_strides, merge_axes
 from dscompile.plan.mcu.sums import integer_binary, integer_product, integer_sum
 from dscompile.plan.movement import block_places

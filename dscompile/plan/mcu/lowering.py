@@ -11,10 +11,11 @@ from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.tensor import DType, Shape
 from dscompile.passes.split_groups import split_groups
 from dscompile.plan.mcu.draft import Draft, PlannedCall, PlannedStep
-from dscompile.plan.mcu.kernels import CopyKernel, McuKernel, MoveKernel
+from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.quantized import QuantizedWeights
 from dscompile.plan.mcu.sets import kernel_sets, without_vectors
 from dscompile.plan.mcu.slices import Slice, concatenated_slices
+from dscompile.plan.mcu.small_kernels import CopyKernel, MoveKernel
 from dscompile.plan.mcu.storage import Place, Store, border_strides, dense_strides, merge_axes
 from dscompile.plan.program import Operand
 from dscompile.plan.states import kept_tensors

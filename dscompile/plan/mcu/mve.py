@@ -15,14 +15,10 @@ import numpy as np
 from dscompile.ir.network import Array
 from dscompile.ir.storage import Storage, is_narrow, is_sparse
 from dscompile.plan.mcu.bodies import SumFinish, Uses
-from dscompile.plan.mcu.kernels import (
-    ConvKernel,
-    DepthwiseKernel,
-    IntegerEpilogue,
-    McuKernel,
-    SeparableKernel,
-    Window,
-)
+from dscompile.plan.mcu.epilogues import IntegerEpilogue
+from dscompile.plan.mcu.kernels import McuKernel
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.windows import Window
 
 VECTOR = 16  # bytes
 _ROWS = 4  # that are interleaved at least

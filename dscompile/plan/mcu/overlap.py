@@ -11,21 +11,18 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from dscompile.ir.tensor import DTYPE_BYTES
-from dscompile.plan.mcu.kernels import (
+from dscompile.plan.mcu.kernels import McuKernel, WindowedKernel
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
+from dscompile.plan.mcu.rows import y_row_bytes
+from dscompile.plan.mcu.small_kernels import (
     ActivateKernel,
     BinaryKernel,
-    ConvKernel,
-    DepthwiseKernel,
     LookupKernel,
-    McuKernel,
     PoolKernel,
     QuantizeKernel,
     ScaleKernel,
-    SeparableKernel,
     SoftmaxKernel,
-    WindowedKernel,
 )
-from dscompile.plan.mcu.rows import y_row_bytes
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 from dscompile.artifact import PackedWeights
 from dscompile.ir.network import Array
 from dscompile.ir.storage import FOUR, KEPT, Storage, in_fours, is_narrow, is_sparse
-from dscompile.plan.mcu.kernels import ConvKernel, DenseKernel, SeparableKernel, half_up, rows_steps
 from dscompile.plan.mcu.mve import VECTOR, step_values
+from dscompile.plan.mcu.products import (
+    ConvKernel,
+    DenseKernel,
+    SeparableKernel,
+    half_up,
+    rows_steps,
+)
 from dscompile.plan.program import Program
 
 Bytes = NDArray[np.int8]

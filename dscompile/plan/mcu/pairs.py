@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dscompile.ir.network import Array
-from dscompile.plan.mcu.kernels import Window, half_up
+from dscompile.plan.mcu.products import half_up
+from dscompile.plan.mcu.windows import Window
 
 _INT16, _INT32 = np.iinfo(np.int16), np.iinfo(np.int32)
 

@@ -22,13 +22,9 @@ from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Softmax
 from dscompile.plan.integer_layers import LayerSums, layer_sums
 from dscompile.plan.mcu.arithmetic import FixedPointRounding
-from dscompile.plan.mcu.kernels import (
-    IntegerEpilogue,
-    MeanKernel,
-    Method,
-    SoftmaxKernel,
-)
+from dscompile.plan.mcu.epilogues import IntegerEpilogue, Method
 from dscompile.plan.mcu.rows import LARGEST_SHIFT, USUAL_RIGHT
+from dscompile.plan.mcu.small_kernels import MeanKernel, SoftmaxKernel
 from dscompile.plan.requantization import (
     Affine,
     Integers,

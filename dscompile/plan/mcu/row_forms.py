@@ -11,22 +11,23 @@ import math
 from dataclasses import dataclass, replace
 
 from dscompile.ir.tensor import DTYPE_BYTES, Shape
-from dscompile.plan.mcu.kernels import (
-    ActivateKernel,
-    Axis,
-    BinaryKernel,
+from dscompile.plan.mcu.kernels import McuKernel, WindowedKernel
+from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
+    SeparableKernel,
+    Variant,
+)
+from dscompile.plan.mcu.rows import SLACK_BYTES
+from dscompile.plan.mcu.small_kernels import (
+    ActivateKernel,
+    BinaryKernel,
     LookupKernel,
-    McuKernel,
     MeanKernel,
     PoolKernel,
     RowSumKernel,
-    SeparableKernel,
-    Variant,
-    WindowedKernel,
 )
-from dscompile.plan.mcu.rows import SLACK_BYTES
+from dscompile.plan.mcu.windows import Axis
 
 _VECTORS: frozenset[Variant] = frozenset(("mve", "rvv"))
 _MOST_ROWS = 32_000  # int16_t counts them in C

@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from dscompile.ir.network import Array
-from dscompile.plan.mcu.kernels import Axis, ConvKernel, SeparableKernel, Window
+from dscompile.plan.mcu.products import ConvKernel, SeparableKernel
+from dscompile.plan.mcu.windows import Axis, Window
 
 GROUP = 4
 SLACK_BYTES = 4  # behind an image in rows: words of the last outputs reach beyond it

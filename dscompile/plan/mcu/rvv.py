@@ -12,7 +12,9 @@ from typing import ClassVar
 
 from dscompile.ir.storage import Storage, is_narrow, is_sparse
 from dscompile.plan.mcu.bodies import Uses
-from dscompile.plan.mcu.kernels import ConvKernel, DepthwiseKernel, IntegerEpilogue, McuKernel, SeparableKernel
+from dscompile.plan.mcu.epilogues import IntegerEpilogue
+from dscompile.plan.mcu.kernels import McuKernel
+from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
 
 
 @dataclass(frozen=True)

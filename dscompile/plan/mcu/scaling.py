@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dscompile.plan.mcu.arithmetic import SearchedProduct
-from dscompile.plan.mcu.kernels import ScaleKernel
+from dscompile.plan.mcu.small_kernels import ScaleKernel
 
 _AXES = 2  # pixels and channels
 RECORD_BYTES = 24  # of four channels

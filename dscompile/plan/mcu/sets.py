@@ -10,8 +10,10 @@ from typing import Literal
 from dscompile.ir.fixed_point import Clamp
 from dscompile.ir.network import Array
 from dscompile.ir.storage import Storage, is_sparse
-from dscompile.plan.mcu.kernels import Epilogue, IntegerEpilogue, Variant, Window
+from dscompile.plan.mcu.epilogues import Epilogue, IntegerEpilogue
 from dscompile.plan.mcu.mve import block_of, mve_storage
+from dscompile.plan.mcu.products import Variant
+from dscompile.plan.mcu.windows import Window
 from dscompile.target import Target
 
 MOST_TAPS = 256  # whose sum fits into half of a word

@@ -12,27 +12,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dscompile.ir.network import Array
 from dscompile.ir.storage import FOUR, KEPT, Storage, is_sparse
 from dscompile.ir.tensor import DTYPE_BYTES
-from dscompile.plan.mcu.kernels import (
-    BinaryKernel,
+from dscompile.plan.mcu.kernels import McuKernel
+from dscompile.plan.mcu.products import (
     ConvKernel,
-    CopyKernel,
     DenseKernel,
     DepthwiseKernel,
-    McuKernel,
-    MeanKernel,
-    PoolKernel,
-    ResampleKernel,
-    ScaleKernel,
     SeparableKernel,
-    SoftmaxKernel,
-    Window,
     repeats_channel,
     rows_steps,
     word_column_bytes,
 )
 from dscompile.plan.mcu.rows import RECORD_WORDS, row_segments
 from dscompile.plan.mcu.scaling import RECORD_BYTES
+from dscompile.plan.mcu.small_kernels import (
+    BinaryKernel,
+    CopyKernel,
+    MeanKernel,
+    PoolKernel,
+    ResampleKernel,
+    ScaleKernel,
+    SoftmaxKernel,
+)
 from dscompile.plan.mcu.turned import TURNED_KERNEL, record_words, ring_bytes, turned_outputs
+from dscompile.plan.mcu.windows import Window
 from dscompile.plan.program import Operand, Space
 
 _HALF = 2  # bytes of an int16 in the columns of `dsp`

@@ -15,8 +15,9 @@ from typing import ClassVar
 import numpy as np
 
 from dscompile.ir.network import Array
-from dscompile.plan.mcu.kernels import Axis, DepthwiseKernel, Window
+from dscompile.plan.mcu.products import DepthwiseKernel
 from dscompile.plan.mcu.rows import GROUP
+from dscompile.plan.mcu.windows import Axis, Window
 
 TURNED_KERNEL = 5
 CELLS = 4  # of padding in a row of a channel

@@ -1,0 +1,79 @@
+"""How sums become results, with the constants that takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from dscompile.ir.ops import NONE, Activation
+from dscompile.ir.tensor import DTYPE_BYTES, DType
+from dscompile.plan.kernels import Parameter
+
+Element = Literal["float32", "int8"]
+Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
+
+
+@dataclass(frozen=True)
+class FloatEpilogue:
+    """y = activation(sum + bias[channel])."""
+
+    element: ClassVar[Element] = "float32"
+    is_searched: ClassVar[bool] = False
+    activation: Activation = NONE
+
+    def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
+        """Pointers to what it needs per channel."""
+        return (Parameter(f"{prefix}bias"),)
+
+
+@dataclass(frozen=True)
+class IntegerEpilogue:
+    """How a 32-bit sum of a channel becomes int8.
+
+    affine: clamp(((bias + (sum << left)) * multiplier) >> 32 >> right), where bias and multiplier were searched so
+    that the result equals the network's own rounding for every sum that can occur (plan/requantization.py); stepped:
+    the same, with `step` added to bias + (sum << left) where that is not negative. narrow: as affine in 32 bits
+    (plan/requantization_narrow.py), clamp((bias + sum * high + (sum * low >> left)) >> right), with the upper, signed,
+    and the lower, unsigned, half of multiplier; narrow-stepped: the same, with `step` added before the last shift where
+    the level would be zero_point or more. The others are that rounding itself, of sum + bias, followed by
+    + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded twice (tflite), twice with halves
+    up (half-up) or once (single), or a float factor (float32).
+    """
+
+    element: ClassVar[Element] = "int8"
+    method: Method
+    low: int
+    high: int
+    zero_point: int = 0
+    left: int = 0
+    right: int = 0
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether it is a searched multiplication of 64 bits (not narrow, and not the network's own rounding)."""
+        return self.method in ("affine", "stepped")
+
+    def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
+        """Pointers to what it needs per channel."""
+        bias = Parameter(f"{prefix}bias", "int32")
+        match self.method:
+            case "affine" | "narrow":
+                return (bias, Parameter(f"{prefix}multiplier", "int32"))
+            case "stepped" | "narrow-stepped":
+                return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}step", "int32"))
+            case "float32":
+                return (bias, Parameter(f"{prefix}scale"))
+            case _:
+                return (
+                    bias,
+                    Parameter(f"{prefix}multiplier", "int32"),
+                    Parameter(f"{prefix}shift", "int8", alignment=1),
+                )
+
+
+Epilogue = FloatEpilogue | IntegerEpilogue
+
+
+def elements(name: str, element: DType, written: bool = False) -> Parameter:
+    """A pointer to elements, aligned for one of them."""
+    return Parameter(name, element, written, alignment=DTYPE_BYTES[element])
