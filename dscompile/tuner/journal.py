@@ -201,7 +201,7 @@ class Journal:
         for index, line in enumerate(lines):
             try:
                 text = workload_text(line)
-            except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+            except (ValueError, TypeError, RuntimeError, AttributeError, LookupError) as error:
                 raise self._workloads.broken(index + 1, "MetaSchedule cannot read this workload") from error
             workload = workload_from_json(Fields(json.loads(text), "", [])) if text else None
             workloads.append(workload)

@@ -46,7 +46,7 @@ def workload_line(text: str) -> Any:
 def workload_text(line: Any) -> str:
     """The text in a line that `workload_line` made; empty if it is of another origin.
 
-    Raises what MetaSchedule does (RuntimeError, TypeError, ValueError) for what is no workload.
+    Raises what MetaSchedule does (RuntimeError, TypeError, ValueError, KeyError, IndexError) for what is no workload.
     """
     module = ms.database.Workload.from_json(line).mod
     return next(

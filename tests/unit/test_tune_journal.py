@@ -220,6 +220,10 @@ def test_a_header_that_was_never_finished_is_written_again(tmp_path: Path) -> No
     assert reopened(tmp_path) == {A: 1e-4, B: None, C: 3e-4}
 
 
+# {"root_index":0,"nodes":[{}]}
+WITHOUT_A_TYPE = '["1", "HQAAAAAAAAB7InJvb3RfaW5kZXgiOjAsIm5vZGVzIjpbe31dfQ=="]'
+
+
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
@@ -233,6 +237,7 @@ def test_a_header_that_was_never_finished_is_written_again(tmp_path: Path) -> No
         (RECORDS, '[0, [[[["Annotate"]], []], [1.0], null, []]]', "this line is no record"),
         ("database_workload.json", "[5]", "MetaSchedule cannot read this workload"),
         ("database_workload.json", '["1", "NCwA"]', "MetaSchedule cannot read this workload"),
+        ("database_workload.json", WITHOUT_A_TYPE, "MetaSchedule cannot read this workload"),
         ("failures.jsonl", '{"error": 5}', "this line is no failure: 'after' is missing"),
     ],
 )
