@@ -161,3 +161,19 @@ def test_an_onnx_output_in_uint8_of_what_is_not_supported_is_named(tmp_path: Pat
     with pytest.raises(DscompileError, match="QuantizeLinear") as caught:
         load_network(tmp_path / "net.onnx")
     assert caught.value.code == 3
+
+
+def test_an_onnx_quantizer_whose_zero_point_is_made_later_is_named(tmp_path: Path) -> None:
+    node = import_onnx_models.node
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("Concat", "d d", "e", axis=1),
+        node("QuantizeLinear", "e s late", "y"),
+        node("DequantizeLinear", "c s z", "late"),
+    ]
+    values = {"s": np.array(0.5, np.float32), "z": np.array(0, np.int8), "c": np.array(3, np.int8)}
+    made = import_onnx_models.model(nodes, {"x": [1, 2]}, values)
+    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(BadInputError, match="it needs 'late', which is neither a constant nor made before"):
+        load_network(tmp_path / "net.onnx")

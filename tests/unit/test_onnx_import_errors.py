@@ -1,5 +1,6 @@
 """What the ONNX importer says to models that it cannot import, and to files that are none."""
 
+import math
 import random
 import sys
 import time
@@ -171,6 +172,8 @@ WRONG = [
     ([node("MaxPool", "x", kernel_shape=1.5)], {}, "attribute 'kernel_shape' must be a list of integers"),
     ([node("MaxPool", "x", kernel_shape=[2, 2], ceil_mode="yes")], {}, "attribute 'ceil_mode' must be an integer"),
     ([node("LeakyRelu", "x", alpha="much")], {}, "LeakyRelu: attribute 'alpha' must be a number"),
+    ([node("Elu", "x", alpha=-math.inf)], {}, "Elu: attribute 'alpha' is -inf; it must be finite"),
+    ([node("Clip", "x low")], {"low": np.float32(math.nan)}, "Clip: its bounds nan and inf must be numbers"),
     ([node("Conv", "x w", auto_pad=1)], {"w": randoms(4, 6, 3, 3)}, "attribute 'auto_pad' must be a string"),
     ([node("Gemm", "x w")], {"w": randoms(6, 3)}, "needs two matrices, not [1, 6, 9, 7] and [6, 3]"),
     ([node("Gemm", "f w")], {"w": randoms(6, 3)}, "weights are [6, 3], they do not fit an input of [1, 378]"),

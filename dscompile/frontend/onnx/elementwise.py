@@ -34,6 +34,8 @@ def clip(call: Call) -> Value:
         minimum, maximum = call.scalar(1, "min"), call.scalar(2, "max")
         low = -math.inf if minimum is None else minimum
         high = math.inf if maximum is None else maximum
+    if math.isnan(low) or math.isnan(high):
+        raise BadInputError(f"its bounds {low:g} and {high:g} must be numbers")
     largest = float(np.finfo(np.float32).max)
     unbounded = (-math.inf if low <= -largest else low, math.inf if high >= largest else high)
     return lower.activate(call.graph, call.value(), Activation("clip", *unbounded))
@@ -41,7 +43,7 @@ def clip(call: Call) -> Value:
 
 def hard_sigmoid(call: Call) -> Value:
     """HardSigmoid with beta 0.5."""
-    alpha, beta = call.node.real("alpha", 0.2), call.node.real("beta", 0.5)
+    alpha, beta = call.node.finite("alpha", 0.2), call.node.finite("beta", 0.5)
     if beta != 0.5:
         raise UnsupportedError(f"beta {beta:g}; only 0.5 is supported")
     # Exporters write 1/6 in single precision; it is meant to be the hard sigmoid of the papers.
@@ -51,12 +53,12 @@ def hard_sigmoid(call: Call) -> Value:
 
 def leaky_relu(call: Call) -> Value:
     """LeakyRelu."""
-    return lower.activate(call.graph, call.value(), Activation("leaky_relu", alpha=call.node.real("alpha", 0.01)))
+    return lower.activate(call.graph, call.value(), Activation("leaky_relu", alpha=call.node.finite("alpha", 0.01)))
 
 
 def elu(call: Call) -> Value:
     """Elu."""
-    return lower.activate(call.graph, call.value(), Activation("elu", alpha=call.node.real("alpha", 1.0)))
+    return lower.activate(call.graph, call.value(), Activation("elu", alpha=call.node.finite("alpha", 1.0)))
 
 
 def gelu(call: Call) -> Value:

@@ -133,6 +133,8 @@ class Importer:
         if not name:
             raise BadInputError("an input that it needs is missing")
         if name not in self.operands:
+            if name not in self.model.constants:
+                raise BadInputError(f"it needs '{name}', which is neither a constant nor made before")
             self.operands[name] = self.model.constants[name]
         return self.operands[name]
 

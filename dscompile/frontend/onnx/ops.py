@@ -60,8 +60,8 @@ def _gemm(call: Call) -> Value:
         units, given = kernel.shape[1], call.weight(2, "the matrix C")
         if given.size not in (1, units) or (given.size > 1 and given.shape[-1] != units):
             raise UnsupportedError(f"C of shape {list(given.shape)}; only one number per column of [{units}]")
-        bias = call.node.real("beta", 1.0) * np.broadcast_to(given.reshape(-1), units)
-    return lower.dense(call.graph, value, call.node.real("alpha", 1.0) * kernel, bias)
+        bias = call.node.finite("beta", 1.0) * np.broadcast_to(given.reshape(-1), units)
+    return lower.dense(call.graph, value, call.node.finite("alpha", 1.0) * kernel, bias)
 
 
 def _matmul(call: Call) -> Value:
@@ -79,7 +79,7 @@ def _batch_norm(call: Call) -> Value:
         beta=call.weight(2, "the shift"),
         mean=call.weight(3, "the mean"),
         variance=call.weight(4, "the variance"),
-        epsilon=call.node.real("epsilon", 1e-5),
+        epsilon=call.node.finite("epsilon", 1e-5),
     )
     return lower.batch_norm(call.graph, value, norm, axis_of(1, len(value.shape)))
 

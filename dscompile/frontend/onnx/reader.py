@@ -58,6 +58,13 @@ class OnnxNode:
             raise BadInputError(f"attribute '{name}' must be a number")
         return value
 
+    def finite(self, name: str, default: float) -> float:
+        """An attribute of type FLOAT that is neither infinite nor NaN."""
+        value = self.real(name, default)
+        if not math.isfinite(value):
+            raise BadInputError(f"attribute '{name}' is {value}; it must be finite")
+        return value
+
     def text(self, name: str, default: str) -> str:
         """An attribute of type STRING."""
         value = self.attributes.get(name, default)
@@ -107,6 +114,9 @@ class Constants:
     def __init__(self, directory: Path, tensors: Mapping[str, Any]) -> None:
         self._directory = directory
         self._tensors = tensors
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
 
     def __getitem__(self, name: str) -> Array:
         """The initializer as an array. Raises BadInputError if its data do not fit its shape and type."""
