@@ -29,7 +29,7 @@ def test_yaml_is_read_as_a_net_yaml(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "module", "function"),
-    [(".onnx", "onnx_import", "import_onnx"), (".tflite", "tflite_import", "load_tflite")],
+    [(".onnx", "onnx.importer", "import_onnx"), (".tflite", "tflite.importer", "load_tflite")],
 )
 def test_models_go_to_their_importers(
     suffix: str, module: str, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -115,6 +115,14 @@ def _read_pixels(window: Window) -> int:
     )
 
 
+def _whole_windows(window: Window) -> int:
+    """Windows that lie inside the image with all their taps."""
+    return math.prod(
+        sum(axis.taps(output) == (0, axis.kernel) for output in range(axis.outputs))
+        for axis in (window.rows, window.columns)
+    )
+
+
 def _groups(pixels: int, group: int) -> int:
     """Passes over the weights: whole groups of pixels, and each pixel that is left over."""
     return pixels // group + pixels % group
@@ -133,8 +141,10 @@ def _convolution(kernel: ConvKernel, sizes: Mapping[str, int]) -> dict[str, int]
     if kernel.variant == "dsp":
         padded = -(-kernel.depth // 4) * 4
         direct = kernel.window.is_pointwise and padded == kernel.depth
-        window = 0 if direct else pixels * (kernel.depth + padded)  # gathered, then read to be widened
-        found["columns"] += window + pixels * padded * _HALF
+        gathered = 0 if direct else pixels * (kernel.depth + padded)  # then read to be widened
+        if kernel.by_words:
+            gathered = (pixels - _whole_windows(kernel.window)) * 2 * kernel.depth
+        found["columns"] += gathered + pixels * padded * _HALF
         found["x"] = read
     elif kernel.variant == "m0plus":
         window = 0 if kernel.window.is_pointwise else 2 * pixels * kernel.depth
