@@ -193,6 +193,7 @@ def _child(kind: Kind, batch: list[int], place: mmap.mmap, writer: int) -> None:
 def _limits(root: Path) -> _Auditor:
     """Warms up, then limits memory: what is imported once does not count."""
     tempfile.tempdir = str(root)
+    sys.dont_write_bytecode = True  # what an import writes is no input's doing
     warnings.simplefilter("ignore")
     auditor = _Auditor(root)
     sys.addaudithook(auditor)

@@ -29,6 +29,7 @@ READ = (
         "int8_rv32",
         "int8_rv64",
         "separables_m4",
+        "squeezed_m4",
         "turned_m4",
         "borders",
     ),
