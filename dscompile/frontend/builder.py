@@ -163,6 +163,8 @@ class Assembly:
             line = self._tensor_positions[output].line
             message = f"the tensor '{output}' exists already; it is made in line {line}"
             self.problems.add(message, place.position, layer=place.name, help="give the layer another name or output")
+        while output in self.builder.tensors:
+            output = f"{output} again"  # the first one stays what its readers found
         self.positions.setdefault(place.name, place.position)
         self._tensor_positions.setdefault(output, place.position)
         self._biases[place.name] = bias
@@ -190,12 +192,16 @@ class Assembly:
         """Output tensors, with their layouts set."""
         if self.spec.outputs is None:
             return self._parts.get(self._previous, (self._previous,)) if self._previous is not None else ()
-        names: list[str] = []
+        names: dict[str, str] = {}  # of tensors -> as the file says them
         for output in self.spec.outputs:
+            said = output.reference.name
             name = self._resolve(output.reference)
             if name is None or name in self._broken:
                 continue
-            names.append(name)
+            if names.setdefault(name, said) != said:
+                message = f"outputs '{names[name]}' and '{said}' are the same tensor, '{name}'"
+                self.problems.add(message, output.reference.position)
+                continue
             if output.layout is not None:
                 self._set_layout(name, output.layout, output.reference.position)
         return tuple(names)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import NONE, Activation, Binary, Conv2D, ConvTranspose, Dense, Pool
 from dscompile.ir.tensor import INTEGER_RANGES, Quantization, Rounding
@@ -40,7 +41,8 @@ class Clamp:
 def quantize_multiplier(real: float) -> FixedPoint:
     """The fixed-point factor nearest to a real factor >= 0; halves are rounded up.
 
-    Raises ValueError for factors that are negative, not finite, or 2^30 and more, which cannot be shifted in 32 bits.
+    Raises ValueError for factors that are negative or not finite, and UnsupportedError for 2^30 and more, which cannot be
+    shifted in 32 bits.
     """
     if not (real >= 0 and math.isfinite(real)):
         raise ValueError(f"a factor must be finite and not negative, not {real}")
@@ -51,7 +53,7 @@ def quantize_multiplier(real: float) -> FixedPoint:
     if shift < -31 or multiplier == 0:
         return FixedPoint(0, 0)
     if shift > 30:
-        raise ValueError(f"a factor must be smaller than 2^30, not {real}")
+        raise UnsupportedError(f"scales whose quotient is {real:g} are not supported; it must be smaller than 2^30")
     return FixedPoint(multiplier, shift)
 
 

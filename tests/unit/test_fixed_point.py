@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from dscompile.errors import UnsupportedError
 from dscompile.ir.fixed_point import (
     Clamp,
     FixedPoint,
@@ -52,7 +53,7 @@ def test_factors_that_are_none_are_refused(real):
 
 
 def test_factors_that_shift_out_of_32_bits_are_refused():
-    with pytest.raises(ValueError, match=r"a factor must be smaller than 2\^30"):
+    with pytest.raises(UnsupportedError, match=r"it must be smaller than 2\^30"):
         quantize_multiplier(2.0**30)
 
 

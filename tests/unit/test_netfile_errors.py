@@ -221,6 +221,17 @@ def test_what_is_wrong_outside_layers(old: str, new: str, message: str, tmp_path
     assert found.position.line >= 1
 
 
+def test_two_names_of_one_tensor_are_not_two_outputs() -> None:
+    text = frame("- relu: {name: act, output: a}").replace("weights:", "  outputs: [act, a]\nweights:")
+    assert only(diagnostics(text)).message == "outputs 'act' and 'a' are the same tensor, 'a'"
+
+
+def test_a_layer_with_the_name_of_the_input_leaves_what_the_input_was() -> None:
+    """The first convolution must still find four axes."""
+    text = frame("- conv: {out: 4, kernel: 3}\n- pool: {kind: average, over: all}\n- dense: {name: x, out: 3}")
+    assert only(diagnostics(text)).message.startswith("the tensor 'x' exists already")
+
+
 def test_two_inputs_of_one_name_and_layers_without_from_are_errors() -> None:
     text = RELU.replace(
         "  input: {name: x, shape: [1, 8, 8, 4]}\n",
