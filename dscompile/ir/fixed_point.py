@@ -41,7 +41,7 @@ class Clamp:
 def quantize_multiplier(real: float) -> FixedPoint:
     """The fixed-point factor nearest to a real factor >= 0; halves are rounded up.
 
-    Raises ValueError for factors that are negative or not finite, and UnsupportedError for 2^30 and more, which cannot be
+    Raises ValueError for factors that are negative or not finite, UnsupportedError for 2^30 and more, which cannot be
     shifted in 32 bits.
     """
     if not (real >= 0 and math.isfinite(real)):
