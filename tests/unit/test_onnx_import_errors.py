@@ -70,7 +70,9 @@ def test_an_operator_of_another_domain_is_named_with_it(tmp_path):
     assert error_of(made, tmp_path).diagnostics[0].message == "com.microsoft.Gelu: this operator is not supported"
 
 
+CROSSED = {"low": np.float32(3), "high": np.float32(2)}
 REFUSED = [
+    ([node("Clip", "x low high")], CROSSED, "Clip: from 3 to 2 it leaves nothing"),
     ([node("Conv", "x w")], {"w": randoms(4, 6, 3)}, "Conv: kernel of shape [4, 6, 3]; only 1-D and 2-D"),
     ([node("Conv", "x x")], {}, "Conv: the kernel is computed at run time; only constants are supported"),
     ([node("Conv", "x w")], {"w": randoms(4, 6, 3, 3).astype(np.float64)}, "Conv: the kernel is float64; only float32"),

@@ -36,6 +36,8 @@ def clip(call: Call) -> Value:
         high = math.inf if maximum is None else maximum
     if math.isnan(low) or math.isnan(high):
         raise BadInputError(f"its bounds {low:g} and {high:g} must be numbers")
+    if low > high:
+        raise UnsupportedError(f"from {low:g} to {high:g} it leaves nothing")
     largest = float(np.finfo(np.float32).max)
     unbounded = (-math.inf if low <= -largest else low, math.inf if high >= largest else high)
     return lower.activate(call.graph, call.value(), Activation("clip", *unbounded))
