@@ -35,6 +35,9 @@ from dscompile.ir.tensor import INTEGER_RANGES, Tensor
 _INT32 = (-(1 << 31), (1 << 31) - 1)
 
 
+_MOST_MOVED = 1 << 25  # elements of a tensor whose channels are followed when they are moved
+
+
 @dataclass(frozen=True)
 class Interval:
     """Smallest and largest integer, [C] each, of the channels of a tensor or of accumulators."""
@@ -52,7 +55,8 @@ def channel_intervals(network: Network) -> Mapping[str, Interval]:
     """Tensor -> the interval of each channel (last axis), for every int8 and uint8 tensor.
 
     Inputs have their type's whole range. Convolutions and dense layers are analyzed weight by weight, pools, resizes
-    and layers that move elements hand intervals on; all other operators count as able to make anything.
+    and layers that move elements hand intervals on, unless these are tens of millions; all other operators count as able
+    to make anything.
     """
     found: dict[str, Interval] = {}
     for name in network.inputs:
@@ -142,6 +146,8 @@ def _result(network: Network, layer: Layer, found: Mapping[str, Interval]) -> In
             value = network.weight(layer, "value").astype(np.int64).reshape(-1, network.shape(layer.output)[-1])
             return Interval(value.min(axis=0), value.max(axis=0))
         case Reshape() | Transpose() | Concat() | Slice() | Shuffle():
+            if network.tensor(layer.output).elements > _MOST_MOVED:
+                return _everything(network.tensor(layer.output))
             return Interval(
                 _moved(network, layer, [interval.low for interval in given]).min(axis=0),
                 _moved(network, layer, [interval.high for interval in given]).max(axis=0),

@@ -14,6 +14,7 @@ from dscompile.cli.arrays import read
 from dscompile.errors import BadInputError, DscompileError
 from dscompile.frontend.load import load_network
 from dscompile.frontend.npz import NpzReader
+from dscompile.ir.intervals import channel_intervals
 from dscompile.ir.tensor import Tensor
 from dscompile.plain_yaml import MAX_FILE_BYTES
 from dscompile.report.vectors import FILE_NAME, Vectors, encode_vectors, read_vectors
@@ -177,3 +178,15 @@ def test_an_onnx_quantizer_whose_zero_point_is_made_later_is_named(tmp_path: Pat
     (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
     with pytest.raises(BadInputError, match="it needs 'late', which is neither a constant nor made before"):
         load_network(tmp_path / "net.onnx")
+
+
+def test_channels_of_an_image_of_a_gigabyte_are_not_moved_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(
+        "dscompile: 1\nnetwork:\n  name: large\n"
+        "  input: {name: x, shape: [1, 64, 16777216, 1], scale: 0.5, zero_point: 0}\n"
+        "  layers:\n    - transpose: {name: y, permutation: [0, 3, 1, 2]}\n"
+        "weights: {seed: 1}\nquantization: {scheme: int8, rounding: float32}\n"
+    )
+    network = load_network(tmp_path / "net.yaml").network
+    interval = channel_intervals(network)["y"]
+    assert (interval.low.min(), interval.high.max()) == (-128, 127)
