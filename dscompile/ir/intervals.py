@@ -54,9 +54,8 @@ class Interval:
 def channel_intervals(network: Network) -> Mapping[str, Interval]:
     """Tensor -> the interval of each channel (last axis), for every int8 and uint8 tensor.
 
-    Inputs have their type's whole range. Convolutions and dense layers are analyzed weight by weight, pools, resizes
-    and layers that move elements hand intervals on, unless these are tens of millions; all other operators count as able
-    to make anything.
+    Inputs have their type's whole range. Convolutions and dense layers are analyzed weight by weight; pools, resizes
+    and layers that move elements, if not tens of millions, hand intervals on; others count as able to make anything.
     """
     found: dict[str, Interval] = {}
     for name in network.inputs:
