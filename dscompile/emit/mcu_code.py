@@ -219,13 +219,14 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
     if not isinstance(kernel, McuKernel):
         raise ValueError(f"{function.symbol} is a kernel of the hosted backend")
     values: dict[str, object] = {"k": kernel, "c": _code(kernel, name)}
+    shared = {each.body: each for each in bodies}
+    names = {body: each.name for body, each in shared.items()}
     if isinstance(kernel, SeparableKernel):
         values["d"] = _code(kernel.depthwise, f"{name}_depthwise", "taps_")
     template = "conv" if isinstance(kernel, ConvKernel) else kernel.kind
     if isinstance(kernel, PoolKernel) and kernel.from_rows:
         template += "_rows"
     if isinstance(kernel, ScaleKernel):
-        names = {each.body: each.name for each in bodies}
         values["scale"] = names.get(scale_body(kernel), "")
     if isinstance(kernel, DenseKernel):
         template += _SUFFIXES[kernel.variant]
@@ -235,10 +236,10 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
             variant = kernel.depthwise.variant
         template += _SUFFIXES[variant]
         if kernel.variant == "dsp":
-            values.update(_body_names(kernel, {each.body: each for each in bodies}))
+            values.update(_body_names(kernel, shared, names))
         if kernel.variant == "mve":
-            values.update(mve_values(kernel, {each.body: each.name for each in bodies}))
-        values.update(rvv_values(kernel, {each.body: each.name for each in bodies}))
+            values.update(mve_values(kernel, names))
+        values.update(rvv_values(kernel, names))
     return _tidy(_environment().get_template(f"mcu/{template}.c.j2").render(**values))
 
 
@@ -248,11 +249,12 @@ def is_thin(function: Function) -> bool:
 
 
 def _body_names(
-    kernel: ConvKernel | DepthwiseKernel | SeparableKernel, shared: Mapping[AnyBody, SharedBody]
+    kernel: ConvKernel | DepthwiseKernel | SeparableKernel,
+    shared: Mapping[AnyBody, SharedBody],
+    names: Mapping[AnyBody, str],
 ) -> dict[str, object]:
     """The values `matrix`, `pixels` and so on of templates for dsp."""
     values: dict[str, object] = {}
-    names = {body: each.name for body, each in shared.items()}
     if not isinstance(kernel, DepthwiseKernel):
         values["matrix"] = names[matrix_body(kernel)]
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel

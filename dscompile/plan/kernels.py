@@ -44,17 +44,11 @@ class ImageStrides:
 
 
 def blocked_parameter(
-    name: str, view: Strides, lanes: int, written: bool = False, dtype: DType = "float32"
+    name: str, view: Strides | TileStrides, lanes: int, written: bool = False, dtype: DType = "float32"
 ) -> Parameter:
-    """An image [blocks][rows][columns][lanes]."""
-    strides = (view.block, view.row, view.pixel, 1)
-    return Parameter(name, dtype, written, strides, lanes * DTYPE_BYTES[dtype])
-
-
-def tiled_parameter(name: str, view: TileStrides, lanes: int, written: bool = False) -> Parameter:
-    """A float32 image [blocks][rows][tiles][pixels][lanes]."""
-    strides = (view.block, view.row, view.tile, view.pixel, 1)
-    return Parameter(name, "float32", written, strides, lanes * ELEMENT_BYTES)
+    """An image [blocks][rows][columns][lanes], or with rows in tiles [blocks][rows][tiles][pixels][lanes]."""
+    tiles = (view.tile,) if isinstance(view, TileStrides) else ()
+    return Parameter(name, dtype, written, (view.block, view.row, *tiles, view.pixel, 1), lanes * DTYPE_BYTES[dtype])
 
 
 def strided_parameter(
@@ -120,22 +114,15 @@ class ConvKernel:
     def parameters(self) -> tuple[Parameter, ...]:
         """x, [offsets], weights, bias, [residual], y."""
         return (
-            self._x,
+            _image("x", self.x, "float32")
+            if isinstance(self.x, ImageStrides)
+            else blocked_parameter("x", self.x, self.lanes),
             *((Parameter("offsets", "int32"),) if self.span else ()),
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
             *self.epilogue.parameters(self.lanes),
             blocked_parameter("y", self.y, self.lanes, written=True),
         )
-
-    @property
-    def _x(self) -> Parameter:
-        match self.x:
-            case Strides():
-                return blocked_parameter("x", self.x, self.lanes)
-            case TileStrides():
-                return tiled_parameter("x", self.x, self.lanes)
-        return _image("x", self.x, "float32")
 
 
 @dataclass(frozen=True)
@@ -165,9 +152,7 @@ class DepthwiseKernel:
             _packed("weights", self.lanes),
             _packed("bias", self.lanes),
             *self.epilogue.parameters(self.lanes),
-            tiled_parameter("y", self.y, self.lanes, written=True)
-            if isinstance(self.y, TileStrides)
-            else blocked_parameter("y", self.y, self.lanes, written=True),
+            blocked_parameter("y", self.y, self.lanes, written=True),
         )
 
 

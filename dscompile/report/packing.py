@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dscompile.ir.network import Network
 from dscompile.plan.mcu.packing import Packed, packed_kernels
-from dscompile.plan.mcu.sets import kernel_sets, vector_variant
+from dscompile.plan.mcu.sets import VECTOR_VARIANTS, kernel_sets, vector_variant
 from dscompile.plan.program import Program
 from dscompile.report.text import plural
 
@@ -29,12 +29,12 @@ def packing_notes(target: str, network: Network, program: Program) -> Iterator[s
     if not program.target.kernels:
         yield f"{target}: weights have a byte each; 'storage' is for targets of standalone C"
         return
-    packed = {name: kernel.storage for name, kernel, _ in packed_kernels(program)}
+    packed = {name: kernel for name, kernel, _ in packed_kernels(program)}
     sets = kernel_sets(program.target)
     missed: list[str] = []
     short: list[str] = []
     for layer in asked:
-        found = packed.get(layer.name, "plain")
+        found = packed[layer.name].storage if layer.name in packed else "plain"
         if found != layer.storage and program.network.has_weight(layer, "kernel"):
             kernel = program.network.weight(layer, "kernel")
             is_short = sets[0].storage(layer.storage, kernel.size // kernel.shape[-1]) == found
@@ -44,7 +44,7 @@ def packing_notes(target: str, network: Network, program: Program) -> Iterator[s
     if short:
         yield f"{target}: weights are stored otherwise than asked: {', '.join(short)}; {_WHY_SHORT}"
     has_vectors = vector_variant(sets) != "c99"
-    loops = [name for name, kernel, _ in packed_kernels(program) if has_vectors and _lacks_vectors(kernel)]
+    loops = [name for name, kernel in packed.items() if has_vectors and _lacks_vectors(kernel)]
     if loops:
         slow = f"{plural(len(loops), 'layer')} with packed weights {'takes' if len(loops) == 1 else 'take'}"
         yield f"{target}: {slow} several times the instructions: {', '.join(loops)}; {_WHY_LOOPS}"
@@ -52,4 +52,4 @@ def packing_notes(target: str, network: Network, program: Program) -> Iterator[s
 
 def _lacks_vectors(kernel: Packed) -> bool:
     """Whether a layer would have vectors if its weights were not packed."""
-    return kernel.epilogue.is_searched and kernel.variant not in ("mve", "rvv")
+    return kernel.epilogue.is_searched and kernel.variant not in VECTOR_VARIANTS

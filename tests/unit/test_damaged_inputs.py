@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -113,71 +114,62 @@ def test_a_tflite_assignment_without_a_value_is_named(tmp_path: Path) -> None:
         load_network(tmp_path / "net.tflite")
 
 
+def _model(
+    nodes: Sequence[onnx.NodeProto], shape: Sequence[int], values: Mapping[str, np.ndarray] | None = None
+) -> onnx.ModelProto:
+    """A model over one input `x`."""
+    return import_onnx_models.model(nodes, {"x": tuple(shape)}, values or {})
+
+
+def _load(made: onnx.ModelProto, folder: Path) -> None:
+    (folder / "net.onnx").write_bytes(made.SerializeToString())
+    load_network(folder / "net.onnx")
+
+
 def test_an_onnx_stride_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:
     node = import_onnx_models.node("MaxPool", "x", "y", kernel_shape=[1, 1], strides=[2**40, 1])
-    made = import_onnx_models.model([node], {"x": [1, 2, 4, 4]}, {})
-    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
     with pytest.raises(BadInputError, match="must be positive, and at most 16777216"):
-        load_network(tmp_path / "net.onnx")
+        _load(_model([node], [1, 2, 4, 4]), tmp_path)
 
 
 def test_an_onnx_size_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:
     node = import_onnx_models.node("Resize", "x _ _ sizes", "y")
-    sizes = {"sizes": np.array([1, 4, 2**58, 6])}
-    made = import_onnx_models.model([node], {"x": [1, 4, 5, 5]}, sizes)
-    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    made = _model([node], [1, 4, 5, 5], {"sizes": np.array([1, 4, 2**58, 6])})
     with pytest.raises(BadInputError, match=r"size \[288230376151711744, 6\] must be at most 16777216"):
-        load_network(tmp_path / "net.onnx")
+        _load(made, tmp_path)
 
 
-def _quantized(inputs: str) -> bytes:
-    """A QDQ file whose last node is `QuantizeLinear` of these inputs."""
+def _quantized(*nodes: onnx.NodeProto, zero_point: np.ndarray) -> onnx.ModelProto:
+    """A QDQ file: `d` is the input, quantized and back again, then come `nodes`; `s` is a scale, `z` the zero point."""
     node = import_onnx_models.node
-    nodes = [
-        node("QuantizeLinear", "x s z", "q"),
-        node("DequantizeLinear", "q s z", "d"),
-        node("QuantizeLinear", inputs, "y"),
-    ]
-    values = {"s": np.array(0.5, np.float32), "z": np.array(0, np.uint8)}
-    return bytes(import_onnx_models.model(nodes, {"x": [1, 2]}, values).SerializeToString())
+    first = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d")]
+    return _model([*first, *nodes], [1, 2], {"s": np.array(0.5, np.float32), "z": zero_point, "c": zero_point + 3})
 
 
 def test_an_onnx_quantize_without_a_name_to_quantize_is_named(tmp_path: Path) -> None:
-    (tmp_path / "net.onnx").write_bytes(_quantized("_ s z"))
+    node = import_onnx_models.node("QuantizeLinear", "_ s z", "y")
     with pytest.raises(BadInputError, match="QuantizeLinear: an input that it needs is missing"):
-        load_network(tmp_path / "net.onnx")
+        _load(_quantized(node, zero_point=np.array(0, np.uint8)), tmp_path)
 
 
 def test_an_onnx_output_in_uint8_of_what_is_not_supported_is_named(tmp_path: Path) -> None:
-    node = import_onnx_models.node
-    nodes = [
-        node("QuantizeLinear", "x s z", "q"),
-        node("DequantizeLinear", "q s z", "d"),
-        node("QuantizeLinear", "d z", "y"),
-    ]
-    values = {"s": np.array(0.5, np.float32), "z": np.array([0, 1], np.uint8)}
-    made = import_onnx_models.model(nodes, {"x": [1, 2]}, values)
+    node = import_onnx_models.node("QuantizeLinear", "d z", "y")
+    made = _quantized(node, zero_point=np.array([0, 1], np.uint8))
     made.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.UINT8, [1, 2]))
-    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
     with pytest.raises(DscompileError, match="QuantizeLinear") as caught:
-        load_network(tmp_path / "net.onnx")
+        _load(made, tmp_path)
     assert caught.value.code == 3
 
 
 def test_an_onnx_quantizer_whose_zero_point_is_made_later_is_named(tmp_path: Path) -> None:
     node = import_onnx_models.node
     nodes = [
-        node("QuantizeLinear", "x s z", "q"),
-        node("DequantizeLinear", "q s z", "d"),
         node("Concat", "d d", "e", axis=1),
         node("QuantizeLinear", "e s late", "y"),
         node("DequantizeLinear", "c s z", "late"),
     ]
-    values = {"s": np.array(0.5, np.float32), "z": np.array(0, np.int8), "c": np.array(3, np.int8)}
-    made = import_onnx_models.model(nodes, {"x": [1, 2]}, values)
-    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
     with pytest.raises(BadInputError, match="it needs 'late', which is neither a constant nor made before"):
-        load_network(tmp_path / "net.onnx")
+        _load(_quantized(*nodes, zero_point=np.array(0, np.int8)), tmp_path)
 
 
 def test_channels_of_an_image_of_a_gigabyte_are_not_moved_one_by_one(tmp_path: Path) -> None:

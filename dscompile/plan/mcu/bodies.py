@@ -34,7 +34,7 @@ from dscompile.plan.mcu.windows import Axis
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
 _STEP_BYTES = 12 * 4
 _STEP_BYTES_APART = 13 * 4
-_FEW_SINGLES = 1 / 50  # of the products of layers: two words a step then save less than 1 % of them, for 108 B of code
+FEW_SINGLES = 1 / 50  # of the products of layers: two words a step then save less than 1 % of them, for 108 B of code
 _FOUR = 4  # channels in a word
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
 
@@ -454,7 +454,7 @@ class Uses:
     @property
     def mostly_fours(self) -> bool:
         """Whether single pixels are hardly any work: their loop is then small instead of fast."""
-        return self.single_products <= self.products * _FEW_SINGLES
+        return self.single_products <= self.products * FEW_SINGLES
 
     def __or__(self, other: Uses) -> Uses:
         return Uses(

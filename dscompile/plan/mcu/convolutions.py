@@ -42,12 +42,12 @@ from dscompile.plan.mcu.products import (
     DenseKernel,
     DepthwiseKernel,
     SeparableKernel,
-    Variant,
     repeats_channel,
 )
 from dscompile.plan.mcu.quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu.rows import GROUP, lowered_bias, row_records
 from dscompile.plan.mcu.sets import (
+    VECTOR_VARIANTS,
     KernelSet,
     combined_sets,
     dense_set,
@@ -287,21 +287,23 @@ def takes_tables(lowering: McuLowering, fused: Fused) -> bool:
         return False
     x, y = network.shape(layer.inputs[0]), network.shape(layer.output)
     if not op.is_depthwise(x[3]):
-        return _multiplied_by(lowering, layer) == "dsp"
+        return multiplies_pairs(lowering, layer)
     window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
     _, epilogue, _ = prepared_weights(lowering, layer, centered=True)
     if depthwise_set(lowering.sets, epilogue, window, op.out_channels).variant != "dsp":
         return False
     if fused.pointwise is None:
         return True
-    return _multiplied_by(lowering, fused.pointwise) == "dsp" and not (lowering.turns and takes_turned(window))
+    return multiplies_pairs(lowering, fused.pointwise) and not (lowering.turns and takes_turned(window))
 
 
-def _multiplied_by(lowering: McuLowering, layer: Layer) -> Variant:
-    """The variant of a convolution's matrix product."""
+def multiplies_pairs(lowering: McuLowering, layer: Layer) -> bool:
+    """Whether the matrix product of a convolution is one of int16 in pairs."""
+    if not lowering.network.is_quantized_layer(layer):
+        return False
     weights, epilogue, _ = prepared_weights(lowering, layer, centered=False)
     matrix = weights.reshape(-1, weights.shape[-1])
-    return matrix_set(lowering.sets, epilogue, matrix, fitting_storage(layer.storage, matrix)).variant
+    return matrix_set(lowering.sets, epilogue, matrix, fitting_storage(layer.storage, matrix)).variant == "dsp"
 
 
 def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
@@ -311,7 +313,7 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
     storage = fitting_storage(layer.storage, weights)
     chosen = dense_set(lowering.sets, epilogue, weights, storage)
     storage = chosen.storage(storage, len(weights))
-    if chosen.variant in ("mve", "rvv"):
+    if chosen.variant in VECTOR_VARIANTS:
         one = Axis(1, 1, 1, 1, 0)
         conv = ConvKernel(
             window=Window(one, one, x.shape[1]),

@@ -7,6 +7,7 @@ Assembly is counted exactly, piece by piece as the templates write it. The C aro
 from __future__ import annotations
 
 from dscompile.plan.mcu.bodies import (
+    FEW_SINGLES,
     DepthwiseBody,
     Finish,
     MatrixBody,
@@ -34,7 +35,6 @@ from dscompile.plan.mcu.windows import Axis
 _GROUP = 4
 _UNROLLED = 16  # steps that a pass of the matrix body has
 _CLAMP = code("3p")  # compare, IT and a move that may do nothing
-_FEW_SINGLES = 1 / 50
 _STEP_BYTES, _APART_BYTES, _PAIR_BYTES = 48, 52, 260  # of code: a step, one with weights apart, the rest of a pair
 WINDOW_BYTES = 480  # of code: a channel of a depthwise part
 
@@ -171,10 +171,10 @@ def products_mix(kernel: ConvKernel | SeparableKernel) -> Mix:
     single = pixels % _GROUP
     call = _product_call(kernel)
     group = call + pairs_mix(body, steps, channels // 2)
-    one = call + one_mix(body, steps, channels // 2, fast=single > pixels * _FEW_SINGLES)
+    one = call + one_mix(body, steps, channels // 2, fast=single > pixels * FEW_SINGLES)
     if repeats_channel(kernel):
         group += _REPEATED + pairs_mix(body, steps, 1)
-        one += _REPEATED + one_mix(body, steps, 1, fast=single > pixels * _FEW_SINGLES)
+        one += _REPEATED + one_mix(body, steps, 1, fast=single > pixels * FEW_SINGLES)
     elif channels % 2:
         last = _last(body, steps)
         group += _LASTS + last * _GROUP

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Conv2D, Pool
-from dscompile.ir.storage import fitting_storage
-from dscompile.plan.mcu.convolutions import depthwise_rows, image_window, prepared_weights
+from dscompile.plan.mcu.convolutions import depthwise_rows, image_window, multiplies_pairs
 from dscompile.plan.mcu.fusion import fused_layers
 from dscompile.plan.mcu.lowering import McuLowering
 from dscompile.plan.mcu.rows import LARGEST_SIZE, takes_window
-from dscompile.plan.mcu.sets import matrix_set
+from dscompile.plan.mcu.sets import has_pairs
 
 _ZERO_POINT = -128  # whose byte in rows is 0
 
 
 def row_tensors(lowering: McuLowering) -> frozenset[str]:
     """The tensors of a network that can be in rows; none where the target has no kernels for int16 in pairs."""
-    if not lowering.affine or all(each.variant != "dsp" for each in lowering.sets):
+    if not lowering.affine or not has_pairs(lowering.sets):
         return frozenset()
     network = lowering.network
     readers = [layer for layer in network.layers if _reads_rows(lowering, layer)]
@@ -58,7 +57,7 @@ def _reads_rows(lowering: McuLowering, layer: Layer) -> bool:
         return False
     single = x[3] == y[3] and tensor_quantization(network, layer.inputs[0]).zero_point == _ZERO_POINT
     window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
-    return single and takes_window(window) and _multiplies_pairs(lowering, pointwise)
+    return single and takes_window(window) and multiplies_pairs(lowering, pointwise)
 
 
 def _is_made_in_rows(lowering: McuLowering, name: str) -> bool:
@@ -68,13 +67,4 @@ def _is_made_in_rows(lowering: McuLowering, name: str) -> bool:
     if producer is None or name in network.outputs or lowering.is_inside(name) or not isinstance(producer.op, Conv2D):
         return False
     channels = network.shape(producer.inputs[0])[3]
-    return not producer.op.is_depthwise(channels) and _multiplies_pairs(lowering, producer)
-
-
-def _multiplies_pairs(lowering: McuLowering, layer: Layer) -> bool:
-    """Whether the matrix product of a convolution is one of int16 in pairs."""
-    if not lowering.network.is_quantized_layer(layer):
-        return False
-    weights, epilogue, _ = prepared_weights(lowering, layer, centered=False)
-    matrix = weights.reshape(-1, weights.shape[-1])
-    return matrix_set(lowering.sets, epilogue, matrix, fitting_storage(layer.storage, matrix)).variant == "dsp"
+    return not producer.op.is_depthwise(channels) and multiplies_pairs(lowering, producer)

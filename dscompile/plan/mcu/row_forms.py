@@ -16,9 +16,9 @@ from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
     SeparableKernel,
-    Variant,
 )
 from dscompile.plan.mcu.rows import SLACK_BYTES
+from dscompile.plan.mcu.sets import VECTOR_VARIANTS
 from dscompile.plan.mcu.small_kernels import (
     ActivateKernel,
     BinaryKernel,
@@ -29,7 +29,6 @@ from dscompile.plan.mcu.small_kernels import (
 )
 from dscompile.plan.mcu.windows import Axis
 
-_VECTORS: frozenset[Variant] = frozenset(("mve", "rvv"))
 _MOST_ROWS = 32_000  # int16_t counts them in C
 
 
@@ -75,9 +74,9 @@ def _has_vectors(kernel: McuKernel) -> bool:
     """Whether a kernel is written for vectors, of which there is no form by row yet."""
     match kernel:
         case SeparableKernel():
-            return bool({kernel.variant, kernel.depthwise.variant} & _VECTORS)
+            return bool({kernel.variant, kernel.depthwise.variant} & set(VECTOR_VARIANTS))
         case ConvKernel() | DepthwiseKernel() | PoolKernel() | MeanKernel():
-            return kernel.variant in _VECTORS
+            return kernel.variant in VECTOR_VARIANTS
         case _:
             return False
 

@@ -67,14 +67,13 @@ class Piece:
 class Segment:
     """Outputs [begin, end) of a row whose results lie in one group, or `repeats` such segments one after the other.
 
-    The first has the place `slot` in its group. `start` is where the first word of the segment begins in the row.
+    The first has the place `slot` in its group.
     """
 
     begin: int
     end: int
     slot: int
     pieces: tuple[Piece, ...]
-    start: int
     repeats: int = 1
 
     @property
@@ -170,10 +169,9 @@ def row_segments(columns: Axis, slot: int) -> tuple[Segment, ...]:
         pieces = _pieces(columns, begin, end)
         last = found[-1] if found else None
         if last is not None and (last.slot, last.pieces) == (slot, pieces):
-            found[-1] = Segment(last.begin, last.end, slot, pieces, last.start, last.repeats + 1)
+            found[-1] = Segment(last.begin, last.end, slot, pieces, last.repeats + 1)
         else:
-            start = columns.position(begin, columns.taps(begin)[0])
-            found.append(Segment(begin, end, slot, pieces, start))
+            found.append(Segment(begin, end, slot, pieces))
         begin, slot = end, 0
     return tuple(found)
 

@@ -44,7 +44,7 @@ _VECTORS = KernelSet("mve", 4, 2)  # 8 sums, 2 vectors of weights, 6 pointers
 _LONG_VECTORS = KernelSet("rvv", 3, 1)  # 24 registers of sums, 6 of weights
 _WORDS = KernelSet("m0plus", 4, 8)  # two words of two pixels; the 8 bytes of both make weights of 8 channels neighbors
 
-_VECTOR_VARIANTS: tuple[Variant, ...] = ("mve", "rvv")
+VECTOR_VARIANTS: tuple[Variant, ...] = ("mve", "rvv")
 # Whose depthwise convolutions can make the columns that a matrix product reads.
 _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
     "c99": ("rvv", "block", "c99"),
@@ -70,12 +70,12 @@ def _block_set(name: str) -> KernelSet | None:
 
 def without_vectors(sets: Sequence[KernelSet]) -> tuple[KernelSet, ...]:
     """A chain without the sets that are written for vectors."""
-    return tuple(each for each in sets if each.variant not in _VECTOR_VARIANTS)
+    return tuple(each for each in sets if each.variant not in VECTOR_VARIANTS)
 
 
 def vector_variant(sets: Sequence[KernelSet]) -> Variant:
     """The variant of int8 kernels without weights: with vectors where the target has them."""
-    return next((each.variant for each in sets if each.variant in _VECTOR_VARIANTS), "c99")
+    return next((each.variant for each in sets if each.variant in VECTOR_VARIANTS), "c99")
 
 
 def has_pairs(sets: Sequence[KernelSet]) -> bool:
@@ -117,7 +117,7 @@ def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, sto
     symmetric. They compute four results at once, so that one or two are not worth their code.
     """
     for each in sets:
-        if each.variant in _VECTOR_VARIANTS and _takes_matrix(each.variant, epilogue, weights, storage):
+        if each.variant in VECTOR_VARIANTS and _takes_matrix(each.variant, epilogue, weights, storage):
             return matrix_set([each], epilogue, weights, storage)
     if storage != "plain":
         return _PACKED_ROW
