@@ -65,7 +65,7 @@ def _linear(
     integers = quantize_kernel(layer.name, kernel, bias, given, least_error=least_error, storage=layer.storage)
     try:
         quantize_multiplier(given * float(integers.kernel_scale.max()) / made)
-    except ValueError:
+    except UnsupportedError:
         raise UnsupportedError(
             f"its results stay within {made * 255:.3g}, far below its products; int8 cannot express both",
             layer=layer.name,
