@@ -16,6 +16,7 @@ from dscompile.target.description import BROADCAST, Caches, Choice, Target
 
 _LARGEST = 1 << 63  # of any number
 LEAST_REGISTERS = 8  # that the smallest tile takes beside what its loop needs
+_LARGEST_VECTOR, _LARGEST_ALIGNMENT, _MOST = 256, 1 << 16, 1 << 10
 TARGET_KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "dscompile_target",
@@ -109,11 +110,11 @@ def _parse(content: object, path: Path) -> Target:
             triple=str(isa.get("triple", "")),
             attributes=tuple(str(a) for a in isa.get("attributes", ())),
             features=frozenset(str(f) for f in isa.get("features", ())),
-            vector_bytes=int(vector.get("bytes", 4)),
-            registers=int(vector.get("registers", 0)),
-            int8_lanes=int(vector.get("int8_lanes", 8)),
-            fma_per_cycle=_positive(vector, "fma_per_cycle", 1),
-            fma_latency=_positive(vector, "fma_latency", 4),
+            vector_bytes=_count(vector, "bytes", 4, least=4, most=_LARGEST_VECTOR),
+            registers=_count(vector, "registers", 0, least=0),
+            int8_lanes=_count(vector, "int8_lanes", 8, most=_LARGEST_VECTOR),
+            fma_per_cycle=_count(vector, "fma_per_cycle", 1),
+            fma_latency=_count(vector, "fma_latency", 4),
             multiply=str(vector.get("multiply", BROADCAST)),
             caches=Caches(*(parse_size(caches.get(key, 0)) for key in ("l1d", "l2", "l3"))),
             compiler=str(compilers[0]) if compilers else "",
@@ -121,7 +122,7 @@ def _parse(content: object, path: Path) -> Target:
             compiler_flags=tuple(str(f) for f in toolchain.get("flags", ())),
             zig=_zig(zig) if zig and "memories" not in top else None,
             emulator=QemuUser(str(qemu["program"]), str(qemu["cpu"])) if qemu else None,
-            arena_alignment=int(arena.get("alignment", 64)),
+            arena_alignment=_count(arena, "alignment", 64, most=_LARGEST_ALIGNMENT),
             variants=tuple(str(v) for v in top.get("variants", ())),
             choice=_choice(top.get("choice", "build")),
             kernels=tuple(str(k) for k in top.get("kernels", ())),
@@ -218,10 +219,10 @@ def _memories(content: object, where: Position) -> tuple[Memory, ...]:
     )
 
 
-def _positive(section: Mapping[str, Any], key: str, default: int) -> int:
+def _count(section: Mapping[str, Any], key: str, default: int, least: int = 1, most: int = _MOST) -> int:
     value = int(section.get(key, default))
-    if value < 1:
-        raise ValueError(f"'{key}' must be positive, not {value}")
+    if not least <= value <= most:
+        raise ValueError(f"'{key}' must be from {least} to {most}, not {value}")
     return value
 
 

@@ -101,8 +101,19 @@ def test_compiled_kernels_need_registers(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="'registers' in 'vector' is 7; kernels that are compiled need 8 or more"):
         find_target(own(tmp_path, "vector: {registers: 7}\n"))
     assert find_target(own(tmp_path, "kernels: [c99]\n")).registers == 0
-    with pytest.raises(BadInputError, match="'fma_per_cycle' must be positive, not 0"):
-        find_target(own(tmp_path, "vector: {registers: 16, fma_per_cycle: 0}\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vector: {registers: 16, fma_per_cycle: 0.5}", "'fma_per_cycle' must be from 1 to 1024, not 0"),
+        ("vector: {registers: 16, bytes: 1}", "'bytes' must be from 4 to 256, not 1"),
+        ("kernels: [c99]\narena: {alignment: 9223372036854775808}", "'alignment' must be from 1 to 65536, not 92"),
+    ],
+)
+def test_numbers_of_a_target_file_that_no_machine_has_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        find_target(own(tmp_path, f"{text}\n"))
 
 
 def test_compilers_are_a_chain(tmp_path: Path) -> None:
