@@ -9,7 +9,7 @@ from dscompile.artifact.tensor_json import tensor_from_json, tensor_to_json
 from dscompile.ir.state import STATE_ALIGNMENT, Slot, state_bytes
 from dscompile.ir.tensor import Tensor
 
-_LARGEST = 1 << 31
+_LARGEST = 1 << 28  # bytes of all slots
 
 
 def state_to_json(slots: tuple[Slot, ...]) -> Json:
@@ -50,9 +50,10 @@ def _slot_from_json(fields: Fields) -> Slot:
 
 def _initial(fields: Fields, tensor: Tensor) -> bytes:
     several = isinstance(fields.content.get("initial"), list)
-    numbers = fields.numbers("initial") if several else (fields.number("initial"),) * tensor.elements
+    numbers = fields.numbers("initial") if several else (fields.number("initial"),)
     limits = (-128.0, 127.0) if tensor.dtype == "int8" else (-3.5e38, 3.5e38)
-    if len(numbers) != tensor.elements or not all(limits[0] <= number <= limits[1] for number in numbers):
+    fits = len(numbers) == tensor.elements or not several
+    if not fits or not all(limits[0] <= number <= limits[1] for number in numbers):
         fields.problems.append(f"'{fields.where}initial' must be {tensor.elements} numbers of {tensor.dtype}")
         return b""
-    return np.asarray(numbers, tensor.dtype).tobytes()
+    return np.broadcast_to(np.asarray(numbers, tensor.dtype), tensor.elements).tobytes()

@@ -184,7 +184,7 @@ class Journal:
                     raise ValueError(f"there is no workload {index}")
                 workload = workloads[index]
                 noted, cost = noted_fields(trace), min(map(float, samples or (FAILED,)))
-            except (ValueError, TypeError, IndexError, KeyError) as error:
+            except (ValueError, TypeError, LookupError, OverflowError) as error:
                 raise self._records.broken(number, f"this line is no record: {error}") from error
             choice = choice_from_json(workload.kind, Fields(noted, "", [])) if workload is not None else None
             if workload is not None and choice is not None and cost < FAILED:

@@ -11,17 +11,21 @@ import numpy as np
 import onnx
 import pytest
 
+from dscompile.artifact.fields import Fields
+from dscompile.artifact.state_json import slots_from_json, state_to_json
 from dscompile.cli.arrays import read
 from dscompile.errors import BadInputError, DscompileError
 from dscompile.frontend.load import load_network
 from dscompile.frontend.npz import NpzReader
 from dscompile.ir.intervals import channel_intervals
+from dscompile.ir.state import slots
 from dscompile.ir.tensor import Tensor
 from dscompile.plain_yaml import MAX_FILE_BYTES
 from dscompile.report.vectors import FILE_NAME, Vectors, encode_vectors, read_vectors
 from dscompile.target import find_target
 from dscompile.tuner.lines import LineFile
 from tests import import_onnx_models, import_tflite_models
+from tests.streaming import delay_line
 
 GOOD = "dscompile_target: 1\nname: x\n"
 
@@ -196,3 +200,13 @@ def test_channels_of_an_image_of_a_gigabyte_are_not_moved_one_by_one(tmp_path: P
     network = load_network(tmp_path / "net.yaml").network
     interval = channel_intervals(network)["y"]
     assert (interval.low.min(), interval.high.max()) == (-128, 127)
+
+
+def test_a_state_of_a_gigabyte_is_refused_before_it_is_filled() -> None:
+    network = delay_line()
+    content = state_to_json(slots(network.states, network.tensors))
+    elements = 1 << 28
+    content["slots"][0] |= {"shape": [1, elements], "elements": elements, "dtype": "float32"}
+    problems: list[str] = []
+    slots_from_json(Fields({"state": content}, "", problems))
+    assert problems[0] == "'state.slots[0].offset' is 0, which is no place of a slot"

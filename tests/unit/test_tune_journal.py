@@ -234,6 +234,7 @@ WITHOUT_A_TYPE = '["1", "HQAAAAAAAAB7InJvb3RfaW5kZXgiOjAsIm5vZGVzIjpbe31dfQ=="]'
         (RECORDS, "[-1, [[[], []], [1.0], null, []]]", "this line is no record: there is no workload -1"),
         (RECORDS, "[0, [[5, []], [1.0], null, []]]", "this line is no record"),
         (RECORDS, '[0, [[[], []], ["x"], null, []]]', "this line is no record"),
+        (RECORDS, f"[0, [[[], []], [1{'0' * 400}], null, []]]", "this line is no record: int too large to convert"),
         (RECORDS, '[0, [[[["Annotate"]], []], [1.0], null, []]]', "this line is no record"),
         ("database_workload.json", "[5]", "MetaSchedule cannot read this workload"),
         ("database_workload.json", '["1", "NCwA"]', "MetaSchedule cannot read this workload"),

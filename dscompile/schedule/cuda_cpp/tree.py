@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 _PLAIN = "bool char int short float double half __half uint uchar ushort".split()  # noqa: SIM905
 _SIZED = [f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -46,7 +46,7 @@ class Node:
     @cached_property
     def _parts(self) -> tuple[Expr, ...]:
         found: list[Expr] = []
-        for name in _field_names(type(self)):
+        for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if isinstance(value, Node):
                 found.append(value)
@@ -57,18 +57,13 @@ class Node:
     def map(self, change: Callable[[Expr], Expr]) -> Expr:
         """The same with `change` of each part."""
         changed: dict[str, object] = {}
-        for name in _field_names(type(self)):
+        for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if isinstance(value, Node):
                 changed[name] = change(value)
             elif isinstance(value, tuple):
                 changed[name] = tuple(map(change, value))
         return replace(self, **changed) if changed else self
-
-
-@cache
-def _field_names(kind: type[Node]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
 
 
 Expr = Node
