@@ -161,7 +161,9 @@ def test_qemu_that_is_asked_for_and_not_installed(bare: Path, tmp_path: Path, mo
     for text, version in (("QEMU emulator version 7.2.1", 1), ("QEMU emulator version 10.0.0", 2), ("Weird", 1)):
         (bare / "qemu-system-arm").write_text(f"#!/bin/sh\necho {text}\n")
         (bare / "qemu-system-arm").chmod(0o755)
+        counting._version.cache_clear()
         assert counting.plugin_api("qemu-system-arm") == version
+    counting._version.cache_clear()
 
 
 def test_without_python_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
