@@ -14,6 +14,7 @@ from dscompile.plan.mcu.bodies import (
     RowsBody,
     SumFinish,
     depthwise_body,
+    first_slots,
     has_whole_rows,
     matrix_body,
     matrix_shape,
@@ -29,7 +30,7 @@ from dscompile.plan.mcu.products import (
     SeparableKernel,
     repeats_channel,
 )
-from dscompile.plan.mcu.rows import Block, Segment, row_segments, row_slots
+from dscompile.plan.mcu.rows import Block, Segment, row_segments
 from dscompile.plan.mcu.windows import Axis
 
 _GROUP = 4
@@ -103,6 +104,7 @@ _CHANNEL_END = code("4w 4p j")
 _UP, _DOWN = code("6p l j"), code("5p l j")
 _ROW = code("l 2p")
 _TO_NEXT = code("l j")
+_LATE_STORED = code("p s")
 # Outputs, pieces, and what is around them.
 _BLOCKS: dict[Block, tuple[int, int, Mix]] = {
     "two": (2, 1, NOTHING),
@@ -115,6 +117,8 @@ _BLOCKS: dict[Block, tuple[int, int, Mix]] = {
     "ones_1": (1, 1, _TO_NEXT),
     "ones_2": (2, 2, _TO_NEXT),
     "ones_3": (3, 3, _TO_NEXT),
+    "two_late": (3, 2, _LATE_STORED),
+    "two_late_right": (3, 2, _LATE_STORED),
 }
 
 # Depthwise, a turned image.
@@ -324,12 +328,12 @@ def _pixel(body: DepthwiseBody, rows: int, channels: int) -> Mix:
 def _rows(kernel: DepthwiseKernel) -> Mix:
     """All rows of a call, an image in rows."""
     axis, rows = kernel.window.columns, kernel.window.rows
-    slots = (0,) if kernel.by_row else row_slots(axis)
+    slots = first_slots(kernel)
     edges = [_edge(rows.taps(output)) for output in range(rows.outputs)]
     total_mix = NOTHING
     for output, edge in enumerate(edges):
         total_mix += _ROW_OF_IMAGE
-        for segment in row_segments(axis, slots[output % len(slots)]):
+        for segment in row_segments(axis, slots[output % len(slots)], late=kernel.late):
             each = _ROWS_SEGMENT + pieces_mix(rows_body(kernel), segment, edge, kernel.window.channels)
             total_mix += each * segment.repeats
     return total_mix * (1 / rows.outputs if kernel.by_row else 1)
