@@ -33,6 +33,10 @@ CHAINS = {
     "three_columns": (3, 3, 6, [(1, 12), (1, 6)]),
     "seven_rows_of_ten": (7, 10, 3, [(1, 20), (2, 3), (1, 4)]),
     "one_channel_behind_five": (6, 7, 4, [(1, 5), (1, 1)]),
+    "late_pixels_up_and_down": (7, 5, 8, [(1, 8), (1, 8), (1, 8), (1, 8)]),
+    "late_pixels_of_odd_channels": (6, 5, 7, [(1, 7), (1, 7), (1, 7)]),
+    "late_pixels_of_more_and_more_channels": (8, 9, 4, [(1, 4), (1, 6), (1, 16)]),
+    "late_pixels_behind_stride_2": (9, 18, 4, [(2, 6), (1, 6), (1, 8)]),
     "twelve_columns": (12, 12, 4, [(1, 16), (2, 8), (1, 8)]),
 }
 

@@ -506,6 +506,6 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
         uses = Uses(pixels % 4 * products, pixels * products, kernel.out_channels % 2 > 0, kernel.out_channels == 1)
         yield matrix_body(kernel), uses
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":
-            rows = "row" if kernel.by_row else "late" if depthwise.late else "image"
+            rows = "row" if kernel.by_row else "late" if kernel.depthwise.late else "image"
             parts = frozenset((rows, "down" if kernel.descending else "up"))
             yield separable_body(kernel), replace(uses, parts=parts)

@@ -132,6 +132,10 @@ _TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows ar
 _ROWS_SEGMENT = code("14l 6s 30p 4j")
 _ROWS_PRODUCT = code("3w 3l 4s 12p 2j")
 _ROW_OF_IMAGE = code("24l 26s 55p 3j")
+_LATE_SEGMENT = code("4l s 9p 3j")
+_LATE_ROW = code("13l 8s 32p 6j")
+_LATE_GROUP = code("6l 2s 22p 2j")  # of rows: finding out where their late pixels are
+_LATE_PAIR = code("8l 4s 8p j")  # of channels, into four columns
 _TURNED_SEGMENT = code("l s 6p j")
 _TURNED_PRODUCT = code("2w l s 5p j")
 _KERNEL_CALL = code("9w p 2l 4s 8p 9w j")
@@ -326,15 +330,18 @@ def _pixel(body: DepthwiseBody, rows: int, channels: int) -> Mix:
 
 
 def _rows(kernel: DepthwiseKernel) -> Mix:
-    """All rows of a call, an image in rows."""
+    """All rows of a call, an image in rows; with late pixels, also what makes columns of them."""
     axis, rows = kernel.window.columns, kernel.window.rows
     slots = first_slots(kernel)
     edges = [_edge(rows.taps(output)) for output in range(rows.outputs)]
+    around_row, around = (_LATE_ROW, _LATE_SEGMENT) if kernel.late else (_ROW_OF_IMAGE, _ROWS_SEGMENT)
     total_mix = NOTHING
+    if kernel.late:
+        total_mix += (_LATE_GROUP + _LATE_PAIR * (kernel.window.channels // 2)) * -(-rows.outputs // _GROUP)
     for output, edge in enumerate(edges):
-        total_mix += _ROW_OF_IMAGE
+        total_mix += around_row
         for segment in row_segments(axis, slots[output % len(slots)], late=kernel.late):
-            each = _ROWS_SEGMENT + pieces_mix(rows_body(kernel), segment, edge, kernel.window.channels)
+            each = around + pieces_mix(rows_body(kernel), segment, edge, kernel.window.channels)
             total_mix += each * segment.repeats
     return total_mix * (1 / rows.outputs if kernel.by_row else 1)
 
