@@ -112,16 +112,20 @@ def _x_channel(kernel: SeparableKernel, channel: int) -> int:
 
 def _late_byte(kernel: SeparableKernel, row: int, channel: int) -> int:
     """The byte of y in which a late depthwise result waits."""
-    width = kernel.window.columns.outputs
-    within = channel * width + width - 1 if kernel.in_rows else (width - 1) * kernel.out_channels + channel
-    return row * y_row_bytes(kernel) + within
+    return _y_byte(kernel, row, kernel.window.columns.outputs - 1, channel)
 
 
 def _written_begin(kernel: SeparableKernel, row: int, column: int) -> int:
     """The first byte of y that a pixel has."""
-    return row * y_row_bytes(kernel) + column * (1 if kernel.in_rows else kernel.out_channels)
+    return _y_byte(kernel, row, column, 0)
 
 
 def _written_end(kernel: SeparableKernel, row: int, column: int) -> int:
-    """The end of the bytes of y that a pixel has; in rows, of all of its row."""
-    return row * y_row_bytes(kernel) + (y_row_bytes(kernel) if kernel.in_rows else (column + 1) * kernel.out_channels)
+    """The end of the bytes of y that a pixel has."""
+    return _y_byte(kernel, row, column, kernel.out_channels - 1) + 1
+
+
+def _y_byte(kernel: SeparableKernel, row: int, column: int, channel: int) -> int:
+    width, channels = kernel.window.columns.outputs, kernel.out_channels
+    within = channel * width + column if kernel.in_rows else column * channels + channel
+    return row * y_row_bytes(kernel) + within
