@@ -40,7 +40,7 @@ from dscompile.plan.mcu.products import (
     DepthwiseKernel,
     SeparableKernel,
 )
-from dscompile.plan.mcu.rows import rows_words, y_row_bytes
+from dscompile.plan.mcu.rows import rows_table, y_row_bytes
 from dscompile.plan.mcu.rvv import Body as RvvBody
 from dscompile.plan.mcu.rvv import used_rvv_bodies
 from dscompile.plan.mcu.scaling import scale_body, scale_shape
@@ -456,7 +456,7 @@ def _environment() -> jinja2.Environment:
         "pixels": pixels_of,
         "record_words": record_words,
         "round_up": _round_up,
-        "rows_words": rows_words,
+        "rows_table": rows_table,
         "rows_matrix_shapes": _rows_matrix_numbers,
         "scale_shape": _scale_numbers,
         "separable_shape": _separable_numbers,

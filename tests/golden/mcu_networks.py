@@ -119,6 +119,16 @@ def separables(name: str, rounding: Rounding) -> Network:
     return net.build([net.layer("average", Pool("average"), x, made=None)])
 
 
+def rows_of_five(name: str, rounding: Rounding) -> Network:
+    """Separable layers with a pixel of each row beside the groups of four, to the average of the last one."""
+    net = Tiny(name, rounding)
+    x = net.linear("stem", Conv2D(6, (3, 3), pads=AROUND, activation=RELU), net.image("image", 6, 5, 1), POSITIVE)
+    for block in ("first", "second"):
+        x = net.linear(f"{block}.depthwise", depthwise(6, RELU), x, POSITIVE)
+        x = net.linear(f"{block}.pointwise", Conv2D(6, (1, 1), activation=RELU), x, POSITIVE)
+    return net.build([net.layer("average", Pool("average"), x, made=None)])
+
+
 def large_windows(name: str, rounding: Rounding) -> Network:
     """A linear depthwise layer of 5x5 windows on an image that is worth turning."""
     net = Tiny(name, rounding)

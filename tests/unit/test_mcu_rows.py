@@ -33,6 +33,10 @@ CHAINS = {
     "three_columns": (3, 3, 6, [(1, 12), (1, 6)]),
     "seven_rows_of_ten": (7, 10, 3, [(1, 20), (2, 3), (1, 4)]),
     "one_channel_behind_five": (6, 7, 4, [(1, 5), (1, 1)]),
+    "late_pixels_up_and_down": (7, 5, 8, [(1, 8), (1, 8), (1, 8), (1, 8)]),
+    "late_pixels_of_odd_channels": (6, 5, 7, [(1, 7), (1, 7), (1, 7)]),
+    "late_pixels_of_more_and_more_channels": (8, 9, 4, [(1, 4), (1, 6), (1, 16)]),
+    "late_pixels_behind_stride_2": (9, 18, 4, [(2, 6), (1, 6), (1, 8)]),
     "twelve_columns": (12, 12, 4, [(1, 16), (2, 8), (1, 8)]),
 }
 
@@ -73,9 +77,9 @@ def test_separable_layers_in_rows_equal_the_oracle(name, activation):
 
 
 def test_rows_that_take_too_much_memory_are_left_to_dense_tensors():
-    network = int8(chain("odd_channels_on_5_columns"), "tflite")
+    network = int8(chain("two_of_8_channels"), "tflite")
     assert depthwise_variants(planned(network, here("cortex-m4"))) == {"rows"}
-    assert depthwise_variants(planned(network, here("cortex-m4"), arena_bytes=368)) == {"dsp"}
+    assert depthwise_variants(planned(network, here("cortex-m4"), arena_bytes=656)) == {"dsp"}
 
 
 def depthwise_variants(program: Program) -> set[str]:

@@ -20,6 +20,7 @@ from dscompile.plan.mcu.products import (
     rows_steps,
 )
 from dscompile.plan.mcu.rows import (
+    LATE_BLOCKS,
     Block,
     group_places,
     row_segments,
@@ -317,11 +318,16 @@ def rows_body(kernel: DepthwiseKernel) -> RowsBody:
     return RowsBody(_finish(kernel.epilogue))
 
 
+def first_slots(kernel: DepthwiseKernel) -> tuple[int, ...]:
+    """The places in their groups that the first outputs of rows have, row after row until they repeat."""
+    return (0,) if kernel.by_row or kernel.late else row_slots(kernel.window.columns)
+
+
 def row_blocks(kernel: DepthwiseKernel) -> frozenset[Block]:
     """The blocks of its body that a kernel with x in rows needs; those that lie behind others among them."""
     columns, rows = kernel.window.columns, kernel.window.rows
-    slots = (0,) if kernel.by_row else row_slots(columns)
-    found = {block for slot in slots for segment in row_segments(columns, slot) for block in segment.blocks}
+    segments = [segment for slot in first_slots(kernel) for segment in row_segments(columns, slot, late=kernel.late)]
+    found = {block for segment in segments for block in segment.blocks}
     taps = [rows.taps(output) for output in range(rows.outputs)]
     if any(first for first, _ in taps):
         found.add("up")
@@ -436,8 +442,8 @@ class Uses:
 
     `products` are those of all pixels, `single_products` those of pixels that fill no group. `alone` says that some
     layer has one channel, which no other one can be a pair with. `parts` are what kernels call of a body that has
-    several: blocks of a RowsBody, and `stride 1` or `stride 2`; of a SeparableBody `row` and `image`, `up` and `down`
-    for the ways through it.
+    several: blocks of a RowsBody, and `stride 1` or `stride 2`; of a SeparableBody `row`, `image` and `late`, `up` and
+    `down` for the ways through it.
     """
 
     single_products: int = 0
@@ -450,6 +456,11 @@ class Uses:
     def singles(self) -> bool:
         """Whether there are pixels that fill no group."""
         return self.single_products > 0
+
+    @property
+    def late(self) -> bool:
+        """Whether the last pixels of rows are late in some layer, of a RowsBody or a SeparableBody."""
+        return not self.parts.isdisjoint(("late", *LATE_BLOCKS))
 
     @property
     def mostly_fours(self) -> bool:
@@ -495,5 +506,6 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
         uses = Uses(pixels % 4 * products, pixels * products, kernel.out_channels % 2 > 0, kernel.out_channels == 1)
         yield matrix_body(kernel), uses
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":
-            parts = frozenset(("row" if kernel.by_row else "image", "down" if kernel.descending else "up"))
+            rows = "row" if kernel.by_row else "late" if kernel.depthwise.late else "image"
+            parts = frozenset((rows, "down" if kernel.descending else "up"))
             yield separable_body(kernel), replace(uses, parts=parts)

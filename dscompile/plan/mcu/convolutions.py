@@ -15,6 +15,7 @@ from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu.arithmetic import Residual
 from dscompile.plan.mcu.epilogues import Epilogue, FloatEpilogue, IntegerEpilogue
 from dscompile.plan.mcu.fusion import Fused
+from dscompile.plan.mcu.late_choice import best_way
 from dscompile.plan.mcu.lookups import lookup_table
 from dscompile.plan.mcu.lowering import McuLowering
 from dscompile.plan.mcu.mve import batch_pixels, mve_scratch_bytes, mve_taps
@@ -268,6 +269,8 @@ def _finish(
         operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
     operands = [*operands, *_tables(lowering, fused.lookup)]
     kernel = replace(kernel, step=y.step, in_rows=y.in_rows, lookup=fused.lookup is not None)
+    if isinstance(kernel, SeparableKernel):
+        kernel = best_way(kernel, lowering.target)
     lowering.call(kernel, [*operands, y.operand])
 
 

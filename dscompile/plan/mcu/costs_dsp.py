@@ -14,6 +14,7 @@ from dscompile.plan.mcu.bodies import (
     RowsBody,
     SumFinish,
     depthwise_body,
+    first_slots,
     has_whole_rows,
     matrix_body,
     matrix_shape,
@@ -29,7 +30,7 @@ from dscompile.plan.mcu.products import (
     SeparableKernel,
     repeats_channel,
 )
-from dscompile.plan.mcu.rows import Block, Segment, row_segments, row_slots
+from dscompile.plan.mcu.rows import Block, Segment, row_segments
 from dscompile.plan.mcu.windows import Axis
 
 _GROUP = 4
@@ -103,6 +104,7 @@ _CHANNEL_END = code("4w 4p j")
 _UP, _DOWN = code("6p l j"), code("5p l j")
 _ROW = code("l 2p")
 _TO_NEXT = code("l j")
+_LATE_STORED = code("p s")
 # Outputs, pieces, and what is around them.
 _BLOCKS: dict[Block, tuple[int, int, Mix]] = {
     "two": (2, 1, NOTHING),
@@ -115,6 +117,8 @@ _BLOCKS: dict[Block, tuple[int, int, Mix]] = {
     "ones_1": (1, 1, _TO_NEXT),
     "ones_2": (2, 2, _TO_NEXT),
     "ones_3": (3, 3, _TO_NEXT),
+    "two_late": (3, 2, _LATE_STORED),
+    "two_late_right": (3, 2, _LATE_STORED),
 }
 
 # Depthwise, a turned image.
@@ -128,6 +132,10 @@ _TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows ar
 _ROWS_SEGMENT = code("14l 6s 30p 4j")
 _ROWS_PRODUCT = code("3w 3l 4s 12p 2j")
 _ROW_OF_IMAGE = code("24l 26s 55p 3j")
+_LATE_SEGMENT = code("4l s 9p 3j")
+_LATE_ROW = code("13l 8s 32p 6j")
+_LATE_GROUP = code("6l 2s 22p 2j")  # of rows: finding out where their late pixels are
+_LATE_PAIR = code("8l 4s 8p j")  # of channels, into four columns
 _TURNED_SEGMENT = code("l s 6p j")
 _TURNED_PRODUCT = code("2w l s 5p j")
 _KERNEL_CALL = code("9w p 2l 4s 8p 9w j")
@@ -322,15 +330,18 @@ def _pixel(body: DepthwiseBody, rows: int, channels: int) -> Mix:
 
 
 def _rows(kernel: DepthwiseKernel) -> Mix:
-    """All rows of a call, an image in rows."""
+    """All rows of a call, an image in rows; with late pixels, also what makes columns of them."""
     axis, rows = kernel.window.columns, kernel.window.rows
-    slots = (0,) if kernel.by_row else row_slots(axis)
+    slots = first_slots(kernel)
     edges = [_edge(rows.taps(output)) for output in range(rows.outputs)]
+    around_row, around = (_LATE_ROW, _LATE_SEGMENT) if kernel.late else (_ROW_OF_IMAGE, _ROWS_SEGMENT)
     total_mix = NOTHING
+    if kernel.late:
+        total_mix += (_LATE_GROUP + _LATE_PAIR * (kernel.window.channels // 2)) * -(-rows.outputs // _GROUP)
     for output, edge in enumerate(edges):
-        total_mix += _ROW_OF_IMAGE
-        for segment in row_segments(axis, slots[output % len(slots)]):
-            each = _ROWS_SEGMENT + pieces_mix(rows_body(kernel), segment, edge, kernel.window.channels)
+        total_mix += around_row
+        for segment in row_segments(axis, slots[output % len(slots)], late=kernel.late):
+            each = around + pieces_mix(rows_body(kernel), segment, edge, kernel.window.channels)
             total_mix += each * segment.repeats
     return total_mix * (1 / rows.outputs if kernel.by_row else 1)
 

@@ -9,8 +9,10 @@ from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.plan.arena import Overlap, Request
 from dscompile.plan.mcu.kernels import McuKernel, WindowedKernel, row_bounds
+from dscompile.plan.mcu.late import records_backwards
 from dscompile.plan.mcu.memories import Places, place_buffers, place_constants
 from dscompile.plan.mcu.overlap import downwards, goes_upwards, permitted_distances
+from dscompile.plan.mcu.products import SeparableKernel
 from dscompile.plan.mcu.storage import Store
 from dscompile.plan.mcu.traffic import operand_traffic
 from dscompile.plan.program import Buffer, Call, Function, MemoryChoice, Operand, Program, Space, Step, Stream
@@ -120,7 +122,7 @@ class Draft:
             arena_lower_bound_bytes=places.lower_bound_bytes,
             inputs={n: f"input:{n}" for n in self.network.user_inputs if f"input:{n}" in sizes},
             outputs={name: f"output:{name}" for name in self.network.user_outputs},
-            constants=self.constants,
+            constants=self._directed_constants(places),
             overlaps=tuple(
                 o for o in plan.overlaps if places.share(o.earlier, sizes[o.earlier], o.later, sizes[o.later])
             ),
@@ -193,6 +195,16 @@ class Draft:
             result_bytes=step.result_bytes,
             stream=step.stream,
         )
+
+    def _directed_constants(self, places: Places) -> Mapping[str, Array]:
+        """The constants, in the order in which kernels with their direction read them."""
+        turned = {}
+        for call in (call for step in self.steps for call in step.calls):
+            kernel = self._directed(call, places)
+            if isinstance(kernel, SeparableKernel) and kernel.depthwise.late and kernel.descending:
+                name = call.operand("records").name
+                turned[name] = records_backwards(self.constants[name])
+        return {**self.constants, **turned}
 
     def _directed(self, call: PlannedCall, places: Places) -> McuKernel:
         """The kernel, downwards where its output lies above its input and reaches into it."""

@@ -12,6 +12,7 @@ from typing import TypeGuard
 
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.mcu.kernels import McuKernel, WindowedKernel
+from dscompile.plan.mcu.late import downward_moments, upward_moments
 from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
 from dscompile.plan.mcu.rows import y_row_bytes
 from dscompile.plan.mcu.small_kernels import (
@@ -80,6 +81,8 @@ def _in_place(kernel: McuKernel, parameter: str) -> bool:
 
 def _downward(kernel: WindowedKernel) -> int:
     """Bytes that y must begin above x for the kernel as it goes downwards."""
+    if _has_late_pixels(kernel):
+        return max(0, *(needed - begin for begin, needed in downward_moments(kernel)))
     lasts = _last_bytes(kernel)
     distance = 0
     for begin, end in _groups(kernel, descending=True):
@@ -91,6 +94,8 @@ def _downward(kernel: WindowedKernel) -> int:
 
 def _upward(kernel: WindowedKernel) -> int:
     """Bytes that y must begin below x for the kernel as it goes upwards; 0: at the very same byte or below."""
+    if _has_late_pixels(kernel):
+        return max(0, *(end - needed for end, needed in upward_moments(kernel)))
     firsts = _first_bytes(kernel)
     distance = 0
     for begin, end in _groups(kernel, descending=False):
@@ -116,6 +121,10 @@ def _written_end(kernel: WindowedKernel, pixel: int) -> int:
 
 def _writes_rows(kernel: WindowedKernel) -> TypeGuard[ConvKernel | SeparableKernel]:
     return isinstance(kernel, ConvKernel | SeparableKernel) and kernel.in_rows
+
+
+def _has_late_pixels(kernel: WindowedKernel) -> TypeGuard[SeparableKernel]:
+    return isinstance(kernel, SeparableKernel) and kernel.depthwise.late
 
 
 def _reads_rows(kernel: WindowedKernel) -> bool:

@@ -123,7 +123,8 @@ class DepthwiseKernel:
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
     weights and constants (plan/mcu/rows.py); with `turned` there are records, too (plan/mcu/turned.py). With `mve`
     weights are as plan/mcu/mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
-    written. Pixels of y begin `step` elements apart if that is not 0. `lookup` is as in a ConvKernel.
+    written. Pixels of y begin `step` elements apart if that is not 0. `lookup` is as in a ConvKernel. `late` says that
+    the last output of each row is made with those before it (plan/mcu/late.py), only with `rows`.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -137,6 +138,7 @@ class DepthwiseKernel:
     step: int = 0
     by_row: bool = False
     lookup: bool = False
+    late: bool = False
 
     @property
     def out_channels(self) -> int:

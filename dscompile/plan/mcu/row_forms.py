@@ -104,7 +104,7 @@ def by_row(kernel: WindowedKernel) -> WindowedKernel:
     """The kernel that computes one row."""
     match kernel:
         case SeparableKernel():
-            depthwise = replace(kernel.depthwise, by_row=True)
+            depthwise = replace(kernel.depthwise, by_row=True, late=False)
             return replace(kernel, depthwise=depthwise, by_row=True, descending=False)
         case ConvKernel() | DepthwiseKernel() | PoolKernel():
             return replace(kernel, by_row=True, descending=False)

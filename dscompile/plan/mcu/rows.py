@@ -8,6 +8,9 @@ Outputs go in groups of four, counted through all rows; their depthwise results 
 channel j is beside channel j + C / 2. A row falls into segments at the limits of groups, a segment into pieces of one
 or two outputs. The assembly for pieces is a few blocks of code (templates/mcu/depthwise_rows.j2), and a loop over
 channels that goes through up to four of them: layers of any size share it.
+
+Where one output of each row is more than its groups of four, it may be `late` (plan/mcu/late.py): it is made with the
+last group, a byte in each channel, and four rows later multiplied with those of three others.
 """
 
 from __future__ import annotations
@@ -43,14 +46,17 @@ Block = Literal[
     "ones_1",
     "ones_2",
     "ones_3",
+    "two_late",
+    "two_late_right",
     "up",
     "down",
 ]
 """A block of the assembly. `right` blocks lack the last tap of their last output, `left` ones the first of their first.
 
 `one`, `two`: the last outputs of a segment. `first_two`, `two_left`: two outputs, of stride 1, then the last ones.
-`ones_2`: two outputs of stride 2, then the last one. `one_left`: then whatever is left of the segment. `up` and `down`
-move the weights of a channel by a row, where the first or the last row of the window is missing.
+`ones_2`: two outputs of stride 2, then the last one. `one_left`: then whatever is left of the segment. `two_late`: the
+last two outputs of a segment, and a late one. `up` and `down` move the weights of a channel by a row, where the first
+or the last row of the window is missing.
 """
 
 
@@ -67,7 +73,7 @@ class Piece:
 class Segment:
     """Outputs [begin, end) of a row whose results lie in one group, or `repeats` such segments one after the other.
 
-    The first has the place `slot` in its group.
+    The first has the place `slot` in its group; a fifth one is late.
     """
 
     begin: int
@@ -94,7 +100,12 @@ class Segment:
 
 
 def segment_blocks(stride: int, outputs: int, *, left: bool, right: bool) -> tuple[Block, ...]:
-    """The blocks of assembly for up to four outputs; `left`, `right`: the first and the last tap is missing there."""
+    """The blocks of assembly for up to four outputs; `left`, `right`: the first and the last tap is missing there.
+
+    Five outputs, of stride 1, are four and a late one.
+    """
+    if outputs > GROUP:
+        return ("two_left" if left else "first_two", "two_late_right" if right else "two_late")
     one: Block = "one_right" if right else "one"
     two: Block = "two_right" if right else "two"
     if left and (stride == 2 or outputs == 1):
@@ -128,7 +139,23 @@ class RowsWord:
     rest: int
 
 
-_ADVANCE: dict[Block, int] = {"one_left": 1, "two_left": 1, "first_two": 2, "ones_1": 2, "ones_2": 4, "ones_3": 6}
+LATE_BLOCKS: tuple[Block, ...] = ("two_late", "two_late_right")
+_ADVANCE: dict[Block, int] = {
+    "one_left": 1,
+    "two_left": 1,
+    "first_two": 2,
+    "ones_1": 2,
+    "ones_2": 4,
+    "ones_3": 6,
+    "two_late": 2,
+    "two_late_right": 2,
+}
+
+
+def rows_table(parts: frozenset[str]) -> list[RowsWord]:
+    """The table of a body: for each stride among its `parts`, then for late outputs if it has them."""
+    words = [word for stride in (1, 2) if f"stride {stride}" in parts for word in rows_words(stride, parts)]
+    return words + (late_words(parts) if not parts.isdisjoint(LATE_BLOCKS) else [])
 
 
 def rows_words(stride: int, parts: frozenset[str]) -> list[RowsWord]:
@@ -136,16 +163,21 @@ def rows_words(stride: int, parts: frozenset[str]) -> list[RowsWord]:
 
     What needs blocks that are not among `parts` never occurs.
     """
-    words = []
-    for ends in range(4):
-        for outputs in range(1, GROUP + 1):
-            blocks = segment_blocks(stride, outputs, left=ends % 2 > 0, right=ends > 1)
-            found = [block if block in parts else "" for block in blocks]
-            following = [""] if found[0] != "one_left" else []
-            first, after, last = (found[0], *following, *found[1:], "", "")[:3]
-            advance = sum(_ADVANCE.get(block, 0) for block in blocks)
-            words.append(RowsWord(first, after, last, advance, 4 * (GROUP - outputs)))
-    return words
+    return [_word(stride, outputs, ends, parts) for ends in range(4) for outputs in range(1, GROUP + 1)]
+
+
+def late_words(parts: frozenset[str]) -> list[RowsWord]:
+    """The table for four outputs and a late one, which comes behind: with the same ends as `rows_words`."""
+    return [_word(1, GROUP + 1, ends, parts) for ends in range(4)]
+
+
+def _word(stride: int, outputs: int, ends: int, parts: frozenset[str]) -> RowsWord:
+    blocks = segment_blocks(stride, outputs, left=ends % 2 > 0, right=ends > 1)
+    found = [block if block in parts else "" for block in blocks]
+    following = [""] if found[0] != "one_left" else []
+    first, after, last = (found[0], *following, *found[1:], "", "")[:3]
+    advance = sum(_ADVANCE.get(block, 0) for block in blocks)
+    return RowsWord(first, after, last, advance, 4 * max(GROUP - outputs, 0))
 
 
 def takes_window(window: Window) -> bool:
@@ -160,12 +192,13 @@ def takes_window(window: Window) -> bool:
     return all(axis.taps(output) in _TAPS for axis in (rows, columns) for output in range(axis.outputs))
 
 
-def row_segments(columns: Axis, slot: int) -> tuple[Segment, ...]:
-    """The segments of a row whose first output has the place `slot` in its group."""
+def row_segments(columns: Axis, slot: int, *, late: bool = False) -> tuple[Segment, ...]:
+    """The segments of a row whose first output has the place `slot` in its group; the last output may be `late`."""
     found: list[Segment] = []
     begin = 0
     while begin < columns.outputs:
         end = min(begin + GROUP - slot, columns.outputs)
+        end += late and end == columns.outputs - 1
         pieces = _pieces(columns, begin, end)
         last = found[-1] if found else None
         if last is not None and (last.slot, last.pieces) == (slot, pieces):

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dscompile.ir.network import Array
 from dscompile.ir.storage import FOUR, KEPT, Storage, is_sparse
 from dscompile.ir.tensor import DTYPE_BYTES
+from dscompile.plan.mcu.bodies import first_slots
 from dscompile.plan.mcu.kernels import McuKernel
+from dscompile.plan.mcu.late import groups_of_rows
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
@@ -219,7 +221,7 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
     taps = _read_pixels(kernel.window)
     channels = kernel.out_channels
     if kernel.variant == "rows":
-        pieces, segments = _row_pieces(kernel.window)
+        pieces, segments = _row_pieces(kernel)
         records = 4 * RECORD_WORDS * channels * segments
         return {"x": pieces * _ROWS * _WORD * channels, "records": records, "y": written}
     if kernel.variant == "turned":
@@ -239,11 +241,12 @@ def _turned_calls(window: Window) -> int:
     return window.pixels // len(turned_outputs(window))
 
 
-def _row_pieces(window: Window) -> tuple[int, int]:
+def _row_pieces(kernel: DepthwiseKernel) -> tuple[int, int]:
     """Pieces of all rows of the result, each of which reads a word of three rows, and calls that read the records."""
     pieces = segments = 0
-    for row in range(window.rows.outputs):
-        for segment in row_segments(window.columns, row * window.columns.outputs % _DSP_PIXELS):
+    columns, slots = kernel.window.columns, first_slots(kernel)
+    for row in range(kernel.window.rows.outputs):
+        for segment in row_segments(columns, slots[row % len(slots)], late=kernel.late):
             pieces += segment.repeats * len(segment.pieces)
             segments += segment.repeats
     return pieces, segments
@@ -261,6 +264,10 @@ def _separable(kernel: SeparableKernel, sizes: Mapping[str, int]) -> dict[str, i
         made += ring_bytes(kernel.window) + kernel.window.rows.size * kernel.window.row_bytes  # filled, then written
         made += _turned_calls(kernel.window) * TURNED_KERNEL * 2 * _WORD * kernel.depth  # read
     del first["y"]
+    if kernel.depthwise.late:
+        rows, read = kernel.window.rows.outputs, groups_of_rows(kernel) * _DSP_PIXELS
+        product["y"] += (rows + read) * kernel.depth  # a pixel of each waits there
+        made += (read - rows) * kernel.depth * _HALF
     return {**first, **product, "columns": product["columns"] + made}
 
 
