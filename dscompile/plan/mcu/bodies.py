@@ -13,10 +13,13 @@ from typing import ClassVar
 from dscompile.plan.mcu.arithmetic import IntegerSum
 from dscompile.plan.mcu.epilogues import IntegerEpilogue
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of
+from dscompile.plan.mcu.planes import Pattern, planes_shape, row_pieces
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
     SeparableKernel,
+    half_up,
+    planes_pitch,
     rows_steps,
 )
 from dscompile.plan.mcu.rows import (
@@ -131,7 +134,35 @@ class TurnedBody:
     outputs: tuple[int, ...]
 
 
-Body = MatrixBody | DepthwiseBody | RowsBody | SeparableBody | TurnedBody | ScaleBody
+@dataclass(frozen=True)
+class PlanesBody:
+    """Neighboring outputs of all rows of a plane (plan/mcu/planes.py), `pitch` bytes from a row of it to the next.
+
+    `scaled`: sums are still to be multiplied by a factor.
+    """
+
+    kind: ClassVar[str] = "planes"
+    finish: Finish
+    kernel: int
+    pitch: int
+    pattern: Pattern
+    scaled: bool = False
+    lookup: bool = False
+
+    @property
+    def row_instructions(self) -> int:
+        """Of a row of the window, all of them of four bytes: its weights, two words of the image at once, products."""
+        return 1 + half_up(len(self.pattern.words)) + self.pattern.terms
+
+
+@dataclass(frozen=True)
+class TurningBody:
+    """Four channels of an image become planes."""
+
+    kind: ClassVar[str] = "turning"
+
+
+Body = MatrixBody | DepthwiseBody | RowsBody | SeparableBody | TurnedBody | PlanesBody | TurningBody | ScaleBody
 
 
 @dataclass(frozen=True)
@@ -376,6 +407,16 @@ def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:
     return TurnedShape(kernel.window.columns.size + CELLS, 1 << epilogue.left, start)
 
 
+def planes_bodies(kernel: DepthwiseKernel) -> list[PlanesBody]:
+    """The bodies of a kernel by planes, one for each piece of a row."""
+    assert isinstance(kernel.epilogue, IntegerEpilogue)
+    finish, window, scaled = _finish(kernel.epilogue), kernel.window, planes_shape(kernel).factor > 1
+    return [
+        PlanesBody(finish, window.rows.kernel, planes_pitch(window), piece.pattern, scaled, kernel.lookup)
+        for piece in row_pieces(window.columns)
+    ]
+
+
 def _residual_sum(kernel: ConvKernel | SeparableKernel) -> IntegerSum | None:
     return kernel.residual.integer if kernel.residual is not None else None
 
@@ -478,6 +519,9 @@ def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
 def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
     if isinstance(kernel, ScaleKernel) and kernel.channels >= _FOUR:
         yield scale_body(kernel), Uses()
+    if isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes":
+        yield TurningBody(), Uses()
+        yield from ((body, Uses()) for body in planes_bodies(kernel))
     if not isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) or kernel.variant != "dsp":
         return
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel

@@ -13,6 +13,7 @@ from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
 from dscompile.ir.storage import Storage, fitting_storage
 from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu.arithmetic import Residual
+from dscompile.plan.mcu.costs_dsp import depthwise_mix
 from dscompile.plan.mcu.epilogues import Epilogue, FloatEpilogue, IntegerEpilogue
 from dscompile.plan.mcu.fusion import Fused
 from dscompile.plan.mcu.lookups import lookup_table
@@ -37,11 +38,13 @@ from dscompile.plan.mcu.pairs import (
     with_repeated_channel,
     words_first,
 )
+from dscompile.plan.mcu.planes import planes_records, takes_planes
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
     DepthwiseKernel,
     SeparableKernel,
+    planes_bytes,
     repeats_channel,
 )
 from dscompile.plan.mcu.quantized import QuantizedWeights, quantized_weights, rows_weights
@@ -88,9 +91,14 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
             if chosen.variant == "mve":
                 break
         kernel = _depthwise(lowering, layer, window, epilogue, chosen)
+        if chosen.variant == "dsp" and lowering.turns and pays_planes(kernel):
+            kernel = replace(kernel, variant="planes")
+            lowering.has_turned = True
         operands = _taps(lowering, taps, epilogue, constants, kernel)
         if kernel.variant == "mve":
             operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
+        if kernel.variant == "planes":
+            operands.append(lowering.scratch(planes_bytes(window)))
         tables = _tables(lowering, fused.lookup)
         kernel = replace(kernel, step=y.step, lookup=fused.lookup is not None)
         lowering.call(kernel, [x.operand, *operands, *tables, y.operand])
@@ -357,11 +365,21 @@ def _depthwise(
     )
 
 
+def pays_planes(kernel: DepthwiseKernel) -> bool:
+    """Whether a depthwise kernel with dsp takes fewer instructions by planes."""
+    if not takes_planes(kernel.window):
+        return False
+    return depthwise_mix(replace(kernel, variant="planes")).instructions < depthwise_mix(kernel).instructions
+
+
 def _taps(
     lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], kernel: DepthwiseKernel
 ) -> list[Operand]:
     """Weights [kh, kw, 1, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
     taps = weights[:, :, 0, :]
+    if kernel.variant == "planes":
+        assert isinstance(epilogue, IntegerEpilogue)
+        return [lowering.constant("records", planes_records(taps, epilogue.left, *constants))]
     if kernel.variant in ("dsp", "mve"):
         ordered = four_weights(taps).view(np.int8) if kernel.variant == "dsp" else mve_taps(taps, kernel.window)
         return [

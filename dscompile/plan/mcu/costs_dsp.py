@@ -17,16 +17,19 @@ from dscompile.plan.mcu.bodies import (
     has_whole_rows,
     matrix_body,
     matrix_shape,
+    planes_bodies,
     rows_body,
     rows_matrix_shapes,
     turned_body,
 )
 from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code, total
+from dscompile.plan.mcu.planes import row_table, weight_words
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
     SeparableKernel,
+    half_up,
     repeats_channel,
 )
 from dscompile.plan.mcu.rows import Block, Segment, row_segments, row_slots
@@ -124,6 +127,14 @@ _TURNED_CHANNEL = code("2w 2w p s p l p s p j")
 _TURNED_WORDS = code("4l 26p 4s j")  # four pixels of four channels
 _TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows are
 
+# Depthwise, planes.
+_TURNING_CALL, _TURNING_ROW = code("9w 4l 6p 9w j"), code("l 7p 3j")
+_TWO_PIXELS = code("2l 4p 4s 6p j")  # of four channels
+_PLANE = code("4l 4s 10p j")  # C: finding its place, the loop over planes
+_PLANES_CALL = code("9w p l 4w p 2w 2w 2w 2w p 9w j")
+_PLANES_ROW = code("l 3w s 2w p p p p l p p j") + code("l l l 2w p s l l p j")
+_PLANES_WORDS = code("2w")  # of the image; four of weights are constants
+
 # C: the way through rows.
 _ROWS_SEGMENT = code("14l 6s 30p 4j")
 _ROWS_PRODUCT = code("3w 3l 4s 12p 2j")
@@ -152,6 +163,8 @@ def conv_mix(kernel: ConvKernel) -> Mix:
 
 def depthwise_mix(kernel: DepthwiseKernel) -> Mix:
     """Of one call of a depthwise convolution alone."""
+    if kernel.variant == "planes":
+        return _KERNEL_CALL + _planes(kernel)
     return _KERNEL_CALL + _taps(kernel, column=False)
 
 
@@ -351,6 +364,29 @@ def _turned(kernel: SeparableKernel) -> Mix:
         + (each * channels + (_TURNED_CALL + _TURNED_SEGMENT) * 2) * calls
         + _TURNED_PLACES * (1 if kernel.by_row else window.rows.outputs)
     )
+
+
+def _planes(kernel: DepthwiseKernel) -> Mix:
+    """Four channels become planes, then each of these the rows of its result."""
+    window, table = kernel.window, row_table(kernel.window)
+    visits = sum(window.rows.kernel - outside for _, _, outside in table)
+    each = _PLANE
+    for body in planes_bodies(kernel):
+        outputs, words = body.pattern.outputs, weight_words(body.kernel)
+        row = code(f"{words}w {words}c") + _PLANES_WORDS * half_up(len(body.pattern.words))
+        row += code("p") * body.pattern.terms
+        result = code("2p s") + code("2p") * body.finish.step + code("p") * body.scaled
+        result += code("l") * body.lookup + _clamps(body.finish)
+        around = (
+            _PLANES_ROW
+            + code("l") * body.lookup
+            + code("2p") * ((outputs - 1) // 3)
+            + code("c") * body.finish.constants
+        )
+        each += _PLANES_CALL + row * visits + (around + result * outputs + code("p") * outputs) * len(table)
+    pairs = half_up(window.columns.size) * window.rows.size
+    turned = _TURNING_CALL + _TURNING_ROW * window.rows.size + _TWO_PIXELS * pairs
+    return turned * half_up(half_up(window.channels)) + each * window.channels
 
 
 def _edge(taps: tuple[int, int]) -> int:

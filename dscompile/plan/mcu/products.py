@@ -16,7 +16,7 @@ from dscompile.plan.mcu.windows import Window
 _WORD = 4  # bytes
 _MOST_LEFT = 32  # of a window: bytes of its rows that fill no word
 
-Variant = Literal["c99", "dsp", "rows", "turned", "mve", "rvv", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "turned", "planes", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
-    weights and constants (plan/mcu/rows.py); with `turned` there are records, too (plan/mcu/turned.py). With `mve`
-    weights are as plan/mcu/mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
+    weights and constants (plan/mcu/rows.py); with `turned` and with `planes` there are records, too (plan/mcu/turned.py,
+    plan/mcu/planes.py), and `columns` are the planes of four channels. With `mve` weights are as plan/mcu/mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
     written. Pixels of y begin `step` elements apart if that is not 0. `lookup` is as in a ConvKernel.
     """
 
@@ -155,7 +155,7 @@ class DepthwiseKernel:
         return (
             elements("x", element),
             *_matrix(self.epilogue, self.variant),
-            *((_columns(element, self.variant),) if self.variant == "mve" else ()),
+            *((_columns(element, self.variant),) if self.variant in ("mve", "planes") else ()),
             *_table(self.lookup),
             elements("y", element, written=True),
         )
@@ -259,6 +259,16 @@ def word_column_bytes(depth: int) -> int:
     return 8 * depth
 
 
+def planes_pitch(window: Window) -> int:
+    """Bytes of a row of a plane (plan/mcu/planes.py): whole words of two int16."""
+    return 4 * half_up(window.columns.size)
+
+
+def planes_bytes(window: Window) -> int:
+    """Bytes of the planes of four channels, and of what is read behind the last one."""
+    return 4 * window.rows.size * planes_pitch(window) + 8
+
+
 def _columns(element: Element, variant: Variant) -> Parameter:
     return Parameter("columns", "int32" if variant == "m0plus" else element, True, alignment=4)
 
@@ -271,7 +281,7 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
     """Weights and per-channel constants of a product of sums; for dsp and mve, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
-    if variant in ("rows", "turned"):
+    if variant in ("rows", "turned", "planes"):
         return (Parameter("records", "int32"),)
     if variant in ("dsp", "mve"):
         return (first, Parameter(f"{prefix}constants", "int32"))
