@@ -71,7 +71,7 @@ class MatrixBody:
     """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu/rows.py).
 
     Two weights share a half of a word (plan/mcu/pairs.py), or lie `apart`; with `int4` they share a byte. With a
-    `lookup`, results are read from a table.
+    `lookup`, results are read from a table. Columns of a `short` one have so few words that its steps are no loop.
     """
 
     kind: ClassVar[str] = "matrix"
@@ -81,6 +81,7 @@ class MatrixBody:
     apart: bool = False
     int4: bool = False
     lookup: bool = False
+    short: bool = False
 
     @property
     def step_bytes(self) -> int:
@@ -262,7 +263,8 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, kernel.storage == "int4", kernel.lookup)
+    int4, short = kernel.storage == "int4", isinstance(kernel, ConvKernel) and kernel.short
+    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, int4, kernel.lookup, short)
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:

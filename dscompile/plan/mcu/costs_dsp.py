@@ -37,6 +37,8 @@ from dscompile.plan.mcu.windows import Axis
 
 _GROUP = 4
 _UNROLLED = 16  # steps that a pass of the matrix body has
+SHORT_STEPS = _UNROLLED + 1  # that need no loop,
+SHARED_STEPS = 8  # and from which on weights that share halves save more than it takes to part the sums
 _CLAMP = code("3p")  # compare, IT and a move that may do nothing
 _STEP_BYTES, _APART_BYTES, _PAIR_BYTES = 48, 52, 260  # of code: a step, one with weights apart, the rest of a pair
 WINDOW_BYTES = 480  # of code: a channel of a depthwise part
@@ -211,7 +213,7 @@ def pairs_mix(body: MatrixBody, steps: int, pairs: int) -> Mix:
     """A call of `<body>_pairs`: four pixels, `pairs` of channels, columns of `steps` words."""
     if not pairs:
         return NOTHING
-    passes = -(-(steps - 1) // _UNROLLED)
+    passes = 0 if body.short else -(-(steps - 1) // _UNROLLED)
     each = _PAIR + (_STEP_APART if body.apart else _STEP) * steps + (NOTHING if body.apart else _SHARED_PAIR)
     each += _PASS * passes + _finished(body.finish) * (2 * _GROUP)
     each += _STEPPED_CONSTANTS if body.finish.step else _CONSTANTS

@@ -40,12 +40,13 @@ from dscompile.ir.ops import (
 from dscompile.ir.tensor import Shape
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.kernels import ResampleMethod
-from dscompile.plan.mcu.arithmetic import IntegerSum, Residual, SearchedProduct
+from dscompile.plan.mcu.arithmetic import IntegerSum, PairArithmetic, Residual, SearchedProduct
 from dscompile.plan.mcu.convolutions import (
     image_window,
     lower_conv,
     lower_dense,
     lower_separable,
+    takes_shuffled,
     takes_tables,
 )
 from dscompile.plan.mcu.fusion import fused_layers
@@ -208,10 +209,18 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
                     lowering.call(scale, [x.operand, factors.operand, records, y.operand])
                     return
         integer = searched or integer_binary(lowering.network, layer, op)
-        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer)
+        words = has_pairs(lowering.sets) and _goes_by_words(integer) and first == second == made == (1,)
+        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer, words=words)
     else:
         kernel = BinaryKernel(op.kind, shape, first, second, made, "float32", op.activation)
     lowering.call(kernel, [a.operand, b.operand, y.operand])
+
+
+def _goes_by_words(arithmetic: PairArithmetic | SearchedProduct) -> bool:
+    """Whether both factors of a sum are halves of a word, and nothing is left to do after its shift but to clamp."""
+    if not isinstance(arithmetic, IntegerSum) or arithmetic.zero_point:
+        return False
+    return max(abs(arithmetic.first), abs(arithmetic.second)) < 1 << 15
 
 
 def _searched(lowering: McuLowering, layer: Layer, op: Binary) -> IntegerSum | SearchedProduct | None:
@@ -297,7 +306,14 @@ def _slice(lowering: McuLowering, layer: Layer, op: Slice) -> None:
 
 
 def _shuffle(lowering: McuLowering, layer: Layer, op: Shuffle) -> None:
+    """A copy, unless the only reader writes its channels in the order of the shuffle."""
     x = lowering.dense(layer.inputs[0])
+    readers = lowering.network.consumers[layer.output]
+    inside = lowering.is_inside(layer.output) or layer.output in lowering.network.outputs
+    if len(readers) == 1 and not inside and takes_shuffled(lowering, readers[0]):
+        lowering.alias(layer.output, x)
+        lowering.shuffled[layer.output] = op.groups
+        return
     y = lowering.new(layer.output)
     count = x.shape[-1] // op.groups
     shape = (*x.shape[:-1], count, op.groups)

@@ -42,7 +42,7 @@ def permitted_distances(kernel: McuKernel, parameters: Sequence[str]) -> Distanc
     if tuple(parameters) == ("residual",):
         return Distances()
     if _goes_by_channel(kernel):
-        return Distances() if tuple(parameters) == ("x",) and not kernel.step else None
+        return Distances() if tuple(parameters) == ("x",) and not (kernel.step or kernel.shuffled) else None
     if isinstance(kernel, WindowedKernel):
         if not set(parameters) <= {"x", "residual"}:
             return None

@@ -1,9 +1,10 @@
 """Depthwise layers by channel: four channels of an image become planes of int16 in scratch, then each its results.
 
-A plane is [H][pitch] of x less its zero point, two neighbors of a row in a word. One SMLAD then multiplies two taps of a
-window, and taps outside of the image, whose product is 0, are left out at compile time: of 5x5 windows on 6 x 6 pixels,
-14 multiplications make a row of six outputs, where the windows have 30 taps. What an output takes of a row of the image
-is a list (`Pattern`), the assembly is written from it (templates/mcu/planes_dsp.j2); layers of the same width share it.
+A plane is [H][pitch] of x less its zero point, two neighbors of a row in a word. One SMLAD then multiplies two taps of
+a window, and taps outside of the image, whose product is 0, are left out at compile time: of 5x5 windows on 6 x 6
+pixels, 14 multiplications make a row of six outputs, where the windows have 30 taps. What an output takes of a row of
+the image is a list (`Pattern`), the assembly is written from it (templates/mcu/planes_dsp.j2); layers of the same width
+share it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What neighboring outputs take of a row of the image: the terms of each of its words, from the first needed one."""
+    """What neighboring outputs take of a row of the image: the terms of each of its words, from the first needed on."""
 
     outputs: int
     words: tuple[tuple[Term, ...], ...]
@@ -63,9 +64,9 @@ class Piece:
 class PlanesShape:
     """What the bodies for planes are given; fields and order are those of `planes_shape` in C.
 
-    Bytes from a pixel of y to the next and from a row to the next, zero point << right, bytes of the table of rows, what
-    sums of a scaled body are multiplied by;
-    rows, columns and channels of the image, bytes of a plane, less the zero point in both halves of a word.
+    Bytes from a pixel of y to the next and from a row to the next, zero point << right, bytes of the table of rows,
+    what sums of a scaled body are multiplied by; rows, columns and channels of the image, bytes of a plane, less the
+    zero point in both halves of a word.
     """
 
     kind: ClassVar[str] = "planes"

@@ -35,7 +35,8 @@ class ConvKernel:
     `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
     (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu/mve.py says; `rvv` has
     weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu/packing.py). With dsp, a `lookup` reads
-    what the epilogue makes from the parameter `table`, which is the one before y.
+    what the epilogue makes from the parameter `table`, which is the one before y; `short` says that columns have few
+    words (plan/mcu/short.py).
     """
 
     window: Window
@@ -51,6 +52,7 @@ class ConvKernel:
     in_rows: bool = False
     by_row: bool = False
     apart: bool = False
+    short: bool = False
     storage: Storage = "plain"
     lookup: bool = False
 
@@ -121,9 +123,11 @@ class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
-    weights and constants (plan/mcu/rows.py); with `turned` and with `planes` there are records, too (plan/mcu/turned.py,
-    plan/mcu/planes.py), and `columns` are the planes of four channels. With `mve` weights are as plan/mcu/mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
-    written. Pixels of y begin `step` elements apart if that is not 0. `lookup` is as in a ConvKernel.
+    weights and constants (plan/mcu/rows.py); with `turned` and `planes` there are records, too (plan/mcu/turned.py,
+    plan/mcu/planes.py), and with the latter planes of four channels in `columns`. With `mve` weights are as
+    plan/mcu/mve.py says, and `group` pixels lie in `columns` before they are written. Pixels of y begin `step` elements
+    apart if that is not 0. `lookup` is as in a ConvKernel. By planes, channels of y are those of x after a shuffle in
+    `shuffled` groups, if that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -137,6 +141,7 @@ class DepthwiseKernel:
     step: int = 0
     by_row: bool = False
     lookup: bool = False
+    shuffled: int = 0
 
     @property
     def out_channels(self) -> int:
