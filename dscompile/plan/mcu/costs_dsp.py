@@ -77,6 +77,7 @@ _LASTS = code("9w 8l 8s 36p 9w j")  # of a group of four, without the calls
 _WIDEN_WORD = code("l 5p 2s j")
 _WIDEN = code("4l 2s 14p j")  # a column: finding its place, the loop's beginning, going on
 _GROUP_CALL = code("5l 3s 6p j")
+_WIDEN_PIXEL, _STRAIGHT_WORDS = code("6p j"), 8  # of a pixel that is a column; words that need no loop
 _WORD_OF_ROW = code("l 2p 2s")
 _FEW_WORDS = 4  # of a row, up to which there is no loop over them
 _GATHER_CALL = code("2w 2p 2w j")
@@ -157,10 +158,16 @@ def conv_mix(kernel: ConvKernel) -> Mix:
     words = -(-kernel.depth // 4)
     if kernel.by_words:
         return _KERNEL_CALL + _word_columns(kernel) * pixels + _gathered(kernel) + products_mix(kernel)
+    if kernel.window.is_pointwise and kernel.depth % 4 == 0:
+        return _KERNEL_CALL + _widened_pixel(words) * pixels + products_mix(kernel)
     columns = (_WIDEN + _WIDEN_WORD * words) * pixels
-    if not (kernel.window.is_pointwise and kernel.depth % 4 == 0):
-        columns += _gathered(kernel)
-    return _KERNEL_CALL + columns + products_mix(kernel)
+    return _KERNEL_CALL + columns + _gathered(kernel) + products_mix(kernel)
+
+
+def _widened_pixel(words: int) -> Mix:
+    """A column of a pixel of whole words: some in a row, else one or two a turn of a loop."""
+    turn = words if words <= _STRAIGHT_WORDS else 2 - words % 2
+    return _WIDEN_PIXEL + _WORD_OF_ROW * words + (code("4p j") * (words // turn) if turn < words else NOTHING)
 
 
 def depthwise_mix(kernel: DepthwiseKernel) -> Mix:

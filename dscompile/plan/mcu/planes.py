@@ -22,7 +22,7 @@ from dscompile.plan.mcu.windows import Axis, Window
 KERNELS = (3, 5)
 GROUP = 4  # channels that are turned at once: a word of the image
 _MOST_PITCH = 1020  # that LDRD can add to an address
-_FREE_BYTES = 2048  # of scratch, however small the image is
+_FREE_BYTES = 2304  # of scratch, however small the image is
 _SHARE = 4  # of the image, that scratch may take in any case
 _MOST_SHIFT = 8  # of int8 weights that must stay in 16 bits
 
