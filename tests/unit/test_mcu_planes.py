@@ -166,7 +166,7 @@ def test_records_hold_each_weight_with_its_right_neighbor():
         Window(Axis(6, 6, 5, 1, 4, 2), Axis(6, 6, 5, 1, 4, 2), 4),
         Window(Axis(48, 48, 5, 1, 2), Axis(48, 48, 5, 1, 2), 4),
         Window(Axis(2, 2, 3, 1, 1), Axis(600, 600, 3, 1, 1), 40),
-        Window(Axis(6, 9, 5, 1, 4), SMALL, 4),
+        Window(Axis(6, 11, 5, 1, 5), SMALL, 4),
     ],
     ids=["three channels", "7x7", "stride 3", "dilated", "much scratch", "long rows", "rows of padding"],
 )

@@ -131,9 +131,9 @@ _TURNED_WORDS = code("4l 26p 4s j")  # four pixels of four channels
 _TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows are
 
 # Depthwise, planes.
-_TURNING_CALL, _TURNING_ROW = code("9w 4l 6p 9w j"), code("l 7p 3j")
-_TWO_PIXELS = code("2l 4p 4s 6p j")  # of four channels
-_PLANE = code("4l 4s 10p j")  # C: finding its place, the loop over planes
+_TURNING_CALL, _TURNING_ROW = code("4p j 9w p 5w 2p 9w j"), code("6p 2j")
+_TWO_PIXELS, _LAST_PIXEL = code("2l 4p s p s p s p s 2p j"), code("l 4p s p s p s p s 2p")  # of four channels
+_PLANE = code("4l 4s 20p j")  # C: finding its place, the loop over planes
 _PLANES_CALL = code("9w p l 4w p 2w 2w 2w 2w p 9w j")
 _PLANES_ROW = code("l 3w s 2w p p p p l p p j") + code("l l l 2w p s l l p j")
 _PLANES_WORDS = code("2w")  # of the image; four of weights are constants
@@ -393,8 +393,8 @@ def _planes(kernel: DepthwiseKernel) -> Mix:
             + code("c") * body.finish.constants
         )
         each += _PLANES_CALL + row * visits + (around + result * outputs + code("p") * outputs) * len(table)
-    pairs = half_up(window.columns.size) * window.rows.size
-    turned = _TURNING_CALL + _TURNING_ROW * window.rows.size + _TWO_PIXELS * pairs
+    pairs, last = divmod(window.columns.size, 2)
+    turned = _TURNING_CALL + (_TURNING_ROW + _TWO_PIXELS * pairs + _LAST_PIXEL * last) * window.rows.size
     return turned * half_up(half_up(window.channels)) + each * window.channels
 
 

@@ -126,7 +126,10 @@ _SUM_OF_WORDS = code("2l 14p 4s 3p j")  # of four elements
 _MEAN_RESULT = code("5l 3c s 36p 2j")  # in the network's own rounding
 _FOUR_TAPS, _FOUR_SUMS = code("l 4p j"), code("6p")  # four channels of a pixel; their sums as integers
 _DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
-_WIDE_DENSE, _WIDENED = code("2w 4w 4c 12p p"), code("l 2s 4p j")  # with a widened input; a word of that
+_WIDE_DENSE, _WIDENED = (
+    code("2w 4w 4c 12p") + code("2p j") * (1 / 8),
+    code("l 2s 4p j"),
+)  # with a widened input; a word of that
 _DENSE_CALL = code("10w 6p j 3p l 4w 4w 10w 8p j")  # of four results
 _LONGEST_ROW = 512
 _DSP_MAXIMUM = code("l 4p j")  # a tap of four channels
