@@ -122,7 +122,7 @@ _SCALE_CALL = code("9w p 6w 2w s p 9w j")
 _SCALE_RECORD = code("l 2s 11p j")  # of a channel
 _SCALE_PIXEL = code("2l 2w 2p s j")
 _SCALE_FOUR = code("l 3w 2p 4p 2p 2s 3w 4p 2p 2s p j")  # products of four channels of a pixel
-_SUM_OF_WORDS = code("2l 14p 4s 3p j")  # of four elements
+_FOUR_PAIRS = code("2l 3p s") * 4 + code("3p j")  # of elements, that are added
 _MEAN_RESULT = code("5l 3c s 36p 2j")  # in the network's own rounding
 _FOUR_TAPS, _FOUR_SUMS = code("l 4p j"), code("6p")  # four channels of a pixel; their sums as integers
 _DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
@@ -171,8 +171,8 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
             return rates.looked_up * (kernel.rows * kernel.channels)
         case BinaryKernel():
             form = kernel.integer.form if kernel.integer is not None else ""
-            if kernel.words:
-                return _SUM_OF_WORDS * (math.prod(kernel.shape) / _WORD)
+            if kernel.fours:
+                return _FOUR_PAIRS * (math.prod(kernel.shape) / _WORD)
             forms = {"fixed point": rates.fixed_sum, "plane": rates.plane_sum, "searched product": rates.product}
             return forms.get(form, rates.other) * math.prod(kernel.shape)
         case ScaleKernel():

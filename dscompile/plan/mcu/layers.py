@@ -40,7 +40,7 @@ from dscompile.ir.ops import (
 from dscompile.ir.tensor import Shape
 from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.kernels import ResampleMethod
-from dscompile.plan.mcu.arithmetic import IntegerSum, PairArithmetic, Residual, SearchedProduct
+from dscompile.plan.mcu.arithmetic import IntegerSum, Residual, SearchedProduct
 from dscompile.plan.mcu.convolutions import (
     image_window,
     lower_conv,
@@ -209,18 +209,12 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
                     lowering.call(scale, [x.operand, factors.operand, records, y.operand])
                     return
         integer = searched or integer_binary(lowering.network, layer, op)
-        words = has_pairs(lowering.sets) and _goes_by_words(integer) and first == second == made == (1,)
-        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer, words=words)
+        dense = first == second == made == (1,)
+        fours = has_pairs(lowering.sets) and dense and isinstance(integer, IntegerSum) and not integer.zero_point
+        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer, fours=fours)
     else:
         kernel = BinaryKernel(op.kind, shape, first, second, made, "float32", op.activation)
     lowering.call(kernel, [a.operand, b.operand, y.operand])
-
-
-def _goes_by_words(arithmetic: PairArithmetic | SearchedProduct) -> bool:
-    """Whether both factors of a sum are halves of a word, and nothing is left to do after its shift but to clamp."""
-    if not isinstance(arithmetic, IntegerSum) or arithmetic.zero_point:
-        return False
-    return max(abs(arithmetic.first), abs(arithmetic.second)) < 1 << 15
 
 
 def _searched(lowering: McuLowering, layer: Layer, op: Binary) -> IntegerSum | SearchedProduct | None:

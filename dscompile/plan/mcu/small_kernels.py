@@ -99,7 +99,7 @@ class RowSumKernel:
 class BinaryKernel:
     """y = activation(a op b), element by element over `shape`; strides of 0 repeat.
 
-    With `words`, four elements of a dense sum go at once, on cores with 16-bit SIMD.
+    With `fours`, a turn of the loop adds four elements of dense operands, on cores that saturate as they shift.
     """
 
     kind: ClassVar[str] = "binary"
@@ -111,7 +111,7 @@ class BinaryKernel:
     element: Element
     activation: Activation = NONE
     integer: PairArithmetic | SearchedProduct | None = None
-    words: bool = False
+    fours: bool = False
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
