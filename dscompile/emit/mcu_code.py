@@ -243,9 +243,11 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
             values.update(_body_names(kernel, shared, names))
         if isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes":
             values["turning"] = names[TurningBody()]
+            own = planes_bodies(kernel)
+            values["tables"] = {body.row_bytes: row_table(kernel.window, body.row_bytes) for body in own}
             values["pieces"] = [
-                (piece, names[body])
-                for piece, body in zip(row_pieces(kernel.window.columns), planes_bodies(kernel), strict=True)
+                (piece, names[body], body.row_bytes)
+                for piece, body in zip(row_pieces(kernel.window.columns), own, strict=True)
             ]
         if kernel.variant == "mve":
             values.update(mve_values(kernel, names))
@@ -470,7 +472,6 @@ def _environment() -> jinja2.Environment:
         "planes_record_words": planes_record_words,
         "planes_shape": _planes_numbers,
         "record_words": record_words,
-        "row_table": row_table,
         "round_up": _round_up,
         "rows_words": rows_words,
         "rows_matrix_shapes": _rows_matrix_numbers,

@@ -145,8 +145,8 @@ def test_terms_of_all_pieces_are_the_taps_inside_the_image(axis):
 
 def test_rows_of_a_window_outside_of_the_image_are_skipped():
     window = Window(Axis(6, 6, 5, 1, 2), SMALL, 4)
-    assert row_table(window)[:3] == [(0, 32, 2), (0, 16, 1), (0, 0, 0)]
-    assert row_table(window)[5] == (36, 0, 2)
+    assert row_table(window, 68)[:3] == [(0, 32, 136), (0, 16, 68), (0, 0, 0)]
+    assert row_table(window, 68)[5] == (36, 0, 136)
 
 
 def test_records_hold_each_weight_with_its_right_neighbor():

@@ -152,8 +152,13 @@ class PlanesBody:
 
     @property
     def row_instructions(self) -> int:
-        """Of a row of the window, all of them of four bytes: its weights, two words of the image at once, products."""
+        """Of a row of the window: its weights, two words of the image at once, products."""
         return 1 + half_up(len(self.pattern.words)) + self.pattern.terms
+
+    @property
+    def row_bytes(self) -> int:
+        """The same in bytes."""
+        return 4 * self.row_instructions
 
 
 @dataclass(frozen=True)

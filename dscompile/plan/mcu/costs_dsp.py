@@ -24,7 +24,7 @@ from dscompile.plan.mcu.bodies import (
 )
 from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code, total
-from dscompile.plan.mcu.planes import row_table, weight_words
+from dscompile.plan.mcu.planes import weight_words
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
@@ -135,7 +135,7 @@ _TURNING_CALL, _TURNING_ROW = code("4p j 9w p 5w 2p 9w j"), code("6p 2j")
 _TWO_PIXELS, _LAST_PIXEL = code("2l 4p s p s p s p s 2p j"), code("l 4p s p s p s p s 2p")  # of four channels
 _PLANE = code("4l 4s 20p j")  # C: finding its place, the loop over planes
 _PLANES_CALL = code("9w p l 4w p 2w 2w 2w 2w p 9w j")
-_PLANES_ROW = code("l 3w s 2w p p p p l p p j") + code("l l l 2w p s l l p j")
+_PLANES_ROW = code("l 3w s 2w p p p l p p j") + code("l l l 2w p s l l p j")
 _PLANES_WORDS = code("2w")  # of the image; four of weights are constants
 
 # C: the way through rows.
@@ -377,8 +377,8 @@ def _turned(kernel: SeparableKernel) -> Mix:
 
 def _planes(kernel: DepthwiseKernel) -> Mix:
     """Four channels become planes, then each of these the rows of its result."""
-    window, table = kernel.window, row_table(kernel.window)
-    visits = sum(window.rows.kernel - outside for _, _, outside in table)
+    window, rows = kernel.window, kernel.window.rows
+    visits = sum(end - first for first, end in (rows.taps(output) for output in range(rows.outputs)))
     each = _PLANE
     for body in planes_bodies(kernel):
         outputs, words = body.pattern.outputs, weight_words(body.kernel)
@@ -392,7 +392,7 @@ def _planes(kernel: DepthwiseKernel) -> Mix:
             + code("2p") * ((outputs - 1) // 3)
             + code("c") * body.finish.constants
         )
-        each += _PLANES_CALL + row * visits + (around + result * outputs + code("p") * outputs) * len(table)
+        each += _PLANES_CALL + row * visits + (around + result * outputs + code("p") * outputs) * rows.outputs
     pairs, last = divmod(window.columns.size, 2)
     turned = _TURNING_CALL + (_TURNING_ROW + _TWO_PIXELS * pairs + _LAST_PIXEL * last) * window.rows.size
     return turned * half_up(half_up(window.channels)) + each * window.channels

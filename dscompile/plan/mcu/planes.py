@@ -141,14 +141,17 @@ def _terms(columns: Axis, output: int, word: int, number: int) -> list[Term]:
     return []
 
 
-def row_table(window: Window) -> list[tuple[int, int, int]]:
-    """For each row of the result: bytes to its first row in a plane and to the weights of that, window rows outside."""
+def row_table(window: Window, code_bytes: int) -> list[tuple[int, int, int]]:
+    """For each row of the result: bytes to its first row in a plane, to the weights of that, and of code to skip.
+
+    A row of the window takes `code_bytes`.
+    """
     rows, weight_bytes = window.rows, 4 * weight_words(window.rows.kernel)
     found = []
     for output in range(rows.outputs):
         first, end = rows.taps(output)
         place = rows.position(output, first) * planes_pitch(window)
-        found.append((place, first * weight_bytes, rows.kernel - (end - first)))
+        found.append((place, first * weight_bytes, (rows.kernel - (end - first)) * code_bytes))
     return found
 
 
