@@ -19,11 +19,13 @@ from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu.bodies import (
     Body,
     SeparableBody,
+    TurningBody,
     Uses,
     depthwise_bodies,
     depthwise_shape,
     matrix_body,
     matrix_shape,
+    planes_bodies,
     rows_matrix_shapes,
     separable_body,
     separable_shape,
@@ -34,6 +36,7 @@ from dscompile.plan.mcu.bodies import (
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of, row_bounds
 from dscompile.plan.mcu.mve import Body as MveBody
 from dscompile.plan.mcu.mve import used_mve_bodies
+from dscompile.plan.mcu.planes import planes_record_words, planes_shape, row_pieces, row_table
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
@@ -113,6 +116,7 @@ _SUFFIXES = {
     "dsp": "_dsp",
     "rows": "_rows",
     "turned": "_turned",
+    "planes": "_planes",
     "mve": "_mve",
     "rvv": "",
     "m0plus": "_m0plus",
@@ -238,6 +242,14 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
         template += _SUFFIXES[variant]
         if kernel.variant == "dsp":
             values.update(_body_names(kernel, shared, names))
+        if isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes":
+            values["turning"] = names[TurningBody()]
+            own = planes_bodies(kernel)
+            values["tables"] = {body.row_bytes: row_table(kernel.window, body.row_bytes) for body in own}
+            values["pieces"] = [
+                (piece, names[body], body.row_bytes)
+                for piece, body in zip(row_pieces(kernel.window.columns), own, strict=True)
+            ]
         if kernel.variant == "mve":
             values.update(mve_values(kernel, names))
         values.update(rvv_values(kernel, names))
@@ -431,6 +443,12 @@ def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
     return [str(value) for value in astuple(turned_shape(kernel))]
 
 
+def _planes_numbers(kernel: DepthwiseKernel) -> list[str]:
+    """A planes_shape as C; its last number is a word of two halves."""
+    *numbers, offsets = astuple(planes_shape(kernel))
+    return [*map(str, numbers), f"0x{offsets:08x}u"]
+
+
 def _rows_matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[list[str]]:
     """All matrix_rows_shape of a kernel as C."""
     return [[str(value) for value in astuple(shape)] for shape in rows_matrix_shapes(kernel)]
@@ -454,6 +472,8 @@ def _environment() -> jinja2.Environment:
         "matrix_shape": _matrix_numbers,
         "minus": _minus,
         "pixels": pixels_of,
+        "planes_record_words": planes_record_words,
+        "planes_shape": _planes_numbers,
         "record_words": record_words,
         "round_up": _round_up,
         "rows_table": rows_table,

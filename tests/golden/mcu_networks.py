@@ -34,6 +34,7 @@ from dscompile.ir.ops import (
     Quantize,
     Reshape,
     Resize,
+    Shuffle,
     Slice,
     Softmax,
 )
@@ -147,6 +148,18 @@ def squeezed(name: str, rounding: Rounding) -> Network:
     x = net.layer("scaled", Binary("mul"), x, net.layer("gate", Activate(SIGMOID), gate, made=SOFTMAX))
     x = net.layer("flat", Reshape((1, 8)), net.layer("mean", Mean(), x), made=None)
     return net.build([net.linear("scores", Dense(16), x)])
+
+
+def by_channel(name: str, rounding: Rounding) -> Network:
+    """Channels that are shuffled and convolved alone, joined with a part of others, and added to them."""
+    net = Tiny(name, rounding)
+    image = net.image("image", 6, 6, 8)
+    x = net.linear("expand", Conv2D(8, (1, 1)), image)
+    x = net.layer("shuffled", Shuffle(2), x)
+    x = net.linear("alone", Conv2D(8, (5, 5), pads=Pads(2, 2, 2, 2), groups=8), x)
+    x = net.layer("joined", Concat(3), x, net.layer("part", Slice((0, 0, 0, 4), (1, 6, 6, 4)), image, made=None))
+    x = net.layer("first", Slice((0, 0, 0, 0), (1, 6, 6, 8)), x, made=None)
+    return net.build([net.layer("sum", Binary("add"), image, x)])
 
 
 def pushed(name: str, rounding: Rounding) -> Network:

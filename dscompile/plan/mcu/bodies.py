@@ -13,10 +13,13 @@ from typing import ClassVar
 from dscompile.plan.mcu.arithmetic import IntegerSum
 from dscompile.plan.mcu.epilogues import IntegerEpilogue
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of
+from dscompile.plan.mcu.planes import Pattern, planes_shape, row_pieces
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
     SeparableKernel,
+    half_up,
+    planes_pitch,
     rows_steps,
 )
 from dscompile.plan.mcu.rows import (
@@ -69,7 +72,7 @@ class MatrixBody:
     """The product of columns of int16 pairs with all channels; `in_rows`: y is in rows (plan/mcu/rows.py).
 
     Two weights share a half of a word (plan/mcu/pairs.py), or lie `apart`; with `int4` they share a byte. With a
-    `lookup`, results are read from a table.
+    `lookup`, results are read from a table. Columns of a `short` one have so few words that its steps are no loop.
     """
 
     kind: ClassVar[str] = "matrix"
@@ -79,6 +82,7 @@ class MatrixBody:
     apart: bool = False
     int4: bool = False
     lookup: bool = False
+    short: bool = False
 
     @property
     def step_bytes(self) -> int:
@@ -132,7 +136,40 @@ class TurnedBody:
     outputs: tuple[int, ...]
 
 
-Body = MatrixBody | DepthwiseBody | RowsBody | SeparableBody | TurnedBody | ScaleBody
+@dataclass(frozen=True)
+class PlanesBody:
+    """Neighboring outputs of all rows of a plane (plan/mcu/planes.py), `pitch` bytes from a row of it to the next.
+
+    `scaled`: sums are still to be multiplied by a factor.
+    """
+
+    kind: ClassVar[str] = "planes"
+    finish: Finish
+    kernel: int
+    pitch: int
+    pattern: Pattern
+    scaled: bool = False
+    lookup: bool = False
+
+    @property
+    def row_instructions(self) -> int:
+        """Of a row of the window: its weights, two words of the image at once, products."""
+        return 1 + half_up(len(self.pattern.words)) + self.pattern.terms
+
+    @property
+    def row_bytes(self) -> int:
+        """The same in bytes."""
+        return 4 * self.row_instructions
+
+
+@dataclass(frozen=True)
+class TurningBody:
+    """Four channels of an image become planes."""
+
+    kind: ClassVar[str] = "turning"
+
+
+Body = MatrixBody | DepthwiseBody | RowsBody | SeparableBody | TurnedBody | PlanesBody | TurningBody | ScaleBody
 
 
 @dataclass(frozen=True)
@@ -232,7 +269,8 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
-    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, kernel.storage == "int4", kernel.lookup)
+    int4, short = kernel.storage == "int4", isinstance(kernel, ConvKernel) and kernel.short
+    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, int4, kernel.lookup, short)
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
@@ -382,6 +420,16 @@ def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:
     return TurnedShape(kernel.window.columns.size + CELLS, 1 << epilogue.left, start)
 
 
+def planes_bodies(kernel: DepthwiseKernel) -> list[PlanesBody]:
+    """The bodies of a kernel by planes, one for each piece of a row."""
+    assert isinstance(kernel.epilogue, IntegerEpilogue)
+    finish, window, scaled = _finish(kernel.epilogue), kernel.window, planes_shape(kernel).factor > 1
+    return [
+        PlanesBody(finish, window.rows.kernel, planes_pitch(window), piece.pattern, scaled, kernel.lookup)
+        for piece in row_pieces(window.columns)
+    ]
+
+
 def _residual_sum(kernel: ConvKernel | SeparableKernel) -> IntegerSum | None:
     return kernel.residual.integer if kernel.residual is not None else None
 
@@ -489,6 +537,9 @@ def used_bodies(kernels: Iterable[McuKernel]) -> dict[Body, Uses]:
 def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
     if isinstance(kernel, ScaleKernel) and kernel.channels >= _FOUR:
         yield scale_body(kernel), Uses()
+    if isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes":
+        yield TurningBody(), Uses()
+        yield from ((body, Uses()) for body in planes_bodies(kernel))
     if not isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) or kernel.variant != "dsp":
         return
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel

@@ -13,8 +13,9 @@ from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
 from dscompile.ir.storage import Storage, fitting_storage
 from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu.arithmetic import Residual
+from dscompile.plan.mcu.costs_dsp import SHARED_STEPS, SHORT_STEPS, column_steps, depthwise_mix
 from dscompile.plan.mcu.epilogues import Epilogue, FloatEpilogue, IntegerEpilogue
-from dscompile.plan.mcu.fusion import Fused
+from dscompile.plan.mcu.fusion import Fused, fused_layers
 from dscompile.plan.mcu.late_choice import best_way
 from dscompile.plan.mcu.lookups import lookup_table
 from dscompile.plan.mcu.lowering import McuLowering
@@ -38,11 +39,13 @@ from dscompile.plan.mcu.pairs import (
     with_repeated_channel,
     words_first,
 )
+from dscompile.plan.mcu.planes import planes_record_words, planes_records, takes_planes
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
     DepthwiseKernel,
     SeparableKernel,
+    planes_bytes,
     repeats_channel,
 )
 from dscompile.plan.mcu.quantized import QuantizedWeights, quantized_weights, rows_weights
@@ -89,9 +92,14 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
             if chosen.variant == "mve":
                 break
         kernel = _depthwise(lowering, layer, window, epilogue, chosen)
+        if chosen.variant == "dsp" and lowering.turns and pays_planes(kernel):
+            kernel = replace(kernel, variant="planes", shuffled=lowering.shuffled.get(layer.inputs[0], 0))
+            lowering.has_turned = True
         operands = _taps(lowering, taps, epilogue, constants, kernel)
         if kernel.variant == "mve":
             operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
+        if kernel.variant == "planes":
+            operands.append(lowering.scratch(planes_bytes(window)))
         tables = _tables(lowering, fused.lookup)
         kernel = replace(kernel, step=y.step, lookup=fused.lookup is not None)
         lowering.call(kernel, [x.operand, *operands, *tables, y.operand])
@@ -115,7 +123,9 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     )
     ordered = words_first(matrix, window) if conv.by_words else matrix
     ordered, constants = _in_pairs(conv, residual, ordered, constants)
-    conv = replace(conv, apart=chosen.variant == "dsp" and _lie_apart(ordered, storage))
+    short = chosen.variant == "dsp" and storage == "plain" and lowering.has_short and column_steps(conv) <= SHORT_STEPS
+    spread = short and column_steps(conv) < SHARED_STEPS
+    conv = replace(conv, short=short, apart=chosen.variant == "dsp" and (spread or _lie_apart(ordered, storage)))
     operands = _matrix(lowering, ordered, epilogue, constants, chosen, storage, apart=conv.apart)
     if conv.gathered:
         size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
@@ -360,11 +370,39 @@ def _depthwise(
     )
 
 
+def takes_shuffled(lowering: McuLowering, layer: Layer) -> bool:
+    """Whether a layer can read channels as they were before a shuffle: a depthwise one by planes."""
+    op = layer.op
+    if not isinstance(op, Conv2D) or not lowering.turns or not lowering.network.is_quantized_layer(layer):
+        return False
+    x, y = lowering.network.shape(layer.inputs[0]), lowering.network.shape(layer.output)
+    fused = fused_layers(lowering.network, layer, tables=True)
+    if not op.is_depthwise(x[3]) or fused.pointwise is not None:
+        return False
+    window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
+    _, epilogue, _ = prepared_weights(lowering, layer, centered=True)
+    chosen = depthwise_set(lowering.sets, epilogue, window, op.out_channels)
+    return chosen.variant == "dsp" and pays_planes(_depthwise(lowering, layer, window, epilogue, chosen))
+
+
+def pays_planes(kernel: DepthwiseKernel) -> bool:
+    """Whether a depthwise kernel with dsp takes fewer instructions by planes."""
+    if not takes_planes(kernel.window):
+        return False
+    return depthwise_mix(replace(kernel, variant="planes")).instructions < depthwise_mix(kernel).instructions
+
+
 def _taps(
     lowering: McuLowering, weights: Array, epilogue: Epilogue, constants: tuple[Array, ...], kernel: DepthwiseKernel
 ) -> list[Operand]:
     """Weights [kh, kw, 1, C_out] in the order of the kernel, and the constants, as operands of a depthwise kernel."""
     taps = weights[:, :, 0, :]
+    if kernel.variant == "planes":
+        assert isinstance(epilogue, IntegerEpilogue)
+        records = planes_records(taps, epilogue.left, *constants)
+        if kernel.shuffled:  # those of the channels of y in the order of x
+            records = records.reshape(-1, kernel.shuffled, records.shape[1]).swapaxes(0, 1)
+        return [lowering.constant("records", records.reshape(-1, planes_record_words(kernel)))]
     if kernel.variant in ("dsp", "mve"):
         ordered = four_weights(taps).view(np.int8) if kernel.variant == "dsp" else mve_taps(taps, kernel.window)
         return [

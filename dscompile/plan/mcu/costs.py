@@ -66,7 +66,9 @@ def kernel_parts(kernel: McuKernel, isa: Isa) -> tuple[Part, ...]:
                 return (Part(dsp.conv_mix(kernel), dsp.loop_bytes(kernel)),)
             return (Part(CALL + products(kernel, isa)),)
         case DepthwiseKernel():
-            return (Part(dsp.depthwise_mix(kernel) if kernel.variant == "dsp" else CALL + windows(kernel, isa)),)
+            return (
+                Part(dsp.depthwise_mix(kernel) if kernel.variant in ("dsp", "planes") else CALL + windows(kernel, isa)),
+            )
         case SeparableKernel() if kernel.variant == "dsp":
             depthwise, pointwise = dsp.separable_mix(kernel)
             return Part(depthwise, dsp.WINDOW_BYTES), Part(pointwise, dsp.loop_bytes(kernel))

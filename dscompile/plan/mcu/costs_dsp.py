@@ -18,16 +18,19 @@ from dscompile.plan.mcu.bodies import (
     has_whole_rows,
     matrix_body,
     matrix_shape,
+    planes_bodies,
     rows_body,
     rows_matrix_shapes,
     turned_body,
 )
 from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code, total
+from dscompile.plan.mcu.planes import weight_words
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
     SeparableKernel,
+    half_up,
     repeats_channel,
 )
 from dscompile.plan.mcu.rows import Block, Segment, row_segments
@@ -35,6 +38,8 @@ from dscompile.plan.mcu.windows import Axis
 
 _GROUP = 4
 _UNROLLED = 16  # steps that a pass of the matrix body has
+SHORT_STEPS = _UNROLLED + 1  # that need no loop,
+SHARED_STEPS = 8  # and from which on weights that share halves save more than it takes to part the sums
 _CLAMP = code("3p")  # compare, IT and a move that may do nothing
 _STEP_BYTES, _APART_BYTES, _PAIR_BYTES = 48, 52, 260  # of code: a step, one with weights apart, the rest of a pair
 WINDOW_BYTES = 480  # of code: a channel of a depthwise part
@@ -73,6 +78,7 @@ _LASTS = code("9w 8l 8s 36p 9w j")  # of a group of four, without the calls
 _WIDEN_WORD = code("l 5p 2s j")
 _WIDEN = code("4l 2s 14p j")  # a column: finding its place, the loop's beginning, going on
 _GROUP_CALL = code("5l 3s 6p j")
+_WIDEN_PIXEL, _STRAIGHT_WORDS = code("6p j"), 8  # of a pixel that is a column; words that need no loop
 _WORD_OF_ROW = code("l 2p 2s")
 _FEW_WORDS = 4  # of a row, up to which there is no loop over them
 _GATHER_CALL = code("2w 2p 2w j")
@@ -128,6 +134,14 @@ _TURNED_CHANNEL = code("2w 2w p s p l p s p j")
 _TURNED_WORDS = code("4l 26p 4s j")  # four pixels of four channels
 _TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows are
 
+# Depthwise, planes.
+_TURNING_CALL, _TURNING_ROW = code("4p j 9w p 5w 2p 9w j"), code("6p 2j")
+_TWO_PIXELS, _LAST_PIXEL = code("2l 4p s p s p s p s 2p j"), code("l 4p s p s p s p s 2p")  # of four channels
+_PLANE = code("4l 4s 20p j")  # C: finding its place, the loop over planes
+_PLANES_CALL = code("9w p l 4w p 2w 2w 2w 2w p 9w j")
+_PLANES_ROW = code("l 3w s 2w p p p l p p j") + code("l l l 2w p s l l p j")
+_PLANES_WORDS = code("2w")  # of the image; four of weights are constants
+
 # C: the way through rows.
 _ROWS_SEGMENT = code("14l 6s 30p 4j")
 _ROWS_PRODUCT = code("3w 3l 4s 12p 2j")
@@ -152,14 +166,22 @@ def conv_mix(kernel: ConvKernel) -> Mix:
     words = -(-kernel.depth // 4)
     if kernel.by_words:
         return _KERNEL_CALL + _word_columns(kernel) * pixels + _gathered(kernel) + products_mix(kernel)
+    if kernel.window.is_pointwise and kernel.depth % 4 == 0:
+        return _KERNEL_CALL + _widened_pixel(words) * pixels + products_mix(kernel)
     columns = (_WIDEN + _WIDEN_WORD * words) * pixels
-    if not (kernel.window.is_pointwise and kernel.depth % 4 == 0):
-        columns += _gathered(kernel)
-    return _KERNEL_CALL + columns + products_mix(kernel)
+    return _KERNEL_CALL + columns + _gathered(kernel) + products_mix(kernel)
+
+
+def _widened_pixel(words: int) -> Mix:
+    """A column of a pixel of whole words: some in a row, else one or two a turn of a loop."""
+    turn = words if words <= _STRAIGHT_WORDS else 2 - words % 2
+    return _WIDEN_PIXEL + _WORD_OF_ROW * words + (code("4p j") * (words // turn) if turn < words else NOTHING)
 
 
 def depthwise_mix(kernel: DepthwiseKernel) -> Mix:
     """Of one call of a depthwise convolution alone."""
+    if kernel.variant == "planes":
+        return _KERNEL_CALL + _planes(kernel)
     return _KERNEL_CALL + _taps(kernel, column=False)
 
 
@@ -206,7 +228,7 @@ def pairs_mix(body: MatrixBody, steps: int, pairs: int) -> Mix:
     """A call of `<body>_pairs`: four pixels, `pairs` of channels, columns of `steps` words."""
     if not pairs:
         return NOTHING
-    passes = -(-(steps - 1) // _UNROLLED)
+    passes = 0 if body.short else -(-(steps - 1) // _UNROLLED)
     each = _PAIR + (_STEP_APART if body.apart else _STEP) * steps + (NOTHING if body.apart else _SHARED_PAIR)
     each += _PASS * passes + _finished(body.finish) * (2 * _GROUP)
     each += _STEPPED_CONSTANTS if body.finish.step else _CONSTANTS
@@ -362,6 +384,29 @@ def _turned(kernel: SeparableKernel) -> Mix:
         + (each * channels + (_TURNED_CALL + _TURNED_SEGMENT) * 2) * calls
         + _TURNED_PLACES * (1 if kernel.by_row else window.rows.outputs)
     )
+
+
+def _planes(kernel: DepthwiseKernel) -> Mix:
+    """Four channels become planes, then each of these the rows of its result."""
+    window, rows = kernel.window, kernel.window.rows
+    visits = sum(end - first for first, end in (rows.taps(output) for output in range(rows.outputs)))
+    each = _PLANE
+    for body in planes_bodies(kernel):
+        outputs, words = body.pattern.outputs, weight_words(body.kernel)
+        row = code(f"{words}w {words}c") + _PLANES_WORDS * half_up(len(body.pattern.words))
+        row += code("p") * body.pattern.terms
+        result = code("2p s") + code("2p") * body.finish.step + code("p") * body.scaled
+        result += code("l") * body.lookup + _clamps(body.finish)
+        around = (
+            _PLANES_ROW
+            + code("l") * body.lookup
+            + code("2p") * ((outputs - 1) // 3)
+            + code("c") * body.finish.constants
+        )
+        each += _PLANES_CALL + row * visits + (around + result * outputs + code("p") * outputs) * rows.outputs
+    pairs, last = divmod(window.columns.size, 2)
+    turned = _TURNING_CALL + (_TURNING_ROW + _TWO_PIXELS * pairs + _LAST_PIXEL * last) * window.rows.size
+    return turned * half_up(half_up(window.channels)) + each * window.channels
 
 
 def _edge(taps: tuple[int, int]) -> int:

@@ -122,10 +122,14 @@ _SCALE_CALL = code("9w p 6w 2w s p 9w j")
 _SCALE_RECORD = code("l 2s 11p j")  # of a channel
 _SCALE_PIXEL = code("2l 2w 2p s j")
 _SCALE_FOUR = code("l 3w 2p 4p 2p 2s 3w 4p 2p 2s p j")  # products of four channels of a pixel
+_FOUR_PAIRS = code("2l 3p s") * 4 + code("3p j")  # of elements, that are added
 _MEAN_RESULT = code("5l 3c s 36p 2j")  # in the network's own rounding
 _FOUR_TAPS, _FOUR_SUMS = code("l 4p j"), code("6p")  # four channels of a pixel; their sums as integers
 _DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
-_WIDE_DENSE, _WIDENED = code("2w 4w 4c 12p p"), code("l 2s 4p j")  # with a widened input; a word of that
+_WIDE_DENSE, _WIDENED = (
+    code("2w 4w 4c 12p") + code("2p j") * (1 / 8),
+    code("l 2s 4p j"),
+)  # with a widened input; a word of that
 _DENSE_CALL = code("10w 6p j 3p l 4w 4w 10w 8p j")  # of four results
 _LONGEST_ROW = 512
 _DSP_MAXIMUM = code("l 4p j")  # a tap of four channels
@@ -159,11 +163,16 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
             return code("s 2p j") * (kernel.elements * _size(kernel.element) / _WORD)
         case CopyKernel():
             rows = math.prod(kernel.shape[:-1])
+            if kernel.words:
+                words, rest = divmod(kernel.shape[-1], _WORD)
+                return (code("l s 2p j") * words + code("l s") * rest + rates.row) * rows
             return rates.copied * math.prod(kernel.shape) + rates.row * (rows if rows > 1 else 0)
         case LookupKernel():
             return rates.looked_up * (kernel.rows * kernel.channels)
         case BinaryKernel():
             form = kernel.integer.form if kernel.integer is not None else ""
+            if kernel.fours:
+                return _FOUR_PAIRS * (math.prod(kernel.shape) / _WORD)
             forms = {"fixed point": rates.fixed_sum, "plane": rates.plane_sum, "searched product": rates.product}
             return forms.get(form, rates.other) * math.prod(kernel.shape)
         case ScaleKernel():

@@ -46,6 +46,7 @@ from dscompile.plan.mcu.convolutions import (
     lower_conv,
     lower_dense,
     lower_separable,
+    takes_shuffled,
     takes_tables,
 )
 from dscompile.plan.mcu.fusion import fused_layers
@@ -208,7 +209,9 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
                     lowering.call(scale, [x.operand, factors.operand, records, y.operand])
                     return
         integer = searched or integer_binary(lowering.network, layer, op)
-        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer)
+        dense = first == second == made == (1,)
+        fours = has_pairs(lowering.sets) and dense and isinstance(integer, IntegerSum) and not integer.zero_point
+        kernel = BinaryKernel(op.kind, shape, first, second, made, "int8", integer=integer, fours=fours)
     else:
         kernel = BinaryKernel(op.kind, shape, first, second, made, "float32", op.activation)
     lowering.call(kernel, [a.operand, b.operand, y.operand])
@@ -297,7 +300,14 @@ def _slice(lowering: McuLowering, layer: Layer, op: Slice) -> None:
 
 
 def _shuffle(lowering: McuLowering, layer: Layer, op: Shuffle) -> None:
+    """A copy, unless the only reader writes its channels in the order of the shuffle."""
     x = lowering.dense(layer.inputs[0])
+    readers = lowering.network.consumers[layer.output]
+    inside = lowering.is_inside(layer.output) or layer.output in lowering.network.outputs
+    if len(readers) == 1 and not inside and takes_shuffled(lowering, readers[0]):
+        lowering.alias(layer.output, x)
+        lowering.shuffled[layer.output] = op.groups
+        return
     y = lowering.new(layer.output)
     count = x.shape[-1] // op.groups
     shape = (*x.shape[:-1], count, op.groups)

@@ -13,7 +13,8 @@ from dscompile.passes.split_groups import split_groups
 from dscompile.plan.mcu.draft import Draft, PlannedCall, PlannedStep
 from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.quantized import QuantizedWeights
-from dscompile.plan.mcu.sets import kernel_sets, without_vectors
+from dscompile.plan.mcu.sets import has_pairs, kernel_sets, without_vectors
+from dscompile.plan.mcu.short import short_products_pay
 from dscompile.plan.mcu.slices import Slice, concatenated_slices
 from dscompile.plan.mcu.small_kernels import CopyKernel, MoveKernel
 from dscompile.plan.mcu.storage import Place, Store, border_strides, dense_strides, merge_axes
@@ -22,6 +23,7 @@ from dscompile.plan.states import kept_tensors
 from dscompile.target import Target
 
 BEFORE_FIRST_STEP = -1
+_WORD = 4  # bytes
 
 
 def lowered_drafts(network: Network, target: Target, *, affine: bool = True, vectors: bool = True) -> tuple[Draft, ...]:
@@ -45,6 +47,7 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True, vec
             if not vectors:
                 lowering.sets = without_vectors(lowering.sets)
             lowering.prepared_rows = prepared_rows
+            lowering.has_short = has_pairs(lowering.sets) and short_products_pay(network)
             if has_rows:
                 if all(each.variant != "dsp" for each in lowering.sets):
                     continue
@@ -79,8 +82,10 @@ class McuLowering:
         self.prepared = prepared
         self.prepared_rows: dict[str, QuantizedWeights | None] = {}
         self.in_rows: frozenset[str] = frozenset()
+        self.has_short = False  # whether products of few words have code of their own
         self.turns = False  # whether images of large windows are to be turned,
         self.has_turned = False  # and whether one was
+        self.shuffled: dict[str, int] = {}  # tensors that lie as they were before a shuffle of so many groups
         self._slices = slices
         self.sets = kernel_sets(target)
         self._stores: dict[str, Store] = {}
@@ -225,7 +230,8 @@ class McuLowering:
         if x == y == (1,) and self._is_shift(source, result):
             self.call(MoveKernel(merged[0], dtype), [source, result])
         else:
-            self.call(CopyKernel(merged, x, y, dtype), [source, result])
+            is_run = x[-1] == y[-1] == 1 and merged[-1] >= _WORD and dtype == "int8"
+            self.call(CopyKernel(merged, x, y, dtype, is_run and has_pairs(self.sets)), [source, result])
 
     def _is_shift(self, source: Operand, result: Operand) -> bool:
         """Whether a copy goes from a state to its own next value, which lie in the same place."""

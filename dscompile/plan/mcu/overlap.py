@@ -42,6 +42,8 @@ def permitted_distances(kernel: McuKernel, parameters: Sequence[str]) -> Distanc
     """
     if tuple(parameters) == ("residual",):
         return Distances()
+    if _goes_by_channel(kernel):
+        return Distances() if tuple(parameters) == ("x",) and not (kernel.step or kernel.shuffled) else None
     if isinstance(kernel, WindowedKernel):
         if not set(parameters) <= {"x", "residual"}:
             return None
@@ -55,7 +57,12 @@ def permitted_distances(kernel: McuKernel, parameters: Sequence[str]) -> Distanc
 
 def goes_upwards(kernel: WindowedKernel, shift_bytes: int) -> bool:
     """Whether the kernel may go upwards when y begins `shift_bytes` above x and the two share memory."""
-    return shift_bytes <= -_upward(kernel)
+    return _goes_by_channel(kernel) or shift_bytes <= -_upward(kernel)
+
+
+def _goes_by_channel(kernel: McuKernel) -> TypeGuard[DepthwiseKernel]:
+    """Whether channels are finished one after the other; in the same place y has those that were read completely."""
+    return isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes"
 
 
 def downwards(kernel: WindowedKernel) -> WindowedKernel:

@@ -16,7 +16,7 @@ from dscompile.plan.mcu.windows import Window
 _WORD = 4  # bytes
 _MOST_LEFT = 32  # of a window: bytes of its rows that fill no word
 
-Variant = Literal["c99", "dsp", "rows", "turned", "mve", "rvv", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "turned", "planes", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class ConvKernel:
     `m0plus` has words of two pixels as columns, and weights [C_out / block][depth][block], filled up
     (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu/mve.py says; `rvv` has
     weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu/packing.py). With dsp, a `lookup` reads
-    what the epilogue makes from the parameter `table`, which is the one before y.
+    what the epilogue makes from the parameter `table`, which is the one before y; `short` says that columns have few
+    words (plan/mcu/short.py).
     """
 
     window: Window
@@ -51,6 +52,7 @@ class ConvKernel:
     in_rows: bool = False
     by_row: bool = False
     apart: bool = False
+    short: bool = False
     storage: Storage = "plain"
     lookup: bool = False
 
@@ -121,10 +123,12 @@ class DepthwiseKernel:
     """One filter per output channel; channel c * multiplier + m reads input channel c. weights [kh][kw][C_out].
 
     With `dsp`, weights are [C / 4, rounded up][kh][kw][4]; with `rows`, x is in rows and there are records in place of
-    weights and constants (plan/mcu/rows.py); with `turned` there are records, too (plan/mcu/turned.py). With `mve`
-    weights are as plan/mcu/mve.py says, and `group` pixels lie in the scratch parameter `columns` before they are
-    written. Pixels of y begin `step` elements apart if that is not 0. `lookup` is as in a ConvKernel. `late` says that
-    the last output of each row is made with those before it (plan/mcu/late.py), only with `rows`.
+    weights and constants (plan/mcu/rows.py); with `turned` and `planes` there are records, too (plan/mcu/turned.py,
+    plan/mcu/planes.py), and with the latter planes of four channels in `columns`. With `mve` weights are as
+    plan/mcu/mve.py says, and `group` pixels lie in `columns` before they are written. Pixels of y begin `step` elements
+    apart if that is not 0. `lookup` is as in a ConvKernel. `late` says that the last output of each row is made with
+    those before it (plan/mcu/late.py), only with `rows`. By planes, channels of y are those of x after a shuffle in
+    `shuffled` groups, if that is not 0.
     """
 
     kind: ClassVar[str] = "depthwise"
@@ -139,6 +143,7 @@ class DepthwiseKernel:
     by_row: bool = False
     lookup: bool = False
     late: bool = False
+    shuffled: int = 0
 
     @property
     def out_channels(self) -> int:
@@ -157,7 +162,7 @@ class DepthwiseKernel:
         return (
             elements("x", element),
             *_matrix(self.epilogue, self.variant),
-            *((_columns(element, self.variant),) if self.variant == "mve" else ()),
+            *((_columns(element, self.variant),) if self.variant in ("mve", "planes") else ()),
             *_table(self.lookup),
             elements("y", element, written=True),
         )
@@ -261,6 +266,16 @@ def word_column_bytes(depth: int) -> int:
     return 8 * depth
 
 
+def planes_pitch(window: Window) -> int:
+    """Bytes of a row of a plane (plan/mcu/planes.py): whole words of two int16."""
+    return 4 * half_up(window.columns.size)
+
+
+def planes_bytes(window: Window) -> int:
+    """Bytes of the planes of four channels, and of what is read behind the last one."""
+    return 4 * window.rows.size * planes_pitch(window) + 8
+
+
 def _columns(element: Element, variant: Variant) -> Parameter:
     return Parameter("columns", "int32" if variant == "m0plus" else element, True, alignment=4)
 
@@ -273,7 +288,7 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
     """Weights and per-channel constants of a product of sums; for dsp and mve, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
-    if variant in ("rows", "turned"):
+    if variant in ("rows", "turned", "planes"):
         return (Parameter("records", "int32"),)
     if variant in ("dsp", "mve"):
         return (first, Parameter(f"{prefix}constants", "int32"))

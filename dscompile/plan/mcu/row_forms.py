@@ -55,7 +55,7 @@ def row_form(kernel: McuKernel, x: Shape, y: Shape) -> RowForm | None:
     """The form by row of a kernel that makes `y` [1, H', W', C'] from `x` [1, H, W, C]; None if it has none."""
     if len(x) != 4 or not 1 <= x[1] <= _MOST_ROWS:
         return None
-    if _has_vectors(kernel):
+    if _has_no_rows(kernel):
         return None
     match kernel:
         case PoolKernel() if _is_global(kernel):
@@ -70,13 +70,13 @@ def row_form(kernel: McuKernel, x: Shape, y: Shape) -> RowForm | None:
             return None
 
 
-def _has_vectors(kernel: McuKernel) -> bool:
-    """Whether a kernel is written for vectors, of which there is no form by row yet."""
+def _has_no_rows(kernel: McuKernel) -> bool:
+    """Whether a kernel is written for vectors or goes channel by channel: of those there is no form by row."""
     match kernel:
         case SeparableKernel():
             return bool({kernel.variant, kernel.depthwise.variant} & set(VECTOR_VARIANTS))
         case ConvKernel() | DepthwiseKernel() | PoolKernel() | MeanKernel():
-            return kernel.variant in VECTOR_VARIANTS
+            return kernel.variant in (*VECTOR_VARIANTS, "planes")
         case _:
             return False
 

@@ -97,7 +97,10 @@ class RowSumKernel:
 
 @dataclass(frozen=True)
 class BinaryKernel:
-    """y = activation(a op b), element by element over `shape`; strides of 0 repeat."""
+    """y = activation(a op b), element by element over `shape`; strides of 0 repeat.
+
+    With `fours`, a turn of the loop adds four elements of dense operands, on cores that saturate as they shift.
+    """
 
     kind: ClassVar[str] = "binary"
     function: BinaryKind
@@ -108,6 +111,7 @@ class BinaryKernel:
     element: Element
     activation: Activation = NONE
     integer: PairArithmetic | SearchedProduct | None = None
+    fours: bool = False
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -229,13 +233,17 @@ class ArgMaxKernel:
 
 @dataclass(frozen=True)
 class CopyKernel:
-    """Copies `shape` elements from strides to strides: transposes, concatenations, paddings."""
+    """Copies `shape` elements from strides to strides: transposes, concatenations, paddings.
+
+    With `words`, runs of bytes are copied four at a time.
+    """
 
     kind: ClassVar[str] = "copy"
     shape: tuple[int, ...]
     x: tuple[int, ...]
     y: tuple[int, ...]
     element: DType
+    words: bool = False
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -15,11 +15,14 @@ from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.mcu.bodies import first_slots
 from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.late import groups_of_rows
+from dscompile.plan.mcu.planes import row_pieces, weight_words
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
     DepthwiseKernel,
     SeparableKernel,
+    half_up,
+    planes_pitch,
     repeats_channel,
     rows_steps,
     word_column_bytes,
@@ -227,6 +230,8 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
     if kernel.variant == "turned":
         records = _turned_calls(kernel.window) * 4 * record_words(kernel) * channels
         return {"x": kernel.window.rows.size * kernel.window.row_bytes, "records": records, "y": written}
+    if kernel.variant == "planes":
+        return _planes(kernel, written)
     constants = {
         p.name: kernel.window.pixels * channels * DTYPE_BYTES[p.dtype] for p in kernel.epilogue.constants(prefix)
     }
@@ -234,6 +239,21 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
         constants = {f"{prefix}constants": sum(constants.values())}
     weight = _HALF if kernel.variant == "dsp" else element
     return {"x": taps * channels * element, weights: taps * channels * weight, **constants, "y": written * element}
+
+
+def _planes(kernel: DepthwiseKernel, written: int) -> dict[str, int]:
+    """The image becomes planes once, of which each piece of a row reads words of all rows of its windows."""
+    window, channels = kernel.window, kernel.out_channels
+    rows = sum(end - first for first, end in (window.rows.taps(output) for output in range(window.rows.outputs)))
+    pieces = row_pieces(window.columns)
+    pairs = sum(half_up(len(piece.pattern.words)) for piece in pieces)
+    weights = rows * weight_words(window.rows.kernel) + window.rows.outputs * len(kernel.epilogue.constants())
+    return {
+        "x": window.rows.size * window.row_bytes,
+        "records": _WORD * channels * len(pieces) * weights,
+        "columns": channels * (window.rows.size * planes_pitch(window) + 2 * _WORD * rows * pairs),
+        "y": written,
+    }
 
 
 def _turned_calls(window: Window) -> int:

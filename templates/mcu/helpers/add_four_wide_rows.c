@@ -1,6 +1,7 @@
 /* As add_four_rows, of values that are int16 already: of each four, words of values 0 and 2, then 1 and 3. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 14 instructions for 16 products: sums of a in r3 and r9, of words in r8 and lr; an odd four is the second of a pass. */
+/* 14 instructions for 16 products: sums of a in r3 and r9, of words in r8 and lr; the first pass begins where
+ * those after it are whole. */
 __attribute__((naked, noinline)) static void add_four_wide_rows(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), int32_t count __attribute__((unused)), int32_t *sums __attribute__((unused)))
 {
     __asm volatile(
@@ -9,9 +10,15 @@ __attribute__((naked, noinline)) static void add_four_wide_rows(const int8_t *co
         "mov r8, r3\n"
         "mov r9, r3\n"
         "mov lr, r3\n"
-        "lsls r4, r2, #29\n"
-        "bmi 2f\n"
+        "rsb r4, r2, #0\n"
+        "ubfx r4, r4, #2, #3\n"
+        "mov r5, #54\n" /* bytes of a four */
+        "adr r6, 1f\n"
+        "mla r4, r4, r5, r6\n"
+        "mov pc, r4\n"
+        ".p2align 2\n"
         "1:\n"
+        ".rept 8\n"
         "ldrd r10, r11, [r0], #8\n"
         "ldm r1!, {r4-r7}\n"
         "smlad r8, r10, r4, r8\n"
@@ -26,22 +33,8 @@ __attribute__((naked, noinline)) static void add_four_wide_rows(const int8_t *co
         "smlad lr, r11, r7, lr\n"
         "sxtb16 r7, r7\n"
         "smlad r9, r11, r7, r9\n"
-        "2:\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "ldm r1!, {r4-r7}\n"
-        "smlad r8, r10, r4, r8\n"
-        "sxtb16 r4, r4\n"
-        "smlad r3, r10, r4, r3\n"
-        "smlad r8, r11, r5, r8\n"
-        "sxtb16 r5, r5\n"
-        "smlad r3, r11, r5, r3\n"
-        "smlad lr, r10, r6, lr\n"
-        "sxtb16 r6, r6\n"
-        "smlad r9, r10, r6, r9\n"
-        "smlad lr, r11, r7, lr\n"
-        "sxtb16 r7, r7\n"
-        "smlad r9, r11, r7, r9\n"
-        "subs r2, #8\n"
+        ".endr\n"
+        "subs r2, #32\n"
         "bgt 1b\n"
         "sub r8, r3\n"
         "sub lr, r9\n"

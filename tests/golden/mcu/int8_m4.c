@@ -530,9 +530,6 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "smlad r5, r11, r9, r5\n"
         "smlad lr, r11, r8, lr\n"
         ".endr\n"
-        "ldr r8, [sp, #24]\n"
-        "cmp r0, r8\n"
-        "bne 2b\n"
         "subs r6, r6, r2\n"
         "asrs r6, r6, #8\n"
         "subs r7, r7, r3\n"
@@ -1078,7 +1075,7 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_separable_3_image(const separable_s
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered, residual, weights. */
 __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_4_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *residual __attribute__((unused)))
@@ -1104,6 +1101,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
         "sxtb16 r9, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
         "smuad r2, r10, r9\n"
         "smuad r6, r10, r8\n"
         "smuad r3, r11, r9\n"
@@ -1120,6 +1118,7 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
         "sxtb16 r9, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
         "smlad r2, r10, r9, r2\n"
         "smlad r6, r10, r8, r6\n"
         "smlad r3, r11, r9, r3\n"
@@ -1130,17 +1129,6 @@ __attribute__((naked, noinline)) static INT8_M4_CODE_ATTR void int8_m4_shared_ma
         "smlad r5, r11, r9, r5\n"
         "smlad lr, r11, r8, lr\n"
         ".endr\n"
-        "ldr r8, [sp, #24]\n"
-        "cmp r0, r8\n"
-        "bne 2b\n"
-        "subs r6, r6, r2\n"
-        "asrs r6, r6, #8\n"
-        "subs r7, r7, r3\n"
-        "asrs r7, r7, #8\n"
-        "sub r12, r12, r4\n"
-        "asr r12, r12, #8\n"
-        "sub lr, lr, r5\n"
-        "asr lr, lr, #8\n"
         "str r1, [sp, #40]\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
@@ -1277,11 +1265,11 @@ static INT8_M4_CODE_ATTR void int8_m4_shared_matrix_4_one(const int8_t *columns,
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, w0);
+            sum_1 = add_products(sum_1, x0, widen_odd(w0));
             weights += 4;
         }
         y[channel] = int8_m4_shared_matrix_4_sum(int8_m4_shared_matrix_4_finish(sum_0, constants, shape), residual[channel], shape);
-        y[channel + 1] = int8_m4_shared_matrix_4_sum(int8_m4_shared_matrix_4_finish((sum_1 - sum_0) >> 8, constants + 3, shape), residual[channel + 1], shape);
+        y[channel + 1] = int8_m4_shared_matrix_4_sum(int8_m4_shared_matrix_4_finish(sum_1, constants + 3, shape), residual[channel + 1], shape);
         constants += 6;
     }
 }
@@ -1557,7 +1545,7 @@ static INT8_M4_CODE_ATTR void int8_m4_separable_1(const int8_t *x, const int32_t
     int8_m4_shared_separable_3_image(&int8_m4_separable_1_shape, &data, x, y);
 }
 
-static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 625, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
+static const matrix_shape int8_m4_pointwise_2_shape = {64, 48, 677, -6, 128, -49152, 6, -6, 4194304, 2083400, 268775804};
 
 /* One column from 1 row of 6 values, `row_bytes` apart: whole words first, then what is left of each row. */
 static INT8_M4_CODE_ATTR void int8_m4_pointwise_2_widen(const int8_t *rows, int8_t *column)

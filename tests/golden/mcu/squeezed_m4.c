@@ -179,7 +179,8 @@ static inline SQUEEZED_M4_CODE_ATTR int32_t add_products(int32_t sum, uint32_t a
 
 /* As add_four_rows, of values that are int16 already: of each four, words of values 0 and 2, then 1 and 3. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 14 instructions for 16 products: sums of a in r3 and r9, of words in r8 and lr; an odd four is the second of a pass. */
+/* 14 instructions for 16 products: sums of a in r3 and r9, of words in r8 and lr; the first pass begins where
+ * those after it are whole. */
 __attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void add_four_wide_rows(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), int32_t count __attribute__((unused)), int32_t *sums __attribute__((unused)))
 {
     __asm volatile(
@@ -188,9 +189,15 @@ __attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void add_four_wide
         "mov r8, r3\n"
         "mov r9, r3\n"
         "mov lr, r3\n"
-        "lsls r4, r2, #29\n"
-        "bmi 2f\n"
+        "rsb r4, r2, #0\n"
+        "ubfx r4, r4, #2, #3\n"
+        "mov r5, #54\n" /* bytes of a four */
+        "adr r6, 1f\n"
+        "mla r4, r4, r5, r6\n"
+        "mov pc, r4\n"
+        ".p2align 2\n"
         "1:\n"
+        ".rept 8\n"
         "ldrd r10, r11, [r0], #8\n"
         "ldm r1!, {r4-r7}\n"
         "smlad r8, r10, r4, r8\n"
@@ -205,22 +212,8 @@ __attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void add_four_wide
         "smlad lr, r11, r7, lr\n"
         "sxtb16 r7, r7\n"
         "smlad r9, r11, r7, r9\n"
-        "2:\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "ldm r1!, {r4-r7}\n"
-        "smlad r8, r10, r4, r8\n"
-        "sxtb16 r4, r4\n"
-        "smlad r3, r10, r4, r3\n"
-        "smlad r8, r11, r5, r8\n"
-        "sxtb16 r5, r5\n"
-        "smlad r3, r11, r5, r3\n"
-        "smlad lr, r10, r6, lr\n"
-        "sxtb16 r6, r6\n"
-        "smlad r9, r10, r6, r9\n"
-        "smlad lr, r11, r7, lr\n"
-        "sxtb16 r7, r7\n"
-        "smlad r9, r11, r7, r9\n"
-        "subs r2, #8\n"
+        ".endr\n"
+        "subs r2, #32\n"
         "bgt 1b\n"
         "sub r8, r3\n"
         "sub lr, r9\n"
@@ -318,32 +311,6 @@ typedef struct matrix_shape {
 typedef struct scale_shape {
     int32_t pixels, record_bytes, gap, multiplier, start, step;
 } scale_shape;
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline SQUEEZED_M4_CODE_ATTR int8_t squeezed_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
-{
-    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
-    return saturate_int8((shape->start + level) >> 14);
-}
-
-/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_0_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
-{
-    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
-        int32_t sum_0 = 0, sum_1 = 0;
-        for (int32_t i = 0; i < shape->column_bytes; i += 16) {
-            const int8_t *const column = columns + i;
-            const uint32_t x0 = load_word(column);
-            const uint32_t w0 = load_word(weights);
-            sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, w0);
-            weights += 4;
-        }
-        y[channel] = table[squeezed_m4_shared_matrix_0_finish(sum_0, constants, shape)];
-        y[channel + 1] = table[squeezed_m4_shared_matrix_0_finish((sum_1 - sum_0) >> 8, constants + 3, shape)];
-        constants += 6;
-    }
-}
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
@@ -397,9 +364,6 @@ __attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_s
         "smlad r5, r11, r9, r5\n"
         "smlad lr, r11, r8, lr\n"
         ".endr\n"
-        "ldr r8, [sp, #24]\n"
-        "cmp r0, r8\n"
-        "bne 2b\n"
         "subs r6, r6, r2\n"
         "asrs r6, r6, #8\n"
         "subs r7, r7, r3\n"
@@ -488,6 +452,33 @@ __attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_s
         "pop {r4-r11, pc}\n");
 }
 #else
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline SQUEEZED_M4_CODE_ATTR int8_t squeezed_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+{
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
+static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_0_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
+{
+    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
+        int32_t sum_0 = 0, sum_1 = 0;
+        for (int32_t i = 0; i < shape->column_bytes; i += 16) {
+            const int8_t *const column = columns + i;
+            const uint32_t x0 = load_word(column);
+            const uint32_t w0 = load_word(weights);
+            sum_0 = add_products(sum_0, x0, widen_even(w0));
+            sum_1 = add_products(sum_1, x0, w0);
+            weights += 4;
+        }
+        y[channel] = table[squeezed_m4_shared_matrix_0_finish(sum_0, constants, shape)];
+        y[channel + 1] = table[squeezed_m4_shared_matrix_0_finish((sum_1 - sum_0) >> 8, constants + 3, shape)];
+        constants += 6;
+    }
+}
+
 static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_0_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
@@ -496,17 +487,200 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_0_pairs(const int8_t
 }
 #endif
 
-/* One pixel of a group. */
-static SQUEEZED_M4_CODE_ATTR SHARED void squeezed_m4_shared_matrix_0_single(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline SQUEEZED_M4_CODE_ATTR int8_t squeezed_m4_shared_matrix_1_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    squeezed_m4_shared_matrix_0_one(columns, weights, constants, y, shape, table);
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
+static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_1_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
+{
+    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
+        int32_t sum_0 = 0, sum_1 = 0;
+        const int8_t *column = columns;
+        const int8_t *const end = columns + shape->column_bytes;
+        if (shape->column_bytes % 32 != 0) {
+            const uint32_t x = load_word(column);
+            const uint32_t w = load_word(weights);
+            sum_0 = add_products(sum_0, x, widen_even(w));
+            sum_1 = add_products(sum_1, x, widen_odd(w));
+            column += 16;
+            weights += 4;
+        }
+        while (column != end) {
+            const uint32_t x0 = load_word(column);
+            const uint32_t w0 = load_word(weights);
+            sum_0 = add_products(sum_0, x0, widen_even(w0));
+            sum_1 = add_products(sum_1, x0, widen_odd(w0));
+            const uint32_t x1 = load_word(column + 16);
+            const uint32_t w1 = load_word(weights + 4);
+            sum_0 = add_products(sum_0, x1, widen_even(w1));
+            sum_1 = add_products(sum_1, x1, widen_odd(w1));
+            column += 32;
+            weights += 8;
+        }
+        y[channel] = table[squeezed_m4_shared_matrix_1_finish(sum_0, constants, shape)];
+        y[channel + 1] = table[squeezed_m4_shared_matrix_1_finish(sum_1, constants + 3, shape)];
+        constants += 6;
+    }
+}
+
+/* Four pixels and all pairs of channels. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+ * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
+ * entered, weights. */
+__attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_1_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)), const int8_t *table __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #44\n"
+        "strd r0, r2, [sp]\n"
+        "ldr r12, [sp, #80]\n" /* shape */
+        "strd r3, r12, [sp, #8]\n"
+        "ldm r12, {r4-r9}\n"
+        "strd r8, r9, [sp, #16]\n"
+        "add r4, r0\n"
+        "add r5, r1\n"
+        "strd r4, r5, [sp, #24]\n"
+        "adr r8, 2f\n"
+        "add r8, r6\n"
+        "str r8, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
+        "ldr pc, [sp, #32]\n"
+        ".p2align 2\n"
+        "2:\n"
+        ".rept 16\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
+        ".endr\n"
+        "str r1, [sp, #40]\n"
+        "ldrd r10, r11, [sp, #16]\n"
+        "ldr r8, [sp, #4]\n"
+        "add r0, r8, #12\n"
+        "str r0, [sp, #4]\n"
+        "ldm r8, {r0, r8, r9}\n" /* bias, multiplier, step */
+        "mla r2, r2, r10, r0\n"
+        "bic r1, r9, r2, asr #31\n"
+        "add r2, r1\n"
+        "smmla r2, r2, r8, r11\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "mla r3, r3, r10, r0\n"
+        "bic r1, r9, r3, asr #31\n"
+        "add r3, r1\n"
+        "smmla r3, r3, r8, r11\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "mla r4, r4, r10, r0\n"
+        "bic r1, r9, r4, asr #31\n"
+        "add r4, r1\n"
+        "smmla r4, r4, r8, r11\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "mla r5, r5, r10, r0\n"
+        "bic r1, r9, r5, asr #31\n"
+        "add r5, r1\n"
+        "smmla r5, r5, r8, r11\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "ldr r8, [sp, #4]\n"
+        "add r0, r8, #12\n"
+        "str r0, [sp, #4]\n"
+        "ldm r8, {r0, r8, r9}\n" /* bias, multiplier, step */
+        "mla r6, r6, r10, r0\n"
+        "bic r1, r9, r6, asr #31\n"
+        "add r6, r1\n"
+        "smmla r6, r6, r8, r11\n"
+        "ssat r6, #8, r6, asr #14\n"
+        "mla r7, r7, r10, r0\n"
+        "bic r1, r9, r7, asr #31\n"
+        "add r7, r1\n"
+        "smmla r7, r7, r8, r11\n"
+        "ssat r7, #8, r7, asr #14\n"
+        "mla r12, r12, r10, r0\n"
+        "bic r1, r9, r12, asr #31\n"
+        "add r12, r1\n"
+        "smmla r12, r12, r8, r11\n"
+        "ssat r12, #8, r12, asr #14\n"
+        "mla lr, lr, r10, r0\n"
+        "bic r1, r9, lr, asr #31\n"
+        "add lr, r1\n"
+        "smmla lr, lr, r8, r11\n"
+        "ssat lr, #8, lr, asr #14\n"
+        "ldr r8, [sp, #84]\n" /* table */
+        "ldrb r2, [r8, r2]\n"
+        "ldrb r3, [r8, r3]\n"
+        "ldrb r4, [r8, r4]\n"
+        "ldrb r5, [r8, r5]\n"
+        "ldrb r6, [r8, r6]\n"
+        "ldrb r7, [r8, r7]\n"
+        "ldrb r12, [r8, r12]\n"
+        "ldrb lr, [r8, lr]\n"
+        "ldrd r0, r8, [sp, #8]\n"
+        "ldr r8, [r8, #12]\n" /* bytes per pixel */
+        "add r9, r8, r8, lsl #1\n"
+        "bfi r2, r6, #8, #8\n"
+        "bfi r3, r7, #8, #8\n"
+        "bfi r4, r12, #8, #8\n"
+        "bfi r5, lr, #8, #8\n"
+        "strh r2, [r0]\n"
+        "strh r3, [r0, r8]\n"
+        "strh r4, [r0, r8, lsl #1]\n"
+        "strh r5, [r0, r9]\n"
+        "add r0, #2\n"
+        "str r0, [sp, #8]\n"
+        "ldr r1, [sp, #40]\n"
+        "ldr r8, [sp, #28]\n"
+        "cmp r1, r8\n"
+        "bne 1b\n"
+        "add sp, #44\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
+{
+    for (int32_t pixel = 0; pixel < 4; ++pixel) {
+        squeezed_m4_shared_matrix_1_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape, table);
+    }
+}
+#endif
+
+/* One pixel of a group. */
+static SQUEEZED_M4_CODE_ATTR SHARED void squeezed_m4_shared_matrix_1_single(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
+{
+    squeezed_m4_shared_matrix_1_one(columns, weights, constants, y, shape, table);
 }
 
 /* Pixels whose channels are whole fours; records are those of all channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 31 instructions for four products: r0, r2 and r12 walk through x, y and records; multiplier, start and step
  * in r8-r10. On the stack: records, pixels, bytes between pixels of y. */
-__attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_scale_1(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *y __attribute__((unused)), const scale_shape *shape __attribute__((unused)))
+__attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_scale_2(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *y __attribute__((unused)), const scale_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -560,7 +734,7 @@ __attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_s
         "pop {r4-r11, pc}\n");
 }
 #else
-static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_scale_1(const int8_t *x, const int32_t *records, int8_t *y, const scale_shape *shape)
+static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_scale_2(const int8_t *x, const int32_t *records, int8_t *y, const scale_shape *shape)
 {
     for (int32_t pixel = 0; pixel < shape->pixels; ++pixel) {
         for (int32_t i = 0; i < shape->record_bytes / 24; ++i) {
@@ -741,32 +915,35 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pool_1(const int8_t *x, int8_t *y)
     }
 }
 
-static const matrix_shape squeezed_m4_pointwise_2_shape = {64, 64, 625, 8, 256, -49152, 8, 0, 0, 0, 0};
+static const matrix_shape squeezed_m4_pointwise_2_shape = {64, 64, 677, 8, 256, -49152, 8, 0, 0, 0, 0};
 
 /* One column of 8 values as int16. */
 static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pointwise_2_widen(const int8_t *values, int8_t *column)
 {
-    for (int32_t i = 0; i < 8; i += 4) {
-        const uint32_t word = load_word(values + i);
-        store_word(column + 8 * i, widen_even(word));
-        store_word(column + 8 * i + 16, widen_odd(word));
+    {
+        const uint32_t word = load_word(values);
+        store_word(column, widen_even(word));
+        store_word(column + 16, widen_odd(word));
+    }
+    {
+        const uint32_t word = load_word(values + 4);
+        store_word(column + 32, widen_even(word));
+        store_word(column + 48, widen_odd(word));
     }
 }
+
 /* Pointwise 1x1, stride 1: [1, 1, 8] -> [1, 1, 8]. */
 static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, const int8_t *table, int8_t *y)
 {
     int8_t *pixel = y;
-    int32_t filled = 0; /* columns of the current group */
-    for (int32_t i = 0; i < 1; ++i) {
-        squeezed_m4_pointwise_2_widen(x + i * 8, columns + 4 * filled);
-        if (++filled == 4) {
-            squeezed_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &squeezed_m4_pointwise_2_shape, table + 128);
-            pixel += 32;
-            filled = 0;
-        }
+    const int8_t *from = x;
+    const int32_t filled = 1; /* columns of the last group */
+    for (int32_t i = 0; i < filled; ++i) {
+        squeezed_m4_pointwise_2_widen(from, columns + 4 * i);
+        from += 8;
     }
     for (int32_t i = 0; i < filled; ++i) {
-        squeezed_m4_shared_matrix_0_single(columns + 4 * i, weights, constants, pixel, &squeezed_m4_pointwise_2_shape, table + 128);
+        squeezed_m4_shared_matrix_1_single(columns + 4 * i, weights, constants, pixel, &squeezed_m4_pointwise_2_shape, table + 128);
         pixel += 8;
     }
 }
@@ -786,7 +963,7 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_scale_3(const int8_t *x, const int
             record += 3;
         }
     }
-    squeezed_m4_shared_scale_1(x, records, y, &squeezed_m4_scale_3_shape);
+    squeezed_m4_shared_scale_2(x, records, y, &squeezed_m4_scale_3_shape);
 }
 
 static inline SQUEEZED_M4_CODE_ATTR int8_t squeezed_m4_mean_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
