@@ -241,7 +241,7 @@ static LATE_M4_CODE_ATTR void late_m4_shared_matrix_0_one(const int8_t *columns,
             const uint32_t x = load_word(column);
             const uint32_t w = load_word(weights);
             sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, w);
+            sum_1 = add_products(sum_1, x, widen_odd(w));
             column += 16;
             weights += 4;
         }
@@ -249,23 +249,23 @@ static LATE_M4_CODE_ATTR void late_m4_shared_matrix_0_one(const int8_t *columns,
             const uint32_t x0 = load_word(column);
             const uint32_t w0 = load_word(weights);
             sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, w0);
+            sum_1 = add_products(sum_1, x0, widen_odd(w0));
             const uint32_t x1 = load_word(column + 16);
             const uint32_t w1 = load_word(weights + 4);
             sum_0 = add_products(sum_0, x1, widen_even(w1));
-            sum_1 = add_products(sum_1, x1, w1);
+            sum_1 = add_products(sum_1, x1, widen_odd(w1));
             column += 32;
             weights += 8;
         }
         y[channel * shape->channel_step] = late_m4_shared_matrix_0_finish(sum_0, constants, shape);
-        y[(channel + 1) * shape->channel_step] = late_m4_shared_matrix_0_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
+        y[(channel + 1) * shape->channel_step] = late_m4_shared_matrix_0_finish(sum_1, constants + 2, shape);
         constants += 4;
     }
 }
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered; y, bytes to the next channel and to the other three pixels. */
 __attribute__((naked, noinline)) static LATE_M4_CODE_ATTR void late_m4_shared_matrix_0_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_rows_shape *shape __attribute__((unused)))
@@ -294,6 +294,7 @@ __attribute__((naked, noinline)) static LATE_M4_CODE_ATTR void late_m4_shared_ma
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
         "sxtb16 r9, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
         "smuad r2, r10, r9\n"
         "smuad r6, r10, r8\n"
         "smuad r3, r11, r9\n"
@@ -310,6 +311,7 @@ __attribute__((naked, noinline)) static LATE_M4_CODE_ATTR void late_m4_shared_ma
         "ldr r8, [r1], #4\n"
         "ldrd r10, r11, [r0], #8\n"
         "sxtb16 r9, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
         "smlad r2, r10, r9, r2\n"
         "smlad r6, r10, r8, r6\n"
         "smlad r3, r11, r9, r3\n"
@@ -320,17 +322,6 @@ __attribute__((naked, noinline)) static LATE_M4_CODE_ATTR void late_m4_shared_ma
         "smlad r5, r11, r9, r5\n"
         "smlad lr, r11, r8, lr\n"
         ".endr\n"
-        "ldr r8, [sp, #24]\n"
-        "cmp r0, r8\n"
-        "bne 2b\n"
-        "subs r6, r6, r2\n"
-        "asrs r6, r6, #8\n"
-        "subs r7, r7, r3\n"
-        "asrs r7, r7, #8\n"
-        "sub r12, r12, r4\n"
-        "asr r12, r12, #8\n"
-        "sub lr, lr, r5\n"
-        "asr lr, lr, #8\n"
         "ldrd r10, r11, [sp, #16]\n"
         "ldr r8, [sp, #4]\n"
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
@@ -618,8 +609,181 @@ static LATE_M4_CODE_ATTR void late_m4_shared_rows_1(const int8_t *x, const int32
 }
 #endif
 
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline LATE_M4_CODE_ATTR int8_t late_m4_shared_matrix_2_finish(int32_t sum, const int32_t *constants, const matrix_rows_shape *shape)
+{
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(scaled, constants[1]);
+    return (int8_t)(saturate_int8(((shape->start + level) >> 14) - 128) ^ -128);
+}
+
+/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
+static LATE_M4_CODE_ATTR void late_m4_shared_matrix_2_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+{
+    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
+        int32_t sum_0 = 0, sum_1 = 0;
+        const int8_t *column = columns;
+        const int8_t *const end = columns + shape->column_bytes;
+        if (shape->column_bytes % 32 != 0) {
+            const uint32_t x = load_word(column);
+            const uint32_t w = load_word(weights);
+            sum_0 = add_products(sum_0, x, widen_even(w));
+            sum_1 = add_products(sum_1, x, w);
+            column += 16;
+            weights += 4;
+        }
+        while (column != end) {
+            const uint32_t x0 = load_word(column);
+            const uint32_t w0 = load_word(weights);
+            sum_0 = add_products(sum_0, x0, widen_even(w0));
+            sum_1 = add_products(sum_1, x0, w0);
+            const uint32_t x1 = load_word(column + 16);
+            const uint32_t w1 = load_word(weights + 4);
+            sum_0 = add_products(sum_0, x1, widen_even(w1));
+            sum_1 = add_products(sum_1, x1, w1);
+            column += 32;
+            weights += 8;
+        }
+        y[channel * shape->channel_step] = late_m4_shared_matrix_2_finish(sum_0, constants, shape);
+        y[(channel + 1) * shape->channel_step] = late_m4_shared_matrix_2_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
+        constants += 4;
+    }
+}
+
+/* Four pixels and all pairs of channels. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
+ * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
+ * entered; y, bytes to the next channel and to the other three pixels. */
+__attribute__((naked, noinline)) static LATE_M4_CODE_ATTR void late_m4_shared_matrix_2_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_rows_shape *shape __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #64\n"
+        "strd r0, r2, [sp]\n"
+        "ldr r12, [sp, #100]\n" /* shape */
+        "strd r3, r12, [sp, #8]\n"
+        "ldm r12, {r4-r9}\n"
+        "strd r8, r9, [sp, #16]\n"
+        "add r4, r0\n"
+        "add r5, r1\n"
+        "strd r4, r5, [sp, #24]\n"
+        "adr r8, 2f\n"
+        "add r8, r6\n"
+        "str r8, [sp, #32]\n"
+        "strd r3, r7, [sp, #44]\n"
+        "add r12, #28\n"
+        "ldm r12, {r4-r6}\n"
+        "strd r4, r5, [sp, #52]\n"
+        "str r6, [sp, #60]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8\n"
+        "smuad r2, r10, r9\n"
+        "smuad r6, r10, r8\n"
+        "smuad r3, r11, r9\n"
+        "smuad r7, r11, r8\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smuad r4, r10, r9\n"
+        "smuad r12, r10, r8\n"
+        "smuad r5, r11, r9\n"
+        "smuad lr, r11, r8\n"
+        "ldr pc, [sp, #32]\n"
+        ".p2align 2\n"
+        "2:\n"
+        ".rept 16\n"
+        "ldr r8, [r1], #4\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "sxtb16 r9, r8\n"
+        "smlad r2, r10, r9, r2\n"
+        "smlad r6, r10, r8, r6\n"
+        "smlad r3, r11, r9, r3\n"
+        "smlad r7, r11, r8, r7\n"
+        "ldrd r10, r11, [r0], #8\n"
+        "smlad r4, r10, r9, r4\n"
+        "smlad r12, r10, r8, r12\n"
+        "smlad r5, r11, r9, r5\n"
+        "smlad lr, r11, r8, lr\n"
+        ".endr\n"
+        "ldr r8, [sp, #24]\n"
+        "cmp r0, r8\n"
+        "bne 2b\n"
+        "subs r6, r6, r2\n"
+        "asrs r6, r6, #8\n"
+        "subs r7, r7, r3\n"
+        "asrs r7, r7, #8\n"
+        "sub r12, r12, r4\n"
+        "asr r12, r12, #8\n"
+        "sub lr, lr, r5\n"
+        "asr lr, lr, #8\n"
+        "ldrd r10, r11, [sp, #16]\n"
+        "ldr r8, [sp, #4]\n"
+        "ldm r8!, {r0, r9}\n" /* bias, multiplier */
+        "mla r2, r2, r10, r0\n"
+        "smmla r2, r2, r9, r11\n"
+        "usat r2, #8, r2, asr #14\n"
+        "mla r3, r3, r10, r0\n"
+        "smmla r3, r3, r9, r11\n"
+        "usat r3, #8, r3, asr #14\n"
+        "mla r4, r4, r10, r0\n"
+        "smmla r4, r4, r9, r11\n"
+        "usat r4, #8, r4, asr #14\n"
+        "mla r5, r5, r10, r0\n"
+        "smmla r5, r5, r9, r11\n"
+        "usat r5, #8, r5, asr #14\n"
+        "ldm r8!, {r0, r9}\n" /* bias, multiplier */
+        "mla r6, r6, r10, r0\n"
+        "smmla r6, r6, r9, r11\n"
+        "usat r6, #8, r6, asr #14\n"
+        "mla r7, r7, r10, r0\n"
+        "smmla r7, r7, r9, r11\n"
+        "usat r7, #8, r7, asr #14\n"
+        "mla r12, r12, r10, r0\n"
+        "smmla r12, r12, r9, r11\n"
+        "usat r12, #8, r12, asr #14\n"
+        "mla lr, lr, r10, r0\n"
+        "smmla lr, lr, r9, r11\n"
+        "usat lr, #8, lr, asr #14\n"
+        "str r8, [sp, #4]\n"
+        "add r8, sp, #44\n"
+        "ldm r8, {r0, r8-r11}\n"
+        "strb r2, [r0]\n"
+        "strb r3, [r0, r9]\n"
+        "strb r4, [r0, r10]\n"
+        "strb r5, [r0, r11]\n"
+        "add r0, r8\n"
+        "strb r6, [r0]\n"
+        "strb r7, [r0, r9]\n"
+        "strb r12, [r0, r10]\n"
+        "strb lr, [r0, r11]\n"
+        "add r0, r8\n"
+        "str r0, [sp, #44]\n"
+        "ldr r8, [sp, #28]\n"
+        "cmp r1, r8\n"
+        "bne 1b\n"
+        "add sp, #64\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static LATE_M4_CODE_ATTR void late_m4_shared_matrix_2_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+{
+    const int32_t places[4] = {0, shape->second, shape->third, shape->fourth};
+    for (int32_t pixel = 0; pixel < 4; ++pixel) {
+        late_m4_shared_matrix_2_one(columns + 4 * pixel, weights, constants, y + places[pixel], shape);
+    }
+}
+#endif
+
+/* One pixel of a group. */
+static LATE_M4_CODE_ATTR SHARED void late_m4_shared_matrix_2_single(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+{
+    late_m4_shared_matrix_2_one(columns, weights, constants, y, shape);
+}
+
 /* Columns of up to four late pixels, whose bytes begin at `late`, one row apart. */
-static LATE_M4_CODE_ATTR void late_m4_shared_separable_2_gather(const separable_shape *shape, int8_t *columns, const int8_t *late, int32_t rows)
+static LATE_M4_CODE_ATTR void late_m4_shared_separable_3_gather(const separable_shape *shape, int8_t *columns, const int8_t *late, int32_t rows)
 {
     const int32_t step = shape->y_width, row_bytes = shape->y_width * shape->out_channels;
     const int32_t second = rows > 1 ? row_bytes : 0, third = rows > 2 ? 2 * row_bytes : 0, fourth = rows > 3 ? 3 * row_bytes : 0;
@@ -644,7 +808,7 @@ static LATE_M4_CODE_ATTR void late_m4_shared_separable_2_gather(const separable_
 
 /* All rows of the result. The depthwise results of the last pixel of a row wait where its result will lie, a byte in each
  * channel, until four rows have one: then they are a group. */
-static LATE_M4_CODE_ATTR void late_m4_shared_separable_2_late(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y)
+static LATE_M4_CODE_ATTR void late_m4_shared_separable_3_late(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y)
 {
     const int32_t channels = shape->channels, width = shape->y_width, inner = width - 1;
     const int32_t steps = (channels + 1) / 2;
@@ -676,21 +840,21 @@ static LATE_M4_CODE_ATTR void late_m4_shared_separable_2_late(const separable_sh
             const int32_t left = base == 0 ? shape->before : 0;
             pieces.kind = base + 4 == inner ? 16 + left + 2 * shape->after : 4 * left + 3;
             late_m4_shared_rows_1(x_row + (base > 0 ? base - shape->before : 0), data->records, columns, &pieces);
-            late_m4_shared_matrix_0_pairs(data->columns, data->weights, data->constants, y + row * y_row_bytes + base * pixel_step, &product);
+            late_m4_shared_matrix_2_pairs(data->columns, data->weights, data->constants, y + row * y_row_bytes + base * pixel_step, &product);
         }
         if (down != 0 ? place == 0 : (place == 3 || row == shape->y_height - 1)) {
             const int32_t first = row - place, rows = shape->y_height - first < 4 ? shape->y_height - first : 4;
             int8_t *const pixel = y + first * y_row_bytes + inner * pixel_step;
-            late_m4_shared_separable_2_gather(shape, data->columns, pixel, rows);
+            late_m4_shared_separable_3_gather(shape, data->columns, pixel, rows);
             if (rows < 4) {
                 for (int32_t one = 0; one < rows; ++one) {
-                    late_m4_shared_matrix_0_single(data->columns + 4 * one, data->weights, data->constants, pixel + one * y_row_bytes, &product);
+                    late_m4_shared_matrix_2_single(data->columns + 4 * one, data->weights, data->constants, pixel + one * y_row_bytes, &product);
                 }
             } else {
                 product.second = y_row_bytes;
                 product.third = 2 * y_row_bytes;
                 product.fourth = 3 * y_row_bytes;
-                late_m4_shared_matrix_0_pairs(data->columns, data->weights, data->constants, pixel, &product);
+                late_m4_shared_matrix_2_pairs(data->columns, data->weights, data->constants, pixel, &product);
                 product.second = 1;
                 product.third = 2;
                 product.fourth = 3;
@@ -700,10 +864,10 @@ static LATE_M4_CODE_ATTR void late_m4_shared_separable_2_late(const separable_sh
 }
 
 static const matrix_rows_shape late_m4_conv_0_shapes[4] = {
-    {96, 72, 529, 5, 512, 0, 6, 1, 2, 3},
-    {96, 72, 529, 5, 512, 0, 6, 26, 27, 28},
-    {96, 72, 529, 5, 512, 0, 6, 1, 27, 28},
-    {96, 72, 529, 5, 512, 0, 6, 1, 2, 28},
+    {96, 72, 573, 5, 512, 0, 6, 1, 2, 3},
+    {96, 72, 573, 5, 512, 0, 6, 26, 27, 28},
+    {96, 72, 573, 5, 512, 0, 6, 1, 27, 28},
+    {96, 72, 573, 5, 512, 0, 6, 1, 2, 28},
 };
 
 /* One column of 9 values as int16. */
@@ -842,7 +1006,7 @@ static const separable_shape late_m4_separable_1_shape = {6, 6, 6, 5, 6, 5, 6, 1
 static LATE_M4_CODE_ATTR void late_m4_separable_1(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
     const separable_data data = {records, weights, constants, columns};
-    late_m4_shared_separable_2_late(&late_m4_separable_1_shape, &data, x, y);
+    late_m4_shared_separable_3_late(&late_m4_separable_1_shape, &data, x, y);
 }
 
 static const separable_shape late_m4_separable_2_shape = {6, 6, 6, 5, 6, 5, 6, 1, 1, 1, 1, 8, 0, 0};
@@ -851,7 +1015,7 @@ static const separable_shape late_m4_separable_2_shape = {6, 6, 6, 5, 6, 5, 6, 1
 static LATE_M4_CODE_ATTR void late_m4_separable_2(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
     const separable_data data = {records, weights, constants, columns};
-    late_m4_shared_separable_2_late(&late_m4_separable_2_shape, &data, x, y);
+    late_m4_shared_separable_3_late(&late_m4_separable_2_shape, &data, x, y);
 }
 
 /* Average of 30 pixels of 6 channels. */
