@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.bf16_kernels import Bf16ConvKernel
@@ -73,8 +74,9 @@ def _leaning(shares: Sequence[Share]) -> tuple[Share, ...]:
     """The calls of a phase with their leans: sections in their order, what is left over of others where it is even."""
     sections = [share for share in shares if len(share.calls) > 1]
     leans = iter(even_leans([(share.rounds, share.cycles) for share in shares if len(share.calls) == 1]))
+    numbers = count()
     return tuple(
-        replace(share, lean=next(leans) if len(share.calls) == 1 else section_lean(sections.index(share), len(sections)))
+        replace(share, lean=next(leans) if len(share.calls) == 1 else section_lean(next(numbers), len(sections)))
         for share in shares
     )
 

@@ -73,7 +73,7 @@ def _emit_sections(
     sections: list[Bands],
 ) -> list[list[Call]]:
     """The calls of every section. The first takes the windows that are there, the others have windows of their own."""
-    images = {work.result: builder.home(work.result) for work in segment.work if work.result not in windows}
+    images = {work.result: builder.blocked(work.result) for work in segment.work if work.result not in windows}
     emitted = []
     for number, bands in enumerate(sections):
         own, works = windows, prepared

@@ -76,8 +76,12 @@ def _outermost_loops(statement: Stmt, written: Collection[str]) -> list[Any]:
 def _without_single_rounds(statement: Stmt) -> Stmt:
     """What is within loops of one round: those with annotations, which TVM keeps, would hide the loops inside."""
     while isinstance(statement, tirx.For) and int(statement.extent) == 1:
-        only = {statement.loop_var: statement.min}
-        statement = tvm_ffi.structural_map(statement.body, (tirx.Var, lambda variable, only=only: only.get(variable, variable)))
+        known = {statement.loop_var: statement.min}
+
+        def placed(variable: Var, known: Mapping[Var, Any] = known) -> Any:
+            return known.get(variable, variable)
+
+        statement = tvm_ffi.structural_map(statement.body, (tirx.Var, placed))
     return statement
 
 
