@@ -45,7 +45,7 @@ UNEVEN = 1.1
 def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
     """Appends the calls of all layers of a segment, in bands of `segment.rows` rows of its last result."""
     bands = plan_bands(builder.network, segment)
-    sections = _sections(builder, segment)
+    sections = plan_sections(builder, segment)
     heights: dict[str, int] = {}
     windows: dict[str, BlockedView] = {}
     prepared: list[RowWork] = []
@@ -131,7 +131,7 @@ def _first_rows(segment: Segment, first: int) -> dict[str, int]:
     return {work.result: made[work.result] for work in segment.work}
 
 
-def _sections(builder: ProgramBuilder, segment: Segment) -> list[Bands]:
+def plan_sections(builder: ProgramBuilder, segment: Segment) -> list[Bands]:
     """The bands of sections of the image, one for each thread, as even as can be; none if that is not even enough.
 
     Where two sections meet, both make the rows that both read.
