@@ -14,6 +14,7 @@ from dscompile.ir.tensor import Tensor
 from dscompile.passes import canonicalize
 from dscompile.plan.bands import find_segments
 from dscompile.plan.builder import ProgramBuilder
+from dscompile.plan.knobs import TileKnobs
 from dscompile.plan.phases import plan_phases
 from dscompile.plan.rows import plan_sections
 from dscompile.run.emulators.qemu_user import PROGRAM
@@ -141,6 +142,18 @@ def test_sections_do_not_make_rows_of_what_others_read_twice() -> None:
     assert step.note.startswith("in bands")
     assert step.sections is None
     assert_shared_equals_alone(network, target)
+
+
+def test_tiles_are_rounds_behind_a_loop_of_one_row_that_prefetches() -> None:
+    kernel = np.zeros((1, 1, 480, 112), np.float32)
+    builder = NetworkBuilder("narrow")
+    image = builder.input(Tensor("image", (1, 14, 14, 480)))
+    network = builder.build([builder.add("narrow", Conv2D(112, (1, 1)), [image], kernel=kernel)])
+    program, _ = ranged(planned(network, target_here(HERE)))
+    extents = [f.extents for f in program.functions if isinstance(f.knobs, TileKnobs) and f.knobs.prefetch]
+    assert [len(each) for each in extents[:1]] == [2]
+    (panels, tiles) = extents[0]
+    assert panels * tiles > 7 * 8
 
 
 @pytest.mark.slow
