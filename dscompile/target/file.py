@@ -15,6 +15,7 @@ from dscompile.target.amounts import parse_rate, parse_size
 from dscompile.target.description import BROADCAST, Caches, Choice, Target
 
 _LARGEST = 1 << 63  # of any number
+LEAST_REGISTERS = 8  # that the smallest tile takes beside what its loop needs
 TARGET_KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "dscompile_target",
@@ -76,7 +77,14 @@ TARGET_KEYS: dict[str, tuple[str, ...]] = {
 
 def read_target(path: Path) -> Target:
     """The target in a file. Raises BadInputError."""
-    return _parse(load_plain_yaml(path, "target file"), path)
+    target = _parse(load_plain_yaml(path, "target file"), path)
+    if not (target.kernels or target.variants or target.gpu) and target.registers < LEAST_REGISTERS:
+        raise BadInputError(
+            f"'registers' in 'vector' is {target.registers}; kernels that are compiled need {LEAST_REGISTERS} or more",
+            position=Position(str(path)),
+            help="targets of standalone C have 'kernels' instead, for example `kernels: [c99]`",
+        )
+    return target
 
 
 def _parse(content: object, path: Path) -> Target:
