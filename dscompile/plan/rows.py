@@ -61,7 +61,7 @@ def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
             sections = []  # its columns are gathered for all rows at once
     builder.begin_bands()
     _emit_bands(builder, prepared, windows, bands)
-    if sections and all(work.result in windows or _meet(sections, work.result) for work in segment.work):
+    if sections and all(work.result in windows or _is_apart(builder, segment, sections, work) for work in segment.work):
         builder.divide(_emit_sections(builder, segment, prepared, windows, sections))
 
 
@@ -141,13 +141,20 @@ def plan_sections(builder: ProgramBuilder, segment: Segment) -> list[Bands]:
         count = -(-height // step)
         cuts = [min(height, count * number // threads * step) for number in range(threads + 1)]
         if threads > 1 and max(end - first for first, end in pairwise(cuts)) * threads <= UNEVEN * height:
-            return [plan_bands(builder.network, segment, first, end) for first, end in pairwise(cuts)]
+            return [plan_bands(builder.network, segment, first, end) for first, end in pairwise(cuts) if first < end]
     return []
 
 
-def _meet(sections: list[Bands], name: str) -> bool:
-    """Whether a tensor's rows are made by one section each: none twice, and none by nobody, as others may read it."""
-    return all(above[-1][name].end == below[0][name].begin for above, below in pairwise(sections))
+def _is_apart(builder: ProgramBuilder, segment: Segment, sections: list[Bands], work: Work) -> bool:
+    """Whether sections write and read a whole image apart from each other.
+
+    Each makes rows of its own, none twice and none by nobody, as others may read it. What lies left of a row is cleared
+    with the row above it, which may be another section's: only the last result, which no section reads, has such sides.
+    """
+    name = work.result
+    view = builder.blocked(name)
+    no_sides = not (view.layout.halo.left or view.layout.halo.right) or name == segment.work[-1].result
+    return no_sides and all(above[-1][name].end == below[0][name].begin for above, below in pairwise(sections))
 
 
 def _wanted_rows(network: Network, segment: Segment, rows: int, *, finished: bool) -> dict[str, int]:

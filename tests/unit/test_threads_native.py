@@ -130,11 +130,12 @@ def test_sections_of_what_others_read_too_and_of_scaled_weights() -> None:
     assert_shared_equals_alone(network, target)
 
 
-def test_sections_do_not_make_rows_of_what_others_read_twice() -> None:
+@pytest.mark.parametrize("taps", [(3, 3), (1, 3)], ids=["rows that overlap", "sides that the section above clears"])
+def test_sections_do_not_touch_what_others_read_of_an_image_with_more_readers(taps: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     builder = NetworkBuilder("twice")
-    kernel = rng.normal(size=(3, 3, 16, 16)).astype(np.float32) / 12
-    op = Conv2D(16, (3, 3), pads=same_pads(48, 20, (3, 3), (1, 1), (1, 1)))
+    kernel = rng.normal(size=(*taps, 16, 16)).astype(np.float32) / 12
+    op = Conv2D(16, taps, pads=same_pads(48, 20, taps, (1, 1), (1, 1)))
     first = builder.add("first", op, [builder.input(Tensor("image", (1, 48, 20, 16)))], kernel=kernel)
     network = builder.build([builder.add("second", op, [first], kernel=kernel), first])
     target = banding_target(canonicalize(network), target_here(HERE))
