@@ -1,6 +1,7 @@
 """Where the time of a network goes: every step of its artifact against the least time it can take. See README.md.
 
 python -m benchmarks.layers mobilenetv1_100 mobilenetv2_100 --rounds 20 --steps
+python -m benchmarks.layers mobilenetv3_large_100 --threads 2
 """
 
 from __future__ import annotations
@@ -19,6 +20,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.models import NETWORKS, ROOT, find_model
+from benchmarks.phases import (
+    PhasesReport,
+    PhaseTimer,
+    inference_us,
+    phase_kinds_table,
+    phase_rows,
+    phase_steps,
+    phases_table,
+)
+from dscompile.artifact import Artifact
 from dscompile.errors import DscompileError
 from dscompile.ir.cost import layer_kind, layer_macs
 from dscompile.ir.network import Layer, Network
@@ -95,19 +106,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", default="host", help="what dscompile builds for (default: host)")
     parser.add_argument("--rounds", type=int, default=20, help="turns of about 50 ms between probes of the peak")
     parser.add_argument("--steps", action="store_true", help="also every step, those with most time lost first")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="phases that N threads share, beside one of them alone"
+    )
     parser.add_argument("--reuse", action="store_true", help="take the artifacts of an earlier run")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "benchmarks", metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    reports = []
+    reports: list[Report | PhasesReport] = []
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})
+    if not 1 <= options.threads <= len(cores):
+        print(f"error: {options.threads} threads on {len(cores)} cores measure nothing useful", file=sys.stderr)
+        return 2
+    os.sched_setaffinity(0, set(sorted(cores)[-options.threads :]))
     try:
         for name in options.networks:
-            reports.append(_measure(find_model(name, options.output), options))
-            print(kinds_table(reports[-1]), flush=True)
-            if options.steps:
-                print(steps_table(reports[-1]), flush=True)
+            model = find_model(name, options.output)
+            if options.threads > 1:
+                reports.append(shared := _measure_phases(model, options))
+                tables = phase_kinds_table(shared), phases_table(shared)
+            else:
+                reports.append(alone := _measure(model, options))
+                tables = kinds_table(alone), steps_table(alone)
+            print("\n".join(tables if options.steps else tables[:1]), flush=True)
     except DscompileError as error:
         print(error, file=sys.stderr)
         return int(error.code)
@@ -205,18 +226,43 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole > 0 else "-"
 
 
-def _measure(model: Path, options: argparse.Namespace) -> Report:
+def _artifact(model: Path, options: argparse.Namespace) -> Artifact:
     from dscompile.api import build, load
+
+    directory = options.output / f"{model.stem}-{options.target}"
+    return (
+        load(directory) if options.reuse and directory.is_dir() else build(model, options.target, directory)
+    ).artifact
+
+
+def _measure_phases(model: Path, options: argparse.Namespace) -> PhasesReport:
+    from dscompile.frontend.load import load_network
+    from dscompile.passes import canonicalize
+    from dscompile.run.native import NativeModel
+
+    artifact = _artifact(model, options)
+    network, native = canonicalize(load_network(model).network), NativeModel(artifact)
+    variants = [variant.name for variant in artifact.manifest.variants]
+    timer = PhaseTimer(artifact, variants.index(native.variant) if variants else 0, sorted(os.sched_getaffinity(0)))
+    by_name = {layer.name: layer for layer in network.layers}
+    steps = artifact.manifest.layers_of(native.variant)
+    phases = phase_steps(artifact.parallel.read_text(encoding="utf-8"))[timer.first : timer.first + timer.count]
+    kinds = [step_kind(network, [by_name[name] for name in steps[numbers[0]].layers]) for numbers in phases]
+    turn = max(4, round(ROUND_US / 2 / inference_us(timer.samples_ns(1, 5))))
+    samples = [(timer.samples_ns(1, turn), timer.samples_ns(options.threads, turn)) for _ in range(options.rounds)]
+    alone, shared = (np.concatenate(one) for one in zip(*samples, strict=True))
+    rows = phase_rows(alone, shared, [tuple(steps[number].name for number in numbers) for numbers in phases], kinds)
+    return PhasesReport(network.name, inference_us(alone), inference_us(shared), rows)
+
+
+def _measure(model: Path, options: argparse.Namespace) -> Report:
     from dscompile.frontend.load import load_network
     from dscompile.passes import canonicalize
     from dscompile.report.peak import PeakProbe
     from dscompile.report.vectors import seeded_inputs
     from dscompile.run.native import NativeModel
 
-    directory = options.output / f"{model.stem}-{options.target}"
-    artifact = (
-        load(directory) if options.reuse and directory.is_dir() else build(model, options.target, directory)
-    ).artifact
+    artifact = _artifact(model, options)
     network = canonicalize(load_network(model).network)
     native = NativeModel(artifact)
     inputs = seeded_inputs(artifact.manifest.inputs, 0)

@@ -92,7 +92,7 @@ class StepCode:
 
 @dataclass(frozen=True)
 class SharedCall:
-    """Calls of which a thread does a part; `cycles` are those of a round, `before` those of all that comes before.
+    """Calls of which a thread does a part of `major` times `minor` rounds; `lean` says who does what is left over.
 
     Their arguments take the rounds from `todo` (templates/native/rounds.c).
     """
@@ -101,21 +101,16 @@ class SharedCall:
     calls: tuple[KernelCall, ...]
     major: int
     minor: int
-    cycles: int
-    before: int
+    lean: int
 
 
 @dataclass(frozen=True)
 class PhaseCode:
-    """Calls between two barriers. `cycles` are those of all; `locals` what of the job they take.
-
-    One thread does all of them if `alone`.
-    """
+    """Calls between two barriers. `locals` is what of the job they take. One thread does all of them if `alone`."""
 
     name: str
     locals: tuple[str, ...]
     calls: tuple[SharedCall, ...]
-    cycles: int
     alone: bool
 
 
@@ -256,7 +251,7 @@ class _Writer:
 
     def _phase(self, index: int, phase: Phase) -> PhaseCode:
         calls: list[SharedCall] = []
-        before, step = 0, -1
+        step = -1
         for share in phase.shares:
             named = c_comment(f"Step {share.step}: {self.program.steps[share.step].name}.")
             calls.append(
@@ -265,11 +260,10 @@ class _Writer:
                     calls=tuple(self._shared(share, call, phase.alone) for call in share.calls),
                     major=share.major,
                     minor=share.minor,
-                    cycles=share.cycles,
-                    before=before,
+                    lean=share.lean,
                 )
             )
-            before, step = before + share.rounds * share.cycles, share.step
+            step = share.step
         parameters, arguments = self._taken([call for share in phase.shares for call in share.calls])
         return PhaseCode(
             name=f"{self.scope}{'_' if self.scope else ''}phase_{index}",
@@ -278,7 +272,6 @@ class _Writer:
                 for declaration, name in zip(parameters, arguments, strict=True)
             ),
             calls=tuple(calls),
-            cycles=before,
             alone=phase.alone,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -97,6 +97,8 @@ class ProgramBuilder:
         self._views: dict[str, View] = {}
         self._converted: dict[tuple[str, str], View] = {}
         self._calls: list[Call] = []
+        self._first_band: int | None = None
+        self._scaled: dict[Operand, Operand] = {}
         self._sections: Sections | None = None
         self._result: tuple[Operand, int] | None = None
         self._layer = ""
@@ -129,7 +131,7 @@ class ProgramBuilder:
         for work in segment.work:
             for name in (*work.reads, work.result):
                 self._check(self.network.tensor(name), work.layer)
-        self._calls, self._result, self._sections = [], None, None
+        self._calls, self._result, self._sections, self._first_band = [], None, None, None
 
     def _check(self, tensor: Tensor, layer: Layer) -> None:
         if len(tensor.shape) > 1 and tensor.shape[0] != 1:
@@ -169,26 +171,48 @@ class ProgramBuilder:
 
     def call(self, kernel: NativeKernel, operands: Sequence[Operand], knobs: Knobs | None = None) -> None:
         """Appends a call; equal kernels with equal knobs share one function. Operands follow kernel.parameters."""
+        self._insert(len(self._calls), kernel, operands, knobs)
+
+    def call_ahead(self, kernel: NativeKernel, operands: Sequence[Operand]) -> None:
+        """As `call`, before the first band where the step is done in bands."""
+        if self._first_band is None:
+            self.call(kernel, operands)
+        else:
+            self._insert(self._first_band, kernel, operands, None)
+            self._first_band += 1
+
+    def _insert(self, place: int, kernel: NativeKernel, operands: Sequence[Operand], knobs: Knobs | None) -> None:
         function = self._functions.get((kernel, knobs))
         if function is None:
             symbol = f"{self._prefix}_k{len(self._functions):03d}_{kernel.kind}"
             function = Function(symbol, kernel, kernel.parameters, knobs)
             self._functions[kernel, knobs] = function
-        self._calls.append(Call(function.symbol, tuple(operands)))
+        self._calls.insert(place, Call(function.symbol, tuple(operands)))
         for operand in operands:
             self._touch(operand)
+
+    def scaled(self, weights: Operand, scale: Callable[[], Operand]) -> Operand:
+        """Where these weights lie times the factors of their channels; where `scale` brings them if nobody has yet."""
+        if weights not in self._scaled:
+            self._scaled[weights] = scale()
+        return self._scaled[weights]
 
     @contextmanager
     def aside(self) -> Iterator[list[Call]]:
         """Calls made inside are those of a section: they are collected, and do not count as the step's own."""
-        calls, chosen = self._calls, dict(self._chosen)
-        self._calls = []
+        before = self._calls, dict(self._chosen), self._scaled, self._first_band
+        self._calls, self._scaled, self._first_band = [], dict(self._scaled), None
         yield self._calls
-        self._calls, self._chosen = calls, chosen
+        self._calls, self._chosen, self._scaled, self._first_band = before
 
-    def divide(self, first: int, sections: Sequence[Sequence[Call]]) -> None:
-        """The step's calls from number `first` on can be done as `sections` instead."""
-        self._sections = Sections(first, len(self._calls), tuple(map(tuple, sections)))
+    def begin_bands(self) -> None:
+        """The calls that follow are those of bands."""
+        self._first_band = len(self._calls)
+
+    def divide(self, sections: Sequence[Sequence[Call]]) -> None:
+        """The calls of the step's bands can be done as `sections` instead."""
+        assert self._first_band is not None
+        self._sections = Sections(self._first_band, len(self._calls), tuple(map(tuple, sections)))
 
     @property
     def call_count(self) -> int:

@@ -396,9 +396,10 @@ class _Group:
         part = taps[..., : self.start + self.count]
         bias = bias_of(self.builder, self.layer)
         clipped = None if bias is None else bias[: self.start + self.count]
-        packed = self.builder.constant(f"kernel{tag}", pack_conv(part, panel, start, size))
-        if self.factors is not None:
-            packed = self._scaled(packed, self.factors, (size // panel, taps.shape[2], panel), tag)
+        weights = packed = self.builder.constant(f"kernel{tag}", pack_conv(part, panel, start, size))
+        factors, shape = self.factors, (size // panel, taps.shape[2], panel)
+        if factors is not None:
+            packed = self.builder.scaled(weights, lambda: self._scaled(weights, factors, shape, tag))
         operands = [packed, self.builder.constant(f"bias{tag}", pack_vector(clipped, start, size))]
         self.packed[place, start, size, panel] = operands
         return operands
@@ -407,7 +408,7 @@ class _Group:
         """Weights [panels][C_in][panel] of a pointwise convolution times the factors of their input channels."""
         result = self.builder.new_flat(self.layer.output, shape, tag=f".kernel{tag}")
         kernel = FlatKernel("mul", shape, result.strides, result.strides, (0, 1, 0))
-        self.builder.call(kernel, [weights, factors.at(), result.at()])
+        self.builder.call_ahead(kernel, [weights, factors.at(), result.at()])
         return result.at()
 
     def _is_flattenable(self) -> bool:

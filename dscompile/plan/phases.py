@@ -2,14 +2,15 @@
 
 A call is cut by the rounds of its kernel's outermost loops (plan/program.py: Function.extents). No sum is ever cut, so
 the results are those of one thread, bit for bit, whatever the number of threads. Calls that touch nothing of each
-other's share a phase, in which all their rounds are one line of work that is cut into equal parts by cost. What is too
+other's share a phase, in which every thread does as many rounds of each as the others (plan/leftovers.py). What is too
 small for a barrier is left to one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.bf16_kernels import Bf16ConvKernel
@@ -18,6 +19,7 @@ from dscompile.plan.int8_elementwise import Int8PoolKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel
 from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, ElementwiseKernel, PoolKernel
 from dscompile.plan.knobs import TileKnobs
+from dscompile.plan.leftovers import even_leans, section_lean
 from dscompile.plan.program import Call, Function, Program, Sections, Step
 from dscompile.plan.touches import Touch, conflict, touches
 
@@ -32,7 +34,7 @@ class Share:
 
     Rounds are in order of the major loop. That is the second of the kernel's two loops if `swapped`; a kernel with one
     loop has one minor round, and one that cannot be cut has one round. Several `calls`, a section of the step, are one
-    round.
+    round. `lean` says who does what is left over (plan/leftovers.py).
     """
 
     step: int
@@ -41,6 +43,7 @@ class Share:
     major: int = 1
     minor: int = 1
     swapped: bool = False
+    lean: int = 0
 
     @property
     def rounds(self) -> int:
@@ -63,8 +66,19 @@ class Phase:
 
 def plan_phases(program: Program) -> tuple[Phase, ...]:
     """The phases of a program whose functions have their extents."""
-    phases = [Phase(tuple(shares), False) for shares in _levels(program)]
+    phases = [Phase(_leaning(shares), False) for shares in _levels(program)]
     return tuple(_joined(replace(phase, alone=phase.cycles < ALONE_CYCLES) for phase in phases))
+
+
+def _leaning(shares: Sequence[Share]) -> tuple[Share, ...]:
+    """The calls of a phase with their leans: sections in their order, what is left over of others where it is even."""
+    sections = [share for share in shares if len(share.calls) > 1]
+    leans = iter(even_leans([(share.rounds, share.cycles) for share in shares if len(share.calls) == 1]))
+    numbers = count()
+    return tuple(
+        replace(share, lean=next(leans) if len(share.calls) == 1 else section_lean(next(numbers), len(sections)))
+        for share in shares
+    )
 
 
 def _levels(program: Program) -> list[list[Share]]:

@@ -45,7 +45,7 @@ UNEVEN = 1.1
 def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
     """Appends the calls of all layers of a segment, in bands of `segment.rows` rows of its last result."""
     bands = plan_bands(builder.network, segment)
-    sections = _sections(builder, segment, bands)
+    sections = plan_sections(builder, segment)
     heights: dict[str, int] = {}
     windows: dict[str, BlockedView] = {}
     prepared: list[RowWork] = []
@@ -59,12 +59,10 @@ def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
         prepared.append(prepare_conv(builder, work, windows.get(work.result)))
         if builder.call_count > before and builder.network.is_quantized_layer(work.layer):
             sections = []  # its columns are gathered for all rows at once
-        if work.scale is not None:
-            sections = []  # its weights are scaled once, by the first band
-    first = builder.call_count
+    builder.begin_bands()
     _emit_bands(builder, prepared, windows, bands)
-    if sections and len(windows) == len(segment.work) - 1:
-        builder.divide(first, _emit_sections(builder, segment, prepared, windows, sections))
+    if sections and all(work.result in windows or _is_apart(builder, segment, sections, work) for work in segment.work):
+        builder.divide(_emit_sections(builder, segment, prepared, windows, sections))
 
 
 def _emit_sections(
@@ -75,9 +73,7 @@ def _emit_sections(
     sections: list[Bands],
 ) -> list[list[Call]]:
     """The calls of every section. The first takes the windows that are there, the others have windows of their own."""
-    last = segment.work[-1].result
-    result = builder.home(last)
-    assert isinstance(result, BlockedView)
+    images = {work.result: builder.blocked(work.result) for work in segment.work if work.result not in windows}
     emitted = []
     for number, bands in enumerate(sections):
         own, works = windows, prepared
@@ -86,9 +82,9 @@ def _emit_sections(
                 own, works = {}, []
                 for work in segment.work:
                     builder.enter(work.layer)
-                    if work.result != last:
+                    if work.result in windows:
                         own[work.result] = _new_window(builder, work, windows[work.result].layout.height)
-                    works.append(prepare_conv(builder, work, own.get(work.result), whole=result))
+                    works.append(prepare_conv(builder, work, own.get(work.result), whole=images.get(work.result)))
             _emit_bands(builder, works, own, bands)
         emitted.append(calls)
     return emitted
@@ -135,18 +131,30 @@ def _first_rows(segment: Segment, first: int) -> dict[str, int]:
     return {work.result: made[work.result] for work in segment.work}
 
 
-def _sections(builder: ProgramBuilder, segment: Segment, bands: Bands) -> list[Bands]:
+def plan_sections(builder: ProgramBuilder, segment: Segment) -> list[Bands]:
     """The bands of sections of the image, one for each thread, as even as can be; none if that is not even enough.
 
     Where two sections meet, both make the rows that both read.
     """
-    count, threads = len(bands), builder.threads
-    most = -(-count // threads)
-    if threads < 2 or most * threads > UNEVEN * count:
-        return []
-    height = builder.network.shape(segment.work[-1].result)[1]
-    cuts = [min(height, number * count // threads * segment.rows) for number in range(threads)] + [height]
-    return [plan_bands(builder.network, segment, first, end) for first, end in pairwise(cuts)]
+    height, threads = builder.network.shape(segment.work[-1].result)[1], builder.threads
+    for step in (segment.rows, 1):  # whole bands if they divide, else rows: the last band of a section may be lower
+        count = -(-height // step)
+        cuts = [min(height, count * number // threads * step) for number in range(threads + 1)]
+        if threads > 1 and max(end - first for first, end in pairwise(cuts)) * threads <= UNEVEN * height:
+            return [plan_bands(builder.network, segment, first, end) for first, end in pairwise(cuts) if first < end]
+    return []
+
+
+def _is_apart(builder: ProgramBuilder, segment: Segment, sections: list[Bands], work: Work) -> bool:
+    """Whether sections write and read a whole image apart from each other.
+
+    Each makes rows of its own, none twice and none by nobody, as others may read it. What lies left of a row is cleared
+    with the row above it, which may be another section's: only the last result, which no section reads, has such sides.
+    """
+    name = work.result
+    view = builder.blocked(name)
+    no_sides = not (view.layout.halo.left or view.layout.halo.right) or name == segment.work[-1].result
+    return no_sides and all(above[-1][name].end == below[0][name].begin for above, below in pairwise(sections))
 
 
 def _wanted_rows(network: Network, segment: Segment, rows: int, *, finished: bool) -> dict[str, int]:

@@ -41,7 +41,7 @@ def with_ranges(prim: PrimFunc, written: Collection[str]) -> Ranged:
     if len(places) != 1:
         return Ranged(prim, (), ())
     (place,) = places
-    loops = _outermost_loops(statements[place], written)
+    loops = _outermost_loops(_without_single_rounds(statements[place]), written)
     if not loops:
         return Ranged(prim, (), ())
     bounds: list[Var] = []
@@ -69,8 +69,20 @@ def _outermost_loops(statement: Stmt, written: Collection[str]) -> list[Any]:
         if not (stores and all(statement.loop_var in variables for variables in stores)):
             break
         loops.append(statement)
-        statement = statement.body
+        statement = _without_single_rounds(statement.body)
     return loops
+
+
+def _without_single_rounds(statement: Stmt) -> Stmt:
+    """What is within loops of one round: those with annotations, which TVM keeps, would hide the loops inside."""
+    while isinstance(statement, tirx.For) and int(statement.extent) == 1:
+        known = {statement.loop_var: statement.min}
+
+        def placed(variable: Var, known: Mapping[Var, Any] = known) -> Any:
+            return known.get(variable, variable)
+
+        statement = tvm_ffi.structural_map(statement.body, (tirx.Var, placed))
+    return statement
 
 
 def _is_large(body: Stmt) -> bool:

@@ -1,36 +1,25 @@
-/* The calls of a phase are one line of work, whose length is their cost; every thread has a part of it. */
-struct line {
-    uint64_t begin, end;
-};
-
-static struct line part_of(struct seat seat, uint64_t length)
-{
-    struct line part;
-    part.begin = length * seat.self / seat.threads;
-    part.end = length * (seat.self + 1u) / seat.threads;
-    return part;
-}
-
 /* Rounds `at` to `stop` of a call are left to do; `first` to `end` of its major [0] and its minor loop [1] come next. */
 struct rounds {
     int32_t first[2], end[2];
     uint32_t at, stop, minor;
 };
 
-/* The round of a call that begins at a place of the line, or the nearest one. */
-static uint32_t round_at(uint64_t place, uint64_t before, uint32_t cost, uint32_t count)
+#define LEANS 64u
+
+/* The first of the rounds of a call that a thread does; that of the next thread is the end. All threads have as many but
+ * for one, which the first ones have the more the call leans to them: to LEANS - 1 from 0. */
+static uint32_t first_round(uint32_t thread, uint32_t threads, uint32_t count, uint32_t lean)
 {
-    const uint64_t nearest = place <= before ? 0u : (place - before + cost / 2u) / cost;
-    return nearest < count ? (uint32_t)nearest : count;
+    return (uint32_t)(((uint64_t)LEANS * count * thread + threads * lean) / ((uint64_t)LEANS * threads));
 }
 
-/* A thread's rounds of a call that begins at `before` on the line; each costs `cost`. */
-static struct rounds rounds_of(struct line part, uint64_t before, uint32_t cost, uint32_t major, uint32_t minor)
+/* A thread's rounds of a call. */
+static struct rounds rounds_of(struct seat seat, uint32_t major, uint32_t minor, uint32_t lean)
 {
     struct rounds todo;
     memset(&todo, 0, sizeof todo);
-    todo.at = round_at(part.begin, before, cost, major * minor);
-    todo.stop = round_at(part.end, before, cost, major * minor);
+    todo.at = first_round(seat.self, seat.threads, major * minor, lean);
+    todo.stop = first_round(seat.self + 1u, seat.threads, major * minor, lean);
     todo.minor = minor;
     return todo;
 }

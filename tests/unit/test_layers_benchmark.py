@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from benchmarks.layers import Machine, Report, StepRow, kinds_table, main, step_bytes, step_kind, steps_table
+from benchmarks.phases import PhasesReport, inference_us, phase_kinds_table, phase_rows, phase_steps, phases_table
 from dscompile.frontend.onnx.export import export_onnx
 from dscompile.ir.network import NetworkBuilder
 from dscompile.ir.ops import Activate, Activation, Binary, Conv2D, Pads, Pool
@@ -108,6 +109,62 @@ def test_a_whole_run(network, tmp_path, capsys):
     assert result["time_us"] > 0
     assert all(step["bound_us"] > 0 for step in result["steps"])
     assert os.sched_getaffinity(0) == cores
+
+
+def samples(*threads: list[tuple[int, int]]) -> np.ndarray:
+    """One inference: of every thread, when it began and ended its part of each phase."""
+    return np.array([threads], np.int64).transpose(0, 2, 1, 3)
+
+
+def test_phases_end_where_the_first_thread_begins_the_next_one():
+    alone = samples([(0, 90_000), (91_000, 101_000)])
+    shared = samples([(0, 40_000), (52_000, 57_000)], [(1_000, 51_000), (52_000, 58_000)])
+    rows = phase_rows(alone, shared, [("a", "b"), ("c",)], ["pointwise", "dense"])
+    assert [(row.alone_us, row.shared_us, row.parts_us) for row in rows] == [(91, 52, (40, 50)), (10, 6, (5, 6))]
+    assert [row.lost_us for row in rows] == [6.5, 1.0]
+    report = PhasesReport("net", inference_us(alone), inference_us(shared), rows)
+    title, _, first, _, last, _ = phase_kinds_table(report).split("\n")
+    assert title == "net: 0.10 ms on one thread, 0.06 on 2: 1.74 times as fast"
+    assert first.split() == ["pointwise", "1", "91.0", "52.0", "50.0", "6.5", "1.75"]
+    assert last.split() == ["all", "2", "101.0", "58.0", "56.0", "7.5", "1.74"]
+    assert [line.split("  ")[0] for line in phases_table(report).splitlines()[1:]] == ["a, b", "c"]
+
+
+def test_the_steps_of_phases_are_read_from_the_source():
+    source = """
+static void phase_0(const struct job *job, struct seat seat)
+{
+    /* Step 0: a. */
+    /* Step 2: c. */
+    /* Step 0: a. */
+}
+
+static void x86_avx2_phase_1(const struct job *job, struct seat seat)
+{
+    for (;;) {
+        /* Step 3: d. */
+    }
+}
+"""
+    assert phase_steps(source) == [(0, 2), (3,)]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads need two cores")
+def test_a_run_of_two_threads(network, tmp_path, capsys):
+    model = tmp_path / "block.onnx"
+    onnx.save(export_onnx(network), model)
+    file, cores = tmp_path / "result.json", os.sched_getaffinity(0)
+    options = ["--threads", "2", "--rounds", "1", "--steps", "--output", str(tmp_path), "--json", str(file)]
+    assert main([str(model), *options]) == 0
+    assert "times as fast" in capsys.readouterr().out
+    (result,) = json.loads(file.read_text())["results"]
+    assert all(len(phase["parts_us"]) == 2 for phase in result["phases"])
+    assert os.sched_getaffinity(0) == cores
+
+
+def test_more_threads_than_cores_are_refused(capsys, tmp_path):
+    assert main([str(tmp_path / "none.onnx"), "--threads", "4096"]) == 2
+    assert "error: 4096 threads on" in capsys.readouterr().err
 
 
 def test_a_missing_model_is_an_error_without_traceback(capsys, tmp_path):
