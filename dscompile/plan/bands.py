@@ -15,6 +15,7 @@ from dscompile.ir.ops import Conv2D
 from dscompile.ir.shapes import dilated_extent
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.fusion import Work, network_work
+from dscompile.plan.winograd import takes_winograd
 from dscompile.target import Target
 
 # A tensor below this share of the second-level cache stays there by itself until it is read.
@@ -76,16 +77,18 @@ def _continues(network: Network, target: Target, last: Work, work: Work) -> bool
     """Whether `work` reads the large image that `last` has just made, and both can go by rows."""
     size = network.tensor(last.result).size_bytes
     return (
-        _goes_by_rows(network, last)
-        and _goes_by_rows(network, work)
+        _goes_by_rows(network, target, last)
+        and _goes_by_rows(network, target, work)
         and last.result in work.layer.inputs
         and size > LARGE_TENSOR_SHARE * target.caches.l2_bytes > 0
     )
 
 
-def _goes_by_rows(network: Network, work: Work) -> bool:
+def _goes_by_rows(network: Network, target: Target, work: Work) -> bool:
     op = work.layer.op
     if not isinstance(op, Conv2D) or network.shape(work.result)[1] < 2 * MIN_BAND_ROWS:
+        return False
+    if takes_winograd(network, target, work.layer):  # its sums depend on where tiles begin
         return False
     channels = network.shape(work.layer.inputs[0])[3]
     return op.groups == 1 or (op.is_depthwise(channels) and op.out_channels == channels)
