@@ -99,11 +99,15 @@ def _band_rows(network: Network, target: Target, run: list[Work]) -> int:
     if len(run) > MAX_SEGMENT_LAYERS:
         return 0
     height = network.shape(run[-1].result)[1]
-    budget = BAND_SHARE * target.caches.l2_bytes - sum(_weight_bytes(network, work) for work in run)
+    budget = BAND_SHARE * target.caches.l2_bytes - sum(weight_bytes(network, work) for work in run)
     fitting = [rows for rows in range(MIN_BAND_ROWS, height // 2 + 1) if _band_bytes(network, run, rows) <= budget]
     if not fitting:
         return 0
-    most = fitting[-1]
+    return rows_that_divide(height, fitting[-1])
+
+
+def rows_that_divide(height: int, most: int) -> int:
+    """A divisor of a height that is at most `most` and not far below, if there is one; else `most`."""
     return next((rows for rows in range(most, max(MIN_BAND_ROWS, most // 2) - 1, -1) if height % rows == 0), most)
 
 
@@ -125,5 +129,6 @@ def _bytes(network: Network, name: str) -> int:
     return DTYPE_BYTES[network.tensor(name).dtype]
 
 
-def _weight_bytes(network: Network, work: Work) -> int:
+def weight_bytes(network: Network, work: Work) -> int:
+    """Of a convolution."""
     return _bytes(network, work.layer.inputs[0]) * math.prod(network.weight(work.layer, "kernel").shape)

@@ -90,7 +90,9 @@ def _prefetches(place: _Place, elements: int) -> list[Stmt]:
     Where there are fewer lines than iterations, several prefetch the same one: the panels after the next have no room.
     """
     lines = -(-elements // LINE_ELEMENTS)
-    begin = (place.panel + 1) * place.panel_elements + place.iteration * (elements if lines == 1 else lines * LINE_ELEMENTS)
+    begin = (place.panel + 1) * place.panel_elements + place.iteration * (
+        elements if lines == 1 else lines * LINE_ELEMENTS
+    )
     return [
         tirx.Evaluate(
             tirx.call_llvm_intrin(

@@ -170,8 +170,8 @@ def test_what_is_kept_of_the_tiles_at_work_has_a_bound(channels):
         network(channels=64, filters=128),
     ],
     ids=[
-        "dilation", "stride", "pointwise", "wide kernel", "3x1", "groups", "few channels", "few filters", "low", "narrow",
-        "too many channels at a time", "too many weights",
+        "dilation", "stride", "pointwise", "wide kernel", "3x1", "groups", "few channels", "few filters", "low",
+        "narrow", "too many channels at a time", "too many weights",
     ],
 )  # fmt: skip
 def test_other_convolutions_are_summed_directly(net):
