@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -54,8 +56,8 @@ def command() -> None:
 @_insecure_option
 def tracker_command(host: str, port: int | None, insecure: bool) -> None:
     """Run the tracker that devices join and clients ask, until Ctrl-C."""
-    _end_like_ctrl_c()
-    api.farm_tracker(host, port, insecure=insecure, ready=_announce("tracker"), log=_log)
+    with _sigterm_as_ctrl_c():
+        api.farm_tracker(host, port, insecure=insecure, ready=_announce("tracker"), log=_log)
 
 
 @command.add_command
@@ -99,19 +101,19 @@ def device_command(
     insecure: bool,
 ) -> None:
     """Offer this machine to a tracker and measure candidates, until Ctrl-C."""
-    _end_like_ctrl_c()
-    api.farm_device(
-        tracker,
-        key,
-        host,
-        port,
-        announce=announce,
-        time_limit_s=time_limit_s,
-        memory_limit_bytes=None if memory_limit_mib is None else memory_limit_mib * _MIB,
-        insecure=insecure,
-        ready=_announce("device"),
-        log=_log,
-    )
+    with _sigterm_as_ctrl_c():
+        api.farm_device(
+            tracker,
+            key,
+            host,
+            port,
+            announce=announce,
+            time_limit_s=time_limit_s,
+            memory_limit_bytes=None if memory_limit_mib is None else memory_limit_mib * _MIB,
+            insecure=insecure,
+            ready=_announce("device"),
+            log=_log,
+        )
 
 
 @command.add_command
@@ -124,13 +126,18 @@ def status_command(tracker: str) -> int:
     return int(ExitCode.CHECK_FAILED if status.problems else ExitCode.OK)
 
 
-def _end_like_ctrl_c() -> None:
-    """SIGTERM ends the command as Ctrl-C does: cleanly."""
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM ends the command as Ctrl-C does: cleanly."""
 
     def interrupt(_number: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _announce(what: str) -> Ready:

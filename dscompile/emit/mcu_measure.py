@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dscompile.data import data_directory
 from dscompile.emit.elf import loaded_bytes
+from dscompile.emit.naked_frames import naked_frames
 from dscompile.firmware.stack import stack_bound
 from dscompile.firmware.toolchains import find_cross_toolchain
 from dscompile.target import Target
@@ -15,10 +16,6 @@ from dscompile.toolchain import find_toolchain, run_tool
 
 FLAGS = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 RUNTIME_FRAME_BYTES = 64  # at most, of memcpy and of the compiler's own 64-bit and float arithmetic
-# Of the assembly in templates/mcu/matrix_dsp.j2 and matrix_mve.j2, which the compiler does not know.
-NAKED_FRAME_BYTES = 104
-VECTOR_FRAME_BYTES = 196
-_LARGEST_FRAME = ("sub sp, #80", 16)  # of the first, and what it takes beyond the others
 
 
 @dataclass(frozen=True)
@@ -62,12 +59,7 @@ def measure(compiler: Compiler, directory: Path, prefix: str) -> Measured:
             objects.append((Path(scratch) / f"{stem}.o").read_bytes())
         if compiler.is_gcc:
             calls, merged = (Path(scratch) / f"{prefix}.{suffix}" for suffix in ("ci", "merged"))
-            bound = stack_bound([calls], f"{prefix}_run", [merged])
+            naked = naked_frames((directory / f"{prefix}.c").read_text(encoding="utf-8"))
+            bound = stack_bound([calls], f"{prefix}_run", [merged], naked)
             stack = bound.bytes + (RUNTIME_FRAME_BYTES if bound.gaps else 0)
-            text = (directory / f"{prefix}.c").read_text(encoding="utf-8")
-            if "vpush" in text:
-                stack += VECTOR_FRAME_BYTES
-            elif "naked" in text:
-                line, more = _LARGEST_FRAME
-                stack += NAKED_FRAME_BYTES + (more if line in text else 0)
     return Measured(loaded_bytes(objects[0]), loaded_bytes(objects[1]), stack)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from dscompile.errors import UsageError
 
@@ -30,13 +31,19 @@ class StackBound:
     gaps: tuple[str, ...]
 
 
-def stack_bound(call_graphs: Sequence[Path], function: str, merged: Sequence[Path] = ()) -> StackBound:
+def stack_bound(
+    call_graphs: Sequence[Path],
+    function: str,
+    merged: Sequence[Path] = (),
+    frames: Mapping[str, int] = MappingProxyType({}),
+) -> StackBound:
     """The bound of `function` from .ci files (`Firmware.call_graphs`). Raises UsageError if none of them has it.
 
     `merged` are files of gcc's -fopt-info-ipa-optimized: which functions of equal code became one. The call graph has
-    calls of the others, but no figure for them; they count as the one that stayed, and are gaps nevertheless.
+    calls of the others, but no figure for them; they count as the one that stayed, and are gaps nevertheless. `frames`
+    has the bytes of functions by their plain names where the compiler knows them not, as it does not read assembly.
     """
-    graph = _Graph()
+    graph = _Graph(frames)
     for path in merged:
         graph.merge(path.read_text(encoding="utf-8", errors="replace"))
     for path in call_graphs:
@@ -50,7 +57,8 @@ def stack_bound(call_graphs: Sequence[Path], function: str, merged: Sequence[Pat
 class _Graph:
     """Frames and calls of all sources; static functions have the name of their file before their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self._known = known
         self.frames: dict[str, int] = {}
         self.calls: dict[str, set[str]] = {}
         self.gaps: set[str] = set()
@@ -62,7 +70,7 @@ class _Graph:
         for title, label in _NODE.findall(text):
             frame = _FRAME.search(label)
             if frame:
-                self.frames[title] = int(frame[1])
+                self.frames[title] = self._known.get(_plain(title), int(frame[1]))
                 self._kinds[title] = frame[2]
         for caller, callee in _EDGE.findall(text):
             self.calls.setdefault(caller, set()).add(callee)

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from dscompile.errors import BadInputError, Diagnostic, Position, did_you_mean
 from dscompile.frontend.yamltree import MappingNode, Node, ScalarNode, SequenceNode, describe, shorten
-from dscompile.ir.ops import Pair
-
-MAX_SIZE = 1 << 24  # no axis, kernel or channel count is larger
+from dscompile.ir.ops import MAX_SIZE, Pair
 
 
 def is_line(text: str) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dscompile.errors import UnsupportedError
 from dscompile.frontend.import_names import UniqueNames, sanitized
+from dscompile.frontend.import_sizes import check_sizes
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import Constant, Op, Reshape, Transpose
 from dscompile.ir.state import State
@@ -222,6 +223,7 @@ class ImportGraph:
         quantization: Quantization | None = None,
         dtype: DType | None = None,
     ) -> str:
+        check_sizes(op)
         if not isinstance(op, INDEX_MOVERS) and any(self._builder.tensors[name].dtype == "int32" for name in inputs):
             raise UnsupportedError("reads the indices of an argmax; these can only be reshaped, transposed and put out")
         if not role and self._base_is_free:

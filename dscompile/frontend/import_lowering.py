@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dscompile.errors import BadInputError, UnsupportedError
-from dscompile.frontend.fields import MAX_SIZE
 from dscompile.frontend.import_graph import Array, Floats, ImportGraph, Operand, Order, Value, identity
 from dscompile.ir.ops import (
     NONE,
@@ -163,9 +162,7 @@ def pool(graph: ImportGraph, value: Value, op: Pool) -> Value:
 
 
 def regridded(graph: ImportGraph, value: Value, op: Resize | DepthToSpace | SpaceToDepth) -> Value:
-    """An image on another grid of rows and columns. Raises BadInputError for sizes that no net.yaml can hold."""
-    if isinstance(op, Resize) and max(op.size) > MAX_SIZE:
-        raise BadInputError(f"size {list(op.size)} must be at most {MAX_SIZE}")
+    """An image on another grid of rows and columns."""
     image = _single_image(graph, value)
     return graph.emit_value(op, [image.tensor], image.order)
 

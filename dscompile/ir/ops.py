@@ -28,6 +28,8 @@ from typing import Literal, get_args
 
 Pair = tuple[int, int]
 
+MAX_SIZE = 1 << 24  # no axis, kernel, stride or channel count of a net.yaml is larger
+
 
 @dataclass(frozen=True)
 class Pads:

@@ -11,10 +11,10 @@ from dataclasses import fields as fields_of
 from typing import Any, cast
 
 from dscompile.artifact.fields import Fields, Json, shown
+from dscompile.ir.ops import MAX_SIZE
 from dscompile.plan.choices import CHOICES, Choice
 from dscompile.plan.workloads import WORKLOADS, Workload
 
-MAX_SIZE = 1 << 24  # no axis or channel count of a network is larger (docs/net-yaml.md)
 MAX_WINDOW = 1024  # kernels, strides, dilations
 
 

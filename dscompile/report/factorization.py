@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dscompile.report import text
-from dscompile.report.records import Record
+from dscompile.report.record import Record
 
 if TYPE_CHECKING:
     from dscompile.factorization.pipeline import Factorized, LayerReport

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dscompile.ir.network import Network
     from dscompile.ir.tensor import Precision
     from dscompile.plan.fusion import Work
-    from dscompile.report.records import Record
+    from dscompile.report.record import Record
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dscompile.report import text
 if TYPE_CHECKING:
     from dscompile.artifact import Manifest
     from dscompile.cuda_toolkit import KernelResources
-    from dscompile.report.records import Record
+    from dscompile.report.record import Record
 
 
 @dataclass(frozen=True)

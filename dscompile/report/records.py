@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from dscompile.report.record import Record
 
 if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.artifact import Artifact
@@ -17,8 +19,6 @@ if TYPE_CHECKING:  # each command pays only for the records it makes
     from dscompile.report.inspection import ArenaMap, Inspection
     from dscompile.report.timing import BenchResult, CountResult, StepTiming, Timing, TrafficResult
     from dscompile.target import Target
-
-Record = Mapping[str, object]
 
 
 def inspection_record(inspection: Inspection) -> Record:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dscompile.ir.state import slots, state_bytes
 from dscompile.report import text
-from dscompile.report.records import Record
+from dscompile.report.record import Record
 
 if TYPE_CHECKING:
     from dscompile.passes.slide import Slid

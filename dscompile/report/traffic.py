@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dscompile.report import text
 
 if TYPE_CHECKING:
-    from dscompile.report.records import Record
+    from dscompile.report.record import Record
 
 
 @dataclass(frozen=True)

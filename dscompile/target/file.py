@@ -15,6 +15,7 @@ from dscompile.target.amounts import parse_rate, parse_size
 from dscompile.target.description import BROADCAST, Caches, Choice, Target
 
 _LARGEST = 1 << 63  # of any number
+LEAST_REGISTERS = 8  # that the smallest tile takes beside what its loop needs
 TARGET_KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "dscompile_target",
@@ -76,7 +77,14 @@ TARGET_KEYS: dict[str, tuple[str, ...]] = {
 
 def read_target(path: Path) -> Target:
     """The target in a file. Raises BadInputError."""
-    return _parse(load_plain_yaml(path, "target file"), path)
+    target = _parse(load_plain_yaml(path, "target file"), path)
+    if not (target.kernels or target.variants or target.gpu) and target.registers < LEAST_REGISTERS:
+        raise BadInputError(
+            f"'registers' in 'vector' is {target.registers}; kernels that are compiled need {LEAST_REGISTERS} or more",
+            position=Position(str(path)),
+            help="targets of standalone C have 'kernels' instead, for example `kernels: [c99]`",
+        )
+    return target
 
 
 def _parse(content: object, path: Path) -> Target:
@@ -104,8 +112,8 @@ def _parse(content: object, path: Path) -> Target:
             vector_bytes=int(vector.get("bytes", 4)),
             registers=int(vector.get("registers", 0)),
             int8_lanes=int(vector.get("int8_lanes", 8)),
-            fma_per_cycle=int(vector.get("fma_per_cycle", 1)),
-            fma_latency=int(vector.get("fma_latency", 4)),
+            fma_per_cycle=_positive(vector, "fma_per_cycle", 1),
+            fma_latency=_positive(vector, "fma_latency", 4),
             multiply=str(vector.get("multiply", BROADCAST)),
             caches=Caches(*(parse_size(caches.get(key, 0)) for key in ("l1d", "l2", "l3"))),
             compiler=str(compilers[0]) if compilers else "",
@@ -208,6 +216,13 @@ def _memories(content: object, where: Position) -> tuple[Memory, ...]:
         )
         for name, region in regions.items()
     )
+
+
+def _positive(section: Mapping[str, Any], key: str, default: int) -> int:
+    value = int(section.get(key, default))
+    if value < 1:
+        raise ValueError(f"'{key}' must be positive, not {value}")
+    return value
 
 
 def _flag(value: object, key: str) -> bool:

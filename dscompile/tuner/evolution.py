@@ -12,7 +12,7 @@ from dscompile.plan.workloads import Workload
 from dscompile.target import Target
 from dscompile.tuner.features import features, predicted_cost
 from dscompile.tuner.generations import Generations
-from dscompile.tuner.search import spread
+from dscompile.tuner.spreading import spread
 
 BATCH = 8  # proposals between two trainings of the model
 OPENING = 16  # proposals before the first, the choice of the rule among them

@@ -21,7 +21,7 @@ from dscompile.schedule.native import llvm_target
 from dscompile.target import Target
 from dscompile.tuner.features import Features
 from dscompile.tuner.metaschedule import block_of, stand_in, without_intrinsics
-from dscompile.tuner.search import ranks
+from dscompile.tuner.spreading import ranks
 
 POPULATION, ITERATIONS = 64, 3
 ELSEWHERE = 0.2  # of mutations go anywhere, the others near

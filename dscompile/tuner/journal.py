@@ -30,13 +30,13 @@ from dscompile.plan.workloads import Workload
 from dscompile.target import Target
 from dscompile.tuner.lines import LineFile, Lock, cannot
 from dscompile.tuner.packages import require_packages
+from dscompile.tuner.trace import noted_fields, record
 
 KEY, SCHEMA = "dscompile_journal", 1
 HEADER, LOCK, FAILURES = "journal.json", "lock", "failures.jsonl"
 WORKLOADS, RECORDS = "database_workload.json", "database_tuning_record.json"
 FAILED = 1e10  # what MetaSchedule notes instead of the cost of a candidate that failed
 _ELSEWHERE = "tune in another directory, or move this one away"
-BLOCK, NOTE = "choice", "dscompile."  # the block of a workload's module, and what its annotations begin with
 
 Result = float | str  # the cost, or why there is none
 
@@ -183,7 +183,7 @@ class Journal:
                 if index < 0:
                     raise ValueError(f"there is no workload {index}")
                 workload = workloads[index]
-                noted, cost = _noted(trace), min(map(float, samples or (FAILED,)))
+                noted, cost = noted_fields(trace), min(map(float, samples or (FAILED,)))
             except (ValueError, TypeError, IndexError, KeyError) as error:
                 raise self._records.broken(number, f"this line is no record: {error}") from error
             choice = choice_from_json(workload.kind, Fields(noted, "", [])) if workload is not None else None
@@ -208,27 +208,6 @@ class Journal:
             if workload is not None:
                 self._indices.setdefault(workload, index)
         return workloads
-
-
-def record(choice: Choice, samples: tuple[float, ...], machine: object) -> list[object]:
-    """A tuning record as MetaSchedule writes it: a trace that notes every field of the choice on the only block."""
-    notes = [["Annotate", ["b0", value], [f"{NOTE}{field}"], []] for field, value in choice_to_json(choice).items()]
-    return [
-        [[["GetSBlock", [], [BLOCK, "main"], ["b0"]], *notes], []],
-        [float(sample) for sample in samples],
-        machine,
-        [],
-    ]
-
-
-def _noted(trace: list[Any]) -> dict[str, object]:
-    """The fields of the choice that a trace notes."""
-    instructions, _ = trace
-    notes = {}
-    for name, inputs, attributes, *_ in instructions:
-        if name == "Annotate" and str(attributes[0]).startswith(NOTE):
-            notes[attributes[0].removeprefix(NOTE)] = inputs[1]
-    return notes
 
 
 def _header(target: Target, costs: str) -> dict[str, object]:

@@ -19,7 +19,7 @@ from tvm.s_tir.meta_schedule.utils import _json_de_tvm
 
 from dscompile.schedule.native import llvm_target
 from dscompile.target import Target
-from dscompile.tuner.journal import BLOCK
+from dscompile.tuner.trace import BLOCK
 
 WORKLOAD = "dscompile.workload"
 _INTRINSICS = "tvm.s_tir.tensor_intrin"

@@ -96,7 +96,7 @@ def board_files() -> Samples:
 
 def _targets() -> Iterator[Sample]:
     beside = {"net.yaml": b"dscompile: 1\nnetwork:\n  input: {name: x, shape: [1, 4, 4, 2]}\n  layers:\n"}
-    beside["net.yaml"] += b"    - conv: {out: 3, kernel: 3}\n    - separable: {out: 4}\nweights: {seed: 1}\n"
+    beside["net.yaml"] += b"    - conv: {out: 3, kernel: 3}\n    - separable: {out: 4, kernel: 3}\nweights: {seed: 1}\n"
     for path in sorted((ROOT / "targets").glob("*.yaml")):
         yield Sample("target.yaml", path.read_bytes(), beside)
 

@@ -128,8 +128,22 @@ def _load(made: onnx.ModelProto, folder: Path) -> None:
 
 def test_an_onnx_stride_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:
     node = import_onnx_models.node("MaxPool", "x", "y", kernel_shape=[1, 1], strides=[2**40, 1])
-    with pytest.raises(BadInputError, match="must be positive, and at most 16777216"):
+    with pytest.raises(BadInputError, match=r"stride \[1099511627776, 1\] must be at most 16777216"):
         _load(_model([node], [1, 2, 4, 4]), tmp_path)
+
+
+def test_onnx_pads_that_no_net_yaml_can_hold_are_named(tmp_path: Path) -> None:
+    node = import_onnx_models.node("AveragePool", "x", "y", kernel_shape=[1, 1], pads=[2**32, 0, 0, 0])
+    with pytest.raises(BadInputError, match=r"pads \[4294967296, 0, 0, 0\] must be at most 16777216"):
+        _load(_model([node], [1, 2, 4, 4]), tmp_path)
+
+
+def test_an_onnx_step_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:
+    node = import_onnx_models.node("Slice", "x starts ends axes steps", "y")
+    bounds = {"starts": [0], "ends": [4], "axes": [1], "steps": [2**32]}
+    made = _model([node], [1, 4, 5, 5], {name: np.array(value) for name, value in bounds.items()})
+    with pytest.raises(BadInputError, match=r"steps \[1, 1, 1, 4294967296\] must be at most 16777216"):
+        _load(made, tmp_path)
 
 
 def test_an_onnx_size_that_no_net_yaml_can_hold_is_named(tmp_path: Path) -> None:

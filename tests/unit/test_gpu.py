@@ -12,10 +12,14 @@ import pytest
 from dscompile.artifact.fields import Fields
 from dscompile.artifact.target_json import target_from_json, target_to_json
 from dscompile.data import data_directory
-from dscompile.errors import BadInputError
+from dscompile.errors import BadInputError, UnsupportedError
+from dscompile.frontend.load import load_network
 from dscompile.gpu import Gpu
+from dscompile.passes import canonicalize
+from dscompile.plan.gpu.modules import find_groups
 from dscompile.target import find_target, list_targets, parse_rate, runs_here
 
+ROOT = Path(__file__).parents[2]
 ARCHES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90")
 
 
@@ -89,6 +93,13 @@ def test_a_wrong_target_file_is_refused(tmp_path: Path, old: str, new: str, mess
     path.write_text(text.replace(old, new))
     with pytest.raises(BadInputError, match=message):
         find_target(str(path))
+
+
+def test_a_gpu_for_which_no_kernel_is_small_enough_is_named_with_the_layer() -> None:
+    network = canonicalize(load_network(ROOT / "nets" / "mobilenet_v1.yaml").network)
+    small = replace(gpu_of("sm_80"), shared_per_block_bytes=256)
+    with pytest.raises(UnsupportedError, match="layer stem: no kernel fits the GPU A100"):
+        find_groups(network, small)
 
 
 def test_a_processor_keeps_its_multiples_of_8() -> None:

@@ -117,9 +117,8 @@ def test_one_part_of_a_split_is_enough(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([4], [0], [1], [-1]), "Slice: step -1; only steps from 1 to 16777216 are supported"),
-        (([4], [0], [1], [0]), "Slice: step 0; only steps from 1 to 16777216 are supported"),
-        (([4], [0], [1], [2**32]), "Slice: step 4294967296; only steps from 1 to 16777216 are supported"),
+        (([4], [0], [1], [-1]), "Slice: step -1; only positive steps are supported"),
+        (([4], [0], [1], [0]), "Slice: step 0; only positive steps are supported"),
         (([3], [2], [1]), "Slice: leaves nothing of axis 1 of [1, 6, 4, 5]"),
     ],
 )

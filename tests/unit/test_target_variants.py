@@ -97,8 +97,18 @@ def test_the_library_of_another_machine_can_be_built_where_nothing_runs(monkeypa
         build_target("host")
 
 
+def test_compiled_kernels_need_registers(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="'registers' in 'vector' is 7; kernels that are compiled need 8 or more"):
+        find_target(own(tmp_path, "vector: {registers: 7}\n"))
+    assert find_target(own(tmp_path, "kernels: [c99]\n")).registers == 0
+    with pytest.raises(BadInputError, match="'fma_per_cycle' must be positive, not 0"):
+        find_target(own(tmp_path, "vector: {registers: 16, fma_per_cycle: 0}\n"))
+
+
 def test_compilers_are_a_chain(tmp_path: Path) -> None:
-    chain = find_target(own(tmp_path, "toolchain: {compiler: [a-gcc, b-gcc -x, c], flags: [-O1]}\n"))
+    chain = find_target(
+        own(tmp_path, "vector: {registers: 16}\ntoolchain: {compiler: [a-gcc, b-gcc -x, c], flags: [-O1]}\n")
+    )
     assert (chain.compiler, chain.other_compilers, chain.compiler_flags) == ("a-gcc", ("b-gcc -x", "c"), ("-O1",))
     with pytest.raises(BadInputError, match="the target file lacks the key 'cpu'"):
         find_target(own(tmp_path, "toolchain: {zig: {target: aarch64-linux-gnu}}\n"))

@@ -151,7 +151,7 @@ WRONG = [
         "x",
         {},
         {"options": "Pool2D", "filterHeight": 1 << 25, "filterWidth": 2, "strideH": 2, "strideW": 2},
-        "kernel (33554432, 2), stride (2, 2) and dilation (1, 1) must be at most 16777216",
+        "kernel [33554432, 2] must be at most 16777216",
     ),
     ("CONV_2D", "x w", {"w": randoms(4, 1, 1, 6)}, CONV | {"padding": 7}, "padding 7 is neither SAME nor VALID"),
     ("CONV_2D", "x", {}, CONV, "input 1 is missing"),

@@ -83,7 +83,7 @@ def test_transposed_convolutions_equal_litert(padding, size, kernel, stride, res
         ((1, 10, 14, 5), SAME, 2, "a kernel of [4, 3, 3, 6] does not make [1, 10, 14, 5] of [1, 5, 7, 6]"),
         ((1, 13, 14, 4), SAME, 2, "13 rows or columns come of 7, not of 5"),
         ((1, 20, 15, 4), VALID, 2, "20 rows or columns come of 9, not of 5"),
-        ((1, 10, 14, 4), SAME, 0, "stride 0 must be positive, and at most 16777216"),
+        ((1, 10, 14, 4), SAME, 0, "stride 0 must be positive"),
         ((1, 10, 14, 4), 9, 2, "padding 9 is neither SAME nor VALID"),
     ],
 )

@@ -27,7 +27,8 @@ from dscompile.tuner.evolution import Evolution
 from dscompile.tuner.features import features, predicted_cost
 from dscompile.tuner.generations import neighbors
 from dscompile.tuner.packages import require_packages
-from dscompile.tuner.search import Search, Sweep, make_search, spread
+from dscompile.tuner.search import Search, Sweep, make_search
+from dscompile.tuner.spreading import spread
 from tests.cost_surfaces import Surface, instructions, part_of_gain, valley
 
 AVX2, AVX512, NEON, I8MM = (find_target(name) for name in ("x86-avx2", "x86-avx512", "arm64-neon", "arm64-i8mm"))

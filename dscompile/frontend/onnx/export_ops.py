@@ -38,7 +38,7 @@ from dscompile.ir.ops import (
 )
 
 if TYPE_CHECKING:
-    from dscompile.frontend.onnx.export import GraphWriter, Order
+    from dscompile.frontend.onnx.export_graph import GraphWriter, Order
 
 Exporter = Callable[["GraphWriter", Layer], None]
 _INT32 = 6  # onnx.TensorProto.INT32

@@ -6,7 +6,6 @@ from typing import get_args
 
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend import import_lowering as lower
-from dscompile.frontend.fields import MAX_SIZE
 from dscompile.frontend.import_graph import Operand, Value
 from dscompile.frontend.import_lowering import axis_of
 from dscompile.frontend.onnx.call import Call
@@ -41,8 +40,8 @@ def slice_of(call: Call) -> Operand:
         raise BadInputError(f"axes {list(axes)} name an axis twice")
     strides = [1] * rank
     for axis, start, end, step in zip(along, starts, ends, steps, strict=True):
-        if not 1 <= step <= MAX_SIZE:
-            raise UnsupportedError(f"step {step}; only steps from 1 to {MAX_SIZE} are supported")
+        if step < 1:
+            raise UnsupportedError(f"step {step}; only positive steps are supported")
         begin, stop, _ = slice(start, end).indices(value.shape[axis])
         begins[axis], sizes[axis], strides[axis] = begin, -(-(stop - begin) // step), step
     return lower.box(call.graph, value, begins, sizes, strides)

@@ -16,7 +16,7 @@ from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend.import_cleanup import stored_in_four_bits
 from dscompile.frontend.import_graph import Operand, Order, Value
 from dscompile.frontend.onnx.call import Call
-from dscompile.frontend.onnx.importer import Importer
+from dscompile.frontend.onnx.float_importer import FloatImporter
 from dscompile.frontend.onnx.ops import HANDLERS, SPLITTERS
 from dscompile.frontend.onnx.qdq_ops import (
     INT8_HANDLERS,
@@ -40,7 +40,7 @@ _ACTIVATIONS = ("Relu", "Clip")
 _WITH_KERNELS = ("Conv", "Gemm", "MatMul")
 
 
-class QdqImporter(Importer):
+class QdqImporter(FloatImporter):
     """The state of one import of a model in QDQ format.
 
     The operand of a DequantizeLinear is the tensor of integers itself (see `_real` for its float32 form), and of a

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dscompile.errors import BadInputError, UnsupportedError
-from dscompile.frontend.fields import MAX_SIZE
 from dscompile.frontend.onnx.reader import OnnxNode
 from dscompile.ir.ops import Pads, Pair
 from dscompile.ir.shapes import dilated_extent, same_pads
@@ -62,8 +61,8 @@ def _pair(node: OnnxNode, name: str, default: Pair | None) -> Pair | None:
         return default
     if len(values) != 2:
         raise UnsupportedError(f"{name} {list(values)}; only 2-D windows are supported")
-    if min(values) < 1 or max(values) > MAX_SIZE:
-        raise BadInputError(f"{name} {list(values)} must be positive, and at most {MAX_SIZE}")
+    if min(values) < 1:
+        raise BadInputError(f"{name} {list(values)} must be positive")
     return values[0], values[1]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dscompile.errors import BadInputError, UnsupportedError
-from dscompile.frontend.fields import MAX_SIZE
 from dscompile.frontend.import_graph import Array, Floats, ImportGraph, Operand, Value
 from dscompile.frontend.import_operands import Operands
 from dscompile.frontend.tflite.constants import dequantized
@@ -129,8 +128,6 @@ class Call(Operands):
         """The padding rule as rows and columns."""
         if min(*stride, *dilation, *kernel) < 1:
             raise BadInputError(f"kernel {kernel}, stride {stride} and dilation {dilation} must be positive")
-        if max(*stride, *dilation, *kernel) > MAX_SIZE:
-            raise BadInputError(f"kernel {kernel}, stride {stride} and dilation {dilation} must be at most {MAX_SIZE}")
         match self.options.padding:
             case "SAME":
                 return same_pads(*image, kernel, stride, dilation)

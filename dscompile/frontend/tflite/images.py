@@ -9,7 +9,6 @@ import numpy as np
 
 from dscompile.errors import BadInputError, UnsupportedError
 from dscompile.frontend import import_lowering as lower
-from dscompile.frontend.fields import MAX_SIZE
 from dscompile.frontend.import_graph import Array, Value
 from dscompile.frontend.tflite.call import Call, Handler
 from dscompile.ir.ops import (
@@ -85,8 +84,8 @@ def _transpose_conv(call: Call) -> Value:
 
 def _transposed_margins(call: Call, size: int, result: int, kernel: int, stride: int) -> tuple[int, int, int]:
     """What is cut off before and behind, and what is added behind, for `result` rows of `size`."""
-    if not 1 <= stride <= MAX_SIZE:
-        raise BadInputError(f"stride {stride} must be positive, and at most {MAX_SIZE}")
+    if stride < 1:
+        raise BadInputError(f"stride {stride} must be positive")
     match call.options.padding:
         case "SAME":
             wanted, before = -(-result // stride), same_padding(result, kernel, stride)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dscompile.errors import UnsupportedError
 from dscompile.gpu import Gpu
 from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D
@@ -143,7 +144,11 @@ def _best_cut(network: Network, run: Sequence[Work], gpu: Gpu, fuse: bool, preci
             if plan is not None:
                 choices.append((time + price_s(plan.cost, gpu), [*before, Group(tuple(works), plan, _remark(plan))]))
         if not choices:
-            raise AssertionError(f"no module for layer {run[end - 1].layer.name}")
+            raise UnsupportedError(
+                f"no kernel fits the GPU {gpu.device}",
+                layer=run[end - 1].layer.name,
+                help="section 'gpu' of the target file allows too few threads, registers or bytes of shared memory",
+            )
         best.append(min(choices, key=lambda choice: choice[0]))
     return best[-1][1]
 

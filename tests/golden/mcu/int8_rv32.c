@@ -1085,20 +1085,19 @@ static INT8_RV32_CODE_ATTR void int8_rv32_softmax_9(const int8_t *x, int8_t *y)
             largest = x[i] > largest ? x[i] : largest;
         }
         for (int32_t i = 0; i < 3; ++i) {
-            const int32_t power = int8_rv32_softmax_9_power(x[i] - largest);
-            sum += ((uint32_t)power + 2048u) >> 12;
+            sum += ((uint32_t)int8_rv32_softmax_9_power(x[i] - largest) + 2048u) >> 12;
         }
         while (bits < 31 && (sum << bits) < 0x80000000u) {
             ++bits; /* the sum's first 1 becomes the sign */
         }
         {
-            const int32_t fraction = (int32_t)((sum << bits) - 0x80000000u);
-            const int32_t reciprocal = reciprocal_of_one_plus(fraction);
+            const int32_t reciprocal = reciprocal_of_one_plus((int32_t)((sum << bits) - 0x80000000u));
+            const int32_t shift = 35 - bits;
             for (int32_t i = 0; i < 3; ++i) {
                 const int32_t power = int8_rv32_softmax_9_power(x[i] - largest);
                 const uint32_t share = (uint32_t)product_q31(reciprocal, power);
-                const int32_t level = (int32_t)((share + (1u << (34 - bits))) >> (35 - bits)) - 128;
-                y[i] = (int8_t)(level > 127 ? 127 : level);
+                const uint32_t level = (share + (1u << (shift - 1))) >> shift;
+                y[i] = (int8_t)((int32_t)(level < 255u ? level : 255u) - 128);
             }
         }
         x += 3;
