@@ -30,6 +30,7 @@ from dscompile.compute.int8_elementwise import (
 from dscompile.compute.pool import pool
 from dscompile.compute.resample import resample
 from dscompile.compute.softmax import softmax
+from dscompile.compute.winograd import winograd
 from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.gpu.kernels import GpuDenseKernel, GpuKernel, ModuleKernel
 from dscompile.plan.gpu.tensor_kernels import TensorKernel
@@ -59,6 +60,7 @@ from dscompile.plan.kernels import (
     ResampleKernel,
     SoftmaxKernel,
     UnpackKernel,
+    WinogradKernel,
 )
 
 __all__ = [
@@ -90,6 +92,7 @@ __all__ = [
     "softmax",
     "tensor",
     "unpack",
+    "winograd",
 ]
 
 
@@ -104,6 +107,8 @@ def define(kernel: Kernel | Bf16ConvKernel | Int8Kernel | Int8ElementwiseKernel 
             return gpu_dense(kernel)
         case ConvKernel():
             return conv(kernel)
+        case WinogradKernel():
+            return winograd(kernel)
         case Bf16ConvKernel():
             return bf16_conv(kernel)
         case DepthwiseKernel():

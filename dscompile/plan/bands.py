@@ -15,6 +15,7 @@ from dscompile.ir.ops import Conv2D
 from dscompile.ir.shapes import dilated_extent
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.fusion import Work, network_work
+from dscompile.plan.winograd import takes_winograd
 from dscompile.target import Target
 
 # A tensor below this share of the second-level cache stays there by itself until it is read.
@@ -76,16 +77,18 @@ def _continues(network: Network, target: Target, last: Work, work: Work) -> bool
     """Whether `work` reads the large image that `last` has just made, and both can go by rows."""
     size = network.tensor(last.result).size_bytes
     return (
-        _goes_by_rows(network, last)
-        and _goes_by_rows(network, work)
+        _goes_by_rows(network, target, last)
+        and _goes_by_rows(network, target, work)
         and last.result in work.layer.inputs
         and size > LARGE_TENSOR_SHARE * target.caches.l2_bytes > 0
     )
 
 
-def _goes_by_rows(network: Network, work: Work) -> bool:
+def _goes_by_rows(network: Network, target: Target, work: Work) -> bool:
     op = work.layer.op
     if not isinstance(op, Conv2D) or network.shape(work.result)[1] < 2 * MIN_BAND_ROWS:
+        return False
+    if takes_winograd(network, target, work.layer):  # its sums depend on where tiles begin
         return False
     channels = network.shape(work.layer.inputs[0])[3]
     return op.groups == 1 or (op.is_depthwise(channels) and op.out_channels == channels)
@@ -96,11 +99,15 @@ def _band_rows(network: Network, target: Target, run: list[Work]) -> int:
     if len(run) > MAX_SEGMENT_LAYERS:
         return 0
     height = network.shape(run[-1].result)[1]
-    budget = BAND_SHARE * target.caches.l2_bytes - sum(_weight_bytes(network, work) for work in run)
+    budget = BAND_SHARE * target.caches.l2_bytes - sum(weight_bytes(network, work) for work in run)
     fitting = [rows for rows in range(MIN_BAND_ROWS, height // 2 + 1) if _band_bytes(network, run, rows) <= budget]
     if not fitting:
         return 0
-    most = fitting[-1]
+    return rows_that_divide(height, fitting[-1])
+
+
+def rows_that_divide(height: int, most: int) -> int:
+    """A divisor of a height that is at most `most` and not far below, if there is one; else `most`."""
     return next((rows for rows in range(most, max(MIN_BAND_ROWS, most // 2) - 1, -1) if height % rows == 0), most)
 
 
@@ -122,5 +129,6 @@ def _bytes(network: Network, name: str) -> int:
     return DTYPE_BYTES[network.tensor(name).dtype]
 
 
-def _weight_bytes(network: Network, work: Work) -> int:
+def weight_bytes(network: Network, work: Work) -> int:
+    """Of a convolution."""
     return _bytes(network, work.layer.inputs[0]) * math.prod(network.weight(work.layer, "kernel").shape)

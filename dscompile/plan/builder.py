@@ -301,13 +301,16 @@ class ProgramBuilder:
             self._wholes[part.whole] = view
         return view
 
-    def tiled(self, name: str) -> TiledView | None:
-        """An image in tiles (plan/row_tiles.py), if it is one; room for it is made when it is first asked for."""
+    def tiled(self, name: str, rows: int = 0) -> TiledView | None:
+        """An image in tiles (plan/row_tiles.py), if it is one.
+
+        Room for it is made when it is first asked for; for so many `rows` at a time, unless that is 0.
+        """
         if name not in self._tiled_names:
             return None
         if name not in self._tiled:
             _, height, width, channels = self.network.shape(name)
-            layout = RowTiles.of(height, width, channels // self.lanes, self.lanes)
+            layout = RowTiles.of(rows or height, width, channels // self.lanes, self.lanes)
             self._tiled[name] = TiledView(self._store(name, layout.elements, "float32"), layout)
         return self._tiled[name]
 

@@ -10,7 +10,16 @@ import math
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, FillKernel, PoolKernel, ResampleKernel
+from dscompile.plan.kernels import (
+    WINOGRAD_POSITIONS,
+    ConvKernel,
+    DenseKernel,
+    DepthwiseKernel,
+    FillKernel,
+    PoolKernel,
+    ResampleKernel,
+    WinogradKernel,
+)
 from dscompile.plan.program import Call, Function, Program
 from dscompile.plan.touches import written_shape
 from dscompile.target import Target
@@ -19,6 +28,7 @@ BYTES_PER_CYCLE = 8  # of what is only read once, or written: near the second-le
 WEIGHT_BYTES_PER_CYCLE = 5  # of a matrix-vector product, from the last-level cache
 SCALAR_CYCLES = 2  # an element of a kernel that goes by elements
 DEPTHWISE_SHARE = 0.6  # of the multiply-adds that registers allow: loads hold it up
+WINOGRAD_SHARE = 0.7  # of them in Winograd's tiles: transforms take the rest
 POOL_CYCLES = 1.0  # a vector of a window
 CALL_CYCLES = 40
 INT8_PRODUCTS = 4  # products of bytes for each of float32
@@ -38,6 +48,9 @@ def _cycles(target: Target, program: Program, call: Call, function: Function) ->
             return macs / products / (1 if isinstance(kernel, ConvKernel) else INT8_PRODUCTS)
         case Bf16ConvKernel():
             return kernel.height * kernel.width * kernel.in_channels * kernel.out_channels / products / BF16_PRODUCTS
+        case WinogradKernel():
+            macs = math.prod(kernel.tiles) * WINOGRAD_POSITIONS**2 * kernel.in_channels * kernel.out_channels
+            return macs / products / WINOGRAD_SHARE
         case DepthwiseKernel() | Int8DepthwiseKernel():
             macs = kernel.height * kernel.width * kernel.blocks * kernel.lanes * math.prod(kernel.kernel)
             return macs / products / DEPTHWISE_SHARE

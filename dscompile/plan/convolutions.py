@@ -33,6 +33,7 @@ from dscompile.plan.program import Operand
 from dscompile.plan.row_tiles import TiledView, tiled_conv, tiled_depthwise
 from dscompile.plan.storage import BlockedView, FlatView, GatheredView
 from dscompile.plan.tiles import DepthwiseTile, Span, conv_pieces, conv_tiling, dense_panels, depthwise_tiling
+from dscompile.plan.winograd import takes_winograd
 from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 
 EmitRows = Callable[[int, int], None]
@@ -104,6 +105,10 @@ def prepare_conv(
         from dscompile.plan.bf16_layers import bf16_pixels  # float32 networks do without
 
         emit_pixels = bf16_pixels(builder, layer, op, source, y, epilogue)
+    elif isinstance(source, BlockedView) and takes_winograd(network, builder.target, layer):
+        from dscompile.plan.winograd_layers import winograd_pixels  # most networks do without
+
+        emit_pixels = winograd_pixels(builder, layer, op, source, y, epilogue)
     else:
         factors = None if work.scale is None else builder.dense(work.scale.factors)
         emit_pixels = _dense_conv(builder, layer, op, source, y, epilogue, factors)

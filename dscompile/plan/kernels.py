@@ -125,6 +125,47 @@ class ConvKernel:
         )
 
 
+WINOGRAD_OUTPUTS = 4  # of a tile along each axis
+WINOGRAD_POSITIONS = WINOGRAD_OUTPUTS + 2  # pixels that a tile of a 3x3 convolution reads along each axis, and products
+
+
+@dataclass(frozen=True)
+class WinogradKernel:
+    """3x3 convolution of stride 1 on a blocked, padded image, by Winograd's F(4 x 4, 3 x 3): `tiles` of 4 x 4 outputs.
+
+    Of every tile, only the last `outputs` rows and columns are written. Weights [N / panel][6][6][C_in][panel] are
+    transformed (plan/winograd.py), bias [N]; N is a whole number of panels, C_in the true number of channels.
+    """
+
+    kind: ClassVar[str] = "winograd"
+    tiles: Pair
+    outputs: Pair
+    in_channels: int
+    out_channels: int
+    panel: int
+    lanes: int
+    x: Strides
+    y: Strides
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """x, weights, bias, [residual], y; the last two are [blocks][tiles][tiles][rows][columns][lanes]."""
+        residual = self.epilogue.residual
+        return (
+            blocked_parameter("x", self.x, self.lanes),
+            _packed("weights", self.lanes),
+            _packed("bias", self.lanes),
+            *(() if residual is None else (self._in_tiles("residual", residual),)),
+            self._in_tiles("y", self.y, written=True),
+        )
+
+    def _in_tiles(self, name: str, view: Strides, *, written: bool = False) -> Parameter:
+        row, pixel = WINOGRAD_OUTPUTS * view.row, WINOGRAD_OUTPUTS * view.pixel
+        strides = (view.block, row, pixel, view.row, view.pixel, 1)
+        return Parameter(name, "float32", written, strides, self.lanes * ELEMENT_BYTES)
+
+
 @dataclass(frozen=True)
 class DepthwiseKernel:
     """One filter per channel on a blocked, padded image. Weights [blocks][kh][kw][lanes], bias [blocks][lanes].
@@ -437,6 +478,7 @@ class ArgMaxKernel:
 
 Kernel = (
     ConvKernel
+    | WinogradKernel
     | DepthwiseKernel
     | DenseKernel
     | PoolKernel

@@ -25,6 +25,18 @@ class TileKnobs:
 
 
 @dataclass(frozen=True)
+class WinogradKnobs:
+    """`rows` x `columns` tiles are transformed together; a panel of their products stays in registers."""
+
+    rows: int
+    columns: int
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.columns < 1:
+            raise ValueError(f"tile sizes must be positive: {self}")
+
+
+@dataclass(frozen=True)
 class PixelKnobs:
     """`pixels` x panel sums of an int8 convolution stay in registers.
 
@@ -132,4 +144,4 @@ class TensorKnobs:
         return 32 * self.warps[0] * self.warps[1]
 
 
-Knobs = TileKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs | ModuleKnobs | TensorKnobs
+Knobs = TileKnobs | WinogradKnobs | PixelKnobs | DepthwiseKnobs | DenseKnobs | ModuleKnobs | TensorKnobs

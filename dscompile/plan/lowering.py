@@ -9,7 +9,7 @@ from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.layers import lower_layer
 from dscompile.plan.program import Program
 from dscompile.plan.routing import NO_ROUTING, route
-from dscompile.plan.row_tiles import tiled_images
+from dscompile.plan.row_tiles import tiled_images, tiled_in_bands
 from dscompile.plan.rows import lower_in_bands
 from dscompile.plan.storage import Halos
 from dscompile.plan.tuning import UNTUNED, Tuning
@@ -40,6 +40,7 @@ def plan_program(
     routing = route(network, halos) if floats and target.multiply == "broadcast" else NO_ROUTING
     segments = find_segments(network, target, scales=floats)
     tiled = tiled_images(network, target, segments, halos) - routing.pools.keys() if floats else frozenset()
+    segments = tiled_in_bands(network, target, segments, tiled)
     builder = ProgramBuilder(network, target, halos, tuning, threads, routing, precision, tiled)
     for segment in segments:
         builder.begin(segment)

@@ -17,7 +17,7 @@ from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.call_costs import call_cycles
 from dscompile.plan.int8_elementwise import Int8PoolKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DepthwiseKernel
-from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, ElementwiseKernel, PoolKernel
+from dscompile.plan.kernels import ConvKernel, DepthwiseKernel, ElementwiseKernel, PoolKernel, WinogradKernel
 from dscompile.plan.knobs import TileKnobs
 from dscompile.plan.leftovers import even_leans, section_lean
 from dscompile.plan.program import Call, Function, Program, Sections, Step
@@ -182,6 +182,8 @@ def _channels_first(function: Function) -> bool:
         case ConvKernel() | Bf16ConvKernel() | Int8ConvKernel():
             panels_first = not isinstance(function.knobs, TileKnobs) or function.knobs.panel_outer
             return panels_first and first == kernel.out_channels // kernel.panel
+        case WinogradKernel():
+            return False
         case DepthwiseKernel() | Int8DepthwiseKernel() | ElementwiseKernel() | PoolKernel() | Int8PoolKernel():
             return first == kernel.blocks
     return True

@@ -8,19 +8,19 @@ would take as long as is won (docs/x86-speed.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from dscompile.ir.network import Network
 from dscompile.ir.ops import Conv2D, Pads, Pair
-from dscompile.plan.bands import Segment
+from dscompile.plan.bands import BAND_SHARE, Segment, rows_that_divide, weight_bytes
 from dscompile.plan.choices import ConvChoice
 from dscompile.plan.costs import costs_of
 from dscompile.plan.fusion import Work
 from dscompile.plan.layout import TileStrides
 from dscompile.plan.program import Operand
-from dscompile.plan.storage import Halos, Store
-from dscompile.plan.tiles import ConvTiling, DepthwiseTile, Piece, Span, conv_pieces, cut, even_cut
+from dscompile.plan.storage import Halos, RowOrigin, Store
+from dscompile.plan.tiles import FAR_IMAGE, ConvTiling, DepthwiseTile, Piece, Span, conv_pieces, cut, even_cut
 from dscompile.plan.workloads import ConvWorkload
 from dscompile.target import Target
 
@@ -81,14 +81,16 @@ def _cost(width: int, pixels: int) -> float:
 
 @dataclass(frozen=True)
 class TiledView:
-    """An image in tiles, alone in a store."""
+    """An image in tiles, or those of its rows from `origin.row` on that the layout has, alone in a store."""
 
     store: Store
     layout: RowTiles
+    origin: RowOrigin = field(default_factory=RowOrigin)
 
     def at(self, row: int, span: Span) -> Operand:
-        """Pointer to the first of a run of tiles in a row."""
-        return Operand("arena", self.store.name, self.layout.offset(row, span) * self.store.element_bytes)
+        """Pointer to the first of a run of tiles in a row of the image."""
+        elements = self.layout.offset(row - self.origin.row, span)
+        return Operand("arena", self.store.name, elements * self.store.element_bytes)
 
 
 def tiled_images(network: Network, target: Target, segments: Sequence[Segment], halos: Halos) -> frozenset[str]:
@@ -106,6 +108,35 @@ def tiled_images(network: Network, target: Target, segments: Sequence[Segment], 
         and len(network.consumers[work.result]) == 1
         and _reads_tiles(network, alone.get(network.consumers[work.result][0].name), work.result)
     )
+
+
+def tiled_in_bands(
+    network: Network, target: Target, segments: Sequence[Segment], tiled: Container[str]
+) -> tuple[Segment, ...]:
+    """The segments, with the two layers around a far image in tiles in one: some rows at a time, while they are near.
+
+    Not where the pointwise layer's weights are as large, which every band reads again.
+    """
+    joined: list[Segment] = []
+    for segment in segments:
+        last = joined[-1].work[-1].result if joined else ""
+        rows = 0
+        if last in tiled and last in segment.work[0].layer.inputs:
+            rows = _rows_at_a_time(network, target, last, segment.work[0])
+        if rows:
+            joined[-1] = Segment((*joined[-1].work, *segment.work), rows)
+        else:
+            joined.append(segment)
+    return tuple(joined)
+
+
+def _rows_at_a_time(network: Network, target: Target, name: str, reader: Work) -> int:
+    """Rows of an image in tiles that are made and read before the next ones; 0: all."""
+    image, near = network.tensor(name), target.caches.l2_bytes
+    height = image.shape[1]
+    if not weight_bytes(network, reader) <= FAR_IMAGE * near <= image.size_bytes:
+        return 0
+    return rows_that_divide(height, int(BAND_SHARE * near * height) // image.size_bytes)
 
 
 def _writes_tiles(network: Network, target: Target, work: Work, halos: Halos) -> bool:

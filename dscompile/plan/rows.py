@@ -19,6 +19,7 @@ from dscompile.plan.convolutions import RowWork, prepare_conv
 from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import ElementwiseKernel, FillKernel
 from dscompile.plan.program import Call
+from dscompile.plan.row_tiles import TiledView
 from dscompile.plan.storage import BlockedView, RowOrigin
 
 
@@ -44,6 +45,10 @@ UNEVEN = 1.1
 
 def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
     """Appends the calls of all layers of a segment, in bands of `segment.rows` rows of its last result."""
+    between = builder.tiled(segment.work[0].result, segment.rows)
+    if between is not None:
+        _lower_around_tiles(builder, segment, between)
+        return
     bands = plan_bands(builder.network, segment)
     sections = plan_sections(builder, segment)
     heights: dict[str, int] = {}
@@ -63,6 +68,19 @@ def lower_in_bands(builder: ProgramBuilder, segment: Segment) -> None:
     _emit_bands(builder, prepared, windows, bands)
     if sections and all(work.result in windows or _is_apart(builder, segment, sections, work) for work in segment.work):
         builder.divide(_emit_sections(builder, segment, prepared, windows, sections))
+
+
+def _lower_around_tiles(builder: ProgramBuilder, segment: Segment, between: TiledView) -> None:
+    """A layer that writes an image in tiles and the pointwise one that reads it: no row is needed by two bands."""
+    prepared = []
+    for work in segment.work:
+        builder.enter(work.layer)
+        prepared.append(prepare_conv(builder, work))
+    height = prepared[0].height
+    for first in range(0, height, segment.rows):
+        between.origin.row = first
+        for row_work in prepared:
+            row_work.emit(first, min(segment.rows, height - first))
 
 
 def _emit_sections(

@@ -33,6 +33,7 @@ from dscompile.plan.kernels import (
     PoolKernel,
     ResampleKernel,
     UnpackKernel,
+    WinogradKernel,
 )
 from dscompile.plan.layout import TileStrides
 from dscompile.plan.program import Call, Function, Operand, Program
@@ -110,6 +111,8 @@ def written_shape(kernel: Kernel) -> tuple[int, ...] | None:
     match kernel:
         case ConvKernel() | Bf16ConvKernel() | Int8ConvKernel():
             return (kernel.out_channels // kernel.lanes, kernel.height, kernel.width, kernel.lanes)
+        case WinogradKernel():
+            return (kernel.out_channels // kernel.lanes, *kernel.tiles, *kernel.outputs, kernel.lanes)
         case DepthwiseKernel(y=TileStrides(pixels=pixels)):
             return (kernel.blocks, kernel.height, kernel.width // pixels, pixels, kernel.lanes)
         case DepthwiseKernel() | Int8DepthwiseKernel() | PoolKernel() | Int8PoolKernel() | ElementwiseKernel():

@@ -11,8 +11,8 @@ from dscompile.plan.gpu.kernels import GpuDenseKernel, ModuleKernel
 from dscompile.plan.gpu.tensor_kernels import TensorKernel
 from dscompile.plan.int8_elementwise import Int8ElementwiseKernel, LookupKernel
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
-from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, ElementwiseKernel
-from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs
+from dscompile.plan.kernels import ConvKernel, DenseKernel, DepthwiseKernel, ElementwiseKernel, WinogradKernel
+from dscompile.plan.knobs import DenseKnobs, DepthwiseKnobs, Knobs, TileKnobs, WinogradKnobs
 from dscompile.target import Target
 
 if TYPE_CHECKING:
@@ -48,13 +48,15 @@ def scheduled(kernel: NativeKernel, knobs: Knobs | None, target: Target) -> Any:
     family = _family(target)
     from dscompile import compute
     from dscompile.compute.activation import rounding_by_adding
-    from dscompile.schedule import arm, common
+    from dscompile.schedule import arm, common, x86_winograd
 
     with rounding_by_adding(family.ROUNDS_BY_ADDING):
         function = compute.define(kernel)
     match kernel, knobs:
         case ConvKernel(), TileKnobs():
             schedule = family.conv(function, kernel, knobs)
+        case WinogradKernel(), WinogradKnobs():
+            schedule = x86_winograd.winograd(function, kernel, knobs)
         case DepthwiseKernel(), DepthwiseKnobs():
             schedule = family.depthwise(function, kernel, knobs)
         case DenseKernel(), DenseKnobs():

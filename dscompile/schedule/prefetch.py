@@ -13,9 +13,9 @@ from tvm import tirx
 
 PANEL = "dscompile.panel"  # the loop over panels of weights
 TILE = "dscompile.tile"  # loops over tiles of pixels that see the same panel; annotated with their extents' product
-DEPTH = "dscompile.depth"  # the loop over input channels that prefetches, annotated with lines per iteration
+DEPTH = "dscompile.depth"  # the loop over input channels that prefetches, annotated with elements per iteration
 
-LINE_BYTES = 64
+LINE_ELEMENTS = 16
 INTO_L2 = 2  # the third argument of llvm.prefetch: locality
 
 Stmt = Any
@@ -28,11 +28,10 @@ def annotate(sch: Any, loops: PrefetchLoops, panel_elements: int, iterations: in
 
     `iterations` is how often the depth loop's body runs per panel.
     """
-    lines = -(-panel_elements * 4 // LINE_BYTES)
     sch.annotate(loops.panel, PANEL, panel_elements)
     for tile in loops.tiles:
         sch.annotate(tile, TILE, 1)
-    sch.annotate(loops.depth, DEPTH, -(-lines // iterations))
+    sch.annotate(loops.depth, DEPTH, -(-panel_elements // iterations))
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,21 @@ def _rewrite(statement: Stmt, place: _Place) -> Stmt:
     return with_body(statement, _rewrite(statement.body, place))
 
 
-def _prefetches(place: _Place, lines: int) -> list[Stmt]:
-    """Prefetches of the lines of the next panel that belong to this iteration."""
-    begin = (place.panel + 1) * place.panel_elements + place.iteration * (lines * LINE_BYTES // 4)
+def _prefetches(place: _Place, elements: int) -> list[Stmt]:
+    """Prefetches of the lines of the next panel that belong to this iteration.
+
+    Where there are fewer lines than iterations, several prefetch the same one: the panels after the next have no room.
+    """
+    lines = -(-elements // LINE_ELEMENTS)
+    begin = (place.panel + 1) * place.panel_elements + place.iteration * (
+        elements if lines == 1 else lines * LINE_ELEMENTS
+    )
     return [
         tirx.Evaluate(
             tirx.call_llvm_intrin(
                 "void",
                 "llvm.prefetch.p0",
-                tirx.address_of(place.weights[begin + line * (LINE_BYTES // 4)]),
+                tirx.address_of(place.weights[begin + line * LINE_ELEMENTS]),
                 tirx.const(0, "int32"),
                 tirx.const(INTO_L2, "int32"),
                 tirx.const(1, "int32"),

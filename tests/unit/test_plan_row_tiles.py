@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from dscompile.plan.kernels import ConvKernel, DepthwiseKernel
 from dscompile.plan.layout import TileStrides
 from dscompile.plan.row_tiles import RowTiles
 from dscompile.plan.tiles import Span
-from dscompile.target import find_target
+from dscompile.target import Target, find_target
 from tests.native import assert_equals_oracle, input_sets, opened, planned, target_here
 from tests.threads import assert_shared_equals_alone
 
@@ -145,6 +147,45 @@ def test_calls_that_write_different_tiles_share_a_phase():
     ]
     assert len(written) > 1
     assert not any(conflict(one, other) for one in written for other in written if one is not other)
+
+
+def near(target: Target, l2_bytes: int = 16 << 10) -> Target:
+    """The target with another second-level cache."""
+    return replace(target, caches=replace(target.caches, l2_bytes=l2_bytes))
+
+
+def far(filters=128) -> Network:
+    """Between its layers an image of 74 KB, 2 560 B a row."""
+    return separable(height=29, width=20, filters=filters)
+
+
+def test_a_far_image_is_made_and_read_some_rows_at_a_time_bit_for_bit(monkeypatch):
+    network, target = far(), near(target_here(AVX2))
+    (step,) = planned(network, target).steps
+    assert step.note == "in bands of 3 rows"
+    assert tiled_kernels(network) == ["depthwise", "pointwise"]
+    (image,) = [buffer for buffer in planned(network, target).buffers if buffer.name == "d"]
+    assert image.size_bytes == 3 * 20 * 32 * 4
+    assert_equals_oracle(network, target)
+    (_, inputs) = input_sets(network, 5)
+    in_bands = opened(network, target).run(inputs)
+    monkeypatch.setattr(lowering, "tiled_in_bands", lambda network, target, segments, tiled: segments)
+    assert [step.note for step in planned(network, target).steps] == ["", ""]
+    np.testing.assert_array_equal(in_bands["y"], opened(network, target).run(inputs)["y"])
+
+
+def test_threads_share_such_bands():
+    assert_shared_equals_alone(far(), near(target_here(AVX2)))
+
+
+@pytest.mark.parametrize(
+    ("network", "l2_bytes"),
+    [(far(), 19 << 10), (far(), 0), (far(filters=560), 16 << 10)],
+    ids=["near enough", "unknown caches", "many weights"],
+)
+def test_other_images_in_tiles_are_made_whole(network, l2_bytes):
+    program = planned(network, near(find_target(AVX2), l2_bytes))
+    assert [step.name for step in program.steps] == ["d", "y"]
 
 
 def read_twice(graph, made):
