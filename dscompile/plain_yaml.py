@@ -33,6 +33,8 @@ def load_plain_yaml(path: Path, what: str) -> object:
                 problem = "tags are not allowed"
             elif self.depth >= _MAX_DEPTH:
                 problem = f"it is nested more than {_MAX_DEPTH} deep"
+            elif any("\ud800" <= letter <= "\udfff" for letter in getattr(event, "value", "")):
+                problem = "halves of surrogate pairs are no text"
             if problem:
                 raise ComposerError(None, None, problem, event.start_mark)
             return super().compose_node(parent, index)

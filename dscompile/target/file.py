@@ -79,6 +79,8 @@ TARGET_KEYS: dict[str, tuple[str, ...]] = {
 def read_target(path: Path) -> Target:
     """The target in a file. Raises BadInputError."""
     target = _parse(load_plain_yaml(path, "target file"), path)
+    if target.kernels and target.gpu:
+        raise BadInputError("a GPU has no 'kernels': these are template sets of C", position=Position(str(path)))
     if not (target.kernels or target.variants or target.gpu) and target.registers < LEAST_REGISTERS:
         raise BadInputError(
             f"'registers' in 'vector' is {target.registers}; kernels that are compiled need {LEAST_REGISTERS} or more",

@@ -201,9 +201,10 @@ class Journal:
         for index, line in enumerate(lines):
             try:
                 text = workload_text(line)
+                content = json.loads(text) if text else None
             except (ValueError, TypeError, RuntimeError, AttributeError, LookupError) as error:
                 raise self._workloads.broken(index + 1, "MetaSchedule cannot read this workload") from error
-            workload = workload_from_json(Fields(json.loads(text), "", [])) if text else None
+            workload = workload_from_json(Fields(content, "", [])) if text else None
             workloads.append(workload)
             if workload is not None:
                 self._indices.setdefault(workload, index)

@@ -82,6 +82,7 @@ def test_limits_that_contradict_each_other_are_refused(change: dict[str, object]
         ("  dram:", "  drum:", "unknown key 'drum' in 'gpu' of the target file\n.*\n.*did you mean 'dram'"),
         ("  l2: 40 MiB\n", "", "the target file lacks the key 'l2'"),
         ("1410 MHz  #", "1410  #", "'1410' is not a clock; write for example 1410 MHz"),
+        ("family: cuda", "kernels: [c99]\nfamily: cuda", "a GPU has no 'kernels': these are template sets of C"),
         ("family: cuda", "family: x86", "family 'cuda' and a section 'gpu' belong together"),
         ("int8_lanes: 4", "int8_lanes: 6", "int8_lanes must be a multiple of 4, not 6"),
     ],

@@ -107,6 +107,7 @@ def test_compiled_kernels_need_registers(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("vector: {registers: 16, fma_per_cycle: 0.5}", "'fma_per_cycle' must be from 1 to 1024, not 0"),
+        ('isa: {mcpu: "\\ud800"}', "halves of surrogate pairs are no text"),
         ("vector: {registers: 16, bytes: 1}", "'bytes' must be from 4 to 256, not 1"),
         ("kernels: [c99]\narena: {alignment: 9223372036854775808}", "'alignment' must be from 1 to 65536, not 92"),
     ],

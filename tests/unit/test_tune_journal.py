@@ -224,6 +224,16 @@ def test_a_header_that_was_never_finished_is_written_again(tmp_path: Path) -> No
 WITHOUT_A_TYPE = '["1", "HQAAAAAAAAB7InJvb3RfaW5kZXgiOjAsIm5vZGVzIjpbe31dfQ=="]'
 
 
+def test_a_workload_whose_text_is_no_json_is_named(tmp_path: Path) -> None:
+    from dscompile.tuner.metaschedule import workload_line
+
+    filled(tmp_path)
+    with (tmp_path / "database_workload.json").open("a") as file:
+        file.write(json.dumps(workload_line("{")) + "\n")
+    with pytest.raises(BadInputError, match="MetaSchedule cannot read this workload"):
+        reopened(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
