@@ -119,6 +119,7 @@ _SUFFIXES = {
 }
 
 # Up to the type of a static function's result; variables have `=` or `;` before any parenthesis.
+_CALLED = re.compile(r"\b(\w+)\(")
 _STATIC_FUNCTION = re.compile(r"^(?:__attribute__\(\(.*?\)\) )?static (?:inline )?(?=[^=;\n]*\()", re.MULTILINE)
 
 
@@ -284,10 +285,12 @@ def _tidy(text: str) -> str:
 def helper_code(texts: str) -> str:
     """The helpers that `texts` call, and those that these call, each after what it needs."""
     wanted: list[str] = []
+    called = set(_CALLED.findall(texts))
     for name in reversed(HELPERS):
-        text = (data_directory("templates") / "mcu" / "helpers" / f"{name}.c").read_text(encoding="utf-8")
-        if re.search(rf"\b{name}\(", texts + "".join(wanted)):
+        if name in called:
+            text = (data_directory("templates") / "mcu" / "helpers" / f"{name}.c").read_text(encoding="utf-8")
             wanted.insert(0, text)
+            called.update(_CALLED.findall(text))
     return "\n".join(wanted)
 
 

@@ -107,11 +107,7 @@ def _dtype(array: Array) -> DType:
 
 def literal_lines(values: Array) -> list[str]:
     """Elements as C literals, 16 on a line."""
-    flat = values.reshape(-1)
-    if values.dtype == np.float32:
-        literals = [c_float(float(value)) for value in flat]
-    else:
-        literals = [_integer(int(value)) for value in flat]
+    literals = list(map(c_float if values.dtype == np.float32 else _integer, values.reshape(-1).tolist()))
     return [
         ", ".join(literals[start : start + VALUES_PER_LINE]) + "," for start in range(0, len(literals), VALUES_PER_LINE)
     ] or ["0,"]

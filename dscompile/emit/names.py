@@ -99,7 +99,7 @@ def c_comment(text: str) -> str:
 def c_float(value: float) -> str:
     """A float literal of nine significant digits, which give back every float32 exactly. `value` is finite."""
     text = f"{value:.9g}"
-    return f"{text}f" if any(mark in text for mark in ".e") else f"{text}.0f"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
 def spaced(number: int) -> str:

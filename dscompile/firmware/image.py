@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Place = Literal["code", "constants", "data", "zeros"]
 
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
+_STB_LOCAL, _STT_FUNC, _STT_SECTION, _STT_FILE, _SHN_ABS = 0, 2, 3, 4, 0xFFF1
 _MACHINES = {("EM_ARM", 32), ("EM_AARCH64", 64), ("EM_RISCV", 32), ("EM_RISCV", 64)}
 
 
@@ -155,29 +157,43 @@ def _image(path: Path, elf: ELFFile) -> Image:
         for section, place in zip(sections, places, strict=True)
         if place is not None
     )
-    table = elf.get_section_by_name(".symtab")
-    symbols = []
-    for entry in table.iter_symbols() if table is not None else ():
-        kind, index = entry["st_info"]["type"], entry["st_shndx"]
-        if not entry.name or entry.name.startswith("$") or kind in ("STT_FILE", "STT_SECTION"):
-            continue
-        is_function = kind == "STT_FUNC"
-        symbols.append(
-            Symbol(
-                name=entry.name,
-                address=entry["st_value"] & ~1 if is_arm and is_function else entry["st_value"],
-                size_bytes=entry["st_size"],
-                place=places[index] if isinstance(index, int) else ("data" if index == "SHN_ABS" else None),
-                is_function=is_function,
-                is_global=entry["st_info"]["bind"] != "STB_LOCAL",
-            )
-        )
+    symbols = tuple(_symbols(elf, places, is_arm=is_arm))
     segments = tuple(
         Segment(segment["p_paddr"], segment.data())
         for segment in elf.iter_segments()
         if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]
     )
-    return Image(path, is_arm, elf["e_entry"], segments, tuple(symbols), loaded)
+    return Image(path, is_arm, elf["e_entry"], segments, symbols, loaded)
+
+
+def _symbols(elf: ELFFile, places: Sequence[Place | None], *, is_arm: bool) -> Iterator[Symbol]:
+    """The symbols of the table, but for those of files, of sections and of kinds of code ($t and so on).
+
+    pyelftools parses one symbol in 50 us, and a program has hundreds.
+    """
+    table = elf.get_section_by_name(".symtab")
+    if table is None:
+        return
+    layout = struct.Struct(("<" if elf.little_endian else ">") + ("IIIBBH" if elf.elfclass == 32 else "IBBHQQ"))
+    content, names = table.data(), elf.get_section(table["sh_link"]).data()
+    for fields in layout.iter_unpack(content[: len(content) // layout.size * layout.size]):
+        if elf.elfclass == 32:
+            start, value, size, info, _, index = fields
+        else:
+            start, info, _, index, value, size = fields
+        name = names[start : names.find(b"\0", start)].decode("utf-8", "replace")
+        kind = info & 15
+        if not name or name.startswith("$") or kind in (_STT_FILE, _STT_SECTION):
+            continue
+        is_function = kind == _STT_FUNC
+        yield Symbol(
+            name=name,
+            address=value & ~1 if is_arm and is_function else value,
+            size_bytes=size,
+            place=places[index] if index < len(places) else ("data" if index == _SHN_ABS else None),
+            is_function=is_function,
+            is_global=info >> 4 != _STB_LOCAL,
+        )
 
 
 def _place(flags: int, kind: str) -> Place | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from dscompile.ir.fixed_point import (
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.plan.affine_requantization import fit_float_affine
 from dscompile.plan.int8_kernels import Requantization, Scaling
-from dscompile.plan.integer_layers import layer_sums
+from dscompile.plan.integer_layers import answered, layer_sums
 from dscompile.plan.requantization import Integers, Range, Staircase, find_thresholds, fit_affine
 
 
@@ -42,14 +43,26 @@ class Int8Weights:
     scaled: Scaled
 
 
+_answers: dict[Hashable, Scaled | None] = {}
+
+
 def int8_weights(network: Network, layer: Layer) -> Int8Weights:
     """Weights and requantization of a layer; channels that are constant have weights of 0.
 
     Raises UnsupportedError naming the channels whose sums could leave 32 bits.
     """
     found = layer_sums(network, layer, centered=False)
-    searched = search_scaling(
-        found.staircase, found.sums, found.slopes, found.zero_point, found.clamp, floats=network.rounding == "float32"
+    searched = answered(
+        _answers,
+        found.question,
+        lambda: search_scaling(
+            found.staircase,
+            found.sums,
+            found.slopes,
+            found.zero_point,
+            found.clamp,
+            floats=network.rounding == "float32",
+        ),
     )
     if searched is None:
         return Int8Weights(found.kernel, _own_rounding(network, layer, found.bias))

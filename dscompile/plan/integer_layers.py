@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,14 @@ from dscompile.ir.fixed_point import (
     tensor_quantization,
 )
 from dscompile.ir.network import Array, Layer, Network
-from dscompile.ir.ops import Conv2D
+from dscompile.ir.ops import Conv2D, Dense
 from dscompile.plan.requantization import Integers, Range, Staircase, constant_channels
 
 _INT32_MAX = (1 << 31) - 1
+_MOST_ANSWERS = 512  # of one kind, each of some kilobytes
+
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,37 @@ class LayerSums:
         return tensor_quantization(self.network, self.layer.output).zero_point
 
     @cached_property
+    def question(self) -> Hashable:
+        """All that `staircase`, `sums`, `slopes`, `clamp` and `zero_point` are made of."""
+        network, layer = self.network, self.layer
+        arrays = (network.weight(layer, "kernel_scale"), self.sums.low, self.sums.high, self.bias)
+        return (
+            network.rounding,
+            isinstance(layer.op, Dense),
+            tensor_quantization(network, layer.inputs[0]).scale,
+            tensor_quantization(network, layer.output),
+            self.clamp,
+            *((array.dtype.str, array.tobytes()) for array in arrays),
+        )
+
+    @cached_property
     def constant(self) -> NDArray[np.bool_]:
         """[C_out]: channels that give the same level whatever their sum; their weights may be 0."""
         return constant_channels(self.staircase, self.sums)
+
+
+def answered(answers: dict[Hashable, _Answer], question: Hashable, search: Callable[[], _Answer]) -> _Answer:
+    """What `search` finds, from `answers` if the same was asked before: for another target, or for a second plan.
+
+    Of more than _MOST_ANSWERS the oldest is forgotten.
+    """
+    if question in answers:
+        return answers[question]
+    found = search()
+    if len(answers) >= _MOST_ANSWERS:
+        answers.pop(next(iter(answers)))
+    answers[question] = found
+    return found
 
 
 def layer_sums(network: Network, layer: Layer, *, centered: bool) -> LayerSums:

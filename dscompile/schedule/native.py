@@ -6,7 +6,6 @@ with extents, `int32_t first, int32_t end` of each of these loops follow.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm import s_tir, tirx
-from tvm_ffi.serialization import from_json_graph_str, to_json_graph_str
 
 from dscompile.plan.kernels import Parameter
 from dscompile.plan.mcu.kernels import McuKernel
@@ -32,6 +30,7 @@ from dscompile.schedule.ranges import with_ranges
 from dscompile.target import Target
 
 _NO_ALIAS = "tirx.noalias"
+_BUFFER_FIELDS = {field.name: field for field in tirx.BufferType.__tvm_ffi_type_info__.fields}
 
 PrimFunc = Any
 Progress = Callable[[int, int, str], None]
@@ -144,38 +143,25 @@ def _flat(prim: PrimFunc, parameters: Sequence[Parameter], symbol: str, target: 
 
 
 def bind_views(prim: PrimFunc, parameters: Sequence[Parameter]) -> PrimFunc:
-    """Gives the parameters of `prim` their strides and alignments.
+    """Gives the parameters of `prim` their strides and alignments, and returns it.
 
-    TE can only define dense buffers and `PrimFunc.specialize` refuses to add strides, so they are set in the
-    function's JSON form. It is read back as it was written, without TVM's upgrade of files of old versions, which takes
-    longer than everything else here.
+    TE can only define dense buffers and `PrimFunc.specialize` refuses to add strides. So they are set in the types of
+    the function's own buffers, which no other function shares: whoever calls has just made it.
     """
-    graph = json.loads(to_json_graph_str(prim))
-    nodes: list[dict[str, Any]] = graph["nodes"]
-
-    def add(kind: str, data: object) -> int:
-        nodes.append({"type": kind, "data": data})
-        return len(nodes) - 1
-
-    nothing = next(index for index, node in enumerate(nodes) if node["type"] == "None")
-    int32 = add("ir.PrimType", {"span": nothing, "dtype": "int32"})
     views = {parameter.name: parameter for parameter in parameters}
-    for node in list(nodes):
-        if node["type"] != "ir.Var" or nodes[node["data"]["ty"]]["type"] != "tirx.BufferType":
-            continue
-        view = views.get(nodes[node["data"]["name"]]["data"])
+    for buffer in prim.params:
+        view = views.get(buffer.name)
         if view is None:
             continue
-        buffer = nodes[node["data"]["ty"]]["data"]
-        buffer["data_alignment"] = view.alignment
+        _set(buffer, "data_alignment", view.alignment)
         if view.strides:
-            element = nodes[buffer["dtype"]]["data"]["dtype"]
-            values = [
-                add("ir.IntImm", {"span": nothing, "ty": int32, "value": add("int", stride)})
-                for stride in _in_elements(view, str(element))
-            ]
-            buffer["strides"] = add("ffi.Array", values)
-    return from_json_graph_str(json.dumps(graph))
+            _set(buffer, "strides", [tirx.IntImm("int32", each) for each in _in_elements(view, str(buffer.dtype))])
+    return prim
+
+
+def _set(buffer: Any, field: str, value: object) -> None:
+    """Sets a field of a buffer's type by TVM's reflection; in Python it can only be read."""
+    _BUFFER_FIELDS[field].setter(buffer.ty, value)
 
 
 def _in_elements(view: Parameter, dtype: str) -> tuple[int, ...]:

@@ -112,8 +112,8 @@ def _parse(content: object, path: Path) -> Target:
             vector_bytes=int(vector.get("bytes", 4)),
             registers=int(vector.get("registers", 0)),
             int8_lanes=int(vector.get("int8_lanes", 8)),
-            fma_per_cycle=int(vector.get("fma_per_cycle", 1)),
-            fma_latency=int(vector.get("fma_latency", 4)),
+            fma_per_cycle=_positive(vector, "fma_per_cycle", 1),
+            fma_latency=_positive(vector, "fma_latency", 4),
             multiply=str(vector.get("multiply", BROADCAST)),
             caches=Caches(*(parse_size(caches.get(key, 0)) for key in ("l1d", "l2", "l3"))),
             compiler=str(compilers[0]) if compilers else "",
@@ -216,6 +216,13 @@ def _memories(content: object, where: Position) -> tuple[Memory, ...]:
         )
         for name, region in regions.items()
     )
+
+
+def _positive(section: Mapping[str, Any], key: str, default: int) -> int:
+    value = int(section.get(key, default))
+    if value < 1:
+        raise ValueError(f"'{key}' must be positive, not {value}")
+    return value
 
 
 def _flag(value: object, key: str) -> bool:

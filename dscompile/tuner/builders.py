@@ -15,6 +15,7 @@ from dscompile.errors import ToolError
 from dscompile.farm.limits import die_with
 from dscompile.tuner.candidates import Candidate, Job, build_candidate
 
+_CONNECT_S = 10.0  # until a Dask scheduler must have answered
 BUILD_LIMIT_S = 120
 
 
@@ -72,7 +73,7 @@ def dask_builders(address: str) -> Builders:
     except ImportError as error:
         raise ToolError("Dask is not installed", help="pip install 'dscompile[scale]'") from error
     try:
-        client = Client(address, timeout="10s")
+        client = Client(address, timeout=_CONNECT_S)
     except (OSError, TimeoutError, ValueError) as error:
         raise ToolError(
             f"no Dask scheduler answers at {address}: {error}",

@@ -184,6 +184,7 @@ def test_candidates_can_be_built_by_a_dask_cluster(dscompile: CommandLine, small
 
 def test_a_dask_scheduler_that_is_not_there_is_named(dscompile: CommandLine, small, monkeypatch):
     pytest.importorskip("distributed")
+    monkeypatch.setattr("dscompile.tuner.builders._CONNECT_S", 0.5)
     outcome = dscompile("tune", small, "--builders", "tcp://127.0.0.1:9", "--trials", "1")
     assert outcome.code == 5
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in outcome.err

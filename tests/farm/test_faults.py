@@ -9,6 +9,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -275,7 +276,16 @@ def test_a_peer_that_does_not_read_its_answers_is_sent_away(farm: Farm):
     farm.tracker.wait_for("away: it does not read its answers")
 
 
-def test_the_tracker_says_why_it_sends_a_peer_away(farm: Farm):
+def impatient(module: str, name: str) -> list[str]:
+    """The command with a time of a module of the farm set to one second."""
+    return [
+        sys.executable,
+        "-c",
+        f"from dscompile.farm import {module}; {module}.{name} = 1.0; from dscompile.cli.main import run; run()",
+    ]
+
+
+def test_the_tracker_says_why_it_sends_a_peer_away(farm: Farm, tmp_path: Path):
     for data, why in (
         (b"GET / HTTP/1.1", "it does not speak TVM's tracker protocol"),
         (TRACKER_MAGIC + message(b"\xff"), "its message is no text"),
@@ -286,8 +296,11 @@ def test_the_tracker_says_why_it_sends_a_peer_away(farm: Farm):
         with socket.create_connection((farm.address.host, farm.address.port)) as peer:
             peer.sendall(data)
             farm.tracker.wait_for(f"away: {why}")
-    with socket.create_connection((farm.address.host, farm.address.port)):
-        farm.tracker.wait_for("away: it said nothing")
+    with (
+        Server(tmp_path / "impatient", "tracker", "--port", 0, command=impatient("tracker", "_HANDSHAKE_S")) as tracker,
+        socket.create_connection((tracker.address.host, tracker.address.port)),
+    ):
+        tracker.wait_for("away: it said nothing")
 
 
 def test_a_client_that_sends_an_impossible_message_ends_its_own_session_only(farm: Farm, candidates: Candidates):
@@ -302,13 +315,15 @@ def test_a_client_that_sends_an_impossible_message_ends_its_own_session_only(far
     assert farm.client.run_on_device(Candidate("it", candidates["good"], b"x")).ok
 
 
-def test_a_device_that_was_given_away_and_not_used_is_offered_again(farm: Farm):
-    with wire.TrackerConnection(farm.address, 5) as tracker:
-        answer = tracker.ask([wire.REQUEST, "x86", "", 1], 10)
-    assert isinstance(answer, list)
-    device = next(device for device in farm.devices if device.address.port == answer[1][1])
-    device.wait_for("did not come: offering it again")
-    wait_until(lambda: _busy(farm.address) == [])
+def test_a_device_that_was_given_away_and_not_used_is_offered_again(farm: Farm, tmp_path: Path):
+    options = ("device", "--tracker", farm.address, "--key", "unused", "--port", 0)
+    with joined(Server(tmp_path / "one", *options, command=impatient("device", "_UNUSED_S"))) as (device,):
+        with wire.TrackerConnection(farm.address, 5) as tracker:
+            answer = tracker.ask([wire.REQUEST, "unused", "", 1], 10)
+        assert isinstance(answer, list)
+        assert device.address.port == answer[1][1]
+        device.wait_for("did not come: offering it again")
+        wait_until(lambda: _busy(farm.address) == [])
 
 
 @contextmanager

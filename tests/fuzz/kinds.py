@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from dscompile.cli.main import main
 from dscompile.emit.mcu_measure import Compiler, Measured
-from dscompile.errors import DscompileError
+from dscompile.errors import DscompileError, ExitCode
 from dscompile.frontend.netfile import read_netfile
 from dscompile.target import Target
 from tests.fuzz import archives, messages, seeds
@@ -82,6 +82,8 @@ def _read_target(path: Path) -> int:
     """
     net = path.parent / "net.yaml"
     code = command("targets", "show", path, "--json") or command("inspect", net, "-t", path)
+    if code == ExitCode.TOOL_MISSING and b"variants" in path.read_bytes():
+        return 0  # this machine runs none of those that are left
     if code == 0 and b"kernels" in path.read_bytes():
         made = "dscompile.emit.mcu"
         with patch(f"{made}.target_compiler", _no_compiler), patch(f"{made}.measure", _nothing_measured):

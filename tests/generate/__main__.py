@@ -22,10 +22,11 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code 0 if all networks agree with the oracle, 1 if some do not."""
     options = _parser().parse_args(arguments)
     started, failed, counts = time.monotonic(), 0, Counter[str]()
-    for index, seed in enumerate(range(options.seed, options.seed + options.count)):
+    seeds = options.seeds or range(options.seed, options.seed + options.count)
+    for index, seed in enumerate(seeds):
         case = make_case(seed)
         counts[case.maker] += 1
-        names = tuple(name for name in options.ways if name != "x86" or index % options.x86_every == 0)
+        names = tuple(name for name in options.ways if name != "x86" or seed % options.x86_every == 0)
         for way in ways_of(case, names):
             counts[way.name.split(" ")[0]] += 1
             verdict = way.verdict(case.network)
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
                 report_failure(case, way, verdict, options.output, options.trials)
         if (index + 1) % 100 == 0:
             print(f"{index + 1} networks, {failed} failures, {time.monotonic() - started:.0f} s", flush=True)
-    print(f"{options.count} networks, {failed} failures; " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+    print(f"{len(seeds)} networks, {failed} failures; " + ", ".join(f"{n} {what}" for what, n in counts.items()))
     return 1 if failed else 0
 
 
@@ -65,13 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.generate", description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="networks (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="that of the first network")
+    parser.add_argument("--seeds", type=_numbers, help="those of all networks, such as 3,5,8, in place of these two")
     parser.add_argument("--ways", type=_ways, default=WAYS, help="how they are built: c99,x86 (default: both)")
     parser.add_argument(
-        "--x86-every", type=int, default=1, metavar="N", help="x86 for one in N networks (default: all)"
+        "--x86-every", type=int, default=1, metavar="N", help="x86 for seeds that N divides (default: all)"
     )
     parser.add_argument("--trials", type=int, default=MOST_TRIALS, help="builds for making a failing network small")
     parser.add_argument("--output", type=Path, default=Path("build/failing-networks"), help="where failing networks go")
     return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 def _ways(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -17,11 +18,14 @@ from dscompile.oracle.float_ops import FLOAT_OPS
 from dscompile.oracle.int8_ops import INT8_OPS
 from tests.generate.__main__ import main, report_failure
 from tests.generate.cases import MAKERS, make_case
+from tests.generate.covering import X86_EVERY, covering_seeds, features
 from tests.generate.minimize import minimized, weight_of
 from tests.generate.rebuild import Changes, rebuilt
 from tests.generate.ways import standalone_c
 from tests.networks import random_inputs, random_network
 from tests.quantized_networks import random_int8_network
+
+SHARES = 6  # of the networks of one long test, in tests of their own
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +179,22 @@ def test_the_command_tells_how_many_networks_agree(capsys, tmp_path):
     assert "'c98' is none of c99, x86" in capsys.readouterr().err
 
 
+@cache
+def networks_that_cover_200() -> list[int]:
+    return covering_seeds(range(200))
+
+
+def test_networks_that_bring_nothing_new_are_left_out():
+    chosen = networks_that_cover_200()
+    assert 80 < len(chosen) < 140
+    made = {seed: features(make_case(seed)) for seed in range(200)}
+    assert set().union(*(made[seed] for seed in chosen)) == set().union(*made.values())
+
+
 @pytest.mark.every_case
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 200, 25))
-def test_200_networks_equal_the_oracle_as_c_and_a_quarter_of_them_as_libraries(first, tmp_path, capsys):
-    found = main(["--count", "25", "--seed", str(first), "--x86-every", "4", "--output", str(tmp_path)])
-    assert found == 0, capsys.readouterr().out
+@pytest.mark.parametrize("share", range(SHARES))
+def test_networks_with_all_that_200_have_equal_the_oracle_as_c_and_some_as_libraries(share, tmp_path, capsys):
+    seeds = networks_that_cover_200()[share::SHARES]
+    command = ["--seeds", ",".join(map(str, seeds)), "--x86-every", str(X86_EVERY), "--output", str(tmp_path)]
+    assert main(command) == 0, capsys.readouterr().out

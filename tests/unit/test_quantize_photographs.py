@@ -57,6 +57,7 @@ def scores(network: Network, part: int, count: int, seed: int) -> Scores:
     return np.concatenate(made)
 
 
+@cache
 def both_scores(count: int, seed: int) -> tuple[Scores, Scores]:
     """The scores of float32 and of our int8 on `count` held-out crops of all photographs."""
     wanted, got = [], []

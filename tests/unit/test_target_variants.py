@@ -101,6 +101,8 @@ def test_compiled_kernels_need_registers(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="'registers' in 'vector' is 7; kernels that are compiled need 8 or more"):
         find_target(own(tmp_path, "vector: {registers: 7}\n"))
     assert find_target(own(tmp_path, "kernels: [c99]\n")).registers == 0
+    with pytest.raises(BadInputError, match="'fma_per_cycle' must be positive, not 0"):
+        find_target(own(tmp_path, "vector: {registers: 16, fma_per_cycle: 0}\n"))
 
 
 def test_compilers_are_a_chain(tmp_path: Path) -> None:

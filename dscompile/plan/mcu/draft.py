@@ -170,14 +170,15 @@ class Draft:
         given = list(zip(call.operands[:-1], call.kernel.parameters, strict=False))
         for operand in dict.fromkeys(call.operands[:-1]):
             earlier = self.store_of(operand)
-            names = [parameter.name for each, parameter in given if each == operand]
-            distances = permitted_distances(call.kernel, names)
-            if earlier is None or later is None or distances is None:
-                continue
-            if not _meet_once(index, earlier, later):
+            if earlier is None or later is None or not _meet_once(index, earlier, later):
                 continue
             others = [each for each in call.operands if self.store_of(each) is earlier and each != operand]
             if operand.offset_bytes or call.operands[-1].offset_bytes or others:
+                continue
+            distances = permitted_distances(
+                call.kernel, [parameter.name for each, parameter in given if each == operand]
+            )
+            if distances is None:
                 continue
             found.append(Overlap(earlier.name, later.name, distances.below_bytes, distances.above_bytes))
         return found

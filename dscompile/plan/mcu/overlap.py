@@ -6,7 +6,7 @@ its input, only what the windows of the pixels from p on read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -174,11 +174,9 @@ def _is_buffered(kernel: WindowedKernel) -> bool:
 def _first_bytes(kernel: WindowedKernel) -> list[int]:
     """For each output pixel: the lowest byte of x that it or any later one reads."""
     rows, columns = kernel.window.rows, kernel.window.columns
-    firsts = [
-        _x_byte(kernel, rows.first_input(row), columns.first_input(column))
-        for row in range(rows.outputs)
-        for column in range(columns.outputs)
-    ]
+    firsts = _x_bytes(
+        kernel, map(rows.first_input, range(rows.outputs)), map(columns.first_input, range(columns.outputs))
+    )
     for index in range(len(firsts) - 2, -1, -1):
         firsts[index] = min(firsts[index], firsts[index + 1])
     return firsts
@@ -187,23 +185,23 @@ def _first_bytes(kernel: WindowedKernel) -> list[int]:
 def _last_bytes(kernel: WindowedKernel) -> list[int]:
     """For each output pixel: the end of what it or any earlier one reads of x, in bytes."""
     rows, columns = kernel.window.rows, kernel.window.columns
-    lasts = [
-        _x_byte(kernel, rows.last_input(row) + 1, 0)
-        if _reads_rows(kernel)
-        else _x_byte(kernel, rows.last_input(row), columns.last_input(column) + 1)
-        for row in range(rows.outputs)
-        for column in range(columns.outputs)
-    ]
+    below = 1 if _reads_rows(kernel) else 0  # all of a row is read then: its end is where the next one begins
+    lasts = _x_bytes(
+        kernel,
+        (rows.last_input(row) + below for row in range(rows.outputs)),
+        (columns.last_input(column) + 1 for column in range(columns.outputs)),
+    )
     for index in range(1, len(lasts)):
         lasts[index] = max(lasts[index], lasts[index - 1])
     return lasts
 
 
-def _x_byte(kernel: WindowedKernel, row: int, column: int) -> int:
-    """Where a pixel of x begins; in rows, where its row does."""
-    window = kernel.window
-    column = 0 if _reads_rows(kernel) else column
-    return (row * window.columns.size + column) * window.channels * _element_bytes(kernel)
+def _x_bytes(kernel: WindowedKernel, rows: Iterable[int], columns: Iterable[int]) -> list[int]:
+    """Where pixels of x begin, those of a row together; of an image in rows, where their row does."""
+    pixel_bytes = kernel.window.channels * _element_bytes(kernel)
+    row_bytes = kernel.window.columns.size * pixel_bytes
+    offsets = [0 if _reads_rows(kernel) else column * pixel_bytes for column in columns]
+    return [row * row_bytes + offset for row in rows for offset in offsets]
 
 
 def _pixel_bytes(kernel: WindowedKernel) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from dscompile.ir.fixed_point import (
 )
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.ops import Softmax
-from dscompile.plan.integer_layers import LayerSums, layer_sums
+from dscompile.plan.integer_layers import LayerSums, answered, layer_sums
 from dscompile.plan.mcu.arithmetic import FixedPointRounding
 from dscompile.plan.mcu.epilogues import IntegerEpilogue, Method
 from dscompile.plan.mcu.rows import LARGEST_SHIFT, USUAL_RIGHT
@@ -36,6 +37,8 @@ from dscompile.plan.requantization import (
 )
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
+_answers: dict[Hashable, Affine | Narrow | None] = {}
+_answers_in_rows: dict[Hashable, Affine | None] = {}
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
 
@@ -77,7 +80,11 @@ def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
     Its results are above -128, whatever its zero point is, and its weights are still to be shifted by `left`.
     """
     found = layer_sums(network, layer, centered=True)
-    searched = search_affine(*_form(found, -128), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT))
+    searched = answered(
+        _answers_in_rows,
+        found.question,
+        lambda: search_affine(*_form(found, -128), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
+    )
     if searched is None:
         return None
     clamp = found.clamp
@@ -87,9 +94,13 @@ def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
 
 def _searched(found: LayerSums, *, narrow: bool, folded: bool) -> Affine | Narrow | None:
     """What was found for a layer; its channels of only one level are as if their sums were 0."""
-    form = _form(found, found.zero_point)
-    one = search_folded(*form[:3], found.clamp) if folded else None
-    return one or (search_narrow(*form) if narrow else None) or search_affine(*form)
+
+    def search() -> Affine | Narrow | None:
+        form = _form(found, found.zero_point)
+        one = search_folded(*form[:3], found.clamp) if folded else None
+        return one or (search_narrow(*form) if narrow else None) or search_affine(*form)
+
+    return answered(_answers, (found.question, narrow, folded), search)
 
 
 def _form(found: LayerSums, zero_point: int) -> tuple[Staircase, Range, NDArray[np.float64], int, Clamp]:

@@ -84,9 +84,15 @@ def helper_library(name: str, definitions: Sequence[str] = ()) -> Path:
 
 def plugin_api(program: str) -> int:
     """The version of the plugin interface that a helper must declare to the QEMU called `program`."""
-    text = run_tool([program, "--version"], Path.cwd(), "asking QEMU for its version")
+    text = _version(program, os.environ.get("PATH", ""))
     version = re.search(r"version (\d+)\.", text)
     return 1 if version is None or int(version[1]) < 9 else 2  # QEMU 9 refuses version 1
+
+
+@functools.cache
+def _version(program: str, _path: str) -> str:
+    """What the program says, asked once for each value of PATH."""
+    return run_tool([program, "--version"], Path.cwd(), "asking QEMU for its version")
 
 
 @functools.cache

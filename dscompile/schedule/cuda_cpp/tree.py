@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 
 _PLAIN = "bool char int short float double half __half uint uchar ushort".split()  # noqa: SIM905
 _SIZED = [f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -35,23 +36,39 @@ class Node:
 
     def __iter__(self) -> Iterator[Expr]:
         """The expressions that it consists of."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        return iter(self._parts)
+
+    @cached_property
+    def everything(self) -> tuple[Expr, ...]:
+        """Itself and all that it consists of, from the left."""
+        return (self, *(each for part in self._parts for each in part.everything))
+
+    @cached_property
+    def _parts(self) -> tuple[Expr, ...]:
+        found: list[Expr] = []
+        for name in _field_names(type(self)):
+            value = getattr(self, name)
             if isinstance(value, Node):
-                yield value
+                found.append(value)
             elif isinstance(value, tuple):
-                yield from value
+                found += value
+        return tuple(found)
 
     def map(self, change: Callable[[Expr], Expr]) -> Expr:
         """The same with `change` of each part."""
         changed: dict[str, object] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in _field_names(type(self)):
+            value = getattr(self, name)
             if isinstance(value, Node):
-                changed[field.name] = change(value)
+                changed[name] = change(value)
             elif isinstance(value, tuple):
-                changed[field.name] = tuple(map(change, value))
+                changed[name] = tuple(map(change, value))
         return replace(self, **changed) if changed else self
+
+
+@cache
+def _field_names(kind: type[Node]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 Expr = Node
@@ -131,9 +148,7 @@ class Member(Node):
 
 def walk(expression: Expr) -> Iterator[Expr]:
     """An expression and all that it consists of, from the left."""
-    yield expression
-    for part in expression:
-        yield from walk(part)
+    return iter(expression.everything)
 
 
 def rewritten(expression: Expr, change: Callable[[Expr], Expr]) -> Expr:
