@@ -32,6 +32,7 @@ READ = (
         "squeezed_m4",
         "turned_m4",
         "planes_m4",
+        "late_m4",
         "borders",
     ),
     *("activations", "grids_int8", "indices", "streaming", "streamed_c99", "streamed_m0plus", "sums_single"),

@@ -210,9 +210,6 @@ typedef struct separable_data {
 /* Some outputs of a row. Bytes to the next channel and to the next row, of the records of the first half of the channels and
  * of all. `kind` is the number of outputs less 1, plus 4 if the first one lacks its first tap, plus 8 if the last one lacks
  * its last tap, plus 16 if layers of both strides are here and this is stride 2; `edge` is 1 where the first row of the windows lies outside of the image, 2 where the last one does. */
-typedef struct rows_pieces {
-    int32_t channel_step, row_bytes, half_bytes, record_bytes, kind, edge;
-} rows_pieces;
 
 /* The same where there may be four outputs and a late one, which are kinds of their own. Then columns of the other half of
  * the channels, where the late output of the first channel goes, bytes from there to the next; bytes between columns
