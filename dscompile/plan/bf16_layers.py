@@ -14,7 +14,7 @@ from dscompile.plan.bf16_kernels import Bf16ConvKernel
 from dscompile.plan.bf16_packing import pack_bf16
 from dscompile.plan.bf16_tiles import bf16_tiling, bf16_word
 from dscompile.plan.builder import ProgramBuilder
-from dscompile.plan.convolutions import Finish, bias_of
+from dscompile.plan.finish import EmitRows, Finish, bias_of
 from dscompile.plan.kernels import ELEMENT_BYTES, Epilogue
 from dscompile.plan.knobs import PixelKnobs
 from dscompile.plan.layout import Strides
@@ -22,8 +22,6 @@ from dscompile.plan.packing import pack_vector
 from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView, FlatView
 from dscompile.plan.tiles import Span
-
-EmitRows = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

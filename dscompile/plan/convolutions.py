@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dscompile.ir.network import Array, Layer
-from dscompile.ir.ops import NONE, Activation, Binary, Conv2D
+from dscompile.ir.ops import Activation, Conv2D
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.choices import ConvChoice, DenseChoice, DepthwiseChoice
+from dscompile.plan.finish import EmitRows, Finish, bias_of, finish_of
 from dscompile.plan.fusion import Work
 from dscompile.plan.kernels import (
     ELEMENT_BYTES,
@@ -36,7 +37,6 @@ from dscompile.plan.tiles import DepthwiseTile, Span, conv_pieces, conv_tiling, 
 from dscompile.plan.winograd import takes_winograd
 from dscompile.plan.workloads import ConvWorkload, DenseWorkload, DepthwiseWorkload
 
-EmitRows = Callable[[int, int], None]
 Source = BlockedView | FlatView | GatheredView | TiledView
 
 
@@ -88,7 +88,7 @@ def prepare_conv(
     else:
         scattered = builder.gathered(layer.inputs[0]) if op.is_pointwise else None
         source = builder.tiled(layer.inputs[0]) or scattered or conv_input(builder, layer, op)
-    epilogue = _epilogue(builder, work, op)
+    epilogue = finish_of(builder, work, op)
     tiled = builder.tiled(work.result)
     if tiled is not None and isinstance(source, BlockedView):
         builder.place_tiled(tiled)
@@ -155,12 +155,6 @@ def _is_matrix(op: Conv2D) -> bool:
     return op.kernel == (1, 1) and op.groups == 1 and not op.pads
 
 
-def bias_of(builder: ProgramBuilder, layer: Layer) -> Array | None:
-    """The bias of a layer, [C_out], or None."""
-    network = builder.network
-    return network.weight(layer, "bias") if network.has_weight(layer, "bias") else None
-
-
 def _pixel(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> None:
     """A pointwise convolution on one pixel: a matrix-vector product, padded to whole blocks of channels."""
     y = builder.new_blocked(layer.output, builder.network.shape(layer.output))
@@ -177,27 +171,6 @@ def _pixel(builder: ProgramBuilder, layer: Layer, op: Conv2D) -> None:
         shape, strides = (y.layout.blocks, builder.lanes), (y.layout.strides.block, 1)
         builder.call(FlatKernel("copy", shape, (builder.lanes, 1), strides), [flat.at(), y.at()])
     builder.place(layer.output, y)
-
-
-@dataclass(frozen=True)
-class Finish:
-    """The epilogue of a convolution's kernels, and the image that its residual comes from."""
-
-    epilogue: Epilogue
-    residual: BlockedView | None
-
-    def operands(self, row: int, column: int, block: int = 0) -> list[Operand]:
-        """The residual's pointer for outputs from a pixel on."""
-        return [] if self.residual is None else [self.residual.at(row, column, block)]
-
-
-def _epilogue(builder: ProgramBuilder, work: Work, op: Conv2D) -> Finish:
-    if work.residual is None:
-        return Finish(Epilogue(op.activation), None)
-    other = builder.blocked(work.residual.other)
-    addition = work.residual.layer.op
-    outer = addition.activation if isinstance(addition, Binary) else NONE
-    return Finish(Epilogue(op.activation, other.layout.strides, outer), other)
 
 
 # Dense convolutions

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dscompile.ir.network import Array, Layer
 from dscompile.ir.ops import Conv2D
 from dscompile.plan.builder import ProgramBuilder
 from dscompile.plan.choices import DepthwiseChoice, Int8ConvChoice
+from dscompile.plan.finish import EmitRows
 from dscompile.plan.int8_kernels import Int8ConvKernel, Int8DenseKernel, Int8DepthwiseKernel
 from dscompile.plan.int8_packing import (
     pack_int8_conv,
@@ -30,8 +30,6 @@ from dscompile.plan.program import Operand
 from dscompile.plan.storage import BlockedView
 from dscompile.plan.tiles import Span
 from dscompile.plan.workloads import Int8ConvWorkload, Int8DepthwiseWorkload
-
-EmitRows = Callable[[int, int], None]
 
 
 def int8_pixels(builder: ProgramBuilder, layer: Layer, op: Conv2D, x: BlockedView, y: BlockedView) -> EmitRows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dscompile.ir.network import Layer
 from dscompile.ir.ops import Conv2D
 from dscompile.plan.builder import ProgramBuilder
-from dscompile.plan.convolutions import EmitRows, Finish, bias_of
+from dscompile.plan.finish import EmitRows, Finish, bias_of
 from dscompile.plan.kernels import WINOGRAD_OUTPUTS, WinogradKernel
 from dscompile.plan.knobs import WinogradKnobs
 from dscompile.plan.packing import pack_conv, pack_vector

@@ -14,11 +14,11 @@ from dscompile.plan.mcu.costs import kernel_instructions
 from dscompile.plan.mcu.epilogues import IntegerEpilogue
 from dscompile.plan.mcu.late import records_backwards, takes_late, with_late_pixels
 from dscompile.plan.mcu.late_choice import best_way
-from dscompile.plan.mcu.lowering import lowered_drafts
 from dscompile.plan.mcu.overlap import Distances, permitted_distances
 from dscompile.plan.mcu.products import DepthwiseKernel, SeparableKernel
 from dscompile.plan.mcu.row_forms import by_row
 from dscompile.plan.mcu.rows import late_words, row_segments
+from dscompile.plan.mcu.ways import lowered_drafts
 from dscompile.plan.mcu.windows import Axis, Window
 from dscompile.target import find_target
 from tests.mcu import here, planned

@@ -14,12 +14,12 @@ from dscompile.ir.tensor import Tensor
 from dscompile.passes import canonicalize
 from dscompile.plan.mcu import planes as mcu_planes
 from dscompile.plan.mcu.bodies import planes_bodies
-from dscompile.plan.mcu.lowering import lowered_drafts
 from dscompile.plan.mcu.overlap import Distances, permitted_distances
 from dscompile.plan.mcu.planes import planes_records, row_pieces, row_table, takes_planes, weight_shift
 from dscompile.plan.mcu.products import DepthwiseKernel
 from dscompile.plan.mcu.row_forms import row_form
 from dscompile.plan.mcu.small_kernels import CopyKernel
+from dscompile.plan.mcu.ways import lowered_drafts
 from dscompile.plan.mcu.windows import Axis, Window
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.unit.test_mcu_kernels import int8

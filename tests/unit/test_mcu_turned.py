@@ -14,10 +14,10 @@ from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Tensor
 from dscompile.passes import canonicalize
 from dscompile.plan.mcu import memory as mcu_memory
-from dscompile.plan.mcu.lowering import lowered_drafts
 from dscompile.plan.mcu.products import SeparableKernel
 from dscompile.plan.mcu.row_forms import by_row
 from dscompile.plan.mcu.turned import ring_bytes, takes_turned, turned_records
+from dscompile.plan.mcu.ways import lowered_drafts
 from dscompile.plan.mcu.windows import Axis, Window
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, random_inputs, write
 from tests.unit.test_mcu_kernels import int8

@@ -10,7 +10,8 @@ from dscompile.ir.ops import NONE, Activation, ArgMax, Binary, Conv2D, Dense, Pa
 from dscompile.ir.tensor import Precision
 from dscompile.plan.bands import Segment
 from dscompile.plan.builder import ProgramBuilder
-from dscompile.plan.convolutions import bias_of, conv_input, depthwise_input
+from dscompile.plan.convolutions import conv_input, depthwise_input
+from dscompile.plan.finish import bias_of
 from dscompile.plan.fusion import Work
 from dscompile.plan.gpu.choice import cheapest
 from dscompile.plan.gpu.kernels import DENSE_PANEL, QUAD, GpuDenseKernel, ModuleKernel, Stage

@@ -9,13 +9,11 @@ import numpy as np
 from dscompile.errors import UnsupportedError
 from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.tensor import DType, Shape
-from dscompile.passes.split_groups import split_groups
 from dscompile.plan.mcu.draft import Draft, PlannedCall, PlannedStep
 from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.quantized import QuantizedWeights
-from dscompile.plan.mcu.sets import has_pairs, kernel_sets, without_vectors
-from dscompile.plan.mcu.short import short_products_pay
-from dscompile.plan.mcu.slices import Slice, concatenated_slices
+from dscompile.plan.mcu.sets import has_pairs, kernel_sets
+from dscompile.plan.mcu.slices import Slice
 from dscompile.plan.mcu.small_kernels import CopyKernel, MoveKernel
 from dscompile.plan.mcu.storage import Place, Store, border_strides, dense_strides, merge_axes
 from dscompile.plan.program import Operand
@@ -24,44 +22,6 @@ from dscompile.target import Target
 
 BEFORE_FIRST_STEP = -1
 _WORD = 4  # bytes
-
-
-def lowered_drafts(network: Network, target: Target, *, affine: bool = True, vectors: bool = True) -> tuple[Draft, ...]:
-    """A canonical network as standalone C for `target`, before it is placed in memory; several ways if there are.
-
-    Without `vectors`, kernels of the target that are written for these are left out: they have no form by row.
-    Concatenated tensors are written where they belong, or copied; tensors are dense, or some lie in rows
-    (plan/mcu/rows.py) or are turned into them (plan/mcu/turned.py), which is faster.
-    """
-    from dscompile.plan.mcu.layers import lower_network
-    from dscompile.plan.mcu.row_choice import row_tensors
-
-    network = split_groups(network)
-    slices = concatenated_slices(network)
-    prepared: dict[str, QuantizedWeights] = {}
-    prepared_rows: dict[str, QuantizedWeights | None] = {}
-    drafts = []
-    for inside in _ways(slices):
-        for has_rows in (False, True):
-            lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
-            if not vectors:
-                lowering.sets = without_vectors(lowering.sets)
-            lowering.prepared_rows = prepared_rows
-            lowering.has_short = has_pairs(lowering.sets) and short_products_pay(network)
-            if has_rows:
-                if all(each.variant != "dsp" for each in lowering.sets):
-                    continue
-                lowering.in_rows, lowering.turns = row_tensors(lowering), True
-            lower_network(lowering)
-            draft = lowering.finish()
-            if draft.in_rows == has_rows:
-                drafts.append(draft)
-    return tuple(drafts)
-
-
-def _ways(slices: Mapping[str, Slice]) -> tuple[Mapping[str, Slice], ...]:
-    """Parts of concatenations where they belong, and all of them copied, which may take less memory."""
-    return (slices, {}) if slices else (slices,)
 
 
 class McuLowering:

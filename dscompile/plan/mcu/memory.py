@@ -20,7 +20,7 @@ from dscompile.ir.memory import MemoryMode
 from dscompile.ir.network import Network
 from dscompile.plan.mcu.cuts import Candidate, Cuts, instructions_of
 from dscompile.plan.mcu.draft import Draft, Plan
-from dscompile.plan.mcu.lowering import lowered_drafts
+from dscompile.plan.mcu.ways import lowered_drafts
 from dscompile.plan.program import MemoryChoice, Program
 from dscompile.target import Target
 
