@@ -52,7 +52,7 @@ def _initial(fields: Fields, tensor: Tensor) -> bytes:
     several = isinstance(fields.content.get("initial"), list)
     numbers = fields.numbers("initial") if several else (fields.number("initial"),)
     limits = (-128.0, 127.0) if tensor.dtype == "int8" else (-3.5e38, 3.5e38)
-    fits = len(numbers) == tensor.elements or not several
+    fits = len(numbers) == tensor.elements or (not several and tensor.elements > 0)
     if not fits or not all(limits[0] <= number <= limits[1] for number in numbers):
         fields.problems.append(f"'{fields.where}initial' must be {tensor.elements} numbers of {tensor.dtype}")
         return b""

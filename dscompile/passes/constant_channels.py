@@ -149,7 +149,7 @@ class _Rewriting:
 
     def _drop_outputs(self, layer: Layer, channels: Mask) -> None:
         for role in ("kernel", "kernel_scale", "bias"):
-            if self.network.has_weight(layer, role):
+            if self._has_weight(layer, role):
                 self._set(layer, role, self._weight(layer, role)[..., ~channels])
         current, kept = self._layer(layer), int((~channels).sum())
         if isinstance(current.op, Conv2D):
@@ -165,14 +165,16 @@ class _Rewriting:
         values = np.where(interval.is_constant, interval.low - zero_point, 0)[channels]
         lost = kernel[..., channels, :].astype(np.int64)
         added = np.tensordot(lost, values, axes=([lost.ndim - 2], [0])).reshape(-1, kernel.shape[-1]).sum(axis=0)
-        role = "bias"
-        known = f"{reader.name}.{role}" in self.weights or self.network.has_weight(reader, role)
-        bias = self._weight(reader, role).astype(np.int64) if known else np.zeros(kernel.shape[-1], np.int64)
+        bias = self._weight(reader, "bias").astype(np.int64) if self._has_weight(reader, "bias") else 0
         self._set(reader, "kernel", kernel[..., ~channels, :])
-        self._set(reader, role, (bias + added).astype(np.int32))
+        self._set(reader, "bias", (bias + added).astype(np.int32))
 
     def _layer(self, layer: Layer) -> Layer:
         return self.layers.get(layer.name, layer)
+
+    def _has_weight(self, layer: Layer, role: str) -> bool:
+        """Whether a layer has a weight, maybe a bias that it did not have at first."""
+        return f"{layer.name}.{role}" in self.weights or self.network.has_weight(layer, role)
 
     def _weight(self, layer: Layer, role: str) -> Array:
         key = f"{layer.name}.{role}"

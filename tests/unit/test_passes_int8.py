@@ -159,6 +159,17 @@ def test_with_padding_only_the_zero_point_may_go():
     assert_same(network, small)
 
 
+def test_a_bias_that_a_layer_gets_loses_the_channels_that_it_loses():
+    net = Int8Net()
+    net.linear("a", Conv2D(3, (1, 1)), "x", SOME_CONSTANT, ITS_BIAS)
+    net.linear("b", Conv2D(2, (1, 1)), "a", kernel([5, 6, 7], [0, 0, 0]))
+    net.linear("y", Conv2D(1, (1, 1)), "b", kernel([3, 4]))
+    network = net.build(["y"])
+    small = remove_constant_channels(network)
+    assert (small.shape("b"), small.weights["b.bias"].tolist()) == ((1, 4, 4, 1), [7 * 130])
+    assert_same(network, small)
+
+
 @pytest.mark.parametrize("multiplier", [1, 2])
 def test_depthwise_layers_lose_their_channels_too(multiplier):
     net = Int8Net()

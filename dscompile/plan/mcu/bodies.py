@@ -506,6 +506,11 @@ class Uses:
         return self.single_products > 0
 
     @property
+    def fours(self) -> bool:
+        """Whether there are groups of four pixels."""
+        return self.products > self.single_products
+
+    @property
     def late(self) -> bool:
         """Whether the last pixels of rows are late in some layer, of a RowsBody or a SeparableBody."""
         return not self.parts.isdisjoint(("late", *LATE_BLOCKS))
