@@ -489,7 +489,8 @@ class Uses:
     """What kernels want of a body besides its main function: single pixels, and channels that fill no pair or four.
 
     `products` are those of all pixels, `single_products` those of pixels that fill no group. `alone` says that some
-    layer has one channel, which no other one can be a pair with. `parts` are what kernels call of a body that has
+    layer has one channel, which no other one can be a pair with, `fours` that the code of some layer has groups of four
+    pixels, though it may never come to one. `parts` are what kernels call of a body that has
     several: blocks of a RowsBody, and `stride 1` or `stride 2`; of a SeparableBody `row`, `image` and `late`, `up` and
     `down` for the ways through it.
     """
@@ -498,17 +499,13 @@ class Uses:
     products: int = 0
     odd: bool = False
     alone: bool = False
+    fours: bool = False
     parts: frozenset[str] = frozenset()
 
     @property
     def singles(self) -> bool:
         """Whether there are pixels that fill no group."""
         return self.single_products > 0
-
-    @property
-    def fours(self) -> bool:
-        """Whether there are groups of four pixels."""
-        return self.products > self.single_products
 
     @property
     def late(self) -> bool:
@@ -526,6 +523,7 @@ class Uses:
             self.products + other.products,
             self.odd or other.odd,
             self.alone or other.alone,
+            self.fours or other.fours,
             self.parts | other.parts,
         )
 
@@ -559,9 +557,20 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
     if not isinstance(kernel, DepthwiseKernel):
         pixels = pixels_of(kernel)
         products = kernel.depth * kernel.out_channels  # of a pixel
-        uses = Uses(pixels % 4 * products, pixels * products, kernel.out_channels % 2 > 0, kernel.out_channels == 1)
+        uses = Uses(
+            single_products=pixels % 4 * products,
+            products=pixels * products,
+            odd=kernel.out_channels % 2 > 0,
+            alone=kernel.out_channels == 1,
+            fours=pixels >= 4 or not _reads_pixels_as_columns(kernel),
+        )
         yield matrix_body(kernel), uses
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":
             rows = "row" if kernel.by_row else "late" if kernel.depthwise.late else "image"
             parts = frozenset((rows, "down" if kernel.descending else "up"))
             yield separable_body(kernel), replace(uses, parts=parts)
+
+
+def _reads_pixels_as_columns(kernel: ConvKernel | SeparableKernel) -> bool:
+    """Whether pixels are columns as they lie in the input: the code of those that fill no group is then apart."""
+    return isinstance(kernel, ConvKernel) and kernel.window.is_pointwise and kernel.depth % _FOUR == 0
