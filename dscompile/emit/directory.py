@@ -179,9 +179,10 @@ def _exchange_in_steps(new: Path, final: Path) -> None:
     except BaseException:
         with suppress(OSError):  # fails if another build's directory is there by now: that one stays
             os.rename(old, final)
-        raise
-    finally:
         shutil.rmtree(old, ignore_errors=True)
+        raise
+    with suppress(OSError):  # another build has put it back, into the gap of a third
+        os.rename(old, new)  # as `old`, half removed, it could be put back
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Network
-from dscompile.plan.mcu import lowering as mcu_lowering
+from dscompile.plan.mcu import ways
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
 from tests.emulated.conftest import require
@@ -50,5 +50,5 @@ def test_int8_sum_in_a_convolution_on_a_core(name, core, tmp_path):
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parts_of_a_concatenation_on_a_core(name, core, tmp_path, monkeypatch):
-    monkeypatch.setattr(mcu_lowering, "_ways", lambda slices: (slices,))
+    monkeypatch.setattr(ways, "_ways", lambda slices: (slices,))
     assert_exact_on(core, int8(NETWORKS[name](), "tflite"), tmp_path / "a")

@@ -11,7 +11,7 @@ import pytest
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, SIGMOID, Activate, Binary, Concat, Conv2D, Dense, Pads, Pool, Reshape
 from dscompile.ir.tensor import Rounding, Tensor
-from dscompile.plan.mcu import lowering as mcu_lowering
+from dscompile.plan.mcu import ways
 from dscompile.plan.mcu.slices import Slice, concatenated_slices
 from dscompile.plan.mcu.small_kernels import CopyKernel
 from dscompile.target import Target
@@ -116,7 +116,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 @pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Concatenations without copies even where these would save memory."""
-    monkeypatch.setattr(mcu_lowering, "_ways", lambda slices: (slices,))
+    monkeypatch.setattr(ways, "_ways", lambda slices: (slices,))
 
 
 @pytest.mark.usefixtures("joined")

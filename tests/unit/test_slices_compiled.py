@@ -8,7 +8,7 @@ import pytest
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU, Binary, Concat, Conv2D, Op, Pads, Pool, Reshape, Shuffle, Slice
 from dscompile.ir.tensor import Quantization, Tensor
-from dscompile.plan.mcu import lowering as mcu_lowering
+from dscompile.plan.mcu import ways
 from dscompile.plan.storage import Halos
 from dscompile.target import find_target
 from tests import mcu
@@ -204,7 +204,7 @@ def test_the_first_half_of_a_vector_stays_where_it_is_in_c():
 
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
 def test_a_slice_of_channels_is_copied_straight_into_a_concatenation_in_c(int8, monkeypatch):
-    monkeypatch.setattr(mcu_lowering, "_ways", lambda slices: (slices,))
+    monkeypatch.setattr(ways, "_ways", lambda slices: (slices,))
     net = Net(8, int8=int8)
     left = net.add("left", Shuffle(2), [net.channels("low", net.image, 0, 4)])
     right = net.conv("right", net.channels("high", net.image, 4, 8), 4)
