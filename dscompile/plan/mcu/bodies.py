@@ -562,15 +562,11 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
             products=pixels * products,
             odd=kernel.out_channels % 2 > 0,
             alone=kernel.out_channels == 1,
-            fours=pixels >= 4 or not _reads_pixels_as_columns(kernel),
+            # The code of pixels that fill no group is apart from that of groups where they need not be gathered.
+            fours=pixels >= 4 or not (isinstance(kernel, ConvKernel) and kernel.has_pixel_columns),
         )
         yield matrix_body(kernel), uses
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":
             rows = "row" if kernel.by_row else "late" if kernel.depthwise.late else "image"
             parts = frozenset((rows, "down" if kernel.descending else "up"))
             yield separable_body(kernel), replace(uses, parts=parts)
-
-
-def _reads_pixels_as_columns(kernel: ConvKernel | SeparableKernel) -> bool:
-    """Whether pixels are columns as they lie in the input: the code of those that fill no group is then apart."""
-    return isinstance(kernel, ConvKernel) and kernel.window.is_pointwise and kernel.depth % _FOUR == 0

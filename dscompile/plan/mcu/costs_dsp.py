@@ -166,7 +166,7 @@ def conv_mix(kernel: ConvKernel) -> Mix:
     words = -(-kernel.depth // 4)
     if kernel.by_words:
         return _KERNEL_CALL + _word_columns(kernel) * pixels + _gathered(kernel) + products_mix(kernel)
-    if kernel.window.is_pointwise and kernel.depth % 4 == 0:
+    if kernel.has_pixel_columns:
         return _KERNEL_CALL + _widened_pixel(words) * pixels + products_mix(kernel)
     columns = (_WIDEN + _WIDEN_WORD * words) * pixels
     return _KERNEL_CALL + columns + _gathered(kernel) + products_mix(kernel)

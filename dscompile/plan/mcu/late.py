@@ -60,8 +60,8 @@ def upward_moments(kernel: SeparableKernel) -> Iterator[tuple[int, int]]:
     """The end of what is written of y, and the first byte of x that is needed after that; rows from first to last."""
     rows = kernel.window.rows
     for row in range(rows.outputs):
-        above = rows.first_input(row) * _x_row_bytes(kernel)
-        below = rows.first_input(row + 1) * _x_row_bytes(kernel) if row + 1 < rows.outputs else None
+        above = rows.first_input(row) * kernel.window.row_bytes
+        below = rows.first_input(row + 1) * kernel.window.row_bytes if row + 1 < rows.outputs else None
         for begin in _group_begins(kernel):
             is_last = begin + GROUP + 1 == kernel.window.columns.outputs
             if is_last:
@@ -83,9 +83,9 @@ def downward_moments(kernel: SeparableKernel) -> Iterator[tuple[int, int]]:
     rows = kernel.window.rows
     first = next(iter(_group_begins(kernel)))
     for row in reversed(range(rows.outputs)):
-        last_row = rows.last_input(row) * _x_row_bytes(kernel)
-        below = last_row + _x_row_bytes(kernel)
-        above = (rows.last_input(row - 1) + 1) * _x_row_bytes(kernel) if row else 0
+        last_row = rows.last_input(row) * kernel.window.row_bytes
+        below = last_row + kernel.window.row_bytes
+        above = (rows.last_input(row - 1) + 1) * kernel.window.row_bytes if row else 0
         for begin in reversed(_group_begins(kernel)):
             ends = above if begin == first else below
             if begin + GROUP + 1 == kernel.window.columns.outputs:
@@ -99,10 +99,6 @@ def downward_moments(kernel: SeparableKernel) -> Iterator[tuple[int, int]]:
 def _group_begins(kernel: SeparableKernel) -> range:
     """The first pixels of the groups of a row; the late one is behind the last of them."""
     return range(0, kernel.window.columns.outputs - 1, GROUP)
-
-
-def _x_row_bytes(kernel: SeparableKernel) -> int:
-    return kernel.window.columns.size * kernel.window.channels
 
 
 def _x_channel(kernel: SeparableKernel, channel: int) -> int:

@@ -67,6 +67,11 @@ class ConvKernel:
         return self.window.taps * self.window.channels
 
     @property
+    def has_pixel_columns(self) -> bool:
+        """Whether a column is a pixel of x as it lies there, in whole words."""
+        return self.window.is_pointwise and self.depth % 4 == 0
+
+    @property
     def gathered(self) -> bool:
         """Whether columns are copied out of x before they are multiplied."""
         if self.variant == "mve" and self.depth % (32 if is_sparse(self.storage) else 16):
@@ -79,11 +84,7 @@ class ConvKernel:
 
         Depth is in that order then (plan/mcu/pairs.py: words_first).
         """
-        if (
-            self.variant != "dsp"
-            or self.window.columns.dilation > 1
-            or (self.window.is_pointwise and self.depth % 4 == 0)
-        ):
+        if self.variant != "dsp" or self.window.columns.dilation > 1 or self.has_pixel_columns:
             return False
         row = self.window.columns.kernel * self.window.channels
         return row >= _WORD and row % _WORD * self.window.rows.kernel <= _MOST_LEFT

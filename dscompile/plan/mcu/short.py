@@ -7,10 +7,11 @@ import math
 from dscompile.ir.cost import layer_macs
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Conv2D
+from dscompile.plan.mcu.costs_dsp import SHARED_STEPS, SHORT_STEPS
 from dscompile.plan.mcu.fusion import fused_layers
 
 _WORTH = 0.01  # of the network's products: instructions that about 600 bytes of code must save
-_SHORT, _SHARED = 34, 16  # depths: up to which there is no loop, below which weights do not share halves
+_SHORT, _SHARED = 2 * SHORT_STEPS, 2 * SHARED_STEPS  # depths: no loop up to the first, halves shared from the second
 _LOOP, _PARTED = 4, 8  # instructions for two channels of four pixels: the end of a loop, taking shared sums apart
 _RESULTS = 8  # of these
 

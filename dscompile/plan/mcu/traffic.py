@@ -145,8 +145,7 @@ def _convolution(kernel: ConvKernel, sizes: Mapping[str, int]) -> dict[str, int]
     found = _product(kernel, sizes["weights"])
     if kernel.variant == "dsp":
         padded = -(-kernel.depth // 4) * 4
-        direct = kernel.window.is_pointwise and padded == kernel.depth
-        gathered = 0 if direct else pixels * (kernel.depth + padded)  # then read to be widened
+        gathered = 0 if kernel.has_pixel_columns else pixels * (kernel.depth + padded)  # then read to be widened
         if kernel.by_words:
             gathered = (pixels - _whole_windows(kernel.window)) * 2 * kernel.depth
         found["columns"] += gathered + pixels * padded * _HALF
