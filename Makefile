@@ -13,7 +13,7 @@ BENCH ?=
 DEMO_MODEL := tests/data/vww_96_float.tflite
 DEMO_OUTPUT := build/vww_96_float-host
 
-.PHONY: help demo test lint golden bench docs dist clean
+.PHONY: help demo test lint golden ratio bench docs dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test    ruff, mypy, import-linter, then all tests"
 	@echo "make lint    ruff, mypy and import-linter only"
 	@echo "make golden  write the golden files of generated C anew; review them with git diff"
+	@echo "make ratio   a network in float32 beside onnxruntime, in a few seconds; continuous integration prints it"
 	@echo "make bench   speed of seven networks beside other runtimes, float32 and int8; BENCH='--networks NAME' and more"
 	@echo "make docs    the documentation as a site in build/site, its reference pages made anew from the code"
 	@echo "make dist    wheel and sdist in dist"
@@ -75,6 +76,9 @@ golden: export PATH := $(CURDIR)/$(BIN):$(PATH)
 golden: $(VENV)/test.stamp
 	rm -f tests/golden/native/* tests/golden/mcu/*
 	$(BIN)/python -m pytest -q tests/golden --update-golden
+
+ratio: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks --networks mobilenet_v2 --contenders dscompile onnxruntime --rounds 5
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -1,6 +1,8 @@
 """The benchmark against other runtimes: its TFLite twins, its arithmetic, and one run of it all."""
 
 import json
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -334,3 +336,10 @@ def test_int8_is_compared_with_exact_sums(tiny_onnx, tmp_path, capsys):
     assert (table["precision"], table["reference"]) == ("int8", "onnxruntime with exact sums")
     assert table["rows"][0]["max_error"] == 0
     assert "int8, 1 thread" in capsys.readouterr().out
+
+
+def test_the_tests_have_the_peer_that_the_benchmark_was_measured_with():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    pins = {name: [line for line in extras[name] if line.startswith("onnxruntime=")] for name in ("test", "bench")}
+    assert pins["test"] == pins["bench"] != []
