@@ -35,7 +35,8 @@ _TOO_LONG = f"it takes more than {TIME_S} s"
 MEMORY_BYTES = 1 << 30
 CODES = frozenset({0, 1, 2, 3, 4})  # 5 says that a tool is missing or the disk refuses, which no input may bring about
 _BATCH = 1000  # inputs of one process, so that what one leaves behind does not count against many
-_GRACE_S = 20  # the process of an input that does not come back to the interpreter is ended after this
+_GRACE_S = 20  # the process of an input that does not come back to the interpreter is ended after this, if it computes
+_ASLEEP_S = 300  # and after this in any case: on a machine with much else to do, seconds of its time may take minutes
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PATHS = {"os.remove": 1, "os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.chmod": 1, "os.symlink": 2, "os.link": 2}
 _PATHS |= {"os.truncate": 1, "shutil.rmtree": 1, "shutil.move": 2, "shutil.copyfile": 2}
@@ -164,7 +165,9 @@ def _listen(child: int, reader: int, place: mmap.mmap) -> tuple[str, bool]:
     """All that the process says until it ends, and whether it had to be ended."""
     import select
 
-    parts, last, since, stuck = [], -1, time.monotonic(), False
+    parts: list[bytes] = []
+    last, stuck = -1, False
+    since, worked = time.monotonic(), 0.0
     while True:
         if select.select([reader], [], [], 1.0)[0]:
             data = os.read(reader, 1 << 16)
@@ -173,10 +176,18 @@ def _listen(child: int, reader: int, place: mmap.mmap) -> tuple[str, bool]:
             parts.append(data)
         now = struct.unpack("<q", place[:8])[0]
         if now != last:
-            last, since = now, time.monotonic()
-        elif time.monotonic() - since > _GRACE_S + TIME_S:
+            last, since, worked = now, time.monotonic(), _cpu_s(child)
+            continue
+        waited, limit = time.monotonic() - since, _GRACE_S + TIME_S
+        if waited > _ASLEEP_S or (waited > limit and _cpu_s(child) - worked > TIME_S):
             os.kill(child, signal.SIGKILL)
             stuck, since = True, time.monotonic()
+
+
+def _cpu_s(process: int) -> float:
+    """What a process has computed, in seconds."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _child(kind: Kind, batch: list[int], place: mmap.mmap, writer: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,3 +78,26 @@ def test_an_input_that_takes_too_long_is_found_unless_only_the_machine_stood_sti
 
     assert _causes(sleep_once) == []
     assert _causes(sleep)[0].startswith("it takes more than")
+
+
+def test_an_input_that_does_not_come_back_is_found_if_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TIME_S", 0.2)
+    monkeypatch.setattr(watch, "_GRACE_S", 0.3)
+
+    def out_of_reach(work: Callable[[], object]) -> Callable[[Path], int]:
+        def read(_path: Path) -> int:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # when it can come again
+            work()
+            return 0
+
+        return read
+
+    def compute() -> None:
+        while True:
+            pass
+
+    assert _causes(out_of_reach(compute)) == ["it hangs, out of the interpreter's reach"]
+    assert _causes(out_of_reach(lambda: time.sleep(2.5))) == []
+    monkeypatch.setattr(watch, "_ASLEEP_S", 1.0)
+    assert _causes(out_of_reach(lambda: time.sleep(600))) == ["it hangs, out of the interpreter's reach"]
