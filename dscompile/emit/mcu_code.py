@@ -33,6 +33,7 @@ from dscompile.plan.mcu.bodies import (
     turned_shape,
     used_bodies,
 )
+from dscompile.plan.mcu.held import held_body, held_pixels, held_shape
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of, row_bounds
 from dscompile.plan.mcu.mve import Body as MveBody
 from dscompile.plan.mcu.mve import used_mve_bodies
@@ -117,6 +118,7 @@ _SUFFIXES = {
     "rows": "_rows",
     "turned": "_turned",
     "planes": "_planes",
+    "held": "_held",
     "mve": "_mve",
     "rvv": "",
     "m0plus": "_m0plus",
@@ -242,6 +244,8 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
         template += _SUFFIXES[variant]
         if kernel.variant == "dsp":
             values.update(_body_names(kernel, shared, names))
+        if isinstance(kernel, ConvKernel) and kernel.variant == "held":
+            values["held"] = names[held_body(kernel)]
         if isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes":
             values["turning"] = names[TurningBody()]
             own = planes_bodies(kernel)
@@ -427,6 +431,16 @@ def _matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[str]:
     return [str(value) for value in astuple(matrix_shape(kernel))]
 
 
+def _held_numbers(kernel: ConvKernel, pixels: int) -> list[str]:
+    """A held_shape as C."""
+    return [str(value) for value in astuple(held_shape(kernel, pixels))]
+
+
+def _held_pixels(kernel: ConvKernel) -> int:
+    """Pixels of a group whose columns are held."""
+    return held_pixels(kernel.depth)
+
+
 def _separable_numbers(kernel: SeparableKernel, sums: bool) -> list[str]:
     """A separable_shape as C; it has the constants of a sum only if some layer has `sums`."""
     numbers = [str(value) for value in astuple(separable_shape(kernel))]
@@ -467,6 +481,8 @@ def _environment() -> jinja2.Environment:
         "column_taps": _column_taps,
         "depthwise_shape": _depthwise_numbers,
         "describe": _describe,
+        "held_pixels": _held_pixels,
+        "held_shape": _held_numbers,
         "index": _index,
         "largest_divisor": _largest_divisor,
         "matrix_shape": _matrix_numbers,

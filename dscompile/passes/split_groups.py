@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from dscompile.ir.network import Array, Layer, Network
@@ -12,13 +13,18 @@ from dscompile.passes.rewrite import apply_everywhere, fresh_name, read_only, su
 _WORTH = 256
 
 
-def split_groups(network: Network) -> Network:
-    """Leaves no Conv2D in groups, but depthwise ones and those where it would save little.
+def _none(network: Network, layer: Layer) -> bool:
+    del network, layer
+    return False
+
+
+def split_groups(network: Network, kept: Callable[[Network, Layer], bool] = _none) -> Network:
+    """Leaves no Conv2D in groups, but depthwise ones, those that are `kept`, and those where it would save little.
 
     Each becomes a Slice of the input's channels and a Conv2D with its part of the weights for every group, and a
     Concat with the name of the layer. For kernels over all channels of an image, which would multiply by zeros.
     """
-    return apply_everywhere(_split, network)
+    return apply_everywhere(lambda each, layer: None if kept(each, layer) else _split(each, layer), network)
 
 
 def _split(network: Network, layer: Layer) -> Network | None:

@@ -11,7 +11,8 @@ import pytest
 from dscompile.api.reference import oracle_outputs
 from dscompile.emit.mcu_code import SharedBody, bodies_code
 from dscompile.ir.ops import RELU, RELU6
-from dscompile.plan.mcu.bodies import Finish, MatrixBody, RowsBody, SeparableBody, Uses
+from dscompile.plan.mcu.bodies import MatrixBody, RowsBody, SeparableBody, Uses
+from dscompile.plan.mcu.epilogues import Finish
 from dscompile.plan.mcu.rows import segment_blocks
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target

@@ -18,7 +18,7 @@ from dscompile.plan.mcu.short import short_products_pay
 from dscompile.plan.mcu.small_kernels import BinaryKernel, CopyKernel
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, write
 from tests.unit.test_mcu_add import PAIRS, SCALES
-from tests.unit.test_mcu_kernels import int8
+from tests.unit.test_mcu_kernels import Case, int8
 
 
 def sliced(begin: int, size: int) -> Network:
@@ -88,18 +88,26 @@ def conv_kernels(network: Network) -> list[ConvKernel]:
 
 
 def test_products_of_short_columns_equal_the_oracle():
-    network = int8(pointwise((8, 13, 16, 36, 7)), "tflite")
+    network = int8(pointwise((20, 17, 32, 36, 7)), "tflite")
     kernels = conv_kernels(network)
     assert [kernel.short for kernel in kernels] == [True, True, True, False]
-    assert [kernel.apart for kernel in kernels] == [True, False, False, False]
+    assert not any(kernel.apart for kernel in kernels)
     assert [matrix_body(kernel).short for kernel in kernels] == [True, True, True, False]
+    assert_equals_oracle(network, (0, 1), here("cortex-m4"))
+
+
+def test_columns_of_nine_values_have_weights_that_lie_apart():
+    network = int8(Case(7, 5, 1, 12).network(), "tflite")
+    (kernel,) = conv_kernels(network)
+    assert kernel.short
+    assert kernel.apart
     assert_equals_oracle(network, (0, 1), here("cortex-m4"))
 
 
 def test_short_products_have_no_code_of_their_own_where_they_are_little_of_the_network():
     network = canonicalize(int8(pointwise((8, 16), 600), "tflite"))
     assert not short_products_pay(network)
-    assert not any(kernel.short for kernel in conv_kernels(network))
+    assert not any(kernel.short or kernel.variant == "held" for kernel in conv_kernels(network))
     assert short_products_pay(canonicalize(int8(pointwise((8, 16)), "tflite")))
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dscompile.plan.mcu.arithmetic import IntegerSum
-from dscompile.plan.mcu.epilogues import IntegerEpilogue
+from dscompile.plan.mcu.epilogues import Finish, IntegerEpilogue, finish_of
+from dscompile.plan.mcu.held import HeldBody, held_body
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of
 from dscompile.plan.mcu.planes import Pattern, planes_shape, row_pieces
 from dscompile.plan.mcu.products import (
@@ -41,21 +42,6 @@ _STEP_BYTES_APART = 13 * 4
 FEW_SINGLES = 1 / 50  # of the products of layers: two words a step then save less than 1 % of them, for 108 B of code
 _FOUR = 4  # channels in a word
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
-
-
-@dataclass(frozen=True)
-class Finish:
-    """How sums become bytes: `step` says whether each channel has a third constant (see IntegerEpilogue: stepped)."""
-
-    right: int
-    low: int
-    high: int
-    step: bool
-
-    @property
-    def constants(self) -> int:
-        """Integers per channel."""
-        return 3 if self.step else 2
 
 
 @dataclass(frozen=True)
@@ -169,7 +155,9 @@ class TurningBody:
     kind: ClassVar[str] = "turning"
 
 
-Body = MatrixBody | DepthwiseBody | RowsBody | SeparableBody | TurnedBody | PlanesBody | TurningBody | ScaleBody
+Body = (
+    MatrixBody | DepthwiseBody | RowsBody | SeparableBody | TurnedBody | PlanesBody | TurningBody | ScaleBody | HeldBody
+)
 
 
 @dataclass(frozen=True)
@@ -259,10 +247,6 @@ class DepthwiseShape:
     offset: int
 
 
-def _finish(epilogue: IntegerEpilogue) -> Finish:
-    return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.method == "stepped")
-
-
 def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     """The body of a kernel with dsp."""
     epilogue = kernel.epilogue
@@ -270,7 +254,7 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     total = _residual_sum(kernel)
     added = SumFinish(total.right, total.low, total.high) if total else None
     int4, short = kernel.storage == "int4", isinstance(kernel, ConvKernel) and kernel.short
-    return MatrixBody(_finish(epilogue), added, kernel.in_rows, kernel.apart, int4, kernel.lookup, short)
+    return MatrixBody(finish_of(epilogue), added, kernel.in_rows, kernel.apart, int4, kernel.lookup, short)
 
 
 def matrix_shape(kernel: ConvKernel | SeparableKernel) -> MatrixShape:
@@ -353,7 +337,7 @@ def _entry(kernel: ConvKernel | SeparableKernel) -> int:
 def rows_body(kernel: DepthwiseKernel) -> RowsBody:
     """The body of a kernel with x in rows."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    return RowsBody(_finish(kernel.epilogue))
+    return RowsBody(finish_of(kernel.epilogue))
 
 
 def first_slots(kernel: DepthwiseKernel) -> tuple[int, ...]:
@@ -409,7 +393,7 @@ def separable_shape(kernel: SeparableKernel) -> SeparableShape:
 def turned_body(kernel: DepthwiseKernel) -> TurnedBody:
     """The body of a kernel with a turned image."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    return TurnedBody(_finish(kernel.epilogue), turned_outputs(kernel.window))
+    return TurnedBody(finish_of(kernel.epilogue), turned_outputs(kernel.window))
 
 
 def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:
@@ -423,7 +407,7 @@ def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:
 def planes_bodies(kernel: DepthwiseKernel) -> list[PlanesBody]:
     """The bodies of a kernel by planes, one for each piece of a row."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    finish, window, scaled = _finish(kernel.epilogue), kernel.window, planes_shape(kernel).factor > 1
+    finish, window, scaled = finish_of(kernel.epilogue), kernel.window, planes_shape(kernel).factor > 1
     return [
         PlanesBody(finish, window.rows.kernel, planes_pitch(window), piece.pattern, scaled, kernel.lookup)
         for piece in row_pieces(window.columns)
@@ -438,7 +422,7 @@ def depthwise_body(kernel: DepthwiseKernel, taps: int, *, whole: bool, column: b
     """The body for pixels with `taps` columns of the window inside the image."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
     rows, columns = kernel.window.kernel
-    return DepthwiseBody(_finish(kernel.epilogue), rows, columns, taps, whole, column, kernel.lookup)
+    return DepthwiseBody(finish_of(kernel.epilogue), rows, columns, taps, whole, column, kernel.lookup)
 
 
 def depthwise_bodies(kernel: DepthwiseKernel, *, column: bool) -> list[DepthwiseBody]:
@@ -543,6 +527,8 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
     if isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes":
         yield TurningBody(), Uses()
         yield from ((body, Uses()) for body in planes_bodies(kernel))
+    if isinstance(kernel, ConvKernel) and kernel.variant == "held":
+        yield held_body(kernel), Uses(odd=kernel.out_channels % 2 > 0)
     if not isinstance(kernel, ConvKernel | DepthwiseKernel | SeparableKernel) or kernel.variant != "dsp":
         return
     depthwise = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
@@ -563,7 +549,7 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
             odd=kernel.out_channels % 2 > 0,
             alone=kernel.out_channels == 1,
             # The code of pixels that fill no group is apart from that of groups where they need not be gathered.
-            fours=pixels >= 4 or not (isinstance(kernel, ConvKernel) and kernel.has_pixel_columns),
+            fours=pixels >= 4 or not (isinstance(kernel, ConvKernel) and kernel.reads_pixels),
         )
         yield matrix_body(kernel), uses
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from dscompile.ir.storage import Storage, fitting_storage
 from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu.arithmetic import Residual
 from dscompile.plan.mcu.costs_dsp import SHARED_STEPS, SHORT_STEPS, column_steps, depthwise_mix
-from dscompile.plan.mcu.epilogues import Epilogue, FloatEpilogue, IntegerEpilogue
+from dscompile.plan.mcu.epilogues import Epilogue, IntegerEpilogue
 from dscompile.plan.mcu.fusion import Fused, fused_layers
 from dscompile.plan.mcu.late_choice import best_way
 from dscompile.plan.mcu.lookups import lookup_table
@@ -40,6 +40,7 @@ from dscompile.plan.mcu.pairs import (
     words_first,
 )
 from dscompile.plan.mcu.planes import planes_record_words, planes_records, takes_planes
+from dscompile.plan.mcu.prepared import depthwise_rows, prepared_weights
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
@@ -48,7 +49,6 @@ from dscompile.plan.mcu.products import (
     planes_bytes,
     repeats_channel,
 )
-from dscompile.plan.mcu.quantized import QuantizedWeights, quantized_weights, rows_weights
 from dscompile.plan.mcu.rows import GROUP, lowered_bias, row_records
 from dscompile.plan.mcu.sets import (
     VECTOR_VARIANTS,
@@ -58,7 +58,6 @@ from dscompile.plan.mcu.sets import (
     depthwise_set,
     has_pairs,
     matrix_set,
-    vector_variant,
 )
 from dscompile.plan.mcu.storage import Place
 from dscompile.plan.mcu.turned import ring_bytes, takes_turned, turned_records
@@ -100,20 +99,55 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
             operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
         if kernel.variant == "planes":
             operands.append(lowering.scratch(planes_bytes(window)))
-        tables = _tables(lowering, fused.lookup)
+        tables = lookup_tables(lowering, fused.lookup)
         kernel = replace(kernel, step=y.step, lookup=fused.lookup is not None)
         lowering.call(kernel, [x.operand, *operands, *tables, y.operand])
         return
     weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
     dense = grouped_as_dense(weights, op.groups) if op.groups > 1 else weights
-    matrix = dense.reshape(-1, op.out_channels)
+    product = matrix_product(lowering, layer, window, dense.reshape(-1, op.out_channels), epilogue, constants, residual)
+    conv = product.kernel
+    operands = product.operands(lowering)
+    if conv.gathered:
+        size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
+        operands = [*operands, lowering.scratch(size)]
+    _finish(lowering, conv, [x.operand, *operands], fused, residual)
+
+
+@dataclass(frozen=True)
+class MatrixProduct:
+    """A ConvKernel with its weights [depth, C_out] and constants [C_out] in the order that it wants, and its set."""
+
+    kernel: ConvKernel
+    weights: Array
+    constants: tuple[Array, ...]
+    chosen: KernelSet
+
+    def operands(self, lowering: McuLowering) -> list[Operand]:
+        """Weights and constants."""
+        kernel = self.kernel
+        return _matrix(
+            lowering, self.weights, kernel.epilogue, self.constants, self.chosen, kernel.storage, apart=kernel.apart
+        )
+
+
+def matrix_product(
+    lowering: McuLowering,
+    layer: Layer,
+    window: Window,
+    matrix: Array,
+    epilogue: Epilogue,
+    constants: tuple[Array, ...],
+    residual: Residual | None,
+) -> MatrixProduct:
+    """The kernel of a convolution with weights [depth, C_out], or of a group of its channels."""
     storage = fitting_storage(layer.storage, matrix)
     chosen = matrix_set(lowering.sets, epilogue, matrix, storage)
     storage = chosen.storage(storage, len(matrix))
     quantized = lowering.network.is_quantized_layer(layer)
     conv = ConvKernel(
         window=window,
-        out_channels=op.out_channels,
+        out_channels=matrix.shape[1],
         epilogue=epilogue,
         padding=tensor_quantization(lowering.network, layer.inputs[0]).zero_point if quantized else 0,
         group=chosen.group,
@@ -126,11 +160,7 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
     short = chosen.variant == "dsp" and storage == "plain" and lowering.has_short and column_steps(conv) <= SHORT_STEPS
     spread = short and column_steps(conv) < SHARED_STEPS
     conv = replace(conv, short=short, apart=chosen.variant == "dsp" and (spread or _lie_apart(ordered, storage)))
-    operands = _matrix(lowering, ordered, epilogue, constants, chosen, storage, apart=conv.apart)
-    if conv.gathered:
-        size = mve_scratch_bytes(conv) if conv.variant == "mve" else conv.column_bytes
-        operands = [*operands, lowering.scratch(size)]
-    _finish(lowering, conv, [x.operand, *operands], fused, residual)
+    return MatrixProduct(conv, ordered, constants, chosen)
 
 
 def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | None) -> None:
@@ -172,7 +202,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     matrix, constants = _in_pairs(separable, residual, matrix, constants)
     separable = replace(separable, apart=second.variant == "dsp" and _lie_apart(matrix, storage))
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
-    operands += _tables(lowering, fused.middle)
+    operands += lookup_tables(lowering, fused.middle)
     lowering.enter(follower)
     operands += _matrix(lowering, matrix, epilogue, constants, second, storage, apart=separable.apart)
     size = mve_scratch_bytes(separable) if separable.variant == "mve" else separable.column_bytes
@@ -253,13 +283,6 @@ def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused,
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
 
-def depthwise_rows(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
-    """A depthwise layer made ready for an image in rows, if that can be."""
-    if layer.name not in lowering.prepared_rows:
-        lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer)
-    return lowering.prepared_rows[layer.name]
-
-
 def _finish(
     lowering: McuLowering,
     kernel: ConvKernel | SeparableKernel,
@@ -277,14 +300,14 @@ def _finish(
             residual = replace(residual, integer=residual.integer.swapped)
         kernel = replace(kernel, residual=residual)
         operands = [*operands, lowering.dense(second if first == producer.output else first).operand]
-    operands = [*operands, *_tables(lowering, fused.lookup)]
+    operands = [*operands, *lookup_tables(lowering, fused.lookup)]
     kernel = replace(kernel, step=y.step, in_rows=y.in_rows, lookup=fused.lookup is not None)
     if isinstance(kernel, SeparableKernel):
         kernel = best_way(kernel, lowering.target)
     lowering.call(kernel, [*operands, y.operand])
 
 
-def _tables(lowering: McuLowering, layer: Layer | None) -> list[Operand]:
+def lookup_tables(lowering: McuLowering, layer: Layer | None) -> list[Operand]:
     """The table of a layer that is fused into the current step, if there is one."""
     if layer is None:
         return []
@@ -410,30 +433,6 @@ def _taps(
             lowering.constant("constants", np.stack(constants, axis=1)),
         ]
     return _operands(lowering, taps, epilogue, constants)
-
-
-def prepared_weights(
-    lowering: McuLowering, layer: Layer, *, centered: bool
-) -> tuple[Array, Epilogue, tuple[Array, ...]]:
-    """Kernel [..., C_out], epilogue and its constants. `centered`: the kernel multiplies x less its zero point."""
-    network = lowering.network
-    if network.is_quantized_layer(layer):
-        key = f"{layer.name}, centered" if centered else layer.name
-        prepared = lowering.prepared.get(key)
-        if prepared is None:
-            narrow = any(each.variant == "m0plus" for each in lowering.sets)
-            folded = vector_variant(lowering.sets) != "c99"
-            prepared = quantized_weights(
-                network, layer, centered=centered, affine=lowering.affine, narrow=narrow, folded=folded
-            )
-            lowering.prepared[key] = prepared
-        return prepared.kernel, prepared.epilogue, prepared.constants
-    assert isinstance(layer.op, Conv2D | Dense)
-    kernel = np.asarray(network.weight(layer, "kernel"), np.float32)
-    bias = np.zeros(kernel.shape[-1], np.float32)
-    if network.has_weight(layer, "bias"):
-        bias = np.asarray(network.weight(layer, "bias"), np.float32)
-    return kernel, FloatEpilogue(layer.op.activation), (bias,)
 
 
 def _matrix(

@@ -64,6 +64,8 @@ def kernel_parts(kernel: McuKernel, isa: Isa) -> tuple[Part, ...]:
         case ConvKernel():
             if kernel.variant == "dsp":
                 return (Part(dsp.conv_mix(kernel), dsp.loop_bytes(kernel)),)
+            if kernel.variant == "held":
+                return (Part(dsp.held_mix(kernel), dsp.held_bytes(kernel)),)
             return (Part(CALL + products(kernel, isa)),)
         case DepthwiseKernel():
             return (

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dscompile.plan.mcu.bodies import (
     FEW_SINGLES,
     DepthwiseBody,
-    Finish,
     MatrixBody,
     RowsBody,
     SumFinish,
@@ -23,6 +22,8 @@ from dscompile.plan.mcu.bodies import (
     rows_matrix_shapes,
     turned_body,
 )
+from dscompile.plan.mcu.epilogues import Finish
+from dscompile.plan.mcu.held import HeldBody, held_body
 from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code, total
 from dscompile.plan.mcu.planes import weight_words
@@ -62,6 +63,10 @@ _LOOKED_UP = code("l")  # where the table is; each result is a load
 _RESIDUAL_CALL = code("l s")
 _RESIDUAL = code("l p 4w l 3p l p s")
 _RESIDUAL_SUM = code("l 3p")
+
+# Columns that stay in registers.
+_HELD_CALL, _HELD_GROUP = code("9w p 7w 2p 2w 2w 2w 2w 2w 3p 9w j"), code("2w 2w 2w p s p s p j")
+_HELD_OTHERS = 10  # instructions of a channel besides products, about
 
 # C: one pixel of a group, and a last channel without a partner.
 _ONE_CALL = code("9w p 2l 2p 9w j")
@@ -170,6 +175,37 @@ def conv_mix(kernel: ConvKernel) -> Mix:
         return _KERNEL_CALL + _widened_pixel(words) * pixels + products_mix(kernel)
     columns = (_WIDEN + _WIDEN_WORD * words) * pixels
     return _KERNEL_CALL + columns + _gathered(kernel) + products_mix(kernel)
+
+
+def held_mix(kernel: ConvKernel) -> Mix:
+    """Of one call of a convolution whose columns stay in registers."""
+    body = held_body(kernel)
+    groups, single = divmod(pixels_of(kernel), body.pixels)
+    fours, left = divmod(kernel.depth, 4)
+    pixel = code("l 2p") * fours + code("l") * left + code("p") * (left // 2)
+    each = _HELD_GROUP + pixel * body.pixels + code("l p") * (body.pixels > 1)
+    each += code("l 2p") * (kernel.out_channels % 2)
+    each += _held_channel(body) * kernel.out_channels
+    loads_step = body.steps_pixels and "step" not in body.kept
+    turn = code("2p j") if loads_step or "end" in body.kept else code("l 2p j")
+    each += turn * half_up(kernel.out_channels)
+    calls = _HELD_CALL * ((groups > 0) + single)
+    if body.row_step and not kernel.by_row:
+        calls = (_HELD_CALL + code("5p 4l s j")) * kernel.window.rows.outputs
+    return _KERNEL_CALL + calls + each * (groups + single)
+
+
+def _held_channel(body: HeldBody) -> Mix:
+    """Of all pixels of a group."""
+    loads = total(code(f"{len(load)}w {len(load)}c" if len(load) > 1 else "l c") for load in body.loads)
+    result = code("2p s") + code("p") * body.words + code("2p") * body.finish.step + code("l") * body.lookup
+    others = (body.steps_pixels and "step" not in body.kept) + (body.lookup and "table" not in body.kept)
+    return loads + (result + _clamps(body.finish)) * body.pixels + code("l") * others
+
+
+def held_bytes(kernel: ConvKernel) -> int:
+    """Code that a turn of its body goes through."""
+    return 2 * 4 * (held_body(kernel).words * held_body(kernel).pixels + _HELD_OTHERS)
 
 
 def _widened_pixel(words: int) -> Mix:

@@ -74,6 +74,26 @@ class IntegerEpilogue:
 Epilogue = FloatEpilogue | IntegerEpilogue
 
 
+@dataclass(frozen=True)
+class Finish:
+    """How sums become bytes: `step` says whether each channel has a third constant (see IntegerEpilogue: stepped)."""
+
+    right: int
+    low: int
+    high: int
+    step: bool
+
+    @property
+    def constants(self) -> int:
+        """Integers per channel."""
+        return 3 if self.step else 2
+
+
+def finish_of(epilogue: IntegerEpilogue) -> Finish:
+    """What an inner loop for 16-bit SIMD is compiled for, of a searched epilogue."""
+    return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.method == "stepped")
+
+
 def elements(name: str, element: DType, written: bool = False) -> Parameter:
     """A pointer to elements, aligned for one of them."""
     return Parameter(name, element, written, alignment=DTYPE_BYTES[element])

@@ -52,6 +52,7 @@ from dscompile.plan.mcu.convolutions import (
 from dscompile.plan.mcu.fusion import fused_layers
 from dscompile.plan.mcu.lookups import lookup_table
 from dscompile.plan.mcu.lowering import McuLowering
+from dscompile.plan.mcu.pointwise import lower_pointwise, pointwise_kernel
 from dscompile.plan.mcu.quantized import integer_mean, integer_softmax
 from dscompile.plan.mcu.scaling import RECORD_BYTES, scale_kernel
 from dscompile.plan.mcu.sets import has_pairs, mean_variant, pool_variant
@@ -87,13 +88,19 @@ def lower_network(lowering: McuLowering) -> None:
         residual = None
         if fused.sum is not None:
             residual = _residual(lowering, fused.sum)
-            fused = fused if residual is not None else replace(fused, sum=None)
+            kernel = pointwise_kernel(lowering, fused, residual) if residual is not None else None
+            if residual is None or kernel is not None:
+                fused, residual = replace(fused, sum=None), None
         absorbed.update(each.name for each in fused.layers)
         lowering.begin(layer)
         if fused.pointwise is not None:
             lower_separable(lowering, fused, residual)
         elif isinstance(layer.op, Conv2D):
-            lower_conv(lowering, fused, residual)
+            pointwise = pointwise_kernel(lowering, fused, residual)
+            if pointwise is not None:
+                lower_pointwise(lowering, fused, pointwise)
+            else:
+                lower_conv(lowering, fused, residual)
         else:
             _lower_layer(lowering, layer)
         lowering.end(fused.layers)

@@ -88,6 +88,10 @@ class McuLowering:
         self._layer = layer.name
         self._check(layer.output)
 
+    def enter_group(self, layer: Layer, group: int) -> None:
+        """The constants that follow belong to a group of the channels of `layer`."""
+        self._layer = f"{layer.name}.group{group}"
+
     def end(self, layers: Sequence[Layer]) -> None:
         """Finishes the step that computes `layers`; a result that the user wants goes to the user's buffer."""
         name = layers[-1].output

@@ -171,7 +171,7 @@ def _is_buffered(kernel: WindowedKernel) -> bool:
     """Whether a group's windows have been read completely before any of its pixels is written."""
     match kernel:
         case ConvKernel():
-            return kernel.gathered
+            return kernel.gathered or kernel.variant == "held"
         case DepthwiseKernel():
             return kernel.variant == "mve"
         case _:

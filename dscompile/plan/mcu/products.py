@@ -16,7 +16,7 @@ from dscompile.plan.mcu.windows import Window
 _WORD = 4  # bytes
 _MOST_LEFT = 32  # of a window: bytes of its rows that fill no word
 
-Variant = Literal["c99", "dsp", "rows", "turned", "planes", "mve", "rvv", "m0plus", "block"]
+Variant = Literal["c99", "dsp", "rows", "turned", "planes", "held", "mve", "rvv", "m0plus", "block"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class ConvKernel:
     (templates/mcu/matrix_m0plus.j2); `mve` has columns of whole vectors, and weights as plan/mcu/mve.py says; `rvv` has
     weights [depth][C_out]. Weights of another `storage` are packed (plan/mcu/packing.py). With dsp, a `lookup` reads
     what the epilogue makes from the parameter `table`, which is the one before y; `short` says that columns have few
-    words (plan/mcu/short.py).
+    words (plan/mcu/short.py). Of a pointwise one, pixels of x may begin `x_step` elements apart, others between them.
+    Variant `held` is one of those, with records in place of weights and constants (plan/mcu/held.py).
     """
 
     window: Window
@@ -55,6 +56,7 @@ class ConvKernel:
     short: bool = False
     storage: Storage = "plain"
     lookup: bool = False
+    x_step: int = 0
 
     @property
     def kind(self) -> str:
@@ -103,6 +105,16 @@ class ConvKernel:
     def y_step(self) -> int:
         """Elements from one pixel of y to the next."""
         return self.step or self.out_channels
+
+    @property
+    def x_pitch(self) -> int:
+        """Elements from one pixel of x to the next."""
+        return self.x_step or self.window.channels
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether dsp makes columns pixel after pixel, without a window that goes through the image."""
+        return self.has_pixel_columns or (self.by_words and self.window.is_pointwise)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -289,7 +301,7 @@ def column_bytes(depth: int, group: int, element: Element, variant: Variant) -> 
 def _matrix(epilogue: Epilogue, variant: Variant, weights: str = "weights", prefix: str = "") -> tuple[Parameter, ...]:
     """Weights and per-channel constants of a product of sums; for dsp and mve, those of one channel after the other."""
     first = Parameter(weights, epilogue.element, alignment=4)
-    if variant in ("rows", "turned", "planes"):
+    if variant in ("rows", "turned", "planes", "held"):
         return (Parameter("records", "int32"),)
     if variant in ("dsp", "mve"):
         return (first, Parameter(f"{prefix}constants", "int32"))

@@ -38,6 +38,7 @@ from dscompile.plan.requantization import (
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
 _answers: dict[Hashable, Affine | Narrow | None] = {}
+_answers_held: dict[Hashable, Affine | None] = {}
 _answers_in_rows: dict[Hashable, Affine | None] = {}
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
@@ -90,6 +91,23 @@ def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
     clamp = found.clamp
     epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, -128, searched.left, searched.right)
     return QuantizedWeights(_without_constants(found), epilogue, (searched.bias, searched.multiplier))
+
+
+def held_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
+    """A layer whose weights, shifted to the left by `left`, fit 16 bits (plan/mcu/held.py), or None."""
+    found = layer_sums(network, layer, centered=False)
+    searched = answered(
+        _answers_held,
+        found.question,
+        lambda: search_affine(*_form(found, found.zero_point), limits=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
+    )
+    if searched is None:
+        return None
+    clamp = found.clamp
+    method = _method(searched)
+    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, found.zero_point, searched.left, searched.right)
+    integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
+    return QuantizedWeights(_without_constants(found), epilogue, tuple(each.astype(np.int32) for each in integers))
 
 
 def _searched(found: LayerSums, *, narrow: bool, folded: bool) -> Affine | Narrow | None:

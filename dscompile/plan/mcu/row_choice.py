@@ -5,9 +5,10 @@ from __future__ import annotations
 from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Conv2D, Pool
-from dscompile.plan.mcu.convolutions import depthwise_rows, image_window, multiplies_pairs
+from dscompile.plan.mcu.convolutions import image_window, multiplies_pairs
 from dscompile.plan.mcu.fusion import fused_layers
 from dscompile.plan.mcu.lowering import McuLowering
+from dscompile.plan.mcu.prepared import depthwise_rows
 from dscompile.plan.mcu.rows import LARGEST_SIZE, takes_window
 from dscompile.plan.mcu.sets import has_pairs
 

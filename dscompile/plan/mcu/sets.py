@@ -142,7 +142,7 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage:
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")
         case "block":
             return epilogue.element == "int8"
-        case "rows" | "turned" | "planes":  # of depthwise layers only, which choose them elsewhere
+        case "rows" | "turned" | "planes" | "held":  # chosen elsewhere
             return False
         case "c99":
             return storage == "plain"
@@ -165,7 +165,7 @@ def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_c
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
         case "block":
             return epilogue.element == "int8"
-        case "rows" | "turned" | "planes":  # of depthwise layers only, which choose them elsewhere
+        case "rows" | "turned" | "planes" | "held":  # chosen elsewhere
             return False
         case "c99":
             return True

@@ -13,6 +13,7 @@ from dscompile.ir.network import Array
 from dscompile.ir.storage import FOUR, KEPT, Storage, is_sparse
 from dscompile.ir.tensor import DTYPE_BYTES
 from dscompile.plan.mcu.bodies import first_slots
+from dscompile.plan.mcu.held import held_pixels
 from dscompile.plan.mcu.kernels import McuKernel
 from dscompile.plan.mcu.late import groups_of_rows
 from dscompile.plan.mcu.planes import row_pieces, weight_words
@@ -142,6 +143,9 @@ def _convolution(kernel: ConvKernel, sizes: Mapping[str, int]) -> dict[str, int]
     element = DTYPE_BYTES[kernel.epilogue.element]
     pixels = kernel.window.pixels
     read = _read_pixels(kernel.window) * kernel.window.channels * element
+    if kernel.variant == "held":
+        groups = -(-pixels // held_pixels(kernel.depth))
+        return {"x": read, "records": groups * sizes["records"], "y": pixels * kernel.out_channels}
     found = _product(kernel, sizes["weights"])
     if kernel.variant == "dsp":
         padded = -(-kernel.depth // 4) * 4

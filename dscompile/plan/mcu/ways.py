@@ -9,6 +9,7 @@ from dscompile.passes.split_groups import split_groups
 from dscompile.plan.mcu.draft import Draft
 from dscompile.plan.mcu.layers import lower_network
 from dscompile.plan.mcu.lowering import McuLowering
+from dscompile.plan.mcu.pointwise import goes_by_group
 from dscompile.plan.mcu.quantized import QuantizedWeights
 from dscompile.plan.mcu.row_choice import row_tensors
 from dscompile.plan.mcu.sets import has_pairs, without_vectors
@@ -24,7 +25,7 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True, vec
     Concatenated tensors are written where they belong, or copied; tensors are dense, or some lie in rows
     (plan/mcu/rows.py) or are turned into them (plan/mcu/turned.py), which is faster.
     """
-    network = split_groups(network)
+    network = split_groups(network, lambda each, layer: affine and goes_by_group(each, layer, target))
     slices = concatenated_slices(network)
     prepared: dict[str, QuantizedWeights] = {}
     prepared_rows: dict[str, QuantizedWeights | None] = {}

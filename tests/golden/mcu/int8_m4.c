@@ -1565,18 +1565,15 @@ static INT8_M4_CODE_ATTR void int8_m4_pointwise_2(const int8_t *x, const int8_t 
 {
     int8_t *pixel = y + 66;
     residual += 66;
-    int32_t filled = 0; /* columns of the current group */
-    for (int32_t row = 3; row >= 0; --row) {
-        const int8_t *const x_row = x + row * 18;
-        for (int32_t column = 2; column >= 0; --column) {
-            int8_m4_pointwise_2_widen(x_row + column * 6, columns + 4 * filled);
-            if (++filled == 4) {
-                int8_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
-                pixel -= 24;
-                residual -= 24;
-                filled = 0;
-            }
+    const int8_t *from = x + 66;
+    for (int32_t i = 0; i < 3; ++i) {
+        for (int32_t place = 0; place < 16; place += 4) {
+            int8_m4_pointwise_2_widen(from, columns + place);
+            from -= 6;
         }
+        int8_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, &int8_m4_pointwise_2_shape, residual);
+        pixel -= 24;
+        residual -= 24;
     }
 }
 

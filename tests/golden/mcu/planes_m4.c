@@ -30,7 +30,6 @@ const planes_m4_layer planes_m4_layers[PLANES_M4_LAYER_COUNT] = {
  * one and writes the other, it goes through them in the direction that does not overwrite what it still reads. */
 #define BUFFER_INPUT_IMAGE 736u /* 288 B, steps 0 to 4 */
 #define BUFFER_EXPAND 1024u /* 288 B, steps 0 to 1 */
-#define BUFFER_EXPAND_COLUMNS 0u /* 72 B, step 0 */
 #define BUFFER_ALONE_COLUMNS 432u /* 296 B, step 1 */
 #define BUFFER_JOINED 0u /* 432 B, steps 1 to 3 */
 #define BUFFER_FIRST 432u /* 288 B, steps 3 to 4 */
@@ -42,8 +41,7 @@ const planes_m4_layer planes_m4_layers[PLANES_M4_LAYER_COUNT] = {
 #else
 #define WORDS /* the compiler must align arrays of bytes to 4 */
 #endif
-extern WORDS const int8_t planes_m4_expand_weights[64];
-extern WORDS const int32_t planes_m4_expand_constants[24];
+extern WORDS const int32_t planes_m4_expand_records[64];
 extern WORDS const int32_t planes_m4_alone_records[184];
 
 #if defined(__clang__)
@@ -176,13 +174,6 @@ static inline PLANES_M4_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
 #define SHARED
 #endif
 
-/* Of a layer: bytes of a group's columns, bytes of the weights of all pairs of channels, where assembly enters its loop,
- * bytes to the next pixel of y; what sums are multiplied by, the zero point, channels; bytes to the next pixel of the
- * residual, factors of the result and of the residual, bias of their sum. */
-typedef struct matrix_shape {
-    int32_t column_bytes, weight_bytes, entry, y_step, factor, start, channels, residual_step, first, second, bias;
-} matrix_shape;
-
 /* Of a layer that goes by planes: bytes to the next pixel and to the next row of the result, its zero point, bytes of the
  * table of rows, what sums are still multiplied by; rows, columns and channels of the image, bytes of a plane, less the zero point in both halves. */
 typedef struct planes_shape {
@@ -190,163 +181,142 @@ typedef struct planes_shape {
     uint32_t offsets;
 } planes_shape;
 
-/* Four pixels and all pairs of channels. */
+/* Of a layer whose columns stay in registers: bytes to the other pixel of a group of y, of the records of all channels, from
+ * the end of a group of y to the next one, of x on the way, to the other pixel of a group; whether channels are odd, bytes to
+ * the next group of x. */
+typedef struct held_shape {
+    int32_t y_step, record_bytes, gap, x_bytes, x_step, odd, x_group;
+} held_shape;
+
+/* Pixels of 8 values, two at once, with all channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
- * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
- * entered, weights. */
-__attribute__((naked, noinline)) static PLANES_M4_CODE_ATTR void planes_m4_shared_matrix_0_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
+/* Columns from r4 to r11, sums in r2 and r3; r0 and r1 walk through records and y. On the stack: bytes to the
+ * next pixel of y, end of records, records, y, bytes to the next group of y, end of x, bytes to the next pixel of x, whether
+ * channels are odd, bytes to the next group of x, x. */
+__attribute__((naked, noinline)) static PLANES_M4_CODE_ATTR void planes_m4_shared_held_0(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *y __attribute__((unused)), const held_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #44\n"
-        "strd r0, r2, [sp]\n"
-        "ldr r12, [sp, #80]\n" /* shape */
-        "strd r3, r12, [sp, #8]\n"
-        "ldm r12, {r4-r9}\n"
-        "strd r8, r9, [sp, #16]\n"
-        "add r4, r0\n"
+        "sub sp, #40\n"
+        "ldm r3, {r4-r10}\n"
         "add r5, r1\n"
-        "strd r4, r5, [sp, #24]\n"
-        "adr r8, 2f\n"
-        "add r8, r6\n"
-        "str r8, [sp, #32]\n"
+        "add r7, r0\n"
+        "strd r4, r5, [sp]\n"
+        "strd r1, r2, [sp, #8]\n"
+        "strd r6, r7, [sp, #16]\n"
+        "strd r8, r9, [sp, #24]\n"
+        "strd r10, r0, [sp, #32]\n"
+        "mov r12, r0\n"
         "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8\n"
-        "sxtb16 r8, r8, ror #8\n"
-        "smuad r2, r10, r9\n"
-        "smuad r6, r10, r8\n"
-        "smuad r3, r11, r9\n"
-        "smuad r7, r11, r8\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smuad r4, r10, r9\n"
-        "smuad r12, r10, r8\n"
-        "smuad r5, r11, r9\n"
-        "smuad lr, r11, r8\n"
-        "ldr pc, [sp, #32]\n"
-        ".p2align 2\n"
+        "ldr r3, [sp, #24]\n"
+        "add r3, r12\n"
+        "ldr r5, [r12]\n"
+        "sxtb16 r4, r5\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "ldr r7, [r12, #4]\n"
+        "sxtb16 r6, r7\n"
+        "sxtb16 r7, r7, ror #8\n"
+
+        "ldr r9, [r3]\n"
+        "sxtb16 r8, r9\n"
+        "sxtb16 r9, r9, ror #8\n"
+        "ldr r11, [r3, #4]\n"
+        "sxtb16 r10, r11\n"
+        "sxtb16 r11, r11, ror #8\n"
+
+        "ldrd r0, r1, [sp, #8]\n"
         "2:\n"
-        ".rept 16\n"
-        "ldr r8, [r1], #4\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "sxtb16 r9, r8\n"
-        "sxtb16 r8, r8, ror #8\n"
-        "smlad r2, r10, r9, r2\n"
-        "smlad r6, r10, r8, r6\n"
-        "smlad r3, r11, r9, r3\n"
-        "smlad r7, r11, r8, r7\n"
-        "ldrd r10, r11, [r0], #8\n"
-        "smlad r4, r10, r9, r4\n"
-        "smlad r12, r10, r8, r12\n"
-        "smlad r5, r11, r9, r5\n"
-        "smlad lr, r11, r8, lr\n"
-        ".endr\n"
-        "str r1, [sp, #40]\n"
-        "ldrd r10, r11, [sp, #16]\n"
-        "ldr r8, [sp, #4]\n"
-        "add r0, r8, #12\n"
-        "str r0, [sp, #4]\n"
-        "ldm r8, {r0, r8, r9}\n" /* bias, multiplier, step */
-        "mla r2, r2, r10, r0\n"
-        "bic r1, r9, r2, asr #31\n"
-        "add r2, r1\n"
-        "smmla r2, r2, r8, r11\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "mla r3, r3, r10, r0\n"
-        "bic r1, r9, r3, asr #31\n"
-        "add r3, r1\n"
-        "smmla r3, r3, r8, r11\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "mla r4, r4, r10, r0\n"
-        "bic r1, r9, r4, asr #31\n"
-        "add r4, r1\n"
-        "smmla r4, r4, r8, r11\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "mla r5, r5, r10, r0\n"
-        "bic r1, r9, r5, asr #31\n"
-        "add r5, r1\n"
-        "smmla r5, r5, r8, r11\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "ldr r8, [sp, #4]\n"
-        "add r0, r8, #12\n"
-        "str r0, [sp, #4]\n"
-        "ldm r8, {r0, r8, r9}\n" /* bias, multiplier, step */
-        "mla r6, r6, r10, r0\n"
-        "bic r1, r9, r6, asr #31\n"
-        "add r6, r1\n"
-        "smmla r6, r6, r8, r11\n"
-        "ssat r6, #8, r6, asr #14\n"
-        "mla r7, r7, r10, r0\n"
-        "bic r1, r9, r7, asr #31\n"
-        "add r7, r1\n"
-        "smmla r7, r7, r8, r11\n"
-        "ssat r7, #8, r7, asr #14\n"
-        "mla r12, r12, r10, r0\n"
-        "bic r1, r9, r12, asr #31\n"
-        "add r12, r1\n"
-        "smmla r12, r12, r8, r11\n"
-        "ssat r12, #8, r12, asr #14\n"
-        "mla lr, lr, r10, r0\n"
-        "bic r1, r9, lr, asr #31\n"
-        "add lr, r1\n"
-        "smmla lr, lr, r8, r11\n"
-        "ssat lr, #8, lr, asr #14\n"
-        "ldrd r0, r8, [sp, #8]\n"
-        "ldr r8, [r8, #12]\n" /* bytes per pixel */
-        "add r9, r8, r8, lsl #1\n"
-        "bfi r2, r6, #8, #8\n"
-        "bfi r3, r7, #8, #8\n"
-        "bfi r4, r12, #8, #8\n"
-        "bfi r5, lr, #8, #8\n"
-        "strh r2, [r0]\n"
-        "strh r3, [r0, r8]\n"
-        "strh r4, [r0, r8, lsl #1]\n"
-        "strh r5, [r0, r9]\n"
-        "add r0, #2\n"
-        "str r0, [sp, #8]\n"
-        "ldr r1, [sp, #40]\n"
-        "ldr r8, [sp, #28]\n"
-        "cmp r1, r8\n"
+        "ldm r0!, {r3, r12, lr}\n"
+        "smlad r2, r4, r12, r3\n"
+        "smlad r3, r8, r12, r3\n"
+        "smlad r2, r5, lr, r2\n"
+        "smlad r3, r9, lr, r3\n"
+        "ldm r0!, {r12, lr}\n"
+        "smlad r2, r6, r12, r2\n"
+        "smlad r3, r10, r12, r3\n"
+        "smlad r2, r7, lr, r2\n"
+        "smlad r3, r11, lr, r3\n"
+        "ldr r12, [r0], #4\n"
+        "bic lr, r12, r2, asr #31\n"
+        "add r2, lr\n"
+        "bic lr, r12, r3, asr #31\n"
+        "add r3, lr\n"
+        "ldm r0!, {r12, lr}\n"
+        "smmla r2, r2, r12, lr\n"
+        "ssat r2, #8, r2, asr #12\n"
+        "smmla r3, r3, r12, lr\n"
+        "ssat r3, #8, r3, asr #12\n"
+        "ldr r12, [sp]\n"
+        "strb r3, [r1, r12]\n"
+        "strb r2, [r1], #1\n"
+
+        "ldm r0!, {r3, r12, lr}\n"
+        "smlad r2, r4, r12, r3\n"
+        "smlad r3, r8, r12, r3\n"
+        "smlad r2, r5, lr, r2\n"
+        "smlad r3, r9, lr, r3\n"
+        "ldm r0!, {r12, lr}\n"
+        "smlad r2, r6, r12, r2\n"
+        "smlad r3, r10, r12, r3\n"
+        "smlad r2, r7, lr, r2\n"
+        "smlad r3, r11, lr, r3\n"
+        "ldr r12, [r0], #4\n"
+        "bic lr, r12, r2, asr #31\n"
+        "add r2, lr\n"
+        "bic lr, r12, r3, asr #31\n"
+        "add r3, lr\n"
+        "ldm r0!, {r12, lr}\n"
+        "smmla r2, r2, r12, lr\n"
+        "ssat r2, #8, r2, asr #12\n"
+        "smmla r3, r3, r12, lr\n"
+        "ssat r3, #8, r3, asr #12\n"
+        "ldrd r12, lr, [sp]\n"
+        "strb r3, [r1, r12]\n"
+        "strb r2, [r1], #1\n"
+        "cmp r0, lr\n"
+
+        "bne 2b\n"
+        "ldrd r2, r3, [sp, #16]\n"
+        "ldrd r0, r12, [sp, #32]\n"
+        "add r1, r2\n"
+        "str r1, [sp, #12]\n"
+        "add r12, r0\n"
+        "str r12, [sp, #36]\n"
+        "cmp r12, r3\n"
         "bne 1b\n"
-        "add sp, #44\n"
+        "add sp, #40\n"
         "pop {r4-r11, pc}\n");
 }
 #else
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline PLANES_M4_CODE_ATTR int8_t planes_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+static PLANES_M4_CODE_ATTR void planes_m4_shared_held_0(const int8_t *x, const int32_t *records, int8_t *y, const held_shape *shape)
 {
-    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
-    return saturate_int8((shape->start + level) >> 14);
-}
-
-/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static PLANES_M4_CODE_ATTR void planes_m4_shared_matrix_0_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
-{
-    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
-        int32_t sum_0 = 0, sum_1 = 0;
-        for (int32_t i = 0; i < shape->column_bytes; i += 16) {
-            const int8_t *const column = columns + i;
-            const uint32_t x0 = load_word(column);
-            const uint32_t w0 = load_word(weights);
-            sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
-            weights += 4;
+    const int8_t *const x_end = x + shape->x_bytes;
+    const int32_t *const end = records + shape->record_bytes / 4;
+    do {
+        uint32_t columns[2][4];
+        for (int32_t pixel = 0; pixel < 2; ++pixel) {
+            const int8_t *const pixel_x = x + pixel * shape->x_step;
+            columns[pixel][0] = widen_even(load_word(pixel_x));
+            columns[pixel][1] = widen_odd(load_word(pixel_x));
+            columns[pixel][2] = widen_even(load_word(pixel_x + 4));
+            columns[pixel][3] = widen_odd(load_word(pixel_x + 4));
         }
-        y[channel] = planes_m4_shared_matrix_0_finish(sum_0, constants, shape);
-        y[channel + 1] = planes_m4_shared_matrix_0_finish(sum_1, constants + 3, shape);
-        constants += 6;
-    }
-}
-
-static PLANES_M4_CODE_ATTR void planes_m4_shared_matrix_0_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
-{
-    for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        planes_m4_shared_matrix_0_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
-    }
+        for (const int32_t *record = records; record != end; record += 8) {
+            for (int32_t pixel = 0; pixel < 2; ++pixel) {
+                int32_t sum = 0;
+                for (int32_t word = 0; word < 4; ++word) {
+                    sum = add_products(sum, columns[pixel][word], (uint32_t)record[1 + word]);
+                }
+                const int32_t below = (int32_t)((uint32_t)record[0] + (uint32_t)sum);
+                const int32_t level = high_product(below < 0 ? below : below + record[5], record[6]);
+                const int8_t result = saturate_int8((record[7] + level) >> 12);
+                y[pixel * shape->y_step] = result;
+            }
+            y += 1;
+        }
+        x += shape->x_group;
+        y += shape->gap;
+    } while (x != x_end);
 }
 #endif
 
@@ -560,36 +530,12 @@ static PLANES_M4_CODE_ATTR void planes_m4_shared_planes_2(const int8_t *plane, c
 }
 #endif
 
-static const matrix_shape planes_m4_pointwise_0_shape = {64, 64, 677, 8, 256, -49152, 8, 0, 0, 0, 0};
-
-/* One column of 8 values as int16. */
-static PLANES_M4_CODE_ATTR void planes_m4_pointwise_0_widen(const int8_t *values, int8_t *column)
-{
-    {
-        const uint32_t word = load_word(values);
-        store_word(column, widen_even(word));
-        store_word(column + 16, widen_odd(word));
-    }
-    {
-        const uint32_t word = load_word(values + 4);
-        store_word(column + 32, widen_even(word));
-        store_word(column + 48, widen_odd(word));
-    }
-}
+static const held_shape planes_m4_pointwise_0_shape = {8, 256, 8, 288, 8, 0, 16};
 
 /* Pointwise 1x1, stride 1: [6, 6, 8] -> [6, 6, 8]. */
-static PLANES_M4_CODE_ATTR void planes_m4_pointwise_0(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+static PLANES_M4_CODE_ATTR void planes_m4_pointwise_0(const int8_t *x, const int32_t *records, int8_t *y)
 {
-    int8_t *pixel = y;
-    const int8_t *from = x;
-    for (int32_t i = 0; i < 9; ++i) {
-        for (int32_t place = 0; place < 16; place += 4) {
-            planes_m4_pointwise_0_widen(from, columns + place);
-            from += 8;
-        }
-        planes_m4_shared_matrix_0_pairs(columns, weights, constants, pixel, &planes_m4_pointwise_0_shape);
-        pixel += 32;
-    }
+    planes_m4_shared_held_0(x, records, y, &planes_m4_pointwise_0_shape);
 }
 
 static const planes_shape planes_m4_depthwise_1_shape = {12, 72, -49152, 72, 1, 6, 6, 8, 72, 0x00030003u};
@@ -654,14 +600,16 @@ static inline PLANES_M4_CODE_ATTR int8_t planes_m4_binary_4_element(int32_t a, i
     return saturate_int8((a * 4194304 + b * 4194304 + 14680064) >> 22);
 }
 
-/* The same, saturated as it is shifted. */
+/* The same: the bias is where products begin, the shift saturates. */
 static inline PLANES_M4_CODE_ATTR int8_t planes_m4_binary_4_sum(int32_t a, int32_t b)
 {
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
     int32_t level;
-    __asm("ssat %0, #8, %1, asr #22"
-          : "=r"(level)
-          : "r"(a * 4194304 + b * 4194304 + 14680064));
+    __asm("mla %0, %1, %3, %5\n\t"
+          "mla %0, %2, %4, %0\n\t"
+          "ssat %0, #8, %0, asr #22"
+          : "=&r"(level)
+          : "r"(a), "r"(b), "r"(4194304), "r"(4194304), "r"(14680064));
     return (int8_t)level;
 #else
     return planes_m4_binary_4_element(a, b);
@@ -687,11 +635,7 @@ static PLANES_M4_CODE_ATTR void *region(planes_m4_arena *arena, uint32_t offset)
 /* Step 0: expand: pointwise [1, 6, 6, 8] -> [1, 6, 6, 8], 2 304 MAC, result 288 B. */
 static PLANES_M4_CODE_ATTR void step_0_expand(planes_m4_arena *arena, const int8_t *input)
 {
-    planes_m4_pointwise_0(input,
-                          planes_m4_expand_weights,
-                          planes_m4_expand_constants,
-                          region(arena, BUFFER_EXPAND_COLUMNS),
-                          region(arena, BUFFER_EXPAND));
+    planes_m4_pointwise_0(input, planes_m4_expand_records, region(arena, BUFFER_EXPAND));
 }
 
 /* Step 1: alone: depthwise [1, 6, 6, 8] -> [1, 6, 6, 8], 7 200 MAC, result 428 B. */

@@ -32,8 +32,7 @@ const squeezed_m4_layer squeezed_m4_layers[SQUEEZED_M4_LAYER_COUNT] = {
 #define BUFFER_INPUT_IMAGE 256u /* 192 B, step 0 */
 #define BUFFER_STEM_ACT 304u /* 128 B, steps 0 to 3 */
 #define BUFFER_STEM_COLUMNS 0u /* 252 B, step 0 */
-#define BUFFER_SQUEEZE 80u /* 8 B, steps 1 to 2 */
-#define BUFFER_EXCITE_COLUMNS 0u /* 72 B, step 2 */
+#define BUFFER_SQUEEZE 0u /* 8 B, steps 1 to 2 */
 #define BUFFER_GATE 176u /* 8 B, steps 2 to 3 */
 #define BUFFER_SCALED 0u /* 128 B, steps 3 to 4 */
 #define BUFFER_SCALED_COLUMNS 128u /* 48 B, step 3 */
@@ -50,8 +49,7 @@ const squeezed_m4_layer squeezed_m4_layers[SQUEEZED_M4_LAYER_COUNT] = {
 extern WORDS const int8_t squeezed_m4_stem_weights[224];
 extern WORDS const int32_t squeezed_m4_stem_constants[24];
 extern WORDS const int8_t squeezed_m4_stem_act_table[256];
-extern WORDS const int8_t squeezed_m4_excite_weights[64];
-extern WORDS const int32_t squeezed_m4_excite_constants[24];
+extern WORDS const int32_t squeezed_m4_excite_records[64];
 extern WORDS const int8_t squeezed_m4_gate_table[256];
 extern WORDS const int32_t squeezed_m4_mean_bias[8];
 extern WORDS const int32_t squeezed_m4_mean_multiplier[8];
@@ -312,6 +310,13 @@ typedef struct scale_shape {
     int32_t pixels, record_bytes, gap, multiplier, start, step;
 } scale_shape;
 
+/* Of a layer whose columns stay in registers: bytes to the other pixel of a group of y, of the records of all channels, from
+ * the end of a group of y to the next one, of x on the way, to the other pixel of a group; whether channels are odd, bytes to
+ * the next group of x. */
+typedef struct held_shape {
+    int32_t y_step, record_bytes, gap, x_bytes, x_step, odd, x_group;
+} held_shape;
+
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
@@ -487,52 +492,143 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_0_pairs(const int8_t
 }
 #endif
 
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline SQUEEZED_M4_CODE_ATTR int8_t squeezed_m4_shared_matrix_1_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+/* Pixels of 8 values, two at once, with all channels. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Columns from r4 to r11, sums in r2 and r3; r0 and r1 walk through records and y. On the stack: bytes to the
+ * next pixel of y, end of records, records, y, bytes to the next group of y, end of x, bytes to the next pixel of x, whether
+ * channels are odd, bytes to the next group of x, x. */
+__attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_held_1(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *y __attribute__((unused)), const held_shape *shape __attribute__((unused)), const int8_t *table __attribute__((unused)))
 {
-    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
-    return saturate_int8((shape->start + level) >> 14);
-}
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #40\n"
+        "ldm r3, {r4-r10}\n"
+        "add r5, r1\n"
+        "add r7, r0\n"
+        "strd r4, r5, [sp]\n"
+        "strd r1, r2, [sp, #8]\n"
+        "strd r6, r7, [sp, #16]\n"
+        "strd r8, r9, [sp, #24]\n"
+        "strd r10, r0, [sp, #32]\n"
+        "mov r12, r0\n"
+        "1:\n"
+        "ldr r3, [sp, #24]\n"
+        "add r3, r12\n"
+        "ldr r5, [r12]\n"
+        "sxtb16 r4, r5\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "ldr r7, [r12, #4]\n"
+        "sxtb16 r6, r7\n"
+        "sxtb16 r7, r7, ror #8\n"
 
-/* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_matrix_1_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
-{
-    for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
-        int32_t sum_0 = 0, sum_1 = 0;
-        const int8_t *column = columns;
-        const int8_t *const end = columns + shape->column_bytes;
-        if (shape->column_bytes % 32 != 0) {
-            const uint32_t x = load_word(column);
-            const uint32_t w = load_word(weights);
-            sum_0 = add_products(sum_0, x, widen_even(w));
-            sum_1 = add_products(sum_1, x, widen_odd(w));
-            column += 16;
-            weights += 4;
-        }
-        while (column != end) {
-            const uint32_t x0 = load_word(column);
-            const uint32_t w0 = load_word(weights);
-            sum_0 = add_products(sum_0, x0, widen_even(w0));
-            sum_1 = add_products(sum_1, x0, widen_odd(w0));
-            const uint32_t x1 = load_word(column + 16);
-            const uint32_t w1 = load_word(weights + 4);
-            sum_0 = add_products(sum_0, x1, widen_even(w1));
-            sum_1 = add_products(sum_1, x1, widen_odd(w1));
-            column += 32;
-            weights += 8;
-        }
-        y[channel] = table[squeezed_m4_shared_matrix_1_finish(sum_0, constants, shape)];
-        y[channel + 1] = table[squeezed_m4_shared_matrix_1_finish(sum_1, constants + 3, shape)];
-        constants += 6;
-    }
-}
+        "ldr r9, [r3]\n"
+        "sxtb16 r8, r9\n"
+        "sxtb16 r9, r9, ror #8\n"
+        "ldr r11, [r3, #4]\n"
+        "sxtb16 r10, r11\n"
+        "sxtb16 r11, r11, ror #8\n"
 
-/* One pixel of a group. */
-static SQUEEZED_M4_CODE_ATTR SHARED void squeezed_m4_shared_matrix_1_single(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape, const int8_t *table)
-{
-    squeezed_m4_shared_matrix_1_one(columns, weights, constants, y, shape, table);
+        "ldrd r0, r1, [sp, #8]\n"
+        "2:\n"
+        "ldm r0!, {r3, r12, lr}\n"
+        "smlad r2, r4, r12, r3\n"
+        "smlad r3, r8, r12, r3\n"
+        "smlad r2, r5, lr, r2\n"
+        "smlad r3, r9, lr, r3\n"
+        "ldm r0!, {r12, lr}\n"
+        "smlad r2, r6, r12, r2\n"
+        "smlad r3, r10, r12, r3\n"
+        "smlad r2, r7, lr, r2\n"
+        "smlad r3, r11, lr, r3\n"
+        "ldr r12, [r0], #4\n"
+        "bic lr, r12, r2, asr #31\n"
+        "add r2, lr\n"
+        "bic lr, r12, r3, asr #31\n"
+        "add r3, lr\n"
+        "ldm r0!, {r12, lr}\n"
+        "smmla r2, r2, r12, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "smmla r3, r3, r12, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "ldr r12, [sp, #76]\n"
+        "ldrb r2, [r12, r2]\n"
+        "ldrb r3, [r12, r3]\n"
+        "ldr r12, [sp]\n"
+        "strb r3, [r1, r12]\n"
+        "strb r2, [r1], #1\n"
+
+        "ldm r0!, {r3, r12, lr}\n"
+        "smlad r2, r4, r12, r3\n"
+        "smlad r3, r8, r12, r3\n"
+        "smlad r2, r5, lr, r2\n"
+        "smlad r3, r9, lr, r3\n"
+        "ldm r0!, {r12, lr}\n"
+        "smlad r2, r6, r12, r2\n"
+        "smlad r3, r10, r12, r3\n"
+        "smlad r2, r7, lr, r2\n"
+        "smlad r3, r11, lr, r3\n"
+        "ldr r12, [r0], #4\n"
+        "bic lr, r12, r2, asr #31\n"
+        "add r2, lr\n"
+        "bic lr, r12, r3, asr #31\n"
+        "add r3, lr\n"
+        "ldm r0!, {r12, lr}\n"
+        "smmla r2, r2, r12, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "smmla r3, r3, r12, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "ldr r12, [sp, #76]\n"
+        "ldrb r2, [r12, r2]\n"
+        "ldrb r3, [r12, r3]\n"
+        "ldrd r12, lr, [sp]\n"
+        "strb r3, [r1, r12]\n"
+        "strb r2, [r1], #1\n"
+        "cmp r0, lr\n"
+
+        "bne 2b\n"
+        "ldrd r2, r3, [sp, #16]\n"
+        "ldrd r0, r12, [sp, #32]\n"
+        "add r1, r2\n"
+        "str r1, [sp, #12]\n"
+        "add r12, r0\n"
+        "str r12, [sp, #36]\n"
+        "cmp r12, r3\n"
+        "bne 1b\n"
+        "add sp, #40\n"
+        "pop {r4-r11, pc}\n");
 }
+#else
+static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_held_1(const int8_t *x, const int32_t *records, int8_t *y, const held_shape *shape, const int8_t *table)
+{
+    const int8_t *const x_end = x + shape->x_bytes;
+    const int32_t *const end = records + shape->record_bytes / 4;
+    do {
+        uint32_t columns[2][4];
+        for (int32_t pixel = 0; pixel < 2; ++pixel) {
+            const int8_t *const pixel_x = x + pixel * shape->x_step;
+            columns[pixel][0] = widen_even(load_word(pixel_x));
+            columns[pixel][1] = widen_odd(load_word(pixel_x));
+            columns[pixel][2] = widen_even(load_word(pixel_x + 4));
+            columns[pixel][3] = widen_odd(load_word(pixel_x + 4));
+        }
+        for (const int32_t *record = records; record != end; record += 8) {
+            for (int32_t pixel = 0; pixel < 2; ++pixel) {
+                int32_t sum = 0;
+                for (int32_t word = 0; word < 4; ++word) {
+                    sum = add_products(sum, columns[pixel][word], (uint32_t)record[1 + word]);
+                }
+                const int32_t below = (int32_t)((uint32_t)record[0] + (uint32_t)sum);
+                const int32_t level = high_product(below < 0 ? below : below + record[5], record[6]);
+                const int8_t result = saturate_int8((record[7] + level) >> 14);
+                y[pixel * shape->y_step] = table[result];
+            }
+            y += 1;
+        }
+        x += shape->x_group;
+        y += shape->gap;
+    } while (x != x_end);
+}
+#endif
 
 /* Pixels whose channels are whole fours; records are those of all channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
@@ -773,37 +869,13 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pool_1(const int8_t *x, int8_t *y)
     }
 }
 
-static const matrix_shape squeezed_m4_pointwise_2_shape = {64, 64, 677, 8, 256, -49152, 8, 0, 0, 0, 0};
-
-/* One column of 8 values as int16. */
-static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pointwise_2_widen(const int8_t *values, int8_t *column)
-{
-    {
-        const uint32_t word = load_word(values);
-        store_word(column, widen_even(word));
-        store_word(column + 16, widen_odd(word));
-    }
-    {
-        const uint32_t word = load_word(values + 4);
-        store_word(column + 32, widen_even(word));
-        store_word(column + 48, widen_odd(word));
-    }
-}
+/* Of the last pixel, which is both of a group. */
+static const held_shape squeezed_m4_pointwise_2_last = {0, 256, -8, 0, 0, 0, 0};
 
 /* Pointwise 1x1, stride 1: [1, 1, 8] -> [1, 1, 8]. */
-static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pointwise_2(const int8_t *x, const int8_t *weights, const int32_t *constants, int8_t *columns, const int8_t *table, int8_t *y)
+static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pointwise_2(const int8_t *x, const int32_t *records, const int8_t *table, int8_t *y)
 {
-    int8_t *pixel = y;
-    const int8_t *from = x;
-    const int32_t filled = 1; /* columns of the last group */
-    for (int32_t i = 0; i < filled; ++i) {
-        squeezed_m4_pointwise_2_widen(from, columns + 4 * i);
-        from += 8;
-    }
-    for (int32_t i = 0; i < filled; ++i) {
-        squeezed_m4_shared_matrix_1_single(columns + 4 * i, weights, constants, pixel, &squeezed_m4_pointwise_2_shape, table + 128);
-        pixel += 8;
-    }
+    squeezed_m4_shared_held_1(x, records, y, &squeezed_m4_pointwise_2_last, table + 128);
 }
 
 static const scale_shape squeezed_m4_scale_3_shape = {16, 48, 0, 1073741792, -12288, 129};
@@ -905,9 +977,7 @@ static SQUEEZED_M4_CODE_ATTR void step_1_squeeze(squeezed_m4_arena *arena)
 static SQUEEZED_M4_CODE_ATTR void step_2_excite(squeezed_m4_arena *arena)
 {
     squeezed_m4_pointwise_2(region(arena, BUFFER_SQUEEZE),
-                            squeezed_m4_excite_weights,
-                            squeezed_m4_excite_constants,
-                            region(arena, BUFFER_EXCITE_COLUMNS),
+                            squeezed_m4_excite_records,
                             squeezed_m4_gate_table,
                             region(arena, BUFFER_GATE));
 }
