@@ -66,7 +66,7 @@ from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 
 _MANY_UNITS = 16  # of a dense layer, for which it pays to widen its input first
-_WIDEST = 1024  # inputs that are widened: 2 KiB of scratch
+_WIDEST = 1280  # inputs that are widened: 2.5 KiB of scratch
 
 
 def image_window(x: Shape, y: Shape, kernel: Pair, stride: Pair, pads: Pads, dilation: Pair = (1, 1)) -> Window:
