@@ -46,14 +46,14 @@ def require_compiler() -> str:
 def compile_cuda(source: Path, result: Path, *, checked: bool, include: Sequence[Path] = ()) -> None:
     """Compiles a .cu file into the object file `result`.
 
-    `checked`: each access to memory calls the shim, which checks and counts it. Raises ToolError.
+    `checked`: each access to memory calls the shim, which checks and counts it. Before the source comes
+    cuda_runtime.h, as with nvcc. Raises ToolError.
     """
-    shim = data_directory("templates") / "cuda" / "shim"
-    folders = [f"-I{folder.resolve()}" for folder in (shim, *include)]
-    flags = [*_DEVICE_FLAGS, *_AS_WRITTEN, *(_CHECKED_FLAGS if checked else ())]
+    folders = [f"-I{folder.resolve()}" for folder in (_shim(), *include)]
+    options = [*_source_flags(checked), "-include", str(precompiled_header(checked)), *folders]
     assembly = result.with_suffix(".s")
     task = f"compiling {source.name} for this machine"
-    command = [require_compiler(), *flags, *folders, "-x", "c++", "-S", str(source.resolve()), "-o", assembly.name]
+    command = [require_compiler(), *options, "-x", "c++", "-S", str(source.resolve()), "-o", assembly.name]
     run_tool(command, result.parent, task)
     text = assembly.read_text(encoding="utf-8")
     text = place_shared_arrays(text, dynamic_names(source.read_text(encoding="utf-8")))
@@ -84,12 +84,8 @@ def place_shared_arrays(assembly: str, dynamic: Sequence[str]) -> str:
 def runtime_object() -> Path:
     """The shim's runtime as one object file, compiled at first use and kept in the user's cache. Raises ToolError."""
     compiler = require_compiler()
-    shim = data_directory("templates") / "cuda" / "shim"
-    sources = sorted((shim / "runtime").glob("*.cpp"))
-    headers = sorted(shim.rglob("*.h"))
-    said = [run_tool([compiler, *flags], Path.cwd(), f"asking {compiler} what it is") for flags in _QUESTIONS]
-    content = repr((_RUNTIME_FLAGS, said)).encode() + b"".join(file.read_bytes() for file in (*sources, *headers))
-    file = f"cuda-shim-{hashlib.sha256(content).hexdigest()[:16]}.o"
+    sources = sorted((_shim() / "runtime").glob("*.cpp"))
+    file = f"cuda-shim-{_checksum(_RUNTIME_FLAGS, sources)}.o"
     cache = cache_directory()
     if not (cache / file).is_file():
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
@@ -99,6 +95,44 @@ def runtime_object() -> Path:
             run_tool([compiler, "-r", "-nostdlib", "-no-pie", *parts, "-o", file], Path(scratch), task)
             os.replace(Path(scratch, file), cache / file)  # whole or not at all, also with several processes
     return cache / file
+
+
+@functools.cache
+def precompiled_header(checked: bool) -> Path:
+    """A header for `-include` that stands for cuda_runtime.h; g++ reads what it made of it, which lies beside it.
+
+    Reading cuda_runtime.h and the C++ library behind it is most of what compiling a short .cu file takes. Made at first
+    use and kept in the user's cache, like the runtime. Raises ToolError.
+    """
+    compiler, flags = require_compiler(), _source_flags(checked)
+    header = cache_directory() / f"cuda-shim-{_checksum(flags, ())}.h"
+    precompiled = header.with_name(f"{header.name}.gch")
+    if not precompiled.is_file():
+        with tempfile.TemporaryDirectory(dir=header.parent) as scratch:
+            Path(scratch, header.name).write_text("#include <cuda_runtime.h>\n", encoding="utf-8")
+            command = [compiler, *flags, f"-I{_shim()}", "-x", "c++-header", header.name, "-o", precompiled.name]
+            run_tool(command, Path(scratch), "compiling the headers of the CUDA shim")
+            for made in (header, precompiled):  # g++ reads the text wherever the other does not fit
+                os.replace(Path(scratch, made.name), made)
+    return header
+
+
+def _shim() -> Path:
+    return data_directory("templates") / "cuda" / "shim"
+
+
+def _source_flags(checked: bool) -> tuple[str, ...]:
+    """Flags of .cu files."""
+    return (*_DEVICE_FLAGS, *_AS_WRITTEN, *(_CHECKED_FLAGS if checked else ()))
+
+
+def _checksum(flags: Sequence[str], sources: Sequence[Path]) -> str:
+    """Of all that decides what the compiler makes of sources with the shim's headers."""
+    compiler = require_compiler()
+    said = [run_tool([compiler, *question], Path.cwd(), f"asking {compiler} what it is") for question in _QUESTIONS]
+    content = repr((tuple(flags), said)).encode()
+    files = (*sources, *sorted(_shim().rglob("*.h")))
+    return hashlib.sha256(content + b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 # The compiler's version, and what -march=native stands for here.

@@ -13,7 +13,9 @@ import pytest
 from dscompile.artifact import Artifact
 from dscompile.errors import CheckFailedError, ExitCode, ToolError, UsageError
 from dscompile.run.cuda import ShimModel
+from dscompile.run.cuda_build import compile_cuda, precompiled_header
 from dscompile.run.cuda_report import read_report
+from dscompile.toolchain import finish_tool
 from tests.tiny_programs import single
 from tests.tools import require_tools
 
@@ -118,6 +120,25 @@ def test_a_missing_compiler_is_named(scale: Artifact, tmp_path: Path, monkeypatc
     with pytest.raises(ToolError, match=re.escape("apt install g++")) as caught:
         ShimModel(scale, tmp_path, checked=False)
     assert caught.value.code == ExitCode.TOOL_MISSING
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_headers_are_read_once(tmp_path: Path, is_checked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """g++ says which files it reads (-H), and marks the precompiled ones that it takes with an exclamation mark."""
+    require_tools("g++")
+    read = []
+
+    def run_tool(command: list[str], directory: Path, task: str) -> str:
+        done = finish_tool([*command, "-H"] if "-S" in command else command, directory, task)
+        read.append(done.stderr)
+        return done.stdout
+
+    monkeypatch.setattr("dscompile.run.cuda_build.run_tool", run_tool)
+    (tmp_path / "empty.cu").write_text("#include <cuda_runtime.h>\n__global__ void nothing() {}\n")
+    compile_cuda(tmp_path / "empty.cu", tmp_path / "empty.o", checked=is_checked)
+    (lines,) = filter(None, read)
+    assert lines.splitlines()[0] == f"! {precompiled_header(is_checked)}.gch"
+    assert "bits/" not in lines
 
 
 @pytest.mark.parametrize(
