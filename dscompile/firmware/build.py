@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ import jinja2
 from dscompile.data import data_directory
 from dscompile.errors import UsageError
 from dscompile.firmware.image import undefined_symbols
-from dscompile.firmware.toolchains import Kind, find_cross_toolchain, require_board
+from dscompile.firmware.toolchains import CrossToolchain, Kind, find_cross_toolchain, require_board
 from dscompile.target import Target
 
 STACK_BYTES = 64 * 1024  # at most; less where .data and .bss leave less of the stack's memory
@@ -84,20 +87,14 @@ def build_firmware(
     templates = data_directory("templates") / "firmware"
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    options = [*_FLAGS, *(f"-I{folder.resolve()}" for folder in include), "-isystem", str(templates / "include")]
-
-    def compile_one(source: Path, output: str, extra: Sequence[str]) -> Path:
-        arguments = [*options, *extra, "-c", str(source.resolve()), "-o", output]
-        toolchain.run(arguments, directory, f"compiling {source.name} for {target.name}")
-        return directory / output
-
-    graph = ["-fcallgraph-info=su"] if toolchain.kind == "gcc" else []
-    objects = tuple(compile_one(source, f"{source.stem}.o", [*graph, *flags]) for source in sources)
-    # -fno-builtin: a loop that copies words must not be recognized as memcpy inside memcpy.
-    own = [
-        compile_one(templates / f"{target.family}.S", "firmware_start.o", ()),
-        compile_one(templates / "memory.c", "firmware_memory.o", [*graph, "-fno-builtin"]),
-    ]
+    folders = [f"-I{folder.resolve()}" for folder in include]
+    options = [*folders, *_call_graph(toolchain), *flags]
+    objects = tuple(
+        _compile(toolchain, target.name, source, directory / f"{source.stem}.o", options) for source in sources
+    )
+    for name, content in _own_files(toolchain, target.family, shutil.which(toolchain.command[0])):
+        (directory / name).write_bytes(content)
+    own = [directory / "firmware_start.o", directory / "firmware_memory.o"]
     (directory / "firmware.ld").write_text(_linker_script(target, templates), encoding="utf-8")
     arguments = ["-nostartfiles", "-static", "-Wl,--gc-sections", "-Wl,-T,firmware.ld"]
     arguments += [f"-Wl,-u,{symbol}" for symbol in ("firmware_reset", *symbols)]
@@ -114,6 +111,33 @@ def build_firmware(
         objects=objects,
         call_graphs=tuple(path for path in (o.with_suffix(".ci") for o in (*objects, *own)) if path.is_file()),
     )
+
+
+def _compile(toolchain: CrossToolchain, machine: str, source: Path, result: Path, options: Sequence[str] = ()) -> Path:
+    include = ["-isystem", str(data_directory("templates") / "firmware" / "include")]
+    arguments = [*_FLAGS, *include, *options, "-c", str(source.resolve()), "-o", result.name]
+    toolchain.run(arguments, result.parent, f"compiling {source.name} for {machine}")
+    return result
+
+
+def _call_graph(toolchain: CrossToolchain) -> tuple[str, ...]:
+    return ("-fcallgraph-info=su",) if toolchain.kind == "gcc" else ()
+
+
+@functools.cache
+def _own_files(toolchain: CrossToolchain, family: str, _program: str | None) -> tuple[tuple[str, bytes], ...]:
+    """Start-up code and memcpy: names and contents of what a process compiles once for all its programs.
+
+    `_program` is where the compiler lies.
+    """
+    templates = data_directory("templates") / "firmware"
+    with tempfile.TemporaryDirectory(prefix="dscompile-") as scratch:
+        folder = Path(scratch)
+        _compile(toolchain, family, templates / f"{family}.S", folder / "firmware_start.o")
+        # -fno-builtin: a loop that copies words must not be recognized as memcpy inside memcpy.
+        options = [*_call_graph(toolchain), "-fno-builtin"]
+        _compile(toolchain, family, templates / "memory.c", folder / "firmware_memory.o", options)
+        return tuple((path.name, path.read_bytes()) for path in sorted(folder.iterdir()))
 
 
 def _linker_script(target: Target, templates: Path) -> str:

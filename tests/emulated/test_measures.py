@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dscompile.errors import BadInputError, UsageError
+from dscompile.firmware import build
 from dscompile.firmware.build import Firmware, build_firmware
 from dscompile.firmware.image import read_image
 from dscompile.firmware.sizes import measure_sizes
@@ -23,6 +24,21 @@ def frames(core: str, kind: Kind, directory: Path) -> Firmware:
     require_compiler(core, kind)
     target = find_target(core)
     return build_firmware(target, [HERE / "frames.c"], directory, symbols=FUNCTIONS, compiler=kind)
+
+
+def test_start_up_code_is_compiled_once_and_the_programs_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build._own_files.cache_clear()
+    compiled, compile_one = [], build._compile
+
+    def count(*given) -> Path:
+        compiled.append(given[2].name)
+        return compile_one(*given)
+
+    monkeypatch.setattr(build, "_compile", count)
+    first, second = (frames("cortex-m4", "gcc", tmp_path / name) for name in ("first", "second"))
+    assert compiled == ["frames.c", "cortex-m.S", "memory.c", "frames.c"]
+    assert first.elf.read_bytes() == second.elf.read_bytes()
+    assert [path.name for path in first.call_graphs] == [path.name for path in second.call_graphs]
 
 
 @pytest.mark.parametrize("kind", ["gcc", "zig"])
