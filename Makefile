@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 JOBS ?= 2
 # Every case of the slow tests, not a sample of those that have many: make CASES=--all-cases test
 CASES ?=
+# As a variable: make -n runs lines that name $(MAKE) themselves.
+LINT := $(MAKE) --no-print-directory lint
 # Options of benchmarks/peers.py for `make bench`.
 BENCH ?=
 DEMO_MODEL := tests/data/vww_96_float.tflite
@@ -18,7 +20,7 @@ DEMO_OUTPUT := build/vww_96_float-host
 
 help:
 	@echo "make demo    build, verify and time a trained network on this machine"
-	@echo "make test    ruff, mypy, import-linter, then all tests"
+	@echo "make test    all tests, and beside them ruff, mypy and import-linter"
 	@echo "make lint    ruff, mypy and import-linter only"
 	@echo "make golden  write the golden files of generated C anew; review them with git diff"
 	@echo "make ratio   a network in float32 beside onnxruntime, in a few seconds; continuous integration prints it"
@@ -63,14 +65,15 @@ lint: $(VENV)/test.stamp
 
 # Cross compilers and emulators come from pip; with root, Debian's are tested as well.
 # Tools that pip installs, clang-format among them, are found by name.
+# Lint takes one core, so it runs beside the tests.
 # Each worker is one process: threads of its arithmetic would only wait for those of the other workers.
 # Hundreds of tests start `dscompile`: empty, the variable lets Python keep the modules it compiled, even where it is set.
 test: export PATH := $(CURDIR)/$(BIN):$(PATH)
 test: export OPENBLAS_NUM_THREADS := 1
 test: export PYTHONDONTWRITEBYTECODE :=
-test: lint
+test: $(VENV)/test.stamp
 	@tools/install_emulators.sh
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(CASES)
+	@tools/beside.sh "$(LINT)" $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(CASES)
 
 golden: export PATH := $(CURDIR)/$(BIN):$(PATH)
 golden: $(VENV)/test.stamp
