@@ -17,6 +17,7 @@ from dscompile.ir.tensor import DType
 from dscompile.plan.program import Program
 
 VALUES_PER_LINE = 16
+_BYTES = {value: str(value) for value in range(-128, 256)}  # signed and unsigned: weights are millions of them
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def _dtype(array: Array) -> DType:
 
 def literal_lines(values: Array) -> list[str]:
     """Elements as C literals, 16 on a line."""
-    literals = list(map(c_float if values.dtype == np.float32 else _integer, values.reshape(-1).tolist()))
+    literal = c_float if values.dtype == np.float32 else _BYTES.__getitem__ if values.itemsize == 1 else _integer
+    literals = list(map(literal, values.reshape(-1).tolist()))
     return [
         ", ".join(literals[start : start + VALUES_PER_LINE]) + "," for start in range(0, len(literals), VALUES_PER_LINE)
     ] or ["0,"]
