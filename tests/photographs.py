@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -46,10 +48,12 @@ def photographs(names: tuple[str, ...]) -> list[NDArray[np.uint8]]:
     return [image[..., :3] if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
 
 
+@cache
 def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> Floats:
     """Crops [count, size, size, 3] from 0 to 1: squares of all sizes, mirrored, brighter and darker; area-averaged.
 
     Each is an image of 8 bits, as a camera delivers it: its values are multiples of 1/255.
+    Several networks look at the same crops, which nobody may change.
     """
     rng = np.random.default_rng(seed)
     images = photographs(names)
@@ -63,6 +67,7 @@ def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> Floats:
             crop = crop[:, ::-1]
         levels = np.rint(255 * np.clip(crop * rng.uniform(0.6, 1.3) + rng.uniform(-0.1, 0.1), 0, 1))
         made[index] = levels / 255
+    made.flags.writeable = False
     return made
 
 
