@@ -129,12 +129,21 @@ def read_npy(path: Path) -> Array:
 
 
 def _header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[np.generic]]:
+    """Shape, whether in Fortran's order, and type. NumPy looks how long a header is only when it has read all of it."""
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"version {version} of the .npy format is not known")
+    if version not in _HEADERS:
+        raise ValueError(f"version {version} of the .npy format is not known")
+    length_bytes, parse = _HEADERS[version]
+    told = file.read(length_bytes)
+    length = int.from_bytes(told, "little")
+    if length > _HEADER_BYTES:
+        raise ValueError(f"its header of {length} B is too long")
+    return parse(io.BytesIO(told + file.read(length)))
+
+
+# By version of the format: bytes of the header's length, and who understands both.
+_HEADERS = {(1, 0): (2, np.lib.format.read_array_header_1_0), (2, 0): (4, np.lib.format.read_array_header_2_0)}
+_HEADER_BYTES = 10_000  # what NumPy takes at most
 
 
 def _reason(error: Exception) -> str:

@@ -263,8 +263,16 @@ def test_damaged_and_malicious_arrays(entry: bytes, message: str, tmp_path: Path
     assert found.layer == "stem"
 
 
-def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = npz_with(tmp_path, npy(data=bytes(64 << 20)), compression=zipfile.ZIP_DEFLATED)
+@pytest.mark.parametrize(
+    ("bomb", "message"),
+    [
+        (npy(data=bytes(64 << 20)), "its data are not the 1200 B of its header"),
+        (b"\x93NUMPY\x02\x00" + struct.pack("<I", 64 << 20) + bytes(64 << 20), "its header of 67108864 B is too long"),
+    ],
+    ids=["data", "header"],
+)
+def test_a_zip_bomb_is_not_unpacked(bomb: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = npz_with(tmp_path, bomb, compression=zipfile.ZIP_DEFLATED)
     unpacked = 0
     real = zipfile.ZipExtFile.read
 
@@ -275,7 +283,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return data
 
     monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
-    assert "its data are not the 1200 B of its header" in only(problems(path)).message
+    assert message in only(problems(path)).message
     assert unpacked < 10_000
 
 
