@@ -29,8 +29,9 @@ from dscompile.plan.mcu.bodies import (
     rows_matrix_shapes,
     separable_body,
     separable_shape,
-    turned_body,
+    turned_bodies,
     turned_shape,
+    turning_shape,
     used_bodies,
 )
 from dscompile.plan.mcu.held import held_body, held_pixels, held_shape
@@ -56,7 +57,14 @@ from dscompile.plan.mcu.small_kernels import (
     RowSumKernel,
     ScaleKernel,
 )
-from dscompile.plan.mcu.turned import record_words, turned_row_bytes
+from dscompile.plan.mcu.turned import (
+    group_slots,
+    tap_words,
+    turned_pitch,
+    turned_runs,
+    words_before,
+    words_behind,
+)
 from dscompile.plan.mcu.windows import Axis, Span, Window
 from dscompile.plan.program import Function
 
@@ -282,7 +290,8 @@ def _body_names(
         values["singles"] = way.uses.singles
         values["sums"] = any(isinstance(body, SeparableBody) and body.matrix.sum for body in names)
     elif isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "turned":
-        values["turned"] = names[turned_body(depthwise)]
+        values["turning"] = names[TurningBody()]
+        values["turned"] = {body.pattern: names[body] for body in turned_bodies(depthwise)}
     elif isinstance(depthwise, DepthwiseKernel):
         found: dict[int, Pixels] = {}
         for body in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
@@ -459,7 +468,8 @@ def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
 
 def _planes_numbers(kernel: DepthwiseKernel) -> list[str]:
     """A planes_shape as C; its last number is a word of two halves."""
-    *numbers, offsets = astuple(planes_shape(kernel))
+    shape = turning_shape(kernel) if kernel.variant == "turned" else planes_shape(kernel)
+    *numbers, offsets = astuple(shape)
     return [*map(str, numbers), f"0x{offsets:08x}u"]
 
 
@@ -481,6 +491,7 @@ def _environment() -> jinja2.Environment:
         "column_taps": _column_taps,
         "depthwise_shape": _depthwise_numbers,
         "describe": _describe,
+        "group_slots": group_slots,
         "held_pixels": _held_pixels,
         "held_shape": _held_numbers,
         "index": _index,
@@ -490,7 +501,6 @@ def _environment() -> jinja2.Environment:
         "pixels": pixels_of,
         "planes_record_words": planes_record_words,
         "planes_shape": _planes_numbers,
-        "record_words": record_words,
         "round_up": _round_up,
         "rows_table": rows_table,
         "rows_matrix_shapes": _rows_matrix_numbers,
@@ -498,10 +508,14 @@ def _environment() -> jinja2.Environment:
         "separable_shape": _separable_numbers,
         "signed": _signed,
         "spans": _spans,
+        "tap_words": tap_words,
         "times": _times,
-        "turned_row_bytes": turned_row_bytes,
+        "turned_pitch": turned_pitch,
+        "turned_runs": turned_runs,
         "turned_shape": _turned_numbers,
         "window_start": _window_start,
+        "words_before": words_before,
+        "words_behind": words_behind,
         "y_row_bytes": y_row_bytes,
     }
     return overlay

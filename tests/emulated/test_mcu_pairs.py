@@ -20,8 +20,6 @@ from tests.mcu import planned, random_inputs, write
 from tests.unit.test_mcu_dense import dense_layers, extreme_inputs
 from tests.unit.test_mcu_kernels import depthwise, int8
 from tests.unit.test_mcu_pairs import DEPTH, wide_layers
-from tests.unit.test_mcu_rows import memory_for_rows  # noqa: F401 -- a fixture
-from tests.unit.test_mcu_turned import BLOCKS
 
 
 def assert_core_equals_oracle(network: Network, core: str, inputs: Sequence[dict[str, Array]], folder: Path) -> None:
@@ -47,7 +45,7 @@ def test_assembly_of_products_of_many_large_weights_equals_the_oracle(depth, tmp
 
 LINEAR = {
     "whole_windows_alone": depthwise(20, 22, 9, activation=NONE),
-    "large_windows_before_a_product": depthwise(7, 6, 8, kernel=(5, 5), activation=NONE, then=5),
+    "large_windows_before_a_product": depthwise(6, 7, 8, kernel=(5, 5), activation=NONE, then=5),
 }
 
 
@@ -59,11 +57,4 @@ def test_assembly_of_linear_depthwise_layers_equals_the_oracle(name, tmp_path):
     depthwise_part = kernel.depthwise if isinstance(kernel, SeparableKernel) else kernel
     assert isinstance(depthwise_part, DepthwiseKernel)
     assert (depthwise_part.variant, depthwise_part.epilogue.method) == ("dsp", "stepped")
-    assert_core_equals_oracle(network, "cortex-m4", [random_inputs(network, seed) for seed in (0, 1)], tmp_path)
-
-
-@pytest.mark.usefixtures("memory_for_rows")
-@pytest.mark.parametrize("name", ["linear", "stride_2_on_odd_rows"])
-def test_assembly_for_turned_images_equals_the_oracle(name, tmp_path):
-    network = int8(BLOCKS[name], "tflite")
     assert_core_equals_oracle(network, "cortex-m4", [random_inputs(network, seed) for seed in (0, 1)], tmp_path)

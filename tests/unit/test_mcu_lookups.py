@@ -13,6 +13,7 @@ from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import HARD_SWISH, Binary, Conv2D
 from dscompile.ir.tensor import Tensor
 from dscompile.passes import canonicalize
+from dscompile.plan.mcu import convolutions
 from dscompile.plan.mcu.costs import kernel_instructions
 from dscompile.plan.mcu.fusion import fused_layers
 from dscompile.plan.mcu.kernels import McuKernel
@@ -93,7 +94,8 @@ def test_a_layer_without_a_searched_rounding_has_its_table_behind_it():
     assert [kernel.kind for kernel in kernels(network, affine=False)] == ["depthwise", "lookup"]
 
 
-def test_a_stream_reads_tables_row_by_row(tmp_path: Path):
+def test_a_stream_reads_tables_row_by_row(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(convolutions, "pays_turned", lambda _kernel, _turned: False)
     network = int8(inverted(16), "tflite")
     found = [k for k in kernels(network, memory="balanced") if isinstance(k, ConvKernel | SeparableKernel)]
     assert all(kernel.by_row and kernel.lookup for kernel in found)

@@ -14,7 +14,7 @@ from dscompile.plan.mcu.arithmetic import IntegerSum
 from dscompile.plan.mcu.epilogues import Finish, IntegerEpilogue, finish_of
 from dscompile.plan.mcu.held import HeldBody, held_body
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of
-from dscompile.plan.mcu.planes import Pattern, planes_shape, row_pieces
+from dscompile.plan.mcu.planes import Pattern, PlanesShape, planes_shape, row_pieces
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
@@ -33,7 +33,7 @@ from dscompile.plan.mcu.rows import (
 )
 from dscompile.plan.mcu.scaling import ScaleBody, scale_body
 from dscompile.plan.mcu.small_kernels import ScaleKernel
-from dscompile.plan.mcu.turned import CELLS, TurnedShape, turned_outputs
+from dscompile.plan.mcu.turned import TurnedShape, all_runs, tap_words, turned_pitch
 from dscompile.plan.mcu.windows import Axis
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
@@ -112,14 +112,22 @@ class SeparableBody:
 
 @dataclass(frozen=True)
 class TurnedBody:
-    """Neighboring outputs of a row of a turned image, in some channels, by 5x5 windows.
+    """Neighboring outputs of a row of a turned image (plan/mcu/turned.py), in all channels.
 
-    `outputs` are those of plan/mcu/turned.py: turned_outputs.
+    `pitch` are bytes from a row of a channel in the ring to the next. With a `lookup`, results are read from a table.
     """
 
     kind: ClassVar[str] = "turned"
     finish: Finish
-    outputs: tuple[int, ...]
+    kernel: int
+    pitch: int
+    pattern: Pattern
+    lookup: bool = False
+
+    @property
+    def row_instructions(self) -> int:
+        """Of a row of the window: its weights, two words of the image at once, products."""
+        return 1 + half_up(len(self.pattern.words)) + self.pattern.terms
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ class PlanesBody:
 
 @dataclass(frozen=True)
 class TurningBody:
-    """Four channels of an image become planes."""
+    """Four channels of an image, or of a row of it, become planes."""
 
     kind: ClassVar[str] = "turning"
 
@@ -390,18 +398,41 @@ def separable_shape(kernel: SeparableKernel) -> SeparableShape:
     return shape if total is None else replace(shape, first=total.first, second=total.second, bias=total.bias)
 
 
-def turned_body(kernel: DepthwiseKernel) -> TurnedBody:
-    """The body of a kernel with a turned image."""
+def turned_body(kernel: DepthwiseKernel, pattern: Pattern) -> TurnedBody:
+    """The body of a kernel with a turned image for outputs that have a pattern."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    return TurnedBody(finish_of(kernel.epilogue), turned_outputs(kernel.window))
+    window = kernel.window
+    return TurnedBody(finish_of(kernel.epilogue), window.rows.kernel, turned_pitch(window), pattern, kernel.lookup)
+
+
+def turned_bodies(kernel: DepthwiseKernel) -> list[TurnedBody]:
+    """All that a kernel with a turned image needs."""
+    return list(dict.fromkeys(turned_body(kernel, run.pattern) for run in all_runs(kernel)))
 
 
 def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:
     """The numbers of a kernel with a turned image."""
-    epilogue = kernel.epilogue
+    epilogue, channels = kernel.epilogue, kernel.window.channels
     assert isinstance(epilogue, IntegerEpilogue)
-    start = epilogue.zero_point * (1 << epilogue.right)
-    return TurnedShape(kernel.window.columns.size + CELLS, 1 << epilogue.left, start)
+    start, channel_bytes = epilogue.zero_point * (1 << epilogue.right), 4 * tap_words(kernel.window)
+    return TurnedShape(start, half_up(channels) * channel_bytes, channels * channel_bytes)
+
+
+def turning_shape(kernel: DepthwiseKernel) -> PlanesShape:
+    """The numbers with which a row of the image of such a kernel is turned into its place in the ring."""
+    window = kernel.window
+    return PlanesShape(
+        y_step=0,
+        y_row_bytes=0,
+        start=0,
+        row_bytes=0,
+        factor=0,
+        height=1,
+        width=window.columns.size,
+        channels=window.channels,
+        plane_bytes=window.rows.kernel * turned_pitch(window),
+        offsets=(-kernel.zero_point & 0xFFFF) * 0x10001,
+    )
 
 
 def planes_bodies(kernel: DepthwiseKernel) -> list[PlanesBody]:
@@ -466,6 +497,13 @@ def depthwise_shape(kernel: DepthwiseKernel) -> DepthwiseShape:
         channels=window.channels,
         offset=-kernel.zero_point,
     )
+
+
+def _parts_singles(kernel: ConvKernel | SeparableKernel) -> bool:
+    """Whether code of groups is left out where a call has less than four pixels."""
+    if isinstance(kernel, SeparableKernel):
+        return kernel.depthwise.variant == "turned"
+    return kernel.reads_pixels
 
 
 @dataclass(frozen=True)
@@ -536,7 +574,8 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
         stride = f"stride {depthwise.window.columns.stride}"
         yield rows_body(depthwise), Uses(parts=row_blocks(depthwise) | {stride})
     elif isinstance(depthwise, DepthwiseKernel) and depthwise.variant == "turned":
-        yield turned_body(depthwise), Uses()
+        yield TurningBody(), Uses()
+        yield from ((body, Uses()) for body in turned_bodies(depthwise))
     elif isinstance(depthwise, DepthwiseKernel):
         for each in depthwise_bodies(depthwise, column=isinstance(kernel, SeparableKernel)):
             yield each, Uses(odd=depthwise.out_channels % 4 > 0)
@@ -549,7 +588,7 @@ def _bodies(kernel: McuKernel) -> Iterable[tuple[Body, Uses]]:
             odd=kernel.out_channels % 2 > 0,
             alone=kernel.out_channels == 1,
             # The code of pixels that fill no group is apart from that of groups where they need not be gathered.
-            fours=pixels >= 4 or not (isinstance(kernel, ConvKernel) and kernel.reads_pixels),
+            fours=pixels >= 4 or not _parts_singles(kernel),
         )
         yield matrix_body(kernel), uses
         if isinstance(kernel, SeparableKernel) and kernel.depthwise.variant == "rows":

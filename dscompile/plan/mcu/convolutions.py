@@ -13,7 +13,7 @@ from dscompile.ir.ops import Conv2D, Dense, Pads, Pair
 from dscompile.ir.storage import Storage, fitting_storage
 from dscompile.ir.tensor import Shape
 from dscompile.plan.mcu.arithmetic import Residual
-from dscompile.plan.mcu.costs_dsp import SHARED_STEPS, SHORT_STEPS, column_steps, depthwise_mix
+from dscompile.plan.mcu.costs_dsp import SHARED_STEPS, SHORT_STEPS, column_steps, depthwise_mix, separable_mix
 from dscompile.plan.mcu.epilogues import Epilogue, IntegerEpilogue
 from dscompile.plan.mcu.fusion import Fused, fused_layers
 from dscompile.plan.mcu.late_choice import best_way
@@ -40,7 +40,7 @@ from dscompile.plan.mcu.pairs import (
     words_first,
 )
 from dscompile.plan.mcu.planes import planes_record_words, planes_records, takes_planes
-from dscompile.plan.mcu.prepared import depthwise_rows, prepared_weights
+from dscompile.plan.mcu.prepared import depthwise_rows, depthwise_turned, prepared_weights
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
@@ -183,11 +183,6 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         first, second = combined_sets(sets, taps_epilogue, window, epilogue, matrix, storage)
         if first.variant == "mve":
             break
-    is_dense = fused.layers[-1].output not in lowering.in_rows
-    turns = lowering.turns and not fused.has_tables and takes_turned(window)
-    if turns and first.variant == "dsp" and is_dense and storage == "plain":
-        _lower_turned(lowering, x, window, fused, residual)
-        return
     storage = second.storage(storage, len(matrix))
     depthwise = replace(_depthwise(lowering, layer, window, taps_epilogue, first), lookup=fused.middle is not None)
     separable = SeparableKernel(
@@ -199,6 +194,11 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
         block=second.block,
         storage=storage,
     )
+    if lowering.turns and first.variant == "dsp" and second.variant == "dsp":
+        turned = _turned_way(lowering, layer, separable)
+        if turned is not None and fused.layers[-1].output not in lowering.in_rows:
+            _lower_turned(lowering, x, turned, fused, residual)
+            return
     matrix, constants = _in_pairs(separable, residual, matrix, constants)
     separable = replace(separable, apart=second.variant == "dsp" and _lie_apart(matrix, storage))
     operands = _taps(lowering, taps, taps_epilogue, taps_constants, depthwise)
@@ -253,29 +253,40 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
 
 
-def _lower_turned(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
+def _turned_way(lowering: McuLowering, layer: Layer, kernel: SeparableKernel) -> SeparableKernel | None:
+    """The kernel by a turned image (plan/mcu/turned.py), if there is one that takes fewer instructions."""
+    window = kernel.window
+    found = depthwise_turned(lowering, layer) if takes_turned(window) else None
+    if found is None:
+        return None
+    depthwise = replace(kernel.depthwise, epilogue=found.epilogue, variant="turned")
+    turned = replace(kernel, depthwise=depthwise, ring_bytes=ring_bytes(window))
+    return turned if pays_turned(kernel, turned) else None
+
+
+def pays_turned(kernel: SeparableKernel, turned: SeparableKernel) -> bool:
+    """Whether a kernel with dsp takes fewer instructions with a turned image."""
+    dense, other = (sum(part.instructions for part in separable_mix(way)) for way in (kernel, turned))
+    return other < dense
+
+
+def _lower_turned(
+    lowering: McuLowering, x: Place, separable: SeparableKernel, fused: Fused, residual: Residual | None
+) -> None:
     """As `lower_separable`, of an image whose rows are turned first (plan/mcu/turned.py)."""
     layer, follower = fused.layer, fused.pointwise
     assert follower is not None
-    taps, taps_epilogue, taps_constants = prepared_weights(lowering, layer, centered=False)
-    zero_point = tensor_quantization(lowering.network, layer.inputs[0]).zero_point
-    weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
-    matrix = weights.reshape(-1, weights.shape[-1])
-    separable = SeparableKernel(
-        depthwise=DepthwiseKernel(window, 1, taps_epilogue, zero_point, variant="turned"),
-        out_channels=matrix.shape[1],
-        epilogue=epilogue,
-        group=GROUP,
-        variant="dsp",
-        ring_bytes=ring_bytes(window),
-    )
-    matrix, constants = _in_pairs(separable, residual, matrix, constants)
-    apart = _lie_apart(matrix, "plain")
+    found = depthwise_turned(lowering, layer)
+    assert found is not None
+    weights, _, constants = prepared_weights(lowering, follower, centered=False)
+    matrix, constants = _in_pairs(separable, residual, weights.reshape(-1, weights.shape[-1]), constants)
+    apart = _lie_apart(matrix, separable.storage)
     separable = replace(separable, apart=apart)
-    operands = [lowering.constant("records", turned_records(taps[:, :, 0], *taps_constants))]
+    records = turned_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
+    operands = [lowering.constant("records", records), *lookup_tables(lowering, fused.middle)]
     lowering.enter(follower)
     operands += [
-        lowering.constant("weights", _words(matrix, "plain", apart=apart, rows=True)),
+        lowering.constant("weights", _words(matrix, separable.storage, apart=apart, rows=True)),
         lowering.constant("constants", pair_constants(*constants)),
     ]
     columns = lowering.scratch(separable.column_bytes)
@@ -328,9 +339,7 @@ def takes_tables(lowering: McuLowering, fused: Fused) -> bool:
     _, epilogue, _ = prepared_weights(lowering, layer, centered=True)
     if depthwise_set(lowering.sets, epilogue, window, op.out_channels).variant != "dsp":
         return False
-    if fused.pointwise is None:
-        return True
-    return multiplies_pairs(lowering, fused.pointwise) and not (lowering.turns and takes_turned(window))
+    return fused.pointwise is None or multiplies_pairs(lowering, fused.pointwise)
 
 
 def multiplies_pairs(lowering: McuLowering, layer: Layer) -> bool:

@@ -35,6 +35,7 @@ from dscompile.plan.mcu.products import (
     repeats_channel,
 )
 from dscompile.plan.mcu.rows import Block, Segment, row_segments
+from dscompile.plan.mcu.turned import Run, group_slots, turned_pitch, turned_runs, words_before, words_behind
 from dscompile.plan.mcu.windows import Axis
 
 _GROUP = 4
@@ -133,11 +134,10 @@ _BLOCKS: dict[Block, tuple[int, int, Mix]] = {
 }
 
 # Depthwise, a turned image.
-_TURNED_CALL = code("9w p l 5w 5w 3w l 4p 5w p 9w j")
-_TURNED_ROW = code("l p 2w 3w 3c 4p")
-_TURNED_CHANNEL = code("2w 2w p s p l p s p j")
-_TURNED_WORDS = code("4l 26p 4s j")  # four pixels of four channels
-_TURNED_PLACES = code("5s 40p 6j")  # of a row: where the rows of its windows are
+_TURNED_CALL = code("9w p l 3w 4p 2w 2w 2p j 2w 2p p 9w j")
+_TURNED_CHANNEL = code("l c l c 3p j")
+_TURNED_ROW = code("10w 10l 4s 24p 4j 9w")  # of the result: C, finding its places
+_RING_ROW = code("4l 16p 2j")  # of the image: C, finding its place in the ring
 
 # Depthwise, planes.
 _TURNING_CALL, _TURNING_ROW = code("4p j 9w p 5w 2p 9w j"), code("6p 2j")
@@ -155,7 +155,7 @@ _LATE_SEGMENT = code("4l s 9p 3j")
 _LATE_ROW = code("13l 8s 32p 6j")
 _LATE_GROUP = code("6l 2s 22p 2j")  # of rows: finding out where their late pixels are
 _LATE_PAIR = code("8l 4s 8p j")  # of channels, into four columns
-_TURNED_SEGMENT = code("l s 6p j")
+_TURNED_SEGMENT = code("2l 2s 8p j")
 _TURNED_PRODUCT = code("2w l s 5p j")
 _KERNEL_CALL = code("9w p 2l 4s 8p 9w j")
 
@@ -406,20 +406,36 @@ def _rows(kernel: DepthwiseKernel) -> Mix:
 
 def _turned(kernel: SeparableKernel) -> Mix:
     """All groups of a call: rows of the image are turned into a ring first, all rows of a window for each row of y."""
-    window, channels = kernel.window, kernel.window.channels
-    body = turned_body(kernel.depthwise)
-    made = len(body.outputs)
-    row = _TURNED_ROW + (code("15p") if made == _GROUP else code("7p"))
-    each = row * window.rows.kernel + _TURNED_CHANNEL + (_finished(body.finish) + code("s")) * made
-    each += code("3w 3c" if body.finish.step else "2w 2c")
-    calls = pixels_of(kernel) // made
-    image_rows = window.rows.kernel if kernel.by_row else window.rows.size
-    turned = _TURNED_WORDS * (image_rows * window.row_bytes / 16) + code("s 2p j") * (kernel.ring_bytes / 4)
-    return (
-        turned
-        + (each * channels + (_TURNED_CALL + _TURNED_SEGMENT) * 2) * calls
-        + _TURNED_PLACES * (1 if kernel.by_row else window.rows.outputs)
-    )
+    depthwise, window = kernel.depthwise, kernel.window
+    rows, size = window.rows, window.rows.kernel
+    ways = [turned_runs(window.columns, slot) for slot in group_slots(depthwise)]
+    total_mix = NOTHING
+    for output in range(1 if kernel.by_row else rows.outputs):
+        total_mix += _TURNED_ROW
+        for run in ways[output % len(ways)]:
+            total_mix += (_TURNED_SEGMENT + _turned_run(kernel, run)) * run.repeats
+    pairs, fours = window.columns.size // 2, half_up(half_up(window.channels))
+    turned = (_TURNING_CALL + _TURNING_ROW + _TWO_PIXELS * pairs) * fours + _RING_ROW
+    cleared = code("s 2p j") * (window.channels * turned_pitch(window) / 4) + _RING_ROW
+    inside = sum(end - first for first, end in map(rows.taps, range(rows.outputs))) / rows.outputs
+    if kernel.by_row:
+        total_mix += turned * inside + cleared * (size - inside)
+    else:
+        reached = (rows.outputs - 1) * rows.stride + size - rows.before  # rows of the image, and below it
+        total_mix += turned * min(reached, rows.size) + cleared * (rows.before + max(reached - rows.size, 0))
+    padding = words_before(window) + words_behind(window)
+    return total_mix + (code("2p j") + code("s") * padding) * (window.channels * size)
+
+
+def _turned_run(kernel: SeparableKernel, run: Run) -> Mix:
+    """Some outputs, in all channels."""
+    body = turned_body(kernel.depthwise, run.pattern)
+    words = weight_words(body.kernel)
+    row = code(f"{words}w {words}c") + code("2w") * half_up(len(body.pattern.words)) + code("p") * body.pattern.terms
+    result = code("2p s") + code("2p") * body.finish.step + code("l") * body.lookup + _clamps(body.finish)
+    around = _TURNED_CHANNEL + code("2w") * (words > 2) + code("l") * body.lookup + code("c") * body.finish.step
+    each = row * body.kernel + around + result * body.pattern.outputs
+    return _TURNED_CALL + code("2w s") * (words > 2) + each * kernel.window.channels
 
 
 def _planes(kernel: DepthwiseKernel) -> Mix:

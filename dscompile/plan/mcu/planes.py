@@ -21,7 +21,7 @@ from dscompile.plan.mcu.windows import Axis, Window
 
 KERNELS = (3, 5)
 GROUP = 4  # channels that are turned at once: a word of the image
-_MOST_PITCH = 1020  # that LDRD can add to an address
+MOST_PITCH = 1020  # that LDRD can add to an address
 _FREE_BYTES = 2304  # of scratch, however small the image is
 _SHARE = 4  # of the image, that scratch may take in any case
 _MOST_SHIFT = 8  # of int8 weights that must stay in 16 bits
@@ -90,7 +90,7 @@ def takes_planes(window: Window) -> bool:
     inside = all(axis.taps(output) != (0, 0) for axis in (rows, columns) for output in range(axis.outputs))
     small = planes_bytes(window) <= max(_FREE_BYTES, rows.size * window.row_bytes // _SHARE)
     square = size == side and size in KERNELS and window.channels >= GROUP
-    return square and plain and inside and small and planes_pitch(window) <= _MOST_PITCH
+    return square and plain and inside and small and planes_pitch(window) <= MOST_PITCH
 
 
 def weight_shift(left: int) -> int:
@@ -112,10 +112,11 @@ def row_pieces(columns: Axis) -> tuple[Piece, ...]:
     """The pieces of a row of the result, as equal as can be."""
     count = -(-columns.outputs // most_outputs(columns.kernel))
     ends = [columns.outputs * (index + 1) // count for index in range(count)]
-    return tuple(_piece(columns, begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True))
+    return tuple(piece_of(columns, begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True))
 
 
-def _piece(columns: Axis, begin: int, end: int) -> Piece:
+def piece_of(columns: Axis, begin: int, end: int) -> Piece:
+    """The piece of the outputs [begin, end) of a row."""
     first = columns.first_input(begin) // 2
     last = columns.last_input(end - 1) // 2
     words = tuple(

@@ -9,7 +9,7 @@ from dscompile.ir.ops import Conv2D, Dense
 from dscompile.plan.mcu.epilogues import Epilogue, FloatEpilogue
 from dscompile.plan.mcu.held import HELD_DEPTH, fits_held
 from dscompile.plan.mcu.lowering import McuLowering
-from dscompile.plan.mcu.quantized import QuantizedWeights, held_weights, quantized_weights, rows_weights
+from dscompile.plan.mcu.quantized import QuantizedWeights, held_weights, quantized_weights, rows_weights, turned_weights
 from dscompile.plan.mcu.sets import vector_variant
 
 
@@ -42,6 +42,14 @@ def depthwise_rows(lowering: McuLowering, layer: Layer) -> QuantizedWeights | No
     if layer.name not in lowering.prepared_rows:
         lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer)
     return lowering.prepared_rows[layer.name]
+
+
+def depthwise_turned(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
+    """A depthwise layer made ready for a turned image, if that can be."""
+    key = f"{layer.name}, turned"
+    if key not in lowering.prepared_rows:
+        lowering.prepared_rows[key] = turned_weights(lowering.network, layer)
+    return lowering.prepared_rows[key]
 
 
 def columns_held(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:

@@ -40,6 +40,7 @@ from dscompile.plan.requantization_narrow import Narrow, search_narrow
 _answers: dict[Hashable, Affine | Narrow | None] = {}
 _answers_held: dict[Hashable, Affine | None] = {}
 _answers_in_rows: dict[Hashable, Affine | None] = {}
+_answers_turned: dict[Hashable, Affine | None] = {}
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
 
@@ -95,16 +96,23 @@ def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
 
 def held_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
     """A layer whose weights, shifted to the left by `left`, fit 16 bits (plan/mcu/held.py), or None."""
-    found = layer_sums(network, layer, centered=False)
+    return _shifted_weights(layer_sums(network, layer, centered=False), _answers_held)
+
+
+def turned_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
+    """The same of a depthwise layer whose image is turned, less its zero point (plan/mcu/turned.py)."""
+    return _shifted_weights(layer_sums(network, layer, centered=True), _answers_turned)
+
+
+def _shifted_weights(found: LayerSums, answers: dict[Hashable, Affine | None]) -> QuantizedWeights | None:
     searched = answered(
-        _answers_held,
+        answers,
         found.question,
         lambda: search_affine(*_form(found, found.zero_point), limits=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
     )
     if searched is None:
         return None
-    clamp = found.clamp
-    method = _method(searched)
+    clamp, method = found.clamp, _method(searched)
     epilogue = IntegerEpilogue(method, clamp.low, clamp.high, found.zero_point, searched.left, searched.right)
     integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
     return QuantizedWeights(_without_constants(found), epilogue, tuple(each.astype(np.int32) for each in integers))

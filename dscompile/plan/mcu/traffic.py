@@ -39,7 +39,7 @@ from dscompile.plan.mcu.small_kernels import (
     ScaleKernel,
     SoftmaxKernel,
 )
-from dscompile.plan.mcu.turned import TURNED_KERNEL, record_words, ring_bytes, turned_outputs
+from dscompile.plan.mcu.turned import Run, group_slots, turned_pitch, turned_runs
 from dscompile.plan.mcu.windows import Window
 from dscompile.plan.program import Operand, Space
 
@@ -231,7 +231,8 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
         records = 4 * RECORD_WORDS * channels * segments
         return {"x": pieces * _ROWS * _WORD * channels, "records": records, "y": written}
     if kernel.variant == "turned":
-        records = _turned_calls(kernel.window) * 4 * record_words(kernel) * channels
+        words = kernel.window.rows.kernel * weight_words(kernel.window.rows.kernel) + len(kernel.epilogue.constants())
+        records = len(_turned_runs(kernel)) * _WORD * words * channels
         return {"x": kernel.window.rows.size * kernel.window.row_bytes, "records": records, "y": written}
     if kernel.variant == "planes":
         return _planes(kernel, written)
@@ -259,9 +260,11 @@ def _planes(kernel: DepthwiseKernel, written: int) -> dict[str, int]:
     }
 
 
-def _turned_calls(window: Window) -> int:
-    """Calls of the loops over channels that compute a turned image's outputs."""
-    return window.pixels // len(turned_outputs(window))
+def _turned_runs(kernel: DepthwiseKernel) -> list[Run]:
+    """The calls of the loops over channels that compute a turned image's outputs."""
+    ways = [turned_runs(kernel.window.columns, slot) for slot in group_slots(kernel)]
+    rows = range(kernel.window.rows.outputs)
+    return [run for row in rows for run in ways[row % len(ways)] for _ in range(run.repeats)]
 
 
 def _row_pieces(kernel: DepthwiseKernel) -> tuple[int, int]:
@@ -284,8 +287,10 @@ def _separable(kernel: SeparableKernel, sizes: Mapping[str, int]) -> dict[str, i
     else:
         made = between * (_HALF if kernel.variant == "dsp" else DTYPE_BYTES[kernel.epilogue.element])
     if kernel.depthwise.variant == "turned":
-        made += ring_bytes(kernel.window) + kernel.window.rows.size * kernel.window.row_bytes  # filled, then written
-        made += _turned_calls(kernel.window) * TURNED_KERNEL * 2 * _WORD * kernel.depth  # read
+        axis = kernel.window.rows
+        made += _HALF * axis.size * kernel.window.row_bytes + axis.before * kernel.depth * turned_pitch(kernel.window)
+        words = sum(half_up(len(run.pattern.words)) * 2 for run in _turned_runs(kernel.depthwise))
+        made += words * axis.kernel * _WORD * kernel.depth  # read
     del first["y"]
     if kernel.depthwise.late:
         rows, read = kernel.window.rows.outputs, groups_of_rows(kernel) * _DSP_PIXELS

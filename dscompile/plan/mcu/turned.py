@@ -1,88 +1,146 @@
-"""Large depthwise windows of a channels-last image: its rows are turned into scratch, channel by channel.
+"""Depthwise windows of a channels-last image: its rows are turned into a ring in scratch, channel by channel, as int16.
 
-A ring of as many rows as a window has holds [C][W + 4] bytes of each, with cells of padding at both ends, whose value
-is the zero point; a last row is padding alone, for rows of windows outside of the image. Two words of such a row hold
-what four neighboring outputs of a 5x5 window need of it, or two with stride 2: 23 instructions for 20 products, where
-pixels with four channels in a word take 50. Any image will do, whatever its zero point and whoever made it; turning it
-takes about two instructions for a byte that 25 products read.
+The ring is [C][k][pitch]: of each channel as many rows as a k x k window has, row r of the image in place r % k, x less
+its zero point, two neighbors of a row in a word, with cells of 0 on both sides and rows of 0 where windows reach out of
+the image. A word then holds two products of a window (plan/mcu/planes.py: Pattern), one instruction for both: four
+outputs of a 3x3 window take 11 instructions a row, where pixels with four channels in a word take 10 a tap. Any image
+will do, whatever its zero point and whoever made it; turning it takes about two instructions for a byte.
+
+Weights of a channel are those of all rows and once more of all but the last, so that those of a window whose first row
+has any place in the ring follow each other. Outputs go in groups of four, counted through all rows, as columns for the
+pointwise product (plan/mcu/rows.py: GROUP).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from dscompile.ir.network import Array
-from dscompile.plan.mcu.products import DepthwiseKernel
+from dscompile.plan.mcu.planes import KERNELS, MOST_PITCH, Pattern, piece_of, weight_words
+from dscompile.plan.mcu.products import DepthwiseKernel, half_up
 from dscompile.plan.mcu.rows import GROUP
 from dscompile.plan.mcu.windows import Axis, Window
 
-TURNED_KERNEL = 5
-CELLS = 4  # of padding in a row of a channel
-_SMALLEST = 8  # rows and columns
 _WORD = 4
+_SMALLEST = 3  # outputs of a row: a group that is not full lies in the last one
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighboring outputs [begin, begin + outputs) of a row whose columns begin at place `slot` of their group.
+
+    The first word that they read of a row of the ring lies `offset_bytes` from its start. `repeats` such runs, of whole
+    groups, follow each other.
+    """
+
+    begin: int
+    outputs: int
+    slot: int
+    offset_bytes: int
+    pattern: Pattern
+    repeats: int = 1
+
+    @property
+    def is_last_of_group(self) -> bool:
+        """Whether its group is full then."""
+        return self.slot + self.outputs == GROUP
 
 
 def takes_turned(window: Window) -> bool:
-    """Whether a depthwise window can be of a turned image: 5x5, whole words and groups, not too much of it padding."""
+    """Whether a depthwise window can be of a turned image."""
     rows, columns = window.rows, window.columns
-    square = window.kernel == (TURNED_KERNEL, TURNED_KERNEL)
+    size, side = window.kernel
     plain = rows.stride == columns.stride <= 2 and rows.dilation == columns.dilation == 1
-    around = 1 <= columns.before <= 2 and _last_byte(columns) < columns.size + CELLS
-    words = columns.size % _WORD == columns.outputs % GROUP == window.channels % _WORD == 0
-    inside = all(rows.taps(row) != (0, 0) for row in range(rows.outputs))
-    large = min(rows.size, columns.size) >= _SMALLEST
-    return square and plain and around and words and inside and large
+    inside = all(axis.taps(output) != (0, 0) for axis in (rows, columns) for output in range(axis.outputs))
+    large = columns.outputs >= _SMALLEST and window.channels >= _WORD
+    whole = columns.size % 2 == 0 and columns.before >= 0 and turned_pitch(window) <= MOST_PITCH
+    return size == side and size in KERNELS and plain and inside and large and whole
 
 
-def _last_byte(columns: Axis) -> int:
-    """Where the last tap of the last output lies, in the cells of a channel."""
-    return (columns.outputs - 1) * columns.stride + TURNED_KERNEL - 1
+def words_before(window: Window) -> int:
+    """Words of padding in front of a row of a channel."""
+    return half_up(window.columns.before)
 
 
-def turned_outputs(window: Window) -> tuple[int, ...]:
-    """Where the windows begin that a body computes at once, in bytes from the first."""
-    return (0, 1, 2, 3) if window.columns.stride == 1 else (0, 2)
+def words_behind(window: Window) -> int:
+    """Words of padding behind a row of a channel."""
+    columns = window.columns
+    beyond = columns.position(columns.outputs - 1, columns.kernel - 1) + 1 - columns.size
+    return half_up(max(beyond, 0))
 
 
-def turned_row_bytes(window: Window) -> int:
-    """Bytes of a turned row."""
-    return window.channels * (window.columns.size + CELLS)
+def turned_pitch(window: Window) -> int:
+    """Bytes of a row of a channel in the ring."""
+    return _WORD * (words_before(window) + window.columns.size // 2 + words_behind(window))
 
 
 def ring_bytes(window: Window) -> int:
-    """Bytes of the ring and the row of padding behind it."""
-    return (TURNED_KERNEL + 1) * turned_row_bytes(window)
+    """Bytes of the ring, and of the word that is read behind it."""
+    return window.channels * window.rows.kernel * turned_pitch(window) + _WORD
 
 
-def turned_records(kernel: Array, *constants: Array) -> Array:
-    """Weights [5, 5, C] int8 and n constants [C] -> records [C][15 + n] int32.
+def turned_runs(columns: Axis, slot: int) -> list[Run]:
+    """The runs of a row of the result whose first output has the place `slot` in its group."""
+    before = 2 * half_up(columns.before)
+    last = columns.position(columns.outputs - 1, columns.kernel - 1)
+    padded = Axis(before + last + 1, columns.outputs, columns.kernel, columns.stride, columns.before - before)
+    found: list[Run] = []
+    begin = 0
+    while begin < columns.outputs:
+        outputs = min(GROUP - slot, columns.outputs - begin)
+        piece = piece_of(padded, begin, begin + outputs)
+        before_it = found[-1] if found else None
+        if before_it is not None and (before_it.slot, before_it.pattern) == (slot, piece.pattern):
+            found[-1] = replace(before_it, repeats=before_it.repeats + 1)
+        else:
+            found.append(Run(begin, outputs, slot, piece.offset_bytes, piece.pattern))
+        begin, slot = begin + outputs, 0
+    return found
 
-    Of each channel, three words for every row: weights 0 and 2, 1 and 3, 2 and 4 in the halves of one; then the
-    constants.
+
+def group_slots(kernel: DepthwiseKernel) -> list[int]:
+    """The places in their groups that the first outputs of rows have, row after row until they repeat."""
+    slots = [0]
+    while not kernel.by_row and (slot := (slots[-1] + kernel.window.columns.outputs) % GROUP) != 0:
+        slots.append(slot)
+    return slots
+
+
+def all_runs(kernel: DepthwiseKernel) -> Iterator[Run]:
+    """The runs of as many rows as `group_slots` has."""
+    for slot in group_slots(kernel):
+        yield from turned_runs(kernel.window.columns, slot)
+
+
+def tap_words(window: Window) -> int:
+    """Integers that the weights of a channel take."""
+    return (2 * window.rows.kernel - 1) * weight_words(window.rows.kernel)
+
+
+def turned_records(kernel: Array, left: int, *constants: Array) -> Array:
+    """Weights [k, k, C] int8 and n constants [C] -> int32: weights [C][2k - 1][k - 1], then constants [C][n].
+
+    The words of a row are a weight and its right neighbor in the halves of each, shifted to the left by `left`.
     """
-    weights = kernel.astype(np.int64) & 0xFFFF
-    words = [weights[:, tap] | weights[:, tap + 2] << 16 for tap in range(3)]
-    rows = np.stack(words, axis=1).reshape(-1, kernel.shape[-1])
-    record = np.concatenate([rows, *(each[None].astype(np.int64) & 0xFFFFFFFF for each in constants)])
-    return np.ascontiguousarray(record.T.astype(np.uint32)).view(np.int32)
-
-
-def record_words(kernel: DepthwiseKernel) -> int:
-    """Integers of a channel's record."""
-    return 3 * TURNED_KERNEL + len(kernel.epilogue.constants())
+    weights = (kernel.astype(np.int64) << left) & 0xFFFF
+    rows = weights[:, :-1] | weights[:, 1:] << 16
+    words = np.concatenate([rows, rows[:-1]]).reshape(-1, kernel.shape[-1])
+    last = np.stack([each.astype(np.int64) & 0xFFFFFFFF for each in constants])
+    return np.concatenate([words.T.reshape(-1), last.T.reshape(-1)]).astype(np.uint32).view(np.int32)
 
 
 @dataclass(frozen=True)
 class TurnedShape:
-    """What a body for turned images is given; fields and order are those of `turned_shape` in C.
+    """What bodies for turned images are given; fields and order are those of `turned_shape` in C.
 
-    Bytes from a channel to the next; factor of sums (2^left) and zero point << right.
+    Zero point << right; bytes of the weights of the first half of the channels, and of all.
     """
 
     kind: ClassVar[str] = "turned"
-    channel_step: int
-    factor: int
     start: int
+    half_bytes: int
+    record_bytes: int

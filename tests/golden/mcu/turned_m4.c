@@ -25,7 +25,7 @@ const turned_m4_layer turned_m4_layers[TURNED_M4_LAYER_COUNT] = {
 /* Arena: where its buffers begin, in bytes. Buffers that overlap are never needed at the same time: where a step reads
  * one and writes the other, it goes through them in the direction that does not overwrite what it still reads. */
 #define BUFFER_INPUT_IMAGE 512u /* 768 B, step 0 */
-#define BUFFER_LARGE_POINTWISE_COLUMNS 1280u /* 416 B, step 0 */
+#define BUFFER_LARGE_POINTWISE_COLUMNS 1280u /* 676 B, step 0 */
 #define BUFFER_OUTPUT_LARGE_POINTWISE 0u /* 1 152 B, step 0 */
 
 /* Weights and constants, in turned_m4_weights.c. */
@@ -34,7 +34,7 @@ const turned_m4_layer turned_m4_layers[TURNED_M4_LAYER_COUNT] = {
 #else
 #define WORDS /* the compiler must align arrays of bytes to 4 */
 #endif
-extern WORDS const int32_t turned_m4_large_depthwise_records[72];
+extern WORDS const int32_t turned_m4_large_depthwise_records[156];
 extern WORDS const int8_t turned_m4_large_pointwise_weights[24];
 extern WORDS const int32_t turned_m4_large_pointwise_constants[12];
 
@@ -80,6 +80,36 @@ static inline TURNED_M4_CODE_ATTR void store_half(int8_t *bytes, int32_t value)
 static inline TURNED_M4_CODE_ATTR int32_t low_half(uint32_t halves)
 {
     return (int32_t)((halves & 0xffffu) ^ 0x8000u) - 0x8000;
+}
+
+/* Bytes 0 and 2 of a word, each as a signed 16-bit half, plus the halves of `offset`. */
+static inline TURNED_M4_CODE_ATTR uint32_t even_bytes(uint32_t offset, uint32_t word)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    uint32_t halves;
+    __asm("sxtab16 %0, %1, %2"
+          : "=r"(halves)
+          : "r"(offset), "r"(word));
+    return halves;
+#else
+    const uint32_t low = (offset + (((word & 0xffu) ^ 0x80u) - 0x80u)) & 0xffffu;
+    const uint32_t high = (offset >> 16) + ((((word >> 16) & 0xffu) ^ 0x80u) - 0x80u);
+    return low | high << 16;
+#endif
+}
+
+/* Bytes 1 and 3 of a word, each as a signed 16-bit half, plus the halves of `offset`. */
+static inline TURNED_M4_CODE_ATTR uint32_t odd_bytes(uint32_t offset, uint32_t word)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    uint32_t halves;
+    __asm("sxtab16 %0, %1, %2, ror #8"
+          : "=r"(halves)
+          : "r"(offset), "r"(word));
+    return halves;
+#else
+    return even_bytes(offset, word >> 8);
+#endif
 }
 
 /* Bytes 0 and 2 of a word, each as a signed 16-bit half. */
@@ -137,207 +167,252 @@ typedef struct matrix_shape {
     int32_t column_bytes, weight_bytes, entry, y_step, factor, start, channels, residual_step, first, second, bias;
 } matrix_shape;
 
-/* Of a layer whose image is turned: bytes to the next channel; what sums are multiplied by, the zero point of the result. */
+/* Of a layer whose image is turned: zero point of the result, bytes of the weights of the first half of the channels and of
+ * all. */
 typedef struct turned_shape {
-    int32_t channel_step, factor, start;
+    int32_t start, half_bytes, record_bytes;
 } turned_shape;
 
-/* Four outputs in `channels` channels; `places` are those of the five rows of their windows, from x on. */
+/* Of a layer that goes by planes: bytes to the next pixel and to the next row of the result, its zero point, bytes of the
+ * table of rows, what sums are still multiplied by; rows, columns and channels of the image, bytes of a plane, less the zero point in both halves. */
+typedef struct planes_shape {
+    int32_t y_step, y_row_bytes, start, row_bytes, factor, height, width, channels, plane_bytes;
+    uint32_t offsets;
+} planes_shape;
+
+/* Four channels of an image, less its zero point, as planes of int16; an odd last pixel has itself beside it. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 23 instructions for 20 products of a row: sums in r2-r5, bytes of the row in r6-r9, its weights in r10, r11, lr; r0 and r1
- * walk through channels and records. On the stack: places, columns, bytes to the next channel, factor and start, channels. */
-__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_turned_0(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const turned_shape *shape __attribute__((unused)), const int32_t *places __attribute__((unused)), int32_t channels __attribute__((unused)))
+/* 15 instructions for two pixels: r0 and r1 walk through pixels and planes, r4 bytes of a pixel, r5, r8, r9 those of one to
+ * three planes, r6 less the zero point; r3 columns, r2 and r10 count rows and pairs. */
+__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_turning_0(const int8_t *x __attribute__((unused)), int8_t *planes __attribute__((unused)), const planes_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #44\n"
-        "ldr r12, [sp, #80]\n" /* places */
-        "ldm r12, {r4-r8}\n"
-        "stm sp, {r4-r8}\n"
-        "ldm r3, {r4-r6}\n"
-        "ldr r7, [sp, #84]\n" /* channels */
-        "mov r3, r4\n"
-        "mov r4, r5\n"
-        "mov r5, r6\n"
-        "add r12, sp, #20\n"
-        "stm r12, {r2-r5, r7}\n"
+        "add r2, #20\n"
+        "ldm r2, {r2-r6}\n"
+        "lsl r8, r5, #1\n"
+        "add r9, r8, r5\n"
         "1:\n"
-        "ldr r12, [sp]\n"
-        "add r12, r0\n"
-        "ldrd r6, r8, [r12]\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "sxtb16 r7, r6, ror #8\n"
-        "sxtb16 r6, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smuad r2, r6, r10\n"
-        "smlad r2, r7, r11, r2\n"
-        "smlabt r2, r8, lr, r2\n"
-        "smuad r3, r7, r10\n"
-        "smlatb r3, r6, r11, r3\n"
-        "smlabt r3, r8, r11, r3\n"
-        "smlabt r3, r9, lr, r3\n"
-        "smultb r4, r6, r10\n"
-        "smlatb r4, r7, r11, r4\n"
-        "smlad r4, r8, lr, r4\n"
-        "smlabt r4, r9, r11, r4\n"
-        "smultb r5, r7, r10\n"
-        "smlabb r5, r8, r11, r5\n"
-        "smlad r5, r9, lr, r5\n"
-        "smlatt r5, r8, r11, r5\n"
-        "ldr r12, [sp, #4]\n"
-        "add r12, r0\n"
-        "ldrd r6, r8, [r12]\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "sxtb16 r7, r6, ror #8\n"
-        "sxtb16 r6, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r6, r10, r2\n"
-        "smlad r2, r7, r11, r2\n"
-        "smlabt r2, r8, lr, r2\n"
-        "smlad r3, r7, r10, r3\n"
-        "smlatb r3, r6, r11, r3\n"
-        "smlabt r3, r8, r11, r3\n"
-        "smlabt r3, r9, lr, r3\n"
-        "smlatb r4, r6, r10, r4\n"
-        "smlatb r4, r7, r11, r4\n"
-        "smlad r4, r8, lr, r4\n"
-        "smlabt r4, r9, r11, r4\n"
-        "smlatb r5, r7, r10, r5\n"
-        "smlabb r5, r8, r11, r5\n"
-        "smlad r5, r9, lr, r5\n"
-        "smlatt r5, r8, r11, r5\n"
-        "ldr r12, [sp, #8]\n"
-        "add r12, r0\n"
-        "ldrd r6, r8, [r12]\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "sxtb16 r7, r6, ror #8\n"
-        "sxtb16 r6, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r6, r10, r2\n"
-        "smlad r2, r7, r11, r2\n"
-        "smlabt r2, r8, lr, r2\n"
-        "smlad r3, r7, r10, r3\n"
-        "smlatb r3, r6, r11, r3\n"
-        "smlabt r3, r8, r11, r3\n"
-        "smlabt r3, r9, lr, r3\n"
-        "smlatb r4, r6, r10, r4\n"
-        "smlatb r4, r7, r11, r4\n"
-        "smlad r4, r8, lr, r4\n"
-        "smlabt r4, r9, r11, r4\n"
-        "smlatb r5, r7, r10, r5\n"
-        "smlabb r5, r8, r11, r5\n"
-        "smlad r5, r9, lr, r5\n"
-        "smlatt r5, r8, r11, r5\n"
-        "ldr r12, [sp, #12]\n"
-        "add r12, r0\n"
-        "ldrd r6, r8, [r12]\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "sxtb16 r7, r6, ror #8\n"
-        "sxtb16 r6, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r6, r10, r2\n"
-        "smlad r2, r7, r11, r2\n"
-        "smlabt r2, r8, lr, r2\n"
-        "smlad r3, r7, r10, r3\n"
-        "smlatb r3, r6, r11, r3\n"
-        "smlabt r3, r8, r11, r3\n"
-        "smlabt r3, r9, lr, r3\n"
-        "smlatb r4, r6, r10, r4\n"
-        "smlatb r4, r7, r11, r4\n"
-        "smlad r4, r8, lr, r4\n"
-        "smlabt r4, r9, r11, r4\n"
-        "smlatb r5, r7, r10, r5\n"
-        "smlabb r5, r8, r11, r5\n"
-        "smlad r5, r9, lr, r5\n"
-        "smlatt r5, r8, r11, r5\n"
-        "ldr r12, [sp, #16]\n"
-        "add r12, r0\n"
-        "ldrd r6, r8, [r12]\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "sxtb16 r7, r6, ror #8\n"
-        "sxtb16 r6, r6\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "smlad r2, r6, r10, r2\n"
-        "smlad r2, r7, r11, r2\n"
-        "smlabt r2, r8, lr, r2\n"
-        "smlad r3, r7, r10, r3\n"
-        "smlatb r3, r6, r11, r3\n"
-        "smlabt r3, r8, r11, r3\n"
-        "smlabt r3, r9, lr, r3\n"
-        "smlatb r4, r6, r10, r4\n"
-        "smlatb r4, r7, r11, r4\n"
-        "smlad r4, r8, lr, r4\n"
-        "smlabt r4, r9, r11, r4\n"
-        "smlatb r5, r7, r10, r5\n"
-        "smlabb r5, r8, r11, r5\n"
-        "smlad r5, r9, lr, r5\n"
-        "smlatt r5, r8, r11, r5\n"
-        "ldrd r10, r11, [sp, #28]\n"
-        "ldm r1!, {r6-r8}\n" /* bias, multiplier, step */
-        "mla r2, r2, r10, r6\n"
-        "bic r9, r8, r2, asr #31\n"
-        "add r2, r9\n"
-        "smmla r2, r2, r7, r11\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "mla r3, r3, r10, r6\n"
-        "bic r9, r8, r3, asr #31\n"
-        "add r3, r9\n"
-        "smmla r3, r3, r7, r11\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "mla r4, r4, r10, r6\n"
-        "bic r9, r8, r4, asr #31\n"
-        "add r4, r9\n"
-        "smmla r4, r4, r7, r11\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "mla r5, r5, r10, r6\n"
-        "bic r9, r8, r5, asr #31\n"
-        "add r5, r9\n"
-        "smmla r5, r5, r7, r11\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "ldrd r6, r7, [sp, #20]\n"
-        "strh r2, [r6]\n"
-        "strh r3, [r6, #4]\n"
-        "strh r4, [r6, #8]\n"
-        "strh r5, [r6, #12]\n"
-        "add r6, #16\n"
-        "str r6, [sp, #20]\n"
-        "add r0, r7\n"
-        "ldr r7, [sp, #36]\n"
-        "subs r7, #1\n"
-        "str r7, [sp, #36]\n"
+        "lsrs r10, r3, #1\n"
+        "beq 3f\n"
+        "2:\n"
+        "ldr r11, [r0]\n"
+        "ldr r12, [r0, r4]\n"
+        "add r0, r0, r4, lsl #1\n"
+        "pkhbt lr, r11, r12, lsl #16\n"
+        "pkhtb r12, r12, r11, asr #16\n"
+        "sxtab16 r11, r6, lr, ror #8\n"
+        "str r11, [r1, r5]\n"
+        "sxtab16 r11, r6, r12\n"
+        "str r11, [r1, r8]\n"
+        "sxtab16 r12, r6, r12, ror #8\n"
+        "str r12, [r1, r9]\n"
+        "sxtab16 lr, r6, lr\n"
+        "str lr, [r1], #4\n"
+        "subs r10, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "lsls r10, r3, #31\n"
+        "bpl 4f\n"
+        "ldr r11, [r0]\n"
+        "mov r12, r11\n"
+        "add r0, r4\n"
+        "pkhbt lr, r11, r12, lsl #16\n"
+        "pkhtb r12, r12, r11, asr #16\n"
+        "sxtab16 r11, r6, lr, ror #8\n"
+        "str r11, [r1, r5]\n"
+        "sxtab16 r11, r6, r12\n"
+        "str r11, [r1, r8]\n"
+        "sxtab16 r12, r6, r12, ror #8\n"
+        "str r12, [r1, r9]\n"
+        "sxtab16 lr, r6, lr\n"
+        "str lr, [r1], #4\n"
+        "4:\n"
+        "subs r2, #1\n"
         "bne 1b\n"
-        "add sp, #44\n"
         "pop {r4-r11, pc}\n");
 }
 #else
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_turned_0_finish(int32_t sum, const int32_t *constants, const turned_shape *shape)
+static TURNED_M4_CODE_ATTR void turned_m4_shared_turning_0(const int8_t *x, int8_t *planes, const planes_shape *shape)
 {
-    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
-    return saturate_int8((shape->start + level) >> 14);
-}
-
-static TURNED_M4_CODE_ATTR void turned_m4_shared_turned_0(const int8_t *x, const int32_t *records, int8_t *columns, const turned_shape *shape, const int32_t *places, int32_t channels)
-{
-    for (int32_t channel = 0; channel < channels; ++channel) {
-        for (int32_t output = 0; output < 4; ++output) {
-            int32_t sum = 0;
-            for (int32_t row = 0; row < 5; ++row) {
-                const int8_t *const taps = x + places[row] + output;
-                const uint32_t outer = (uint32_t)records[3 * row], odd = (uint32_t)records[3 * row + 1];
-                sum += taps[0] * low_half(outer) + taps[1] * low_half(odd) + taps[2] * low_half(outer >> 16);
-                sum += taps[3] * low_half(odd >> 16) + taps[4] * low_half((uint32_t)records[3 * row + 2] >> 16);
-            }
-            store_half(columns + 16 * channel + 4 * output, turned_m4_shared_turned_0_finish(sum, records + 15, shape));
+    for (int32_t row = 0; row < shape->height; ++row) {
+        for (int32_t column = 0; column < shape->width; column += 2) {
+            const int32_t both = column + 1 < shape->width;
+            const uint32_t a = load_word(x), b = both ? load_word(x + shape->channels) : a;
+            const uint32_t lower = (a & 0xffffu) | b << 16, upper = a >> 16 | (b & 0xffff0000u);
+            store_word(planes, even_bytes(shape->offsets, lower));
+            store_word(planes + shape->plane_bytes, odd_bytes(shape->offsets, lower));
+            store_word(planes + 2 * shape->plane_bytes, even_bytes(shape->offsets, upper));
+            store_word(planes + 3 * shape->plane_bytes, odd_bytes(shape->offsets, upper));
+            x += (both ? 2 : 1) * shape->channels;
+            planes += 4;
         }
-        x += shape->channel_step;
-        records += 18;
+    }
+}
+#endif
+
+/* 4 outputs of a row, by 5x5 windows of rows of 32 bytes; `taps` are those of the row that lies first in the ring. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* 15 instructions for a row of the window: sums from r2 on, weights up to r11, two words of the row in r12 and lr; r0, r1, r6
+ * and r7 walk through rows, weights, columns and constants. On the stack: zero point, end of the
+ * weights of this half, columns of the second half, end of all weights. */
+__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_turned_1(const int8_t *ring __attribute__((unused)), const int32_t *taps __attribute__((unused)), int8_t *columns __attribute__((unused)), const turned_shape *shape __attribute__((unused)), const int32_t *constants __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #16\n"
+        "ldr r7, [sp, #52]\n" /* constants */
+        "ldm r3, {r8-r10}\n"
+        "mov r6, r2\n"
+        "add r2, #2\n"
+        "add r9, r1\n"
+        "add r10, r1\n"
+        "strd r8, r9, [sp]\n"
+        "strd r2, r10, [sp, #8]\n"
+        "1:\n"
+        "ldr r5, [r7], #4\n" /* bias */
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #32\n"
+        "smlad r2, r12, r8, r5\n"
+        "smlatb r3, r12, r8, r5\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r5\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-24]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #32\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-24]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #32\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-24]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #32\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-24]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #32\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-24]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldrd r10, r11, [r7], #8\n" /* multiplier, step */
+        "ldrd r8, r9, [sp]\n"
+        "bic lr, r11, r2, asr #31\n"
+        "add r2, lr\n"
+        "smmla r2, r2, r10, r8\n"
+        "ssat r2, #8, r2, asr #12\n"
+        "strh r2, [r6], #16\n"
+        "bic lr, r11, r3, asr #31\n"
+        "add r3, lr\n"
+        "smmla r3, r3, r10, r8\n"
+        "ssat r3, #8, r3, asr #12\n"
+        "strh r3, [r6, #-12]\n"
+        "bic lr, r11, r4, asr #31\n"
+        "add r4, lr\n"
+        "smmla r4, r4, r10, r8\n"
+        "ssat r4, #8, r4, asr #12\n"
+        "strh r4, [r6, #-8]\n"
+        "bic lr, r11, r5, asr #31\n"
+        "add r5, lr\n"
+        "smmla r5, r5, r10, r8\n"
+        "ssat r5, #8, r5, asr #12\n"
+        "strh r5, [r6, #-4]\n"
+        "add r1, #64\n"
+        "cmp r1, r9\n"
+        "bne 1b\n"
+        "ldrd r6, r9, [sp, #8]\n"
+        "str r9, [sp, #4]\n"
+        "cmp r1, r9\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static TURNED_M4_CODE_ATTR void turned_m4_shared_turned_1(const int8_t *ring, const int32_t *taps, int8_t *columns, const turned_shape *shape, const int32_t *constants)
+{
+    const int32_t half = shape->half_bytes / 144, channels = shape->record_bytes / 144;
+    for (int32_t channel = 0; channel < channels; ++channel) {
+        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
+        int32_t sums[4] = {0};
+        for (int32_t row = 0; row < 5; ++row) {
+            const uint32_t word_0 = load_word(ring);
+            const uint32_t word_1 = load_word(ring + 4);
+            const uint32_t word_2 = load_word(ring + 8);
+            const uint32_t word_3 = load_word(ring + 12);
+            sums[0] += low_half(word_0) * low_half((uint32_t)taps[0]) + low_half(word_0 >> 16) * low_half((uint32_t)taps[0] >> 16);
+            sums[1] += low_half(word_0 >> 16) * low_half((uint32_t)taps[0]);
+            sums[0] += low_half(word_1) * low_half((uint32_t)taps[2]) + low_half(word_1 >> 16) * low_half((uint32_t)taps[2] >> 16);
+            sums[1] += low_half(word_1) * low_half((uint32_t)taps[1]) + low_half(word_1 >> 16) * low_half((uint32_t)taps[1] >> 16);
+            sums[2] += low_half(word_1) * low_half((uint32_t)taps[0]) + low_half(word_1 >> 16) * low_half((uint32_t)taps[0] >> 16);
+            sums[3] += low_half(word_1 >> 16) * low_half((uint32_t)taps[0]);
+            sums[0] += low_half(word_2) * low_half((uint32_t)taps[3] >> 16);
+            sums[1] += low_half(word_2) * low_half((uint32_t)taps[3]) + low_half(word_2 >> 16) * low_half((uint32_t)taps[3] >> 16);
+            sums[2] += low_half(word_2) * low_half((uint32_t)taps[2]) + low_half(word_2 >> 16) * low_half((uint32_t)taps[2] >> 16);
+            sums[3] += low_half(word_2) * low_half((uint32_t)taps[1]) + low_half(word_2 >> 16) * low_half((uint32_t)taps[1] >> 16);
+            sums[2] += low_half(word_3) * low_half((uint32_t)taps[3] >> 16);
+            sums[3] += low_half(word_3) * low_half((uint32_t)taps[3]) + low_half(word_3 >> 16) * low_half((uint32_t)taps[3] >> 16);
+            ring += 32;
+            taps += 4;
+        }
+        for (int32_t output = 0; output < 4; ++output) {
+            const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sums[output]);
+            const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+            const int8_t result = saturate_int8((shape->start + level) >> 12);
+            store_half(column + 4 * output, result);
+        }
+        taps += 16;
+        constants += 3;
     }
 }
 #endif
@@ -347,7 +422,7 @@ static TURNED_M4_CODE_ATTR void turned_m4_shared_turned_0(const int8_t *x, const
 /* 12 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered. */
-__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_1_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
+__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_2_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -455,7 +530,7 @@ __attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_share
 }
 #else
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_matrix_1_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
+static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_matrix_2_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
     const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(scaled, constants[1]);
@@ -463,7 +538,7 @@ static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_matrix_1_finish(int32_
 }
 
 /* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_1_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
+static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_2_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
 {
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
@@ -475,50 +550,50 @@ static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_1_one(const int8_t *colu
             sum_1 = add_products(sum_1, x0, w0);
             weights += 4;
         }
-        y[channel] = turned_m4_shared_matrix_1_finish(sum_0, constants, shape);
-        y[channel + 1] = turned_m4_shared_matrix_1_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
+        y[channel] = turned_m4_shared_matrix_2_finish(sum_0, constants, shape);
+        y[channel + 1] = turned_m4_shared_matrix_2_finish((sum_1 - sum_0) >> 8, constants + 2, shape);
         constants += 4;
     }
 }
 
-static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_1_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
+static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_2_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_shape *shape)
 {
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        turned_m4_shared_matrix_1_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
+        turned_m4_shared_matrix_2_one(columns + 4 * pixel, weights, constants, y + pixel * shape->y_step, shape);
     }
 }
 #endif
 
-static const turned_shape turned_m4_separable_0_depthwise_shape = {16, 512, -49152};
+static const turned_shape turned_m4_separable_0_depthwise_shape = {-12288, 288, 576};
+static const planes_shape turned_m4_separable_0_depthwise_turning = {0, 0, 0, 0, 0, 1, 12, 4, 160, 0x00030003u};
 static const matrix_shape turned_m4_separable_0_shape = {32, 24, 721, 6, 512, -2097152, 6, 0, 0, 0, 0};
 
-/* One row of the image, into the cells of a turned row. */
-static TURNED_M4_CODE_ATTR void turned_m4_separable_0_turn(const int8_t *x, int8_t *turned)
+/* One row of the image, into the rows of all channels that begin at `lines`. */
+static TURNED_M4_CODE_ATTR void turned_m4_separable_0_turn(const int8_t *x, int8_t *lines)
 {
-    for (int32_t column = 0; column < 12; column += 4) {
-        int8_t *cells = turned + 2 + column;
-        for (int32_t channel = 0; channel < 4; channel += 4) {
-            const uint32_t a = load_word(x + channel), b = load_word(x + channel + 4);
-            const uint32_t e = load_word(x + channel + 8), f = load_word(x + channel + 12);
-            const uint32_t even_ab = (a & 0xff00ffu) | (b & 0xff00ffu) << 8, odd_ab = (a >> 8 & 0xff00ffu) | (b & 0xff00ff00u);
-            const uint32_t even_ef = (e & 0xff00ffu) | (f & 0xff00ffu) << 8, odd_ef = (e >> 8 & 0xff00ffu) | (f & 0xff00ff00u);
-            store_word(cells, (even_ab & 0xffffu) | even_ef << 16);
-            store_word(cells + 16, (odd_ab & 0xffffu) | odd_ef << 16);
-            store_word(cells + 32, even_ab >> 16 | (even_ef & 0xffff0000u));
-            store_word(cells + 48, odd_ab >> 16 | (odd_ef & 0xffff0000u));
-            cells += 64;
-        }
-        x += 16;
+    for (int32_t channel = 0; channel < 4; channel += 4) {
+        turned_m4_shared_turning_0(x + channel, lines + channel * 160 + 4, &turned_m4_separable_0_depthwise_turning);
     }
 }
 
-/* One row of the result; `places` are those of the rows of its windows in the ring. */
-static TURNED_M4_CODE_ATTR void turned_m4_separable_0_row(const int8_t *ring, const int32_t *places, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+/* A row outside of the image: zeros, as its padding is. */
+static TURNED_M4_CODE_ATTR void turned_m4_separable_0_clear(int8_t *lines)
 {
-    for (int32_t column = 0; column < 12; column += 4) {
-        turned_m4_shared_turned_0(ring + column, records, columns, &turned_m4_separable_0_depthwise_shape, places, 2);
-        turned_m4_shared_turned_0(ring + column + 32, records + 36, columns + 2, &turned_m4_separable_0_depthwise_shape, places, 2);
-        turned_m4_shared_matrix_1_pairs(columns, weights, constants, y + column * 6, &turned_m4_separable_0_shape);
+    for (int32_t channel = 0; channel < 4; ++channel) {
+        for (int32_t i = 0; i < 32; i += 4) {
+            store_word(lines + i, 0u);
+        }
+        lines += 160;
+    }
+}
+
+/* One row of the result; `first_tap` is that of the row which lies first in the ring. */
+static TURNED_M4_CODE_ATTR void turned_m4_separable_0_row(const int8_t *ring, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y, int32_t first_tap)
+{
+    const int32_t *const taps = records + first_tap * 4;
+    for (int32_t column = 0; column <= 8; column += 4) {
+        turned_m4_shared_turned_1(ring + column * 2, taps, columns, &turned_m4_separable_0_depthwise_shape, records + 144);
+        turned_m4_shared_matrix_2_pairs(columns, weights, constants, y + column * 6, &turned_m4_separable_0_shape);
     }
 }
 
@@ -526,21 +601,22 @@ static TURNED_M4_CODE_ATTR void turned_m4_separable_0_row(const int8_t *ring, co
 static TURNED_M4_CODE_ATTR void turned_m4_separable_0(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
     int8_t *const ring = columns + 32;
-    int32_t places[5];
-    for (int32_t i = 0; i < 384; i += 4) {
-        store_word(ring + i, 0xfdfdfdfdu);
+    for (int32_t i = 0; i < 640; i += 32) {
+        store_word(ring + i, 0u);
+        store_word(ring + i + 28, 0u);
     }
-    int32_t next = 0; /* row of the image that is to be turned */
+    int32_t next = -2; /* row of the image that is to be turned */
     for (int32_t row = 0; row < 16; ++row) {
         const int32_t top = row - 2;
-        for (; next < top + 5 && next < 16; ++next) {
-            turned_m4_separable_0_turn(x + next * 48, ring + next % 5 * 64);
+        for (; next < top + 5; ++next) {
+            int8_t *const lines = ring + (next + 5) % 5 * 32;
+            if (next >= 0 && next < 16) {
+                turned_m4_separable_0_turn(x + next * 48, lines);
+            } else {
+                turned_m4_separable_0_clear(lines);
+            }
         }
-        for (int32_t tap = 0; tap < 5; ++tap) {
-            const int32_t image_row = top + tap;
-            places[tap] = (image_row < 0 || image_row >= 16 ? 5 : image_row % 5) * 64;
-        }
-        turned_m4_separable_0_row(ring, places, records, weights, constants, columns, y + row * 72);
+        turned_m4_separable_0_row(ring, records, weights, constants, columns, y + row * 72, (20 - top) % 5);
     }
 }
 
