@@ -131,12 +131,14 @@ def rows_of_five(name: str, rounding: Rounding) -> Network:
 
 
 def large_windows(name: str, rounding: Rounding) -> Network:
-    """A linear depthwise layer of 5x5 windows on an image that is worth turning."""
+    """A linear depthwise layer of 5x5 windows on an image that is worth turning, then one of windows that cannot be."""
     net = Tiny(name, rounding)
     x = net.image("image", 16, 12, 4)
     windows = Conv2D(4, (5, 5), pads=Pads(2, 2, 2, 2), groups=4)
     x = net.linear("large.depthwise", windows, x)
-    return net.build([net.linear("large.pointwise", Conv2D(6, (1, 1), activation=RELU), x, POSITIVE)])
+    x = net.linear("large.pointwise", Conv2D(6, (1, 1), activation=RELU), x, POSITIVE)
+    x = net.linear("dilated.depthwise", Conv2D(6, (3, 3), pads=Pads(2, 2, 2, 2), dilation=(2, 2), groups=6), x)
+    return net.build([net.linear("dilated.pointwise", Conv2D(4, (1, 1), activation=RELU), x, POSITIVE)])
 
 
 def squeezed(name: str, rounding: Rounding) -> Network:

@@ -43,10 +43,12 @@ def residual_blocks(
     size: int = 5,
     pads: Pads | None = None,
     tables: bool = False,
+    behind: int = 0,
 ) -> Network:
     """Two blocks of a depthwise and a pointwise layer; the first adds its input, the second may have a stride.
 
-    With `tables`, both layers of the second one have a hard-swish behind them.
+    With `tables`, both layers of the second one have a hard-swish behind them. `behind` are channels of a third block,
+    for which the result of the second one is in rows.
     """
     rng = np.random.default_rng(1)
     builder = NetworkBuilder("blocks")
@@ -65,6 +67,13 @@ def residual_blocks(
         y = builder.add(f"pointwise{index}", pointwise, [y], kernel=kernel, bias=bias)
         y = builder.add(f"last{index}", Activate(HARD_SWISH), [y]) if tables and index else y
         x = builder.add(f"add{index}", Binary("add", RELU), [x, y]) if to == channels else y
+    if behind:
+        around = Pads(1, 1, 1, 1)
+        last = Conv2D(out, (3, 3), pads=around, groups=out, activation=RELU)
+        kernel, bias = (rng.normal(0, 0.3, shape).astype(np.float32) for shape in ((3, 3, 1, out), out))
+        x = builder.add("depthwise2", last, [x], kernel=kernel, bias=bias)
+        kernel, bias = (rng.normal(0, 0.3, shape).astype(np.float32) for shape in ((1, 1, out, behind), behind))
+        x = builder.add("pointwise2", Conv2D(behind, (1, 1), activation=RELU), [x], kernel=kernel, bias=bias)
     return builder.build([x])
 
 
@@ -87,6 +96,12 @@ BLOCKS = {
     "seven_columns_of_fourteen": residual_blocks(9, 14, 5, 8, RELU, stride=2),
     "padding_in_front": residual_blocks(8, 8, 8, 12, stride=2, size=3, pads=Pads(1, 1, 1, 1)),
     "no_padding": residual_blocks(9, 10, 8, 12, size=3, pads=Pads(0, 0, 0, 0)),
+    "to_rows": residual_blocks(8, 8, 8, 6, size=3, behind=4),
+    "to_rows_downwards": residual_blocks(12, 8, 8, 12, size=3, stride=2, behind=2),
+    "to_rows_of_six_downwards": residual_blocks(9, 6, 4, 12, size=3, behind=2),
+    "to_rows_of_six": residual_blocks(7, 6, 8, 6, behind=5),
+    "to_rows_of_five_downwards": residual_blocks(7, 10, 4, 20, size=3, stride=2, behind=8),
+    "to_rows_of_seven": residual_blocks(10, 14, 8, 6, stride=2, size=3, behind=5),
     "stride_2_without_padding": residual_blocks(9, 10, 8, 12, stride=2, pads=Pads(0, 0, 0, 0)),
 }
 
@@ -109,6 +124,7 @@ def test_blocks_of_turned_images_equal_the_oracle(name):
     kernels = turned_kernels(network)
     assert len(kernels) == 2
     assert kernels[1].descending or "downwards" not in name
+    assert kernels[1].in_rows == ("to_rows" in name)
     assert_equals_oracle(network, (0, 1), here("cortex-m4"))
 
 
@@ -121,7 +137,9 @@ def test_other_roundings_of_turned_images_equal_the_oracle(rounding):
 
 
 @pytest.mark.usefixtures("turning_is_free")
-@pytest.mark.parametrize("name", ["linear", "groups_across_rows", "three_columns_of_six", "no_padding", "tables"])
+@pytest.mark.parametrize(
+    "name", ["linear", "groups_across_rows", "three_columns_of_six", "no_padding", "tables", "to_rows_of_six"]
+)
 def test_a_stream_turns_the_rows_of_each_window(name, tmp_path, monkeypatch):
     turned = lambda *of, **more: tuple(draft for draft in lowered_drafts(*of, **more) if draft.in_rows)  # noqa: E731
     monkeypatch.setattr(mcu_memory, "lowered_drafts", turned)
@@ -139,7 +157,7 @@ def test_a_ring_holds_as_many_rows_as_a_window_and_a_word():
     assert turned_pitch(GOOD) == 2 * (2 + 16 + 2)
     assert ring_bytes(GOOD) == 8 * 5 * 40 + 4
     (kernel, *_) = turned_kernels(int8(BLOCKS["linear"], "tflite"))
-    assert kernel.column_bytes == 16 * 2 + 4 * 5 * 32 + 4
+    assert (kernel.column_bytes, kernel.ring_bytes) == (16 * 2, 4 * 5 * 32 + 4)
     assert by_row(kernel).depthwise.by_row  # type: ignore[union-attr]
 
 

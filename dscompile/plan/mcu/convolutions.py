@@ -49,6 +49,7 @@ from dscompile.plan.mcu.products import (
     planes_bytes,
     repeats_channel,
 )
+from dscompile.plan.mcu.quantized import QuantizedWeights
 from dscompile.plan.mcu.rows import GROUP, lowered_bias, row_records
 from dscompile.plan.mcu.sets import (
     VECTOR_VARIANTS,
@@ -196,7 +197,7 @@ def lower_separable(lowering: McuLowering, fused: Fused, residual: Residual | No
     )
     if lowering.turns and first.variant == "dsp" and second.variant == "dsp":
         turned = _turned_way(lowering, layer, separable)
-        if turned is not None and fused.layers[-1].output not in lowering.in_rows:
+        if turned is not None:
             _lower_turned(lowering, x, turned, fused, residual)
             return
     matrix, constants = _in_pairs(separable, residual, matrix, constants)
@@ -220,6 +221,21 @@ def _ways(lowering: McuLowering) -> list[tuple[Sequence[KernelSet], bool]]:
     return ways if len(others) == len(lowering.sets) else [(lowering.sets, False), *ways]
 
 
+def _rows_kernel(lowering: McuLowering, window: Window, fused: Fused, found: QuantizedWeights) -> SeparableKernel:
+    """The kernel of an image in rows, before its weights are in order."""
+    assert fused.pointwise is not None
+    weights, epilogue, _ = prepared_weights(lowering, fused.pointwise, centered=False)
+    assert isinstance(epilogue, IntegerEpilogue)
+    return SeparableKernel(
+        depthwise=DepthwiseKernel(window, 1, found.epilogue, variant="rows"),
+        out_channels=weights.shape[-1],
+        epilogue=epilogue,
+        group=GROUP,
+        variant="dsp",
+        storage=fitting_storage(fused.pointwise.storage, weights.reshape(-1, weights.shape[-1])),
+    )
+
+
 def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, residual: Residual | None) -> None:
     """As `lower_separable`, of an image in rows."""
     layer, follower = fused.layer, fused.pointwise
@@ -229,15 +245,8 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     weights, epilogue, constants = prepared_weights(lowering, follower, centered=False)
     assert isinstance(epilogue, IntegerEpilogue)
     matrix = weights.reshape(-1, weights.shape[-1])
-    storage = fitting_storage(follower.storage, matrix)
-    separable = SeparableKernel(
-        depthwise=DepthwiseKernel(window, 1, found.epilogue, variant="rows"),
-        out_channels=matrix.shape[1],
-        epilogue=epilogue,
-        group=GROUP,
-        variant="dsp",
-        storage=storage,
-    )
+    separable = _rows_kernel(lowering, window, fused, found)
+    storage = separable.storage
     bias = lowered_bias(constants[0], matrix, epilogue.left)
     matrix, constants = _in_pairs(separable, residual, matrix, (bias, *constants[1:]))
     apart = storage == "int4" or not fit_halves(matrix, 0, 255)
@@ -254,12 +263,13 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
 
 
 def _turned_way(lowering: McuLowering, layer: Layer, kernel: SeparableKernel) -> SeparableKernel | None:
-    """The kernel by a turned image (plan/mcu/turned.py), if there is one that takes fewer instructions."""
+    """A kernel with dsp by a turned image (plan/mcu/turned.py), if there is one that takes fewer instructions."""
     window = kernel.window
     found = depthwise_turned(lowering, layer) if takes_turned(window) else None
     if found is None:
         return None
-    depthwise = replace(kernel.depthwise, epilogue=found.epilogue, variant="turned")
+    zero_point = tensor_quantization(lowering.network, layer.inputs[0]).zero_point
+    depthwise = replace(kernel.depthwise, epilogue=found.epilogue, zero_point=zero_point, variant="turned")
     turned = replace(kernel, depthwise=depthwise, ring_bytes=ring_bytes(window))
     return turned if pays_turned(kernel, turned) else None
 
@@ -289,9 +299,9 @@ def _lower_turned(
         lowering.constant("weights", _words(matrix, separable.storage, apart=apart, rows=True)),
         lowering.constant("constants", pair_constants(*constants)),
     ]
-    columns = lowering.scratch(separable.column_bytes)
+    scratch = [lowering.scratch(separable.column_bytes), lowering.scratch(separable.ring_bytes, "ring")]
     lowering.has_turned = True
-    _finish(lowering, separable, [x.operand, *operands, columns], fused, residual)
+    _finish(lowering, separable, [x.operand, *operands, *scratch], fused, residual)
 
 
 def _finish(

@@ -405,26 +405,23 @@ def _rows(kernel: DepthwiseKernel) -> Mix:
 
 
 def _turned(kernel: SeparableKernel) -> Mix:
-    """All groups of a call: rows of the image are turned into a ring first, all rows of a window for each row of y."""
+    """All groups of a call: rows of the image are turned into a ring first; the share of a row for kernels by row."""
     depthwise, window = kernel.depthwise, kernel.window
     rows, size = window.rows, window.rows.kernel
     ways = [turned_runs(window.columns, slot) for slot in group_slots(depthwise)]
     total_mix = NOTHING
-    for output in range(1 if kernel.by_row else rows.outputs):
+    for output in range(rows.outputs):
         total_mix += _TURNED_ROW
         for run in ways[output % len(ways)]:
             total_mix += (_TURNED_SEGMENT + _turned_run(kernel, run)) * run.repeats
     pairs, fours = window.columns.size // 2, half_up(half_up(window.channels))
     turned = (_TURNING_CALL + _TURNING_ROW + _TWO_PIXELS * pairs) * fours + _RING_ROW
     cleared = code("s 2p j") * (window.channels * turned_pitch(window) / 4) + _RING_ROW
-    inside = sum(end - first for first, end in map(rows.taps, range(rows.outputs))) / rows.outputs
-    if kernel.by_row:
-        total_mix += turned * inside + cleared * (size - inside)
-    else:
-        reached = (rows.outputs - 1) * rows.stride + size - rows.before  # rows of the image, and below it
-        total_mix += turned * min(reached, rows.size) + cleared * (rows.before + max(reached - rows.size, 0))
+    reached = (rows.outputs - 1) * rows.stride + size - rows.before  # rows of the image, and below it
+    total_mix += turned * min(reached, rows.size) + cleared * (rows.before + max(reached - rows.size, 0))
     padding = words_before(window) + words_behind(window)
-    return total_mix + (code("2p j") + code("s") * padding) * (window.channels * size)
+    total_mix += (code("2p j") + code("s") * padding) * (window.channels * size)
+    return total_mix * (1 / rows.outputs if kernel.by_row else 1)
 
 
 def _turned_run(kernel: SeparableKernel, run: Run) -> Mix:

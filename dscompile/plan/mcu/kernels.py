@@ -41,9 +41,11 @@ def pixels_of(kernel: WindowedKernel) -> int:
 def row_bounds(kernel: McuKernel) -> tuple[str, ...]:
     """The integers that a call takes behind its pointers: of one row, the taps [first, end) inside the image, or `row`.
 
-    None for whole images, and for windows of which every row lies inside.
+    None for whole images, and for windows of which every row lies inside. Kernels that keep something from row to row
+    want to know which it is.
     """
-    if isinstance(kernel, RowSumKernel):
+    turns = isinstance(kernel, SeparableKernel) and kernel.by_row and kernel.depthwise.variant == "turned"
+    if isinstance(kernel, RowSumKernel) or turns:
         return ("row",)
     if not isinstance(kernel, WindowedKernel) or not kernel.by_row or kernel.window.rows.all_inside:
         return ()

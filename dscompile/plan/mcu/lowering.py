@@ -176,9 +176,9 @@ class McuLowering:
         """The tensor lies where another one does."""
         self._places[name] = place
 
-    def scratch(self, size_bytes: int) -> Operand:
+    def scratch(self, size_bytes: int, name: str = "columns") -> Operand:
         """Room for the current step only."""
-        return self._new_store(f"{self._layer}.columns", (size_bytes,), "int8").operand
+        return self._new_store(f"{self._layer}.{name}", (size_bytes,), "int8").operand
 
     def copy(
         self,

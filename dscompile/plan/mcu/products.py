@@ -186,7 +186,8 @@ class SeparableKernel:
     """A depthwise convolution and the pointwise one after it; what lies between is `group` pixels in `columns`.
 
     With `in_rows`, y is in rows (plan/mcu/rows.py); x is where the depthwise part's variant is `rows`. `apart` is as in
-    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image take `ring_bytes` of `columns`.
+    a ConvKernel, `storage` that of the pointwise weights. The rows of a turned image lie in the scratch parameter
+    `ring` of `ring_bytes`, which a kernel by row wants to find as it left it.
     `lookup` is as in a ConvKernel; the depthwise part has one of its own.
     """
 
@@ -223,7 +224,7 @@ class SeparableKernel:
         if self.variant == "m0plus":
             return word_column_bytes(self.depth) + (0 if self.depthwise.variant == "m0plus" else self.depth)
         if self.depthwise.variant in ("rows", "turned"):
-            return 4 * self.group * rows_steps(self.depth, self.storage) + self.ring_bytes
+            return 4 * self.group * rows_steps(self.depth, self.storage)
         return column_bytes(self.depth, self.group, self.epilogue.element, self.variant)
 
     @property
@@ -233,14 +234,19 @@ class SeparableKernel:
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """x, taps, constants, [table] of the depthwise part, weights, constants, columns, [residual], [table], y."""
+        """x, taps, constants, [table] of the depthwise part, weights, constants, columns, ..., y.
+
+        Between these two [ring], [residual], [table].
+        """
         element = self.epilogue.element
+        ring = (Parameter("ring", "int8", True, alignment=4),) if self.ring_bytes else ()
         return (
             elements("x", element),
             *_matrix(self.depthwise.epilogue, self.depthwise.variant, "taps", "taps_"),
             *_table(self.depthwise.lookup, "taps_table"),
             *_matrix(self.epilogue, self.variant),
             _columns(element, self.variant),
+            *ring,
             *_residual(self),
             *_table(self.lookup),
             elements("y", element, written=True),

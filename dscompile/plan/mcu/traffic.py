@@ -288,9 +288,9 @@ def _separable(kernel: SeparableKernel, sizes: Mapping[str, int]) -> dict[str, i
         made = between * (_HALF if kernel.variant == "dsp" else DTYPE_BYTES[kernel.epilogue.element])
     if kernel.depthwise.variant == "turned":
         axis = kernel.window.rows
-        made += _HALF * axis.size * kernel.window.row_bytes + axis.before * kernel.depth * turned_pitch(kernel.window)
+        ring = _HALF * axis.size * kernel.window.row_bytes + axis.before * kernel.depth * turned_pitch(kernel.window)
         words = sum(half_up(len(run.pattern.words)) * 2 for run in _turned_runs(kernel.depthwise))
-        made += words * axis.kernel * _WORD * kernel.depth  # read
+        first["ring"] = ring + words * axis.kernel * _WORD * kernel.depth  # read
     del first["y"]
     if kernel.depthwise.late:
         rows, read = kernel.window.rows.outputs, groups_of_rows(kernel) * _DSP_PIXELS

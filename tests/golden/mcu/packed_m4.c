@@ -27,14 +27,15 @@ const packed_m4_layer packed_m4_layers[PACKED_M4_LAYER_COUNT] = {
 
 /* Arena: where its buffers begin, in bytes. Buffers that overlap are never needed at the same time: where a step reads
  * one and writes the other, it goes through them in the direction that does not overwrite what it still reads. */
-#define BUFFER_INPUT_IMAGE 336u /* 192 B, step 0 */
-#define BUFFER_STEM 0u /* 512 B, steps 0 to 1 */
-#define BUFFER_STEM_COLUMNS 528u /* 252 B, step 0 */
-#define BUFFER_WIDE_POINTWISE 256u /* 388 B, steps 1 to 2 */
-#define BUFFER_WIDE_POINTWISE_COLUMNS 656u /* 64 B, step 1 */
-#define BUFFER_ROWS_POINTWISE 0u /* 452 B, steps 2 to 3 */
-#define BUFFER_ROWS_POINTWISE_COLUMNS 656u /* 64 B, step 2 */
-#define BUFFER_OUTPUT_AVERAGE 448u /* 7 B, step 3 */
+#define BUFFER_INPUT_IMAGE 256u /* 192 B, step 0 */
+#define BUFFER_STEM 1120u /* 512 B, steps 0 to 1 */
+#define BUFFER_STEM_COLUMNS 0u /* 252 B, step 0 */
+#define BUFFER_WIDE_POINTWISE 976u /* 388 B, steps 1 to 2 */
+#define BUFFER_WIDE_POINTWISE_COLUMNS 1632u /* 64 B, step 1 */
+#define BUFFER_WIDE_POINTWISE_RING 0u /* 964 B, step 1 */
+#define BUFFER_ROWS_POINTWISE 64u /* 452 B, steps 2 to 3 */
+#define BUFFER_ROWS_POINTWISE_COLUMNS 0u /* 64 B, step 2 */
+#define BUFFER_OUTPUT_AVERAGE 0u /* 7 B, step 3 */
 
 /* Weights and constants, in packed_m4_weights.c. */
 #if defined(__GNUC__)
@@ -44,8 +45,7 @@ const packed_m4_layer packed_m4_layers[PACKED_M4_LAYER_COUNT] = {
 #endif
 extern WORDS const int8_t packed_m4_stem_weights[112];
 extern WORDS const int32_t packed_m4_stem_constants[16];
-extern WORDS const int8_t packed_m4_wide_depthwise_weights[400];
-extern WORDS const int32_t packed_m4_wide_depthwise_constants[16];
+extern WORDS const int32_t packed_m4_wide_depthwise_records[304];
 extern WORDS const int8_t packed_m4_wide_pointwise_weights[24];
 extern WORDS const int32_t packed_m4_wide_pointwise_constants[12];
 extern WORDS const int32_t packed_m4_rows_depthwise_records[42];
@@ -167,34 +167,6 @@ static inline PACKED_M4_CODE_ATTR uint32_t widen_odd(uint32_t word)
 #endif
 }
 
-/* sum + a * b of the lower halves. */
-static inline PACKED_M4_CODE_ATTR int32_t add_low_product(int32_t sum, uint32_t a, uint32_t b)
-{
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
-    int32_t result;
-    __asm("smlabb %0, %1, %2, %3"
-          : "=r"(result)
-          : "r"(a), "r"(b), "r"(sum));
-    return result;
-#else
-    return sum + low_half(a) * low_half(b);
-#endif
-}
-
-/* sum + a * b of the upper halves. */
-static inline PACKED_M4_CODE_ATTR int32_t add_high_product(int32_t sum, uint32_t a, uint32_t b)
-{
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
-    int32_t result;
-    __asm("smlatt %0, %1, %2, %3"
-          : "=r"(result)
-          : "r"(a), "r"(b), "r"(sum));
-    return result;
-#else
-    return sum + low_half(a >> 16) * low_half(b >> 16);
-#endif
-}
-
 /* sum + the products of both halves. */
 static inline PACKED_M4_CODE_ATTR int32_t add_products(int32_t sum, uint32_t a, uint32_t b)
 {
@@ -254,14 +226,6 @@ typedef struct matrix_shape {
     int32_t column_bytes, weight_bytes, entry, y_step, factor, start, channels, residual_step, first, second, bias;
 } matrix_shape;
 
-/* Of a layer: bytes from a tap to the next and from a row to the next, less the zero point in both halves; what sums are
- * multiplied by, the zero point of the result; channels, less the zero point. */
-typedef struct depthwise_shape {
-    int32_t tap_bytes, row_bytes;
-    uint32_t offsets;
-    int32_t factor, start, channels, offset;
-} depthwise_shape;
-
 /* The same with y in rows: [height][channels][width] of int8 + 128. Bytes to the next channel take the place of those to
  * the next pixel; those from the first pixel of a group to the others come last. */
 typedef struct matrix_rows_shape {
@@ -293,6 +257,19 @@ typedef struct separable_data {
 typedef struct rows_pieces {
     int32_t channel_step, row_bytes, half_bytes, record_bytes, kind, edge;
 } rows_pieces;
+
+/* Of a layer whose image is turned: zero point of the result, bytes of the weights of the first half of the channels and of
+ * all. */
+typedef struct turned_shape {
+    int32_t start, half_bytes, record_bytes;
+} turned_shape;
+
+/* Of a layer that goes by planes: bytes to the next pixel and to the next row of the result, its zero point, bytes of the
+ * table of rows, what sums are still multiplied by; rows, columns and channels of the image, bytes of a plane, less the zero point in both halves. */
+typedef struct planes_shape {
+    int32_t y_step, y_row_bytes, start, row_bytes, factor, height, width, channels, plane_bytes;
+    uint32_t offsets;
+} planes_shape;
 
 /* Four pixels and all pairs of channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
@@ -481,462 +458,237 @@ static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_0_pairs(const int8_t *co
 }
 #endif
 
-/* Some rows of 5x5, 3 columns of them: all channels in fours. */
+/* Four channels of an image, less its zero point, as planes of int16; an odd last pixel has itself beside it. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
- * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
-__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_depthwise_1_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+/* 15 instructions for two pixels: r0 and r1 walk through pixels and planes, r4 bytes of a pixel, r5, r8, r9 those of one to
+ * three planes, r6 less the zero point; r3 columns, r2 and r10 count rows and pairs. */
+__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_turning_1(const int8_t *x __attribute__((unused)), int8_t *planes __attribute__((unused)), const planes_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #36\n"
-        "strd r2, r3, [sp, #8]\n"
-        "ldr r12, [sp, #72]\n" /* shape */
-        "ldm r12, {r4-r9}\n"
-        "bic r9, #3\n"
-        "add r9, r0\n"
-        "strd r0, r9, [sp]\n"
-        "strd r7, r8, [sp, #16]\n"
-        "mov r10, r4\n"
-        "mov r11, r6\n"
-        "ldr r4, [sp, #76]\n" /* rows */
-        "rsb r7, r4, #5\n"
-        "mov r6, #40\n"
-        "mul r7, r6\n"
-        "strd r4, r7, [sp, #24]\n"
-        "str r5, [sp, #32]\n"
+        "add r2, #20\n"
+        "ldm r2, {r2-r6}\n"
+        "lsl r8, r5, #1\n"
+        "add r9, r8, r5\n"
         "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r12, [sp, #32]\n"
-        "ldr lr, [sp, #24]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "cmp lr, #0\n"
+        "lsrs r10, r3, #1\n"
         "beq 3f\n"
         "2:\n"
-        "ldr r6, [r0]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10, lsl #1]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r12\n"
-        "add r1, #16\n"
-        "subs lr, #1\n"
+        "ldr r11, [r0]\n"
+        "ldr r12, [r0, r4]\n"
+        "add r0, r0, r4, lsl #1\n"
+        "pkhbt lr, r11, r12, lsl #16\n"
+        "pkhtb r12, r12, r11, asr #16\n"
+        "sxtab16 r11, r6, lr, ror #8\n"
+        "str r11, [r1, r5]\n"
+        "sxtab16 r11, r6, r12\n"
+        "str r11, [r1, r8]\n"
+        "sxtab16 r12, r6, r12, ror #8\n"
+        "str r12, [r1, r9]\n"
+        "sxtab16 lr, r6, lr\n"
+        "str lr, [r1], #4\n"
+        "subs r10, #1\n"
         "bne 2b\n"
         "3:\n"
-        "ldr r6, [sp, #28]\n"
-        "add r1, r6\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r12, lr, [sp, #16]\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r2, r2, r12, r6\n"
-        "smmla r2, r2, r7, lr\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "mla r3, r3, r12, r8\n"
-        "smmla r3, r3, r9, lr\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r4, r4, r12, r6\n"
-        "smmla r4, r4, r7, lr\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "mla r5, r5, r12, r8\n"
-        "smmla r5, r5, r9, lr\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #12]\n"
-        "pkhbt r2, r2, r4, lsl #16\n"
-        "pkhbt r3, r3, r5, lsl #16\n"
-        "str r2, [r0]\n"
-        "str r3, [r0, #16]\n"
-        "add r0, #32\n"
-        "str r0, [sp, #12]\n"
-        "ldrd r0, r6, [sp]\n"
-        "add r0, #4\n"
-        "str r0, [sp]\n"
-        "cmp r0, r6\n"
+        "lsls r10, r3, #31\n"
+        "bpl 4f\n"
+        "ldr r11, [r0]\n"
+        "mov r12, r11\n"
+        "add r0, r4\n"
+        "pkhbt lr, r11, r12, lsl #16\n"
+        "pkhtb r12, r12, r11, asr #16\n"
+        "sxtab16 r11, r6, lr, ror #8\n"
+        "str r11, [r1, r5]\n"
+        "sxtab16 r11, r6, r12\n"
+        "str r11, [r1, r8]\n"
+        "sxtab16 r12, r6, r12, ror #8\n"
+        "str r12, [r1, r9]\n"
+        "sxtab16 lr, r6, lr\n"
+        "str lr, [r1], #4\n"
+        "4:\n"
+        "subs r2, #1\n"
         "bne 1b\n"
-        "add sp, #36\n"
         "pop {r4-r11, pc}\n");
 }
-
 #else
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline PACKED_M4_CODE_ATTR int8_t packed_m4_shared_depthwise_1_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_turning_1(const int8_t *x, int8_t *planes, const planes_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return saturate_int8((shape->start + level) >> 14);
-}
-
-static PACKED_M4_CODE_ATTR void packed_m4_shared_depthwise_1_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
-{
-    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 50;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            for (int32_t column = 0; column < 3; ++column) {
-                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
-                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += shape->row_bytes;
-            tap += 40;
+    for (int32_t row = 0; row < shape->height; ++row) {
+        for (int32_t column = 0; column < shape->width; column += 2) {
+            const int32_t both = column + 1 < shape->width;
+            const uint32_t a = load_word(x), b = both ? load_word(x + shape->channels) : a;
+            const uint32_t lower = (a & 0xffffu) | b << 16, upper = a >> 16 | (b & 0xffff0000u);
+            store_word(planes, even_bytes(shape->offsets, lower));
+            store_word(planes + shape->plane_bytes, odd_bytes(shape->offsets, lower));
+            store_word(planes + 2 * shape->plane_bytes, even_bytes(shape->offsets, upper));
+            store_word(planes + 3 * shape->plane_bytes, odd_bytes(shape->offsets, upper));
+            x += (both ? 2 : 1) * shape->channels;
+            planes += 4;
         }
-        {
-            const int8_t y_0 = packed_m4_shared_depthwise_1_finish(sum_0, constants, shape);
-            const int8_t y_1 = packed_m4_shared_depthwise_1_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = packed_m4_shared_depthwise_1_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = packed_m4_shared_depthwise_1_finish(sum_3, constants + 6, shape);
-            store_word(y + 8 * channel, pack_halves(y_0, y_2));
-            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-        }
-        constants += 8;
     }
 }
-
 #endif
 
-/* Some rows of 5x5, 4 columns of them: all channels in fours. */
+/* 4 outputs of a row, by 5x5 windows of rows of 24 bytes; `taps` are those of the row that lies first in the ring. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
- * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
-__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_depthwise_2_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+/* 15 instructions for a row of the window: sums from r2 on, weights up to r11, two words of the row in r12 and lr; r0, r1, r6
+ * and r7 walk through rows, weights, columns and constants. On the stack: zero point, end of the
+ * weights of this half, columns of the second half, end of all weights. */
+__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_turned_2(const int8_t *ring __attribute__((unused)), const int32_t *taps __attribute__((unused)), int8_t *columns __attribute__((unused)), const turned_shape *shape __attribute__((unused)), const int32_t *constants __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #36\n"
-        "strd r2, r3, [sp, #8]\n"
-        "ldr r12, [sp, #72]\n" /* shape */
-        "ldm r12, {r4-r9}\n"
-        "bic r9, #3\n"
-        "add r9, r0\n"
-        "strd r0, r9, [sp]\n"
-        "strd r7, r8, [sp, #16]\n"
-        "mov r10, r4\n"
-        "mov r11, r6\n"
-        "ldr r4, [sp, #76]\n" /* rows */
-        "rsb r7, r4, #5\n"
-        "mov r6, #40\n"
-        "mul r7, r6\n"
-        "strd r4, r7, [sp, #24]\n"
-        "mov r6, #3\n"
-        "mls r5, r6, r10, r5\n"
-        "str r5, [sp, #32]\n"
+        "sub sp, #16\n"
+        "ldr r7, [sp, #52]\n" /* constants */
+        "ldm r3, {r8-r10}\n"
+        "mov r6, r2\n"
+        "add r2, #2\n"
+        "add r9, r1\n"
+        "add r10, r1\n"
+        "strd r8, r9, [sp]\n"
+        "strd r2, r10, [sp, #8]\n"
         "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r12, [sp, #32]\n"
-        "ldr lr, [sp, #24]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "cmp lr, #0\n"
-        "beq 3f\n"
-        "2:\n"
-        "ldr r6, [r0]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10, lsl #1]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r0, r10\n"
-        "add r0, r0, r10, lsl #1\n"
-        "ldr r6, [r0]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r12\n"
-        "add r1, #8\n"
-        "subs lr, #1\n"
-        "bne 2b\n"
-        "3:\n"
-        "ldr r6, [sp, #28]\n"
-        "add r1, r6\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r12, lr, [sp, #16]\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r2, r2, r12, r6\n"
-        "smmla r2, r2, r7, lr\n"
+        "ldr r5, [r7], #4\n" /* bias */
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #24\n"
+        "smlad r2, r12, r8, r5\n"
+        "smlatb r3, r12, r8, r5\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r5\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-16]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #24\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-16]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #24\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-16]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #24\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-16]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #24\n"
+        "smlad r2, r12, r8, r2\n"
+        "smlatb r3, r12, r8, r3\n"
+        "smlad r2, lr, r10, r2\n"
+        "smlad r3, lr, r9, r3\n"
+        "smlad r4, lr, r8, r4\n"
+        "smlatb r5, lr, r8, r5\n"
+        "ldrd r12, lr, [r0, #-16]\n"
+        "smlabt r2, r12, r11, r2\n"
+        "smlad r3, r12, r11, r3\n"
+        "smlad r4, r12, r10, r4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, lr, r11, r5\n"
+        "ldr r10, [r7], #4\n" /* multiplier */
+        "ldrd r8, r9, [sp]\n"
+        "smmla r2, r2, r10, r8\n"
         "ssat r2, #8, r2, asr #14\n"
-        "mla r3, r3, r12, r8\n"
-        "smmla r3, r3, r9, lr\n"
+        "strh r2, [r6], #16\n"
+        "smmla r3, r3, r10, r8\n"
         "ssat r3, #8, r3, asr #14\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r4, r4, r12, r6\n"
-        "smmla r4, r4, r7, lr\n"
+        "strh r3, [r6, #-12]\n"
+        "smmla r4, r4, r10, r8\n"
         "ssat r4, #8, r4, asr #14\n"
-        "mla r5, r5, r12, r8\n"
-        "smmla r5, r5, r9, lr\n"
+        "strh r4, [r6, #-8]\n"
+        "smmla r5, r5, r10, r8\n"
         "ssat r5, #8, r5, asr #14\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #12]\n"
-        "pkhbt r2, r2, r4, lsl #16\n"
-        "pkhbt r3, r3, r5, lsl #16\n"
-        "str r2, [r0]\n"
-        "str r3, [r0, #16]\n"
-        "add r0, #32\n"
-        "str r0, [sp, #12]\n"
-        "ldrd r0, r6, [sp]\n"
-        "add r0, #4\n"
-        "str r0, [sp]\n"
-        "cmp r0, r6\n"
+        "strh r5, [r6, #-4]\n"
+        "add r1, #64\n"
+        "cmp r1, r9\n"
         "bne 1b\n"
-        "add sp, #36\n"
+        "ldrd r6, r9, [sp, #8]\n"
+        "str r9, [sp, #4]\n"
+        "cmp r1, r9\n"
+        "bne 1b\n"
+        "add sp, #16\n"
         "pop {r4-r11, pc}\n");
 }
-
 #else
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline PACKED_M4_CODE_ATTR int8_t packed_m4_shared_depthwise_2_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_turned_2(const int8_t *ring, const int32_t *taps, int8_t *columns, const turned_shape *shape, const int32_t *constants)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return saturate_int8((shape->start + level) >> 14);
-}
-
-static PACKED_M4_CODE_ATTR void packed_m4_shared_depthwise_2_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
-{
-    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 50;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            for (int32_t column = 0; column < 4; ++column) {
-                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
-                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += shape->row_bytes;
-            tap += 40;
+    const int32_t half = shape->half_bytes / 144, channels = shape->record_bytes / 144;
+    for (int32_t channel = 0; channel < channels; ++channel) {
+        int8_t *const column = columns + (channel < half ? 16 * channel : 16 * (channel - half) + 2);
+        int32_t sums[4] = {0};
+        for (int32_t row = 0; row < 5; ++row) {
+            const uint32_t word_0 = load_word(ring);
+            const uint32_t word_1 = load_word(ring + 4);
+            const uint32_t word_2 = load_word(ring + 8);
+            const uint32_t word_3 = load_word(ring + 12);
+            sums[0] += low_half(word_0) * low_half((uint32_t)taps[0]) + low_half(word_0 >> 16) * low_half((uint32_t)taps[0] >> 16);
+            sums[1] += low_half(word_0 >> 16) * low_half((uint32_t)taps[0]);
+            sums[0] += low_half(word_1) * low_half((uint32_t)taps[2]) + low_half(word_1 >> 16) * low_half((uint32_t)taps[2] >> 16);
+            sums[1] += low_half(word_1) * low_half((uint32_t)taps[1]) + low_half(word_1 >> 16) * low_half((uint32_t)taps[1] >> 16);
+            sums[2] += low_half(word_1) * low_half((uint32_t)taps[0]) + low_half(word_1 >> 16) * low_half((uint32_t)taps[0] >> 16);
+            sums[3] += low_half(word_1 >> 16) * low_half((uint32_t)taps[0]);
+            sums[0] += low_half(word_2) * low_half((uint32_t)taps[3] >> 16);
+            sums[1] += low_half(word_2) * low_half((uint32_t)taps[3]) + low_half(word_2 >> 16) * low_half((uint32_t)taps[3] >> 16);
+            sums[2] += low_half(word_2) * low_half((uint32_t)taps[2]) + low_half(word_2 >> 16) * low_half((uint32_t)taps[2] >> 16);
+            sums[3] += low_half(word_2) * low_half((uint32_t)taps[1]) + low_half(word_2 >> 16) * low_half((uint32_t)taps[1] >> 16);
+            sums[2] += low_half(word_3) * low_half((uint32_t)taps[3] >> 16);
+            sums[3] += low_half(word_3) * low_half((uint32_t)taps[3]) + low_half(word_3 >> 16) * low_half((uint32_t)taps[3] >> 16);
+            ring += 24;
+            taps += 4;
         }
-        {
-            const int8_t y_0 = packed_m4_shared_depthwise_2_finish(sum_0, constants, shape);
-            const int8_t y_1 = packed_m4_shared_depthwise_2_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = packed_m4_shared_depthwise_2_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = packed_m4_shared_depthwise_2_finish(sum_3, constants + 6, shape);
-            store_word(y + 8 * channel, pack_halves(y_0, y_2));
-            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        for (int32_t output = 0; output < 4; ++output) {
+            const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sums[output]);
+            const int32_t level = high_product(scaled, constants[1]);
+            const int8_t result = saturate_int8((shape->start + level) >> 14);
+            store_half(column + 4 * output, result);
         }
-        constants += 8;
+        taps += 16;
+        constants += 2;
     }
 }
-
-#endif
-
-/* Some rows of 5x5: all channels in fours. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
- * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
-__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_depthwise_3_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
-{
-    __asm volatile(
-        "push {r4-r11, lr}\n"
-        "sub sp, #36\n"
-        "strd r2, r3, [sp, #8]\n"
-        "ldr r12, [sp, #72]\n" /* shape */
-        "ldm r12, {r4-r9}\n"
-        "bic r9, #3\n"
-        "add r9, r0\n"
-        "strd r0, r9, [sp]\n"
-        "strd r7, r8, [sp, #16]\n"
-        "mov r10, r4\n"
-        "mov r11, r6\n"
-        "ldr r4, [sp, #76]\n" /* rows */
-        "rsb r7, r4, #5\n"
-        "mov r6, #40\n"
-        "mul r7, r6\n"
-        "strd r4, r7, [sp, #24]\n"
-        "mov r6, #3\n"
-        "mls r5, r6, r10, r5\n"
-        "str r5, [sp, #32]\n"
-        "1:\n"
-        "ldr r0, [sp]\n"
-        "ldr r12, [sp, #32]\n"
-        "ldr lr, [sp, #24]\n"
-        "mov r2, #0\n"
-        "mov r3, #0\n"
-        "mov r4, #0\n"
-        "mov r5, #0\n"
-        "cmp lr, #0\n"
-        "beq 3f\n"
-        "2:\n"
-        "ldr r6, [r0]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10, lsl #1]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r0, r10\n"
-        "add r0, r0, r10, lsl #1\n"
-        "ldr r6, [r0]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "ldr r6, [r0, r10]\n"
-        "ldrd r8, r9, [r1], #8\n"
-        "sxtab16 r7, r11, r6, ror #8\n"
-        "sxtab16 r6, r11, r6\n"
-        "smlabb r2, r6, r8, r2\n"
-        "smlabb r3, r7, r9, r3\n"
-        "smlatt r4, r6, r8, r4\n"
-        "smlatt r5, r7, r9, r5\n"
-        "add r0, r12\n"
-        "subs lr, #1\n"
-        "bne 2b\n"
-        "3:\n"
-        "ldr r6, [sp, #28]\n"
-        "add r1, r6\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r12, lr, [sp, #16]\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r2, r2, r12, r6\n"
-        "smmla r2, r2, r7, lr\n"
-        "ssat r2, #8, r2, asr #14\n"
-        "mla r3, r3, r12, r8\n"
-        "smmla r3, r3, r9, lr\n"
-        "ssat r3, #8, r3, asr #14\n"
-        "ldm r0!, {r6-r9}\n" /* bias and multiplier of two channels */
-        "mla r4, r4, r12, r6\n"
-        "smmla r4, r4, r7, lr\n"
-        "ssat r4, #8, r4, asr #14\n"
-        "mla r5, r5, r12, r8\n"
-        "smmla r5, r5, r9, lr\n"
-        "ssat r5, #8, r5, asr #14\n"
-        "str r0, [sp, #8]\n"
-        "ldr r0, [sp, #12]\n"
-        "pkhbt r2, r2, r4, lsl #16\n"
-        "pkhbt r3, r3, r5, lsl #16\n"
-        "str r2, [r0]\n"
-        "str r3, [r0, #16]\n"
-        "add r0, #32\n"
-        "str r0, [sp, #12]\n"
-        "ldrd r0, r6, [sp]\n"
-        "add r0, #4\n"
-        "str r0, [sp]\n"
-        "cmp r0, r6\n"
-        "bne 1b\n"
-        "add sp, #36\n"
-        "pop {r4-r11, pc}\n");
-}
-
-#else
-/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline PACKED_M4_CODE_ATTR int8_t packed_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
-{
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
-    const int32_t level = high_product(scaled, constants[1]);
-    return saturate_int8((shape->start + level) >> 14);
-}
-
-static PACKED_M4_CODE_ATTR void packed_m4_shared_depthwise_3_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
-{
-    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
-        const int8_t *pixel = x + channel;
-        const int8_t *tap = taps + channel * 50;
-        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
-        for (int32_t row = 0; row < rows; ++row) {
-            for (int32_t column = 0; column < 5; ++column) {
-                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
-                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
-                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
-                sum_0 = add_low_product(sum_0, even, even_weights);
-                sum_1 = add_low_product(sum_1, odd, odd_weights);
-                sum_2 = add_high_product(sum_2, even, even_weights);
-                sum_3 = add_high_product(sum_3, odd, odd_weights);
-            }
-            pixel += shape->row_bytes;
-            tap += 40;
-        }
-        {
-            const int8_t y_0 = packed_m4_shared_depthwise_3_finish(sum_0, constants, shape);
-            const int8_t y_1 = packed_m4_shared_depthwise_3_finish(sum_1, constants + 2, shape);
-            const int8_t y_2 = packed_m4_shared_depthwise_3_finish(sum_2, constants + 4, shape);
-            const int8_t y_3 = packed_m4_shared_depthwise_3_finish(sum_3, constants + 6, shape);
-            store_word(y + 8 * channel, pack_halves(y_0, y_2));
-            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
-        }
-        constants += 8;
-    }
-}
-
 #endif
 
 /* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
-static inline PACKED_M4_CODE_ATTR int8_t packed_m4_shared_matrix_4_finish(int32_t sum, const int32_t *constants, const matrix_rows_shape *shape)
+static inline PACKED_M4_CODE_ATTR int8_t packed_m4_shared_matrix_3_finish(int32_t sum, const int32_t *constants, const matrix_rows_shape *shape)
 {
     const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = high_product(scaled, constants[1]);
@@ -948,7 +700,7 @@ static inline PACKED_M4_CODE_ATTR int8_t packed_m4_shared_matrix_4_finish(int32_
 /* 13 instructions for 16 products: sums of two channels in r2-r5 and r6, r7, r12, lr; r0 and r1 walk through columns and
  * weights. On the stack: columns, constants, y, shape, factor and start, ends of columns and weights, where the loop is
  * entered; y, bytes to the next channel and to the other three pixels; where sums begin. */
-__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_4_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_rows_shape *shape __attribute__((unused)))
+__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_3_pairs(const int8_t *columns __attribute__((unused)), const int8_t *weights __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const matrix_rows_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -1099,7 +851,7 @@ __attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_share
 }
 #else
 /* All pairs of channels of one pixel of a group, whose column begins at `columns`. */
-static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_4_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_3_one(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
 {
     for (int32_t channel = 0; channel < shape->channels - 1; channel += 2) {
         int32_t sum_0 = 0, sum_1 = 0;
@@ -1113,23 +865,23 @@ static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_4_one(const int8_t *colu
         }
         sum_0 >>= 4;
         sum_1 >>= 4;
-        y[channel * shape->channel_step] = packed_m4_shared_matrix_4_finish(sum_0, constants, shape);
-        y[(channel + 1) * shape->channel_step] = packed_m4_shared_matrix_4_finish(sum_1, constants + 2, shape);
+        y[channel * shape->channel_step] = packed_m4_shared_matrix_3_finish(sum_0, constants, shape);
+        y[(channel + 1) * shape->channel_step] = packed_m4_shared_matrix_3_finish(sum_1, constants + 2, shape);
         constants += 4;
     }
 }
 
-static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_4_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_3_pairs(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
 {
     const int32_t places[4] = {0, shape->second, shape->third, shape->fourth};
     for (int32_t pixel = 0; pixel < 4; ++pixel) {
-        packed_m4_shared_matrix_4_one(columns + 4 * pixel, weights, constants, y + places[pixel], shape);
+        packed_m4_shared_matrix_3_one(columns + 4 * pixel, weights, constants, y + places[pixel], shape);
     }
 }
 #endif
 
 /* The last channel of one pixel, which fills no pair. */
-static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_4_last(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_3_last(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
 {
     const int32_t channel = shape->channels - 1;
     int32_t sum = 0;
@@ -1139,19 +891,19 @@ static PACKED_M4_CODE_ATTR void packed_m4_shared_matrix_4_last(const int8_t *col
         sum = add_products(add_products(sum, load_word(columns + i), widen_even(w)), load_word(columns + i + 16), widen_odd(w));
     }
     sum >>= 4;
-    y[channel * shape->channel_step] = packed_m4_shared_matrix_4_finish(sum, constants + channel * 2, shape);
+    y[channel * shape->channel_step] = packed_m4_shared_matrix_3_finish(sum, constants + channel * 2, shape);
 }
 
 /* Four pixels. */
-static PACKED_M4_CODE_ATTR SHARED void packed_m4_shared_matrix_4_group(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
+static PACKED_M4_CODE_ATTR SHARED void packed_m4_shared_matrix_3_group(const int8_t *columns, const int8_t *weights, const int32_t *constants, int8_t *y, const matrix_rows_shape *shape)
 {
     if (shape->channels > 1) {
-        packed_m4_shared_matrix_4_pairs(columns, weights, constants, y, shape);
+        packed_m4_shared_matrix_3_pairs(columns, weights, constants, y, shape);
     }
     if (shape->channels % 2 != 0) {
         const int32_t places[4] = {0, shape->second, shape->third, shape->fourth};
         for (int32_t pixel = 0; pixel < 4; ++pixel) {
-            packed_m4_shared_matrix_4_last(columns + 4 * pixel, weights, constants, y + places[pixel], shape);
+            packed_m4_shared_matrix_3_last(columns + 4 * pixel, weights, constants, y + places[pixel], shape);
         }
     }
 }
@@ -1162,7 +914,7 @@ static PACKED_M4_CODE_ATTR SHARED void packed_m4_shared_matrix_4_group(const int
  * to the next row in r11. Blocks of code make one or two outputs; a channel goes through up to four of them. On the stack:
  * bytes to the next channel, end of the records of this half, bytes to the next column; records, the blocks, columns of the
  * second half, end of the records. */
-__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_rows_5(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_pieces *pieces __attribute__((unused)))
+__attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_shared_rows_4(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *columns __attribute__((unused)), const rows_pieces *pieces __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
@@ -1405,7 +1157,7 @@ __attribute__((naked, noinline)) static PACKED_M4_CODE_ATTR void packed_m4_share
         ".byte (15b - 3b) / 8, (9b - 3b) / 8, (13b - 3b) / 8, 1\n");
 }
 #else
-static PACKED_M4_CODE_ATTR void packed_m4_shared_rows_5(const int8_t *x, const int32_t *records, int8_t *columns, const rows_pieces *pieces)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_rows_4(const int8_t *x, const int32_t *records, int8_t *columns, const rows_pieces *pieces)
 {
     const int32_t count = pieces->kind % 4 + 1, left = pieces->kind / 4 % 2, right = pieces->kind / 8 % 2;
     const int32_t first = pieces->edge == 2 ? 1 : 0, end = pieces->edge == 1 ? 2 : 3; /* rows that have weights, */
@@ -1438,7 +1190,7 @@ static PACKED_M4_CODE_ATTR void packed_m4_shared_rows_5(const int8_t *x, const i
 
 /* One row of the result. x is the first row that lies inside of the windows, which have the taps from first to end inside.
  * Groups of four pixels may go on from row to row: `filled` columns of the first one are those of the row before. */
-static PACKED_M4_CODE_ATTR void packed_m4_shared_separable_6_row(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y, int32_t first, int32_t end, int32_t filled)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_separable_5_row(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y, int32_t first, int32_t end, int32_t filled)
 {
     const int32_t width = shape->y_width, steps = (shape->channels + 3) / 4 * 2;
     const int32_t edge = first > 0 ? 1 : (end < 3 ? 2 : 0);
@@ -1471,12 +1223,12 @@ static PACKED_M4_CODE_ATTR void packed_m4_shared_separable_6_row(const separable
             pieces.kind += 8 * shape->after;
         }
         pieces.kind += count - 1;
-        packed_m4_shared_rows_5(start, data->records, columns, &pieces);
+        packed_m4_shared_rows_4(start, data->records, columns, &pieces);
         if (base + 4 <= width) {
             if (shape->out_channels % 2 != 0) {
-                packed_m4_shared_matrix_4_group(data->columns, data->weights, data->constants, pixel, &product);
+                packed_m4_shared_matrix_3_group(data->columns, data->weights, data->constants, pixel, &product);
             } else {
-                packed_m4_shared_matrix_4_pairs(data->columns, data->weights, data->constants, pixel, &product);
+                packed_m4_shared_matrix_3_pairs(data->columns, data->weights, data->constants, pixel, &product);
             }
         }
         product.second = 1;
@@ -1487,14 +1239,14 @@ static PACKED_M4_CODE_ATTR void packed_m4_shared_separable_6_row(const separable
 }
 
 /* All rows of the result. */
-static PACKED_M4_CODE_ATTR void packed_m4_shared_separable_6_image(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y)
+static PACKED_M4_CODE_ATTR void packed_m4_shared_separable_5_image(const separable_shape *shape, const separable_data *data, const int8_t *x, int8_t *y)
 {
     for (int32_t i = 0; i < shape->y_height; ++i) {
         const int32_t row = i;
         const int32_t pixels = row * shape->y_width; /* that come before the row */
         const int32_t top = row * shape->stride - shape->above; /* the image row under the first tap */
         const int32_t first = top < 0 ? 1 : 0, end = top + 3 > shape->height ? 2 : 3;
-        packed_m4_shared_separable_6_row(shape, data, x + (top + first) * shape->width * shape->channels, y + pixels * shape->out_channels, first, end, pixels % 4);
+        packed_m4_shared_separable_5_row(shape, data, x + (top + first) * shape->width * shape->channels, y + pixels * shape->out_channels, first, end, pixels % 4);
     }
 }
 
@@ -1637,89 +1389,61 @@ static PACKED_M4_CODE_ATTR void packed_m4_conv_0(const int8_t *x, const int8_t *
     }
 }
 
-static const depthwise_shape packed_m4_separable_1_depthwise_shape = {8, 64, 0x00800080u, 256, -2097152, 8, 128};
-
+static const turned_shape packed_m4_separable_1_depthwise_shape = {-2097152, 576, 1152};
+static const planes_shape packed_m4_separable_1_depthwise_turning = {0, 0, 0, 0, 0, 1, 8, 8, 120, 0x00800080u};
 static const matrix_rows_shape packed_m4_separable_1_shapes[1] = {
-    {64, 24, 677, 8, 4096, 0, 6, -1, -2, -3},
+    {64, 24, 677, 8, 4096, 0, 6, 1, 2, 3},
 };
 
-/* Separable 5x5, stride 1: [8, 8, 8] -> [8, 8, 6]: depthwise, then pointwise; 4 pixels in between. */
-static PACKED_M4_CODE_ATTR void packed_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+/* One row of the image, into the rows of all channels that begin at `lines`. */
+static PACKED_M4_CODE_ATTR void packed_m4_separable_1_turn(const int8_t *x, int8_t *lines)
 {
-    int8_t *pixel = y + 343;
-    int32_t left = 8; /* pixels of the row that are still to be written */
-    int32_t filled = 0; /* columns of the current group */
-    for (int32_t row = 7; row >= 0; --row) {
-        const int32_t top = row - 2; /* the image row under the first tap */
-        const int32_t first = top < 0 ? -top : 0;
-        const int32_t room = 8 - top;
-        const int32_t end = room < 5 ? (room < first ? first : room) : 5;
-        const int8_t *const x_row = x + (top + first) * 64;
-        {
-            packed_m4_shared_depthwise_1_fours(x_row + 40, taps + first * 40, taps_constants, columns + 4 * filled, &packed_m4_separable_1_depthwise_shape, end - first);
-            if (++filled == 4) {
-                packed_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, packed_m4_separable_1_shapes);
-                pixel -= 4;
-                left -= 4;
-                if (left <= 0) {
-                    pixel -= 40;
-                    left += 8;
-                }
-                filled = 0;
-            }
+    for (int32_t channel = 0; channel < 8; channel += 4) {
+        packed_m4_shared_turning_1(x + channel, lines + channel * 120 + 4, &packed_m4_separable_1_depthwise_turning);
+    }
+}
+
+/* A row outside of the image: zeros, as its padding is. */
+static PACKED_M4_CODE_ATTR void packed_m4_separable_1_clear(int8_t *lines)
+{
+    for (int32_t channel = 0; channel < 8; ++channel) {
+        for (int32_t i = 0; i < 24; i += 4) {
+            store_word(lines + i, 0u);
         }
-        {
-            packed_m4_shared_depthwise_2_fours(x_row + 32, taps + first * 40, taps_constants, columns + 4 * filled, &packed_m4_separable_1_depthwise_shape, end - first);
-            if (++filled == 4) {
-                packed_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, packed_m4_separable_1_shapes);
-                pixel -= 4;
-                left -= 4;
-                if (left <= 0) {
-                    pixel -= 40;
-                    left += 8;
-                }
-                filled = 0;
+        lines += 120;
+    }
+}
+
+/* One row of the result; `first_tap` is that of the row which lies first in the ring. */
+static PACKED_M4_CODE_ATTR void packed_m4_separable_1_row(const int8_t *ring, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y, int32_t first_tap)
+{
+    const int32_t *const taps = records + first_tap * 4;
+    for (int32_t column = 0; column <= 4; column += 4) {
+        packed_m4_shared_turned_2(ring + column * 2, taps, columns, &packed_m4_separable_1_depthwise_shape, records + 288);
+        packed_m4_shared_matrix_3_pairs(columns, weights, constants, y + column, packed_m4_separable_1_shapes);
+    }
+}
+
+/* Separable 5x5, stride 1: [8, 8, 8] -> [8, 8, 6]: depthwise, then pointwise; 4 pixels in between. */
+static PACKED_M4_CODE_ATTR void packed_m4_separable_1(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *ring, int8_t *y)
+{
+    for (int32_t i = 0; i < 960; i += 24) {
+        store_word(ring + i, 0u);
+        store_word(ring + i + 20, 0u);
+    }
+    int32_t next = -2; /* row of the image that is to be turned */
+    for (int32_t row = 0; row < 8; ++row) {
+        const int32_t top = row - 2;
+        for (; next < top + 5; ++next) {
+            int8_t *const lines = ring + (next + 5) % 5 * 24;
+            if (next >= 0 && next < 8) {
+                packed_m4_separable_1_turn(x + next * 64, lines);
+            } else {
+                packed_m4_separable_1_clear(lines);
             }
+
         }
-        for (int32_t column = 5; column >= 2; --column) {
-            packed_m4_shared_depthwise_3_fours(x_row + column * 8 - 16, taps + first * 40, taps_constants, columns + 4 * filled, &packed_m4_separable_1_depthwise_shape, end - first);
-            if (++filled == 4) {
-                packed_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, packed_m4_separable_1_shapes);
-                pixel -= 4;
-                left -= 4;
-                if (left <= 0) {
-                    pixel -= 40;
-                    left += 8;
-                }
-                filled = 0;
-            }
-        }
-        {
-            packed_m4_shared_depthwise_2_fours(x_row + 0, taps + first * 40 + 8, taps_constants, columns + 4 * filled, &packed_m4_separable_1_depthwise_shape, end - first);
-            if (++filled == 4) {
-                packed_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, packed_m4_separable_1_shapes);
-                pixel -= 4;
-                left -= 4;
-                if (left <= 0) {
-                    pixel -= 40;
-                    left += 8;
-                }
-                filled = 0;
-            }
-        }
-        {
-            packed_m4_shared_depthwise_1_fours(x_row + 0, taps + first * 40 + 16, taps_constants, columns + 4 * filled, &packed_m4_separable_1_depthwise_shape, end - first);
-            if (++filled == 4) {
-                packed_m4_shared_matrix_4_pairs(columns, weights, constants, pixel, packed_m4_separable_1_shapes);
-                pixel -= 4;
-                left -= 4;
-                if (left <= 0) {
-                    pixel -= 40;
-                    left += 8;
-                }
-                filled = 0;
-            }
-        }
+        packed_m4_separable_1_row(ring, records, weights, constants, columns, y + row * 48, (10 - top) % 5);
     }
 }
 
@@ -1729,7 +1453,7 @@ static const separable_shape packed_m4_separable_2_shape = {6, 7, 8, 8, 8, 8, 7,
 static PACKED_M4_CODE_ATTR void packed_m4_separable_2(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
 {
     const separable_data data = {records, weights, constants, columns};
-    packed_m4_shared_separable_6_image(&packed_m4_separable_2_shape, &data, x, y);
+    packed_m4_shared_separable_5_image(&packed_m4_separable_2_shape, &data, x, y);
 }
 
 /* Average of 64 pixels of 7 channels. */
@@ -1770,11 +1494,11 @@ static PACKED_M4_CODE_ATTR void step_0_stem(packed_m4_arena *arena, const int8_t
 static PACKED_M4_CODE_ATTR void step_1_wide_depthwise(packed_m4_arena *arena)
 {
     packed_m4_separable_1(region(arena, BUFFER_STEM),
-                          packed_m4_wide_depthwise_weights,
-                          packed_m4_wide_depthwise_constants,
+                          packed_m4_wide_depthwise_records,
                           packed_m4_wide_pointwise_weights,
                           packed_m4_wide_pointwise_constants,
                           region(arena, BUFFER_WIDE_POINTWISE_COLUMNS),
+                          region(arena, BUFFER_WIDE_POINTWISE_RING),
                           region(arena, BUFFER_WIDE_POINTWISE));
 }
 

@@ -20,13 +20,17 @@ const uint32_t turned_m4_fingerprint = TURNED_M4_FINGERPRINT;
 
 const turned_m4_layer turned_m4_layers[TURNED_M4_LAYER_COUNT] = {
     {"large.depthwise", 23808u, 1152u},
+    {"dilated.depthwise", 14976u, 768u},
 };
 
 /* Arena: where its buffers begin, in bytes. Buffers that overlap are never needed at the same time: where a step reads
  * one and writes the other, it goes through them in the direction that does not overwrite what it still reads. */
 #define BUFFER_INPUT_IMAGE 512u /* 768 B, step 0 */
-#define BUFFER_LARGE_POINTWISE_COLUMNS 1280u /* 676 B, step 0 */
-#define BUFFER_OUTPUT_LARGE_POINTWISE 0u /* 1 152 B, step 0 */
+#define BUFFER_LARGE_POINTWISE 0u /* 1 152 B, steps 0 to 1 */
+#define BUFFER_LARGE_POINTWISE_COLUMNS 1936u /* 32 B, step 0 */
+#define BUFFER_LARGE_POINTWISE_RING 1280u /* 644 B, step 0 */
+#define BUFFER_DILATED_POINTWISE_COLUMNS 1264u /* 64 B, step 1 */
+#define BUFFER_OUTPUT_DILATED_POINTWISE 496u /* 768 B, step 1 */
 
 /* Weights and constants, in turned_m4_weights.c. */
 #if defined(__GNUC__)
@@ -37,6 +41,10 @@ const turned_m4_layer turned_m4_layers[TURNED_M4_LAYER_COUNT] = {
 extern WORDS const int32_t turned_m4_large_depthwise_records[156];
 extern WORDS const int8_t turned_m4_large_pointwise_weights[24];
 extern WORDS const int32_t turned_m4_large_pointwise_constants[12];
+extern WORDS const int8_t turned_m4_dilated_depthwise_weights[144];
+extern WORDS const int32_t turned_m4_dilated_depthwise_constants[18];
+extern WORDS const int8_t turned_m4_dilated_pointwise_weights[32];
+extern WORDS const int32_t turned_m4_dilated_pointwise_constants[8];
 
 #if defined(__clang__)
 #pragma clang diagnostic push
@@ -128,6 +136,34 @@ static inline TURNED_M4_CODE_ATTR uint32_t widen_even(uint32_t word)
 #endif
 }
 
+/* sum + a * b of the lower halves. */
+static inline TURNED_M4_CODE_ATTR int32_t add_low_product(int32_t sum, uint32_t a, uint32_t b)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    int32_t result;
+    __asm("smlabb %0, %1, %2, %3"
+          : "=r"(result)
+          : "r"(a), "r"(b), "r"(sum));
+    return result;
+#else
+    return sum + low_half(a) * low_half(b);
+#endif
+}
+
+/* sum + a * b of the upper halves. */
+static inline TURNED_M4_CODE_ATTR int32_t add_high_product(int32_t sum, uint32_t a, uint32_t b)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    int32_t result;
+    __asm("smlatt %0, %1, %2, %3"
+          : "=r"(result)
+          : "r"(a), "r"(b), "r"(sum));
+    return result;
+#else
+    return sum + low_half(a >> 16) * low_half(b >> 16);
+#endif
+}
+
 /* sum + the products of both halves. */
 static inline TURNED_M4_CODE_ATTR int32_t add_products(int32_t sum, uint32_t a, uint32_t b)
 {
@@ -140,6 +176,12 @@ static inline TURNED_M4_CODE_ATTR int32_t add_products(int32_t sum, uint32_t a, 
 #else
     return sum + low_half(a) * low_half(b) + low_half(a >> 16) * low_half(b >> 16);
 #endif
+}
+
+/* Two small integers as the halves of a word. */
+static inline TURNED_M4_CODE_ATTR uint32_t pack_halves(int32_t low, int32_t high)
+{
+    return ((uint32_t)low & 0xffffu) | (uint32_t)high << 16;
 }
 
 /* The upper 32 bits of a * b. */
@@ -166,6 +208,14 @@ static inline TURNED_M4_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
 typedef struct matrix_shape {
     int32_t column_bytes, weight_bytes, entry, y_step, factor, start, channels, residual_step, first, second, bias;
 } matrix_shape;
+
+/* Of a layer: bytes from a tap to the next and from a row to the next, less the zero point in both halves; what sums are
+ * multiplied by, the zero point of the result; channels, less the zero point. */
+typedef struct depthwise_shape {
+    int32_t tap_bytes, row_bytes;
+    uint32_t offsets;
+    int32_t factor, start, channels, offset;
+} depthwise_shape;
 
 /* Of a layer whose image is turned: zero point of the result, bytes of the weights of the first half of the channels and of
  * all. */
@@ -564,6 +614,732 @@ static TURNED_M4_CODE_ATTR void turned_m4_shared_matrix_2_pairs(const int8_t *co
 }
 #endif
 
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+/* Whole windows of 3x3, 2 columns of them: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, bytes to the next row. */
+__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_3_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smulbb r2, r6, r8\n"
+        "smulbb r3, r7, r9\n"
+        "smultt r4, r6, r8\n"
+        "smultt r5, r7, r9\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r1, #8\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r1, #8\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r1, #8\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r2, r2, r12, r6\n"
+        "bic r8, r8, r2, asr #31\n"
+        "add r2, r8\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r3, r3, r12, r6\n"
+        "bic r8, r8, r3, asr #31\n"
+        "add r3, r8\n"
+        "smmla r3, r3, r7, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r4, r4, r12, r6\n"
+        "bic r8, r8, r4, asr #31\n"
+        "add r4, r8\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r5, r5, r12, r6\n"
+        "bic r8, r8, r5, asr #31\n"
+        "add r5, r8\n"
+        "smmla r5, r5, r7, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_3_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 18;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        {
+            const int8_t y_0 = turned_m4_shared_depthwise_3_finish(sum_0, constants, shape);
+            const int8_t y_1 = turned_m4_shared_depthwise_3_finish(sum_1, constants + 3, shape);
+            const int8_t y_2 = turned_m4_shared_depthwise_3_finish(sum_2, constants + 6, shape);
+            const int8_t y_3 = turned_m4_shared_depthwise_3_finish(sum_3, constants + 9, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 12;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static TURNED_M4_CODE_ATTR SHARED void turned_m4_shared_depthwise_3_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        turned_m4_shared_depthwise_3_fours(x, taps, constants, y, shape);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 18 + channel % 2 * 4;
+        int32_t sum = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                const uint32_t weights = load_word(tap + 8 * column) >> channel % 4 / 2 * 16;
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * low_half(weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, turned_m4_shared_depthwise_3_finish(sum, constants + channel * 3, shape));
+    }
+}
+
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_depthwise_4_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+/* Some rows of 3x3, 2 columns of them: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
+__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_4_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "ldr r4, [sp, #76]\n" /* rows */
+        "rsb r7, r4, #3\n"
+        "mov r6, #24\n"
+        "mul r7, r6\n"
+        "strd r4, r7, [sp, #24]\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr lr, [sp, #24]\n"
+        "mov r2, #0\n"
+        "mov r3, #0\n"
+        "mov r4, #0\n"
+        "mov r5, #0\n"
+        "cmp lr, #0\n"
+        "beq 3f\n"
+        "2:\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "add r1, #8\n"
+        "subs lr, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r6, [sp, #28]\n"
+        "add r1, r6\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r2, r2, r12, r6\n"
+        "bic r8, r8, r2, asr #31\n"
+        "add r2, r8\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r3, r3, r12, r6\n"
+        "bic r8, r8, r3, asr #31\n"
+        "add r3, r8\n"
+        "smmla r3, r3, r7, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r4, r4, r12, r6\n"
+        "bic r8, r8, r4, asr #31\n"
+        "add r4, r8\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r5, r5, r12, r6\n"
+        "bic r8, r8, r5, asr #31\n"
+        "add r5, r8\n"
+        "smmla r5, r5, r7, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_4_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 18;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        {
+            const int8_t y_0 = turned_m4_shared_depthwise_4_finish(sum_0, constants, shape);
+            const int8_t y_1 = turned_m4_shared_depthwise_4_finish(sum_1, constants + 3, shape);
+            const int8_t y_2 = turned_m4_shared_depthwise_4_finish(sum_2, constants + 6, shape);
+            const int8_t y_3 = turned_m4_shared_depthwise_4_finish(sum_3, constants + 9, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 12;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static TURNED_M4_CODE_ATTR SHARED void turned_m4_shared_depthwise_4_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        turned_m4_shared_depthwise_4_fours(x, taps, constants, y, shape, rows);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 18 + channel % 2 * 4;
+        int32_t sum = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 2; ++column) {
+                const uint32_t weights = load_word(tap + 8 * column) >> channel % 4 / 2 * 16;
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * low_half(weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, turned_m4_shared_depthwise_4_finish(sum, constants + channel * 3, shape));
+    }
+}
+
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_depthwise_5_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+/* Whole windows of 3x3: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, bytes to the next row. */
+__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_5_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smulbb r2, r6, r8\n"
+        "smulbb r3, r7, r9\n"
+        "smultt r4, r6, r8\n"
+        "smultt r5, r7, r9\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r2, r2, r12, r6\n"
+        "bic r8, r8, r2, asr #31\n"
+        "add r2, r8\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r3, r3, r12, r6\n"
+        "bic r8, r8, r3, asr #31\n"
+        "add r3, r8\n"
+        "smmla r3, r3, r7, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r4, r4, r12, r6\n"
+        "bic r8, r8, r4, asr #31\n"
+        "add r4, r8\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r5, r5, r12, r6\n"
+        "bic r8, r8, r5, asr #31\n"
+        "add r5, r8\n"
+        "smmla r5, r5, r7, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_5_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 18;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        {
+            const int8_t y_0 = turned_m4_shared_depthwise_5_finish(sum_0, constants, shape);
+            const int8_t y_1 = turned_m4_shared_depthwise_5_finish(sum_1, constants + 3, shape);
+            const int8_t y_2 = turned_m4_shared_depthwise_5_finish(sum_2, constants + 6, shape);
+            const int8_t y_3 = turned_m4_shared_depthwise_5_finish(sum_3, constants + 9, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 12;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static TURNED_M4_CODE_ATTR SHARED void turned_m4_shared_depthwise_5_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        turned_m4_shared_depthwise_5_fours(x, taps, constants, y, shape);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 18 + channel % 2 * 4;
+        int32_t sum = 0;
+        for (int32_t row = 0; row < 3; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                const uint32_t weights = load_word(tap + 8 * column) >> channel % 4 / 2 * 16;
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * low_half(weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, turned_m4_shared_depthwise_5_finish(sum, constants + channel * 3, shape));
+    }
+}
+
+/* Exactly the rounding of its layers, for every sum that can occur: the constants were searched for that. */
+static inline TURNED_M4_CODE_ATTR int8_t turned_m4_shared_depthwise_6_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
+{
+    const int32_t below = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t level = high_product(below < 0 ? below : below + constants[2], constants[1]);
+    return saturate_int8((shape->start + level) >> 14);
+}
+
+/* Some rows of 3x3: all channels in fours. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* Eight instructions for four products: r0 walks through pixels, r1 through weights; sums are in r2-r5. On the stack: x and
+ * its end, constants, y, factor and start, rows, weights of rows outside, bytes to the next row. */
+__attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_6_fours(const int8_t *x __attribute__((unused)), const int8_t *taps __attribute__((unused)), const int32_t *constants __attribute__((unused)), int8_t *y __attribute__((unused)), const depthwise_shape *shape __attribute__((unused)), int32_t rows __attribute__((unused)))
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "sub sp, #36\n"
+        "strd r2, r3, [sp, #8]\n"
+        "ldr r12, [sp, #72]\n" /* shape */
+        "ldm r12, {r4-r9}\n"
+        "bic r9, #3\n"
+        "add r9, r0\n"
+        "strd r0, r9, [sp]\n"
+        "strd r7, r8, [sp, #16]\n"
+        "mov r10, r4\n"
+        "mov r11, r6\n"
+        "ldr r4, [sp, #76]\n" /* rows */
+        "rsb r7, r4, #3\n"
+        "mov r6, #24\n"
+        "mul r7, r6\n"
+        "strd r4, r7, [sp, #24]\n"
+        "str r5, [sp, #32]\n"
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldr r12, [sp, #32]\n"
+        "ldr lr, [sp, #24]\n"
+        "mov r2, #0\n"
+        "mov r3, #0\n"
+        "mov r4, #0\n"
+        "mov r5, #0\n"
+        "cmp lr, #0\n"
+        "beq 3f\n"
+        "2:\n"
+        "ldr r6, [r0]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "ldr r6, [r0, r10, lsl #1]\n"
+        "ldrd r8, r9, [r1], #8\n"
+        "sxtab16 r7, r11, r6, ror #8\n"
+        "sxtab16 r6, r11, r6\n"
+        "smlabb r2, r6, r8, r2\n"
+        "smlabb r3, r7, r9, r3\n"
+        "smlatt r4, r6, r8, r4\n"
+        "smlatt r5, r7, r9, r5\n"
+        "add r0, r12\n"
+        "subs lr, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r6, [sp, #28]\n"
+        "add r1, r6\n"
+        "ldr r0, [sp, #8]\n"
+        "ldrd r12, lr, [sp, #16]\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r2, r2, r12, r6\n"
+        "bic r8, r8, r2, asr #31\n"
+        "add r2, r8\n"
+        "smmla r2, r2, r7, lr\n"
+        "ssat r2, #8, r2, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r3, r3, r12, r6\n"
+        "bic r8, r8, r3, asr #31\n"
+        "add r3, r8\n"
+        "smmla r3, r3, r7, lr\n"
+        "ssat r3, #8, r3, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r4, r4, r12, r6\n"
+        "bic r8, r8, r4, asr #31\n"
+        "add r4, r8\n"
+        "smmla r4, r4, r7, lr\n"
+        "ssat r4, #8, r4, asr #14\n"
+        "ldm r0!, {r6-r8}\n" /* bias, multiplier, step */
+        "mla r5, r5, r12, r6\n"
+        "bic r8, r8, r5, asr #31\n"
+        "add r5, r8\n"
+        "smmla r5, r5, r7, lr\n"
+        "ssat r5, #8, r5, asr #14\n"
+        "str r0, [sp, #8]\n"
+        "ldr r0, [sp, #12]\n"
+        "pkhbt r2, r2, r4, lsl #16\n"
+        "pkhbt r3, r3, r5, lsl #16\n"
+        "str r2, [r0]\n"
+        "str r3, [r0, #16]\n"
+        "add r0, #32\n"
+        "str r0, [sp, #12]\n"
+        "ldrd r0, r6, [sp]\n"
+        "add r0, #4\n"
+        "str r0, [sp]\n"
+        "cmp r0, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+static TURNED_M4_CODE_ATTR void turned_m4_shared_depthwise_6_fours(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    for (int32_t channel = 0; channel < shape->channels - 3; channel += 4) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + channel * 18;
+        int32_t sum_0 = 0, sum_1 = 0, sum_2 = 0, sum_3 = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                const uint32_t values = load_word(pixel + column * shape->tap_bytes);
+                const uint32_t even_weights = load_word(tap + 8 * column), odd_weights = load_word(tap + 8 * column + 4);
+                const uint32_t even = even_bytes(shape->offsets, values), odd = odd_bytes(shape->offsets, values);
+                sum_0 = add_low_product(sum_0, even, even_weights);
+                sum_1 = add_low_product(sum_1, odd, odd_weights);
+                sum_2 = add_high_product(sum_2, even, even_weights);
+                sum_3 = add_high_product(sum_3, odd, odd_weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        {
+            const int8_t y_0 = turned_m4_shared_depthwise_6_finish(sum_0, constants, shape);
+            const int8_t y_1 = turned_m4_shared_depthwise_6_finish(sum_1, constants + 3, shape);
+            const int8_t y_2 = turned_m4_shared_depthwise_6_finish(sum_2, constants + 6, shape);
+            const int8_t y_3 = turned_m4_shared_depthwise_6_finish(sum_3, constants + 9, shape);
+            store_word(y + 8 * channel, pack_halves(y_0, y_2));
+            store_word(y + 8 * channel + 16, pack_halves(y_1, y_3));
+        }
+        constants += 12;
+    }
+}
+
+#endif
+
+/* The same with channels that fill no four. */
+static TURNED_M4_CODE_ATTR SHARED void turned_m4_shared_depthwise_6_all(const int8_t *x, const int8_t *taps, const int32_t *constants, int8_t *y, const depthwise_shape *shape, int32_t rows)
+{
+    const int32_t fours = shape->channels / 4 * 4;
+    if (fours > 0) {
+        turned_m4_shared_depthwise_6_fours(x, taps, constants, y, shape, rows);
+    }
+    for (int32_t channel = fours; channel < shape->channels; ++channel) {
+        const int8_t *pixel = x + channel;
+        const int8_t *tap = taps + fours * 18 + channel % 2 * 4;
+        int32_t sum = 0;
+        for (int32_t row = 0; row < rows; ++row) {
+            for (int32_t column = 0; column < 3; ++column) {
+                const uint32_t weights = load_word(tap + 8 * column) >> channel % 4 / 2 * 16;
+                sum += (pixel[column * shape->tap_bytes] + shape->offset) * low_half(weights);
+            }
+            pixel += shape->row_bytes;
+            tap += 24;
+        }
+        store_half(y + fours * 8 + channel % 2 * 16 + channel % 4 / 2 * 2, turned_m4_shared_depthwise_6_finish(sum, constants + channel * 3, shape));
+    }
+}
+
 static const turned_shape turned_m4_separable_0_depthwise_shape = {-12288, 288, 576};
 static const planes_shape turned_m4_separable_0_depthwise_turning = {0, 0, 0, 0, 0, 1, 12, 4, 160, 0x00030003u};
 static const matrix_shape turned_m4_separable_0_shape = {32, 24, 721, 6, 512, -2097152, 6, 0, 0, 0, 0};
@@ -598,9 +1374,8 @@ static TURNED_M4_CODE_ATTR void turned_m4_separable_0_row(const int8_t *ring, co
 }
 
 /* Separable 5x5, stride 1: [16, 12, 4] -> [16, 12, 6]: depthwise, then pointwise; 4 pixels in between. */
-static TURNED_M4_CODE_ATTR void turned_m4_separable_0(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+static TURNED_M4_CODE_ATTR void turned_m4_separable_0(const int8_t *x, const int32_t *records, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *ring, int8_t *y)
 {
-    int8_t *const ring = columns + 32;
     for (int32_t i = 0; i < 640; i += 32) {
         store_word(ring + i, 0u);
         store_word(ring + i + 28, 0u);
@@ -615,8 +1390,87 @@ static TURNED_M4_CODE_ATTR void turned_m4_separable_0(const int8_t *x, const int
             } else {
                 turned_m4_separable_0_clear(lines);
             }
+
         }
         turned_m4_separable_0_row(ring, records, weights, constants, columns, y + row * 72, (20 - top) % 5);
+    }
+}
+
+static const depthwise_shape turned_m4_separable_1_depthwise_shape = {12, 144, 0x00800080u, 256, -49152, 6, 128};
+
+static const matrix_shape turned_m4_separable_1_shape = {64, 32, 625, -4, 512, -2097152, 4, 0, 0, 0, 0};
+
+/* Separable 3x3, stride 1: [16, 12, 6] -> [16, 12, 4]: depthwise, then pointwise; 4 pixels in between. */
+static TURNED_M4_CODE_ATTR void turned_m4_separable_1(const int8_t *x, const int8_t *taps, const int32_t *taps_constants, const int8_t *weights, const int32_t *constants, int8_t *columns, int8_t *y)
+{
+    int8_t *pixel = y + 764;
+    int32_t filled = 0; /* columns of the current group */
+    for (int32_t row = 15; row >= 0; --row) {
+        const int32_t top = row - 2; /* the image row under the first tap */
+        const int32_t first = top < 0 ? (1 - top) / 2 : 0;
+        const int32_t room = (17 - top) / 2;
+        const int32_t end = room < 3 ? (room < first ? first : room) : 3;
+        const int8_t *const x_row = x + (top + first * 2) * 72;
+        {
+            if (end - first == 3) {
+                turned_m4_shared_depthwise_3_all(x_row + 54, taps + first * 24, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape);
+            } else {
+                turned_m4_shared_depthwise_4_all(x_row + 54, taps + first * 24, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape, end - first);
+            }
+            if (++filled == 4) {
+                turned_m4_shared_matrix_2_pairs(columns, weights, constants, pixel, &turned_m4_separable_1_shape);
+                pixel -= 16;
+                filled = 0;
+            }
+        }
+        {
+            if (end - first == 3) {
+                turned_m4_shared_depthwise_3_all(x_row + 48, taps + first * 24, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape);
+            } else {
+                turned_m4_shared_depthwise_4_all(x_row + 48, taps + first * 24, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape, end - first);
+            }
+            if (++filled == 4) {
+                turned_m4_shared_matrix_2_pairs(columns, weights, constants, pixel, &turned_m4_separable_1_shape);
+                pixel -= 16;
+                filled = 0;
+            }
+        }
+        for (int32_t column = 9; column >= 2; --column) {
+            if (end - first == 3) {
+                turned_m4_shared_depthwise_5_all(x_row + column * 6 - 12, taps + first * 24, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape);
+            } else {
+                turned_m4_shared_depthwise_6_all(x_row + column * 6 - 12, taps + first * 24, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape, end - first);
+            }
+            if (++filled == 4) {
+                turned_m4_shared_matrix_2_pairs(columns, weights, constants, pixel, &turned_m4_separable_1_shape);
+                pixel -= 16;
+                filled = 0;
+            }
+        }
+        {
+            if (end - first == 3) {
+                turned_m4_shared_depthwise_3_all(x_row + 6, taps + first * 24 + 8, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape);
+            } else {
+                turned_m4_shared_depthwise_4_all(x_row + 6, taps + first * 24 + 8, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape, end - first);
+            }
+            if (++filled == 4) {
+                turned_m4_shared_matrix_2_pairs(columns, weights, constants, pixel, &turned_m4_separable_1_shape);
+                pixel -= 16;
+                filled = 0;
+            }
+        }
+        {
+            if (end - first == 3) {
+                turned_m4_shared_depthwise_3_all(x_row + 0, taps + first * 24 + 8, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape);
+            } else {
+                turned_m4_shared_depthwise_4_all(x_row + 0, taps + first * 24 + 8, taps_constants, columns + 4 * filled, &turned_m4_separable_1_depthwise_shape, end - first);
+            }
+            if (++filled == 4) {
+                turned_m4_shared_matrix_2_pairs(columns, weights, constants, pixel, &turned_m4_separable_1_shape);
+                pixel -= 16;
+                filled = 0;
+            }
+        }
     }
 }
 
@@ -626,13 +1480,26 @@ static TURNED_M4_CODE_ATTR void *region(turned_m4_arena *arena, uint32_t offset)
 }
 
 /* Step 0: large.depthwise with large.pointwise: depthwise + pointwise [1, 16, 12, 4] -> [1, 16, 12, 6], 23 808 MAC, result 1 152 B. */
-static TURNED_M4_CODE_ATTR void step_0_large_depthwise(turned_m4_arena *arena, const int8_t *input, int8_t *output)
+static TURNED_M4_CODE_ATTR void step_0_large_depthwise(turned_m4_arena *arena, const int8_t *input)
 {
     turned_m4_separable_0(input,
                           turned_m4_large_depthwise_records,
                           turned_m4_large_pointwise_weights,
                           turned_m4_large_pointwise_constants,
                           region(arena, BUFFER_LARGE_POINTWISE_COLUMNS),
+                          region(arena, BUFFER_LARGE_POINTWISE_RING),
+                          region(arena, BUFFER_LARGE_POINTWISE));
+}
+
+/* Step 1: dilated.depthwise with dilated.pointwise: depthwise + pointwise [1, 16, 12, 6] -> [1, 16, 12, 4], 14 976 MAC, result 768 B. */
+static TURNED_M4_CODE_ATTR void step_1_dilated_depthwise(turned_m4_arena *arena, int8_t *output)
+{
+    turned_m4_separable_1(region(arena, BUFFER_LARGE_POINTWISE),
+                          turned_m4_dilated_depthwise_weights,
+                          turned_m4_dilated_depthwise_constants,
+                          turned_m4_dilated_pointwise_weights,
+                          turned_m4_dilated_pointwise_constants,
+                          region(arena, BUFFER_DILATED_POINTWISE_COLUMNS),
                           output);
 }
 
@@ -655,7 +1522,8 @@ TURNED_M4_CODE_ATTR turned_m4_status turned_m4_run(turned_m4_arena *arena,
     if (status != TURNED_M4_OK) {
         return status;
     }
-    step_0_large_depthwise(arena, input, output);
+    step_0_large_depthwise(arena, input);
+    step_1_dilated_depthwise(arena, output);
     return TURNED_M4_OK;
 }
 
@@ -669,8 +1537,10 @@ TURNED_M4_CODE_ATTR turned_m4_status turned_m4_run_profiled(turned_m4_arena *are
     if (status != TURNED_M4_OK) {
         return status;
     }
-    step_0_large_depthwise(arena, input, output);
-    hook(user, 0u, output);
+    step_0_large_depthwise(arena, input);
+    hook(user, 0u, region(arena, BUFFER_LARGE_POINTWISE));
+    step_1_dilated_depthwise(arena, output);
+    hook(user, 1u, output);
     return TURNED_M4_OK;
 }
 
@@ -681,5 +1551,5 @@ TURNED_M4_CODE_ATTR int8_t *turned_m4_input(turned_m4_arena *arena)
 
 TURNED_M4_CODE_ATTR int8_t *turned_m4_output(turned_m4_arena *arena)
 {
-    return arena == NULL ? NULL : region(arena, BUFFER_OUTPUT_LARGE_POINTWISE);
+    return arena == NULL ? NULL : region(arena, BUFFER_OUTPUT_DILATED_POINTWISE);
 }
