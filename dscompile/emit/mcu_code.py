@@ -34,11 +34,12 @@ from dscompile.plan.mcu.bodies import (
     turning_shape,
     used_bodies,
 )
+from dscompile.plan.mcu.epilogues import Epilogue, IntegerEpilogue
 from dscompile.plan.mcu.held import held_body, held_pixels, held_shape
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of, row_bounds
 from dscompile.plan.mcu.mve import Body as MveBody
 from dscompile.plan.mcu.mve import used_mve_bodies
-from dscompile.plan.mcu.planes import planes_record_words, planes_shape, row_pieces, row_table
+from dscompile.plan.mcu.planes import immediates, planes_record_words, planes_shape, row_pieces
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
@@ -48,7 +49,7 @@ from dscompile.plan.mcu.products import (
 from dscompile.plan.mcu.rows import rows_table, y_row_bytes
 from dscompile.plan.mcu.rvv import Body as RvvBody
 from dscompile.plan.mcu.rvv import used_rvv_bodies
-from dscompile.plan.mcu.scaling import scale_body, scale_shape
+from dscompile.plan.mcu.scaling import scale_bias, scale_body, scale_shape
 from dscompile.plan.mcu.small_kernels import (
     CopyKernel,
     FillKernel,
@@ -256,12 +257,8 @@ def kernel_code(function: Function, name: str, bodies: Sequence[SharedBody] = ()
             values["held"] = names[held_body(kernel)]
         if isinstance(kernel, DepthwiseKernel) and kernel.variant == "planes":
             values["turning"] = names[TurningBody()]
-            own = planes_bodies(kernel)
-            values["tables"] = {body.row_bytes: row_table(kernel.window, body.row_bytes) for body in own}
-            values["pieces"] = [
-                (piece, names[body], body.row_bytes)
-                for piece, body in zip(row_pieces(kernel.window.columns), own, strict=True)
-            ]
+            own = [names[body] for body in planes_bodies(kernel)]
+            values["pieces"] = list(zip(row_pieces(kernel.window.columns), own, strict=True))
         if kernel.variant == "mve":
             values.update(mve_values(kernel, names))
         values.update(rvv_values(kernel, names))
@@ -466,6 +463,12 @@ def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
     return [str(value) for value in astuple(turned_shape(kernel))]
 
 
+def _start(epilogue: Epilogue) -> str:
+    """The zero point of a searched multiplication before its last shift, as C."""
+    assert isinstance(epilogue, IntegerEpilogue)
+    return str(epilogue.zero_point * (1 << epilogue.right))
+
+
 def _planes_numbers(kernel: DepthwiseKernel) -> list[str]:
     """A planes_shape as C; its last number is a word of two halves."""
     shape = turning_shape(kernel) if kernel.variant == "turned" else planes_shape(kernel)
@@ -494,6 +497,7 @@ def _environment() -> jinja2.Environment:
         "group_slots": group_slots,
         "held_pixels": _held_pixels,
         "held_shape": _held_numbers,
+        "immediates": immediates,
         "index": _index,
         "largest_divisor": _largest_divisor,
         "matrix_shape": _matrix_numbers,
@@ -504,10 +508,12 @@ def _environment() -> jinja2.Environment:
         "round_up": _round_up,
         "rows_table": rows_table,
         "rows_matrix_shapes": _rows_matrix_numbers,
+        "scale_bias": scale_bias,
         "scale_shape": _scale_numbers,
         "separable_shape": _separable_numbers,
         "signed": _signed,
         "spans": _spans,
+        "start": _start,
         "tap_words": tap_words,
         "times": _times,
         "turned_pitch": turned_pitch,

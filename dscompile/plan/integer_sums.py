@@ -43,7 +43,7 @@ def search_plane(levels: Integers, slopes: tuple[float, float], clamp: Clamp) ->
     """The plane of `levels` [a + 128][b + 128] or None; `slopes` are levels per unit of a and of b."""
     for right in range(_LARGEST_RIGHT, _LARGEST_RIGHT - 3, -1):
         for first, second in _factors(slopes, right):
-            bias = _bias(levels, BYTES[:, None] * first + BYTES[None, :] * second, right, clamp)
+            bias = fitting_bias(levels, BYTES[:, None] * first + BYTES[None, :] * second, right, clamp)
             if bias is not None and 128 * (abs(first) + abs(second)) + abs(bias) < 1 << 31:
                 return Plane(first, second, bias, right)
     return None
@@ -57,7 +57,7 @@ def _factors(slopes: tuple[float, float], right: int) -> Iterator[tuple[int, int
         yield round(slopes[0] * (1 + more) * 2.0**right), round(slopes[1] * (1 + more) * 2.0**right)
 
 
-def _bias(levels: Integers, tilted: Integers, right: int, clamp: Clamp) -> int | None:
+def fitting_bias(levels: Integers, tilted: Integers, right: int, clamp: Clamp) -> int | None:
     """The middle of the biases that bring every pair to its level; beyond the clamp one side is free."""
     lowest = np.where(levels > clamp.low, (levels << right) - tilted, -(1 << 40)).max()
     highest = np.where(levels < clamp.high, ((levels + 1) << right) - tilted, 1 << 40).min()

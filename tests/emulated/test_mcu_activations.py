@@ -9,6 +9,7 @@ from dscompile.ir.ops import Mean, Pads, Pool, Softmax
 from dscompile.ir.tensor import Quantization, Tensor
 from tests.emulated.test_mcu_pairs import assert_core_equals_oracle
 from tests.mcu import random_inputs
+from tests.unit.test_mcu_dense import single_pixels
 from tests.unit.test_mcu_kernels import Case, int8
 from tests.unit.test_mcu_lookups import CASES as LOOKUPS
 from tests.unit.test_mcu_lookups import inverted
@@ -48,7 +49,9 @@ def test_a_block_reads_three_tables(tmp_path):
     assert_assembly_equals_oracle(int8(inverted(16), "tflite"), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["whole_fours", "channels_that_fill_no_four", "a_clamp"])
+@pytest.mark.parametrize(
+    "name", ["whole_fours", "factors_first", "channels_that_fill_no_four", "a_hundred_channels", "a_clamp"]
+)
 def test_images_are_multiplied_by_factors(name, tmp_path):
     assert_assembly_equals_oracle(SCALED[name], tmp_path)
 
@@ -56,6 +59,10 @@ def test_images_are_multiplied_by_factors(name, tmp_path):
 @pytest.mark.parametrize("name", WORDS)
 def test_columns_are_made_word_by_word(name, tmp_path):
     assert_assembly_equals_oracle(int8(WORDS[name].network(), "tflite"), tmp_path)
+
+
+def test_convolutions_of_one_pixel_are_dense(tmp_path):
+    assert_assembly_equals_oracle(int8(single_pixels(), "tflite"), tmp_path)
 
 
 def test_four_channels_are_summed_up_at_once(tmp_path):

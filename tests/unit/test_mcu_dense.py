@@ -10,12 +10,14 @@ import pytest
 
 from dscompile.api.reference import oracle_outputs
 from dscompile.ir.network import Array, Network, NetworkBuilder
-from dscompile.ir.ops import NONE, RELU, Dense
+from dscompile.ir.ops import HARD_SWISH, NONE, RELU, Activate, Conv2D, Dense
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
 from dscompile.plan.mcu.epilogues import IntegerEpilogue
 from dscompile.plan.mcu.pairs import four_rows
 from dscompile.plan.mcu.products import DenseKernel
-from tests.mcu import HostModel, here, planned, random_inputs, write
+from dscompile.plan.mcu.small_kernels import LookupKernel
+from tests.mcu import HostModel, assert_equals_oracle, here, planned, random_inputs, write
+from tests.unit.test_mcu_kernels import int8
 
 Q = Quantization((0.061,), -3)
 SHAPES = (
@@ -125,3 +127,33 @@ def test_float_layers_and_weights_of_minus_128_have_portable_code():
         (function,) = planned(plain, here("cortex-m4")).functions
         assert isinstance(function.kernel, DenseKernel)
         assert function.kernel.variant == "c99"
+
+
+def single_pixels() -> Network:
+    """Pointwise convolutions of an image of one pixel, some with a table behind them."""
+    rng = np.random.default_rng(11)
+    builder = NetworkBuilder("single")
+    x = builder.input(Tensor("x", (1, 1, 1, 24)))
+    for index, units in enumerate((17, 100, 3, 8)):
+        depth = (24, 17, 100, 3)[index]
+        weights = rng.normal(0, depth**-0.5, (1, 1, depth, units)).astype(np.float32)
+        bias = rng.normal(0, 0.3, units).astype(np.float32)
+        x = builder.add(f"conv{index}", Conv2D(units, (1, 1)), [x], kernel=weights, bias=bias)
+        if index != 1:
+            x = builder.add(f"table{index}", Activate(HARD_SWISH), [x])
+    return builder.build([x])
+
+
+@pytest.mark.parametrize("rounding", ["tflite", "float32", "half-up", "single"])
+def test_convolutions_of_one_pixel_equal_the_oracle(rounding):
+    network = int8(single_pixels(), rounding)
+    for core in ("cortex-m4", "c99"):
+        assert_equals_oracle(network, (0, 1), here(core))
+
+
+def test_convolutions_of_one_pixel_are_dense_layers_with_pairs():
+    network = int8(single_pixels(), "tflite")
+    functions = [function.kernel for function in planned(network, here("cortex-m4")).functions]
+    assert [k.wide for k in functions if isinstance(k, DenseKernel)] == [True, True, False, False]
+    assert sum(isinstance(k, LookupKernel) for k in functions) == 3
+    assert not any(isinstance(f.kernel, DenseKernel) for f in planned(network, here("c99")).functions)

@@ -12,12 +12,13 @@ from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import NONE, RELU6, Activation, Binary
 from dscompile.ir.tensor import Quantization, Rounding, Tensor
 from dscompile.oracle import run
+from dscompile.plan.integer_lines import LineProduct
 from dscompile.plan.mcu.arithmetic import SearchedProduct
 from dscompile.plan.mcu.costs import kernel_instructions
 from dscompile.plan.mcu.kernels import McuKernel
-from dscompile.plan.mcu.scaling import scale_kernel, scale_shape
+from dscompile.plan.mcu.scaling import is_scaled, scale_shape
 from dscompile.plan.mcu.small_kernels import BinaryKernel, ScaleKernel
-from dscompile.plan.mcu.sums import integer_product
+from dscompile.plan.mcu.sums import integer_lines, integer_product
 from tests.mcu import HostModel, assert_equals_oracle, here, planned, write
 
 # Scales and zero points of the image, the factors and the result: both signs, none below zero, a factor of any sign.
@@ -26,6 +27,7 @@ POSITIVE = ((0.02371, -128), (1 / 256, -128), (0.01553, -128))
 ODD = ((0.0517, 7), (0.0211, -11), (0.0503, 0))
 NUMBERS = np.arange(-128, 128, dtype=np.int8)
 PRODUCT = SearchedProduct(-3, -128, 4883, 1773381774, 146, 7, 12, 5, -128, 127)
+LINE = LineProduct(1 << 30, -8128, 6 << 22, 22, 18)
 
 Quantizations = tuple[tuple[float, int], tuple[float, int], tuple[float, int]]
 
@@ -88,25 +90,40 @@ def test_every_pair_of_numbers_is_multiplied_as_the_oracle_does(tmp_path: Path, 
     np.testing.assert_array_equal(got, run(network, inputs)["y"])
 
 
-def test_halves_away_from_zero_need_a_step_where_products_have_both_signs():
-    steps = []
+def test_halves_away_from_zero_are_two_lines_where_products_have_both_signs():
+    shifts = []
     for quantizations in (SIGNED, POSITIVE):
-        network = scaled((1, 1, 4), quantizations)
-        (layer,) = network.layers
-        assert isinstance(layer.op, Binary)
-        found = integer_product(network, layer, layer.op)
-        assert found is not None
-        steps.append(found.step != 0)
-    assert steps == [True, False]
+        (kernel,) = kernels(scaled((1, 2, 4), quantizations))
+        assert isinstance(kernel, ScaleKernel)
+        shifts.append(kernel.line.sign_shift)
+    assert shifts == [18, 0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("rounding", ["tflite", "half-up", "single"])
+def test_lines_are_found_for_all_scales_of_squeezed_channels(seed: int, rounding: Rounding):
+    rng = np.random.default_rng(seed)
+    scale = float(10 ** rng.uniform(-2.5, -1))
+    zero_points = rng.integers(-128, 60, 2)
+    quantizations = (
+        (scale, int(zero_points[0])),
+        (1 / 256, -128),
+        (scale * float(rng.uniform(0.3, 1.1)), int(zero_points[1])),
+    )
+    network = scaled((2, 2, 4), quantizations, rounding)
+    (layer,) = network.layers
+    assert isinstance(layer.op, Binary)
+    assert integer_lines(network, layer, layer.op, swapped=False) is not None
 
 
 def test_only_pixels_by_a_vector_have_the_kernel():
     assert isinstance(kernels(scaled((2, 2, 8)))[0], ScaleKernel)
     assert isinstance(kernels(scaled((2, 2, 8)), "c99")[0], BinaryKernel)
     assert isinstance(kernels(scaled((2, 2, 1)))[0], BinaryKernel)
-    assert scale_kernel(PRODUCT, (4, 8), (8, 1), (8, 1), (8, 1)) is None
-    assert scale_kernel(PRODUCT, (4, 8), (1, 4), (0, 1), (8, 1)) is None
-    assert scale_kernel(PRODUCT, (32,), (1,), (0,), (1,)) is None
+    assert is_scaled((4, 8), (8, 1), (0, 1), (8, 1))
+    assert not is_scaled((4, 8), (8, 1), (8, 1), (8, 1))
+    assert not is_scaled((4, 8), (1, 4), (0, 1), (8, 1))
+    assert not is_scaled((32,), (1,), (0,), (1,))
 
 
 def test_a_product_without_a_searched_form_keeps_its_own_arithmetic():
@@ -119,12 +136,12 @@ def test_a_product_without_a_searched_form_keeps_its_own_arithmetic():
 
 
 def test_pixels_of_a_part_of_a_concatenation_have_a_gap():
-    kernel = ScaleKernel(6, 8, PRODUCT, step=20)
-    assert (scale_shape(kernel).pixels, scale_shape(kernel).gap, scale_shape(kernel).record_bytes) == (6, 12, 48)
+    kernel = ScaleKernel(6, 8, PRODUCT, LINE, step=20)
+    assert (scale_shape(kernel).pixels, scale_shape(kernel).gap, scale_shape(kernel).record_bytes) == (6, 12, 72)
     single = replace(kernel, channels=9)
     assert (scale_shape(single).pixels, scale_shape(single).gap) == (1, 12)
 
 
-def test_a_step_takes_two_instructions_more_for_each_product():
-    stepped, plain = ScaleKernel(10, 8, PRODUCT), ScaleKernel(10, 8, replace(PRODUCT, step=0))
-    assert kernel_instructions(stepped, "thumb2") - kernel_instructions(plain, "thumb2") == 2 * 80
+def test_two_lines_take_nine_instructions_more_for_four_products():
+    two, one = ScaleKernel(10, 8, PRODUCT, LINE), ScaleKernel(10, 8, PRODUCT, replace(LINE, sign_shift=0))
+    assert kernel_instructions(two, "thumb2") - kernel_instructions(one, "thumb2") == 9 * 20

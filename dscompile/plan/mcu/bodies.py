@@ -14,7 +14,15 @@ from dscompile.plan.mcu.arithmetic import IntegerSum
 from dscompile.plan.mcu.epilogues import Finish, IntegerEpilogue, finish_of
 from dscompile.plan.mcu.held import HeldBody, held_body
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of
-from dscompile.plan.mcu.planes import Pattern, PlanesShape, planes_shape, row_pieces
+from dscompile.plan.mcu.planes import (
+    Pattern,
+    PlanesShape,
+    RowWalk,
+    factor_shift,
+    row_pieces,
+    row_walk,
+    weight_words,
+)
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
@@ -41,6 +49,7 @@ _STEP_BYTES = 12 * 4
 _STEP_BYTES_APART = 13 * 4
 FEW_SINGLES = 1 / 50  # of the products of layers: two words a step then save less than 1 % of them, for 108 B of code
 _FOUR = 4  # channels in a word
+_FAR_STORE = 4095  # bytes that a store can add to an address
 _WHOLE_TAPS = 9  # at most, of windows whose rows are unrolled too
 
 
@@ -132,18 +141,40 @@ class TurnedBody:
 
 @dataclass(frozen=True)
 class PlanesBody:
-    """Neighboring outputs of all rows of a plane (plan/mcu/planes.py), `pitch` bytes from a row of it to the next.
+    """Neighboring outputs of all rows of some planes (plan/mcu/planes.py) with `pitch` bytes a row.
 
-    `scaled`: sums are still to be multiplied by a factor.
+    Pixels and rows of y are `y_step` and `y_row_bytes` apart. Sums are still to be shifted by `shift`.
     """
 
     kind: ClassVar[str] = "planes"
     finish: Finish
-    kernel: int
+    rows: Axis
     pitch: int
     pattern: Pattern
-    scaled: bool = False
+    y_step: int
+    y_row_bytes: int
+    shift: int = 0
     lookup: bool = False
+
+    @property
+    def kernel(self) -> int:
+        """Rows of a window."""
+        return self.rows.kernel
+
+    @property
+    def weight_words(self) -> int:
+        """Words of weights of a row of the window."""
+        return weight_words(self.kernel)
+
+    @property
+    def record_words(self) -> int:
+        """Integers of a channel's record."""
+        return self.finish.constants + self.kernel * self.weight_words
+
+    @property
+    def walk(self) -> RowWalk:
+        """The way through the rows."""
+        return row_walk(self.rows, self.pitch)
 
     @property
     def row_instructions(self) -> int:
@@ -151,9 +182,25 @@ class PlanesBody:
         return 1 + half_up(len(self.pattern.words)) + self.pattern.terms
 
     @property
-    def row_bytes(self) -> int:
-        """The same in bytes."""
-        return 4 * self.row_instructions
+    def spare(self) -> int:
+        """Registers that neither sums nor weights take: the last has the place in y, the one before it the table."""
+        return 10 - self.weight_words - self.pattern.outputs
+
+    @property
+    def stores(self) -> tuple[tuple[int, int], ...]:
+        """For each output the bytes to go on in y before it is stored, and the offset at which it is."""
+        found, begin = list[tuple[int, int]](), 0
+        for output in range(self.pattern.outputs):
+            place = output * self.y_step
+            on = place - begin if place - begin > _FAR_STORE else 0
+            begin += on
+            found.append((on, place - begin))
+        return tuple(found)
+
+    @property
+    def row_end(self) -> int:
+        """Bytes from where the stores of a row have gone on to, to the next row."""
+        return self.y_row_bytes - sum(on for on, _ in self.stores)
 
 
 @dataclass(frozen=True)
@@ -422,11 +469,6 @@ def turning_shape(kernel: DepthwiseKernel) -> PlanesShape:
     """The numbers with which a row of the image of such a kernel is turned into its place in the ring."""
     window = kernel.window
     return PlanesShape(
-        y_step=0,
-        y_row_bytes=0,
-        start=0,
-        row_bytes=0,
-        factor=0,
         height=1,
         width=window.columns.size,
         channels=window.channels,
@@ -437,10 +479,19 @@ def turning_shape(kernel: DepthwiseKernel) -> PlanesShape:
 
 def planes_bodies(kernel: DepthwiseKernel) -> list[PlanesBody]:
     """The bodies of a kernel by planes, one for each piece of a row."""
-    assert isinstance(kernel.epilogue, IntegerEpilogue)
-    finish, window, scaled = finish_of(kernel.epilogue), kernel.window, planes_shape(kernel).factor > 1
+    epilogue, window = kernel.epilogue, kernel.window
+    assert isinstance(epilogue, IntegerEpilogue)
     return [
-        PlanesBody(finish, window.rows.kernel, planes_pitch(window), piece.pattern, scaled, kernel.lookup)
+        PlanesBody(
+            finish=finish_of(epilogue),
+            rows=window.rows,
+            pitch=planes_pitch(window),
+            pattern=piece.pattern,
+            y_step=kernel.y_step,
+            y_row_bytes=window.columns.outputs * kernel.y_step,
+            shift=factor_shift(epilogue),
+            lookup=kernel.lookup,
+        )
         for piece in row_pieces(window.columns)
     ]
 

@@ -39,8 +39,8 @@ from dscompile.plan.mcu.pairs import (
     with_repeated_channel,
     words_first,
 )
-from dscompile.plan.mcu.planes import planes_record_words, planes_records, takes_planes
-from dscompile.plan.mcu.prepared import depthwise_rows, depthwise_turned, prepared_weights
+from dscompile.plan.mcu.planes import ROOMS, planes_record_words, planes_records, planes_room, takes_planes
+from dscompile.plan.mcu.prepared import depthwise_rows, depthwise_shifted, prepared_weights
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DenseKernel,
@@ -50,7 +50,7 @@ from dscompile.plan.mcu.products import (
     repeats_channel,
 )
 from dscompile.plan.mcu.quantized import QuantizedWeights
-from dscompile.plan.mcu.rows import GROUP, lowered_bias, row_records
+from dscompile.plan.mcu.rows import GROUP, LARGEST_SHIFT, lowered_bias, row_records
 from dscompile.plan.mcu.sets import (
     VECTOR_VARIANTS,
     KernelSet,
@@ -60,6 +60,7 @@ from dscompile.plan.mcu.sets import (
     has_pairs,
     matrix_set,
 )
+from dscompile.plan.mcu.small_kernels import LookupKernel
 from dscompile.plan.mcu.storage import Place
 from dscompile.plan.mcu.turned import ring_bytes, takes_turned, turned_records
 from dscompile.plan.mcu.windows import Axis, Window
@@ -92,9 +93,11 @@ def lower_conv(lowering: McuLowering, fused: Fused, residual: Residual | None) -
             if chosen.variant == "mve":
                 break
         kernel = _depthwise(lowering, layer, window, epilogue, chosen)
-        if chosen.variant == "dsp" and lowering.turns and pays_planes(kernel):
+        if chosen.variant == "dsp" and lowering.turns and goes_by_planes(lowering, kernel):
             kernel = replace(kernel, variant="planes", shuffled=lowering.shuffled.get(layer.inputs[0], 0))
             lowering.has_turned = True
+            taps, epilogue, constants = _shifted_less(lowering, layer, taps, epilogue, constants)
+            kernel = replace(kernel, epilogue=epilogue)
         operands = _taps(lowering, taps, epilogue, constants, kernel)
         if kernel.variant == "mve":
             operands.append(lowering.scratch(mve_scratch_bytes(kernel)))
@@ -265,7 +268,7 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
 def _turned_way(lowering: McuLowering, layer: Layer, kernel: SeparableKernel) -> SeparableKernel | None:
     """A kernel with dsp by a turned image (plan/mcu/turned.py), if there is one that takes fewer instructions."""
     window = kernel.window
-    found = depthwise_turned(lowering, layer) if takes_turned(window) else None
+    found = depthwise_shifted(lowering, layer) if takes_turned(window) else None
     if found is None:
         return None
     zero_point = tensor_quantization(lowering.network, layer.inputs[0]).zero_point
@@ -286,7 +289,7 @@ def _lower_turned(
     """As `lower_separable`, of an image whose rows are turned first (plan/mcu/turned.py)."""
     layer, follower = fused.layer, fused.pointwise
     assert follower is not None
-    found = depthwise_turned(lowering, layer)
+    found = depthwise_shifted(lowering, layer)
     assert found is not None
     weights, _, constants = prepared_weights(lowering, follower, centered=False)
     matrix, constants = _in_pairs(separable, residual, weights.reshape(-1, weights.shape[-1]), constants)
@@ -382,8 +385,47 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
         columns = [lowering.scratch(mve_scratch_bytes(conv))] if conv.gathered else []
         lowering.call(conv, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
         return
-    wide = chosen.variant == "dsp" and op.units >= _MANY_UNITS and x.shape[1] <= _WIDEST
-    kernel = DenseKernel(x.shape[1], op.units, epilogue, chosen.variant, storage, wide)
+    y = lowering.new(layer.output)
+    _call_dense(lowering, x.operand, weights, epilogue, constants, chosen, storage, y.operand)
+
+
+def lower_as_dense(lowering: McuLowering, fused: Fused) -> bool:
+    """A convolution of one pixel as a dense layer, and then its table; whether that has code with dsp.
+
+    Single pixels take 7 instructions for four products, dense layers 14 for sixteen.
+    """
+    layer, op, network = fused.layer, fused.layer.op, lowering.network
+    assert isinstance(op, Conv2D)
+    shapes = network.shape(layer.inputs[0])[1:3], network.shape(layer.output)[1:3]
+    if shapes != ((1, 1), (1, 1)) or op.kernel != (1, 1) or op.groups > 1 or not network.is_quantized_layer(layer):
+        return False
+    weights, epilogue, constants = prepared_weights(lowering, layer, centered=False)
+    matrix = weights.reshape(-1, op.out_channels)
+    storage = fitting_storage(layer.storage, matrix)
+    chosen = dense_set(lowering.sets, epilogue, matrix, storage)
+    if chosen.variant != "dsp":
+        return False
+    x, y = lowering.dense(layer.inputs[0]).operand, lowering.new(fused.layers[-1].output).operand
+    _call_dense(lowering, x, matrix, epilogue, constants, chosen, storage, y)
+    for table in lookup_tables(lowering, fused.lookup):
+        lowering.call(LookupKernel(1, op.out_channels, "int8", "int8"), [y, table, y])
+    return True
+
+
+def _call_dense(
+    lowering: McuLowering,
+    x: Operand,
+    weights: Array,
+    epilogue: Epilogue,
+    constants: tuple[Array, ...],
+    chosen: KernelSet,
+    storage: Storage,
+    y: Operand,
+) -> None:
+    """The call of a dense layer with weights [depth, C_out]."""
+    depth, units = weights.shape
+    wide = chosen.variant == "dsp" and units >= _MANY_UNITS and depth <= _WIDEST
+    kernel = DenseKernel(depth, units, epilogue, chosen.variant, storage, wide)
     ordered: Array
     match chosen.variant:
         case "dsp":
@@ -394,7 +436,7 @@ def lower_dense(lowering: McuLowering, layer: Layer, op: Dense) -> None:
             ordered = weights.T
     operands = _operands(lowering, ordered, epilogue, constants)
     columns = [lowering.scratch(kernel.column_bytes)] if kernel.gathered else []
-    lowering.call(kernel, [x.operand, *operands, *columns, lowering.new(layer.output).operand])
+    lowering.call(kernel, [x, *operands, *columns, y])
 
 
 def _depthwise(
@@ -424,14 +466,33 @@ def takes_shuffled(lowering: McuLowering, layer: Layer) -> bool:
     window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
     _, epilogue, _ = prepared_weights(lowering, layer, centered=True)
     chosen = depthwise_set(lowering.sets, epilogue, window, op.out_channels)
-    return chosen.variant == "dsp" and pays_planes(_depthwise(lowering, layer, window, epilogue, chosen))
+    return chosen.variant == "dsp" and goes_by_planes(lowering, _depthwise(lowering, layer, window, epilogue, chosen))
 
 
-def pays_planes(kernel: DepthwiseKernel) -> bool:
-    """Whether a depthwise kernel with dsp takes fewer instructions by planes."""
+def goes_by_planes(lowering: McuLowering, kernel: DepthwiseKernel) -> bool:
+    """Whether a depthwise kernel with dsp takes fewer instructions by planes, and there is room for these.
+
+    If only room is missing, the lowering has that noted.
+    """
     if not takes_planes(kernel.window):
         return False
-    return depthwise_mix(replace(kernel, variant="planes")).instructions < depthwise_mix(kernel).instructions
+    if depthwise_mix(replace(kernel, variant="planes")).instructions >= depthwise_mix(kernel).instructions:
+        return False
+    room = planes_room(kernel.window)
+    if room > lowering.planes_room:
+        lowering.wanted_rooms.add(min(each for each in ROOMS if each >= room))
+    return room <= lowering.planes_room
+
+
+def _shifted_less(
+    lowering: McuLowering, layer: Layer, taps: Array, epilogue: Epilogue, constants: tuple[Array, ...]
+) -> tuple[Array, Epilogue, tuple[Array, ...]]:
+    """What a depthwise layer by planes takes; its weights have the whole shift of sums if that can be."""
+    assert isinstance(epilogue, IntegerEpilogue)
+    found = depthwise_shifted(lowering, layer) if epilogue.left > LARGEST_SHIFT else None
+    if found is None or found.epilogue.method != epilogue.method:
+        return taps, epilogue, constants
+    return found.kernel, found.epilogue, found.constants
 
 
 def _taps(

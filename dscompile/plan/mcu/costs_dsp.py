@@ -10,6 +10,7 @@ from dscompile.plan.mcu.bodies import (
     FEW_SINGLES,
     DepthwiseBody,
     MatrixBody,
+    PlanesBody,
     RowsBody,
     SumFinish,
     depthwise_body,
@@ -26,7 +27,7 @@ from dscompile.plan.mcu.epilogues import Finish
 from dscompile.plan.mcu.held import HeldBody, held_body
 from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code, total
-from dscompile.plan.mcu.planes import weight_words
+from dscompile.plan.mcu.planes import immediates, planes_shape, row_pieces, weight_words
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
@@ -140,11 +141,14 @@ _TURNED_ROW = code("10w 10l 4s 24p 4j 9w")  # of the result: C, finding its plac
 _RING_ROW = code("4l 16p 2j")  # of the image: C, finding its place in the ring
 
 # Depthwise, planes.
-_TURNING_CALL, _TURNING_ROW = code("4p j 9w p 5w 2p 9w j"), code("6p 2j")
-_TWO_PIXELS, _LAST_PIXEL = code("2l 4p s p s p s p s 2p j"), code("l 4p s p s p s p s 2p")  # of four channels
-_PLANE = code("4l 4s 20p j")  # C: finding its place, the loop over planes
-_PLANES_CALL = code("9w p l 4w p 2w 2w 2w 2w p 9w j")
-_PLANES_ROW = code("l 3w s 2w p p p l p p j") + code("l l l 2w p s l l p j")
+_TURNING_CALL, _TURNING_ROW = code("4p j 9w p 5w 2w 3p p 9w j"), code("l 2p l 3p l p s p j")
+_FOUR_PIXELS = code("4l 6p 8p 2w 2w 2w 2w 2p j")  # of four channels
+_TWO_PIXELS, _LAST_PIXEL = code("2l 4p s p s p s p s"), code("l 4p s p s p s p s p")
+_FOUR_PLANES = code("5l 2s 10p j")  # C: finding their place, the loop over channels
+_PLANES_CALL = code("9w p s l s 4p s 9w p j")  # for four planes
+_PLANE = code("l 3p s j")
+_PLANE_CONSTANTS = {2: code("2w s s"), 3: code("3w 2w s")}
+_PLANES_ROW = code("p j s l l j")  # into the code and back, bias
 _PLANES_WORDS = code("2w")  # of the image; four of weights are constants
 
 # C: the way through rows.
@@ -437,25 +441,40 @@ def _turned_run(kernel: SeparableKernel, run: Run) -> Mix:
 
 def _planes(kernel: DepthwiseKernel) -> Mix:
     """Four channels become planes, then each of these the rows of its result."""
-    window, rows = kernel.window, kernel.window.rows
-    visits = sum(end - first for first, end in (rows.taps(output) for output in range(rows.outputs)))
-    each = _PLANE
-    for body in planes_bodies(kernel):
-        outputs, words = body.pattern.outputs, weight_words(body.kernel)
-        row = code(f"{words}w {words}c") + _PLANES_WORDS * half_up(len(body.pattern.words))
-        row += code("p") * body.pattern.terms
-        result = code("2p s") + code("2p") * body.finish.step + code("p") * body.scaled
-        result += code("l") * body.lookup + _clamps(body.finish)
-        around = (
-            _PLANES_ROW
-            + code("l") * body.lookup
-            + code("2p") * ((outputs - 1) // 3)
-            + code("c") * body.finish.constants
-        )
-        each += _PLANES_CALL + row * visits + (around + result * outputs + code("p") * outputs) * rows.outputs
-    pairs, last = divmod(window.columns.size, 2)
-    turned = _TURNING_CALL + (_TURNING_ROW + _TWO_PIXELS * pairs + _LAST_PIXEL * last) * window.rows.size
-    return turned * half_up(half_up(window.channels)) + each * window.channels
+    window, fours = kernel.window, half_up(half_up(kernel.window.channels))
+    shape = planes_shape(kernel)
+    row = _FOUR_PIXELS * (shape.width // 4) + _TWO_PIXELS * (shape.width // 2 % 2) + _LAST_PIXEL * (shape.width % 2)
+    turned = _TURNING_CALL + (_TURNING_ROW + row) * shape.height
+    made = total(_rows_of_plane(body) for body in planes_bodies(kernel))
+    calls = _PLANES_CALL * len(row_pieces(window.columns))
+    return (turned + _FOUR_PLANES + calls) * fours + made * window.channels
+
+
+def _rows_of_plane(body: PlanesBody) -> Mix:
+    """One plane."""
+    walk, outputs, words, finish = body.walk, body.pattern.outputs, body.weight_words, body.finish
+    row = code(f"{words}w {words}c") + _PLANES_WORDS * half_up(len(body.pattern.words))
+    row += code("p") * body.pattern.terms
+    result = code("2p s") + code("2p") * finish.step + code("p") * (body.shift > 0)
+    result += code("l") * body.lookup + _clamps(finish)
+    around = _PLANES_ROW + (code("3w") if finish.step else code("2w"))
+    around += _advance(body.row_end) + total(_advance(on) for on, _ in body.stores)
+    around += code("s") * (not body.spare)
+    around += code("2w" if body.lookup and not body.spare else "l") * (
+        not body.spare or body.lookup * (body.spare == 1)
+    )
+    each = _PLANE + _PLANE_CONSTANTS[finish.constants] + _advance(walk.plane_step) + _advance(walk.weight_step)
+    each += _advance(1 - body.rows.outputs * body.y_row_bytes) + code("l s") * (not body.spare)
+    for run in walk.runs:
+        entered = _advance(run.plane_step) + _advance(run.weight_step)
+        entered += code("j") * (run.taps < walk.most_taps)
+        each += (entered + row * run.taps + around + result * outputs) * run.rows
+        each += code("p s") + code("l p s j") * run.rows if run.is_long else NOTHING
+    return each
+
+
+def _advance(size: int) -> Mix:
+    return code("p") * len(immediates(size))
 
 
 def _edge(taps: tuple[int, int]) -> int:

@@ -118,12 +118,13 @@ class _VectorRates:
 _HELIUM, _LONG_VECTORS = _VectorRates(4.0, 13.5, 75.0), _VectorRates(4.7, 20.0, 58.0)
 
 
-_SCALE_CALL = code("9w p 6w 2w s p 9w j")
+_SCALE_CALL = code("9w p 4w 2w 2w 2p p 9w j")
 _SCALE_RECORD = code("l 2s 11p j")  # of a channel
-_SCALE_PIXEL = code("2l 2w 2p s j")
-_SCALE_FOUR = code("l 3w 2p 4p 2p 2s 3w 4p 2p 2s p j")  # products of four channels of a pixel
+_SCALE_PIXEL = code("l 2w 2p s p j")
+_SCALE_FOUR = code("l 9w 2p 4p 4p 4s 2p j")  # products of four channels of a pixel
 _FOUR_PAIRS = code("2l 3p s") * 4 + code("5p j")  # of elements, that are added
 _MEAN_RESULT = code("5l 3c s 36p 2j")  # in the network's own rounding
+_SEARCHED_MEAN = code("4l 2c s 7p j")
 _FOUR_TAPS, _FOUR_SUMS = code("l 4p j"), code("6p")  # four channels of a pixel; their sums as integers
 _DSP_DENSE = code("l 4w 4c 16p j")  # four results, four inputs
 _WIDE_DENSE, _WIDENED = (
@@ -202,7 +203,7 @@ def _scale(kernel: ScaleKernel, rates: _Rates) -> Mix:
     fours, rest = divmod(kernel.channels, _WORD)
     product = kernel.product
     clamps = code("3p") * ((product.low > -128) + (product.high < 127))
-    four = _SCALE_FOUR + (code("2p") * (product.step != 0) + clamps) * _WORD
+    four = _SCALE_FOUR + clamps * _WORD + (code("l 8p") if kernel.line.sign_shift else NOTHING)
     pixel = four * fours + rates.product * rest + _SCALE_PIXEL
     if rest:
         pixel += _SCALE_CALL * (fours > 0)
@@ -232,8 +233,13 @@ def _pool(kernel: PoolKernel, rates: _Rates) -> Mix:
 
 def _mean(kernel: MeanKernel, rates: _Rates) -> Mix:
     if kernel.variant == "dsp":
-        sums = _FOUR_TAPS * kernel.pixels + _FOUR_SUMS * math.ceil(kernel.pixels / MOST_TAPS)
-        return (sums + _MEAN_RESULT * _WORD) * (kernel.channels // _WORD)
+        chunks, turn = math.ceil(kernel.pixels / MOST_TAPS), kernel.turn
+        taps = (
+            _FOUR_TAPS * kernel.pixels if chunks > 1 else (code("l 2p") * turn + code("3p j")) * (kernel.pixels / turn)
+        )
+        result = _SEARCHED_MEAN + code("l c 2p") * (kernel.epilogue.method == "stepped")
+        result = result if kernel.epilogue.is_searched else _MEAN_RESULT
+        return (taps + _FOUR_SUMS * chunks + result * _WORD) * (kernel.channels // _WORD)
     if kernel.variant != "c99":
         turns = -(-kernel.channels // _WORD)
         each = _LONG_VECTORS if kernel.variant == "rvv" else _HELIUM

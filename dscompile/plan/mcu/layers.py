@@ -43,6 +43,7 @@ from dscompile.plan.kernels import ResampleMethod
 from dscompile.plan.mcu.arithmetic import IntegerSum, Residual, SearchedProduct
 from dscompile.plan.mcu.convolutions import (
     image_window,
+    lower_as_dense,
     lower_conv,
     lower_dense,
     lower_separable,
@@ -53,8 +54,8 @@ from dscompile.plan.mcu.fusion import fused_layers
 from dscompile.plan.mcu.lookups import lookup_table
 from dscompile.plan.mcu.lowering import McuLowering
 from dscompile.plan.mcu.pointwise import lower_pointwise, pointwise_kernel
-from dscompile.plan.mcu.quantized import integer_mean, integer_softmax
-from dscompile.plan.mcu.scaling import RECORD_BYTES, scale_kernel
+from dscompile.plan.mcu.quantized import integer_mean, integer_softmax, searched_mean
+from dscompile.plan.mcu.scaling import RECORD_BYTES, is_scaled, scale_kernel
 from dscompile.plan.mcu.sets import has_pairs, mean_variant, pool_variant
 from dscompile.plan.mcu.small_kernels import (
     ActivateKernel,
@@ -69,7 +70,7 @@ from dscompile.plan.mcu.small_kernels import (
     SoftmaxKernel,
 )
 from dscompile.plan.mcu.storage import Place, broadcast_strides, dense_strides, merge_axes
-from dscompile.plan.mcu.sums import integer_binary, integer_product, integer_sum
+from dscompile.plan.mcu.sums import integer_binary, integer_lines, integer_product, integer_sum
 from dscompile.plan.movement import block_places
 from dscompile.plan.resampling import grid_of, padded_grid
 
@@ -99,7 +100,7 @@ def lower_network(lowering: McuLowering) -> None:
             pointwise = pointwise_kernel(lowering, fused, residual)
             if pointwise is not None:
                 lower_pointwise(lowering, fused, pointwise)
-            else:
+            elif residual is not None or not lower_as_dense(lowering, fused):
                 lower_conv(lowering, fused, residual)
         else:
             _lower_layer(lowering, layer)
@@ -190,8 +191,10 @@ def _pool(lowering: McuLowering, layer: Layer, op: Pool) -> None:
 def _mean(lowering: McuLowering, layer: Layer) -> None:
     x = lowering.dense(layer.inputs[0])
     y = lowering.new(layer.output)
-    kernel, constants = integer_mean(lowering.network, layer)
-    kernel = replace(kernel, variant=mean_variant(lowering.sets, kernel.channels))
+    variant = mean_variant(lowering.sets, lowering.network.shape(layer.inputs[0])[3])
+    searched = searched_mean(lowering.network, layer) if variant == "dsp" and lowering.affine else None
+    kernel, constants = searched or integer_mean(lowering.network, layer)
+    kernel = replace(kernel, variant=variant)
     names = [parameter.name for parameter in kernel.epilogue.constants()]
     operands = [lowering.constant(name, array) for name, array in zip(names, constants, strict=True)]
     lowering.call(kernel, [x.operand, *operands, y.operand])
@@ -206,12 +209,16 @@ def _binary(lowering: McuLowering, layer: Layer, op: Binary) -> None:
     if _is_quantized(lowering, layer):
         searched = _searched(lowering, layer, op)
         if isinstance(searched, SearchedProduct) and has_pairs(lowering.sets):
-            for product, (x, x_strides), (factors, strides) in (
-                (searched, (a, first), (b, second)),
-                (searched.swapped, (b, second), (a, first)),
+            for swapped, (x, x_strides), (factors, strides) in (
+                (False, (a, first), (b, second)),
+                (True, (b, second), (a, first)),
             ):
-                scale = scale_kernel(product, shape, x_strides, strides, made)
-                if scale is not None:
+                if not is_scaled(shape, x_strides, strides, made):
+                    continue
+                line = integer_lines(lowering.network, layer, op, swapped=swapped)
+                if line is not None:
+                    product = searched.swapped if swapped else searched
+                    scale = scale_kernel(product, line, shape, made)
                     records = lowering.scratch(RECORD_BYTES * max(scale.channels // 4, 1))
                     lowering.call(scale, [x.operand, factors.operand, records, y.operand])
                     return

@@ -11,6 +11,7 @@ from dscompile.ir.network import Array, Layer, Network
 from dscompile.ir.tensor import DType, Shape
 from dscompile.plan.mcu.draft import Draft, PlannedCall, PlannedStep
 from dscompile.plan.mcu.kernels import McuKernel
+from dscompile.plan.mcu.planes import ROOMS
 from dscompile.plan.mcu.quantized import QuantizedWeights
 from dscompile.plan.mcu.sets import has_pairs, kernel_sets
 from dscompile.plan.mcu.slices import Slice
@@ -42,6 +43,8 @@ class McuLowering:
         self.prepared = prepared
         self.prepared_rows: dict[str, QuantizedWeights | None] = {}
         self.in_rows: frozenset[str] = frozenset()
+        self.planes_room = ROOMS[0]
+        self.wanted_rooms: set[float] = set()
         self.has_short = False  # whether products of few words have code of their own
         self.turns = False  # whether images of large windows are to be turned,
         self.has_turned = False  # and whether one was

@@ -3,13 +3,13 @@
 A plane is [H][pitch] of x less its zero point, two neighbors of a row in a word. One SMLAD then multiplies two taps of
 a window, and taps outside of the image, whose product is 0, are left out at compile time: of 5x5 windows on 6 x 6
 pixels, 14 multiplications make a row of six outputs, where the windows have 30 taps. What an output takes of a row of
-the image is a list (`Pattern`), the assembly is written from it (templates/mcu/planes_dsp.j2); layers of the same width
-share it.
+the image is a list (`Pattern`), which rows of its window it has is another (`RowWalk`). The assembly is written from
+both (templates/mcu/planes_dsp.j2); layers of the same shape share it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,14 +17,15 @@ import numpy as np
 from dscompile.ir.network import Array
 from dscompile.plan.mcu.epilogues import IntegerEpilogue
 from dscompile.plan.mcu.products import DepthwiseKernel, planes_bytes, planes_pitch
+from dscompile.plan.mcu.rows import LARGEST_SHIFT
 from dscompile.plan.mcu.windows import Axis, Window
 
 KERNELS = (3, 5)
 GROUP = 4  # channels that are turned at once: a word of the image
 MOST_PITCH = 1020  # that LDRD can add to an address
 _FREE_BYTES = 2304  # of scratch, however small the image is
-_SHARE = 4  # of the image, that scratch may take in any case
-_MOST_SHIFT = 8  # of int8 weights that must stay in 16 bits
+ROOMS = (1 / 4, 1 / 2, 1)  # parts of the image that scratch may take, of which planning tries the larger ones too
+_UNROLLED_ROWS = 8  # of a result, that are called for one by one
 
 Multiply = Literal["smlad", "smlabb", "smlabt", "smlatb", "smlatt"]
 
@@ -50,6 +51,10 @@ class Pattern:
         """Multiplications of a row."""
         return sum(map(len, self.words))
 
+    def begins(self, word: int, term: Term) -> bool:
+        """Whether a term of a word is the first one of its output."""
+        return all(term.output != other.output for terms in self.words[:word] for other in terms)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -61,20 +66,47 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class PlanesShape:
-    """What the bodies for planes are given; fields and order are those of `planes_shape` in C.
+class RowRun:
+    """Neighboring rows of the result whose windows have as many rows inside of the image.
 
-    Bytes from a pixel of y to the next and from a row to the next, zero point << right, bytes of the table of rows,
-    what sums of a scaled body are multiplied by; rows, columns and channels of the image, bytes of a plane, less the
-    zero point in both halves of a word.
+    Before each of them the pointer into the plane and the one to weights go on by some bytes, from behind what the row
+    before has read.
+    """
+
+    rows: int
+    taps: int
+    plane_step: int
+    weight_step: int
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a loop counts its rows."""
+        return self.rows > _UNROLLED_ROWS
+
+
+@dataclass(frozen=True)
+class RowWalk:
+    """All rows of a result, then the bytes to the next plane and to the next channel's record."""
+
+    runs: tuple[RowRun, ...]
+    plane_step: int
+    weight_step: int
+
+    @property
+    def most_taps(self) -> int:
+        """Rows of a window inside of the image, at most."""
+        return max(run.taps for run in self.runs)
+
+
+@dataclass(frozen=True)
+class PlanesShape:
+    """What makes planes is given; fields and order are those of `planes_shape` in C.
+
+    Rows, columns and channels of the image, bytes of a plane, less the zero point in both halves of a word. Rows that
+    fill whole words are one.
     """
 
     kind: ClassVar[str] = "planes"
-    y_step: int
-    y_row_bytes: int
-    start: int
-    row_bytes: int
-    factor: int
     height: int
     width: int
     channels: int
@@ -88,14 +120,19 @@ def takes_planes(window: Window) -> bool:
     size, side = window.kernel
     plain = rows.stride == columns.stride <= 2 and rows.dilation == columns.dilation == 1
     inside = all(axis.taps(output) != (0, 0) for axis in (rows, columns) for output in range(axis.outputs))
-    small = planes_bytes(window) <= max(_FREE_BYTES, rows.size * window.row_bytes // _SHARE)
     square = size == side and size in KERNELS and window.channels >= GROUP
-    return square and plain and inside and small and planes_pitch(window) <= MOST_PITCH
+    return square and plain and inside and planes_room(window) <= ROOMS[-1] and planes_pitch(window) <= MOST_PITCH
+
+
+def planes_room(window: Window) -> float:
+    """Scratch of a layer by planes as a part of its image; 0 if it is hardly any."""
+    size = planes_bytes(window)
+    return size / (window.rows.size * window.row_bytes) if size > _FREE_BYTES else 0
 
 
 def weight_shift(left: int) -> int:
     """How far weights are shifted to the left in advance, as sums are to be by `left`; the rest is done to sums."""
-    return min(left, _MOST_SHIFT)
+    return min(left, LARGEST_SHIFT)
 
 
 def weight_words(kernel: int) -> int:
@@ -142,29 +179,39 @@ def _terms(columns: Axis, output: int, word: int, number: int) -> list[Term]:
     return []
 
 
-def row_table(window: Window, code_bytes: int) -> list[tuple[int, int, int]]:
-    """For each row of the result: bytes to its first row in a plane, to the weights of that, and of code to skip.
-
-    A row of the window takes `code_bytes`.
-    """
-    rows, weight_bytes = window.rows, 4 * weight_words(window.rows.kernel)
-    found = []
+def row_walk(rows: Axis, pitch: int) -> RowWalk:
+    """How the rows of a result go through a plane with `pitch` bytes a row, and through the weights of a channel."""
+    weight_bytes = 4 * weight_words(rows.kernel)
+    found = list[RowRun]()
+    place = weights = 0
     for output in range(rows.outputs):
         first, end = rows.taps(output)
-        place = rows.position(output, first) * planes_pitch(window)
-        found.append((place, first * weight_bytes, (rows.kernel - (end - first)) * code_bytes))
-    return found
+        begin = rows.position(output, first) * pitch
+        run = RowRun(1, end - first, begin - place, first * weight_bytes - weights)
+        if found and replace(found[-1], rows=1) == run:
+            found[-1] = replace(run, rows=found[-1].rows + 1)
+        else:
+            found.append(run)
+        place, weights = begin + (end - first) * pitch, end * weight_bytes
+    return RowWalk(tuple(found), rows.size * pitch - place, rows.kernel * weight_bytes - weights)
+
+
+def immediates(value: int) -> list[int]:
+    """Numbers with this sum, each of which ADD or SUB has room for."""
+    size, sign = abs(value), -1 if value < 0 else 1
+    return [sign * part for part in (size & 0xFFF, size & 0xFF000, size & 0xFF00000) if part]
 
 
 def planes_records(kernel: Array, left: int, *constants: Array) -> Array:
-    """Weights [k, k, C] int8 and n constants [C] -> records [C][k * (k - 1) + n] int32.
+    """Weights [k, k, C] int8 and bias, multiplier and perhaps step [C] -> records [C][n + k * (k - 1)] int32.
 
-    Of each channel, the words of every row: a weight and its right neighbor in the halves of each, shifted to the left;
-    then the constants.
+    Of each channel, n constants, the bias last; then the words of every row: a weight and its right neighbor in the
+    halves of each, shifted to the left.
     """
+    bias, *factors = constants
     weights = (kernel.astype(np.int64) << weight_shift(left)) & 0xFFFF
     words = (weights[:, :-1] | weights[:, 1:] << 16).reshape(-1, kernel.shape[-1])
-    record = np.concatenate([words, *(each[None].astype(np.int64) & 0xFFFFFFFF for each in constants)])
+    record = np.concatenate([*(each[None].astype(np.int64) & 0xFFFFFFFF for each in (*factors, bias)), words])
     return np.ascontiguousarray(record.T.astype(np.uint32)).view(np.int32)
 
 
@@ -174,19 +221,20 @@ def planes_record_words(kernel: DepthwiseKernel) -> int:
     return size * weight_words(size) + len(kernel.epilogue.constants())
 
 
+def factor_shift(epilogue: IntegerEpilogue) -> int:
+    """How far sums of weights that are shifted in advance are still to be shifted."""
+    return epilogue.left - weight_shift(epilogue.left)
+
+
 def planes_shape(kernel: DepthwiseKernel) -> PlanesShape:
     """The numbers of a kernel by planes."""
-    epilogue, window = kernel.epilogue, kernel.window
-    assert isinstance(epilogue, IntegerEpilogue)
+    window = kernel.window
+    rows, columns = window.rows.size, window.columns.size
+    whole = columns % 2 == 0
     return PlanesShape(
-        y_step=kernel.y_step,
-        y_row_bytes=window.columns.outputs * kernel.y_step,
-        start=epilogue.zero_point * (1 << epilogue.right),
-        row_bytes=12 * window.rows.outputs,
-        factor=1 << epilogue.left - weight_shift(epilogue.left),
-        height=window.rows.size,
-        width=window.columns.size,
+        height=1 if whole else rows,
+        width=rows * columns if whole else columns,
         channels=window.channels,
-        plane_bytes=window.rows.size * planes_pitch(window),
+        plane_bytes=rows * planes_pitch(window),
         offsets=(-kernel.zero_point & 0xFFFF) * 0x10001,
     )

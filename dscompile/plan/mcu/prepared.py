@@ -9,7 +9,7 @@ from dscompile.ir.ops import Conv2D, Dense
 from dscompile.plan.mcu.epilogues import Epilogue, FloatEpilogue
 from dscompile.plan.mcu.held import HELD_DEPTH, fits_held
 from dscompile.plan.mcu.lowering import McuLowering
-from dscompile.plan.mcu.quantized import QuantizedWeights, held_weights, quantized_weights, rows_weights, turned_weights
+from dscompile.plan.mcu.quantized import QuantizedWeights, quantized_weights, rows_weights, shifted_weights
 from dscompile.plan.mcu.sets import vector_variant
 
 
@@ -44,11 +44,11 @@ def depthwise_rows(lowering: McuLowering, layer: Layer) -> QuantizedWeights | No
     return lowering.prepared_rows[layer.name]
 
 
-def depthwise_turned(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
-    """A depthwise layer made ready for a turned image, if that can be."""
-    key = f"{layer.name}, turned"
+def depthwise_shifted(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
+    """A depthwise layer whose weights can be shifted in advance, in a turned image or in planes, if there is one."""
+    key = f"{layer.name}, shifted"
     if key not in lowering.prepared_rows:
-        lowering.prepared_rows[key] = turned_weights(lowering.network, layer)
+        lowering.prepared_rows[key] = shifted_weights(lowering.network, layer, centered=True)
     return lowering.prepared_rows[key]
 
 
@@ -60,6 +60,6 @@ def columns_held(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None
         return None
     key = f"{layer.name}, held"
     if key not in lowering.prepared_rows:
-        lowering.prepared_rows[key] = held_weights(network, layer)
+        lowering.prepared_rows[key] = shifted_weights(network, layer, centered=False)
     found = lowering.prepared_rows[key]
     return found if found is not None and fits_held(found.kernel, found.epilogue.left) else None

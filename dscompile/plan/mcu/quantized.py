@@ -17,6 +17,7 @@ from dscompile.ir.fixed_point import (
     layer_float_factors,
     layer_rounding,
     quantize_multiplier,
+    requantize,
     tensor_quantization,
 )
 from dscompile.ir.network import Array, Layer, Network
@@ -32,15 +33,15 @@ from dscompile.plan.requantization import (
     Range,
     Shifts,
     Staircase,
+    constant_channels,
     search_affine,
     search_folded,
 )
 from dscompile.plan.requantization_narrow import Narrow, search_narrow
 
 _answers: dict[Hashable, Affine | Narrow | None] = {}
-_answers_held: dict[Hashable, Affine | None] = {}
 _answers_in_rows: dict[Hashable, Affine | None] = {}
-_answers_turned: dict[Hashable, Affine | None] = {}
+_answers_shifted: dict[Hashable, Affine | None] = {}
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
 
@@ -69,6 +70,10 @@ def quantized_weights(
     searched = _searched(found, narrow=narrow, folded=folded) if affine else None
     if searched is None:
         return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
+    return _by_search(found, searched)
+
+
+def _by_search(found: LayerSums, searched: Affine | Narrow) -> QuantizedWeights:
     clamp = found.clamp
     zero_point = 0 if isinstance(searched, Affine) and searched.folded else found.zero_point
     epilogue = IntegerEpilogue(_method(searched), clamp.low, clamp.high, zero_point, searched.left, searched.right)
@@ -94,28 +99,15 @@ def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
     return QuantizedWeights(_without_constants(found), epilogue, (searched.bias, searched.multiplier))
 
 
-def held_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
-    """A layer whose weights, shifted to the left by `left`, fit 16 bits (plan/mcu/held.py), or None."""
-    return _shifted_weights(layer_sums(network, layer, centered=False), _answers_held)
-
-
-def turned_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
-    """The same of a depthwise layer whose image is turned, less its zero point (plan/mcu/turned.py)."""
-    return _shifted_weights(layer_sums(network, layer, centered=True), _answers_turned)
-
-
-def _shifted_weights(found: LayerSums, answers: dict[Hashable, Affine | None]) -> QuantizedWeights | None:
+def shifted_weights(network: Network, layer: Layer, *, centered: bool) -> QuantizedWeights | None:
+    """A layer whose weights, shifted to the left by `left` as its sums are to be, fit 16 bits, or None."""
+    found = layer_sums(network, layer, centered=centered)
     searched = answered(
-        answers,
+        _answers_shifted,
         found.question,
         lambda: search_affine(*_form(found, found.zero_point), limits=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
     )
-    if searched is None:
-        return None
-    clamp, method = found.clamp, _method(searched)
-    epilogue = IntegerEpilogue(method, clamp.low, clamp.high, found.zero_point, searched.left, searched.right)
-    integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
-    return QuantizedWeights(_without_constants(found), epilogue, tuple(each.astype(np.int32) for each in integers))
+    return None if searched is None else _by_search(found, searched)
 
 
 def _searched(found: LayerSums, *, narrow: bool, folded: bool) -> Affine | Narrow | None:
@@ -193,6 +185,38 @@ def integer_mean(network: Network, layer: Layer) -> tuple[MeanKernel, tuple[Arra
     epilogue = IntegerEpilogue(fixed_point_rounding(network), clamp.low, clamp.high, made.zero_point)
     multiplier = np.full(channels, (fixed.multiplier << extra) // count, np.int32)
     return MeanKernel(count, channels, epilogue), (bias, multiplier, np.full(channels, fixed.shift - extra, np.int8))
+
+
+def searched_mean(network: Network, layer: Layer) -> tuple[MeanKernel, tuple[Array, ...]] | None:
+    """The same with a searched multiplication, which is that of all channels, or None."""
+    own, (bias, *factors) = integer_mean(network, layer)
+    epilogue, method = own.epilogue, own.epilogue.method
+    factor, zero_point = [array[:1] for array in factors], epilogue.zero_point
+
+    def staircase(sums: Integers) -> Integers:
+        centered = sums + int(bias[0])
+        if method == "float32":
+            scaled = np.rint(centered.astype(np.float32) * np.float32(factor[0][0])).astype(np.int64)
+        else:
+            assert method in ("tflite", "half-up", "single")
+            multiplier, shift = (array.astype(np.int64) for array in factor)
+            scaled = requantize(centered, multiplier, shift, method)
+        return np.asarray(np.clip(scaled + zero_point, epilogue.low, epilogue.high))
+
+    given, made = (tensor_quantization(network, name) for name in (layer.inputs[0], layer.output))
+    sums = Range(np.array([-128 * own.pixels]), np.array([127 * own.pixels]))
+    slopes = np.array([given.scale / made.scale / own.pixels])
+    clamp = Clamp(epilogue.low, epilogue.high)
+    question = ("mean", own.pixels, epilogue, int(bias[0]), *(float(array[0]) for array in factor))
+    if constant_channels(staircase, sums)[0]:
+        return None
+    found = answered(_answers, question, lambda: search_affine(staircase, sums, slopes, zero_point, clamp))
+    if not isinstance(found, Affine):
+        return None
+    searched = IntegerEpilogue(_method(found), clamp.low, clamp.high, zero_point, found.left, found.right)
+    integers = [found.bias, found.multiplier, *([] if found.step is None else [found.step])]
+    constants = tuple(np.full(own.channels, each[0], np.int32) for each in integers)
+    return MeanKernel(own.pixels, own.channels, searched), constants
 
 
 def integer_softmax(network: Network, layer: Layer, op: Softmax) -> SoftmaxKernel:

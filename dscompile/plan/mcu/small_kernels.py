@@ -8,11 +8,14 @@ from typing import ClassVar, Literal
 
 from dscompile.ir.ops import NONE, Activation, BinaryKind
 from dscompile.ir.tensor import DType
+from dscompile.plan.integer_lines import LineProduct
 from dscompile.plan.kernels import Parameter, ResampleMethod, grid_parameters
 from dscompile.plan.mcu.arithmetic import PairArithmetic, SearchedProduct
 from dscompile.plan.mcu.epilogues import Element, IntegerEpilogue, elements
 from dscompile.plan.mcu.products import Variant
 from dscompile.plan.mcu.windows import Window
+
+_LONGEST_TURN = 8  # pixels
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class MeanKernel:
     channels: int
     epilogue: IntegerEpilogue
     variant: Variant = "c99"
+
+    @property
+    def turn(self) -> int:
+        """Pixels that a turn of the loop over all of them adds, with dsp."""
+        return max(count for count in range(1, _LONGEST_TURN + 1) if self.pixels % count == 0)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -123,14 +131,15 @@ class BinaryKernel:
 class ScaleKernel:
     """y[pixel][c] = x[pixel][c] * factors[c], int8, on cores with 16-bit SIMD (plan/mcu/scaling.py).
 
-    The scratch parameter `records` has 24 bytes for each whole four channels. Pixels of y begin `step` elements apart
-    if that is not 0.
+    Whole fours of channels go by `line`, others by `product`, which gives the same. The scratch parameter `records` has
+    36 bytes for each four. Pixels of y begin `step` elements apart if that is not 0.
     """
 
     kind: ClassVar[str] = "scale"
     pixels: int
     channels: int
     product: SearchedProduct
+    line: LineProduct
     step: int = 0
 
     @property

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from dscompile.ir.fixed_point import (
+    Clamp,
     Integers,
     fixed_sum,
     float_product,
@@ -19,6 +21,7 @@ from dscompile.ir.fixed_point import (
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary
 from dscompile.ir.tensor import Quantization
+from dscompile.plan.integer_lines import LineProduct, search_lines
 from dscompile.plan.integer_sums import BYTES, search_plane
 from dscompile.plan.mcu.arithmetic import (
     ClampedProduct,
@@ -80,6 +83,26 @@ def integer_product(network: Network, layer: Layer, op: Binary) -> SearchedProdu
         low=clamp.low,
         high=clamp.high,
     )
+
+
+def integer_lines(network: Network, layer: Layer, op: Binary, *, swapped: bool) -> LineProduct | None:
+    """An int8 product as lines of its first operand (`swapped`: of its second), or None where there are none for it."""
+    own = integer_binary(network, layer, op)
+    if not isinstance(own, IntegerBinary | ClampedProduct):
+        return None
+    x, factor = (tensor_quantization(network, name) for name in layer.inputs)
+    if swapped:
+        x, factor = factor, x
+    made = tensor_quantization(network, layer.output)
+    return _lines(own, x.scale * factor.scale / made.scale, x.zero_point, factor.zero_point, made.zero_point)
+
+
+@lru_cache(maxsize=256)
+def _lines(
+    own: IntegerBinary | ClampedProduct, slope: float, x_zero: int, factor_zero: int, zero_point: int
+) -> LineProduct | None:
+    levels = _product_levels(own, np.multiply.outer(BYTES - factor_zero, BYTES - x_zero))
+    return search_lines(levels, slope, x_zero, factor_zero, zero_point, Clamp(own.low, own.high))
 
 
 def _product_levels(own: IntegerBinary | ClampedProduct, products: Integers) -> Integers:

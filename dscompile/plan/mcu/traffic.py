@@ -251,7 +251,7 @@ def _planes(kernel: DepthwiseKernel, written: int) -> dict[str, int]:
     rows = sum(end - first for first, end in (window.rows.taps(output) for output in range(window.rows.outputs)))
     pieces = row_pieces(window.columns)
     pairs = sum(half_up(len(piece.pattern.words)) for piece in pieces)
-    weights = rows * weight_words(window.rows.kernel) + window.rows.outputs * len(kernel.epilogue.constants())
+    weights = rows * weight_words(window.rows.kernel) + len(kernel.epilogue.constants())
     return {
         "x": window.rows.size * window.row_bytes,
         "records": _WORD * channels * len(pieces) * weights,

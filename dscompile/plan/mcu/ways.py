@@ -9,6 +9,7 @@ from dscompile.passes.split_groups import split_groups
 from dscompile.plan.mcu.draft import Draft
 from dscompile.plan.mcu.layers import lower_network
 from dscompile.plan.mcu.lowering import McuLowering
+from dscompile.plan.mcu.planes import ROOMS
 from dscompile.plan.mcu.pointwise import goes_by_group
 from dscompile.plan.mcu.quantized import QuantizedWeights
 from dscompile.plan.mcu.row_choice import row_tensors
@@ -23,28 +24,38 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True, vec
 
     Without `vectors`, kernels of the target that are written for these are left out: they have no form by row.
     Concatenated tensors are written where they belong, or copied; tensors are dense, or some lie in rows
-    (plan/mcu/rows.py) or are turned into them (plan/mcu/turned.py), which is faster.
+    (plan/mcu/rows.py) or are turned into them (plan/mcu/turned.py, plan/mcu/planes.py), which is faster; large images
+    become planes where the whole network has room for these.
     """
     network = split_groups(network, lambda each, layer: affine and goes_by_group(each, layer, target))
     slices = concatenated_slices(network)
     prepared: dict[str, QuantizedWeights] = {}
     prepared_rows: dict[str, QuantizedWeights | None] = {}
     drafts = []
+
+    def lowering_with(inside: Mapping[str, Slice]) -> McuLowering:
+        lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
+        if not vectors:
+            lowering.sets = without_vectors(lowering.sets)
+        lowering.prepared_rows = prepared_rows
+        lowering.has_short = has_pairs(lowering.sets) and short_products_pay(network)
+        return lowering
+
     for inside in _ways(slices):
-        for has_rows in (False, True):
-            lowering = McuLowering(network, target, affine=affine, slices=inside, prepared=prepared)
-            if not vectors:
-                lowering.sets = without_vectors(lowering.sets)
-            lowering.prepared_rows = prepared_rows
-            lowering.has_short = has_pairs(lowering.sets) and short_products_pay(network)
-            if has_rows:
-                if all(each.variant != "dsp" for each in lowering.sets):
-                    continue
-                lowering.in_rows, lowering.turns = row_tensors(lowering), True
+        lowering = lowering_with(inside)
+        lower_network(lowering)
+        drafts.append(lowering.finish())
+        if not has_pairs(lowering.sets):
+            continue
+        rooms = [ROOMS[0]]
+        for room in rooms:  # more as layers want them
+            lowering = lowering_with(inside)
+            lowering.in_rows, lowering.turns, lowering.planes_room = row_tensors(lowering), True, room
             lower_network(lowering)
             draft = lowering.finish()
-            if draft.in_rows == has_rows:
+            if draft.in_rows:
                 drafts.append(draft)
+            rooms += sorted(lowering.wanted_rooms)[:1]
     return tuple(drafts)
 
 

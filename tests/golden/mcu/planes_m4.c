@@ -174,10 +174,10 @@ static inline PLANES_M4_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
 #define SHARED
 #endif
 
-/* Of a layer that goes by planes: bytes to the next pixel and to the next row of the result, its zero point, bytes of the
- * table of rows, what sums are still multiplied by; rows, columns and channels of the image, bytes of a plane, less the zero point in both halves. */
+/* Of an image that becomes planes: rows, columns and channels, bytes of a plane, less the zero point in both halves. Rows
+ * that fill whole words are one. */
 typedef struct planes_shape {
-    int32_t y_step, y_row_bytes, start, row_bytes, factor, height, width, channels, plane_bytes;
+    int32_t height, width, channels, plane_bytes;
     uint32_t offsets;
 } planes_shape;
 
@@ -322,54 +322,85 @@ static PLANES_M4_CODE_ATTR void planes_m4_shared_held_0(const int8_t *x, const i
 
 /* Four channels of an image, less its zero point, as planes of int16; an odd last pixel has itself beside it. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 15 instructions for two pixels: r0 and r1 walk through pixels and planes, r4 bytes of a pixel, r5, r8, r9 those of one to
- * three planes, r6 less the zero point; r3 columns, r2 and r10 count rows and pairs. */
+/* 24 instructions for four pixels: r0 walks through pixels, r1, r5, r8 and r9 through planes; r4 bytes of a pixel, r6 less
+ * the zero point, r10 counts fours. On the stack: rows, columns. */
 __attribute__((naked, noinline)) static PLANES_M4_CODE_ATTR void planes_m4_shared_turning_1(const int8_t *x __attribute__((unused)), int8_t *planes __attribute__((unused)), const planes_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "add r2, #20\n"
+        "sub sp, #8\n"
         "ldm r2, {r2-r6}\n"
-        "lsl r8, r5, #1\n"
+        "strd r2, r3, [sp]\n"
+        "add r8, r1, r5, lsl #1\n"
         "add r9, r8, r5\n"
+        "add r5, r1\n"
         "1:\n"
-        "lsrs r10, r3, #1\n"
+        "ldr r3, [sp, #4]\n"
+        "lsrs r10, r3, #2\n"
         "beq 3f\n"
         "2:\n"
+        "ldr r11, [r0]\n"
+        "ldr r12, [r0, r4]\n"
+        "add r0, r0, r4, lsl #1\n"
+        "ldr lr, [r0]\n"
+        "ldr r7, [r0, r4]\n"
+        "add r0, r0, r4, lsl #1\n"
+        "pkhbt r2, r11, r12, lsl #16\n"
+        "pkhtb r11, r12, r11, asr #16\n"
+        "pkhbt r3, lr, r7, lsl #16\n"
+        "pkhtb r12, r7, lr, asr #16\n"
+        "sxtab16 lr, r6, r2, ror #8\n"
+        "sxtab16 r7, r6, r3, ror #8\n"
+        "strd lr, r7, [r5], #8\n"
+        "sxtab16 lr, r6, r11\n"
+        "sxtab16 r7, r6, r12\n"
+        "strd lr, r7, [r8], #8\n"
+        "sxtab16 r2, r6, r2\n"
+        "sxtab16 r3, r6, r3\n"
+        "strd r2, r3, [r1], #8\n"
+        "sxtab16 r11, r6, r11, ror #8\n"
+        "sxtab16 r12, r6, r12, ror #8\n"
+        "strd r11, r12, [r9], #8\n"
+        "subs r10, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r3, [sp, #4]\n"
+        "lsls r3, r3, #31\n" /* two pixels are left if carry is set, one if negative */
+        "bcc 4f\n"
         "ldr r11, [r0]\n"
         "ldr r12, [r0, r4]\n"
         "add r0, r0, r4, lsl #1\n"
         "pkhbt lr, r11, r12, lsl #16\n"
         "pkhtb r12, r12, r11, asr #16\n"
         "sxtab16 r11, r6, lr, ror #8\n"
-        "str r11, [r1, r5]\n"
+        "str r11, [r5], #4\n"
         "sxtab16 r11, r6, r12\n"
-        "str r11, [r1, r8]\n"
+        "str r11, [r8], #4\n"
         "sxtab16 r12, r6, r12, ror #8\n"
-        "str r12, [r1, r9]\n"
+        "str r12, [r9], #4\n"
         "sxtab16 lr, r6, lr\n"
         "str lr, [r1], #4\n"
-        "subs r10, #1\n"
-        "bne 2b\n"
-        "3:\n"
-        "lsls r10, r3, #31\n"
-        "bpl 4f\n"
+        "4:\n"
+        "bpl 5f\n"
         "ldr r11, [r0]\n"
         "mov r12, r11\n"
         "add r0, r4\n"
         "pkhbt lr, r11, r12, lsl #16\n"
         "pkhtb r12, r12, r11, asr #16\n"
         "sxtab16 r11, r6, lr, ror #8\n"
-        "str r11, [r1, r5]\n"
+        "str r11, [r5], #4\n"
         "sxtab16 r11, r6, r12\n"
-        "str r11, [r1, r8]\n"
+        "str r11, [r8], #4\n"
         "sxtab16 r12, r6, r12, ror #8\n"
-        "str r12, [r1, r9]\n"
+        "str r12, [r9], #4\n"
         "sxtab16 lr, r6, lr\n"
         "str lr, [r1], #4\n"
-        "4:\n"
+        "5:\n"
+        "ldr r2, [sp]\n"
         "subs r2, #1\n"
+        "str r2, [sp]\n"
         "bne 1b\n"
+        "add sp, #8\n"
         "pop {r4-r11, pc}\n");
 }
 #else
@@ -391,42 +422,113 @@ static PLANES_M4_CODE_ATTR void planes_m4_shared_turning_1(const int8_t *x, int8
 }
 #endif
 
-/* 6 outputs of every row of a plane with rows of 12 bytes, by 5x5 windows. */
+/* 6 outputs of every row of planes with rows of 12 bytes, by 5x5 windows. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 /* 17 instructions for a row of the windows: sums from r2 on, weights up to r11, two words of the row in r12 and lr; r0 and
- * r1 walk through rows and weights. Rows outside of the image are skipped. On the stack: plane, record, y, rows, bytes to
- * the next pixel and to the next row of y, start, end of rows. */
-__attribute__((naked, noinline)) static PLANES_M4_CODE_ATTR void planes_m4_shared_planes_2(const int8_t *plane __attribute__((unused)), const int32_t *record __attribute__((unused)), int8_t *y __attribute__((unused)), const planes_shape *shape __attribute__((unused)), const int32_t *rows __attribute__((unused)))
+ * r1 walk through rows and weights. A row of outputs enters at 15 or before, by how many rows of its window are inside of the
+ * image. On the stack: multiplier, step, start, table, place in y, bias, return address, planes and rows that are left. */
+__attribute__((naked, noinline)) static PLANES_M4_CODE_ATTR void planes_m4_shared_planes_2(const int8_t *plane __attribute__((unused)), const int32_t *record __attribute__((unused)), int8_t *y __attribute__((unused)), int32_t planes __attribute__((unused)), int32_t start __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #32\n"
-        "ldr r4, [sp, #68]\n" /* rows */
-        "ldm r3, {r5-r8}\n"
-        "add r8, r4\n"
-        "strd r0, r1, [sp]\n"
-        "strd r2, r4, [sp, #8]\n"
-        "strd r5, r6, [sp, #16]\n"
-        "strd r7, r8, [sp, #24]\n"
+        "sub sp, #40\n"
+        "str r3, [sp, #28]\n"
+        "ldr r4, [sp, #76]\n" /* start */
+        "str r4, [sp, #8]\n"
+        "str r2, [sp, #16]\n"
         "1:\n"
-        "ldr r12, [sp, #12]\n"
-        "ldm r12!, {r2-r4}\n"
-        "str r12, [sp, #12]\n"
-        "ldrd r0, r1, [sp]\n"
-        "adr r12, 2f\n"
-        "add r12, r4\n"
-        "add r0, r2\n"
-        "ldr r2, [r1, #80]\n"
-        "add r1, r3\n"
-        "mov r3, r2\n"
-        "mov r4, r2\n"
-        "mov r5, r2\n"
-        "mov r6, r2\n"
-        "mov r7, r2\n"
-        "mov pc, r12\n"
-        ".p2align 2\n"
-        "2:\n"
-        ".rept 5\n"
+        "ldm r1!, {r2-r4}\n"
+        "strd r2, r3, [sp]\n"
+        "str r4, [sp, #20]\n"
+        "add r1, #32\n"
+        "bl 13f\n"
+        "sub r0, #36\n"
+        "sub r1, #64\n"
+        "bl 14f\n"
+        ".rept 2\n"
+        "sub r0, #48\n"
+        "sub r1, #80\n"
+        "bl 15f\n"
+        ".endr\n"
+        "sub r0, #48\n"
+        "sub r1, #80\n"
+        "bl 14f\n"
+        "sub r0, #36\n"
+        "sub r1, #64\n"
+        "bl 13f\n"
+        "add r1, #32\n"
+        "ldr r2, [sp, #16]\n"
+        "sub r2, #431\n"
+        "str r2, [sp, #16]\n"
+        "ldr r2, [sp, #28]\n"
+        "subs r2, #1\n"
+        "str r2, [sp, #28]\n"
+        "bne 1b\n"
+        "add sp, #40\n"
+        "pop {r4-r11, pc}\n"
+        "13:\n"
+        "str lr, [sp, #24]\n"
+        "ldr r7, [sp, #20]\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #12\n"
+        "smlad r2, r12, r10, r7\n"
+        "smlad r3, r12, r9, r7\n"
+        "smlad r4, r12, r8, r7\n"
+        "smlatb r5, r12, r8, r7\n"
+        "smlabt r2, lr, r11, r2\n"
+        "smlad r3, lr, r11, r3\n"
+        "smlad r4, lr, r10, r4\n"
+        "smlad r5, lr, r9, r5\n"
+        "smlad r6, lr, r8, r7\n"
+        "smlatb r7, lr, r8, r7\n"
+        "ldrd r12, lr, [r0, #-4]\n"
+        "smlabt r4, r12, r11, r4\n"
+        "smlad r5, r12, r11, r5\n"
+        "smlad r6, r12, r10, r6\n"
+        "smlad r7, r12, r9, r7\n"
+        "b 22f\n"
+        "14:\n"
+        "str lr, [sp, #24]\n"
+        "ldr r7, [sp, #20]\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #12\n"
+        "smlad r2, r12, r10, r7\n"
+        "smlad r3, r12, r9, r7\n"
+        "smlad r4, r12, r8, r7\n"
+        "smlatb r5, r12, r8, r7\n"
+        "smlabt r2, lr, r11, r2\n"
+        "smlad r3, lr, r11, r3\n"
+        "smlad r4, lr, r10, r4\n"
+        "smlad r5, lr, r9, r5\n"
+        "smlad r6, lr, r8, r7\n"
+        "smlatb r7, lr, r8, r7\n"
+        "ldrd r12, lr, [r0, #-4]\n"
+        "smlabt r4, r12, r11, r4\n"
+        "smlad r5, r12, r11, r5\n"
+        "smlad r6, r12, r10, r6\n"
+        "smlad r7, r12, r9, r7\n"
+        "b 23f\n"
+        "15:\n"
+        "str lr, [sp, #24]\n"
+        "ldr r7, [sp, #20]\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #12\n"
+        "smlad r2, r12, r10, r7\n"
+        "smlad r3, r12, r9, r7\n"
+        "smlad r4, r12, r8, r7\n"
+        "smlatb r5, r12, r8, r7\n"
+        "smlabt r2, lr, r11, r2\n"
+        "smlad r3, lr, r11, r3\n"
+        "smlad r4, lr, r10, r4\n"
+        "smlad r5, lr, r9, r5\n"
+        "smlad r6, lr, r8, r7\n"
+        "smlatb r7, lr, r8, r7\n"
+        "ldrd r12, lr, [r0, #-4]\n"
+        "smlabt r4, r12, r11, r4\n"
+        "smlad r5, r12, r11, r5\n"
+        "smlad r6, r12, r10, r6\n"
+        "smlad r7, r12, r9, r7\n"
+        "24:\n"
         "ldm r1!, {r8-r11}\n"
         "ldrd r12, lr, [r0], #12\n"
         "smlad r2, r12, r10, r2\n"
@@ -444,10 +546,62 @@ __attribute__((naked, noinline)) static PLANES_M4_CODE_ATTR void planes_m4_share
         "smlad r5, r12, r11, r5\n"
         "smlad r6, r12, r10, r6\n"
         "smlad r7, r12, r9, r7\n"
-        ".endr\n"
-        "ldr r1, [sp, #4]\n"
-        "ldrd r10, r11, [r1, #84]\n" /* multiplier, step */
-        "ldr r12, [sp, #24]\n"
+        "23:\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #12\n"
+        "smlad r2, r12, r10, r2\n"
+        "smlad r3, r12, r9, r3\n"
+        "smlad r4, r12, r8, r4\n"
+        "smlatb r5, r12, r8, r5\n"
+        "smlabt r2, lr, r11, r2\n"
+        "smlad r3, lr, r11, r3\n"
+        "smlad r4, lr, r10, r4\n"
+        "smlad r5, lr, r9, r5\n"
+        "smlad r6, lr, r8, r6\n"
+        "smlatb r7, lr, r8, r7\n"
+        "ldrd r12, lr, [r0, #-4]\n"
+        "smlabt r4, r12, r11, r4\n"
+        "smlad r5, r12, r11, r5\n"
+        "smlad r6, r12, r10, r6\n"
+        "smlad r7, r12, r9, r7\n"
+        "22:\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #12\n"
+        "smlad r2, r12, r10, r2\n"
+        "smlad r3, r12, r9, r3\n"
+        "smlad r4, r12, r8, r4\n"
+        "smlatb r5, r12, r8, r5\n"
+        "smlabt r2, lr, r11, r2\n"
+        "smlad r3, lr, r11, r3\n"
+        "smlad r4, lr, r10, r4\n"
+        "smlad r5, lr, r9, r5\n"
+        "smlad r6, lr, r8, r6\n"
+        "smlatb r7, lr, r8, r7\n"
+        "ldrd r12, lr, [r0, #-4]\n"
+        "smlabt r4, r12, r11, r4\n"
+        "smlad r5, r12, r11, r5\n"
+        "smlad r6, r12, r10, r6\n"
+        "smlad r7, r12, r9, r7\n"
+        "21:\n"
+        "ldm r1!, {r8-r11}\n"
+        "ldrd r12, lr, [r0], #12\n"
+        "smlad r2, r12, r10, r2\n"
+        "smlad r3, r12, r9, r3\n"
+        "smlad r4, r12, r8, r4\n"
+        "smlatb r5, r12, r8, r5\n"
+        "smlabt r2, lr, r11, r2\n"
+        "smlad r3, lr, r11, r3\n"
+        "smlad r4, lr, r10, r4\n"
+        "smlad r5, lr, r9, r5\n"
+        "smlad r6, lr, r8, r6\n"
+        "smlatb r7, lr, r8, r7\n"
+        "ldrd r12, lr, [r0, #-4]\n"
+        "smlabt r4, r12, r11, r4\n"
+        "smlad r5, r12, r11, r5\n"
+        "smlad r6, r12, r10, r6\n"
+        "smlad r7, r12, r9, r7\n"
+        "20:\n"
+        "ldm sp, {r10-r12}\n" /* multiplier, step, start */
         "bic lr, r11, r2, asr #31\n"
         "add r2, lr\n"
         "smmla r2, r2, r10, r12\n"
@@ -472,60 +626,97 @@ __attribute__((naked, noinline)) static PLANES_M4_CODE_ATTR void planes_m4_share
         "add r7, lr\n"
         "smmla r7, r7, r10, r12\n"
         "ssat r7, #8, r7, asr #14\n"
-        "ldr r0, [sp, #8]\n"
-        "ldrd r1, r10, [sp, #16]\n"
-        "add r10, r0\n"
-        "str r10, [sp, #8]\n"
-        "strb r2, [r0]\n"
-        "strb r3, [r0, r1]\n"
-        "strb r4, [r0, r1, lsl #1]\n"
-        "add r0, r0, r1, lsl #1\n"
-        "add r0, r1\n"
-        "strb r5, [r0]\n"
-        "strb r6, [r0, r1]\n"
-        "strb r7, [r0, r1, lsl #1]\n"
-        "ldr r2, [sp, #12]\n"
-        "ldr r3, [sp, #28]\n"
-        "cmp r2, r3\n"
-        "bne 1b\n"
-        "add sp, #32\n"
-        "pop {r4-r11, pc}\n");
+        "ldr r11, [sp, #16]\n"
+        "strb r2, [r11]\n"
+        "strb r3, [r11, #12]\n"
+        "strb r4, [r11, #24]\n"
+        "strb r5, [r11, #36]\n"
+        "strb r6, [r11, #48]\n"
+        "strb r7, [r11, #60]\n"
+        "add r11, #72\n"
+        "str r11, [sp, #16]\n"
+        "ldr pc, [sp, #24]\n");
 }
 #else
-static PLANES_M4_CODE_ATTR void planes_m4_shared_planes_2(const int8_t *plane, const int32_t *record, int8_t *y, const planes_shape *shape, const int32_t *rows)
+/* One row, of windows that have some rows inside of the image. */
+static PLANES_M4_CODE_ATTR void planes_m4_shared_planes_2_row(const int8_t *plane, const int32_t *weights, int32_t taps, const int32_t *record, int8_t *y, int32_t start)
 {
-    for (int32_t place = 0; place < shape->row_bytes / 4; place += 3) {
-        const int8_t *pixels = plane + rows[place];
-        const int32_t *weights = record + rows[place + 1] / 4;
-        int32_t sums[6] = {0};
-        for (int32_t row = rows[place + 2] / 68; row < 5; ++row) {
-            const uint32_t word_0 = load_word(pixels);
-            const uint32_t word_1 = load_word(pixels + 4);
-            const uint32_t word_2 = load_word(pixels + 8);
-            sums[0] += low_half(word_0) * low_half((uint32_t)weights[2]) + low_half(word_0 >> 16) * low_half((uint32_t)weights[2] >> 16);
-            sums[1] += low_half(word_0) * low_half((uint32_t)weights[1]) + low_half(word_0 >> 16) * low_half((uint32_t)weights[1] >> 16);
-            sums[2] += low_half(word_0) * low_half((uint32_t)weights[0]) + low_half(word_0 >> 16) * low_half((uint32_t)weights[0] >> 16);
-            sums[3] += low_half(word_0 >> 16) * low_half((uint32_t)weights[0]);
-            sums[0] += low_half(word_1) * low_half((uint32_t)weights[3] >> 16);
-            sums[1] += low_half(word_1) * low_half((uint32_t)weights[3]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[3] >> 16);
-            sums[2] += low_half(word_1) * low_half((uint32_t)weights[2]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[2] >> 16);
-            sums[3] += low_half(word_1) * low_half((uint32_t)weights[1]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[1] >> 16);
-            sums[4] += low_half(word_1) * low_half((uint32_t)weights[0]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[0] >> 16);
-            sums[5] += low_half(word_1 >> 16) * low_half((uint32_t)weights[0]);
-            sums[2] += low_half(word_2) * low_half((uint32_t)weights[3] >> 16);
-            sums[3] += low_half(word_2) * low_half((uint32_t)weights[3]) + low_half(word_2 >> 16) * low_half((uint32_t)weights[3] >> 16);
-            sums[4] += low_half(word_2) * low_half((uint32_t)weights[2]) + low_half(word_2 >> 16) * low_half((uint32_t)weights[2] >> 16);
-            sums[5] += low_half(word_2) * low_half((uint32_t)weights[1]) + low_half(word_2 >> 16) * low_half((uint32_t)weights[1] >> 16);
-            pixels += 12;
-            weights += 4;
+    int32_t sums[6] = {0};
+    for (int32_t row = 0; row < taps; ++row) {
+        const uint32_t word_0 = load_word(plane);
+        const uint32_t word_1 = load_word(plane + 4);
+        const uint32_t word_2 = load_word(plane + 8);
+        sums[0] += low_half(word_0) * low_half((uint32_t)weights[2]) + low_half(word_0 >> 16) * low_half((uint32_t)weights[2] >> 16);
+        sums[1] += low_half(word_0) * low_half((uint32_t)weights[1]) + low_half(word_0 >> 16) * low_half((uint32_t)weights[1] >> 16);
+        sums[2] += low_half(word_0) * low_half((uint32_t)weights[0]) + low_half(word_0 >> 16) * low_half((uint32_t)weights[0] >> 16);
+        sums[3] += low_half(word_0 >> 16) * low_half((uint32_t)weights[0]);
+        sums[0] += low_half(word_1) * low_half((uint32_t)weights[3] >> 16);
+        sums[1] += low_half(word_1) * low_half((uint32_t)weights[3]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[3] >> 16);
+        sums[2] += low_half(word_1) * low_half((uint32_t)weights[2]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[2] >> 16);
+        sums[3] += low_half(word_1) * low_half((uint32_t)weights[1]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[1] >> 16);
+        sums[4] += low_half(word_1) * low_half((uint32_t)weights[0]) + low_half(word_1 >> 16) * low_half((uint32_t)weights[0] >> 16);
+        sums[5] += low_half(word_1 >> 16) * low_half((uint32_t)weights[0]);
+        sums[2] += low_half(word_2) * low_half((uint32_t)weights[3] >> 16);
+        sums[3] += low_half(word_2) * low_half((uint32_t)weights[3]) + low_half(word_2 >> 16) * low_half((uint32_t)weights[3] >> 16);
+        sums[4] += low_half(word_2) * low_half((uint32_t)weights[2]) + low_half(word_2 >> 16) * low_half((uint32_t)weights[2] >> 16);
+        sums[5] += low_half(word_2) * low_half((uint32_t)weights[1]) + low_half(word_2 >> 16) * low_half((uint32_t)weights[1] >> 16);
+        plane += 12;
+        weights += 4;
+    }
+    for (int32_t output = 0; output < 6; ++output) {
+        const int32_t below = (int32_t)((uint32_t)record[2] + (uint32_t)sums[output]);
+        const int32_t level = high_product(below < 0 ? below : below + record[1], record[0]);
+        const int8_t result = saturate_int8((start + level) >> 14);
+        y[output * 12] = result;
+    }
+}
+static PLANES_M4_CODE_ATTR void planes_m4_shared_planes_2(const int8_t *plane, const int32_t *record, int8_t *y, int32_t planes, int32_t start)
+{
+    for (int32_t left = planes; left > 0; --left) {
+        const int32_t *weights = record + 3;
+        int8_t *row_of_y = y;
+        for (int32_t row = 0; row < 1; ++row) {
+            weights += 8;
+            planes_m4_shared_planes_2_row(plane, weights, 3, record, row_of_y, start);
+            plane += 36;
+            weights += 12;
+            row_of_y += 72;
         }
-        for (int32_t output = 0; output < 6; ++output) {
-            const int32_t below = (int32_t)((uint32_t)record[20] + (uint32_t)sums[output]);
-            const int32_t level = high_product(below < 0 ? below : below + record[22], record[21]);
-            const int8_t result = saturate_int8((shape->start + level) >> 14);
-            y[output * shape->y_step] = result;
+        for (int32_t row = 0; row < 1; ++row) {
+            plane += -36;
+            weights += -16;
+            planes_m4_shared_planes_2_row(plane, weights, 4, record, row_of_y, start);
+            plane += 48;
+            weights += 16;
+            row_of_y += 72;
         }
-        y += shape->y_row_bytes;
+        for (int32_t row = 0; row < 2; ++row) {
+            plane += -48;
+            weights += -20;
+            planes_m4_shared_planes_2_row(plane, weights, 5, record, row_of_y, start);
+            plane += 60;
+            weights += 20;
+            row_of_y += 72;
+        }
+        for (int32_t row = 0; row < 1; ++row) {
+            plane += -48;
+            weights += -20;
+            planes_m4_shared_planes_2_row(plane, weights, 4, record, row_of_y, start);
+            plane += 48;
+            weights += 16;
+            row_of_y += 72;
+        }
+        for (int32_t row = 0; row < 1; ++row) {
+            plane += -36;
+            weights += -16;
+            planes_m4_shared_planes_2_row(plane, weights, 3, record, row_of_y, start);
+            plane += 36;
+            weights += 12;
+            row_of_y += 72;
+        }
+        plane += 0;
+        record += 23;
+        ++y;
     }
 }
 #endif
@@ -538,27 +729,16 @@ static PLANES_M4_CODE_ATTR void planes_m4_pointwise_0(const int8_t *x, const int
     planes_m4_shared_held_0(x, records, y, &planes_m4_pointwise_0_shape);
 }
 
-static const planes_shape planes_m4_depthwise_1_shape = {12, 72, -49152, 72, 1, 6, 6, 8, 72, 0x00030003u};
-
-/* For each row of the result: bytes to its first row in a plane, to the weights of that, of code for rows outside. */
-static const int32_t planes_m4_depthwise_1_rows_68[] = {
-    0, 32, 136,
-    0, 16, 68,
-    0, 0, 0,
-    12, 0, 0,
-    24, 0, 68,
-    36, 0, 136,
-};
+static const planes_shape planes_m4_depthwise_1_shape = {1, 36, 8, 72, 0x00030003u};
 
 /* Depthwise 5x5, stride 1: [6, 6, 8] -> [6, 6, 8]. */
 static PLANES_M4_CODE_ATTR void planes_m4_depthwise_1(const int8_t *x, const int32_t *records, int8_t *columns, int8_t *y)
 {
     int32_t place = 0; /* of a channel in y, whose channels are shuffled in 2 groups */
     for (int32_t channel = 0; channel < 8; channel += 4) {
-        const int32_t first = channel;
-        planes_m4_shared_turning_1(x + first, columns, &planes_m4_depthwise_1_shape);
-        for (int32_t plane = channel - first; plane < 4; ++plane) {
-            planes_m4_shared_planes_2(columns + plane * planes_m4_depthwise_1_shape.plane_bytes, records, y + place, &planes_m4_depthwise_1_shape, planes_m4_depthwise_1_rows_68);
+        planes_m4_shared_turning_1(x + channel, columns, &planes_m4_depthwise_1_shape);
+        for (int32_t plane = 0; plane < 4; ++plane) {
+            planes_m4_shared_planes_2(columns + plane * planes_m4_depthwise_1_shape.plane_bytes, records, y + place, 1, -49152);
             records += 23;
             place += 2;
             place -= place < 8 ? 0 : 7;

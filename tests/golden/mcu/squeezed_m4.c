@@ -33,10 +33,10 @@ const squeezed_m4_layer squeezed_m4_layers[SQUEEZED_M4_LAYER_COUNT] = {
 #define BUFFER_STEM_ACT 304u /* 128 B, steps 0 to 3 */
 #define BUFFER_STEM_COLUMNS 0u /* 252 B, step 0 */
 #define BUFFER_SQUEEZE 0u /* 8 B, steps 1 to 2 */
-#define BUFFER_GATE 176u /* 8 B, steps 2 to 3 */
-#define BUFFER_SCALED 0u /* 128 B, steps 3 to 4 */
-#define BUFFER_SCALED_COLUMNS 128u /* 48 B, step 3 */
-#define BUFFER_MEAN 128u /* 8 B, steps 4 to 5 */
+#define BUFFER_GATE 208u /* 8 B, steps 2 to 3 */
+#define BUFFER_SCALED 80u /* 128 B, steps 3 to 4 */
+#define BUFFER_SCALED_COLUMNS 0u /* 72 B, step 3 */
+#define BUFFER_MEAN 32u /* 8 B, steps 4 to 5 */
 #define BUFFER_OUTPUT_SCORES 16u /* 16 B, step 5 */
 #define BUFFER_SCORES_COLUMNS 0u /* 16 B, step 5 */
 
@@ -53,7 +53,7 @@ extern WORDS const int32_t squeezed_m4_excite_records[64];
 extern WORDS const int8_t squeezed_m4_gate_table[256];
 extern WORDS const int32_t squeezed_m4_mean_bias[8];
 extern WORDS const int32_t squeezed_m4_mean_multiplier[8];
-extern WORDS const int8_t squeezed_m4_mean_shift[8];
+extern WORDS const int32_t squeezed_m4_mean_step[8];
 extern WORDS const int8_t squeezed_m4_scores_weights[128];
 extern WORDS const int32_t squeezed_m4_scores_bias[16];
 extern WORDS const int32_t squeezed_m4_scores_multiplier[16];
@@ -254,37 +254,6 @@ static inline SQUEEZED_M4_CODE_ATTR int32_t high_product(int32_t a, int32_t b)
     return (int32_t)(((int64_t)a * b) >> 32);
 }
 
-/* a * b / 2^31, halves rounded up; a and b are not both INT32_MIN. */
-static inline SQUEEZED_M4_CODE_ATTR int32_t doubling_high_product(int32_t a, int32_t b)
-{
-    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
-}
-
-/* x / 2^exponent, halves rounded away from zero. */
-static inline SQUEEZED_M4_CODE_ATTR int32_t divide_by_power(int32_t x, int32_t exponent)
-{
-    const int32_t mask = (int32_t)((1u << exponent) - 1u);
-    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
-    return (x >> exponent) + ((x & mask) > threshold ? 1 : 0);
-}
-
-/* x * 2^shift, saturated. */
-static inline SQUEEZED_M4_CODE_ATTR int32_t shift_up(int32_t x, int32_t shift)
-{
-    const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
-    if (wide > INT32_MAX) {
-        return INT32_MAX;
-    }
-    return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
-}
-
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite's reference kernels do. */
-static inline SQUEEZED_M4_CODE_ATTR int32_t requantize_tflite(int32_t x, int32_t multiplier, int32_t shift)
-{
-    const int32_t product = doubling_high_product(shift > 0 ? shift_up(x, shift) : x, multiplier);
-    return shift < 0 ? divide_by_power(product, -shift) : product;
-}
-
 #if defined(__clang__)
 #pragma clang diagnostic pop
 #endif
@@ -304,10 +273,10 @@ typedef struct matrix_shape {
     int32_t column_bytes, weight_bytes, entry, y_step, factor, start, channels, residual_step, first, second, bias;
 } matrix_shape;
 
-/* Of a layer that multiplies channels by factors: pixels, bytes of all records and between pixels of y; the searched
- * multiplier, the zero point, what is added where a product is not negative. */
+/* Of a layer that multiplies channels by factors: pixels, bytes of all records and between pixels of y; what is added to
+ * levels of two lines. */
 typedef struct scale_shape {
-    int32_t pixels, record_bytes, gap, multiplier, start, step;
+    int32_t pixels, record_bytes, gap, zero;
 } scale_shape;
 
 /* Of a layer whose columns stay in registers: bytes to the other pixel of a group of y, of the records of all channels, from
@@ -632,73 +601,68 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_held_1(const int8_t *x, con
 
 /* Pixels whose channels are whole fours; records are those of all channels. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 31 instructions for four products: r0, r2 and r12 walk through x, y and records; multiplier, start and step
- * in r8-r10. On the stack: records, pixels, bytes between pixels of y. */
+/* 27 instructions for four products: r0, r1 and r12 walk through x, y and records; a mask in r2, slopes in r3-r6 and
+ * starts in r7-r10 of channels 0, 2, 1 and 3, which become levels. On the stack: records, pixels, bytes between pixels
+ * of y, what is added to levels. */
 __attribute__((naked, noinline)) static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_scale_2(const int8_t *x __attribute__((unused)), const int32_t *records __attribute__((unused)), int8_t *y __attribute__((unused)), const scale_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "sub sp, #12\n"
-        "ldm r3, {r4-r6, r8-r10}\n"
+        "sub sp, #16\n"
+        "ldm r3, {r4-r7}\n"
         "strd r1, r4, [sp]\n"
-        "str r6, [sp, #8]\n"
-        "add r3, r1, r5\n"
+        "strd r6, r7, [sp, #8]\n"
+        "add r11, r1, r5\n"
+        "mov r1, r2\n"
         "1:\n"
         "ldr r12, [sp]\n"
         "2:\n"
-        "ldr r11, [r0], #4\n"
-        "ldm r12!, {r4-r6}\n"
-        "sxtb16 r7, r11\n"
-        "sxtb16 r11, r11, ror #8\n"
-        "smlabb r5, r7, r4, r5\n"
-        "smlatt r6, r7, r4, r6\n"
-        "bic r1, r10, r5, asr #31\n"
-        "add r5, r1\n"
-        "smmla r5, r5, r8, r9\n"
-        "ssat r5, #8, r5, asr #12\n"
-        "bic r1, r10, r6, asr #31\n"
-        "add r6, r1\n"
-        "smmla r6, r6, r8, r9\n"
-        "ssat r6, #8, r6, asr #12\n"
-
-        "strb r5, [r2], #4\n"
-        "strb r6, [r2, #-2]\n"
-        "ldm r12!, {r4-r6}\n"
-        "smlabb r5, r11, r4, r5\n"
-        "smlatt r6, r11, r4, r6\n"
-        "bic r1, r10, r5, asr #31\n"
-        "add r5, r1\n"
-        "smmla r5, r5, r8, r9\n"
-        "ssat r5, #8, r5, asr #12\n"
-        "bic r1, r10, r6, asr #31\n"
-        "add r6, r1\n"
-        "smmla r6, r6, r8, r9\n"
-        "ssat r6, #8, r6, asr #12\n"
-
-        "strb r5, [r2, #-3]\n"
-        "strb r6, [r2, #-1]\n"
-        "cmp r12, r3\n"
+        "ldr lr, [r0], #4\n"
+        "ldm r12!, {r2-r10}\n"
+        "and r2, r2, lr, lsl #8\n"
+        "and lr, lr, #0xff00ff00\n"
+        "smlawb r3, r3, r2, r7\n"
+        "smlawt r4, r4, r2, r8\n"
+        "smlawb r5, r5, lr, r9\n"
+        "smlawt r6, r6, lr, r10\n"
+        "ldr r2, [sp, #12]\n"
+        "sub r3, r3, r3, lsr #18\n"
+        "add r3, r2\n"
+        "ssat r3, #8, r3, asr #21\n"
+        "sub r4, r4, r4, lsr #18\n"
+        "add r4, r2\n"
+        "ssat r4, #8, r4, asr #21\n"
+        "sub r5, r5, r5, lsr #18\n"
+        "add r5, r2\n"
+        "ssat r5, #8, r5, asr #21\n"
+        "sub r6, r6, r6, lsr #18\n"
+        "add r6, r2\n"
+        "ssat r6, #8, r6, asr #21\n"
+        "strb r3, [r1], #4\n"
+        "strb r4, [r1, #-2]\n"
+        "strb r5, [r1, #-3]\n"
+        "strb r6, [r1, #-1]\n"
+        "cmp r12, r11\n"
         "bne 2b\n"
         "ldrd r4, r5, [sp, #4]\n"
-        "add r2, r5\n"
+        "add r1, r5\n"
         "subs r4, #1\n"
         "str r4, [sp, #4]\n"
         "bne 1b\n"
-        "add sp, #12\n"
+        "add sp, #16\n"
         "pop {r4-r11, pc}\n");
 }
 #else
 static SQUEEZED_M4_CODE_ATTR void squeezed_m4_shared_scale_2(const int8_t *x, const int32_t *records, int8_t *y, const scale_shape *shape)
 {
     for (int32_t pixel = 0; pixel < shape->pixels; ++pixel) {
-        for (int32_t i = 0; i < shape->record_bytes / 24; ++i) {
+        for (int32_t i = 0; i < shape->record_bytes / 36; ++i) {
             int8_t four[4];
             for (int32_t lane = 0; lane < 4; ++lane) {
-                const int32_t *const record = records + 6 * i + lane % 2 * 3;
-                const int32_t factor = low_half((uint32_t)record[0] >> lane / 2 * 16);
-                const int32_t scaled = record[1 + lane / 2] + x[lane] * factor;
-                const int32_t level = shape->start + high_product(scaled < 0 ? scaled : scaled + shape->step, shape->multiplier);
-                four[lane] = saturate_int8(level >> 12);
+                const int32_t *const line = records + 9 * i + 1 + lane / 2 + lane % 2 * 2;
+                const int32_t level = line[4] + high_product(line[0], x[lane] * 16777216);
+                const int32_t lessened = level - (int32_t)((uint32_t)level >> 18) + shape->zero;
+                four[lane] = saturate_int8(lessened >> 21);
             }
             for (int32_t lane = 0; lane < 4; ++lane) {
                 y[lane] = four[lane];
@@ -878,50 +842,90 @@ static SQUEEZED_M4_CODE_ATTR void squeezed_m4_pointwise_2(const int8_t *x, const
     squeezed_m4_shared_held_1(x, records, y, &squeezed_m4_pointwise_2_last, table + 128);
 }
 
-static const scale_shape squeezed_m4_scale_3_shape = {16, 48, 0, 1073741792, -12288, 129};
+static const scale_shape squeezed_m4_scale_3_shape = {16, 72, 0, -4194304};
 /* 16 pixels of 8 channels, times a factor for each channel. */
 static SQUEEZED_M4_CODE_ATTR void squeezed_m4_scale_3(const int8_t *x, const int8_t *factors, int32_t *records, int8_t *y)
 {
-    for (int32_t channel = 0; channel < 5; channel += 4) {
-        int32_t *record = records + channel / 4 * 6;
-        for (int32_t lane = 0; lane < 2; ++lane) {
-            const int32_t first = (factors[channel + lane] + 128) * 64;
-            const int32_t third = (factors[channel + lane + 2] + 128) * 64;
-            record[0] = (int32_t)pack_halves(first, third);
-            record[1] = 8160 - (-3) * first;
-            record[2] = 8160 - (-3) * third;
-            record += 3;
-        }
+    for (int32_t channel = 0; channel < 8; channel += 4) {
+        int32_t *record = records + channel / 4 * 9;
+        record[0] = -0xff0100; /* 0xff00ff00 */
+        record[1] = high_product((factors[channel + 0] + 128) * 8388608, 1073745920);
+        record[5] = -1036289 - high_product(record[1], -3 * 16777216);
+        record[2] = high_product((factors[channel + 2] + 128) * 8388608, 1073745920);
+        record[6] = -1036289 - high_product(record[2], -3 * 16777216);
+        record[3] = high_product((factors[channel + 1] + 128) * 8388608, 1073745920);
+        record[7] = -1036289 - high_product(record[3], -3 * 16777216);
+        record[4] = high_product((factors[channel + 3] + 128) * 8388608, 1073745920);
+        record[8] = -1036289 - high_product(record[4], -3 * 16777216);
     }
     squeezed_m4_shared_scale_2(x, records, y, &squeezed_m4_scale_3_shape);
 }
 
-static inline SQUEEZED_M4_CODE_ATTR int8_t squeezed_m4_mean_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int8_t shift)
+/* Exactly the network's rounding, for every sum that can occur: the constants were searched for that. Halves away from
+ * zero are two lines, one for each sign. */
+static inline SQUEEZED_M4_CODE_ATTR int8_t squeezed_m4_mean_4_finish(int32_t sum, int32_t bias, int32_t multiplier, int32_t step)
 {
-    return clamp_int8(requantize_tflite(sum + bias, multiplier, shift) + (-3), -128, 127);
+    const int32_t below = bias + sum * 4096;
+    const int32_t level = high_product(below < 0 ? below : below + step, multiplier);
+    return saturate_int8((-49152 + level) >> 14);
 }
 
 /* Mean of 16 pixels of 8 channels. */
-static SQUEEZED_M4_CODE_ATTR void squeezed_m4_mean_4(const int8_t *x, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static SQUEEZED_M4_CODE_ATTR void squeezed_m4_mean_4(const int8_t *x, const int32_t *bias, const int32_t *multiplier, const int32_t *step, int8_t *y)
 {
     for (int32_t channel = 0; channel < 8; channel += 4) {
         const int8_t *pixels = x + channel;
         int32_t sums[4];
         uint32_t even = 0, odd = 0;
-        for (int32_t pixel = 0; pixel < 16; ++pixel) {
+        for (int32_t pixel = 0; pixel < 16; pixel += 8) {
             {
                 const uint32_t word = load_word(pixels);
                 even = add_widened_even(even, word);
                 odd = add_widened_odd(odd, word);
             }
-            pixels += 8;
+            {
+                const uint32_t word = load_word(pixels + 8);
+                even = add_widened_even(even, word);
+                odd = add_widened_odd(odd, word);
+            }
+            {
+                const uint32_t word = load_word(pixels + 16);
+                even = add_widened_even(even, word);
+                odd = add_widened_odd(odd, word);
+            }
+            {
+                const uint32_t word = load_word(pixels + 24);
+                even = add_widened_even(even, word);
+                odd = add_widened_odd(odd, word);
+            }
+            {
+                const uint32_t word = load_word(pixels + 32);
+                even = add_widened_even(even, word);
+                odd = add_widened_odd(odd, word);
+            }
+            {
+                const uint32_t word = load_word(pixels + 40);
+                even = add_widened_even(even, word);
+                odd = add_widened_odd(odd, word);
+            }
+            {
+                const uint32_t word = load_word(pixels + 48);
+                even = add_widened_even(even, word);
+                odd = add_widened_odd(odd, word);
+            }
+            {
+                const uint32_t word = load_word(pixels + 56);
+                even = add_widened_even(even, word);
+                odd = add_widened_odd(odd, word);
+            }
+            pixels += 64;
         }
         sums[0] = low_half(even);
         sums[1] = low_half(odd);
         sums[2] = low_half(even >> 16);
         sums[3] = low_half(odd >> 16);
         for (int32_t lane = 0; lane < 4; ++lane) {
-            y[channel + lane] = squeezed_m4_mean_4_finish(sums[lane], bias[channel + lane], multiplier[channel + lane], shift[channel + lane]);
+            y[channel + lane] = squeezed_m4_mean_4_finish(sums[lane], bias[channel + lane], multiplier[channel + lane], step[channel + lane]);
         }
     }
 }
@@ -997,7 +1001,7 @@ static SQUEEZED_M4_CODE_ATTR void step_4_mean(squeezed_m4_arena *arena)
     squeezed_m4_mean_4(region(arena, BUFFER_SCALED),
                        squeezed_m4_mean_bias,
                        squeezed_m4_mean_multiplier,
-                       squeezed_m4_mean_shift,
+                       squeezed_m4_mean_step,
                        region(arena, BUFFER_MEAN));
 }
 
