@@ -151,9 +151,9 @@ def test_convolutions_of_one_pixel_equal_the_oracle(rounding):
         assert_equals_oracle(network, (0, 1), here(core))
 
 
-def test_convolutions_of_one_pixel_are_dense_layers_with_pairs():
+def test_convolutions_of_one_pixel_are_dense_layers_unless_columns_stay_in_registers():
     network = int8(single_pixels(), "tflite")
     functions = [function.kernel for function in planned(network, here("cortex-m4")).functions]
-    assert [k.wide for k in functions if isinstance(k, DenseKernel)] == [True, True, False, False]
-    assert sum(isinstance(k, LookupKernel) for k in functions) == 3
+    assert [k.wide for k in functions if isinstance(k, DenseKernel)] == [True, True, False]
+    assert sum(isinstance(k, LookupKernel) for k in functions) == 2
     assert not any(isinstance(f.kernel, DenseKernel) for f in planned(network, here("c99")).functions)
