@@ -105,7 +105,7 @@ def test_layers_by_planes_equal_the_oracle(name, rounding):
 @pytest.fixture
 def little_shift(monkeypatch):
     """Weights are shifted by two bits at most: sums are still to be shifted."""
-    monkeypatch.setattr(mcu_planes, "MOST_SHIFT", 2)
+    monkeypatch.setattr(mcu_planes, "LARGEST_SHIFT", 2)
 
 
 @pytest.mark.usefixtures("memory_for_rows", "little_shift")

@@ -223,63 +223,94 @@ typedef struct turned_shape {
     int32_t start, half_bytes, record_bytes;
 } turned_shape;
 
-/* Of a layer that goes by planes: bytes to the next pixel and to the next row of the result, its zero point, bytes of the
- * table of rows, what sums are still multiplied by; rows, columns and channels of the image, bytes of a plane, less the zero point in both halves. */
+/* Of an image that becomes planes: rows, columns and channels, bytes of a plane, less the zero point in both halves. Rows
+ * that fill whole words are one. */
 typedef struct planes_shape {
-    int32_t y_step, y_row_bytes, start, row_bytes, factor, height, width, channels, plane_bytes;
+    int32_t height, width, channels, plane_bytes;
     uint32_t offsets;
 } planes_shape;
 
 /* Four channels of an image, less its zero point, as planes of int16; an odd last pixel has itself beside it. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
-/* 15 instructions for two pixels: r0 and r1 walk through pixels and planes, r4 bytes of a pixel, r5, r8, r9 those of one to
- * three planes, r6 less the zero point; r3 columns, r2 and r10 count rows and pairs. */
+/* 24 instructions for four pixels: r0 walks through pixels, r1, r5, r8 and r9 through planes; r4 bytes of a pixel, r6 less
+ * the zero point, r10 counts fours. On the stack: rows, columns. */
 __attribute__((naked, noinline)) static TURNED_M4_CODE_ATTR void turned_m4_shared_turning_0(const int8_t *x __attribute__((unused)), int8_t *planes __attribute__((unused)), const planes_shape *shape __attribute__((unused)))
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "add r2, #20\n"
+        "sub sp, #8\n"
         "ldm r2, {r2-r6}\n"
-        "lsl r8, r5, #1\n"
+        "strd r2, r3, [sp]\n"
+        "add r8, r1, r5, lsl #1\n"
         "add r9, r8, r5\n"
+        "add r5, r1\n"
         "1:\n"
-        "lsrs r10, r3, #1\n"
+        "ldr r3, [sp, #4]\n"
+        "lsrs r10, r3, #2\n"
         "beq 3f\n"
         "2:\n"
+        "ldr r11, [r0]\n"
+        "ldr r12, [r0, r4]\n"
+        "add r0, r0, r4, lsl #1\n"
+        "ldr lr, [r0]\n"
+        "ldr r7, [r0, r4]\n"
+        "add r0, r0, r4, lsl #1\n"
+        "pkhbt r2, r11, r12, lsl #16\n"
+        "pkhtb r11, r12, r11, asr #16\n"
+        "pkhbt r3, lr, r7, lsl #16\n"
+        "pkhtb r12, r7, lr, asr #16\n"
+        "sxtab16 lr, r6, r2, ror #8\n"
+        "sxtab16 r7, r6, r3, ror #8\n"
+        "strd lr, r7, [r5], #8\n"
+        "sxtab16 lr, r6, r11\n"
+        "sxtab16 r7, r6, r12\n"
+        "strd lr, r7, [r8], #8\n"
+        "sxtab16 r2, r6, r2\n"
+        "sxtab16 r3, r6, r3\n"
+        "strd r2, r3, [r1], #8\n"
+        "sxtab16 r11, r6, r11, ror #8\n"
+        "sxtab16 r12, r6, r12, ror #8\n"
+        "strd r11, r12, [r9], #8\n"
+        "subs r10, #1\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r3, [sp, #4]\n"
+        "lsls r3, r3, #31\n" /* two pixels are left if carry is set, one if negative */
+        "bcc 4f\n"
         "ldr r11, [r0]\n"
         "ldr r12, [r0, r4]\n"
         "add r0, r0, r4, lsl #1\n"
         "pkhbt lr, r11, r12, lsl #16\n"
         "pkhtb r12, r12, r11, asr #16\n"
         "sxtab16 r11, r6, lr, ror #8\n"
-        "str r11, [r1, r5]\n"
+        "str r11, [r5], #4\n"
         "sxtab16 r11, r6, r12\n"
-        "str r11, [r1, r8]\n"
+        "str r11, [r8], #4\n"
         "sxtab16 r12, r6, r12, ror #8\n"
-        "str r12, [r1, r9]\n"
+        "str r12, [r9], #4\n"
         "sxtab16 lr, r6, lr\n"
         "str lr, [r1], #4\n"
-        "subs r10, #1\n"
-        "bne 2b\n"
-        "3:\n"
-        "lsls r10, r3, #31\n"
-        "bpl 4f\n"
+        "4:\n"
+        "bpl 5f\n"
         "ldr r11, [r0]\n"
         "mov r12, r11\n"
         "add r0, r4\n"
         "pkhbt lr, r11, r12, lsl #16\n"
         "pkhtb r12, r12, r11, asr #16\n"
         "sxtab16 r11, r6, lr, ror #8\n"
-        "str r11, [r1, r5]\n"
+        "str r11, [r5], #4\n"
         "sxtab16 r11, r6, r12\n"
-        "str r11, [r1, r8]\n"
+        "str r11, [r8], #4\n"
         "sxtab16 r12, r6, r12, ror #8\n"
-        "str r12, [r1, r9]\n"
+        "str r12, [r9], #4\n"
         "sxtab16 lr, r6, lr\n"
         "str lr, [r1], #4\n"
-        "4:\n"
+        "5:\n"
+        "ldr r2, [sp]\n"
         "subs r2, #1\n"
+        "str r2, [sp]\n"
         "bne 1b\n"
+        "add sp, #8\n"
         "pop {r4-r11, pc}\n");
 }
 #else
@@ -1341,7 +1372,7 @@ static TURNED_M4_CODE_ATTR SHARED void turned_m4_shared_depthwise_6_all(const in
 }
 
 static const turned_shape turned_m4_separable_0_depthwise_shape = {-12288, 288, 576};
-static const planes_shape turned_m4_separable_0_depthwise_turning = {0, 0, 0, 0, 0, 1, 12, 4, 160, 0x00030003u};
+static const planes_shape turned_m4_separable_0_depthwise_turning = {1, 12, 4, 160, 0x00030003u};
 static const matrix_shape turned_m4_separable_0_shape = {32, 24, 721, 6, 512, -2097152, 6, 0, 0, 0, 0};
 
 /* One row of the image, into the rows of all channels that begin at `lines`. */
