@@ -19,26 +19,26 @@ from tests.mcu import random_inputs, write
 from tests.unit.test_mcu_kernels import int8
 
 ROOT = Path(__file__).parents[2]
-# Instructions of one inference for each multiply-accumulate, with everything that is none: decisions/shared-halves.md.
+# Instructions of one inference for each multiply-accumulate, with everything that is none.
 MOST = 1.35
+# Of networks of the zoo: width, resolution, and what a table of docs/standalone-c.md says, with hundredths to spare.
 ZOO = {
-    "mobilenet_v2": (0.35, "96"),
-    "mobilenet_v1": (0.5, "96"),
-    "shufflenet_v2": (0.5, "64"),
-    "mobilenet_v3_small": (0.25, "96"),
-    "mobilenet_v3_large": (0.25, "96"),
-    "ds_cnn": (None, None),
-    "blazeface": (None, None),
-    "mnasnet_a1": (0.35, "96"),
-    "shufflenet_v1": (0.25, "64"),
+    "mobilenet_v1": (0.5, "96", 0.98),
+    "ds_cnn": (None, None, 1.04),
+    "shufflenet_v2": (0.5, "64", 1.10),
+    "mnasnet_a1": (0.35, "96", 1.16),
+    "blazeface": (None, None, 1.16),
+    "mobilenet_v2": (0.35, "96", 1.20),
+    "mobilenet_v3_small": (0.25, "96", 1.28),
+    "mobilenet_v3_large": (0.25, "96", 1.28),
+    "blazeface_short_range": (None, None, 1.28),
+    "shufflenet_v1": (0.25, "64", 1.62),
 }
-# Limits of networks with more work beside products: squeezed channels, sums and pools of few channels.
-MOST_OF = {"mobilenet_v3_large": 1.37, "shufflenet_v1": 1.65}
 
 
 def zoo_network(name: str, folder: Path) -> Network:
     """A network of the zoo, quantized with random weights and inputs."""
-    width, resolution = ZOO[name]
+    width, resolution, _ = ZOO[name]
     path = api.zoo_write(name, str(folder), width=width, resolution=resolution)
     return int8(canonicalize(read_network(str(path), None, input_shapes=None).network), "tflite")
 
@@ -67,4 +67,4 @@ def test_a_residual_network_takes_few_instructions_a_product(model_path, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_networks_of_the_zoo_take_few_instructions_a_product(name, tmp_path):
-    assert_few_instructions(zoo_network(name, tmp_path), tmp_path, MOST_OF.get(name, MOST))
+    assert_few_instructions(zoo_network(name, tmp_path), tmp_path, ZOO[name][2])

@@ -84,9 +84,7 @@ class HeldBody:
     def _loads(self, kept: int) -> float:
         """Loads of a channel where `kept` of what is wanted stays in registers."""
         others = self.steps_pixels + self.lookup - kept
-        end = (
-            0.5 if others >= 0 and (kept or not self.steps_pixels) else 0.0
-        )  # of a turn of two; else a word more of a load
+        end = 0.5 if others >= 0 and (kept or not self.steps_pixels) else 0.0  # of a turn of two; or a word of a load
         return len(_record_loads(self, self._weight_registers(kept))) + max(others, 0) + end
 
     def _weight_registers(self, kept: int) -> list[str]:
