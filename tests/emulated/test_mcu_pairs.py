@@ -44,7 +44,7 @@ def test_assembly_of_products_of_many_large_weights_equals_the_oracle(depth, tmp
 
 
 LINEAR = {
-    "whole_windows_alone": depthwise(20, 22, 9, activation=NONE),
+    "whole_windows_alone": depthwise(20, 22, 9, kernel=(3, 2), activation=NONE),
     "large_windows_before_a_product": depthwise(6, 7, 8, kernel=(5, 5), activation=NONE, then=5),
 }
 
