@@ -31,16 +31,16 @@ help:
 
 # A stamp is a file that says: these extras of this pyproject.toml are installed.
 $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[tflite]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[tflite]'
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[onnx,tflite,bench]'
-	$(BIN)/python -m pip install --quiet --no-deps pnnx==20261020
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[onnx,tflite,bench]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps pnnx==20261020
 	@touch $@
 
 $(BIN)/python:
