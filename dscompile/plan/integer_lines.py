@@ -10,6 +10,9 @@ search (multiplier, bias) such that this is the network's own result for all 65,
 Halves rounded away from zero are two lines, one unit of the first rounding apart. Shifted to the right by `sign_shift`
 as an unsigned number, a level is that unit if it is negative, besides a small part of itself, which a steeper line
 makes good.
+
+Nothing leaves 32 bits: differences of bytes are at most 255, so a slope is below 255 * 2^31 / 2^9 < 2^30, a product of
+two differences, the multiplier and 2^-17 at most 2^30, and a zero point before the last shift at most 2^29.
 """
 
 from __future__ import annotations
