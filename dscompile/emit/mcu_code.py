@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import jinja2
 
@@ -68,6 +69,9 @@ from dscompile.plan.mcu.turned import (
 )
 from dscompile.plan.mcu.windows import Axis, Span, Window
 from dscompile.plan.program import Function
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # In an order in which every helper comes after those that it calls.
 HELPERS = (
@@ -425,6 +429,11 @@ def _largest_divisor(value: int, limit: int) -> int:
     return max(divisor for divisor in range(1, limit + 1) if value % divisor == 0)
 
 
+def _numbers(shape: DataclassInstance) -> list[str]:
+    """The integers of a structure, as C."""
+    return [str(value) for value in astuple(shape)]
+
+
 def _depthwise_numbers(kernel: DepthwiseKernel) -> list[str]:
     """A depthwise_shape as C; its third number is a word of two halves."""
     return [
@@ -434,12 +443,12 @@ def _depthwise_numbers(kernel: DepthwiseKernel) -> list[str]:
 
 def _matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[str]:
     """A matrix_shape as C."""
-    return [str(value) for value in astuple(matrix_shape(kernel))]
+    return _numbers(matrix_shape(kernel))
 
 
 def _held_numbers(kernel: ConvKernel, pixels: int) -> list[str]:
     """A held_shape as C."""
-    return [str(value) for value in astuple(held_shape(kernel, pixels))]
+    return _numbers(held_shape(kernel, pixels))
 
 
 def _held_pixels(kernel: ConvKernel) -> int:
@@ -449,18 +458,18 @@ def _held_pixels(kernel: ConvKernel) -> int:
 
 def _separable_numbers(kernel: SeparableKernel, sums: bool) -> list[str]:
     """A separable_shape as C; it has the constants of a sum only if some layer has `sums`."""
-    numbers = [str(value) for value in astuple(separable_shape(kernel))]
+    numbers = _numbers(separable_shape(kernel))
     return numbers if sums else numbers[:-3]
 
 
 def _scale_numbers(kernel: ScaleKernel) -> list[str]:
     """A scale_shape as C."""
-    return [str(value) for value in astuple(scale_shape(kernel))]
+    return _numbers(scale_shape(kernel))
 
 
 def _turned_numbers(kernel: DepthwiseKernel) -> list[str]:
     """A turned_shape as C."""
-    return [str(value) for value in astuple(turned_shape(kernel))]
+    return _numbers(turned_shape(kernel))
 
 
 def _start(epilogue: Epilogue) -> str:
@@ -478,7 +487,7 @@ def _planes_numbers(kernel: DepthwiseKernel) -> list[str]:
 
 def _rows_matrix_numbers(kernel: ConvKernel | SeparableKernel) -> list[list[str]]:
     """All matrix_rows_shape of a kernel as C."""
-    return [[str(value) for value in astuple(shape)] for shape in rows_matrix_shapes(kernel)]
+    return [_numbers(shape) for shape in rows_matrix_shapes(kernel)]
 
 
 @cache

@@ -41,7 +41,7 @@ from dscompile.plan.mcu.rows import (
 )
 from dscompile.plan.mcu.scaling import ScaleBody, scale_body
 from dscompile.plan.mcu.small_kernels import ScaleKernel
-from dscompile.plan.mcu.turned import TurnedShape, all_runs, tap_words, turned_pitch
+from dscompile.plan.mcu.turned import TurnedShape, runs_of_slots, tap_words, turned_pitch
 from dscompile.plan.mcu.windows import Axis
 
 UNROLLED_STEPS = 16  # of templates/mcu/matrix_dsp.j2, after the first
@@ -133,11 +133,6 @@ class TurnedBody:
     pattern: Pattern
     lookup: bool = False
 
-    @property
-    def row_instructions(self) -> int:
-        """Of a row of the window: its weights, two words of the image at once, products."""
-        return 1 + half_up(len(self.pattern.words)) + self.pattern.terms
-
 
 @dataclass(frozen=True)
 class PlanesBody:
@@ -175,11 +170,6 @@ class PlanesBody:
     def walk(self) -> RowWalk:
         """The way through the rows."""
         return row_walk(self.rows, self.pitch)
-
-    @property
-    def row_instructions(self) -> int:
-        """Of a row of the window: its weights, two words of the image at once, products."""
-        return 1 + half_up(len(self.pattern.words)) + self.pattern.terms
 
     @property
     def spare(self) -> int:
@@ -454,7 +444,7 @@ def turned_body(kernel: DepthwiseKernel, pattern: Pattern) -> TurnedBody:
 
 def turned_bodies(kernel: DepthwiseKernel) -> list[TurnedBody]:
     """All that a kernel with a turned image needs."""
-    return list(dict.fromkeys(turned_body(kernel, run.pattern) for run in all_runs(kernel)))
+    return list(dict.fromkeys(turned_body(kernel, run.pattern) for runs in runs_of_slots(kernel) for run in runs))
 
 
 def turned_shape(kernel: DepthwiseKernel) -> TurnedShape:

@@ -27,7 +27,7 @@ from dscompile.plan.mcu.epilogues import Finish
 from dscompile.plan.mcu.held import HeldBody, held_body
 from dscompile.plan.mcu.kernels import pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code, total
-from dscompile.plan.mcu.planes import immediates, planes_shape, row_pieces, weight_words
+from dscompile.plan.mcu.planes import Pattern, immediates, planes_shape, row_pieces, weight_words
 from dscompile.plan.mcu.products import (
     ConvKernel,
     DepthwiseKernel,
@@ -36,7 +36,7 @@ from dscompile.plan.mcu.products import (
     repeats_channel,
 )
 from dscompile.plan.mcu.rows import Block, Segment, row_segments
-from dscompile.plan.mcu.turned import Run, group_slots, turned_pitch, turned_runs, words_before, words_behind
+from dscompile.plan.mcu.turned import Run, runs_of_rows, turned_pitch, words_before, words_behind
 from dscompile.plan.mcu.windows import Axis
 
 _GROUP = 4
@@ -149,7 +149,6 @@ _PLANES_CALL = code("9w p s l s 4p s 9w p j")  # for four planes
 _PLANE = code("l 3p s j")
 _PLANE_CONSTANTS = {2: code("2w s s"), 3: code("3w 2w s")}
 _PLANES_ROW = code("p j s l l j")  # into the code and back, bias
-_PLANES_WORDS = code("2w")  # of the image; four of weights are constants
 
 # C: the way through rows.
 _ROWS_SEGMENT = code("14l 6s 30p 4j")
@@ -202,9 +201,9 @@ def held_mix(kernel: ConvKernel) -> Mix:
 def _held_channel(body: HeldBody) -> Mix:
     """Of all pixels of a group."""
     loads = total(code(f"{len(load)}w {len(load)}c" if len(load) > 1 else "l c") for load in body.loads)
-    result = code("2p s") + code("p") * body.words + code("2p") * body.finish.step + code("l") * body.lookup
+    result = _stored(body.finish, lookup=body.lookup) + code("p") * body.words
     others = (body.steps_pixels and "step" not in body.kept) + (body.lookup and "table" not in body.kept)
-    return loads + (result + _clamps(body.finish)) * body.pixels + code("l") * others
+    return loads + result * body.pixels + code("l") * others
 
 
 def held_bytes(kernel: ConvKernel) -> int:
@@ -303,6 +302,17 @@ def _last(body: MatrixBody, steps: int) -> Mix:
 def _finished(finish: Finish) -> Mix:
     """Of one sum in assembly: bias, multiplication, shift."""
     return code("5p" if finish.step else "3p") + _clamps(finish)
+
+
+def _stored(finish: Finish, *, lookup: bool) -> Mix:
+    """Of a sum that begins with its bias, to the byte that is stored; `lookup`: which a table has."""
+    return code("2p s") + code("2p") * finish.step + code("l") * lookup + _clamps(finish)
+
+
+def _pattern_row(pattern: Pattern, weight_words: int) -> Mix:
+    """What some outputs take of a row of int16, as weights of a row are constants in that many words."""
+    loads = code(f"{weight_words}w {weight_words}c") + code("2w") * half_up(len(pattern.words))
+    return loads + code("p") * pattern.terms
 
 
 def _clamps(finish: Finish | SumFinish) -> Mix:
@@ -412,11 +422,10 @@ def _turned(kernel: SeparableKernel) -> Mix:
     """All groups of a call: rows of the image are turned into a ring first; the share of a row for kernels by row."""
     depthwise, window = kernel.depthwise, kernel.window
     rows, size = window.rows, window.rows.kernel
-    ways = [turned_runs(window.columns, slot) for slot in group_slots(depthwise)]
     total_mix = NOTHING
-    for output in range(rows.outputs):
+    for runs in runs_of_rows(depthwise):
         total_mix += _TURNED_ROW
-        for run in ways[output % len(ways)]:
+        for run in runs:
             total_mix += (_TURNED_SEGMENT + _turned_run(kernel, run)) * run.repeats
     pairs, fours = window.columns.size // 2, half_up(half_up(window.channels))
     turned = (_TURNING_CALL + _TURNING_ROW + _TWO_PIXELS * pairs) * fours + _RING_ROW
@@ -432,8 +441,7 @@ def _turned_run(kernel: SeparableKernel, run: Run) -> Mix:
     """Some outputs, in all channels."""
     body = turned_body(kernel.depthwise, run.pattern)
     words = weight_words(body.kernel)
-    row = code(f"{words}w {words}c") + code("2w") * half_up(len(body.pattern.words)) + code("p") * body.pattern.terms
-    result = code("2p s") + code("2p") * body.finish.step + code("l") * body.lookup + _clamps(body.finish)
+    row, result = _pattern_row(body.pattern, words), _stored(body.finish, lookup=body.lookup)
     around = _TURNED_CHANNEL + code("2w") * (words > 2) + code("l") * body.lookup + code("c") * body.finish.step
     each = row * body.kernel + around + result * body.pattern.outputs
     return _TURNED_CALL + code("2w s") * (words > 2) + each * kernel.window.channels
@@ -453,10 +461,8 @@ def _planes(kernel: DepthwiseKernel) -> Mix:
 def _rows_of_plane(body: PlanesBody) -> Mix:
     """One plane."""
     walk, outputs, words, finish = body.walk, body.pattern.outputs, body.weight_words, body.finish
-    row = code(f"{words}w {words}c") + _PLANES_WORDS * half_up(len(body.pattern.words))
-    row += code("p") * body.pattern.terms
-    result = code("2p s") + code("2p") * finish.step + code("p") * (body.shift > 0)
-    result += code("l") * body.lookup + _clamps(finish)
+    row = _pattern_row(body.pattern, words)
+    result = _stored(finish, lookup=body.lookup) + code("p") * (body.shift > 0)
     around = _PLANES_ROW + (code("3w") if finish.step else code("2w"))
     around += _advance(body.row_end) + total(_advance(on) for on, _ in body.stores)
     around += code("s") * (not body.spare)

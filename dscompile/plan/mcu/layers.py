@@ -97,7 +97,7 @@ def lower_network(lowering: McuLowering) -> None:
         if fused.pointwise is not None:
             lower_separable(lowering, fused, residual)
         elif isinstance(layer.op, Conv2D):
-            pointwise = pointwise_kernel(lowering, fused, residual)
+            pointwise = pointwise_kernel(lowering, fused, None) if residual is None else None
             if pointwise is not None:
                 lower_pointwise(lowering, fused, pointwise)
             elif residual is not None or not lower_as_dense(lowering, fused):

@@ -16,7 +16,7 @@ import numpy as np
 
 from dscompile.ir.network import Array
 from dscompile.plan.mcu.epilogues import IntegerEpilogue
-from dscompile.plan.mcu.products import DepthwiseKernel, planes_bytes, planes_pitch
+from dscompile.plan.mcu.products import DepthwiseKernel, half_up, planes_bytes, planes_pitch
 from dscompile.plan.mcu.rows import LARGEST_SHIFT
 from dscompile.plan.mcu.windows import Axis, Window
 
@@ -50,6 +50,11 @@ class Pattern:
     def terms(self) -> int:
         """Multiplications of a row."""
         return sum(map(len, self.words))
+
+    @property
+    def instructions(self) -> int:
+        """Of a row of the window: its weights, two words of the image at once, products."""
+        return 1 + half_up(len(self.words)) + self.terms
 
     def begins(self, word: int, term: Term) -> bool:
         """Whether a term of a word is the first one of its output."""
@@ -202,15 +207,23 @@ def immediates(value: int) -> list[int]:
     return [sign * part for part in (size & 0xFFF, size & 0xFF000, size & 0xFF00000) if part]
 
 
+def neighbor_words(kernel: Array, left: int) -> Array:
+    """Weights [k, k, C] int8 -> words [k, k - 1, C] int64: a weight and its right neighbor in the halves of each.
+
+    Both are shifted to the left by `left`.
+    """
+    weights = (kernel.astype(np.int64) << left) & 0xFFFF
+    words: Array = weights[:, :-1] | weights[:, 1:] << 16
+    return words
+
+
 def planes_records(kernel: Array, left: int, *constants: Array) -> Array:
     """Weights [k, k, C] int8 and bias, multiplier and perhaps step [C] -> records [C][n + k * (k - 1)] int32.
 
-    Of each channel, n constants, the bias last; then the words of every row: a weight and its right neighbor in the
-    halves of each, shifted to the left.
+    Of each channel, n constants, the bias last; then the words of every row.
     """
     bias, *factors = constants
-    weights = (kernel.astype(np.int64) << weight_shift(left)) & 0xFFFF
-    words = (weights[:, :-1] | weights[:, 1:] << 16).reshape(-1, kernel.shape[-1])
+    words = neighbor_words(kernel, weight_shift(left)).reshape(-1, kernel.shape[-1])
     record = np.concatenate([*(each[None].astype(np.int64) & 0xFFFFFFFF for each in (*factors, bias)), words])
     return np.ascontiguousarray(record.T.astype(np.uint32)).view(np.int32)
 

@@ -6,6 +6,7 @@ channels of other groups between them. A call for each, in one step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,7 @@ from dscompile.plan.mcu.lowering import McuLowering
 from dscompile.plan.mcu.prepared import columns_held, prepared_weights
 from dscompile.plan.mcu.products import ConvKernel
 from dscompile.plan.mcu.quantized import quantized_weights
-from dscompile.plan.mcu.sets import has_pairs, kernel_sets, vector_variant
+from dscompile.plan.mcu.sets import KernelSet, has_pairs, kernel_sets, vector_variant
 from dscompile.plan.packing import grouped_as_dense
 from dscompile.plan.program import Operand
 from dscompile.target import Target
@@ -37,17 +38,18 @@ _SUM = 8  # instructions for an element of a sum that nothing is fused with
 
 def goes_by_group(network: Network, layer: Layer, target: Target) -> bool:
     """Whether the groups of a layer can be products over the channels of an image where they lie."""
-    sets = kernel_sets(target)
-    if not has_pairs(sets) or vector_variant(sets) != "c99" or not _is_plain(network, layer):
+    if not _takes(kernel_sets(target), network, layer):
         return False
     assert isinstance(layer.op, Conv2D)
     return layer.op.groups > 1 and quantized_weights(network, layer, centered=False, affine=True).epilogue.is_searched
 
 
-def _is_plain(network: Network, layer: Layer) -> bool:
-    """Whether a layer is pointwise, in groups or not, of int8 with a byte for each weight."""
+def _takes(sets: Sequence[KernelSet], network: Network, layer: Layer) -> bool:
+    """Whether there is code for a layer: pairs, without vectors; pointwise, of int8 with a byte for each weight."""
     op = layer.op
-    if not isinstance(op, Conv2D) or op.is_depthwise(network.shape(layer.inputs[0])[3]):
+    if not has_pairs(sets) or vector_variant(sets) != "c99" or not isinstance(op, Conv2D):
+        return False
+    if op.is_depthwise(network.shape(layer.inputs[0])[3]):
         return False
     pointwise = op.kernel == op.stride == (1, 1) and not op.pads
     return pointwise and network.is_quantized_layer(layer) and layer.storage == "plain"
@@ -56,7 +58,7 @@ def _is_plain(network: Network, layer: Layer) -> bool:
 def pointwise_kernel(lowering: McuLowering, fused: Fused, residual: Residual | None) -> ConvKernel | None:
     """The kernel of each group of a layer, without its residual; None if one product over all channels is as good."""
     network, layer = lowering.network, fused.layer
-    if not has_pairs(lowering.sets) or vector_variant(lowering.sets) != "c99" or not _is_plain(network, layer):
+    if not _takes(lowering.sets, network, layer):
         return None
     op = layer.op
     assert isinstance(op, Conv2D)

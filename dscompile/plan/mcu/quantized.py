@@ -77,8 +77,13 @@ def _by_search(found: LayerSums, searched: Affine | Narrow) -> QuantizedWeights:
     clamp = found.clamp
     zero_point = 0 if isinstance(searched, Affine) and searched.folded else found.zero_point
     epilogue = IntegerEpilogue(_method(searched), clamp.low, clamp.high, zero_point, searched.left, searched.right)
-    integers = [searched.bias, searched.multiplier, *([] if searched.step is None else [searched.step])]
-    return QuantizedWeights(_without_constants(found), epilogue, tuple(each.astype(np.int32) for each in integers))
+    return QuantizedWeights(_without_constants(found), epilogue, _integers(searched))
+
+
+def _integers(searched: Affine | Narrow) -> tuple[Array, ...]:
+    """Constants of channels: bias, multiplier and, if there is one, step."""
+    found = (searched.bias, searched.multiplier, *(() if searched.step is None else (searched.step,)))
+    return tuple(each.astype(np.int32) for each in found)
 
 
 def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
@@ -214,8 +219,7 @@ def searched_mean(network: Network, layer: Layer) -> tuple[MeanKernel, tuple[Arr
     if not isinstance(found, Affine):
         return None
     searched = IntegerEpilogue(_method(found), clamp.low, clamp.high, zero_point, found.left, found.right)
-    integers = [found.bias, found.multiplier, *([] if found.step is None else [found.step])]
-    constants = tuple(np.full(own.channels, each[0], np.int32) for each in integers)
+    constants = tuple(np.repeat(each[:1], own.channels) for each in _integers(found))
     return MeanKernel(own.pixels, own.channels, searched), constants
 
 

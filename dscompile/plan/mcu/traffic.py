@@ -39,7 +39,7 @@ from dscompile.plan.mcu.small_kernels import (
     ScaleKernel,
     SoftmaxKernel,
 )
-from dscompile.plan.mcu.turned import Run, group_slots, turned_pitch, turned_runs
+from dscompile.plan.mcu.turned import Run, runs_of_rows, turned_pitch
 from dscompile.plan.mcu.windows import Window
 from dscompile.plan.program import Operand, Space
 
@@ -232,7 +232,7 @@ def _depthwise(kernel: DepthwiseKernel, written: int, weights: str = "weights", 
         return {"x": pieces * _ROWS * _WORD * channels, "records": records, "y": written}
     if kernel.variant == "turned":
         words = kernel.window.rows.kernel * weight_words(kernel.window.rows.kernel) + len(kernel.epilogue.constants())
-        records = len(_turned_runs(kernel)) * _WORD * words * channels
+        records = len(_turned_calls(kernel)) * _WORD * words * channels
         return {"x": kernel.window.rows.size * kernel.window.row_bytes, "records": records, "y": written}
     if kernel.variant == "planes":
         return _planes(kernel, written)
@@ -260,11 +260,9 @@ def _planes(kernel: DepthwiseKernel, written: int) -> dict[str, int]:
     }
 
 
-def _turned_runs(kernel: DepthwiseKernel) -> list[Run]:
+def _turned_calls(kernel: DepthwiseKernel) -> list[Run]:
     """The calls of the loops over channels that compute a turned image's outputs."""
-    ways = [turned_runs(kernel.window.columns, slot) for slot in group_slots(kernel)]
-    rows = range(kernel.window.rows.outputs)
-    return [run for row in rows for run in ways[row % len(ways)] for _ in range(run.repeats)]
+    return [run for runs in runs_of_rows(kernel) for run in runs for _ in range(run.repeats)]
 
 
 def _row_pieces(kernel: DepthwiseKernel) -> tuple[int, int]:
@@ -289,7 +287,7 @@ def _separable(kernel: SeparableKernel, sizes: Mapping[str, int]) -> dict[str, i
     if kernel.depthwise.variant == "turned":
         axis = kernel.window.rows
         ring = _HALF * axis.size * kernel.window.row_bytes + axis.before * kernel.depth * turned_pitch(kernel.window)
-        words = sum(half_up(len(run.pattern.words)) * 2 for run in _turned_runs(kernel.depthwise))
+        words = sum(half_up(len(run.pattern.words)) * 2 for run in _turned_calls(kernel.depthwise))
         first["ring"] = ring + words * axis.kernel * _WORD * kernel.depth  # read
     del first["y"]
     if kernel.depthwise.late:

@@ -13,14 +13,13 @@ pointwise product (plan/mcu/rows.py: GROUP).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from dscompile.ir.network import Array
-from dscompile.plan.mcu.planes import KERNELS, MOST_PITCH, Pattern, piece_of, weight_words
+from dscompile.plan.mcu.planes import KERNELS, MOST_PITCH, Pattern, neighbor_words, piece_of, weight_words
 from dscompile.plan.mcu.products import DepthwiseKernel, half_up
 from dscompile.plan.mcu.rows import GROUP
 from dscompile.plan.mcu.windows import Axis, Window
@@ -110,10 +109,15 @@ def group_slots(kernel: DepthwiseKernel) -> list[int]:
     return slots
 
 
-def all_runs(kernel: DepthwiseKernel) -> Iterator[Run]:
-    """The runs of as many rows as `group_slots` has."""
-    for slot in group_slots(kernel):
-        yield from turned_runs(kernel.window.columns, slot)
+def runs_of_slots(kernel: DepthwiseKernel) -> list[list[Run]]:
+    """The runs of a row for each of the places that `group_slots` has."""
+    return [turned_runs(kernel.window.columns, slot) for slot in group_slots(kernel)]
+
+
+def runs_of_rows(kernel: DepthwiseKernel) -> list[list[Run]]:
+    """The runs of each row of the result."""
+    ways = runs_of_slots(kernel)
+    return [ways[row % len(ways)] for row in range(kernel.window.rows.outputs)]
 
 
 def tap_words(window: Window) -> int:
@@ -124,10 +128,9 @@ def tap_words(window: Window) -> int:
 def turned_records(kernel: Array, left: int, *constants: Array) -> Array:
     """Weights [k, k, C] int8 and n constants [C] -> int32: weights [C][2k - 1][k - 1], then constants [C][n].
 
-    The words of a row are a weight and its right neighbor in the halves of each, shifted to the left by `left`.
+    Words are those of `neighbor_words`, whose rows are there twice, but for the last.
     """
-    weights = (kernel.astype(np.int64) << left) & 0xFFFF
-    rows = weights[:, :-1] | weights[:, 1:] << 16
+    rows = neighbor_words(kernel, left)
     words = np.concatenate([rows, rows[:-1]]).reshape(-1, kernel.shape[-1])
     last = np.stack([each.astype(np.int64) & 0xFFFFFFFF for each in constants])
     return np.concatenate([words.T.reshape(-1), last.T.reshape(-1)]).astype(np.uint32).view(np.int32)

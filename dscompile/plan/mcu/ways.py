@@ -47,15 +47,15 @@ def lowered_drafts(network: Network, target: Target, *, affine: bool = True, vec
         drafts.append(lowering.finish())
         if not has_pairs(lowering.sets):
             continue
-        rooms = [ROOMS[0]]
-        for room in rooms:  # more as layers want them
+        room: float | None = ROOMS[0]
+        while room is not None:
             lowering = lowering_with(inside)
             lowering.in_rows, lowering.turns, lowering.planes_room = row_tensors(lowering), True, room
             lower_network(lowering)
             draft = lowering.finish()
             if draft.in_rows:
                 drafts.append(draft)
-            rooms += sorted(lowering.wanted_rooms)[:1]
+            room = min(lowering.wanted_rooms, default=None)
     return tuple(drafts)
 
 
