@@ -18,6 +18,7 @@ from dscompile.plan.int8_elementwise import (
     LookupKernel,
     QuantizeKernel,
 )
+from dscompile.plan.integer_sums import Halves
 from dscompile.plan.mcu.arithmetic import (
     ClampedProduct,
     FloatBinary,
@@ -132,10 +133,23 @@ def _searched_sum(a: Expr, b: Expr, rule: IntegerSum) -> Expr:
     """Two multiplications in 32 bits, and a shift."""
     first = cast("int32", a) * typed_const(rule.first, "int32")
     second = cast("int32", b) * typed_const(rule.second, "int32")
-    total = tirx.shift_right(first + second + typed_const(rule.bias, "int32"), typed_const(rule.right, "int32"))
+    total = first + second + typed_const(rule.bias, "int32")
+    if rule.halves is not None:
+        total = _halved(total, rule.halves, rule.right)
+    total = tirx.shift_right(total, typed_const(rule.right, "int32"))
     if rule.zero_point:
         total = total + typed_const(rule.zero_point, "int32")
     return cast("int8", clamp(total, rule.low, rule.high))
+
+
+def _halved(total: Expr, halves: Halves, right: int) -> Expr:
+    """What is shifted to the right (plan/integer_sums.py: Halves)."""
+    shift = typed_const(halves.shift, "int32")
+    if halves.to == "away":
+        unsigned = tirx.shift_right(tirx.reinterpret("uint32", total), typed_const(halves.shift, "uint32"))
+        return total - cast("int32", unsigned) + typed_const(halves.start, "int32")
+    odd = tirx.bitwise_and(tirx.shift_right(total, typed_const(right, "int32")), typed_const(1, "int32"))
+    return total - tirx.shift_left(odd, shift)
 
 
 def _float_sum(a: Expr, b: Expr, rule: FloatBinary) -> Expr:

@@ -30,6 +30,7 @@ from dscompile.plan.integer_softmax import softmax_powers
 from dscompile.plan.mcu.arithmetic import FloatBinary, IntegerBinary, IntegerSum
 from dscompile.plan.mcu.sums import integer_binary
 from tests.native import TARGETS_FIRST_FAST, opened, planned, target_here
+from tests.unit.test_mcu_add import HALVES
 
 pytestmark = pytest.mark.sampled
 
@@ -50,10 +51,16 @@ def assert_exact(network: Network, target: str, **inputs: object) -> None:
         np.testing.assert_array_equal(results[name], want)
 
 
-def two_bytes(op: Binary, rounding: Rounding, made: Quantization = MADE, channels: int = 16) -> Network:
+def two_bytes(
+    op: Binary,
+    rounding: Rounding,
+    made: Quantization = MADE,
+    channels: int = 16,
+    operands: tuple[Quantization, Quantization] = (FIRST, SECOND),
+) -> Network:
     """op over all pairs of bytes, as images."""
     builder = NetworkBuilder("pairs", rounding)
-    for name, quantization in (("a", FIRST), ("b", SECOND)):
+    for name, quantization in zip("ab", operands, strict=True):
         builder.input(Tensor(name, (1, 256, 256 // channels, channels), "int8", quantization))
     return builder.build([builder.add("y", op, ["a", "b"], quantization=made)])
 
@@ -113,6 +120,17 @@ def test_sums_by_two_searched_multiplications():
     (kernel,) = [f.kernel for f in program.functions if isinstance(f.kernel, Int8SumKernel)]
     assert isinstance(kernel.arithmetic, IntegerSum)
     assert_kernel_adds(replace(kernel, shape=(65536,), a=(1,), b=(1,), y=(1,)), network)
+
+
+@targets
+@pytest.mark.parametrize("rounding", ["tflite", "single"])
+def test_sums_whose_halves_are_no_plane(rounding: Rounding, target: str):
+    first, second, made = (Quantization((scale,), zero_point) for scale, zero_point in HALVES[rounding])
+    network = two_bytes(Binary("add"), rounding, made, operands=(first, second))
+    (kernel,) = [f.kernel for f in planned(network, target_here(target)).functions if isinstance(f.kernel, Int8SumKernel)]
+    assert isinstance(kernel.arithmetic, IntegerSum)
+    assert kernel.arithmetic.halves is not None
+    assert_exact(network, target, **all_pairs())
 
 
 def test_sums_in_float32_are_fused_multiply_adds():

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from dscompile.ir.fixed_point import FloatProduct
 from dscompile.ir.ops import NONE, Activation
+from dscompile.plan.integer_sums import Halves
 
 FixedPointRounding = Literal["tflite", "half-up", "single"]
 
@@ -69,8 +70,8 @@ class ClampedProduct:
 class IntegerSum:
     """Constants of an int8 addition: clamp(((a * first + b * second + bias) >> right) + zero_point).
 
-    They were searched so that all pairs get what the network's own arithmetic gives (plan/integer_sums.py), or are that
-    arithmetic (ir/fixed_point.py: fixed_sum).
+    They were searched so that all pairs get what the network's own arithmetic gives (plan/integer_sums.py), some with
+    `halves` that are rounded before the shift, or are that arithmetic (ir/fixed_point.py: fixed_sum).
     """
 
     form: ClassVar[str] = "plane"
@@ -81,6 +82,7 @@ class IntegerSum:
     low: int
     high: int
     zero_point: int = 0
+    halves: Halves | None = None
 
     @property
     def swapped(self) -> IntegerSum:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from dscompile.plan.integer_sums import Halves
 from dscompile.plan.mcu.arithmetic import IntegerSum
 from dscompile.plan.mcu.epilogues import Finish, IntegerEpilogue, finish_of
 from dscompile.plan.mcu.held import HeldBody, held_body
@@ -60,6 +61,7 @@ class SumFinish:
     right: int
     low: int
     high: int
+    halves: Halves | None = None
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ def matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     epilogue = kernel.epilogue
     assert isinstance(epilogue, IntegerEpilogue)
     total = _residual_sum(kernel)
-    added = SumFinish(total.right, total.low, total.high) if total else None
+    added = SumFinish(total.right, total.low, total.high, total.halves) if total else None
     int4, short = kernel.storage == "int4", isinstance(kernel, ConvKernel) and kernel.short
     return MatrixBody(finish_of(epilogue), added, kernel.in_rows, kernel.apart, int4, kernel.lookup, short)
 

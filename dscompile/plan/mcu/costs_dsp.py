@@ -274,7 +274,7 @@ def pairs_mix(body: MatrixBody, steps: int, pairs: int) -> Mix:
     if body.finish.step or body.sum is not None:
         each += _WEIGHTS_KEPT
     if body.sum is not None:
-        each += _RESIDUAL + (_RESIDUAL_SUM + _clamps(body.sum)) * (2 * _GROUP)
+        each += _RESIDUAL + (_RESIDUAL_SUM + _halves(body.sum) + _clamps(body.sum)) * (2 * _GROUP)
     if body.lookup:
         each += _LOOKED_UP + code("8l")
     each += _ROWS_STORED if body.in_rows else _STORED
@@ -290,12 +290,12 @@ def one_mix(body: MatrixBody, steps: int, pairs: int, *, fast: bool) -> Mix:
     if body.lookup:
         each += code("2l 2p")
     if body.sum is not None:
-        each += (code("5l 5p") + _clamps(body.sum)) * 2
+        each += (code("5l 5p") + _halves(body.sum) + _clamps(body.sum)) * 2
     return _ONE_CALL + each * pairs
 
 
 def _last(body: MatrixBody, steps: int) -> Mix:
-    extra = code("5l 5p") if body.sum is not None else NOTHING
+    extra = code("5l 5p") + _halves(body.sum) if body.sum is not None else NOTHING
     return _LAST + _LAST_WORD * steps + _clamps(body.finish) + extra
 
 
@@ -318,6 +318,11 @@ def _pattern_row(pattern: Pattern, weight_words: int) -> Mix:
 def _clamps(finish: Finish | SumFinish) -> Mix:
     """Of a level within its limits, where these are not those of a byte."""
     return _CLAMP * ((finish.low > -128) + (finish.high < 127))
+
+
+def _halves(finish: SumFinish) -> Mix:
+    """Of a sum whose halves are no plane's."""
+    return code("2p") if finish.halves is not None else NOTHING
 
 
 def _word_columns(kernel: ConvKernel) -> Mix:

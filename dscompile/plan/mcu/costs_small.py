@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from dscompile.plan.mcu.arithmetic import IntegerSum
 from dscompile.plan.mcu.costs_loops import Isa, of_kinds
 from dscompile.plan.mcu.kernels import McuKernel, pixels_of
 from dscompile.plan.mcu.mix import NOTHING, Mix, code
@@ -173,7 +174,9 @@ def small_kernel(kernel: McuKernel, isa: Isa) -> Mix:
         case BinaryKernel():
             form = kernel.integer.form if kernel.integer is not None else ""
             if kernel.fours:
-                return _FOUR_PAIRS * (math.prod(kernel.shape) / _WORD)
+                halves = isinstance(kernel.integer, IntegerSum) and kernel.integer.halves is not None
+                four = _FOUR_PAIRS + (code("2p") * _WORD if halves else NOTHING)
+                return four * (math.prod(kernel.shape) / _WORD)
             forms = {"fixed point": rates.fixed_sum, "plane": rates.plane_sum, "searched product": rates.product}
             return forms.get(form, rates.other) * math.prod(kernel.shape)
         case ScaleKernel():

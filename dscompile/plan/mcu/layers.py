@@ -56,7 +56,7 @@ from dscompile.plan.mcu.lowering import McuLowering
 from dscompile.plan.mcu.pointwise import lower_pointwise, pointwise_kernel
 from dscompile.plan.mcu.quantized import integer_mean, integer_softmax, searched_mean
 from dscompile.plan.mcu.scaling import RECORD_BYTES, is_scaled, scale_kernel
-from dscompile.plan.mcu.sets import has_pairs, mean_variant, pool_variant
+from dscompile.plan.mcu.sets import has_pairs, mean_variant, pool_variant, vector_variant
 from dscompile.plan.mcu.small_kernels import (
     ActivateKernel,
     ArgMaxKernel,
@@ -113,7 +113,12 @@ def _residual(lowering: McuLowering, layer: Layer) -> Residual | None:
     if not _is_quantized(lowering, layer):
         return Residual(layer.op.activation)
     integer = integer_sum(lowering.network, layer, layer.op) if lowering.affine else None
-    return None if integer is None else Residual(integer=integer)
+    return Residual(integer=integer) if integer is not None and _fuses(lowering, integer) else None
+
+
+def _fuses(lowering: McuLowering, integer: IntegerSum) -> bool:
+    """Whether the convolutions of the target's sets can add it; vectors have no rounding of halves."""
+    return not integer.zero_point and (integer.halves is None or vector_variant(lowering.sets) == "c99")
 
 
 def _lower_layer(lowering: McuLowering, layer: Layer) -> None:

@@ -22,7 +22,7 @@ from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Binary
 from dscompile.ir.tensor import Quantization
 from dscompile.plan.integer_lines import LineProduct, search_lines
-from dscompile.plan.integer_sums import BYTES, search_plane
+from dscompile.plan.integer_sums import BYTES, Sum, search_plane
 from dscompile.plan.mcu.arithmetic import (
     ClampedProduct,
     FloatBinary,
@@ -47,13 +47,18 @@ def integer_sum(network: Network, layer: Layer, op: Binary) -> IntegerSum | None
         return own
     if isinstance(own, IntegerChoice | ClampedProduct):
         return None
-    made = tensor_quantization(network, layer.output).scale
-    first, second = (tensor_quantization(network, name).scale / made for name in layer.inputs)
-    second = -second if op.kind == "sub" else second
-    found = search_plane(_sum_levels(own), (first, second), layer_clamp(network, layer))
+    made = tensor_quantization(network, layer.output)
+    first, second = (tensor_quantization(network, name).scale / made.scale for name in layer.inputs)
+    return _searched_sum(own, made.zero_point, first, -second if op.kind == "sub" else second)
+
+
+@lru_cache(maxsize=256)
+def _searched_sum(own: IntegerBinary | FloatBinary, zero_point: int, first: float, second: float) -> IntegerSum | None:
+    wanted = Sum(_sum_levels(own), zero_point, (first, second), Clamp(own.low, own.high))
+    found = search_plane(wanted, "even" if isinstance(own, FloatBinary) else "away")
     if found is None:
         return None
-    return IntegerSum(found.first, found.second, found.bias, found.right, own.low, own.high)
+    return IntegerSum(found.first, found.second, found.bias, found.right, own.low, own.high, halves=found.halves)
 
 
 def integer_product(network: Network, layer: Layer, op: Binary) -> SearchedProduct | None:

@@ -785,11 +785,11 @@ static inline PLANES_M4_CODE_ATTR int8_t planes_m4_binary_4_sum(int32_t a, int32
 {
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
     int32_t level;
-    __asm("mla %0, %1, %3, %5\n\t"
-          "mla %0, %2, %4, %0\n\t"
-          "ssat %0, #8, %0, asr #22"
-          : "=&r"(level)
-          : "r"(a), "r"(b), "r"(4194304), "r"(4194304), "r"(14680064));
+    __asm("mla %[level], %[a], %[first], %[bias]\n"
+          "mla %[level], %[b], %[second], %[level]\n"
+          "ssat %[level], #8, %[level], asr #22"
+          : [level] "=&r"(level)
+          : [a] "r"(a), [b] "r"(b), [first] "r"(4194304), [second] "r"(4194304), [bias] "r"(14680064));
     return (int8_t)level;
 #else
     return planes_m4_binary_4_element(a, b);
