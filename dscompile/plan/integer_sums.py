@@ -39,8 +39,8 @@ BYTES = np.arange(-128, 128, dtype=np.int64)
 class Halves:
     """How halves are rounded where no plane does it, in terms of total = a * first + b * second + bias.
 
-    away: of a total around 0, total - ((unsigned)total >> shift) is one unit less where it is negative; all are a little
-          smaller besides, which steeper factors make good. Then `start`, the zero point and a half, is added.
+    away: of a total around 0, total - ((unsigned)total >> shift) is one unit less where it is negative; all are a
+          little smaller besides, which steeper factors make good. Then `start`, zero point and a half, is added.
     even: total - (((total >> right) & 1) << shift) takes from odd levels what lies next to an even one.
     """
 
@@ -103,13 +103,12 @@ def _plane_away(wanted: Sum, right: int, unit: int) -> Plane | None:
     slopes = (wanted.slopes[0] * steeper, wanted.slopes[1] * steeper)
     for factors in _factors(slopes, right):
         tilted = _tilted(factors)
-        near = sum(_biases(wanted.levels, tilted, right, wanted.clamp)) // 2 - halves.start
+        near = sum(_biases(wanted.levels, tilted, right, wanted.clamp)) // 2 - halves.start  # where signs are right
         more = fitting_bias(wanted.levels, halves.rounded(tilted + near, right), right, wanted.clamp)
-        if more is None or not _fits(factors, near + more, halves.start, 1 << unit):
-            continue
-        plane = Plane(*factors, near + more, right, halves)
-        if np.array_equal(plane.levels(wanted.clamp), wanted.levels):
-            return plane
+        if more is not None and _fits(factors, near + more, halves.start, 1 << unit):
+            plane = Plane(*factors, near + more, right, halves)
+            if np.array_equal(plane.levels(wanted.clamp), wanted.levels):
+                return plane
     return None
 
 
@@ -119,7 +118,7 @@ def _plane_to_even(wanted: Sum, right: int, unit: int) -> Plane | None:
     odd = np.where(wanted.levels % 2 > 0, 1 << unit, -1 << unit)  # odd levels are narrower by that, even ones wider
     for factors in _factors(wanted.slopes, right):
         lowest, highest = _biases(wanted.levels, _tilted(factors), right, wanted.clamp, odd)
-        bias = ((lowest + highest) >> 1) + (1 << unit)
+        bias = ((lowest + highest) >> 1) + (1 << unit)  # all levels begin early; the rounding is the odd ones' delay
         if lowest < highest and _fits(factors, bias):
             return Plane(*factors, bias, right, halves)
     return None

@@ -127,7 +127,8 @@ def test_sums_by_two_searched_multiplications():
 def test_sums_whose_halves_are_no_plane(rounding: Rounding, target: str):
     first, second, made = (Quantization((scale,), zero_point) for scale, zero_point in HALVES[rounding])
     network = two_bytes(Binary("add"), rounding, made, operands=(first, second))
-    (kernel,) = [f.kernel for f in planned(network, target_here(target)).functions if isinstance(f.kernel, Int8SumKernel)]
+    kernels = [f.kernel for f in planned(network, target_here(target)).functions]
+    (kernel,) = [kernel for kernel in kernels if isinstance(kernel, Int8SumKernel)]
     assert isinstance(kernel.arithmetic, IntegerSum)
     assert kernel.arithmetic.halves is not None
     assert_exact(network, target, **all_pairs())
