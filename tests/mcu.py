@@ -161,7 +161,8 @@ class HostModel:
 
 def here(core: str) -> Target:
     """The kernels of a core for this machine: instructions and assembly run as their portable twins."""
-    return replace(find_target("c99"), kernels=find_target(core).kernels)
+    like = find_target(core)
+    return replace(find_target("c99"), kernels=like.kernels, features=like.features)
 
 
 def random_inputs(network: Network, seed: int) -> dict[str, Array]:

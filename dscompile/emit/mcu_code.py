@@ -108,6 +108,7 @@ HELPERS = (
     "larger_bytes",
     "pack_halves",
     "high_product",
+    "float_of_bits",
     "doubling_high_product",
     "product_q31",
     "divide_by_power",

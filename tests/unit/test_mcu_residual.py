@@ -14,7 +14,7 @@ from dscompile.ir.shapes import same_pads
 from dscompile.ir.tensor import Rounding, Tensor
 from dscompile.plan.mcu.products import ConvKernel, SeparableKernel
 from dscompile.plan.mcu.small_kernels import BinaryKernel
-from dscompile.target import Target
+from dscompile.target import Target, find_target
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.quantized_networks import Quantizer
 
@@ -80,11 +80,12 @@ def int8(network: Network, rounding: Rounding) -> Network:
 
 
 def assert_takes_it(core: str, network: Network) -> None:
-    """The sum is in a kernel of the core's own; some know no requantization but a searched one."""
+    """The sum is in a kernel of the core's own; some know no requantization but a searched one, or that of floats."""
     kernels = [f.kernel for f in planned(network, here(core)).functions]
     (kernel,) = [kernel for kernel in kernels if isinstance(kernel, ConvKernel | SeparableKernel)]
     assert kernel.residual is not None
-    left_over = not kernel.epilogue.is_searched
+    in_floats = kernel.epilogue.method == "float32" and find_target(core).has("fpu")
+    left_over = not kernel.epilogue.is_searched and not in_floats
     others = {"cortex-m4": "c99", "cortex-m55": "c99", "rv64gcv": "block"}
     assert kernel.variant == (others.get(core, VARIANTS[core]) if left_over else VARIANTS[core])
 

@@ -33,6 +33,7 @@ from dscompile.plan.mcu.pairs import (
     four_rows,
     four_weights,
     half_weights,
+    channel_constants,
     pair_constants,
     pair_weights,
     shared_halves,
@@ -474,7 +475,7 @@ def goes_by_planes(lowering: McuLowering, kernel: DepthwiseKernel) -> bool:
 
     If only room is missing, the lowering has that noted.
     """
-    if not takes_planes(kernel.window):
+    if not takes_planes(kernel.window) or not kernel.epilogue.is_searched:
         return False
     if depthwise_mix(replace(kernel, variant="planes")).instructions >= depthwise_mix(kernel).instructions:
         return False
@@ -510,7 +511,7 @@ def _taps(
         ordered = four_weights(taps).view(np.int8) if kernel.variant == "dsp" else mve_taps(taps, kernel.window)
         return [
             lowering.constant("weights", ordered),
-            lowering.constant("constants", np.stack(constants, axis=1)),
+            lowering.constant("constants", channel_constants(*constants)),
         ]
     return _operands(lowering, taps, epilogue, constants)
 

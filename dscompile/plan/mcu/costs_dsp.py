@@ -56,6 +56,7 @@ _PAIRS_CALL = code("9w p 2w l 2w 6w 2w 2p 2w 2p s p 9w j")
 _PAIR = (
     code("l") + code("l j") + code("2w") + code("l 2p j")
 )  # columns, into the loop, factor and start; the loop over pairs
+_FLOAT_RESULT = code("15p") * 0.5  # of two sums: bias, to floats, product, to integers, zero point, clamp
 _CONSTANTS, _STEPPED_CONSTANTS = code("l 2w 2c 2w 2c s"), code("l p s 3w 3c l p s 3w 3c")  # bias, multiplier, step
 _WEIGHTS_KEPT = code("s l")  # in memory, where a finish wants the register
 _STORED = code("2w l 5p 4s p s")
@@ -301,7 +302,7 @@ def _last(body: MatrixBody, steps: int) -> Mix:
 
 def _finished(finish: Finish) -> Mix:
     """Of one sum in assembly: bias, multiplication, shift."""
-    return code("5p" if finish.step else "3p") + _clamps(finish)
+    return _FLOAT_RESULT if finish.scale else code("5p" if finish.step else "3p") + _clamps(finish)
 
 
 def _stored(finish: Finish, *, lookup: bool) -> Mix:

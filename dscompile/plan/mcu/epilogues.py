@@ -53,6 +53,11 @@ class IntegerEpilogue:
         """Whether it is a searched multiplication of 64 bits (not narrow, and not the network's own rounding)."""
         return self.method in ("affine", "stepped")
 
+    @property
+    def has_scale(self) -> bool:
+        """Whether the second constant of a channel is a factor in float32."""
+        return self.method == "float32"
+
     def constants(self, prefix: str = "") -> tuple[Parameter, ...]:
         """Pointers to what it needs per channel."""
         bias = Parameter(f"{prefix}bias", "int32")
@@ -76,12 +81,16 @@ Epilogue = FloatEpilogue | IntegerEpilogue
 
 @dataclass(frozen=True)
 class Finish:
-    """How sums become bytes: `step` says whether each channel has a third constant (see IntegerEpilogue: stepped)."""
+    """How sums become bytes: `step` says whether each channel has a third constant (see IntegerEpilogue: stepped).
+
+    With a `scale`, the second constant is the bits of a float32, and the float unit rounds (see float32).
+    """
 
     right: int
     low: int
     high: int
     step: bool
+    scale: bool = False
 
     @property
     def constants(self) -> int:
@@ -90,8 +99,8 @@ class Finish:
 
 
 def finish_of(epilogue: IntegerEpilogue) -> Finish:
-    """What an inner loop for 16-bit SIMD is compiled for, of a searched epilogue."""
-    return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.method == "stepped")
+    """What an inner loop for 16-bit SIMD is compiled for, of a searched epilogue or of one in float32."""
+    return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.method == "stepped", epilogue.has_scale)
 
 
 def elements(name: str, element: DType, written: bool = False) -> Parameter:

@@ -83,13 +83,17 @@ def batch_pixels(window: Window) -> int:
 
 @dataclass(frozen=True)
 class Finish:
-    """How sums become bytes: `start` says whether there is a zero point to add, `step` whether a third constant."""
+    """How sums become bytes: `start` says whether there is a zero point to add, `step` whether a third constant.
+
+    With a `scale`, the second constant is the bits of a float32, and lanes are rounded as floats.
+    """
 
     right: int
     low: int
     high: int
     start: bool
     step: bool
+    scale: bool = False
 
     @property
     def constants(self) -> int:
@@ -206,7 +210,7 @@ def _bodies(kernel: McuKernel) -> Iterable[Body]:
 
 def _finish(epilogue: IntegerEpilogue) -> Finish:
     stepped = epilogue.method == "stepped"
-    return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.zero_point != 0, stepped)
+    return Finish(epilogue.right, epilogue.low, epilogue.high, epilogue.zero_point != 0, stepped, epilogue.has_scale)
 
 
 def step_values(storage: Storage) -> int:

@@ -89,8 +89,13 @@ def pair_constants(*constants: Array) -> Array:
     """n arrays [C_out] int32 -> [C_out rounded up to even][n]; an odd last channel has a companion of zeros."""
     channels = len(constants[0])
     paired = np.zeros((2 * half_up(channels), len(constants)), np.int32)
-    paired[:channels] = np.stack(constants, axis=1)
+    paired[:channels] = channel_constants(*constants)
     return paired
+
+
+def channel_constants(*constants: Array) -> Array:
+    """n arrays [C_out] of 32 bits -> [C_out][n] int32; of floats the bits."""
+    return np.stack([array.view(np.int32) for array in constants], axis=1)
 
 
 def four_weights(weights: Array) -> Array:

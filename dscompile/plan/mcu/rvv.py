@@ -19,13 +19,17 @@ from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKe
 
 @dataclass(frozen=True)
 class MatrixBody:
-    """The product of `pixels` pixels with all channels. `step`: channels have a third constant; `sum`: a residual."""
+    """The product of `pixels` pixels with all channels. `step`: channels have a third constant; `sum`: a residual.
+
+    `scale`: the second constant is a float32, and lanes are rounded as floats.
+    """
 
     kind: ClassVar[str] = "rvv_matrix"
     pixels: int
     step: bool
     sum: bool
     storage: Storage = "plain"
+    scale: bool = False
 
     @property
     def sparse(self) -> bool:
@@ -40,10 +44,11 @@ class MatrixBody:
 
 @dataclass(frozen=True)
 class DepthwiseBody:
-    """One depthwise pixel of all channels."""
+    """One depthwise pixel of all channels; `step` and `scale` as of a MatrixBody."""
 
     kind: ClassVar[str] = "rvv_depthwise"
     step: bool
+    scale: bool
 
 
 Body = MatrixBody | DepthwiseBody
@@ -116,13 +121,14 @@ def rvv_matrix_body(kernel: ConvKernel | SeparableKernel) -> MatrixBody:
     """The body of a kernel."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
     stepped = kernel.epilogue.method == "stepped"
-    return MatrixBody(kernel.group, stepped, kernel.residual is not None, kernel.storage)
+    has_residual = kernel.residual is not None
+    return MatrixBody(kernel.group, stepped, has_residual, kernel.storage, kernel.epilogue.has_scale)
 
 
 def rvv_depthwise_body(kernel: DepthwiseKernel) -> DepthwiseBody:
     """The body of a kernel."""
     assert isinstance(kernel.epilogue, IntegerEpilogue)
-    return DepthwiseBody(kernel.epilogue.method == "stepped")
+    return DepthwiseBody(kernel.epilogue.method == "stepped", kernel.epilogue.has_scale)
 
 
 def _levels(epilogue: IntegerEpilogue) -> Levels:

@@ -25,15 +25,24 @@ _LARGEST_WORD_DEPTH = 2040  # that the assembly of templates/mcu/matrix_m0plus.j
 
 @dataclass(frozen=True)
 class KernelSet:
-    """One word of a target's chain: which templates, and the pixels and channels that they multiply at once."""
+    """One word of a target's chain: which templates, and the pixels and channels that they multiply at once.
+
+    `floats`: on a core that rounds float32 products itself, as the rounding `float32` wants it.
+    """
 
     variant: Variant
     group: int
     block: int
+    floats: bool = False
 
     def storage(self, fitting: Storage, depth: int) -> Storage:
         """How weights of sums of `depth` products are stored that fit a storage: plainer where that is smaller."""
         return mve_storage(fitting, depth) if self.variant == "mve" else fitting
+
+    def finishes(self, epilogue: Epilogue) -> bool:
+        """Whether its assembly makes results of sums so."""
+        in_floats = isinstance(epilogue, IntegerEpilogue) and epilogue.has_scale
+        return epilogue.is_searched or (self.floats and in_floats)
 
 
 PORTABLE = KernelSet("c99", 2, 2)  # 4 sums, 4 operands and the pointers fit into 13 registers
@@ -58,7 +67,8 @@ _COLUMNS_FROM: dict[Variant, tuple[Variant, ...]] = {
 
 def kernel_sets(target: Target) -> tuple[KernelSet, ...]:
     """The target's chain. Words that are no set of standalone C are left out; portable ones come last in any case."""
-    named = {"dsp": _PAIRS, "mve": _VECTORS, "rvv": _LONG_VECTORS, "m0plus": _WORDS}
+    named = {"dsp": _PAIRS, "mve": _VECTORS, "rvv": _LONG_VECTORS}
+    named = {name: replace(each, floats=target.has("fpu")) for name, each in named.items()} | {"m0plus": _WORDS}
     sets = [named[name] if name in named else _block_set(name) for name in target.kernels]
     return (*(each for each in sets if each is not None), PORTABLE, _PACKED)
 
@@ -103,7 +113,7 @@ def pool_variant(
 
 def matrix_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, storage: Storage = "plain") -> KernelSet:
     """The set for a matrix product with weights [depth, C_out], stored so."""
-    chosen = next(each for each in sets if _takes_matrix(each.variant, epilogue, weights, storage))
+    chosen = next(each for each in sets if _takes_matrix(each, epilogue, weights, storage))
     stepped = isinstance(epilogue, IntegerEpilogue) and epilogue.method == "stepped"
     if chosen.variant == "rvv" and (stepped or is_sparse(storage)):
         return replace(chosen, group=2)  # steps and their mask take the registers of a pixel, as sums of 16 bits do
@@ -117,7 +127,7 @@ def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, sto
     symmetric. They compute four results at once, so that one or two are not worth their code.
     """
     for each in sets:
-        if each.variant in VECTOR_VARIANTS and _takes_matrix(each.variant, epilogue, weights, storage):
+        if each.variant in VECTOR_VARIANTS and _takes_matrix(each, epilogue, weights, storage):
             return matrix_set([each], epilogue, weights, storage)
     if storage != "plain":
         return _PACKED_ROW
@@ -128,15 +138,15 @@ def dense_set(sets: Sequence[KernelSet], epilogue: Epilogue, weights: Array, sto
     return PORTABLE
 
 
-def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage: Storage) -> bool:
-    match variant:
+def _takes_matrix(each: KernelSet, epilogue: Epilogue, weights: Array, storage: Storage) -> bool:
+    match each.variant:
         case "dsp":
-            return epilogue.is_searched and storage in ("plain", "int4")
+            return each.finishes(epilogue) and storage in ("plain", "int4")
         case "mve":
-            return epilogue.is_searched
+            return each.finishes(epilogue)
         case "rvv":
             # Two products of a sum of 16 bits, with weights that are left of four.
-            return epilogue.is_searched and (not is_sparse(storage) or bool(weights.min() > _NOT_SYMMETRIC))
+            return each.finishes(epilogue) and (not is_sparse(storage) or bool(weights.min() > _NOT_SYMMETRIC))
         case "m0plus":
             symmetric = epilogue.element == "int8" and bool(weights.min() > _NOT_SYMMETRIC)
             return symmetric and weights.shape[0] <= _LARGEST_WORD_DEPTH and storage in ("plain", "int4")
@@ -150,16 +160,16 @@ def _takes_matrix(variant: Variant, epilogue: Epilogue, weights: Array, storage:
 
 def depthwise_set(sets: Sequence[KernelSet], epilogue: Epilogue, window: Window, out_channels: int) -> KernelSet:
     """The set for a depthwise convolution."""
-    return next(each for each in sets if _takes_depthwise(each.variant, epilogue, window, out_channels))
+    return next(each for each in sets if _takes_depthwise(each, epilogue, window, out_channels))
 
 
-def _takes_depthwise(variant: Variant, epilogue: Epilogue, window: Window, out_channels: int) -> bool:
+def _takes_depthwise(each: KernelSet, epilogue: Epilogue, window: Window, out_channels: int) -> bool:
     single = out_channels == window.channels
-    match variant:
+    match each.variant:
         case "dsp" | "rvv":
-            return single and epilogue.is_searched
+            return single and each.finishes(epilogue)
         case "mve":
-            return single and epilogue.is_searched and block_of(window) is not None
+            return single and each.finishes(epilogue) and block_of(window) is not None
         case "m0plus":  # its assembly wants the taps of a row as far apart as pixels, and at least one of them
             inside = all(axis.taps(o) != (0, 0) for axis in (window.rows, window.columns) for o in range(axis.outputs))
             return epilogue.element == "int8" and single and inside and window.columns.dilation == 1
