@@ -50,6 +50,7 @@ CASES = {
     "turned_m4": Case(lambda: large_windows("turned_m4", "tflite"), "cortex-m4"),
     "squeezed_m4": Case(lambda: squeezed("squeezed_m4", "tflite"), "cortex-m4"),
     "planes_m4": Case(lambda: by_channel("planes_m4", "tflite"), "cortex-m4"),
+    "factors_m4": Case(lambda: backbone("factors_m4", "float32"), "cortex-m4", affine=False),
     "int8_m55": Case(lambda: backbone("int8_m55", "tflite"), "cortex-m55"),
     "int8_m0plus": Case(lambda: backbone("int8_m0plus", "tflite"), "cortex-m0plus"),
     "int8_rv32": Case(lambda: backbone("int8_rv32", "tflite"), "rv32imc"),

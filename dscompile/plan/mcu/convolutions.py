@@ -29,11 +29,11 @@ from dscompile.plan.mcu.packing import (
     vector_steps,
 )
 from dscompile.plan.mcu.pairs import (
+    channel_constants,
     fit_halves,
     four_rows,
     four_weights,
     half_weights,
-    channel_constants,
     pair_constants,
     pair_weights,
     shared_halves,

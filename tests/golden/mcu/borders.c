@@ -64,10 +64,14 @@ static inline BORDERS_CODE_ATTR int8_t clamp_int8(int32_t value, int32_t low, in
     return (int8_t)(raised > high ? high : raised);
 }
 
-/* x * y + z, rounded once: in double the product and the sum of a ratio and small integers are exact. */
+/* x * y + z, rounded once. */
 static inline BORDERS_CODE_ATTR float multiply_add(float x, float y, float z)
 {
-    return (float)((double)x * (double)y + (double)z);
+#if defined(__ARM_FEATURE_FMA) && defined(__GNUC__)
+    return __builtin_fmaf(x, y, z);
+#else
+    return (float)((double)x * (double)y + (double)z); /* exact in double, for a ratio and small integers */
+#endif
 }
 
 /* x * y, stored, so that no fused multiply-add skips its rounding. */
@@ -77,13 +81,26 @@ static inline BORDERS_CODE_ATTR float rounded_product(float x, float y)
     return product;
 }
 
-/* The nearest integer, halves to even, within +-1024. Stored first, so that no fused multiply-add skips its rounding. */
+/* The nearest integer, halves to even, within +-1024. */
 static inline BORDERS_CODE_ATTR int32_t round_to_even(float x)
 {
-    const volatile float stored = x;
+#if defined(__ARM_FP) && defined(__ARM_FEATURE_SAT) && defined(__thumb2__) && defined(__GNUC__)
+    float rounded;
+    int32_t integer;
+    __asm("vcvtr.s32.f32 %0, %1"
+          : "=t"(rounded)
+          : "t"(x));
+    __asm("vmov %0, %1\n\t"
+          "ssat %0, #11, %0"
+          : "=r"(integer)
+          : "t"(rounded));
+    return integer;
+#else
+    const volatile float stored = x; /* so that no fused multiply-add skips its rounding */
     const float limited = clip(stored, -1024.0f, 1024.0f);
     const volatile float shifted = limited + 12582912.0f; /* 1.5 * 2^23: units are its last bit */
     return (int32_t)(shifted - 12582912.0f);
+#endif
 }
 
 /* Copies [20, 2] elements. */

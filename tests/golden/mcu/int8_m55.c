@@ -679,7 +679,7 @@ __attribute__((naked, noinline)) static INT8_M55_CODE_ATTR void int8_m55_shared_
         "strd r6, r7, [sp, #24]\n"
         "lsl r3, r5, #2\n"
         "strd r4, r3, [sp, #48]\n"
-        "lsl r11, #1\n"
+        "lsl r11, #1\n" /* as VQDMULH doubles */
         "str r11, [sp, #68]\n"
         "vdup.32 q6, r10\n"
         "movs r2, #0\n"

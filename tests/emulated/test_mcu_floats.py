@@ -1,0 +1,50 @@
+"""Layers whose factors are floats, in assembly on emulated cores. Their C twins: tests/unit/test_mcu_floats.py."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dscompile.api.reference import oracle_outputs
+from dscompile.ir.network import Network
+from dscompile.run.firmware import FirmwareModel
+from dscompile.target import find_target
+from tests.emulated.conftest import require
+from tests.mcu import random_inputs, write
+from tests.packed_networks import stored
+from tests.unit.test_mcu_floats import CORES, LAYERS, SUMS, in_floats, in_powers, with_a_tiny_scale
+
+
+def assert_exact_on(core: str, network: Network, folder: Path, *, affine: bool = False) -> None:
+    compiler = "riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc"
+    require(compiler, shutil.which(compiler) is not None)
+    device = FirmwareModel(write(network, folder / "a", find_target(core), affine=affine))
+    inputs = random_inputs(network, 3)
+    results = device.run(inputs)
+    for name, expected in oracle_outputs(network, inputs).items():
+        np.testing.assert_array_equal(results[name], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.sampled
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("name", [*LAYERS, *SUMS])
+def test_factors_in_float32_on_a_core(name, core, tmp_path):
+    assert_exact_on(core, in_floats(name), tmp_path)
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m33", "cortex-m55", "rv64gcv"])
+def test_halves_go_to_even_on_a_core(core, tmp_path):
+    assert_exact_on(core, in_powers(in_floats("separable_of_odd_channels")), tmp_path, affine=True)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_results_that_leave_32_bits_are_clamped_on_a_core(core, tmp_path):
+    assert_exact_on(core, with_a_tiny_scale(in_floats("depthwise_3x3_same")), tmp_path)
+
+
+def test_weights_of_four_bits_on_a_core(tmp_path):
+    assert_exact_on("cortex-m4", stored(in_floats("pointwise_of_100_channels"), "int4"), tmp_path)
