@@ -116,10 +116,25 @@ def fit_affine(
     return _first_found(replace(layer, stepped=True), limits=limits)
 
 
+def search_most(
+    staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
+) -> tuple[Affine, NDArray[np.bool_]]:
+    """The affine form by one line that is right for most channels, and for which, [C].
+
+    Parameters as in `search_affine`, which has found none that is right for all.
+    """
+    layer = _Layer(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point, stepped=False)
+    most = 30 - _reach(sums).bit_length()
+    tried = [
+        (shifts, *_fit_all(layer, layer.starts(shifts), shifts)) for shifts in _shifts(most, slopes, None, _USUAL_RIGHT)
+    ]
+    shifts, (bias, multiplier, _), fits = max(tried, key=lambda each: int(each[2].sum()))
+    return Affine(bias, multiplier, shifts.left, shifts.right), fits
+
+
 def _first_found(layer: _Layer, finest: Shifts | None = None, limits: Shifts | None = None) -> Affine | None:
     """By the first shifts that do."""
-    reach = int(max(np.abs(layer.sums.low).max(), np.abs(layer.sums.high).max(), 1))
-    most, usual = 30 - reach.bit_length(), _USUAL_RIGHT
+    most, usual = 30 - _reach(layer.sums).bit_length(), _USUAL_RIGHT
     if limits is not None:
         most, usual = min(most, limits.left), limits.right
     if finest is not None:
@@ -132,6 +147,11 @@ def _first_found(layer: _Layer, finest: Shifts | None = None, limits: Shifts | N
         if found is not None:
             return found
     return None
+
+
+def _reach(sums: Range) -> int:
+    """The largest magnitude of a sum."""
+    return int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
 
 
 def constant_channels(staircase: Staircase, sums: Range) -> NDArray[np.bool_]:

@@ -13,7 +13,9 @@ such integers are found, the layer is requantized as on other cores.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +67,30 @@ def search_narrow(
 ) -> Narrow | None:
     """The narrow form of `staircase` on `sums`, or None. Parameters as in `requantization.search_affine`."""
     thresholds = find_thresholds(staircase, sums, clamp)
+    for form in _forms(thresholds, sums, slopes, zero_point):
+        found = _search(thresholds, sums, slopes, form)
+        if found is not None:
+            return found
+    return None
+
+
+def search_narrow_most(
+    staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
+) -> tuple[Narrow, NDArray[np.bool_]]:
+    """The narrow form by one line that is right for most channels, and for which, [C].
+
+    Parameters as in `search_narrow`, which has found none that is right for all.
+    """
+    thresholds = find_thresholds(staircase, sums, clamp)
+    forms = [form for form in _forms(thresholds, sums, slopes, zero_point) if not form.stepped]
+    tried = [(form, list(_channels(thresholds, sums, slopes, form))) for form in forms]
+    form, found = max(tried, key=lambda each: sum(channel is not None for channel in each[1]))
+    bias, multiplier, _ = np.array([channel or (0, 0, 0) for channel in found], np.int64).T
+    return Narrow(bias, multiplier, form.left, form.right), np.array([channel is not None for channel in found])
+
+
+def _forms(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int) -> Iterator[_Form]:
+    """What to try: one line, then two, with the largest right shifts that can be."""
     reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
     left = min(31 - reach.bit_length(), 16)
     levels = float((np.maximum(np.abs(sums.low), np.abs(sums.high)) * slopes).max()) + abs(zero_point) + 2
@@ -74,21 +100,22 @@ def search_narrow(
     most = min(int(np.floor(np.log2(_WORD / levels))), int(np.floor(np.log2(_HALF / 2 / max(slopes.max(), 1e-9)))))
     for stepped in (False, True):
         for right in range(min(most, 30), max(most - _SHIFTS, 0), -1):
-            found = _search(thresholds, sums, slopes, _Form(zero_point, left, right, stepped))
-            if found is not None:
-                return found
-    return None
+            yield _Form(zero_point, left, right, stepped)
 
 
 def _search(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], form: _Form) -> Narrow | None:
-    constants = []
-    for channel, slope in enumerate(slopes):
-        found = _channel(thresholds, sums, channel, float(slope), form)
-        if found is None:
-            return None
-        constants.append(found)
+    constants = list(takewhile(bool, _channels(thresholds, sums, slopes, form)))
+    if len(constants) < len(slopes):
+        return None
     bias, multiplier, step = np.array(constants, np.int64).T
     return Narrow(bias, multiplier, form.left, form.right, step if form.stepped else None)
+
+
+def _channels(
+    thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], form: _Form
+) -> Iterator[tuple[int, int, int] | None]:
+    """`_channel` of one after the other."""
+    return (_channel(thresholds, sums, channel, float(slope), form) for channel, slope in enumerate(slopes))
 
 
 def _channel(

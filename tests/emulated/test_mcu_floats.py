@@ -46,5 +46,10 @@ def test_results_that_leave_32_bits_are_clamped_on_a_core(core, tmp_path):
     assert_exact_on(core, with_a_tiny_scale(in_floats("depthwise_3x3_same")), tmp_path)
 
 
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m0plus", "rv32imc"])
+def test_some_channels_are_rounded_as_floats_on_a_core_without_them(core, tmp_path):
+    assert_exact_on(core, in_powers(in_floats("separable_of_odd_channels"), every=3), tmp_path, affine=True)
+
+
 def test_weights_of_four_bits_on_a_core(tmp_path):
     assert_exact_on("cortex-m4", stored(in_floats("pointwise_of_100_channels"), "int4"), tmp_path)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dscompile.ir.network import Network
+from dscompile.ir.network import Array, Network
 from dscompile.ir.ops import NONE, RELU6
 from dscompile.ir.tensor import Quantization
 from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
@@ -33,6 +33,8 @@ LAYERS = {
     "separable_same": depthwise(25, 5, 16, then=16),
     "separable_of_odd_channels": depthwise(5, 7, 17, then=33, activation=NONE),
 }
+WITHOUT_FLOATS = ("c99", "cortex-m3", "cortex-m0plus", "rv32imc")
+EXCEPTIONS = ["pointwise_of_100_channels", "pointwise_linear_to_9_channels", "depthwise_3x3_same"]
 SUMS = ["pointwise_of_17_swapped", "conv_5x5_with_two_relus", "separable_of_24", "separable_of_19_swapped"]
 
 
@@ -41,8 +43,8 @@ def in_floats(name: str) -> Network:
     return int8(LAYERS[name].network() if name in LAYERS else BLOCKS[name].network(), "float32")
 
 
-def in_powers(network: Network) -> Network:
-    """The same with scales that are powers of two, so that many products are halves."""
+def in_powers(network: Network, every: int = 1) -> Network:
+    """The same with scales that are powers of two, of one channel in `every`, so that many products are halves."""
 
     def power(scale: float) -> float:
         return float(2.0 ** np.round(np.log2(scale)))
@@ -51,9 +53,12 @@ def in_powers(network: Network) -> Network:
         return quantization and replace(quantization, scales=tuple(map(power, quantization.scales)))
 
     tensors = {name: replace(t, quantization=rounded(t.quantization)) for name, t in network.tensors.items()}
+
+    def of_channels(scales: Array) -> Array:
+        return np.array([scale if i % every else power(scale) for i, scale in enumerate(scales)], np.float32)
+
     weights = {
-        name: np.array([power(scale) for scale in array], np.float32) if name.endswith("kernel_scale") else array
-        for name, array in network.weights.items()
+        name: of_channels(array) if name.endswith("kernel_scale") else array for name, array in network.weights.items()
     }
     return replace(network, tensors=tensors, weights=weights).validate()
 
@@ -64,6 +69,15 @@ def with_a_tiny_scale(network: Network) -> Network:
     for name in network.outputs:
         tensors[name] = replace(tensors[name], quantization=Quantization((1e-11,), 127))
     return replace(network, tensors=tensors).validate()
+
+
+def some_channels(network: Network, core: str) -> dict[str, int]:
+    """Method -> channels of the convolutions that a core without a float unit rounds as floats."""
+    program = planned(network, here(core))
+    kernels = [function.kernel for function in program.functions]
+    methods = {k.epilogue.method for k in kernels if isinstance(k, ConvKernel | DepthwiseKernel)}
+    exceptions = [int((array < 0).sum()) for name, array in program.constants.items() if name.endswith(".multiplier")]
+    return dict(zip(methods, exceptions, strict=True))
 
 
 def variants(network: Network, core: str, *, fpu: bool = True) -> set[str]:
@@ -103,6 +117,23 @@ def test_weights_of_four_bits_have_factors_in_float32_too():
         assert_equals_oracle(network, (0,), here(core), affine=False)
 
 
+@pytest.mark.parametrize("core", WITHOUT_FLOATS)
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_without_a_float_unit_some_channels_are_rounded_as_floats(name, core):
+    network = in_powers(in_floats(name), every=3)
+    method = "narrow-or-float32" if core == "cortex-m0plus" else "affine-or-float32"
+    (found,) = some_channels(network, core).items()
+    assert found[0] == method
+    channels = network.layers[0].op.out_channels  # type: ignore[union-attr]
+    assert 0 < found[1] <= channels // 3 + 1
+    assert_equals_oracle(network, (0, 1), here(core))
+
+
+@pytest.mark.parametrize("core", WITHOUT_FLOATS)
+def test_without_a_float_unit_all_channels_can_be_exceptions(core):
+    assert_equals_oracle(in_powers(in_floats("pointwise_linear_to_9_channels")), (0,), here(core))
+
+
 @pytest.mark.parametrize("core", CORES)
-def test_without_a_float_unit_they_are_left_to_the_compiler(core):
+def test_with_vectors_but_without_a_float_unit_they_are_left_to_the_compiler(core):
     assert variants(in_floats("pointwise_of_100_channels"), core, fpu=False) <= {"c99", "block"}

@@ -10,7 +10,18 @@ from dscompile.ir.tensor import DTYPE_BYTES, DType
 from dscompile.plan.kernels import Parameter
 
 Element = Literal["float32", "int8"]
-Method = Literal["affine", "stepped", "narrow", "narrow-stepped", "tflite", "half-up", "single", "float32"]
+Method = Literal[
+    "affine",
+    "stepped",
+    "narrow",
+    "narrow-stepped",
+    "affine-or-float32",
+    "narrow-or-float32",
+    "tflite",
+    "half-up",
+    "single",
+    "float32",
+]
 
 
 @dataclass(frozen=True)
@@ -35,9 +46,10 @@ class IntegerEpilogue:
     the same, with `step` added to bias + (sum << left) where that is not negative. narrow: as affine in 32 bits
     (plan/requantization_narrow.py), clamp((bias + sum * high + (sum * low >> left)) >> right), with the upper, signed,
     and the lower, unsigned, half of multiplier; narrow-stepped: the same, with `step` added before the last shift where
-    the level would be zero_point or more. The others are that rounding itself, of sum + bias, followed by
-    + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded twice (tflite), twice with halves
-    up (half-up) or once (single), or a float factor (float32).
+    the level would be zero_point or more. affine-or-float32, narrow-or-float32: so where `multiplier` is not negative;
+    channels with others are rounded as float32, by `scale`. The other methods are that rounding itself, of sum + bias,
+    followed by + zero_point and clamp: a fixed-point factor multiplier * 2^(shift - 31) rounded twice (tflite), twice
+    with halves up (half-up) or once (single), or a float factor (float32).
     """
 
     element: ClassVar[Element] = "int8"
@@ -66,6 +78,8 @@ class IntegerEpilogue:
                 return (bias, Parameter(f"{prefix}multiplier", "int32"))
             case "stepped" | "narrow-stepped":
                 return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}step", "int32"))
+            case "affine-or-float32" | "narrow-or-float32":
+                return (bias, Parameter(f"{prefix}multiplier", "int32"), Parameter(f"{prefix}scale"))
             case "float32":
                 return (bias, Parameter(f"{prefix}scale"))
             case _:

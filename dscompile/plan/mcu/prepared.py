@@ -25,7 +25,13 @@ def prepared_weights(
             narrow = any(each.variant == "m0plus" for each in lowering.sets)
             folded = vector_variant(lowering.sets) != "c99"
             prepared = quantized_weights(
-                network, layer, centered=centered, affine=lowering.affine, narrow=narrow, folded=folded
+                network,
+                layer,
+                centered=centered,
+                affine=lowering.affine,
+                narrow=narrow,
+                folded=folded,
+                floats=lowering.target.has("fpu"),
             )
             lowering.prepared[key] = prepared
         return prepared.kernel, prepared.epilogue, prepared.constants

@@ -36,10 +36,12 @@ from dscompile.plan.requantization import (
     constant_channels,
     search_affine,
     search_folded,
+    search_most,
 )
-from dscompile.plan.requantization_narrow import Narrow, search_narrow
+from dscompile.plan.requantization_narrow import Narrow, search_narrow, search_narrow_most
 
 _answers: dict[Hashable, Affine | Narrow | None] = {}
+_answers_for_most: dict[Hashable, tuple[Affine | Narrow, NDArray[np.bool_]]] = {}
 _answers_in_rows: dict[Hashable, Affine | None] = {}
 _answers_shifted: dict[Hashable, Affine | None] = {}
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
@@ -58,19 +60,44 @@ class QuantizedWeights:
 
 
 def quantized_weights(
-    network: Network, layer: Layer, *, centered: bool, affine: bool, narrow: bool = False, folded: bool = False
+    network: Network,
+    layer: Layer,
+    *,
+    centered: bool,
+    affine: bool,
+    narrow: bool = False,
+    folded: bool = False,
+    floats: bool = True,
 ) -> QuantizedWeights:
     """Weights and requantization of a layer; `affine` allows the searched form, `narrow` that of 32-bit products first.
 
-    `folded` tries first to have the zero point of the result in the bias.
+    `folded` tries first to have the zero point of the result in the bias. Where the core computes no `floats`, the
+    rounding float32 remains for those channels only that have no searched form.
 
     Raises UnsupportedError naming the channels whose sums could leave 32 bits.
     """
     found = layer_sums(network, layer, centered=centered)
     searched = _searched(found, narrow=narrow, folded=folded) if affine else None
-    if searched is None:
-        return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
-    return _by_search(found, searched)
+    if searched is not None:
+        return _by_search(found, searched)
+    if affine and not floats and network.rounding == "float32":
+        return _mostly_by_search(found, layer_float_factors(network, layer), narrow=narrow)
+    return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
+
+
+def _mostly_by_search(found: LayerSums, factors: Array, *, narrow: bool) -> QuantizedWeights:
+    """A layer in the rounding float32, by a search but for some channels."""
+    form = _form(found, found.zero_point)
+    search = search_narrow_most if narrow else search_most
+    searched, fits = answered(_answers_for_most, (found.question, narrow), lambda: search(*form))
+    method: Method = "narrow-or-float32" if narrow else "affine-or-float32"
+    epilogue = IntegerEpilogue(
+        method, found.clamp.low, found.clamp.high, found.zero_point, searched.left, searched.right
+    )
+    bias = np.where(fits, searched.bias, found.bias).astype(np.int32)
+    multiplier = np.where(fits, searched.multiplier, -1).astype(np.int32)
+    scale = np.where(fits, 0, factors).astype(np.float32)
+    return QuantizedWeights(_without_constants(found), epilogue, (bias, multiplier, scale))
 
 
 def _by_search(found: LayerSums, searched: Affine | Narrow) -> QuantizedWeights:
