@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dscompile.ir.network import Array, Network
-from dscompile.ir.ops import NONE, RELU6
-from dscompile.ir.tensor import Quantization
+from dscompile.ir.network import Array, Network, NetworkBuilder
+from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D, Pads
+from dscompile.ir.tensor import Quantization, Tensor
 from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.packed_networks import stored
@@ -43,8 +43,11 @@ def in_floats(name: str) -> Network:
     return int8(LAYERS[name].network() if name in LAYERS else BLOCKS[name].network(), "float32")
 
 
-def in_powers(network: Network, every: int = 1) -> Network:
-    """The same with scales that are powers of two, of one channel in `every`, so that many products are halves."""
+def in_powers(network: Network, every: int = 1, layer: str = "") -> Network:
+    """The same with scales that are powers of two, so that many products are halves.
+
+    Of weights those of one channel in `every`, and of a `layer` only if it is given.
+    """
 
     def power(scale: float) -> float:
         return float(2.0 ** np.round(np.log2(scale)))
@@ -58,9 +61,27 @@ def in_powers(network: Network, every: int = 1) -> Network:
         return np.array([scale if i % every else power(scale) for i, scale in enumerate(scales)], np.float32)
 
     weights = {
-        name: of_channels(array) if name.endswith("kernel_scale") else array for name, array in network.weights.items()
+        name: of_channels(array) if name.startswith(layer) and name.endswith("kernel_scale") else array
+        for name, array in network.weights.items()
     }
     return replace(network, tensors=tensors, weights=weights).validate()
+
+
+def two_blocks() -> Network:
+    """A convolution and two separable ones, which lie in rows where all have kernels for pairs."""
+    rng = np.random.default_rng(1)
+    builder = NetworkBuilder("blocks")
+    x = builder.input(Tensor("x", (1, 12, 12, 3)))
+    same = Pads(1, 1, 1, 1)
+    first = rng.normal(0, 0.4, (3, 3, 3, 8)).astype(np.float32)
+    x = builder.add("conv", Conv2D(8, (3, 3), (1, 1), same, activation=RELU), [x], kernel=first)
+    for block in ("one", "two"):
+        taps = rng.normal(0, 0.4, (3, 3, 1, 8)).astype(np.float32)
+        depthwise = Conv2D(8, (3, 3), (1, 1), same, groups=8, activation=RELU)
+        x = builder.add(f"{block}.depthwise", depthwise, [x], kernel=taps)
+        kernel = rng.normal(0, 0.4, (1, 1, 8, 8)).astype(np.float32)
+        x = builder.add(f"{block}.pointwise", Conv2D(8, (1, 1), activation=RELU), [x], kernel=kernel)
+    return int8(builder.build([x]), "float32")
 
 
 def with_a_tiny_scale(network: Network) -> Network:
@@ -132,6 +153,15 @@ def test_without_a_float_unit_some_channels_are_rounded_as_floats(name, core):
 @pytest.mark.parametrize("core", WITHOUT_FLOATS)
 def test_without_a_float_unit_all_channels_can_be_exceptions(core):
     assert_equals_oracle(in_powers(in_floats("pointwise_linear_to_9_channels")), (0,), here(core))
+
+
+def test_a_layer_in_portable_c_leaves_no_image_in_rows():
+    """Its pointwise part alone has a kernel that could: after a depthwise one without pairs it is portable too."""
+    network = in_powers(two_blocks(), layer="one.depthwise")
+    target = replace(here("cortex-m4"), features=here("cortex-m4").features - {"fpu"})
+    separable = [f.kernel for f in planned(network, target).functions if isinstance(f.kernel, SeparableKernel)]
+    assert [kernel.variant for kernel in separable] == ["c99", "dsp"]
+    assert_equals_oracle(network, (0,), target)
 
 
 @pytest.mark.parametrize("core", CORES)

@@ -346,14 +346,21 @@ def takes_tables(lowering: McuLowering, fused: Fused) -> bool:
     assert isinstance(op, Conv2D)
     if not network.is_quantized_layer(layer) or not has_pairs(lowering.sets) or layer.inputs[0] in lowering.in_rows:
         return False
-    x, y = network.shape(layer.inputs[0]), network.shape(layer.output)
-    if not op.is_depthwise(x[3]):
+    if not op.is_depthwise(network.shape(layer.inputs[0])[3]):
         return multiplies_pairs(lowering, layer)
-    window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
-    _, epilogue, _ = prepared_weights(lowering, layer, centered=True)
-    if depthwise_set(lowering.sets, epilogue, window, op.out_channels).variant != "dsp":
+    if not has_pairs_of_taps(lowering, layer):
         return False
     return fused.pointwise is None or multiplies_pairs(lowering, fused.pointwise)
+
+
+def has_pairs_of_taps(lowering: McuLowering, layer: Layer) -> bool:
+    """Whether a depthwise layer has a kernel of int16 in pairs."""
+    op = layer.op
+    assert isinstance(op, Conv2D)
+    x, y = lowering.network.shape(layer.inputs[0]), lowering.network.shape(layer.output)
+    window = image_window(x, y, op.kernel, op.stride, op.pads, op.dilation)
+    _, epilogue, _ = prepared_weights(lowering, layer, centered=True)
+    return depthwise_set(lowering.sets, epilogue, window, op.out_channels).variant == "dsp"
 
 
 def multiplies_pairs(lowering: McuLowering, layer: Layer) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dscompile.ir.fixed_point import tensor_quantization
 from dscompile.ir.network import Layer, Network
 from dscompile.ir.ops import Conv2D, Pool
-from dscompile.plan.mcu.convolutions import image_window, multiplies_pairs
+from dscompile.plan.mcu.convolutions import has_pairs_of_taps, image_window, multiplies_pairs
 from dscompile.plan.mcu.fusion import fused_layers
 from dscompile.plan.mcu.lowering import McuLowering
 from dscompile.plan.mcu.prepared import depthwise_rows
@@ -68,4 +68,8 @@ def _is_made_in_rows(lowering: McuLowering, name: str) -> bool:
     if producer is None or name in network.outputs or lowering.is_inside(name) or not isinstance(producer.op, Conv2D):
         return False
     channels = network.shape(producer.inputs[0])[3]
-    return not producer.op.is_depthwise(channels) and multiplies_pairs(lowering, producer)
+    if producer.op.is_depthwise(channels) or not multiplies_pairs(lowering, producer):
+        return False
+    before = network.producers.get(producer.inputs[0])
+    is_fused = before is not None and fused_layers(network, before).pointwise is producer
+    return not is_fused or (before is not None and has_pairs_of_taps(lowering, before))
