@@ -11,6 +11,7 @@ from dscompile import api
 from dscompile.api.networks import read_network
 from dscompile.frontend.load import load_network
 from dscompile.ir.network import Network
+from dscompile.ir.tensor import Rounding
 from dscompile.passes import canonicalize
 from dscompile.run.firmware import FirmwareModel
 from dscompile.target import find_target
@@ -36,11 +37,11 @@ ZOO = {
 }
 
 
-def zoo_network(name: str, folder: Path) -> Network:
+def zoo_network(name: str, folder: Path, rounding: Rounding = "tflite") -> Network:
     """A network of the zoo, quantized with random weights and inputs."""
     width, resolution, _ = ZOO[name]
     path = api.zoo_write(name, str(folder), width=width, resolution=resolution)
-    return int8(canonicalize(read_network(str(path), None, input_shapes=None).network), "tflite")
+    return int8(canonicalize(read_network(str(path), None, input_shapes=None).network), rounding)
 
 
 def assert_few_instructions(network: Network, folder: Path, most: float = MOST) -> None:
@@ -68,3 +69,9 @@ def test_a_residual_network_takes_few_instructions_a_product(model_path, tmp_pat
 @pytest.mark.parametrize("name", ZOO)
 def test_networks_of_the_zoo_take_few_instructions_a_product(name, tmp_path):
     assert_few_instructions(zoo_network(name, tmp_path), tmp_path, ZOO[name][2])
+
+
+@pytest.mark.slow
+def test_results_in_float32_take_few_instructions_more(tmp_path):
+    """Hardly a layer of this rounding has a searched line for all channels."""
+    assert_few_instructions(zoo_network("shufflenet_v2", tmp_path, "float32"), tmp_path, 1.15)
