@@ -118,8 +118,8 @@ def fit_affine(
 
 def search_most(
     staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
-) -> tuple[Affine, NDArray[np.bool_]]:
-    """The affine form by one line that is right for most channels, and for which, [C].
+) -> tuple[Affine, NDArray[np.bool_]] | None:
+    """The affine form by one line that is right for most channels, and for which, [C]; None if 32 bits hold none.
 
     Parameters as in `search_affine`, which has found none that is right for all.
     """
@@ -128,6 +128,8 @@ def search_most(
     tried = [
         (shifts, *_fit_all(layer, layer.starts(shifts), shifts)) for shifts in _shifts(most, slopes, None, _USUAL_RIGHT)
     ]
+    if not tried:
+        return None
     shifts, (bias, multiplier, _), fits = max(tried, key=lambda each: int(each[2].sum()))
     return Affine(bias, multiplier, shifts.left, shifts.right), fits
 

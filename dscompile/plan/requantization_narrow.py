@@ -76,14 +76,16 @@ def search_narrow(
 
 def search_narrow_most(
     staircase: Staircase, sums: Range, slopes: NDArray[np.float64], zero_point: int, clamp: Clamp
-) -> tuple[Narrow, NDArray[np.bool_]]:
-    """The narrow form by one line that is right for most channels, and for which, [C].
+) -> tuple[Narrow, NDArray[np.bool_]] | None:
+    """The narrow form by one line that is right for most channels, and for which, [C]; None if 32 bits hold none.
 
     Parameters as in `search_narrow`, which has found none that is right for all.
     """
     thresholds = find_thresholds(staircase, sums, clamp)
     forms = [form for form in _forms(thresholds, sums, slopes, zero_point) if not form.stepped]
     tried = [(form, list(_channels(thresholds, sums, slopes, form))) for form in forms]
+    if not tried:
+        return None
     form, found = max(tried, key=lambda each: sum(channel is not None for channel in each[1]))
     bias, multiplier, _ = np.array([channel or (0, 0, 0) for channel in found], np.int64).T
     return Narrow(bias, multiplier, form.left, form.right), np.array([channel is not None for channel in found])

@@ -131,6 +131,12 @@ def test_results_that_leave_32_bits_are_clamped(name, core):
     assert_equals_oracle(with_a_tiny_scale(in_floats(name)), (0,), here(core), affine=False)
 
 
+@pytest.mark.parametrize("core", WITHOUT_FLOATS)
+@pytest.mark.parametrize("name", ["pointwise_linear_to_9_channels", "depthwise_3x3_same"])
+def test_results_that_leave_32_bits_are_clamped_without_a_float_unit(name, core):
+    assert_equals_oracle(with_a_tiny_scale(in_floats(name)), (0,), here(core))
+
+
 def test_weights_of_four_bits_have_factors_in_float32_too():
     network = stored(in_floats("pointwise_of_100_channels"), "int4")
     assert variants(network, "cortex-m4") == {"dsp"}

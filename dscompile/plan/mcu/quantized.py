@@ -41,7 +41,7 @@ from dscompile.plan.requantization import (
 from dscompile.plan.requantization_narrow import Narrow, search_narrow, search_narrow_most
 
 _answers: dict[Hashable, Affine | Narrow | None] = {}
-_answers_for_most: dict[Hashable, tuple[Affine | Narrow, NDArray[np.bool_]]] = {}
+_answers_for_most: dict[Hashable, tuple[Affine | Narrow, NDArray[np.bool_]] | None] = {}
 _answers_in_rows: dict[Hashable, Affine | None] = {}
 _answers_shifted: dict[Hashable, Affine | None] = {}
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
@@ -81,15 +81,20 @@ def quantized_weights(
     if searched is not None:
         return _by_search(found, searched)
     if affine and not floats and network.rounding == "float32":
-        return _mostly_by_search(found, layer_float_factors(network, layer), narrow=narrow)
+        mostly = _mostly_by_search(found, layer_float_factors(network, layer), narrow=narrow)
+        if mostly is not None:
+            return mostly
     return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
 
 
-def _mostly_by_search(found: LayerSums, factors: Array, *, narrow: bool) -> QuantizedWeights:
-    """A layer in the rounding float32, by a search but for some channels."""
+def _mostly_by_search(found: LayerSums, factors: Array, *, narrow: bool) -> QuantizedWeights | None:
+    """A layer in the rounding float32, by a search but for some channels; None if it is for all."""
     form = _form(found, found.zero_point)
     search = search_narrow_most if narrow else search_most
-    searched, fits = answered(_answers_for_most, (found.question, narrow), lambda: search(*form))
+    most = answered(_answers_for_most, (found.question, narrow), lambda: search(*form))
+    if most is None or not most[1].any():
+        return None
+    searched, fits = most
     method: Method = "narrow-or-float32" if narrow else "affine-or-float32"
     epilogue = IntegerEpilogue(
         method, found.clamp.low, found.clamp.high, found.zero_point, searched.left, searched.right
