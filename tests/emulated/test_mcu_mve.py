@@ -10,7 +10,7 @@ from dscompile.ir.ops import Conv2D, Dense, Pads, Pool, Reshape
 from dscompile.ir.tensor import Tensor
 from tests.emulated.test_mcu_fused import assert_exact_on
 from tests.mcu import assert_equals_oracle, here
-from tests.unit.test_mcu_kernels import int8
+from tests.unit.test_mcu_kernels import depthwise, int8
 from tests.unit.test_mcu_mve import TWINS
 
 pytestmark = pytest.mark.sampled
@@ -47,6 +47,12 @@ def test_twins_of_pools_and_dense_layers_equal_the_oracle(channels):
 @pytest.mark.parametrize("channels", [3, 21])
 def test_pools_and_dense_layers_equal_the_oracle(channels, tmp_path):
     assert_exact_on(CORE, int8(pooled(channels), "tflite"), tmp_path / "a")
+
+
+def test_rows_of_padding_that_a_compiler_knows_of_equal_the_oracle(tmp_path):
+    """It makes a copy of a function for them, with a distance of 0 between pixels."""
+    layer = depthwise(2, 8, 8, kernel=(2, 2), stride=(2, 2), dilation=(2, 2), pads=Pads(0, 1, 0, 1))
+    assert_exact_on(CORE, int8(layer.network(), "tflite"), tmp_path / "a")
 
 
 def test_vectors_equal_the_oracle_on_an_odd_separable_layer(tmp_path):

@@ -9,7 +9,7 @@ static inline void copy_run(const int8_t *from, int8_t *to, int32_t count)
         "vstrb.8 q0, [%1], #16\n"
         "letp lr, 1b\n"
         "2:\n"
-        : "+r"(from), "+r"(to)
+        : "+&r"(from), "+&r"(to)
         : "r"(count)
         : "lr", "d0", "d1", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)

@@ -9,7 +9,7 @@ static inline void fill_run(int8_t *to, int32_t value, int32_t count)
         "vstrb.8 q0, [%0], #16\n"
         "letp lr, 1b\n"
         "2:\n"
-        : "+r"(to)
+        : "+&r"(to)
         : "r"(count), "r"(value)
         : "lr", "d0", "d1", "memory");
 #else

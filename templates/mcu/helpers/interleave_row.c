@@ -23,7 +23,7 @@ static void interleave_row(const int8_t *x, int32_t x_step, int32_t pixels, int3
                 "add %1, %6\n"
                 "le lr, 1b\n"
                 "2:\n"
-                : "+l"(from), "+r"(to), "+r"(zero)
+                : "+&l"(from), "+&r"(to), "+&r"(zero)
                 : "r"(pitch), "r"(pixels), "r"(x_step), "r"(step), "r"(8 * pitch)
                 : "lr", "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "memory");
         } else {
@@ -40,7 +40,7 @@ static void interleave_row(const int8_t *x, int32_t x_step, int32_t pixels, int3
                 "add %1, %6\n"
                 "le lr, 1b\n"
                 "2:\n"
-                : "+l"(from), "+r"(to), "+r"(zero)
+                : "+&l"(from), "+&r"(to), "+&r"(zero)
                 : "r"(pitch), "r"(pixels), "r"(x_step), "r"(step), "r"(channels)
                 : "lr", "d0", "d1", "d2", "d3", "memory");
         }

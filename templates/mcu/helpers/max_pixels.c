@@ -14,7 +14,7 @@ static inline void max_pixels(const int8_t *x, int32_t step, int32_t pixels, int
         "le lr, 1b\n"
         "2:\n"
         "vstrb.8 q0, [%2]\n"
-        : "+r"(x)
+        : "+&r"(x)
         : "r"(step), "r"(best), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -30,7 +30,7 @@ static inline void max_pixels(const int8_t *x, int32_t step, int32_t pixels, int
         "j 1b\n"
         "2:\n"
         "vse8.v v0, (%2)\n"
-        : "+r"(x), "+r"(pixels)
+        : "+&r"(x), "+&r"(pixels)
         : "r"(best), "r"((long)step), "r"((long)channels)
         : VECTOR_STATE "memory");
 #else

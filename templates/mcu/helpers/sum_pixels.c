@@ -14,7 +14,7 @@ static inline void sum_pixels(const int8_t *x, int32_t step, int32_t pixels, int
         "le lr, 1b\n"
         "2:\n"
         "vstrw.32 q0, [%2]\n"
-        : "+l"(x)
+        : "+&l"(x)
         : "r"(step), "r"(sums), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -31,7 +31,7 @@ static inline void sum_pixels(const int8_t *x, int32_t step, int32_t pixels, int
         "j 1b\n"
         "2:\n"
         "vse32.v v0, (%2)\n"
-        : "+r"(x), "+r"(pixels)
+        : "+&r"(x), "+&r"(pixels)
         : "r"(sums), "r"((long)step), "r"((long)channels)
         : VECTOR_STATE "memory");
 #else

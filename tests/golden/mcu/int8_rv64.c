@@ -124,7 +124,7 @@ static inline INT8_RV64_CODE_ATTR void sum_pixels(const int8_t *x, int32_t step,
         "le lr, 1b\n"
         "2:\n"
         "vstrw.32 q0, [%2]\n"
-        : "+l"(x)
+        : "+&l"(x)
         : "r"(step), "r"(sums), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -141,7 +141,7 @@ static inline INT8_RV64_CODE_ATTR void sum_pixels(const int8_t *x, int32_t step,
         "j 1b\n"
         "2:\n"
         "vse32.v v0, (%2)\n"
-        : "+r"(x), "+r"(pixels)
+        : "+&r"(x), "+&r"(pixels)
         : "r"(sums), "r"((long)step), "r"((long)channels)
         : VECTOR_STATE "memory");
 #else
@@ -169,7 +169,7 @@ static inline INT8_RV64_CODE_ATTR void max_pixels(const int8_t *x, int32_t step,
         "le lr, 1b\n"
         "2:\n"
         "vstrb.8 q0, [%2]\n"
-        : "+r"(x)
+        : "+&r"(x)
         : "r"(step), "r"(best), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -185,7 +185,7 @@ static inline INT8_RV64_CODE_ATTR void max_pixels(const int8_t *x, int32_t step,
         "j 1b\n"
         "2:\n"
         "vse8.v v0, (%2)\n"
-        : "+r"(x), "+r"(pixels)
+        : "+&r"(x), "+&r"(pixels)
         : "r"(best), "r"((long)step), "r"((long)channels)
         : VECTOR_STATE "memory");
 #else
@@ -208,7 +208,7 @@ static inline INT8_RV64_CODE_ATTR void copy_run(const int8_t *from, int8_t *to, 
         "vstrb.8 q0, [%1], #16\n"
         "letp lr, 1b\n"
         "2:\n"
-        : "+r"(from), "+r"(to)
+        : "+&r"(from), "+&r"(to)
         : "r"(count)
         : "lr", "d0", "d1", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -243,7 +243,7 @@ static inline INT8_RV64_CODE_ATTR void fill_run(int8_t *to, int32_t value, int32
         "vstrb.8 q0, [%0], #16\n"
         "letp lr, 1b\n"
         "2:\n"
-        : "+r"(to)
+        : "+&r"(to)
         : "r"(count), "r"(value)
         : "lr", "d0", "d1", "memory");
 #else

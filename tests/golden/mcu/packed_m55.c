@@ -93,7 +93,7 @@ static inline PACKED_M55_CODE_ATTR void sum_pixels(const int8_t *x, int32_t step
         "le lr, 1b\n"
         "2:\n"
         "vstrw.32 q0, [%2]\n"
-        : "+l"(x)
+        : "+&l"(x)
         : "r"(step), "r"(sums), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -110,7 +110,7 @@ static inline PACKED_M55_CODE_ATTR void sum_pixels(const int8_t *x, int32_t step
         "j 1b\n"
         "2:\n"
         "vse32.v v0, (%2)\n"
-        : "+r"(x), "+r"(pixels)
+        : "+&r"(x), "+&r"(pixels)
         : "r"(sums), "r"((long)step), "r"((long)channels)
         : VECTOR_STATE "memory");
 #else
@@ -133,7 +133,7 @@ static inline PACKED_M55_CODE_ATTR void copy_run(const int8_t *from, int8_t *to,
         "vstrb.8 q0, [%1], #16\n"
         "letp lr, 1b\n"
         "2:\n"
-        : "+r"(from), "+r"(to)
+        : "+&r"(from), "+&r"(to)
         : "r"(count)
         : "lr", "d0", "d1", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -168,7 +168,7 @@ static inline PACKED_M55_CODE_ATTR void fill_run(int8_t *to, int32_t value, int3
         "vstrb.8 q0, [%0], #16\n"
         "letp lr, 1b\n"
         "2:\n"
-        : "+r"(to)
+        : "+&r"(to)
         : "r"(count), "r"(value)
         : "lr", "d0", "d1", "memory");
 #else
@@ -203,7 +203,7 @@ static PACKED_M55_CODE_ATTR void interleave_row(const int8_t *x, int32_t x_step,
                 "add %1, %6\n"
                 "le lr, 1b\n"
                 "2:\n"
-                : "+l"(from), "+r"(to), "+r"(zero)
+                : "+&l"(from), "+&r"(to), "+&r"(zero)
                 : "r"(pitch), "r"(pixels), "r"(x_step), "r"(step), "r"(8 * pitch)
                 : "lr", "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "memory");
         } else {
@@ -220,7 +220,7 @@ static PACKED_M55_CODE_ATTR void interleave_row(const int8_t *x, int32_t x_step,
                 "add %1, %6\n"
                 "le lr, 1b\n"
                 "2:\n"
-                : "+l"(from), "+r"(to), "+r"(zero)
+                : "+&l"(from), "+&r"(to), "+&r"(zero)
                 : "r"(pitch), "r"(pixels), "r"(x_step), "r"(step), "r"(channels)
                 : "lr", "d0", "d1", "d2", "d3", "memory");
         }

@@ -84,7 +84,7 @@ static inline PACKED_RV64_CODE_ATTR void sum_pixels(const int8_t *x, int32_t ste
         "le lr, 1b\n"
         "2:\n"
         "vstrw.32 q0, [%2]\n"
-        : "+l"(x)
+        : "+&l"(x)
         : "r"(step), "r"(sums), "r"(pixels), "r"(channels)
         : "lr", "d0", "d1", "d2", "d3", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
@@ -101,7 +101,7 @@ static inline PACKED_RV64_CODE_ATTR void sum_pixels(const int8_t *x, int32_t ste
         "j 1b\n"
         "2:\n"
         "vse32.v v0, (%2)\n"
-        : "+r"(x), "+r"(pixels)
+        : "+&r"(x), "+&r"(pixels)
         : "r"(sums), "r"((long)step), "r"((long)channels)
         : VECTOR_STATE "memory");
 #else
@@ -124,7 +124,7 @@ static inline PACKED_RV64_CODE_ATTR void copy_run(const int8_t *from, int8_t *to
         "vstrb.8 q0, [%1], #16\n"
         "letp lr, 1b\n"
         "2:\n"
-        : "+r"(from), "+r"(to)
+        : "+&r"(from), "+&r"(to)
         : "r"(count)
         : "lr", "d0", "d1", "memory");
 #elif defined(__riscv_vector) && defined(__GNUC__)
