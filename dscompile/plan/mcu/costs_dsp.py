@@ -503,5 +503,6 @@ def pieces_mix(body: RowsBody, segment: Segment, edge: int, channels: int) -> Mi
 def _block(block: Block, finish: Finish) -> Mix:
     """Of one channel: for each piece a word of three rows, then its outputs."""
     outputs, pieces, around = _BLOCKS[block]
-    output = code("2p") * 3 + code("2p") + _clamps(finish) + code("s")
+    made = code("5p") if finish.scale else code("p")  # of a pair of sums also three moves
+    output = code("2p") * 3 + made + code("p") + _clamps(finish) + code("s")
     return _ROW * (3 * pieces) + output * outputs + around

@@ -46,7 +46,8 @@ def prepared_weights(
 def depthwise_rows(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
     """A depthwise layer made ready for an image in rows, if that can be."""
     if layer.name not in lowering.prepared_rows:
-        lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer)
+        floats = lowering.target.has("fpu")
+        lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer, floats=floats)
     return lowering.prepared_rows[layer.name]
 
 

@@ -44,6 +44,7 @@ _answers: dict[Hashable, Affine | Narrow | None] = {}
 _answers_for_most: dict[Hashable, tuple[Affine | Narrow, NDArray[np.bool_]] | None] = {}
 _answers_in_rows: dict[Hashable, Affine | None] = {}
 _answers_shifted: dict[Hashable, Affine | None] = {}
+_LOWEST = -128  # zero point of an image in rows, whose byte is then 0
 _LONGEST_SOFTMAX = 8191  # exponentials are at most 2^19, and their sum must stay below 2^32
 
 
@@ -118,21 +119,27 @@ def _integers(searched: Affine | Narrow) -> tuple[Array, ...]:
     return tuple(each.astype(np.int32) for each in found)
 
 
-def rows_weights(network: Network, layer: Layer) -> QuantizedWeights | None:
+def rows_weights(network: Network, layer: Layer, *, floats: bool = False) -> QuantizedWeights | None:
     """A depthwise layer made ready for an image in rows (plan/mcu/rows.py), or None.
 
-    Its results are above -128, whatever its zero point is, and its weights are still to be shifted by `left`.
+    Its results are above -128, whatever its zero point is, and its weights are still to be shifted by `left`. Where the
+    core computes `floats`, the second constant may be the bits of a factor in the rounding float32.
     """
     found = layer_sums(network, layer, centered=True)
     searched = answered(
         _answers_in_rows,
         found.question,
-        lambda: search_affine(*_form(found, -128), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
+        lambda: search_affine(*_form(found, _LOWEST), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
     )
-    if searched is None:
-        return None
     clamp = found.clamp
-    epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, -128, searched.left, searched.right)
+    if searched is None:
+        if not floats or network.rounding != "float32" or found.zero_point != _LOWEST:
+            return None
+        bits = layer_float_factors(network, layer).view(np.int32)
+        return QuantizedWeights(
+            found.kernel, IntegerEpilogue("float32", clamp.low, clamp.high, _LOWEST), (found.bias, bits)
+        )
+    epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, _LOWEST, searched.left, searched.right)
     return QuantizedWeights(_without_constants(found), epilogue, (searched.bias, searched.multiplier))
 
 
