@@ -482,7 +482,7 @@ def goes_by_planes(lowering: McuLowering, kernel: DepthwiseKernel) -> bool:
 
     If only room is missing, the lowering has that noted.
     """
-    if not takes_planes(kernel.window) or not kernel.epilogue.is_searched:
+    if not takes_planes(kernel.window):
         return False
     if depthwise_mix(replace(kernel, variant="planes")).instructions >= depthwise_mix(kernel).instructions:
         return False
@@ -510,7 +510,7 @@ def _taps(
     taps = weights[:, :, 0, :]
     if kernel.variant == "planes":
         assert isinstance(epilogue, IntegerEpilogue)
-        records = planes_records(taps, epilogue.left, *constants)
+        records = planes_records(taps, epilogue.left, *(array.view(np.int32) for array in constants))
         if kernel.shuffled:  # those of the channels of y in the order of x
             records = records.reshape(-1, kernel.shuffled, records.shape[1]).swapaxes(0, 1)
         return [lowering.constant("records", records.reshape(-1, planes_record_words(kernel)))]

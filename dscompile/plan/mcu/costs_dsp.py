@@ -307,7 +307,8 @@ def _finished(finish: Finish) -> Mix:
 
 def _stored(finish: Finish, *, lookup: bool) -> Mix:
     """Of a sum that begins with its bias, to the byte that is stored; `lookup`: which a table has."""
-    return code("2p s") + code("2p") * finish.step + code("l") * lookup + _clamps(finish)
+    made = _FLOAT_RESULT + code("s") if finish.scale else code("2p s")
+    return made + code("2p") * finish.step + code("l") * lookup + _clamps(finish)
 
 
 def _pattern_row(pattern: Pattern, weight_words: int) -> Mix:

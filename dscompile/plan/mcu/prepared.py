@@ -55,7 +55,9 @@ def depthwise_shifted(lowering: McuLowering, layer: Layer) -> QuantizedWeights |
     """A depthwise layer whose weights can be shifted in advance, in a turned image or in planes, if there is one."""
     key = f"{layer.name}, shifted"
     if key not in lowering.prepared_rows:
-        lowering.prepared_rows[key] = shifted_weights(lowering.network, layer, centered=True)
+        lowering.prepared_rows[key] = shifted_weights(
+            lowering.network, layer, centered=True, floats=lowering.target.has("fpu")
+        )
     return lowering.prepared_rows[key]
 
 

@@ -131,27 +131,37 @@ def rows_weights(network: Network, layer: Layer, *, floats: bool = False) -> Qua
         found.question,
         lambda: search_affine(*_form(found, _LOWEST), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
     )
-    clamp = found.clamp
     if searched is None:
-        if not floats or network.rounding != "float32" or found.zero_point != _LOWEST:
-            return None
-        bits = layer_float_factors(network, layer).view(np.int32)
-        return QuantizedWeights(
-            found.kernel, IntegerEpilogue("float32", clamp.low, clamp.high, _LOWEST), (found.bias, bits)
-        )
+        lowest = found.zero_point == _LOWEST
+        return _in_floats(network, layer, found) if floats and lowest else None
+    clamp = found.clamp
     epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, _LOWEST, searched.left, searched.right)
     return QuantizedWeights(_without_constants(found), epilogue, (searched.bias, searched.multiplier))
 
 
-def shifted_weights(network: Network, layer: Layer, *, centered: bool) -> QuantizedWeights | None:
-    """A layer whose weights, shifted to the left by `left` as its sums are to be, fit 16 bits, or None."""
+def _in_floats(network: Network, layer: Layer, found: LayerSums) -> QuantizedWeights | None:
+    """A layer in the rounding float32, whose second constant is the bits of a factor; None in other roundings."""
+    if network.rounding != "float32":
+        return None
+    epilogue = IntegerEpilogue("float32", found.clamp.low, found.clamp.high, found.zero_point)
+    constants = found.bias.astype(np.int32), layer_float_factors(network, layer).view(np.int32)
+    return QuantizedWeights(found.kernel, epilogue, constants)
+
+
+def shifted_weights(network: Network, layer: Layer, *, centered: bool, floats: bool = False) -> QuantizedWeights | None:
+    """A layer whose weights, shifted to the left by `left` as its sums are to be, fit 16 bits, or None.
+
+    `floats` as of `rows_weights`.
+    """
     found = layer_sums(network, layer, centered=centered)
     searched = answered(
         _answers_shifted,
         found.question,
         lambda: search_affine(*_form(found, found.zero_point), limits=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
     )
-    return None if searched is None else _by_search(found, searched)
+    if searched is None:
+        return _in_floats(network, layer, found) if floats else None
+    return _by_search(found, searched)
 
 
 def _searched(found: LayerSums, *, narrow: bool, folded: bool) -> Affine | Narrow | None:
