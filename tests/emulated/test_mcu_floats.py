@@ -15,7 +15,10 @@ from dscompile.target import find_target
 from tests.emulated.conftest import require
 from tests.mcu import random_inputs, write
 from tests.packed_networks import stored
-from tests.unit.test_mcu_floats import CORES, LAYERS, SUMS, in_floats, in_powers, with_a_tiny_scale
+from tests.unit.test_mcu_floats import CORES, IMAGES, LAYERS, SUMS, in_floats, in_powers, with_a_tiny_scale
+from tests.unit.test_mcu_kernels import int8
+from tests.unit.test_mcu_rows import memory_for_rows  # noqa: F401 -- a fixture
+from tests.unit.test_mcu_turned import turning_is_free  # noqa: F401 -- a fixture
 
 
 def assert_exact_on(core: str, network: Network, folder: Path, *, affine: bool = False) -> None:
@@ -44,6 +47,14 @@ def test_halves_go_to_even_on_a_core(core, tmp_path):
 @pytest.mark.parametrize("core", CORES)
 def test_results_that_leave_32_bits_are_clamped_on_a_core(core, tmp_path):
     assert_exact_on(core, with_a_tiny_scale(in_floats("depthwise_3x3_same")), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.sampled
+@pytest.mark.usefixtures("memory_for_rows", "turning_is_free")
+@pytest.mark.parametrize("name", IMAGES)
+def test_depthwise_layers_of_other_images_on_a_cortex_m4(name, tmp_path):
+    assert_exact_on("cortex-m4", in_powers(int8(IMAGES[name][1](), "float32")), tmp_path, affine=True)
 
 
 @pytest.mark.parametrize("core", ["cortex-m3", "cortex-m0plus", "rv32imc"])

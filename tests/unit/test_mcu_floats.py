@@ -5,7 +5,9 @@ The assembly itself: tests/emulated/test_mcu_floats.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +19,11 @@ from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKe
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.packed_networks import stored
 from tests.unit.test_mcu_kernels import Case, depthwise, int8
+from tests.unit.test_mcu_planes import LAYERS as ALONE
 from tests.unit.test_mcu_residual import BLOCKS
+from tests.unit.test_mcu_rows import CHAINS, chain, memory_for_rows  # noqa: F401 -- a fixture
+from tests.unit.test_mcu_turned import BLOCKS as BLOCKS_OF_TURNED
+from tests.unit.test_mcu_turned import turning_is_free  # noqa: F401 -- a fixture
 
 CORES = {"cortex-m4": "dsp", "cortex-m55": "mve", "rv64gcv": "rvv"}
 LAYERS = {
@@ -35,6 +41,11 @@ LAYERS = {
 }
 WITHOUT_FLOATS = ("c99", "cortex-m3", "cortex-m0plus", "rv32imc")
 EXCEPTIONS = ["pointwise_of_100_channels", "pointwise_linear_to_9_channels", "depthwise_3x3_same"]
+IMAGES: dict[str, tuple[str, Callable[[], Network]]] = {
+    **{f"rows_{name}": ("rows", partial(chain, name)) for name in CHAINS},
+    **{f"turned_{name}": ("turned", partial(BLOCKS_OF_TURNED.__getitem__, name)) for name in BLOCKS_OF_TURNED},
+    **{f"planes_{name}": ("planes", partial(ALONE.__getitem__, name)) for name in ALONE},
+}
 SUMS = ["pointwise_of_17_swapped", "conv_5x5_with_two_relus", "separable_of_24", "separable_of_19_swapped"]
 
 
@@ -114,7 +125,7 @@ def variants(network: Network, core: str, *, fpu: bool = True) -> set[str]:
 @pytest.mark.parametrize("name", [*LAYERS, *SUMS])
 def test_factors_in_float32_are_exact(name, core):
     network = in_floats(name)
-    assert variants(network, core) == {CORES[core]}
+    assert variants(network, core) <= {CORES[core], "planes"}
     assert_equals_oracle(network, (0,), here(core), affine=False)
 
 
@@ -135,6 +146,22 @@ def test_results_that_leave_32_bits_are_clamped(name, core):
 @pytest.mark.parametrize("name", ["pointwise_linear_to_9_channels", "depthwise_3x3_same"])
 def test_results_that_leave_32_bits_are_clamped_without_a_float_unit(name, core):
     assert_equals_oracle(with_a_tiny_scale(in_floats(name)), (0,), here(core))
+
+
+def depthwise_methods(network: Network) -> set[tuple[str, str]]:
+    """Variants of depthwise layers on a Cortex-M4, and how they are rounded."""
+    kernels = [function.kernel for function in planned(network, here("cortex-m4")).functions]
+    parts = [k.depthwise if isinstance(k, SeparableKernel) else k for k in kernels]
+    return {(k.variant, k.epilogue.method) for k in parts if isinstance(k, DepthwiseKernel)}
+
+
+@pytest.mark.usefixtures("memory_for_rows", "turning_is_free")
+@pytest.mark.parametrize("name", IMAGES)
+def test_depthwise_layers_of_other_images_have_factors_in_float32(name):
+    variant, network = IMAGES[name]
+    network = in_powers(int8(network(), "float32"))
+    assert (variant, "float32") in depthwise_methods(network)
+    assert_equals_oracle(network, (0, 1), here("cortex-m4"))
 
 
 def test_weights_of_four_bits_have_factors_in_float32_too():
