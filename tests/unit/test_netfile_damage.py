@@ -1,4 +1,4 @@
-"""Damaged files give errors, never tracebacks: a few random ones in every run, more with `-m slow`, most with `--all-cases`."""
+"""Damaged files give errors, never tracebacks: a few random ones in every run, many more with `-m slow`."""
 
 from __future__ import annotations
 
