@@ -1,8 +1,8 @@
 """A trained MobileNetV1-0.25 (MLPerf Tiny's visual wake words), quantized on photographs, beside its float original.
 
 The photographs are split in three. Each third is held out once: the network that is measured on its crops was quantized
-on crops of the others. No crop is left out, however close float32 finds its two classes. Quantizing takes
-longest: in every run the first third alone is held out, and as many crops are of it; each of the three with `--all-cases`.
+on crops of the others. No crop is left out, however close float32 finds its two classes. Quantizing takes longest: the
+first third alone is held out in every run, and as many crops are of it, and each of the three with `--all-cases`.
 """
 
 from __future__ import annotations
