@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from dscompile.api.networks import read_network
+from dscompile.api.networks import read_network, zoo_write
 from dscompile.ir.network import Network, NetworkBuilder
 from dscompile.ir.ops import RELU6, Conv2D
 from dscompile.ir.shapes import same_pads
@@ -19,8 +17,6 @@ from dscompile.run.operands import aligned_buffer
 from dscompile.target import Target
 from tests.arm import innermost_loops, run_network, vectors_on_stack
 from tests.native import ARM, planned, target_here
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -105,8 +101,10 @@ def test_inner_loops_neither_spill_nor_call(network, target):
 
 
 @pytest.mark.slow
-def test_a_whole_mobilenet_v1(target):
-    run = run_network(read_network(ROOT / "nets" / "mobilenet_v1.yaml", None).network, target)
+@pytest.mark.parametrize("resolution", ["112", pytest.param("224", marks=pytest.mark.seldom)])
+def test_a_whole_mobilenet_v1(resolution, target, tmp_path):
+    path = zoo_write("mobilenet_v1", tmp_path, resolution=resolution)
+    run = run_network(read_network(path, None).network, target)
     assert run.passed, run.message
     assert run.instructions_per_mac <= 0.305
     assert run.spills_per_mac <= 0.001

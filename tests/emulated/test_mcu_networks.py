@@ -121,7 +121,7 @@ def test_the_tutorial_shows_the_figures_of_the_header(tmp_path):
 
 MODELS = ("kws_ref_model_int8", "vww_96_int8", "micro_speech_quantized", "pretrainedResnet_quant", "ad01_int8")
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imc", "rv64gcv")
-MANY = 8
+MANY = 4
 
 
 @pytest.mark.sampled

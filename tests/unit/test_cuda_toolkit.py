@@ -101,6 +101,7 @@ def test_a_version_is_read_or_unknown(nvcc: Nvcc, tmp_path: Path) -> None:
     assert Nvcc(script(tmp_path / "nvcc", "echo imaginary")).version == "unknown"
 
 
+@pytest.mark.every_case
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_architecture_compiles_and_its_registers_are_read(nvcc: Nvcc, arch: str, tmp_path: Path) -> None:

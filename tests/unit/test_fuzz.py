@@ -1,4 +1,4 @@
-"""Damaged inputs of every kind: some in every run, a thousand of each with `-m slow`."""
+"""Damaged inputs of every kind: some in every run, hundreds of each with `-m slow`, a thousand with `--all-cases`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from tests.fuzz.samples import Sample
 from tests.fuzz.watch import run_all
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.every_case
+@pytest.mark.parametrize(
+    "count",
+    [30, pytest.param(200, marks=pytest.mark.slow), pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.seldom])],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_input_is_read_or_refused(kind: str, count: int) -> None:
     codes, findings = run_all(KINDS[kind], range(count))

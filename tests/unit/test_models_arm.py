@@ -20,8 +20,8 @@ MODELS = {
     "onnx/mobilenetv1_100.onnx": 0.31,
     "onnx/mobilenetv2_100.onnx": 0.33,
     "onnx/mobilenetv2_100.bn.onnx": 0.33,
-    "onnx/mobilenetv3_small_100.raw.onnx": 0.36,
     "onnx/mobilenetv3_large_100.onnx": 0.34,
+    "onnx/mobilenetv3_small_100.raw.onnx": 0.36,
     "onnx/efficientnet_b0.onnx": 0.45,
 }
 

@@ -115,6 +115,7 @@ def test_mobilenet_v2_loads_in_50_ms(target, built):
     assert min(seconds) < 0.05
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "target"), CASES)
 def test_only_the_interface_is_exported(name, target, built):
     artifact = built(name, target).artifact

@@ -21,9 +21,14 @@ PIECES = (
     *("same", "relu", "from", "name", "\n", "  ", "- ", ": ", "{", "}", "[", "]", ",", "#", "&a", "*a", "!t", "|", "%"),
     *("?", "\t", "é", "\u2028", "\x85", "\ufeff", "prelu", "16777216", "repeat: 3, "),
 )
-EXAMPLES = [30, pytest.param(1000, marks=pytest.mark.slow)]
+EXAMPLES = [
+    30,
+    pytest.param(300, marks=pytest.mark.slow),
+    pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.seldom]),
+]
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_a_damaged_net_yaml_is_read_or_refused(examples: int) -> None:
     good = zoo_path("mobilenet_v2").read_text()
@@ -41,6 +46,7 @@ def test_a_damaged_net_yaml_is_read_or_refused(examples: int) -> None:
     assert refused > examples // 2
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("weights_format", ["npz", "safetensors"])
 @pytest.mark.filterwarnings("ignore")
