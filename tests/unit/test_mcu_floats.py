@@ -156,7 +156,7 @@ def depthwise_methods(network: Network) -> set[tuple[str, str]]:
 
 
 @pytest.mark.usefixtures("memory_for_rows", "turning_is_free")
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", list(IMAGES)[::3])  # tests/emulated/test_mcu_floats.py has all
 def test_depthwise_layers_of_other_images_have_factors_in_float32(name):
     variant, network = IMAGES[name]
     network = in_powers(int8(network(), "float32"))

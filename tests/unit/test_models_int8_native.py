@@ -86,7 +86,7 @@ def test_a_qdq_block_of_mobilenet_v2_equals_onnxruntime(activations, tmp_path):
     assert_equals_onnxruntime(quantized(made, tmp_path, activations))
 
 
-@pytest.mark.seldom
+@pytest.mark.sampled
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("activations", ["u8", "s8"])
