@@ -123,7 +123,7 @@ def variants(network: Network, core: str, *, fpu: bool = True) -> set[str]:
 
 
 # Of each layer on one core, another one each time; tests/emulated/test_mcu_floats.py has all.
-@pytest.mark.parametrize(("name", "core"), zip([*LAYERS, *SUMS], cycle(CORES), strict=False))
+@pytest.mark.parametrize(("name", "core"), list(zip([*LAYERS, *SUMS], cycle(CORES), strict=False)))
 def test_factors_in_float32_are_exact(name, core):
     network = in_floats(name)
     assert variants(network, core) <= {CORES[core], "planes"}
