@@ -36,6 +36,7 @@ _WORD = 1 << 31
 _HALF = 1 << 16
 _REACHES = (8, 400)  # multipliers tried on either side of the slope
 _SHIFTS = 4  # values of `right` tried, from the largest possible down
+_ENOUGH = 0.7  # of the channels, for which another `right` is not worth its search
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,18 @@ def search_narrow_most(
     Parameters as in `search_narrow`, which has found none that is right for all.
     """
     thresholds = find_thresholds(staircase, sums, clamp)
-    forms = [form for form in _forms(thresholds, sums, slopes, zero_point) if not form.stepped]
-    tried = [(form, list(_channels(thresholds, sums, slopes, form))) for form in forms]
-    if not tried:
-        return None
-    form, found = max(tried, key=lambda each: sum(channel is not None for channel in each[1]))
-    bias, multiplier, _ = np.array([channel or (0, 0, 0) for channel in found], np.int64).T
-    return Narrow(bias, multiplier, form.left, form.right), np.array([channel is not None for channel in found])
+    best: tuple[Narrow, NDArray[np.bool_]] | None = None
+    for form in _forms(thresholds, sums, slopes, zero_point):
+        if form.stepped:
+            break
+        found = list(_channels(thresholds, sums, slopes, form))
+        fits = np.array([channel is not None for channel in found])
+        if best is None or fits.sum() > best[1].sum():
+            bias, multiplier, _ = np.array([channel or (0, 0, 0) for channel in found], np.int64).T
+            best = Narrow(bias, multiplier, form.left, form.right), fits
+        if fits.mean() >= _ENOUGH:
+            break
+    return best
 
 
 def _forms(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int) -> Iterator[_Form]:
