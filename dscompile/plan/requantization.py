@@ -46,6 +46,11 @@ class Range:
     low: Integers
     high: Integers
 
+    @property
+    def reach(self) -> int:
+        """The largest magnitude of a sum of any channel, 1 at least."""
+        return int(max(np.abs(self.low).max(), np.abs(self.high).max(), 1))
+
     def of(self, channels: Integers) -> Range:
         """Those of some channels."""
         return Range(self.low[channels], self.high[channels])
@@ -124,7 +129,7 @@ def search_most(
     Parameters as in `search_affine`, which has found none that is right for all.
     """
     layer = _Layer(find_thresholds(staircase, sums, clamp), sums, slopes, zero_point, stepped=False)
-    most = 30 - _reach(sums).bit_length()
+    most = 30 - sums.reach.bit_length()
     tried = [
         (shifts, *_fit_all(layer, layer.starts(shifts), shifts)) for shifts in _shifts(most, slopes, None, _USUAL_RIGHT)
     ]
@@ -136,7 +141,7 @@ def search_most(
 
 def _first_found(layer: _Layer, finest: Shifts | None = None, limits: Shifts | None = None) -> Affine | None:
     """By the first shifts that do."""
-    most, usual = 30 - _reach(layer.sums).bit_length(), _USUAL_RIGHT
+    most, usual = 30 - layer.sums.reach.bit_length(), _USUAL_RIGHT
     if limits is not None:
         most, usual = min(most, limits.left), limits.right
     if finest is not None:
@@ -149,11 +154,6 @@ def _first_found(layer: _Layer, finest: Shifts | None = None, limits: Shifts | N
         if found is not None:
             return found
     return None
-
-
-def _reach(sums: Range) -> int:
-    """The largest magnitude of a sum."""
-    return int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
 
 
 def constant_channels(staircase: Staircase, sums: Range) -> NDArray[np.bool_]:

@@ -99,8 +99,7 @@ def search_narrow_most(
 
 def _forms(thresholds: Thresholds, sums: Range, slopes: NDArray[np.float64], zero_point: int) -> Iterator[_Form]:
     """What to try: one line, then two, with the largest right shifts that can be."""
-    reach = int(max(np.abs(sums.low).max(), np.abs(sums.high).max(), 1))
-    left = min(31 - reach.bit_length(), 16)
+    left = min(31 - sums.reach.bit_length(), 16)
     levels = float((np.maximum(np.abs(sums.low), np.abs(sums.high)) * slopes).max()) + abs(zero_point) + 2
     constant = (sums.low == 0) & (sums.high == 0)
     if constant.any():  # their bias is all that they have: the middle of a level must fit, wherever the others lie

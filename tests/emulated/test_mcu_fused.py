@@ -23,10 +23,10 @@ from tests.unit.test_mcu_residual import BLOCKS, CORES, int8
 pytestmark = pytest.mark.sampled
 
 
-def assert_exact_on(core: str, network: Network, directory: Path) -> None:
+def assert_exact_on(core: str, network: Network, directory: Path, *, affine: bool = True) -> None:
     compiler = "riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc"
     require(compiler, shutil.which(compiler) is not None)
-    device = FirmwareModel(write(network, directory, find_target(core)))
+    device = FirmwareModel(write(network, directory, find_target(core), affine=affine))
     inputs = random_inputs(network, 3)
     expected, results = oracle_outputs(network, inputs), device.run(inputs)
     for name in network.outputs:

@@ -13,9 +13,9 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from dscompile.ir.network import Array, Network, NetworkBuilder
-from dscompile.ir.ops import NONE, RELU, RELU6, Conv2D, Pads
-from dscompile.ir.tensor import Quantization, Tensor
+from dscompile.ir.network import Array, Network
+from dscompile.ir.ops import NONE, RELU6
+from dscompile.ir.tensor import Quantization
 from dscompile.plan.mcu.products import ConvKernel, DepthwiseKernel, SeparableKernel
 from tests.mcu import assert_equals_oracle, here, planned
 from tests.packed_networks import stored
@@ -77,23 +77,6 @@ def in_powers(network: Network, every: int = 1, layer: str = "") -> Network:
         for name, array in network.weights.items()
     }
     return replace(network, tensors=tensors, weights=weights).validate()
-
-
-def two_blocks() -> Network:
-    """A convolution and two separable ones, which lie in rows where all have kernels for pairs."""
-    rng = np.random.default_rng(1)
-    builder = NetworkBuilder("blocks")
-    x = builder.input(Tensor("x", (1, 12, 12, 3)))
-    same = Pads(1, 1, 1, 1)
-    first = rng.normal(0, 0.4, (3, 3, 3, 8)).astype(np.float32)
-    x = builder.add("conv", Conv2D(8, (3, 3), (1, 1), same, activation=RELU), [x], kernel=first)
-    for block in ("one", "two"):
-        taps = rng.normal(0, 0.4, (3, 3, 1, 8)).astype(np.float32)
-        depthwise = Conv2D(8, (3, 3), (1, 1), same, groups=8, activation=RELU)
-        x = builder.add(f"{block}.depthwise", depthwise, [x], kernel=taps)
-        kernel = rng.normal(0, 0.4, (1, 1, 8, 8)).astype(np.float32)
-        x = builder.add(f"{block}.pointwise", Conv2D(8, (1, 1), activation=RELU), [x], kernel=kernel)
-    return int8(builder.build([x]), "float32")
 
 
 def with_a_tiny_scale(network: Network) -> Network:
@@ -191,7 +174,7 @@ def test_without_a_float_unit_all_channels_can_be_exceptions(core):
 
 def test_a_layer_in_portable_c_leaves_no_image_in_rows():
     """Its pointwise part alone has a kernel that could: after a depthwise one without pairs it is portable too."""
-    network = in_powers(two_blocks(), layer="one.depthwise")
+    network = in_powers(int8(chain("two_of_8_channels"), "float32"), layer="depthwise0")
     target = replace(here("cortex-m4"), features=here("cortex-m4").features - {"fpu"})
     separable = [f.kernel for f in planned(network, target).functions if isinstance(f.kernel, SeparableKernel)]
     assert [kernel.variant for kernel in separable] == ["c99", "dsp"]

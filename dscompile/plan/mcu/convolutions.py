@@ -29,6 +29,7 @@ from dscompile.plan.mcu.packing import (
     vector_steps,
 )
 from dscompile.plan.mcu.pairs import (
+    as_words,
     channel_constants,
     fit_halves,
     four_rows,
@@ -255,7 +256,7 @@ def _lower_rows(lowering: McuLowering, x: Place, window: Window, fused: Fused, r
     matrix, constants = _in_pairs(separable, residual, matrix, (bias, *constants[1:]))
     apart = storage == "int4" or not fit_halves(matrix, 0, 255)
     separable = replace(separable, apart=apart)
-    records = row_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
+    records = row_records(found.kernel[:, :, 0], found.epilogue.left, *as_words(found.constants))
     operands = [lowering.constant("records", records)]
     lowering.enter(follower)
     operands += [
@@ -296,7 +297,7 @@ def _lower_turned(
     matrix, constants = _in_pairs(separable, residual, weights.reshape(-1, weights.shape[-1]), constants)
     apart = _lie_apart(matrix, separable.storage)
     separable = replace(separable, apart=apart)
-    records = turned_records(found.kernel[:, :, 0], found.epilogue.left, *found.constants)
+    records = turned_records(found.kernel[:, :, 0], found.epilogue.left, *as_words(found.constants))
     operands = [lowering.constant("records", records), *lookup_tables(lowering, fused.middle)]
     lowering.enter(follower)
     operands += [
@@ -510,7 +511,7 @@ def _taps(
     taps = weights[:, :, 0, :]
     if kernel.variant == "planes":
         assert isinstance(epilogue, IntegerEpilogue)
-        records = planes_records(taps, epilogue.left, *(array.view(np.int32) for array in constants))
+        records = planes_records(taps, epilogue.left, *as_words(constants))
         if kernel.shuffled:  # those of the channels of y in the order of x
             records = records.reshape(-1, kernel.shuffled, records.shape[1]).swapaxes(0, 1)
         return [lowering.constant("records", records.reshape(-1, planes_record_words(kernel)))]

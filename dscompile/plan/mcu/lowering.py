@@ -51,6 +51,7 @@ class McuLowering:
         self.shuffled: dict[str, int] = {}  # tensors that lie as they were before a shuffle of so many groups
         self._slices = slices
         self.sets = kernel_sets(target)
+        self.has_floats = target.has("fpu")
         self._stores: dict[str, Store] = {}
         self._constants: dict[str, Array] = {}
         self._places: dict[str, Place] = {}

@@ -7,6 +7,8 @@ of four weights then needs one sign extension in place of two. `fit_halves` says
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,7 +97,12 @@ def pair_constants(*constants: Array) -> Array:
 
 def channel_constants(*constants: Array) -> Array:
     """n arrays [C_out] of 32 bits -> [C_out][n] int32; of floats the bits."""
-    return np.stack([array.view(np.int32) for array in constants], axis=1)
+    return np.stack(as_words(constants), axis=1)
+
+
+def as_words(constants: Sequence[Array]) -> list[Array]:
+    """Arrays of 32 bits as int32; of floats the bits."""
+    return [array.view(np.int32) for array in constants]
 
 
 def four_weights(weights: Array) -> Array:

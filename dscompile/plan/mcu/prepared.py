@@ -31,7 +31,7 @@ def prepared_weights(
                 affine=lowering.affine,
                 narrow=narrow,
                 folded=folded,
-                floats=lowering.target.has("fpu"),
+                floats=lowering.has_floats,
             )
             lowering.prepared[key] = prepared
         return prepared.kernel, prepared.epilogue, prepared.constants
@@ -46,8 +46,7 @@ def prepared_weights(
 def depthwise_rows(lowering: McuLowering, layer: Layer) -> QuantizedWeights | None:
     """A depthwise layer made ready for an image in rows, if that can be."""
     if layer.name not in lowering.prepared_rows:
-        floats = lowering.target.has("fpu")
-        lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer, floats=floats)
+        lowering.prepared_rows[layer.name] = rows_weights(lowering.network, layer, floats=lowering.has_floats)
     return lowering.prepared_rows[layer.name]
 
 
@@ -56,7 +55,7 @@ def depthwise_shifted(lowering: McuLowering, layer: Layer) -> QuantizedWeights |
     key = f"{layer.name}, shifted"
     if key not in lowering.prepared_rows:
         lowering.prepared_rows[key] = shifted_weights(
-            lowering.network, layer, centered=True, floats=lowering.target.has("fpu")
+            lowering.network, layer, centered=True, floats=lowering.has_floats
         )
     return lowering.prepared_rows[key]
 

@@ -85,6 +85,10 @@ def quantized_weights(
         mostly = _mostly_by_search(found, layer_float_factors(network, layer), narrow=narrow)
         if mostly is not None:
             return mostly
+    return _by_own_rounding(network, layer, found)
+
+
+def _by_own_rounding(network: Network, layer: Layer, found: LayerSums) -> QuantizedWeights:
     return QuantizedWeights(found.kernel, *_own_rounding(network, layer, found.bias, found.zero_point, found.clamp))
 
 
@@ -123,7 +127,7 @@ def rows_weights(network: Network, layer: Layer, *, floats: bool = False) -> Qua
     """A depthwise layer made ready for an image in rows (plan/mcu/rows.py), or None.
 
     Its results are above -128, whatever its zero point is, and its weights are still to be shifted by `left`. Where the
-    core computes `floats`, the second constant may be the bits of a factor in the rounding float32.
+    core computes `floats`, the second constant may be a factor in the rounding float32.
     """
     found = layer_sums(network, layer, centered=True)
     searched = answered(
@@ -132,20 +136,11 @@ def rows_weights(network: Network, layer: Layer, *, floats: bool = False) -> Qua
         lambda: search_affine(*_form(found, _LOWEST), finest=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
     )
     if searched is None:
-        lowest = found.zero_point == _LOWEST
-        return _in_floats(network, layer, found) if floats and lowest else None
+        takes_floats = floats and network.rounding == "float32" and found.zero_point == _LOWEST
+        return _by_own_rounding(network, layer, found) if takes_floats else None
     clamp = found.clamp
     epilogue = IntegerEpilogue("affine", clamp.low, clamp.high, _LOWEST, searched.left, searched.right)
-    return QuantizedWeights(_without_constants(found), epilogue, (searched.bias, searched.multiplier))
-
-
-def _in_floats(network: Network, layer: Layer, found: LayerSums) -> QuantizedWeights | None:
-    """A layer in the rounding float32, whose second constant is the bits of a factor; None in other roundings."""
-    if network.rounding != "float32":
-        return None
-    epilogue = IntegerEpilogue("float32", found.clamp.low, found.clamp.high, found.zero_point)
-    constants = found.bias.astype(np.int32), layer_float_factors(network, layer).view(np.int32)
-    return QuantizedWeights(found.kernel, epilogue, constants)
+    return QuantizedWeights(_without_constants(found), epilogue, _integers(searched))
 
 
 def shifted_weights(network: Network, layer: Layer, *, centered: bool, floats: bool = False) -> QuantizedWeights | None:
@@ -160,7 +155,8 @@ def shifted_weights(network: Network, layer: Layer, *, centered: bool, floats: b
         lambda: search_affine(*_form(found, found.zero_point), limits=Shifts(LARGEST_SHIFT, USUAL_RIGHT)),
     )
     if searched is None:
-        return _in_floats(network, layer, found) if floats else None
+        takes_floats = floats and network.rounding == "float32"
+        return _by_own_rounding(network, layer, found) if takes_floats else None
     return _by_search(found, searched)
 
 

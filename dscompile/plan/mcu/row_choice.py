@@ -71,5 +71,6 @@ def _is_made_in_rows(lowering: McuLowering, name: str) -> bool:
     if producer.op.is_depthwise(channels) or not multiplies_pairs(lowering, producer):
         return False
     before = network.producers.get(producer.inputs[0])
-    is_fused = before is not None and fused_layers(network, before).pointwise is producer
-    return not is_fused or (before is not None and has_pairs_of_taps(lowering, before))
+    if before is None or fused_layers(network, before).pointwise is not producer:
+        return True
+    return has_pairs_of_taps(lowering, before)

@@ -542,8 +542,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
         "mla r2, r2, r10, r0\n"
         "mla r3, r3, r10, r0\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -557,8 +557,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ssat r3, #8, r3\n"
         "mla r4, r4, r10, r0\n"
         "mla r5, r5, r10, r0\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -573,8 +573,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
         "mla r6, r6, r10, r0\n"
         "mla r7, r7, r10, r0\n"
-        "vmov s0, s1, r6, r7\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r6, r7\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -588,8 +588,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ssat r7, #8, r7\n"
         "mla r12, r12, r10, r0\n"
         "mla lr, lr, r10, r0\n"
-        "vmov s0, s1, r12, lr\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r12, lr\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -625,7 +625,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
@@ -660,7 +660,7 @@ static FACTORS_M4_CODE_ATTR void factors_m4_shared_matrix_0_pairs(const int8_t *
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_1_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -745,8 +745,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r2, r6\n"
         "add r3, r8\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -767,8 +767,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r4, r6\n"
         "add r5, r8\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -863,7 +863,7 @@ static FACTORS_M4_CODE_ATTR SHARED void factors_m4_shared_depthwise_1_all(const 
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_2_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -931,8 +931,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r2, r6\n"
         "add r3, r8\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -953,8 +953,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r4, r6\n"
         "add r5, r8\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1049,7 +1049,7 @@ static FACTORS_M4_CODE_ATTR SHARED void factors_m4_shared_depthwise_2_all(const 
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -1155,8 +1155,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r2, r6\n"
         "add r3, r8\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1177,8 +1177,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r4, r6\n"
         "add r5, r8\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1273,7 +1273,7 @@ static FACTORS_M4_CODE_ATTR SHARED void factors_m4_shared_depthwise_3_all(const 
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_4_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -1348,8 +1348,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r2, r6\n"
         "add r3, r8\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1370,8 +1370,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r4, r6\n"
         "add r5, r8\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1531,8 +1531,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
         "mla r2, r2, r10, r0\n"
         "mla r3, r3, r10, r0\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1546,8 +1546,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ssat r3, #8, r3\n"
         "mla r4, r4, r10, r0\n"
         "mla r5, r5, r10, r0\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1562,8 +1562,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
         "mla r6, r6, r10, r0\n"
         "mla r7, r7, r10, r0\n"
-        "vmov s0, s1, r6, r7\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r6, r7\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1577,8 +1577,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ssat r7, #8, r7\n"
         "mla r12, r12, r10, r0\n"
         "mla lr, lr, r10, r0\n"
-        "vmov s0, s1, r12, lr\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r12, lr\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1614,7 +1614,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_matrix_5_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
@@ -1705,8 +1705,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
         "mla r2, r2, r10, r0\n"
         "mla r3, r3, r10, r0\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1720,8 +1720,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ssat r3, #8, r3\n"
         "mla r4, r4, r10, r0\n"
         "mla r5, r5, r10, r0\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1736,8 +1736,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r8!, {r0, r9}\n" /* bias, multiplier */
         "mla r6, r6, r10, r0\n"
         "mla r7, r7, r10, r0\n"
-        "vmov s0, s1, r6, r7\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r6, r7\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1751,8 +1751,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ssat r7, #8, r7\n"
         "mla r12, r12, r10, r0\n"
         "mla lr, lr, r10, r0\n"
-        "vmov s0, s1, r12, lr\n"
         "vmov s2, s3, r9, r9\n"
+        "vmov s0, s1, r12, lr\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1788,7 +1788,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_matrix_6_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
@@ -1875,8 +1875,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r2, r6\n"
         "add r3, r8\n"
-        "vmov s0, s1, r2, r3\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r2, r3\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1891,8 +1891,8 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
         "ldm r0!, {r6-r9}\n" /* bias and factor of two channels */
         "add r4, r6\n"
         "add r5, r8\n"
-        "vmov s0, s1, r4, r5\n"
         "vmov s2, s3, r7, r9\n"
+        "vmov s0, s1, r4, r5\n"
         "vcvt.f32.s32 s0, s0\n"
         "vcvt.f32.s32 s1, s1\n"
         "vmul.f32 s0, s0, s2\n"
@@ -1924,7 +1924,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_7_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
