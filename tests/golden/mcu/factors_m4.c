@@ -625,7 +625,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_matrix_0_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
@@ -660,7 +660,7 @@ static FACTORS_M4_CODE_ATTR void factors_m4_shared_matrix_0_pairs(const int8_t *
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_1_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -863,7 +863,7 @@ static FACTORS_M4_CODE_ATTR SHARED void factors_m4_shared_depthwise_1_all(const 
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_2_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -1049,7 +1049,7 @@ static FACTORS_M4_CODE_ATTR SHARED void factors_m4_shared_depthwise_2_all(const 
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_3_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -1273,7 +1273,7 @@ static FACTORS_M4_CODE_ATTR SHARED void factors_m4_shared_depthwise_3_all(const 
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_4_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return clamp_int8(shape->start + level, -128, 70);
 }
@@ -1614,7 +1614,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_matrix_5_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
@@ -1788,7 +1788,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_matrix_6_finish(int32_t sum, const int32_t *constants, const matrix_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
@@ -1924,7 +1924,7 @@ __attribute__((naked, noinline)) static FACTORS_M4_CODE_ATTR void factors_m4_sha
 /* The rounding of its layers: the second constant is a float. */
 static inline FACTORS_M4_CODE_ATTR int8_t factors_m4_shared_depthwise_7_finish(int32_t sum, const int32_t *constants, const depthwise_shape *shape)
 {
-    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum * (uint32_t)shape->factor);
+    const int32_t scaled = (int32_t)((uint32_t)constants[0] + (uint32_t)sum);
     const int32_t level = round_to_even((float)scaled * float_of_bits(constants[1]));
     return saturate_int8(shape->start + level);
 }
